@@ -1,0 +1,57 @@
+# make quickstart   install, then train, distil, export and measure on real images (about 8 minutes on 2 cores)
+# make test         install with the development tools, then run the tests
+# make check        style, types and the import table
+# make bench        measure this project against its peers
+#
+# PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
+# VENV=.venv          where the environment lives
+# DEVICE=gpu          install Paddle for CUDA 12.6 instead of the CPU (CUDA=118 or 129 for others)
+
+VENV ?= .venv
+DEVICE ?= cpu
+CUDA ?= 126
+PYTHON ?=
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml ssld/__init__.py
+INDEX_gpu := --extra-index-url https://www.paddlepaddle.org.cn/packages/stable/cu$(CUDA)/
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+
+.PHONY: quickstart test check bench
+.DELETE_ON_ERROR:
+
+quickstart: $(VENV)/.installed-$(DEVICE)
+	$(BIN)/ssld run recipes/quickstart.yaml
+
+test: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_imports.py
+
+bench: $(VENV)/.installed-$(DEVICE)-dev
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+# An installation is repeated when what it depends on has changed; edits of the code need none (it is editable).
+$(VENV)/.installed-$(DEVICE): $(SOURCES) | $(BIN)/pip
+	$(BIN)/python -m pip install $(INDEX_$(DEVICE)) --editable ".[$(DEVICE),engines]"
+	@touch $@
+
+$(VENV)/.installed-$(DEVICE)-dev: $(SOURCES) | $(BIN)/pip
+	$(BIN)/python -m pip install $(INDEX_$(DEVICE)) --editable ".[$(DEVICE),engines,dev]"
+	@touch $@ $(VENV)/.installed-$(DEVICE)
+
+$(BIN)/pip:
+	@for python in $(or $(PYTHON),python3 python3.12 python3.11 python3.10); do \
+	    if $$python -c '$(SUPPORTED)' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "ssld needs Python 3.10, 3.11 or 3.12, but $(or $(PYTHON),python3) is" \
+	        "$$($(or $(PYTHON),python3) --version 2>&1 | head -n 1);" \
+	        "name one that fits: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	echo "creating $(VENV) with $$($$found --version)"; \
+	$$found -m venv "$(VENV)" || { \
+	    echo "cannot create $(VENV) with $$found; on Debian and Ubuntu first: apt install python3-venv" >&2; exit 1; }

@@ -1,0 +1,284 @@
+"""ssld COMMAND ... A command parses its arguments, calls one function, prints one result.
+
+PaddlePaddle is imported inside the commands that need it: --help, list and show answer at once.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ssld import __version__
+from ssld.errors import RecipeError, RunError, SsldError, did_you_mean
+
+Args = argparse.Namespace
+
+
+def run(args: Args) -> Any:
+    """run every stage of a recipe, export, measure, report; the same command resumes"""
+    plan = _plan(args)
+    if args.seeds > 1:
+        return _run_seeds(args)
+    out = Path(args.out) if args.out else Path("runs") / f"{plan.name}-{plan.digest[:8]}"
+    ranks = _ranks(args.ranks, args.device)
+    if ranks > 1 and "PADDLE_TRAINER_ID" not in os.environ:
+        return _launch(args, ranks, out)
+    from ssld.run import run as run_plan
+    from ssld.runtime import start
+
+    result = run_plan(plan, out, start(args.device), args.wandb)
+    if not result:
+        sys.exit(0)  # a rank above 0: rank 0 has said it all
+    return result if args.json else _closing_table(result, out)
+
+
+def list_(args: Args) -> Any:
+    """list what there is: models, teachers, students, losses, recipes, engines, datasets"""
+    from ssld.listing import LISTS
+
+    if args.what not in LISTS:
+        raise RecipeError(f"no list named {args.what!r}{did_you_mean(args.what, LISTS)}; one of {', '.join(LISTS)}")
+    rows = LISTS[args.what]()
+    return rows if args.json else _print_rows(rows)
+
+
+def show(args: Args) -> Any:
+    """print a recipe with its base, overrides and defaults filled in, or a model's, teacher's or loss's facts"""
+    from ssld.listing import describe
+
+    tree, text = describe(args.name, args.overrides, smoke=args.smoke)
+    return tree if args.json else print(text)
+
+
+def eval_(args: Args) -> Any:
+    """evaluate a finished run's student, or weights of a model, on validation images"""
+    from ssld.tools import evaluate_run
+
+    return evaluate_run(Path(args.run), args.data, args.device)
+
+
+def export(args: Args) -> Any:
+    """export a finished run's student through the gate: same logits and top-1 as the trained network, else exit 1"""
+    from ssld.tools import export_run
+
+    return export_run(Path(args.run), Path(args.out) if args.out else None, args.format, args.opset)
+
+
+def bench(args: Args) -> Any:
+    """measure latency of a finished run, an exported folder or a model of the zoo"""
+    from ssld.tools import bench_any
+
+    return bench_any(args)
+
+
+def data(args: Args) -> Any:
+    """prepare a data set as image files + list files, or check the images of a list"""
+    from ssld.tools import check_data, prepare_data
+
+    return prepare_data(args) if args.action == "prepare" else check_data(args)
+
+
+def report(args: Args) -> Any:
+    """write report.html of a finished run anew"""
+    from ssld.report import write_report
+
+    page = write_report(Path(args.run))
+    return {"report": str(page)}
+
+
+def _plan(args: Args) -> Any:
+    """The recipe, checked down to the loss options and engine names, before anything heavy is imported."""
+    from ssld.listing import load_plan
+
+    return load_plan(args.recipe, args.overrides, smoke=args.smoke)
+
+
+def _ranks(text: str, device: str) -> int:
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise RunError(f"--ranks {text}: give a whole number from 1 up, or auto")
+    if text != "auto":
+        return int(text)
+    import paddle
+
+    if device == "cpu" or not paddle.is_compiled_with_cuda():
+        return 1
+    return max(1, paddle.device.cuda.device_count())
+
+
+def _launch(args: Args, ranks: int, out: Path) -> Any:
+    """Start the same command once a rank, behind paddle.distributed.launch; its logs go to the run folder."""
+    import paddle
+
+    gpu = paddle.is_compiled_with_cuda() and args.device != "cpu"
+    script = Path(__file__).with_name("__main__.py")
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(ranks), "--log_dir", str(out) + ".ranks"]
+    launcher += [] if gpu else ["--backend", "gloo"]
+    code = subprocess.call([*launcher, str(script), *args.argv])
+    if code:
+        raise RunError(f"{ranks} ranks: ended with code {code}; each rank's output is in {out}.ranks; the same command resumes")
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    return result if args.json else _closing_table(result, out)
+
+
+def _run_seeds(args: Args) -> Any:
+    """The recipe once a seed, one process each, then the comparison over seeds in experiments/."""
+    from ssld.report import ledger
+
+    first = _plan(args)
+    folders = []
+    for seed in range(first.seed, first.seed + args.seeds):
+        overrides = [*args.overrides, f"seed={seed}"]
+        plan = _plan(argparse.Namespace(**{**vars(args), "overrides": overrides}))
+        base = Path(args.out) if args.out else Path("runs")
+        folder = base / f"{plan.name}-{plan.digest[:8]}"
+        options = ["--ranks", args.ranks, "--device", args.device, "--wandb", args.wandb, "--out", str(folder)]
+        options += ["--smoke"] if args.smoke else []
+        if subprocess.call([sys.executable, "-m", "ssld", "run", args.recipe, *overrides, *options]):
+            raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
+        folders.append(folder)
+    results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
+    command = " ".join(["ssld run", args.recipe, *args.overrides, f"--seeds {args.seeds}"])
+    if not args.smoke:
+        for result in results:
+            ledger.record(result, Path(args.experiments))
+    page = ledger.write_seed_report(results, Path(args.experiments) / f"{first.name}.md", command=command)
+    return {"report": str(page), "runs": [str(folder) for folder in folders]}
+
+
+def _closing_table(result: dict[str, Any], out: Path) -> None:
+    from ssld.report import closing_table
+
+    closing_table(result)
+    print(f"\nreport: {out / 'report.html'}")
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    """Aligned columns on stdout."""
+    text = [[str(key) for key in rows[0]]] if rows else []
+    text += [["-" if value is None else f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*text, strict=True)]
+    for line in text:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+class _Parser(argparse.ArgumentParser):
+    """A wrong command line is one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"ssld: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    root = _Parser(prog="ssld", description="Knowledge distillation on PaddlePaddle: a recipe in, a measured student out.")
+    root.add_argument("--version", action="version", version=f"ssld {__version__}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for function in (run, list_, show, eval_, export, bench, data, report):
+        name = function.__name__.rstrip("_")
+        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(function=function)
+        ARGUMENTS[name](command)
+        command.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return root
+
+
+def _recipe_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("overrides", nargs="*", metavar="key.path=value", help="change keys of the recipe")
+    command.add_argument("--smoke", action="store_true", help="the whole recipe in seconds, on fake images")
+
+
+def _run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", help="a recipe file, or its name (`ssld list recipes`)")
+    _recipe_arguments(command)
+    command.add_argument("--out", help="run folder (default runs/<recipe>-<digest>); with --seeds the folder of the run folders")
+    command.add_argument("--ranks", default="1", help="processes that share each batch: a number, or auto = one a GPU")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    command.add_argument("--wandb", default="offline", choices=("offline", "online", "disabled"))
+    command.add_argument("--seeds", type=int, default=1, help="run so many seeds one after the other and compare them")
+    command.add_argument("--experiments", default="experiments", help="where --seeds records its results")
+
+
+def _show_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", help="a recipe, model, teacher, student, loss or engine")
+    _recipe_arguments(command)
+
+
+def _eval_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", help="folder of a finished run")
+    command.add_argument("--data", help="list file of labelled images (default: the recipe's validation list)")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+
+
+def _export_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", help="folder of a finished run")
+    command.add_argument("--out", help="target folder (default RUN/export)")
+    command.add_argument("--format", nargs="+", default=["paddle", "onnx"], choices=("paddle", "onnx"))
+    command.add_argument("--opset", type=int, default=17, help="ONNX opset, 9 to 21")
+
+
+def _bench_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("target", nargs="+", help="run folders, exported folders or model names")
+    command.add_argument("--engine", nargs="+", default=["paddle", "onednn", "onnxruntime"])
+    command.add_argument("--batch-size", nargs="+", type=int, default=[1])
+    command.add_argument("--image-size", nargs="+", type=int, help="pixels (default: what each was exported for; 224 for a model)")
+    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--warmup", type=int, default=10)
+    command.add_argument("--repeats", type=int, default=500)
+    command.add_argument("--quick", action="store_true", help="at most 50 repeats or a second a row")
+    command.add_argument("--csv", help="also write the rows to this file")
+
+
+def _data_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("action", choices=("prepare", "check"))
+    command.add_argument("what", help="prepare: digits, fashion_mnist, imagenet, folder or unlabelled; check: a list file")
+    command.add_argument("--source", help="folder (or file) that the images come from")
+    command.add_argument("--out", help="prepare: target folder (default: <data folder>/<kind>)")
+    command.add_argument("--val-share", type=float, help="prepare folder: share of each class kept for validation")
+    command.add_argument("--allow-partial", action="store_true", help="prepare imagenet: accept other counts than ImageNet-1k's")
+    command.add_argument("--classes", type=int, help="check: labels must be below this number")
+    command.add_argument("--root", help="check: folder that the paths are relative to (default: the list's own)")
+    command.add_argument("--threads", type=int, default=2)
+
+
+ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "run": _run_arguments,
+    "list": lambda command: (command.add_argument("what"), None)[1],
+    "show": _show_arguments,
+    "eval": _eval_arguments,
+    "export": _export_arguments,
+    "bench": _bench_arguments,
+    "data": _data_arguments,
+    "report": lambda command: (command.add_argument("run", help="folder of a finished run"), None)[1],
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _parse(sys.argv[1:] if argv is None else argv)
+    try:
+        result = args.function(args)
+        if result is not None:
+            print(json.dumps(result, indent=1))
+    except SsldError as error:
+        if args.debug:
+            raise
+        sys.exit(f"ssld {args.command}: {error}")
+    except KeyboardInterrupt:
+        print(f"\nssld {args.command}: stopped; the same command resumes", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(argv: list[str]) -> Args:
+    """Overrides may stand anywhere among the options."""
+    args, rest = parser().parse_known_args(argv)
+    overrides = [word for word in rest if "=" in word and not word.startswith("-")]
+    unknown = [word for word in rest if word not in overrides]
+    if unknown or (overrides and not hasattr(args, "overrides")):
+        parser().error(f"{args.command}: unknown argument {(unknown or overrides)[0]!r}; `ssld {args.command} --help` lists them")
+    if overrides:
+        args.overrides = [*args.overrides, *overrides]
+    args.argv = argv
+    return args

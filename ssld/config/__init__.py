@@ -1,0 +1,1 @@
+"""Recipes and cards: typed, checked, no PaddlePaddle."""

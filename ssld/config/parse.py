@@ -1,0 +1,232 @@
+"""YAML -> checked dataclass. The only file that knows PyYAML and pydantic."""
+
+import copy
+import dataclasses
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from ssld.errors import RecipeError, did_you_mean
+from ssld.paths import shelf
+
+T = TypeVar("T")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML in which `1e-5` is a number (YAML 1.1 calls it text) and a key may stand only once."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _unique_mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise RecipeError(f"line {node.start_mark.line + 1}: key {key!r} stands twice; remove one")
+    return dict(loader.construct_pairs(node, deep=True))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
+
+
+def read_yaml(file: Path) -> Any:
+    """The content of a YAML file. Raises RecipeError with the line when it is not YAML or cannot be read."""
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
+    except RecipeError as error:
+        raise RecipeError(f"{file}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise RecipeError(f"{file}: {line}not valid YAML ({getattr(error, 'problem', None) or 'cannot be parsed'})") from None
+
+
+def to_yaml(tree: Any) -> str:
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as plain dicts and lists, in field order."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return [to_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def locate(path: str | Path) -> Path:
+    """A recipe by path, or by name on the recipe shelf (`quickstart`, `recipes/quickstart.yaml` outside a checkout)."""
+    file = Path(path)
+    if file.is_file():
+        return file
+    known = {f.relative_to(shelf("recipes")).with_suffix("").as_posix(): f for f in recipes()}
+    name = re.sub(r"^recipes/|\.ya?ml$", "", file.as_posix())
+    if name in known:
+        return known[name]
+    raise RecipeError(f"{path}: no such recipe{did_you_mean(name, known) or '; `ssld list recipes` prints them'}")
+
+
+def recipes() -> list[Path]:
+    """All recipe files of the shelf, bases left out."""
+    return sorted(f for f in shelf("recipes").rglob("*.yaml") if not f.relative_to(shelf("recipes")).parts[0].startswith("_"))
+
+
+def merge_base(file: Path) -> dict[str, Any]:
+    """The recipe's tree merged over that of its `base:` file, which may have no base of its own."""
+    tree = _mapping(file)
+    if "base" not in tree:
+        return tree
+    base_file = file.parent / str(tree.pop("base"))
+    if not base_file.is_file():
+        raise RecipeError(f"{file}: base: no file {base_file}; a base is named relative to the recipe's folder")
+    base = _mapping(base_file)
+    if "base" in base:
+        raise RecipeError(f"{base_file}: base: a base cannot have a base; one level only")
+    return merge(base, tree)
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    tree = read_yaml(file)
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{file}: a recipe is a mapping of keys; this file holds {type(tree).__name__}")
+    return tree
+
+
+def merge(below: Any, above: Any) -> Any:
+    """Mappings merge key by key, everything else is replaced."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return copy.deepcopy(above)
+    return {key: merge(below[key], above[key]) if key in below and key in above else copy.deepcopy((below | above)[key])
+            for key in {**below, **above}}
+
+
+def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
+    """Merge the block `shared` under each entry of `over`; give every loss term its weight."""
+    tree, block = dict(tree), tree.get(shared) or {}
+    tree.pop(shared, None)
+    if not isinstance(tree.get(over), dict):
+        return tree
+    tree[over] = {name: merge(block, stage or {}) for name, stage in tree[over].items()}
+    for stage in tree[over].values():
+        if isinstance(stage, dict) and isinstance(stage.get("loss"), dict):
+            stage["loss"] = {term: {"weight": 1.0} | (options or {}) for term, options in stage["loss"].items()}
+    return tree
+
+
+def override(tree: dict[str, Any], full: dict[str, Any], text: str) -> None:
+    """Apply one `key.path=value` to `tree`. Every key of the path must exist in the full plan."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"override {text!r}: not of the form key.path=value")
+    at: Any = full
+    for key in path.split("."):
+        if not isinstance(at, dict) or key not in at:
+            known = at if isinstance(at, dict) else ()
+            raise RecipeError(f"override {path}: no key {key!r}{did_you_mean(key, known)}")
+        at = at[key]
+    *parents, last = path.split(".")
+    node = tree
+    for key in parents:
+        if not isinstance(node.get(key), dict):
+            node[key] = {}
+        node = node[key]
+    try:
+        new = yaml.load(value, _Loader)  # noqa: S506 - a safe loader
+    except yaml.YAMLError:
+        raise RecipeError(f"override {path}: {value!r} is not valid YAML; quote it") from None
+    node[last] = merge(at, new) if isinstance(new, dict) and isinstance(at, dict) else new
+
+
+def build(cls: type[T], tree: Any, where: str) -> T:
+    """Construct the dataclass; the first thing wrong becomes one line that names file and key."""
+    try:
+        adapter = pydantic.TypeAdapter(cls)
+        return adapter.validate_python(tree)
+    except pydantic.ValidationError as error:
+        first = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "unexpected_keyword_argument")[0]
+        raise RecipeError(f"{where}: {_explain(cls, first)}") from None
+
+
+def _explain(cls: type, error: Any) -> str:
+    location = [str(part) for part in error["loc"]]
+    path = ".".join(location) or "recipe"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _fields_at(cls, location[:-1])
+        hint = did_you_mean(location[-1], known) or f"; known: {', '.join(known)}"
+        return f"{path}: unknown key{hint}"
+    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{path}: this key is required; add it"
+    return f"{path}: {error['msg']}; got {error['input']!r}"
+
+
+def _fields_at(cls: Any, location: list[str]) -> list[str]:
+    """Names of the fields of the dataclass that stands at a key path."""
+    for part in location:
+        if dataclasses.is_dataclass(cls):
+            cls = typing.get_type_hints(cls).get(part)
+        elif typing.get_origin(cls) is dict:
+            cls = typing.get_args(cls)[1]
+        if isinstance(cls, types.UnionType) or typing.get_origin(cls) is typing.Union:
+            cls = next((arg for arg in typing.get_args(cls) if dataclasses.is_dataclass(arg)), cls)
+    return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def check_plan(plan: Any, where: str) -> None:
+    """What types cannot say: references between stages, and numbers that make no run."""
+    if not plan.stages:
+        raise RecipeError(f"{where}: stages: a recipe needs at least one stage")
+    seen: dict[str, Any] = {}
+    for name, stage in plan.stages.items():
+        _check_stage(plan, name, stage, seen, f"{where}: stages.{name}")
+        seen[name] = stage
+    if list(plan.stages.values())[-1].network != "student":
+        raise RecipeError(f"{where}: stages: the last stage must train the student; it is what is exported")
+    if plan.baseline is not None and plan.baseline not in plan.stages:
+        raise RecipeError(f"{where}: baseline: no stage named {plan.baseline!r}{did_you_mean(plan.baseline, plan.stages)}")
+    _check_teacher(plan, f"{where}: teacher")
+
+
+def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: str) -> None:
+    if stage.init != "scratch" and stage.init not in seen:
+        hint = did_you_mean(stage.init, [*seen, "scratch"])
+        raise RecipeError(f"{where}.init: no earlier stage named {stage.init!r}{hint}")
+    if stage.init != "scratch" and seen[stage.init].network != stage.network:
+        raise RecipeError(f"{where}.init: stage {stage.init!r} trains the {seen[stage.init].network}; name one of the {stage.network}")
+    if stage.network == "teacher" and (plan.teacher is None or not plan.teacher.arch):
+        raise RecipeError(f"{where}.network: this stage trains a teacher; give teacher.arch")
+    positive = {"epochs": stage.epochs, "data.batch": stage.data.batch, "data.size": stage.data.size, "optim.lr": stage.optim.lr,
+                "optim.accumulate": stage.optim.accumulate, "eval_every": stage.eval_every, "data.eval_batch": stage.data.eval_batch}
+    for key, value in positive.items():
+        if not value > 0:
+            raise RecipeError(f"{where}.{key}: must be above 0; got {value}")
+    if stage.data.batch % stage.optim.accumulate:
+        raise RecipeError(f"{where}.optim.accumulate: {stage.optim.accumulate} does not divide data.batch {stage.data.batch}")
+    if not stage.loss:
+        raise RecipeError(f"{where}.loss: a stage needs at least one loss term")
+    if not stage.data.train:
+        raise RecipeError(f"{where}.data.train: a stage needs at least one list file")
+
+
+def _check_teacher(plan: Any, where: str) -> None:
+    teacher = plan.teacher
+    if teacher is None:
+        return
+    if teacher.stage is not None:
+        if teacher.stage not in plan.stages:
+            raise RecipeError(f"{where}.stage: no stage named {teacher.stage!r}{did_you_mean(teacher.stage, plan.stages)}")
+        if plan.stages[teacher.stage].network != "teacher":
+            raise RecipeError(f"{where}.stage: stage {teacher.stage!r} trains the student; a teacher's stage has network: teacher")
+    if (teacher.stage is None) == (teacher.card is None):
+        raise RecipeError(f"{where}: give either card (of teachers/) or stage (of this recipe), not both or neither")

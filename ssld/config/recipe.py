@@ -1,0 +1,237 @@
+"""A recipe, typed. `load(path, overrides)` returns the whole `Plan`; nothing here imports PaddlePaddle.
+
+A recipe file may name one `base:` file. Mappings merge, everything else is replaced. The block `stage:` holds what all
+stages share, each entry of `stages:` what it changes. Overrides (`stages.distill.epochs=3`) change keys, they never create one.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from ssld.config import parse
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Strict:
+    """An unknown key is an error."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment(Strict):
+    """Random changes of a training image. The defaults are the published crop and flip."""
+
+    area: tuple[float, float] = (0.08, 1.0)  # share of the image that a random crop keeps
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # aspect ratio of that crop
+    flip: float = 0.5  # probability of a horizontal flip
+    auto: Literal["none", "autoaugment", "randaugment"] = "none"
+    ra_ops: int = 2  # operations of a RandAugment draw
+    ra_magnitude: int = 9  # their strength, of 30
+    erase: float = 0.0  # probability of random erasing
+    mixup: float = 0.0  # alpha of the Beta distribution; 0 is off
+    cutmix: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Strict):
+    """Images of a stage. Paths are list files (`path label` lines), relative to the data folder."""
+
+    train: tuple[str, ...]
+    val: str
+    size: int = 224  # pixels, training crop
+    eval_size: int | None = None  # pixels, centre crop of the evaluation; default: size
+    eval_resize: int | None = None  # pixels, short side before that crop; default: eval_size * 256 / 224
+    batch: int = 256  # images of a step, over all ranks
+    eval_batch: int = 256
+    interpolation: Literal["linear", "cubic"] = "linear"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    threads: int = 2  # of the input pipeline, a rank
+    augment: Augment = field(default_factory=Augment)
+
+    @property
+    def crop(self) -> int:
+        return self.eval_size or self.size
+
+    @property
+    def resize(self) -> int:
+        return self.eval_resize or round(self.crop * 256 / 224)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim(Strict):
+    """How a stage updates the weights. A step's learning rate is a closed form of the step (distill/optim.py)."""
+
+    lr: float
+    algorithm: Literal["momentum", "adamw"] = "momentum"
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    decay_all: bool = False  # true: also biases and normalisation scales
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = 0.0
+    clip_norm: float = 0.0  # global gradient norm; 0 is off
+    accumulate: int = 1  # micro-batches of a step
+    ema: float = 0.0  # decay of the averaged weights; 0 is off
+    amp: Literal["off", "O1"] = "off"  # mixed precision, GPU only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Strict):
+    """student -> student (or teacher -> teacher): one training with one loss."""
+
+    network: Literal["student", "teacher"] = "student"
+    init: str = "scratch"  # 'scratch', or the earlier stage whose result it continues
+    train: Literal["all", "head"] = "all"  # 'head': everything else is frozen, its statistics too (Fix)
+    epochs: float
+    data: Data
+    loss: dict[str, dict[str, float | bool | str]]
+    optim: Optim
+    eval_every: int = 1  # epochs between evaluations; the last step is always evaluated
+    checkpoint_minutes: float = 10.0
+    sync_bn: bool = False  # batch statistics over all ranks; false: each rank its own, rank 0's running statistics are kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Strict):
+    arch: str
+    bn_momentum: float | None = None  # of the running statistics (share kept); null: the architecture's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher(Strict):
+    """Where the labels of a distillation come from: a card of teachers/, or the stage of this recipe that trains it."""
+
+    card: str | None = None
+    arch: str | None = None
+    stage: str | None = None
+    norm: Literal["batch", "running"] = "batch"  # published: batch statistics, 76.00 against 75.84
+    gate: int = 2000  # images of the validation set that check a teacher from a card before the first step; 0 is off
+    gate_points: float = 1.0  # largest shortfall from the card's top-1 on them, in points plus sampling error
+    bn_momentum: float | None = None
+    weights: str | None = None  # a weights file, instead of the card's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Strict):
+    formats: tuple[Literal["paddle", "onnx"], ...] = ("paddle", "onnx")
+    opset: int = 17
+    gate_images: int = 256
+    gate_diff: float = 1e-4  # largest |difference| of logits, relative to the largest |logit|
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(Strict):
+    engines: tuple[str, ...] = ("paddle", "onednn", "onnxruntime")
+    batch_sizes: tuple[int, ...] = (1,)
+    threads: int = 1
+    warmup: int = 10
+    repeats: int = 500
+    seconds: float = 20.0  # a row stops here at the latest; its real number of repeats is recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoke(Strict):
+    """What `--smoke` replaces: sizes that run in seconds on fake images."""
+
+    steps: int = 2
+    batch: int = 4
+    size: int = 32
+    images: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Strict):
+    """A whole recipe, every default filled in. `digest` names its run, its folder and its result."""
+
+    name: str
+    title: str = ""
+    claim: float | None = None  # published top-1 that the recipe should reach, percent
+    seed: int = 0
+    classes: int
+    dataset: str | None = None  # `ssld data prepare` kind that is made on demand
+    student: Network
+    teacher: Teacher | None = None
+    baseline: str | None = None  # the stage whose result the gain is measured against; null: the student card's plain top-1
+    stages: dict[str, Stage]
+    export: Export = field(default_factory=Export)
+    bench: Bench = field(default_factory=Bench)
+    smoke: Smoke = field(default_factory=Smoke)
+    scope: Literal["full", "smoke"] = "full"
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over everything that can change a number of the result."""
+        return _digest(_plain(self))
+
+    @property
+    def group(self) -> str:
+        """The digest without the seed: runs of one group differ in nothing else."""
+        return _digest({**_plain(self), "seed": None})
+
+    def stage_digest(self, name: str) -> str:
+        """Names a stage's output: its own keys, the networks, and the digests of the stages it depends on."""
+        stage, parts = self.stages[name], {"seed": self.seed, "classes": self.classes, "scope": self.scope}
+        parts |= {"name": name, "stage": _plain(stage), "network": _plain(getattr(self, stage.network))}
+        if stage.init != "scratch":
+            parts["init"] = self.stage_digest(stage.init)
+        if self.teacher and stage.network == "student":
+            parts["teacher"] = _plain(self.teacher)
+            if self.teacher.stage:
+                parts["teacher_stage"] = self.stage_digest(self.teacher.stage)
+        return _digest(parts)
+
+
+def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke: bool = False) -> Plan:
+    """Read, merge, override, check. Raises RecipeError: `file: key.path: what; what to do`."""
+    file = parse.locate(path)
+    tree = parse.merge_base(file)
+    tree.setdefault("name", file.stem)
+    tree = parse.spread(tree, shared="stage", over="stages")
+    plan = parse.build(Plan, tree, str(path))
+    for override in overrides:
+        parse.override(tree, plan_tree(plan), override)
+    plan = parse.build(Plan, tree, str(path)) if overrides else plan
+    parse.check_plan(plan, str(path))
+    return shrink(plan) if smoke else plan
+
+
+def shrink(plan: Plan) -> Plan:
+    """The same recipe at a size that runs in seconds: every stage, loss and network, on fake images."""
+    tree, smoke = plan_tree(plan), plan.smoke
+    tree |= {"scope": "smoke", "dataset": None, "claim": None}
+    for stage in tree["stages"].values():
+        lists = ["fake/train_labelled.txt"] if "ce" in stage["loss"] else ["fake/train_labelled.txt", "fake/train_unlabelled.txt"]
+        stage["epochs"] = smoke.steps * smoke.batch / (smoke.images * len(lists))
+        stage["data"] |= {"train": lists, "val": "fake/val.txt", "size": smoke.size, "batch": smoke.batch, "threads": 1}
+        stage["data"] |= {"eval_size": smoke.size, "eval_resize": smoke.size, "eval_batch": smoke.batch}
+        stage["optim"] |= {"warmup_epochs": 0, "accumulate": 1, "amp": "off"}
+    if tree["teacher"]:
+        tree["teacher"] |= {"gate": 0}
+    tree["export"] |= {"gate_images": smoke.images}
+    tree["bench"] |= {"batch_sizes": [1], "warmup": 1, "repeats": 2, "seconds": 1.0}
+    return parse.build(Plan, tree, plan.name)
+
+
+def plan_tree(plan: Plan) -> dict[str, Any]:
+    """The plan as plain mappings, lists and scalars."""
+    return _plain(plan)
+
+
+def dump(plan: Plan) -> str:
+    """The full plan as YAML: base, overrides and every default filled in."""
+    return parse.to_yaml(plan_tree(plan))
+
+
+def _plain(value: Any) -> Any:
+    return parse.to_plain(value)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,25 @@
+"""Data: list files of images -> batches. See `pipeline.Loader` for training, `pipeline.EvalLoader` for evaluation.
+
+The loaders load on first use: reading, checking and preparing lists needs neither Paddle nor DALI.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ssld.data.augment import Augment
+from ssld.data.check import check
+from ssld.data.fake import fake
+from ssld.data.lists import FileList, read_list
+from ssld.data.prepare import prepare
+
+if TYPE_CHECKING:
+    from ssld.data.pipeline import EvalLoader, Loader
+
+__all__ = ["Augment", "EvalLoader", "FileList", "Loader", "check", "fake", "prepare", "read_list"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Loader", "EvalLoader"):
+        from ssld.data import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'ssld.data' has no attribute {name!r}")

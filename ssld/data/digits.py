@@ -1,0 +1,67 @@
+"""1,797 real handwritten digits of 8 x 8 pixels, carried by scikit-learn: nothing to download.
+
+Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository, 1998 (its test part).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+from PIL import Image
+
+from ssld.data.split import take_per_class
+from ssld.data.target import Prepared, Progress, Target
+from ssld.errors import DataError
+
+VAL = 60  # validation images of each class
+
+
+def prepare(out: str | os.PathLike[str], progress: Progress, labelled: int = 18) -> Prepared:
+    """PNG files (grey 0..16 stretched to 0..255) and train_labelled, train_unlabelled, train_all, val lists.
+
+    600 images, 60 of each class, are for validation; of the other 1,197 each class keeps the labels of `labelled`
+    (18: 180 images, 15 %). The split is fixed (seed 0) and stratified. Raises DataError where scikit-learn is missing.
+    """
+    target = Target("digits", out, {"labelled": labelled})
+    if not 1 <= labelled <= 100:
+        raise DataError(f"data prepare digits: labelled {labelled} is out of range; give 1..100 images of each class")
+    if already := target.done():
+        return already
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise DataError("data prepare digits: scikit-learn is not installed; pip install scikit-learn") from None
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    paths = [f"images/{number:04d}.png" for number in range(len(labels))]
+    for number, (path, image) in enumerate(zip(paths, images, strict=True), start=1):
+        target.save(path, png(image))
+        progress(number, len(paths))
+    val, kept, rest = take_per_class(labels, [VAL, labelled], seed=0)
+    save_parts(target, paths, labels, val=val, labelled=kept, unlabelled=rest)
+    return target.finish([str(digit) for digit in range(10)])
+
+
+def png(image: np.ndarray) -> bytes:
+    """One image, uint8 [h, w] or [h, w, 3], as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def save_parts(
+    target: Target,
+    paths: list[str],
+    labels: np.ndarray,
+    *,
+    val: np.ndarray,
+    labelled: np.ndarray,
+    unlabelled: np.ndarray,
+) -> None:
+    """Write the four lists of a semi-labelled data set from positions in `paths`; train_all knows every label."""
+    train_all = np.sort(np.concatenate([labelled, unlabelled]))
+    for name, part in (("train_labelled", labelled), ("train_all", train_all), ("val", val)):
+        target.save_list(f"{name}.txt", [paths[i] for i in part], labels[part].tolist())
+    target.save_list("train_unlabelled.txt", [paths[i] for i in unlabelled])

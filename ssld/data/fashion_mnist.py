@@ -1,0 +1,93 @@
+"""Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28 pixels in ten classes. arXiv:1708.07747"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import urllib.request
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ssld.data.digits import png, save_parts
+from ssld.data.split import take_per_class
+from ssld.data.target import Prepared, Progress, Target
+from ssld.errors import DataError
+
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+DEBIAN = "/usr/share/datasets/fashion-mnist"  # where Debian's package dataset-fashion-mnist puts the files
+URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"  # plain http is safe here: the content is pinned
+# sha256 of the content after gunzip: Debian repacks the gzip files, what they hold is the same as published.
+SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+
+def prepare(
+    out: str | os.PathLike[str], progress: Progress, source: str | os.PathLike[str] | None = None, labelled: int = 600
+) -> Prepared:
+    """PNG files and the lists train_labelled, train_unlabelled, train_all (every label known) and val.
+
+    source: a folder with the four IDX files (gzipped or not); else Debian's package is used where it is installed, else
+    the files are downloaded. Each class keeps `labelled` labels (600: 6,000 images, 54,000 are unlabelled), stratified,
+    seed 0. Raises DataError for missing files and for content whose sha256 is not the pinned one.
+    """
+    target = Target("fashion_mnist", out, {"labelled": labelled})
+    if not 1 <= labelled <= 5999:
+        raise DataError(f"data prepare fashion_mnist: labelled {labelled} is out of range; give 1..5999 of each class")
+    if already := target.done():
+        return already
+    content = {name: _content(name, source) for name in SHA256}
+    images, val_images = (read_idx(content[f"{part}-images-idx3-ubyte"]) for part in ("train", "t10k"))
+    labels, val_labels = (read_idx(content[f"{part}-labels-idx1-ubyte"]) for part in ("train", "t10k"))
+    paths = [f"train/{i:05d}.png" for i in range(len(images))] + [f"val/{i:05d}.png" for i in range(len(val_images))]
+    for number, (path, image) in enumerate(zip(paths, (*images, *val_images), strict=True), start=1):
+        target.save(path, png(image))
+        if number % 500 == 0:
+            progress(number, len(paths))
+    kept, rest = take_per_class(labels, [labelled], seed=0)
+    val = np.arange(len(labels), len(paths))
+    save_parts(target, paths, np.concatenate([labels, val_labels]), val=val, labelled=kept, unlabelled=rest)
+    return target.finish(CLASSES)
+
+
+def read_idx(content: bytes) -> np.ndarray:
+    """The uint8 array in an IDX file: two zero bytes, type 8, number of axes, their lengths (big-endian), the data."""
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise DataError("IDX file: not unsigned bytes; expected the header 00 00 08")
+    axes = content[3]
+    shape = np.frombuffer(content, dtype=">u4", count=axes, offset=4).astype(int)
+    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def _content(name: str, source: str | os.PathLike[str] | None) -> bytes:
+    """What the IDX file holds, unpacked, with its sha256 checked."""
+    folder = Path(source) if source is not None else Path(DEBIAN)
+    found = next((file for file in (folder / f"{name}.gz", folder / name) if file.is_file()), None)
+    if found is None and source is not None:
+        raise DataError(f"{folder}: no {name}.gz; give the folder that holds the four files of Fashion-MNIST")
+    where = str(found) if found else f"{URL}{name}.gz"
+    data = found.read_bytes() if found else _download(where)
+    try:
+        content = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{where}: damaged gzip file ({error}); fetch it again") from None
+    if hashlib.sha256(content).hexdigest() != SHA256[name]:
+        raise DataError(f"{where}: the content is not the published {name} (sha256 differs); fetch it again")
+    return content
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            data: bytes = answer.read()
+            return data
+    except OSError as error:
+        raise DataError(
+            f"{url}: cannot be fetched ({error}); install Debian's dataset-fashion-mnist or give the files' folder"
+        ) from None

@@ -1,0 +1,167 @@
+"""The DALI graphs: fixed arithmetic, no random operator, no state. The same graph runs on CPU and GPU.
+
+Resize, here and everywhere in the project: separable resampling with the kernel widened by the scale when the image
+shrinks (antialiased), pixel centres at half-integers, edges clamped; a triangle (`linear`) or the Keys cubic with
+a = -1/2 (`cubic`). It is what Pillow calls BILINEAR and BICUBIC. Train and eval use it on the decoded 8-bit RGB image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from nvidia.dali import fn, pipeline_def, types
+from nvidia.dali.pipeline import do_not_convert
+
+from ssld.data.policies import KINDS
+from ssld.errors import DataError
+
+INTERPOLATION = {"linear": types.INTERP_LINEAR, "cubic": types.INTERP_CUBIC}
+FILL = 128  # what a warp moves in from outside the image
+
+
+def interpolation_of(name: str) -> Any:
+    """DALI's constant for `linear` or `cubic`; DataError for anything else."""
+    if name not in INTERPOLATION:
+        raise DataError(f"interpolation: {name!r} is not known; use one of {', '.join(INTERPOLATION)}")
+    return INTERPOLATION[name]
+
+
+def train_graph(
+    feed: Callable[[], Any], *, size: int, slots: int, erase: bool, mean: Sequence[float], std: Sequence[float],
+    interpolation: str, **pipeline: Any,
+) -> Any:  # fmt: skip
+    """Graph of a training batch. Output: float32 [b, 3, size, size].
+
+    `feed` gives, as in `augment.Draw`: bytes, crop anchor and shape, flip, then kind, value and warp of each slot, and
+    with `erase` the erased anchor and shape. Only the crop is decoded. EXIF orientation is not applied, so that the
+    header's height and width hold.
+    """
+    interp = interpolation_of(interpolation)
+    int32, float32 = types.INT32, types.FLOAT
+    dtypes = [types.UINT8, int32, int32, int32] + [int32, float32, float32] * slots + [float32, float32] * erase
+    ndims = [1, 1, 1, 0] + [0, 0, 2] * slots + [1, 1] * erase
+
+    @pipeline_def(enable_conditionals=slots > 0, **pipeline)
+    def graph() -> Any:
+        image, anchor, shape, flip, *more = fn.external_source(
+            feed, num_outputs=len(ndims), batch=True, dtype=dtypes, ndim=ndims
+        )
+        image = fn.decoders.image_slice(
+            image, anchor, shape, axis_names="HW", device=_decoder(pipeline), output_type=types.RGB,
+            adjust_orientation=False,
+        )  # fmt: skip
+        image = fn.resize(image, size=[size, size], interp_type=interp, antialias=True)
+        for slot in range(slots):
+            image = _operation(image, *more[3 * slot : 3 * slot + 3])
+        image = _normalise(image, mean, std, mirror=flip)
+        if erase:
+            image = fn.erase(image, anchor=more[-2], shape=more[-1], axis_names="HW", fill_value=0)
+        return image
+
+    return graph()
+
+
+def eval_graph(
+    feed: Callable[[], Any], *, size: int, mean: Sequence[float], std: Sequence[float], interpolation: str,
+    **pipeline: Any,
+) -> Any:  # fmt: skip
+    """Graph of an evaluation batch. `feed` gives: bytes, resized height and width, top-left corner of the crop."""
+    interp = interpolation_of(interpolation)
+
+    @pipeline_def(**pipeline)
+    def graph() -> Any:
+        image, resized, corner = fn.external_source(
+            feed, num_outputs=3, batch=True, dtype=[types.UINT8, types.FLOAT, types.INT32], ndim=[1, 1, 1]
+        )
+        image = fn.decoders.image(image, device=_decoder(pipeline), output_type=types.RGB, adjust_orientation=False)
+        image = fn.resize(image, size=resized, interp_type=interp, antialias=True)
+        image = fn.slice(image, start=corner, shape=[size, size], axis_names="HW")
+        return _normalise(image, mean, std)
+
+    return graph()
+
+
+def _decoder(pipeline: dict[str, Any]) -> str:
+    return "cpu" if pipeline["device_id"] is None else "mixed"
+
+
+@do_not_convert
+def _normalise(image: Any, mean: Sequence[float], std: Sequence[float], **mirror: Any) -> Any:
+    return fn.crop_mirror_normalize(
+        image,
+        dtype=types.FLOAT,
+        output_layout="CHW",
+        mean=[255 * m for m in mean],
+        std=[255 * s for s in std],
+        **mirror,
+    )
+
+
+def _operation(image: Any, kind: Any, value: Any, warp: Any) -> Any:
+    """Each image through the one operation of its kind: DALI turns these `if`s into splits of the batch."""
+    if kind == KINDS.index("warp"):
+        image = fn.warp_affine(image, matrix=warp, fill_value=FILL, interp_type=types.INTERP_LINEAR)
+    elif kind == KINDS.index("solarize"):
+        image = _solarize(image, value)
+    elif kind == KINDS.index("posterize"):
+        image = _posterize(image, value)
+    elif kind == KINDS.index("brightness"):
+        image = fn.brightness(image, brightness=value)
+    elif kind == KINDS.index("color"):
+        image = fn.saturation(image, saturation=value)
+    elif kind == KINDS.index("contrast"):
+        image = _contrast(image, value)
+    elif kind == KINDS.index("sharpness"):
+        image = _sharpness(image, value)
+    elif kind == KINDS.index("auto_contrast"):
+        image = _auto_contrast(image)
+    elif kind == KINDS.index("equalize"):
+        image = fn.equalize(image)
+    return image
+
+
+@do_not_convert
+def _solarize(image: Any, threshold: Any) -> Any:
+    keep = image < _beside(threshold, image)
+    return keep * image + (keep ^ True) * (types.Constant(255, dtype=types.UINT8) - image)
+
+
+@do_not_convert
+def _posterize(image: Any, mask: Any) -> Any:
+    return image & _beside(fn.cast(mask, dtype=types.UINT8), image)
+
+
+@do_not_convert
+def _contrast(image: Any, factor: Any) -> Any:
+    """Away from or towards the image's mean grey (ITU-R BT.601 luma)."""
+    luma = types.Constant(np.array([0.299, 0.587, 0.114], dtype=np.float32), device=image.device)
+    grey = fn.reductions.sum(fn.reductions.mean(image, axis_names="HW", keep_dims=True) * luma, axes=2, keep_dims=True)
+    return fn.cast_like(grey + (image - grey) * _beside(factor, image), image)
+
+
+@do_not_convert
+def _sharpness(image: Any, factor: Any) -> Any:
+    """Blend with the image smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13; unlike Pillow, at the border too."""
+    smooth = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13
+    sharp = np.zeros((3, 3), dtype=np.float32)
+    sharp[1, 1] = 1
+    kernel = types.Constant(smooth) + factor * types.Constant(sharp - smooth)
+    return fn.filter(image, _beside(kernel, image))
+
+
+@do_not_convert
+def _auto_contrast(image: Any) -> Any:
+    """Stretch each channel to 0..255; a channel of one value stays."""
+    low = fn.cast(fn.reductions.min(image, axis_names="HW", keep_dims=True), dtype=types.FLOAT)
+    high = fn.cast(fn.reductions.max(image, axis_names="HW", keep_dims=True), dtype=types.FLOAT)
+    flat = fn.cast(high == low, dtype=types.FLOAT)
+    scale = (255 * (1 - flat) + flat) / (high - low + flat)
+    return fn.cast_like((image - low * (1 - flat)) * scale, image)
+
+
+@do_not_convert
+def _beside(parameter: Any, image: Any) -> Any:
+    """The parameter on the image's device."""
+    return parameter.gpu() if image.device == "gpu" else parameter

@@ -1,0 +1,49 @@
+"""Mixup and CutMix on a whole batch: x = lam * x_a + (1 - lam) * x_b, before any network sees it.
+
+mixup: arXiv:1710.09412; CutMix: arXiv:1905.04899. The partner of image i of a batch of b is image b - 1 - i.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ssld.data.sampler import MIX, bits, uniform
+
+
+def draw_mix(augment: Any, seed: int, number: int, size: int) -> tuple[float, tuple[int, int, int, int] | None]:
+    """Share of the first image, and the box (top, bottom, left, right) that CutMix takes from the partner, or None.
+
+    A pure function of `seed` and `number`, the micro-batch's place in the run. Where both are on, each batch is mixed
+    one way or the other with equal chance.
+    """
+    place = np.array([number])
+    choose, y, x = uniform(seed, MIX, 0, place, 3)[0]
+    cut = augment.cutmix > 0 and (augment.mixup <= 0 or choose < 0.5)
+    alpha = augment.cutmix if cut else augment.mixup
+    lam = float(np.random.Generator(np.random.Philox(key=bits(seed, MIX, 1, place, 2)[0])).beta(alpha, alpha))
+    if not cut:
+        return lam, None
+    half = size * (1 - lam) ** 0.5 / 2  # arXiv:1905.04899, eq. 2: the box has the area share 1 - lam ...
+    top, bottom = (int(np.clip(round(y * size + d), 0, size)) for d in (-half, half))
+    left, right = (int(np.clip(round(x * size + d), 0, size)) for d in (-half, half))
+    return 1 - (bottom - top) * (right - left) / size**2, (top, bottom, left, right)  # ... before it is clipped
+
+
+def mix(batch: dict[str, Any], augment: Any, seed: int, number: int) -> dict[str, Any]:
+    """Return the batch with `image` mixed and `label_b` (int64 [b]) and `lam` (float) added; off: unchanged."""
+    if augment.mixup <= 0 and augment.cutmix <= 0:
+        return batch
+    image = batch["image"]
+    lam, box = draw_mix(augment, seed, number, image.shape[-1])
+    partner = image.flip(axis=[0])
+    if box is None:
+        image = lam * image + (1 - lam) * partner
+    else:
+        top, bottom, left, right = box
+        inside = np.zeros((1, 1, *image.shape[-2:]), dtype=bool)
+        inside[..., top:bottom, left:right] = True
+        image = paddle.where(paddle.to_tensor(inside), partner, image)
+    return {**batch, "image": image, "label_b": batch["label"].flip(axis=[0]), "lam": lam}

@@ -1,0 +1,138 @@
+"""Loaders: list files in, Paddle batches out. DALI does the work; what it does is drawn by `augment` and `sampler`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ssld.data import policies, sampler
+from ssld.data.augment import draw
+from ssld.data.feed import Feed, Job, Stream
+from ssld.data.graph import eval_graph, interpolation_of, train_graph
+from ssld.data.lists import FileList
+from ssld.data.mix import mix
+from ssld.errors import DataError
+
+
+class Loader:
+    """Training batches of one rank.
+
+    files: the images; size: side of the square output in pixels; batch: images in a global step, over all ranks and
+    `accumulate` micro-batches; augment: see `augment.Augment`; mean, std: of RGB in 0..1; device: None = CPU, else the
+    GPU's number; threads: DALI's; prefetch: batches made in advance.
+
+    A batch is a pure function of (files, seed, step, batch, accumulate * world): the same on 1 rank x 2 micro-batches
+    and on 2 ranks, for any number of threads, and when a run starts in the middle. DataError: too few images, a global
+    batch that does not divide, an unreadable image (named).
+    """
+
+    def __init__(
+        self, files: FileList, *, size: int, batch: int, augment: Any, mean: Sequence[float], std: Sequence[float],
+        seed: int, accumulate: int = 1, rank: int = 0, world: int = 1, threads: int = 1, device: int | None = None,
+        interpolation: str = "linear", prefetch: int = 2,
+    ):  # fmt: skip
+        self.steps_per_epoch = sampler.steps_per_epoch(len(files), batch)
+        self._micro = sampler.micro_size(batch, accumulate, world)
+        self._files, self._augment, self._seed, self._size = files, augment, seed, size
+        self._batch, self._accumulate, self._rank, self._world = batch, accumulate, rank, world
+        self._orders: dict[int, np.ndarray] = {}
+        options = _graph_options(size, mean, std, interpolation, threads, device, prefetch)
+        options |= {"slots": policies.slots(augment), "erase": augment.erase > 0, "batch_size": self._micro}
+        feed = Feed(files, self._numbers, threads)
+        self._stream = Stream(feed, partial(train_graph, feed, **options))
+
+    def batches(self, start_step: int, stop_step: int) -> Iterator[dict[str, Any]]:
+        """Yield the micro-batches of the global steps start_step..stop_step-1, counted from the run's beginning.
+
+        A batch: `image` float32 [b, 3, size, size] normalised, `label` int64 [b] (-1 = unlabelled), `index` int64 [b]
+        (place in `files`); with mixup or CutMix also `label_b` int64 [b] and `lam` float, the first image's share.
+        """
+        number = start_step * self._accumulate * self._world + self._rank
+        for index, image in self._stream.run(self._jobs(start_step, stop_step)):
+            yield mix(_batch(self._files, index, image), self._augment, self._seed, number)
+            number += self._world
+
+    def _jobs(self, start: int, stop: int) -> Iterator[Job]:
+        for step in range(start, stop):
+            epoch, place = divmod(step, self.steps_per_epoch)
+            samples = self._order(epoch)[place * self._batch : (place + 1) * self._batch]
+            for micro in range(self._accumulate):
+                yield epoch, samples[sampler.micro_slice(self._batch, self._accumulate, self._world, self._rank, micro)]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._orders:
+            self._orders = {epoch: sampler.epoch_order(self._seed, epoch, len(self._files))}
+        return self._orders[epoch]
+
+    def _numbers(self, epoch: int, index: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+        d = draw(self._augment, self._seed, epoch, index, sizes, self._size)
+        auto = [np.ascontiguousarray(part[:, s]) for s in range(d.kind.shape[1]) for part in (d.kind, d.value, d.warp)]
+        erase = [d.erase_anchor, d.erase_shape] if self._augment.erase > 0 else []
+        return [d.anchor, d.shape, d.flip, *auto, *erase]
+
+
+class EvalLoader:
+    """Every image once, in order: short side resized to `resize`, then the centre `size` x `size`.
+
+    Rank r of `world` takes the r-th contiguous share; the last batch may be smaller. `len()` is this rank's number of
+    batches, `images` of images. DataError: resize < size, an unreadable image (named).
+    """
+
+    def __init__(
+        self, files: FileList, *, size: int, resize: int, batch: int, mean: Sequence[float], std: Sequence[float],
+        rank: int = 0, world: int = 1, threads: int = 1, device: int | None = None, interpolation: str = "linear",
+        prefetch: int = 2,
+    ):  # fmt: skip
+        if resize < size:
+            raise DataError(f"evaluation: resize {resize} is smaller than the crop {size}; set resize >= size")
+        self._share = np.arange(rank * len(files) // world, (rank + 1) * len(files) // world)
+        self.images, self._files, self._batch = len(self._share), files, batch
+
+        def numbers(epoch: int, index: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+            resized, corner = eval_geometry(sizes, resize, size)
+            return [resized.astype(np.float32), corner.astype(np.int32)]
+
+        options = _graph_options(size, mean, std, interpolation, threads, device, prefetch)
+        feed = Feed(files, numbers, threads)
+        self._stream = Stream(feed, partial(eval_graph, feed, batch_size=batch, **options))
+
+    def __len__(self) -> int:
+        return -(-self.images // self._batch)
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """Yield batches of `image`, `label`, `index` as `Loader.batches` does."""
+        starts = range(0, self.images, self._batch)
+        for index, image in self._stream.run((0, self._share[s : s + self._batch]) for s in starts):
+            yield _batch(self._files, index, image)
+
+
+def eval_geometry(sizes: np.ndarray, resize: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Resized (height, width) and top-left corner of the centre crop, int64 [n, 2] each, for stored sizes [n, 2].
+
+    The short side becomes `resize`, the long side keeps the ratio, rounded half up; the corner is rounded down.
+    """
+    short = sizes.min(axis=1, keepdims=True)
+    resized = (2 * sizes * resize + short) // (2 * short)
+    return resized, (resized - size) // 2
+
+
+def _graph_options(
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    interpolation: str,
+    threads: int,
+    device: int | None,
+    prefetch: int,
+) -> dict[str, Any]:
+    interpolation_of(interpolation)  # a wrong name is told now, not at the first batch
+    graph = {"size": size, "mean": mean, "std": std, "interpolation": interpolation}
+    return graph | {"num_threads": threads, "device_id": device, "prefetch_queue_depth": prefetch}
+
+
+def _batch(files: FileList, index: np.ndarray, image: Any) -> dict[str, Any]:
+    return {"image": image, "label": paddle.to_tensor(files.labels[index]), "index": paddle.to_tensor(index)}

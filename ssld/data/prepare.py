@@ -1,0 +1,37 @@
+"""`ssld data prepare KIND`: turn a source of images into a folder of images with list files."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from importlib import import_module
+from typing import Any
+
+from ssld.data.target import Prepared, Progress
+from ssld.errors import DataError, did_you_mean
+
+# kind -> module of `ssld.data` with a function `prepare(out, progress, **options)`
+KINDS = {
+    "digits": "digits",
+    "fashion_mnist": "fashion_mnist",
+    "imagenet": "imagenet",
+    "folder": "folder",
+    "unlabelled": "unlabelled",
+}
+
+
+def prepare(kind: str, out: str | os.PathLike[str], progress: Progress | None = None, **options: Any) -> Prepared:
+    """Prepare a data set of one of KINDS under `out`; repeating the same command changes nothing.
+
+    `progress(done, total)` is called now and then. For the options see `prepare` of the kind's module. Raises DataError
+    for an unknown kind or option, a source that is missing or not as expected, and a folder that holds something else.
+    """
+    if kind not in KINDS:
+        raise DataError(f"data prepare: no kind {kind!r}{did_you_mean(kind, KINDS)}; known: {', '.join(KINDS)}")
+    function = import_module(f"ssld.data.{KINDS[kind]}").prepare
+    known = [name for name in inspect.signature(function).parameters if name not in ("out", "progress")]
+    for option in options:
+        if option not in known:
+            raise DataError(f"data prepare {kind}: no option {option!r}{did_you_mean(option, known)}")
+    result: Prepared = function(out, progress or (lambda done, total: None), **options)
+    return result

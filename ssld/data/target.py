@@ -1,0 +1,107 @@
+"""The folder that `ssld data prepare` writes: nothing there is ever overwritten, and `dataset.json` says what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from ssld.data.lists import list_text
+from ssld.errors import DataError
+
+MANIFEST = "dataset.json"
+Progress = Callable[[int, int], None]  # done, total
+
+
+class Prepared(TypedDict):
+    """A data set on disk: its kind, number of classes (0 = no labels), list file -> number of images, and whether this
+    call wrote it or found it complete."""
+
+    kind: str
+    classes: int
+    lists: dict[str, int]
+    status: Literal["prepared", "already prepared"]
+
+
+class Target:
+    """Collects files and lists under `out`; `finish` writes the manifest last.
+
+    source: the folder that holds the images where they stay in place. A path in a list starts from the list's folder
+    where that is `source`, else it is absolute: a list is always read with its own folder as root.
+    """
+
+    def __init__(self, kind: str, out: str | os.PathLike[str], options: dict[str, Any], source: Path | None = None):
+        self.kind, self.out = kind, Path(out)
+        self._options, self._prefix = options, "" if source in (None, self.out.resolve()) else f"{source}{os.sep}"
+        self._lists: dict[str, dict[str, Any]] = {}
+        self._wrote = False
+        if self.out.exists() and not self.out.is_dir():
+            raise DataError(f"{self.out}: is a file; give a folder to write the data set to")
+
+    def done(self) -> Prepared | None:
+        """The data set that is here already, when its manifest names the same options and its lists are untouched."""
+        file = self.out / MANIFEST
+        if not file.is_file():
+            return None
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            lists, same = found["lists"], (found["kind"], found["options"]) == (self.kind, self._options)
+            classes = found["classes"]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{file}: not a manifest of `ssld data prepare`; choose another folder") from None
+        if not same:
+            raise DataError(
+                f"{self.out}: holds {found['kind']} with {_flat(found['options'])}, not {self.kind} with "
+                f"{_flat(self._options)}; choose another folder"
+            )
+        for name, facts in lists.items():
+            path = self.out / name
+            if not path.is_file() or _sha256(path.read_bytes()) != facts["sha256"]:
+                raise DataError(f"{path}: missing or changed since it was prepared; choose another folder")
+        counts = {name: facts["images"] for name, facts in lists.items()}
+        return Prepared(kind=self.kind, classes=classes, lists=counts, status="already prepared")
+
+    def save(self, name: str, data: bytes) -> None:
+        """Write one file whole or not at all; a file of other content in its place is a DataError."""
+        path = self.out / name
+        if path.exists():
+            if path.read_bytes() != data:
+                raise DataError(f"{path}: exists with other content; choose another folder or delete it")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(data)
+        part.replace(path)
+        self._wrote = True
+
+    def save_list(self, name: str, paths: Sequence[str], labels: Sequence[int] | None = None) -> None:
+        """Write a list file; without labels all its images are unlabelled."""
+        data = list_text([self._prefix + path for path in paths], labels).encode("utf-8", "surrogateescape")
+        self.save(name, data)
+        self._lists[name] = {"images": len(paths), "sha256": _sha256(data)}
+
+    def finish(self, classes: Sequence[str] = ()) -> Prepared:
+        """Write classes.txt (one name a line, in the order of the labels) and the manifest."""
+        if classes:
+            self.save("classes.txt", "".join(f"{name}\n" for name in classes).encode("utf-8", "surrogateescape"))
+        manifest = {
+            "kind": self.kind,
+            "options": self._options,
+            "classes": len(classes),
+            "lists": self._lists,
+        }
+        self.save(MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+        counts = {name: facts["images"] for name, facts in self._lists.items()}
+        status: Literal["prepared", "already prepared"] = "prepared" if self._wrote else "already prepared"
+        return Prepared(kind=self.kind, classes=len(classes), lists=counts, status=status)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _flat(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in options.items()) or "no options"

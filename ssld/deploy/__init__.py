@@ -1,0 +1,20 @@
+"""Export, gate and bench. Nothing heavy is imported until a function needs it."""
+
+from ssld.deploy.bench import Row, bench, speedup, write_csv
+from ssld.deploy.engines.registry import ENGINES, ready, usable
+from ssld.deploy.export import export_model
+from ssld.deploy.gate import BOUND, gate, release
+
+__all__ = [
+    "BOUND",
+    "ENGINES",
+    "Row",
+    "bench",
+    "export_model",
+    "gate",
+    "ready",
+    "release",
+    "speedup",
+    "usable",
+    "write_csv",
+]

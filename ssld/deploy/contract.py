@@ -1,0 +1,93 @@
+"""An exported folder as data: which files a format has, and `contract.json`, which says what goes in and comes out.
+
+model.json model.pdiparams    the Paddle program and its weights        format `paddle`
+model.onnx                    the ONNX file                             format `onnx`
+contract.json                 name, arch, classes, digest, input, output, opset, files, versions, gate
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssld.errors import DeployError, did_you_mean
+
+CONTRACT = "contract.json"
+REJECTED = ".rejected"
+REQUIRED = ("arch", "classes", "digest", "input")
+REQUIRED_INPUT = ("size", "mean", "std", "resize")
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write a network. The gate runs it with `engine`."""
+
+    files: tuple[str, ...]
+    engine: str
+
+
+FORMATS = {
+    "paddle": Format(("model.json", "model.pdiparams"), engine="paddle"),
+    "onnx": Format(("model.onnx",), engine="onnxruntime"),
+}
+
+
+def check_formats(formats: Iterable[str]) -> None:
+    """Raise DeployError when a format is unknown or none is given."""
+    if not (names := list(formats)):
+        raise DeployError(f"export: no format given; choose from {', '.join(FORMATS)}")
+    for name in names:
+        if name not in FORMATS:
+            raise DeployError(f"export: no format {name!r}{did_you_mean(name, FORMATS)}")
+
+
+def check_given(contract: dict[str, Any]) -> None:
+    """Raise DeployError unless the caller's part of the contract is there: REQUIRED, and in `input` REQUIRED_INPUT."""
+    missing = [key for key in REQUIRED if key not in contract]
+    missing += [f"input.{key}" for key in REQUIRED_INPUT if key not in contract.get("input", {})]
+    if missing:
+        raise DeployError(f"export: the contract lacks {', '.join(missing)}; give what the network was trained on")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The contract of an export; raises DeployError when the folder holds none or it is not readable."""
+    file = Path(folder) / CONTRACT
+    try:
+        contract = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DeployError(f"{file}: {error.strerror}; export the model first") from error
+    except ValueError as error:
+        raise DeployError(f"{file}: is no JSON; export the model again") from error
+    if not isinstance(contract, dict) or not {"size", "dynamic"} <= contract.get("input", {}).keys():
+        raise DeployError(f"{file}: says no input size; export the model again")
+    return contract
+
+
+def write(folder: Path, contract: dict[str, Any]) -> None:
+    (folder / CONTRACT).write_text(json.dumps(contract, indent=2) + "\n", encoding="utf-8")
+
+
+def formats_of(contract: dict[str, Any]) -> list[str]:
+    """The formats whose files the contract lists."""
+    return [name for name, form in FORMATS.items() if set(form.files) <= contract["files"].keys()]
+
+
+def describe(file: Path) -> dict[str, Any]:
+    """{"bytes", "sha256"} of a file."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return {"bytes": file.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def check_files(folder: Path, contract: dict[str, Any], names: Iterable[str]) -> None:
+    """Raise DeployError when a file is missing or is not, byte for byte, the one that was exported."""
+    for name in names:
+        file = folder / name
+        if name not in contract["files"] or not file.is_file():
+            raise DeployError(f"{file}: no such file in this export; export the model in that format")
+        if describe(file)["sha256"] != contract["files"][name]["sha256"]:
+            raise DeployError(f"{file}: changed since it was exported (sha256); export the model again")

@@ -1,0 +1,116 @@
+"""Checkpoints that are whole or invisible.
+
+A checkpoint is a folder `checkpoint-<step>`: safetensors files, `state.json`, and `manifest.json` with the sha256 of each. It is written
+under a temporary name, every file and the folder are flushed to disk, and only then it gets its name. What a kill leaves behind is
+a `.partial` folder, which is never read.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from ssld.errors import RunError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`tensors`: file stem -> key -> array; `state`: what JSON can hold, with the step."""
+
+    step: int
+    tensors: dict[str, dict[str, np.ndarray]]
+    state: dict[str, Any]
+
+
+def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Any]], state: dict[str, Any], keep: int = 2) -> Path:
+    """Write `checkpoint-<step>` and drop all but the newest `keep`. Raises RunError when the disk is full."""
+    final = folder / f"checkpoint-{step:08d}"
+    partial = final.with_suffix(".partial")
+    with disk_errors(final):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for stem, arrays in tensors.items():
+            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial / f"{stem}.safetensors")
+        write_json(partial / "state.json", {"step": step, **state})
+        write_json(partial / "manifest.json", {f.name: _sha256(f) for f in sorted(partial.iterdir())})
+        for file in (*partial.iterdir(), partial):
+            _flush(file)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        _flush(folder)
+    for old in _all(folder)[keep:]:
+        shutil.rmtree(old)
+    return final
+
+
+def load(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint whose every byte is as written. A damaged one is named on stderr and the one before it taken."""
+    for path in _all(folder):
+        damage = _damage(path)
+        if damage is None:
+            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
+            return Checkpoint(state["step"], tensors, state)
+        print(f"ssld: {path}: damaged ({damage}); going on from the checkpoint before it", file=sys.stderr)
+    return None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON under a temporary name, flush, rename: the file is the old or the new one, never half of it."""
+    with disk_errors(path):
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        _flush(partial)
+        partial.replace(path)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full, read-only or failing disk into one RunError line."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "the disk is full; free some space" if full else f"cannot be written ({error.strerror or error})"
+        raise RunError(f"{path}: {what}; what was saved before is untouched, repeat the command to resume") from None
+
+
+def _all(folder: Path) -> list[Path]:
+    """Complete-looking checkpoints, newest first."""
+    return sorted((p for p in folder.glob("checkpoint-*") if p.is_dir() and p.suffix != ".partial"), reverse=True)
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        wrong = [name for name, digest in manifest.items() if _sha256(path / name) != digest]
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{type(error).__name__} while reading it"
+    return f"{wrong[0]} has another sha256 than its manifest" if wrong else None
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with open(file, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,56 @@
+"""Optimizer, learning rate and averaged weights of a stage."""
+
+import math
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from ssld.config.recipe import Optim
+
+
+def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:
+    """Rate of step 0 .. steps-1: linear warm-up to `lr`, then a cosine to 0 (SGDR without restarts, arXiv:1608.03983).
+
+    A closed form, so that a resumed run needs no scheduler state.
+    """
+    warmup = min(round(optim.warmup_epochs * steps_per_epoch), steps - 1)
+    if step < warmup:
+        return optim.lr * (step + 1) / warmup
+    if optim.schedule == "constant":
+        return optim.lr
+    return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
+    """Momentum or AdamW. Biases and normalisation scales (one-dimensional) are not decayed unless `decay_all`."""
+    decayed = [p for p in parameters if p.ndim > 1 or optim.decay_all]
+    free = [p for p in parameters if not (p.ndim > 1 or optim.decay_all)]
+    groups = [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    options: dict[str, Any] = {"learning_rate": optim.lr, "parameters": [group for group in groups if group["params"]]}
+    if optim.clip_norm:
+        options["grad_clip"] = nn.ClipGradByGlobalNorm(optim.clip_norm)
+    if optim.algorithm == "adamw":
+        return paddle.optimizer.AdamW(**options)
+    return paddle.optimizer.Momentum(momentum=optim.momentum, use_nesterov=optim.nesterov, **options)
+
+
+class Average:
+    """Exponential moving average of a network's weights and statistics; `decay` 0 keeps none.
+
+    The decay warms up as min(decay, (1 + step) / (10 + step)), so that early weights are forgotten.
+    """
+
+    def __init__(self, network: nn.Layer, decay: float):
+        self.decay = decay
+        self.state = {key: value.clone().detach() for key, value in network.state_dict().items()} if decay else {}
+
+    @paddle.no_grad()
+    def update(self, network: nn.Layer, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for key, value in network.state_dict().items() if self.state else ():
+            self.state[key].set_value(self.state[key] * decay + value * (1 - decay))
+
+    def weights(self, network: nn.Layer) -> dict[str, Any]:
+        """What the stage evaluates and hands on: the average if there is one, else the weights themselves."""
+        return self.state or network.state_dict()

@@ -1,0 +1,138 @@
+"""From a plan to what a stage needs: its images, its network, its teacher."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paddle import nn
+
+from ssld import models, weights
+from ssld.config import cards
+from ssld.config.recipe import Data, Plan, Stage
+from ssld.data import EvalLoader, FileList, Loader, read_list
+from ssld.distill.evaluate import evaluate
+from ssld.distill.teacher import TeacherLogits, gate
+from ssld.errors import RunError
+from ssld.paths import weights_root
+from ssld.progress import note
+from ssld.runtime import Runtime, seed_networks, seed_of
+
+
+def file_list(plan: Plan, root: Path, *names: str) -> FileList:
+    """The images of one or more list files under `root`. The paths in a list are relative to the list's own folder."""
+    lists = [(Path(name).parent, read_list(root / name, (root / name).parent, plan.classes)) for name in names]
+    paths = [os.path.join(folder, path) for folder, found in lists for path in found.paths]
+    return FileList(paths, np.concatenate([found.labels for _, found in lists]), str(root))
+
+
+def loaders(plan: Plan, name: str, root: Path, here: Runtime) -> tuple[Loader, EvalLoader]:
+    """The training and the validation images of a stage, this rank's share of them."""
+    stage, files = plan.stages[name], file_list(plan, root, *plan.stages[name].data.train)
+    data = stage.data
+    options = {"accumulate": stage.optim.accumulate, "augment": data.augment, "seed": seed_of(plan.seed, name)}
+    train = Loader(files, size=data.size, batch=data.batch, **options, **_pipeline(data, here))
+    return train, eval_loader(plan, stage, root, here)
+
+
+def eval_loader(plan: Plan, stage: Stage, root: Path, here: Runtime, take: Any = None) -> EvalLoader:
+    """Validation images with the stage's geometry; `take`: the number of an even selection, or positions."""
+    data, files = stage.data, file_list(plan, root, stage.data.val)
+    if isinstance(take, int):
+        take = np.unique(np.linspace(0, len(files) - 1, min(take, len(files))).round().astype(int))
+    files = files if take is None else files.subset(take)
+    return EvalLoader(files, size=data.crop, resize=data.resize, batch=data.eval_batch, **_pipeline(data, here))
+
+
+def _pipeline(data: Data, here: Runtime) -> dict[str, Any]:
+    options = {"mean": data.mean, "std": data.std, "interpolation": data.interpolation, "threads": data.threads}
+    return options | {"rank": here.rank, "world": here.world, "device": here.gpu}
+
+
+def stage_folder(plan: Plan, name: str, out: Path) -> Path:
+    return out / "stages" / f"{name}-{plan.stage_digest(name)[:8]}"
+
+
+def is_done(plan: Plan, name: str, out: Path) -> bool:
+    return (stage_folder(plan, name, out) / "stage.json").is_file()
+
+
+def build(plan: Plan, kind: str, size: int) -> nn.Layer:
+    """The plan's 'student' or 'teacher' with fresh weights, the same for every stage of a seed."""
+    if kind == "student":
+        arch, momentum = plan.student.arch, plan.student.bn_momentum
+    else:
+        assert plan.teacher is not None
+        arch, momentum = plan.teacher.arch or cards.find_teacher(plan.teacher.card).arch, plan.teacher.bn_momentum
+    seed_networks(plan.seed, "init", kind)
+    network = models.create(arch, num_classes=plan.classes, in_size=size)
+    for layer in network.sublayers() if momentum is not None else ():
+        if hasattr(layer, "_momentum"):
+            layer._momentum = momentum
+    return network
+
+
+def make_network(plan: Plan, name: str, out: Path) -> nn.Layer:
+    """The network that a stage starts from: fresh, or the result of the stage that `init` names."""
+    stage = plan.stages[name]
+    network = build(plan, stage.network, stage.data.size)
+    if stage.init != "scratch":
+        weights.load_into(network, stage_folder(plan, stage.init, out) / "model.safetensors")
+    return network
+
+
+def trained_network(plan: Plan, name: str, out: Path) -> nn.Layer:
+    network = build(plan, plan.stages[name].network, plan.stages[name].data.crop)
+    weights.load_into(network, stage_folder(plan, name, out) / "model.safetensors")
+    network.eval()
+    return network
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained teacher and the input that it expects."""
+
+    network: nn.Layer
+    norm: str
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def on(self, student: Data) -> TeacherLogits:
+        """Its logits for the images of a stage."""
+        return TeacherLogits(self.network, self.norm, student, self.size, self.mean, self.std)
+
+
+def load_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
+    """The teacher of the recipe: its own stage's result, or a card's weights after the gate. RunError when it is not what it should be."""
+    teacher = plan.teacher
+    if teacher is None:
+        raise RunError(f"{plan.name}: a loss of this recipe needs a teacher; give teacher.card or teacher.stage")
+    if teacher.stage:
+        data = plan.stages[teacher.stage].data
+        return Teacher(trained_network(plan, teacher.stage, out), teacher.norm, data.size, data.mean, data.std)
+    card = cards.find_teacher(teacher.card)
+    network = build(plan, "teacher", card.input.size)
+    if plan.scope == "smoke":
+        note(f"teacher {teacher.card}: fresh weights and the student's size, this is a smoke run")
+        return Teacher(network, teacher.norm, plan.smoke.size, card.input.mean, card.input.std)
+    file = Path(teacher.weights) if teacher.weights else weights_root() / Path(card.weights.path).name
+    if not file.is_file():
+        where = f"download {card.weights.url} to there, or give teacher.weights"
+        raise RunError(f"teacher {teacher.card}: no weights at {file}; {where}")
+    weights.load_into(network, file)
+    if teacher.gate:
+        pass_gate(plan, card, network, root, here)
+    return Teacher(network, teacher.norm, card.input.size, card.input.mean, card.input.std)
+
+
+def pass_gate(plan: Plan, card: Any, network: nn.Layer, root: Path, here: Runtime) -> None:
+    """Measure a teacher on a slice of the validation images, with its own input, and compare with its card."""
+    assert plan.teacher is not None
+    stage, given = next(iter(plan.stages.values())), card.input
+    data = replace(stage.data, eval_size=given.size, eval_resize=given.resize, mean=given.mean, std=given.std)
+    loader = eval_loader(plan, replace(stage, data=data), root, here, take=plan.teacher.gate)
+    top1 = evaluate(network, loader, here)["top1"]
+    note(f"teacher {plan.teacher.card}: {top1:.2f} top-1 on {plan.teacher.gate} validation images, its card says {card.top1:.2f}")
+    gate(str(plan.teacher.card), top1, card.top1, plan.teacher.gate, plan.teacher.gate_points)

@@ -1,0 +1,34 @@
+"""Every error a user can cause. A message is one line: `where: what; what to do`."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SsldError(Exception):
+    """Base of all errors that the command line prints as one line, without a traceback."""
+
+
+class RecipeError(SsldError):
+    """A recipe, card, override or name that does not hold."""
+
+
+class WeightsError(SsldError):
+    """Weights that are missing, damaged, or made for another network."""
+
+
+class DataError(SsldError):
+    """A list file, folder or image that cannot be used."""
+
+
+class DeployError(SsldError):
+    """An export that differs from its model, or an engine that cannot run here."""
+
+
+class RunError(SsldError):
+    """A run that cannot start, go on or be resumed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known name, or "" when none is near."""
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

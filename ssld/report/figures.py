@@ -1,0 +1,267 @@
+"""The figures of a report, as SVG text for one HTML page. Equal input gives equal text.
+
+Matplotlib draws in stand-in colours, which `svg` turns into the page's CSS variables: a figure follows light and dark.
+"""
+
+import io
+import re
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+INK, MUTED, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
+TEACHER, BASELINE, STUDENT = "#050505", "#060606", "#070707"
+MORE = ("#080808", "#090909", "#0a0a0a", "#0b0b0b")  # stages of the student after the first
+VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    RULE: "rule",
+    PAPER: "card",
+    TEACHER: "teacher",
+    BASELINE: "baseline",
+    STUDENT: "student",
+    **{colour: f"more{index}" for index, colour in enumerate(MORE, 1)},
+}
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ssld",
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.grid": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handlelength": 1.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+    "axes.unicode_minus": False,
+}
+POINTS = 300  # of a curve
+MARKERS = "osD^vPX*"
+CLASSES = 20  # bars of the class figure
+
+
+def stage_colours(stages: dict[str, Any], baseline: str | None) -> dict[str, str]:
+    """One colour a stage, the same in every figure; `stages` as in result.json."""
+    colours, free = {}, [STUDENT, *MORE]
+    for name, stage in stages.items():
+        if stage["network"] == "teacher":
+            colours[name] = TEACHER
+        elif name == baseline:
+            colours[name] = BASELINE
+        else:
+            colours[name] = free.pop(0) if len(free) > 1 else free[0]
+    return colours
+
+
+def curves(records: list[dict[str, Any]], colour: str) -> str:
+    """Loss and top-1 of one stage over its steps: every batch thin, smoothed thick, evaluations as points."""
+    train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.5, 3.1), layout="constrained")
+        loss, top1 = figure.subplots(2, 1, sharex=True)
+        for axes, key, label in ((loss, "loss", "training loss"), (top1, "top1", "top-1, %")):
+            steps, values = _series(train, key)
+            _thin_and_smooth(axes, steps, values, colour)
+            axes.set_ylabel(label)
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+            if len(values) > 20 and key == "loss":
+                low, high = np.percentile(values, (0, 98))
+                axes.set_ylim(low - 0.05 * (high - low or 1), high + 0.1 * (high - low or 1))
+        steps, values = _series(evals, "top1")
+        if len(steps):
+            top1.plot(steps, values, color=INK, linewidth=0.9, marker="o", markersize=2.6 if len(steps) < 40 else 1.5)
+        top1.set_xlabel("step")
+        top1.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        top1.xaxis.set_major_formatter(FuncFormatter(_short))
+        figure.align_ylabels()
+        return svg(figure, "Training loss and accuracy over steps")
+
+
+def accuracy(
+    records: list[dict[str, Any]], result: dict[str, Any], after: dict[str, str], colours: dict[str, str]
+) -> str:
+    """Validation top-1 of the student over steps. A stage begins where the stage it continues (`after`) ended."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.7, 3.3), layout="constrained")
+        axes = figure.subplots()
+        ends: dict[str, tuple[float, float]] = {}
+        finals = (
+            [] if not result.get("teacher") or result["teacher"].get("top1") is None else [result["teacher"]["top1"]]
+        )
+        if finals:
+            axes.axhline(finals[0], color=TEACHER, linestyle=(0, (4, 3)), linewidth=1.2, label="teacher")
+        for name in [name for name, stage in result["stages"].items() if stage["network"] == "student"]:
+            steps, values = _series([r for r in records if r["stage"] == name and r["kind"] == "eval"], "top1")
+            if not len(steps):
+                continue
+            begin = ends.get(after.get(name, ""))
+            steps = steps + (begin[0] if begin else 0)
+            ends[name] = (steps[-1], values[-1])
+            finals.append(values[-1])
+            line = np.array([begin, *zip(steps, values, strict=True)] if begin else [*zip(steps, values, strict=True)])
+            axes.plot(*line.T, color=colours[name], label=name, marker="o", markersize=2.8 if len(steps) < 60 else 0)
+        _zoom(axes, finals)
+        axes.set(xlabel="step", ylabel="validation top-1, %")
+        axes.xaxis.set_major_formatter(FuncFormatter(_short))
+        figure.legend(loc="outside upper left", ncols=5, columnspacing=1.2)
+        return svg(figure, "Validation accuracy over steps")
+
+
+def latency(rows: list[dict[str, Any]], result: dict[str, Any]) -> str | None:
+    """Top-1 against the median latency of the smallest batch: a colour a network, a marker an engine.
+
+    None when there is no point to draw.
+    """
+    known = {"teacher": (result.get("teacher") or {}).get("top1"), "student": result["top1"]}
+    batch = min((row["batch"] for row in rows), default=0)
+    shown = [
+        row
+        for row in rows
+        if row["batch"] == batch and row["precision"] == "fp32" and known.get(row["network"]) is not None
+    ]
+    if not shown:
+        return None
+    engines = list(dict.fromkeys(row["engine"] for row in shown))
+    colours = {"teacher": TEACHER, "student": STUDENT}
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.7, 3.3), layout="constrained")
+        axes = figure.subplots()
+        handles = [
+            Line2D([], [], color=colours[n], marker="o", linestyle="", label=n)
+            for n in colours
+            if any(r["network"] == n for r in shown)
+        ]
+        if result.get("baseline"):
+            axes.axhline(result["baseline"]["top1"], color=BASELINE, linestyle=(0, (4, 3)), linewidth=1.2)
+            handles.append(Line2D([], [], color=BASELINE, linestyle=(0, (4, 3)), linewidth=1.2, label="baseline"))
+        for row in shown:
+            marker = MARKERS[engines.index(row["engine"]) % len(MARKERS)]
+            axes.plot(
+                row["p50_ms"],
+                known[row["network"]],
+                marker,
+                color=colours[row["network"]],
+                markersize=7,
+                alpha=0.9,
+                clip_on=False,
+            )
+        engine_handles = [
+            Line2D([], [], color=MUTED, marker=MARKERS[i % len(MARKERS)], linestyle="", label=e)
+            for i, e in enumerate(engines)
+        ]
+        times = [row["p50_ms"] for row in shown]
+        _time_axis(axes, min(times), max(times))
+        tops = [top for top in known.values() if top is not None] + (
+            [result["baseline"]["top1"]] if result.get("baseline") else []
+        )
+        margin = max(0.25 * (max(tops) - min(tops)), 0.5)
+        axes.set_ylim(min(tops) - margin, min(max(tops) + margin, 100.5))
+        axes.set(xlabel=f"median latency, ms (batch {batch}, fp32)", ylabel="top-1, %")
+        figure.legend(handles=handles, loc="outside upper left", ncols=3, columnspacing=1.4)
+        figure.legend(handles=engine_handles, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.3)
+        return svg(figure, "Accuracy against latency")
+
+
+def per_class(shares: list[float | None], names: list[str]) -> str:
+    """Agreement of student and teacher for each true class, percent; the lowest CLASSES of many."""
+    known = [(share, name) for share, name in zip(shares, names, strict=True) if share is not None]
+    if len(known) > CLASSES:
+        known = sorted(known)[:CLASSES]
+    with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure = Figure(figsize=(4.7, 0.55 + 0.21 * len(known)), layout="constrained")
+        axes = figure.subplots()
+        values, spots = [share for share, _ in known], range(len(known))
+        axes.barh(spots, values, color=STUDENT, height=0.62)
+        for spot, value in zip(spots, values, strict=True):
+            axes.text(value + 1, spot, f"{value:.1f}" if value < 100 else "100", va="center", color=INK, fontsize=8)
+        axes.set_yticks(spots, [name if len(name) <= 24 else name[:22] + "…" for _, name in known])
+        axes.set(
+            xlim=(0, 108),
+            ylim=(len(known) - 0.4, -0.6),
+            xlabel="same top-1 as the teacher, %",
+            xticks=range(0, 101, 20),
+        )
+        return svg(figure, "Agreement with the teacher, by class")
+
+
+def svg(figure: Figure, title: str) -> str:
+    """The figure as SVG text to stand in an HTML page: no ids of groups, no namespaces; the page's colours and font."""
+    buffer = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    view = re.search(r'viewBox="[^"]*"', text)
+    assert view is not None
+    text = f'<svg {view[0]} role="img" aria-label="{title}">' + text[text.index(">") + 1 :]
+    text = re.sub(r"font: (?:\w+ )*?([\d.]+px) [^;\"]*", r"font-size: \1", text)
+    for colour, name in VARIABLES.items():
+        text = text.replace(colour, f"var(--{name})")
+    return re.sub(r"\n\s*", "\n", text)
+
+
+def _series(records: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    held = [(r["step"], r[key]) for r in records if r.get(key) is not None]
+    steps, values = zip(*held, strict=True) if held else ((), ())
+    return np.array(steps, float), np.array(values, float)
+
+
+def _thin_and_smooth(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str) -> None:
+    if not len(steps):
+        return
+    stride = -(-len(steps) // POINTS)
+    axes.plot(steps[::stride], values[::stride], color=colour, linewidth=0.7, alpha=0.35)
+    half = max(1, len(values) // 40)
+    total = np.cumsum([0.0, *values])
+    low, high = np.maximum(np.arange(len(values)) - half, 0), np.minimum(np.arange(len(values)) + half + 1, len(values))
+    smooth = (total[high] - total[low]) / (high - low)
+    kept = np.unique([*range(0, len(steps), stride), len(steps) - 1])
+    axes.plot(steps[kept], smooth[kept], color=colour)
+
+
+def _zoom(axes: Axes, finals: list[float]) -> None:
+    """Show where the curves end; how they rose from chance may leave the frame."""
+    if finals:
+        spread = max(finals) - min(finals)
+        axes.set_ylim(max(0.0, min(finals) - max(8.0, 1.5 * spread)), min(100.5, max(finals) + max(1.0, 0.25 * spread)))
+
+
+def _time_axis(axes: Axes, low: float, high: float) -> None:
+    if high > 4 * low:
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.6, high * 1.6)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_xlim(0, 1.15 * high)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _short(value: float, _: Any) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"

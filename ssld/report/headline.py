@@ -1,0 +1,88 @@
+"""The few numbers of a result that a reader wants first."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ssld.progress import table
+
+Row = dict[str, str | None]
+COLUMNS = ("network", "architecture", "top-1", "gain", "size", "latency", "speed-up")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Teacher and student in one engine, batch and precision: the student's fastest of those that both ran in."""
+
+    engine: str
+    batch: int
+    teacher_ms: float | None  # median of a batch; None where the teacher was not measured
+    student_ms: float
+    teacher_bytes: int | None
+    student_bytes: int
+
+    @property
+    def ratio(self) -> float | None:
+        return self.teacher_ms / self.student_ms if self.teacher_ms else None
+
+
+def speed(rows: list[dict[str, Any]]) -> Speed | None:
+    """Of bench rows; the smallest batch counts. None without a row of the student."""
+    first = min((row["batch"] for row in rows if row["network"] == "student"), default=None)
+    shown = [row for row in rows if row["batch"] == first]
+    student, teacher = (
+        {(row["engine"], row["precision"]): row for row in shown if row["network"] == name}
+        for name in ("student", "teacher")
+    )
+    if not student:
+        return None
+    key = min([key for key in student if key in teacher] or student, key=lambda key: student[key]["p50_ms"])
+    other = teacher.get(key, {})
+    return Speed(
+        engine=key[0],
+        batch=student[key]["batch"],
+        teacher_ms=other.get("p50_ms"),
+        student_ms=student[key]["p50_ms"],
+        teacher_bytes=other.get("model_bytes"),
+        student_bytes=student[key]["model_bytes"],
+    )
+
+
+def closing_table(result: dict[str, Any]) -> None:
+    """Print the table that ends a run."""
+    smoke = " (smoke run: these numbers mean nothing)" if result.get("scope") == "smoke" else ""
+    table(closing_rows(result), (result.get("title") or result["recipe"]) + smoke)
+
+
+def closing_rows(result: dict[str, Any]) -> list[Row]:
+    """teacher, baseline, distilled: those that the run has."""
+    found, teacher, baseline = speed(result.get("bench") or []), result.get("teacher"), result.get("baseline")
+    arch = result["student"]["arch"]
+    rows = [_row("distilled", arch, percent(result["top1"]), points(result.get("gain")))]
+    if baseline:
+        rows.insert(0, _row("baseline", arch, percent(baseline["top1"])))
+    if teacher:
+        rows.insert(0, _row("teacher", teacher["arch"], percent(teacher.get("top1"))))
+    if found:
+        rows[-1] |= {"size": megabytes(found.student_bytes), "latency": f"{found.student_ms:.2f} ms"}
+        if teacher and found.ratio and found.teacher_bytes:
+            rows[0] |= {"size": megabytes(found.teacher_bytes), "latency": f"{found.teacher_ms:.2f} ms"}
+            rows[-1] |= {"speed-up": f"{found.ratio:.1f} x"}
+    return rows
+
+
+def _row(*cells: str | None) -> Row:
+    return dict(zip(COLUMNS, [*cells, *[None] * (len(COLUMNS) - len(cells))], strict=True))
+
+
+def percent(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2f} %"
+
+
+def points(value: float | None) -> str | None:
+    """A difference of two percentages, with its sign."""
+    return None if value is None else f"{value:+.2f}"
+
+
+def megabytes(size: float) -> str:
+    """Of 10^6 bytes."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -1,0 +1,232 @@
+"""Measured results: one file a run, never edited, and what several seeds say together."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssld.errors import RunError
+from ssld.report.headline import points
+
+CONFIDENCE = 0.95
+COLUMNS = ("teacher", "baseline", "distilled", "gain")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation (divisor n - 1) over seeds; no deviation of one seed."""
+
+    mean: float
+    sd: float | None
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two-sided t-test of distilled against baseline, paired by seed, and the interval of the mean gain in points."""
+
+    t: float
+    df: int
+    p: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Results of one recipe over seeds, percent top-1.
+
+    `test` is None for one seed, without a measured baseline, and where all gains are equal.
+    """
+
+    recipe: str
+    scope: str
+    hardware: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...]  # one a seed: seed, digest, teacher, baseline, distilled, gain
+    spreads: dict[str, Spread]
+    test: PairedTest | None
+
+    @property
+    def n(self) -> int:
+        return len(self.rows)
+
+
+def record(result: dict[str, Any], experiments: Path) -> Path:
+    """Keep a result as `results/<recipe>/<first 12 of its digest>.json`; the same result again changes nothing.
+
+    Raises RunError for an unfinished run, and when the file already holds another measurement: that one is kept.
+    """
+    if not result.get("complete"):
+        raise RunError(f"{result.get('recipe')}: the run is not complete; finish it before its result is recorded")
+    file = Path(experiments) / "results" / re.sub(r"[^\w.-]+", "-", result["recipe"]) / f"{result['digest'][:12]}.json"
+    if file.is_file():
+        if load(file) != json.loads(json.dumps(result)):
+            raise RunError(
+                f"{file}: holds another measurement of the same plan, which is kept; move it away to record this one"
+            )
+        return file
+    _write(file, json.dumps(result, indent=1) + "\n")
+    return file
+
+
+def load(file: Path) -> dict[str, Any]:
+    """A recorded result or a result.json. Raises RunError when it is missing or damaged."""
+    try:
+        return json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: is no result ({error}); finish the run first") from None
+
+
+def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
+    """Mean, deviation and paired test over seeds, from results or their files.
+
+    Raises RunError unless all are of one plan but for the seed, at one scope, each seed once.
+    """
+    held = sorted(
+        (item if isinstance(item, dict) else load(Path(item)) for item in results), key=lambda result: result["seed"]
+    )
+    if not held:
+        raise RunError("summary: no result given; finish a run first")
+    for key in ("recipe", "scope", "group"):
+        if len(found := sorted({str(result.get(key)) for result in held})) > 1:
+            raise RunError(f"summary: results of more than one {key} ({', '.join(found)}); compare seeds of one plan")
+    seeds = [result["seed"] for result in held]
+    if len(set(seeds)) < len(seeds):
+        raise RunError(f"{held[0]['recipe']}: a seed stands twice in {seeds}; give each once")
+    rows = [_row(result) for result in held]
+    spreads = {
+        name: _spread([row[name] for row in rows]) for name in COLUMNS if all(row[name] is not None for row in rows)
+    }
+    measured = all((result.get("baseline") or {}).get("source", "measured") == "measured" for result in held)
+    return Summary(
+        recipe=held[0]["recipe"],
+        scope=held[0].get("scope", "full"),
+        hardware=tuple(sorted({result["hardware"] for result in held})),
+        rows=tuple(rows),
+        spreads=spreads,
+        test=_paired_test(rows) if measured and "gain" in spreads else None,
+    )
+
+
+def verdict(summary: Summary) -> str:
+    """What the seeds allow to say, in one sentence."""
+    if "gain" not in summary.spreads:
+        return "There is no baseline to compare with."
+    gain = summary.spreads["gain"].mean
+    if summary.n == 1:
+        return f"One seed: the gain is {points(gain)} points; one seed has no deviation and allows no test."
+    if summary.test is None:
+        return f"Mean gain {points(gain)} points; no paired test (the baseline is published, or all gains are equal)."
+    test = summary.test
+    interval = f"95 % interval {points(test.low)} to {points(test.high)}"
+    numbers = f"mean gain {points(gain)} points, {interval}, paired t({test.df}) = {test.t:.2f}, p = {_p(test.p)}"
+    if test.p >= 1 - CONFIDENCE:
+        return f"Distilled and baseline are not distinguishable over {summary.n} seeds: {numbers}."
+    return f"Distilled is {'better' if gain > 0 else 'worse'} than the baseline over {summary.n} seeds: {numbers}."
+
+
+def table(summary: Summary) -> str:
+    """Markdown: one row a seed, then mean ± standard deviation."""
+    names = [name for name in COLUMNS if name in summary.spreads]
+    lines = [
+        "| seed | " + " | ".join(f"{name}, %" if name != "gain" else "gain, points" for name in names) + " | digest |"
+    ]
+    lines.append("|---|" + "---:|" * len(names) + "---|")
+    for row in summary.rows:
+        lines.append(
+            f"| {row['seed']} | "
+            + " | ".join(_cell(name, row[name]) for name in names)
+            + f" | `{row['digest'][:12]}` |"
+        )
+    means = [
+        _cell(name, spread.mean) + (f" ± {spread.sd:.2f}" if spread.sd is not None else "")
+        for name, spread in summary.spreads.items()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            f"| **mean{' ± sd' if summary.n > 1 else ''}** | " + " | ".join(f"**{mean}**" for mean in means) + " | |",
+        ]
+    )
+
+
+def write_seed_report(
+    results: Sequence[dict[str, Any] | Path | str], path: Path, *, command: str | None = None
+) -> Path:
+    """Write a page (Markdown) on one recipe over seeds, and beside it the same as JSON; returns the page.
+
+    Raises RunError when the results do not belong together, or a file cannot be written.
+    """
+    summary, path = summarise(results), Path(path)
+    seeds = [row["seed"] for row in summary.rows]
+    command = command or f"ssld run recipes/{summary.recipe}.yaml --seeds {summary.n}"
+    smoke = ["", "**A smoke run: its numbers mean nothing.**"] if summary.scope == "smoke" else []
+    text = [
+        f"# {summary.recipe}: {summary.n} seed{'s' if summary.n > 1 else ''}",
+        "",
+        "Generated from the results; do not edit.",
+        *smoke,
+        "",
+        verdict(summary),
+        "",
+        table(summary),
+        "",
+        f"- seeds: {', '.join(map(str, seeds))} (n = {summary.n})",
+        f"- command: `{command}`",
+        f"- hardware: {'; '.join(summary.hardware)}",
+        f"- scope: {summary.scope}",
+        "- ± is the sample standard deviation over seeds; the test is two-sided and paired by seed; the interval "
+        "is that of the t distribution",
+    ]
+    twin = {**asdict(summary), "n": summary.n, "seeds": seeds, "command": command, "verdict": verdict(summary)}
+    _write(path, "\n".join(text) + "\n")
+    _write(path.with_suffix(".json"), json.dumps(twin, indent=1) + "\n")
+    return path
+
+
+def _row(result: dict[str, Any]) -> dict[str, Any]:
+    tops = {name: (result.get(name) or {}).get("top1") for name in ("teacher", "baseline")}
+    gain = None if tops["baseline"] is None else result["top1"] - tops["baseline"]
+    return {"seed": result["seed"], "digest": result["digest"], **tops, "distilled": result["top1"], "gain": gain}
+
+
+def _spread(values: list[float]) -> Spread:
+    return Spread(mean=float(np.mean(values)), sd=float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
+def _paired_test(rows: list[dict[str, Any]]) -> PairedTest | None:
+    from scipy import stats
+
+    if len(rows) < 2 or np.ptp([row["gain"] for row in rows]) < 1e-9:
+        return None
+    found = stats.ttest_rel([row["distilled"] for row in rows], [row["baseline"] for row in rows])
+    interval = found.confidence_interval(CONFIDENCE)
+    return PairedTest(
+        t=float(found.statistic),
+        df=int(found.df),
+        p=float(found.pvalue),
+        low=float(interval.low),
+        high=float(interval.high),
+    )
+
+
+def _cell(name: str, value: float) -> str:
+    return str(points(value)) if name == "gain" else f"{value:.2f}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
+
+
+def _write(file: Path, text: str) -> None:
+    """The whole text or nothing."""
+    partial = file.with_name(file.name + ".partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise RunError(f"{file}: cannot be written ({error.strerror}); make room, or choose another folder") from None

@@ -1,0 +1,52 @@
+"""Pieces of HTML. What comes in as text is escaped here; `body` is HTML already."""
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+Columns = dict[str, tuple[str, str | Callable[[Any], str]]]  # title: (key, format)
+
+
+def section(title: str, text: str, body: str) -> str:
+    return f"<section>\n<h2>{html.escape(title)}</h2>\n<p>{html.escape(text)}</p>\n{body}\n</section>\n"
+
+
+def figure(title: str, caption: str, body: str, dot: str = "") -> str:
+    """A framed figure; `dot` is the CSS variable of the colour that marks its title."""
+    mark = f'<span class="dot" style="background:var(--{dot})"></span>' if dot else ""
+    head = f"<h3>{mark}{html.escape(title)}</h3><figcaption>{html.escape(caption)}</figcaption>"
+    return f"<figure>{head}{body}</figure>\n"
+
+
+def tile(name: str, value: str | None, text: str, main: bool = False) -> str:
+    shown = html.escape(value if value is not None else "-")
+    return f'<div class="tile{" main" if main else ""}"><span>{name}</span><b>{shown}</b><span>{html.escape(text)}</span></div>'
+
+
+def card(body: str) -> str:
+    return f'<div class="card scroll">{body}</div>'
+
+
+def table(columns: Columns, rows: list[dict[str, Any]]) -> str:
+    """A row a mapping; a value that a row lacks is shown as `-`."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    lines = [
+        "".join(f"<td>{html.escape(number(row.get(key), form))}</td>" for key, form in columns.values()) for row in rows
+    ]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def number(value: Any, form: str | Callable[[Any], str]) -> str:
+    """A value by a format such as `.2f` or a function."""
+    if value is None:
+        return "-"
+    return format(value, form) if isinstance(form, str) else form(value)
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `5 min 03 s`, `2 h 07 min`"""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

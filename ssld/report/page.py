@@ -1,0 +1,61 @@
+"""report.html of a run: one file that holds everything it shows, and loads nothing."""
+
+import html
+from pathlib import Path
+
+from ssld.config import parse
+from ssld.errors import RunError
+from ssld.report import read, samples, sections
+from ssld.report.style import CSS
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<style>{css}</style>
+</head>
+<body>
+<main>
+{body}</main>
+</body>
+</html>
+"""
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write `report.html` of a finished run folder; a part that the run does not have is left out, with a note.
+
+    Raises RunError when the run is not finished, or one of its files is damaged.
+    """
+    folder = Path(folder)
+    result = read.result(folder / "result.json")
+    records = read.metrics(folder / "metrics.jsonl")
+    rows = read.bench(folder / "bench.csv") or result.get("bench") or []
+    plan = read.text(folder / "plan.yaml")
+    tree = parse.read_yaml(folder / "plan.yaml") if plan else {}
+    held = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
+    parts = [
+        sections.header(result, rows),
+        sections.glance(result, records, rows, tree),
+        sections.results(result),
+        sections.training(result, records, tree),
+        sections.speeds(result, rows),
+        sections.agreement(result, [str(name) for name in held.get("classes", [])]),
+        sections.pictures(held),
+        sections.export(result),
+        sections.about(result),
+        sections.plan_text(plan),
+    ]
+    page = folder / "report.html"
+    partial = page.with_suffix(".partial")
+    try:
+        partial.write_text(
+            PAGE.format(title=html.escape(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)), encoding="utf-8"
+        )
+        partial.replace(page)
+    except OSError as error:
+        raise RunError(f"{page}: cannot be written ({error.strerror}); make room and repeat `ssld report`") from None
+    return page

@@ -1,0 +1,54 @@
+"""The files of a run folder, read back."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from ssld.errors import RunError
+
+TEXT_COLUMNS = {"network", "engine", "precision"}  # of bench.csv
+
+
+def result(file: Path) -> dict[str, Any]:
+    """result.json. Raises RunError when it is missing or damaged."""
+    if not file.is_file():
+        raise RunError(f"{file}: no such file; the run is not finished, repeat its command")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{file}: is no JSON ({error}); remove it and repeat the run") from None
+
+
+def metrics(file: Path) -> list[dict[str, Any]]:
+    """The records of metrics.jsonl, [] without the file. Raises RunError with the number of a damaged line."""
+    records = []
+    for line_number, line in enumerate(text(file).splitlines(), 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            raise RunError(
+                f"{file}: line {line_number} is no JSON; repeat the run's command, it mends a cut last line"
+            ) from None
+    return records
+
+
+def bench(file: Path) -> list[dict[str, Any]]:
+    """The rows of bench.csv, [] without the file; every column but TEXT_COLUMNS is a number."""
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    try:
+        return [{key: text if key in TEXT_COLUMNS else _numeric(text) for key, text in row.items()} for row in rows]
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{file}: has a damaged row ({error}); repeat `ssld bench`") from None
+
+
+def _numeric(text: str) -> int | float:
+    return int(text) if text.isdigit() else float(text)
+
+
+def text(file: Path) -> str:
+    """The text of a file, "" without it."""
+    return file.read_text(encoding="utf-8") if file.is_file() else ""

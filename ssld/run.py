@@ -1,0 +1,132 @@
+"""A recipe from its first stage to its report: the straight line of the project.
+
+    Plan -> data -> stages (each named by the digest of what made it) -> predictions -> export + gate -> bench -> report
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ssld import track, weights
+from ssld.config import recipe
+from ssld.config.recipe import Plan
+from ssld.data import fake, prepare
+from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.setup import is_done, load_teacher, loaders, make_network, stage_folder
+from ssld.distill.stage import Job, run_stage
+from ssld.errors import RunError
+from ssld.losses import Objective
+from ssld.paths import data_root
+from ssld.progress import note, progress
+from ssld.report import write_report
+from ssld.result import finish
+from ssld.runtime import Runtime, barrier
+
+
+def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> dict[str, Any]:
+    """Run every stage that is not yet done in `out`, then export, measure and report; returns what result.json holds.
+
+    Repeating the call resumes. Raises RunError when `out` holds the run of another recipe.
+    """
+    began = time.monotonic()
+    objectives = {name: Objective(stage.loss) for name, stage in plan.stages.items()}
+    open_folder(plan, out, here)
+    root = ensure_data(plan, out, here)
+    log = start_track(plan, out, here, wandb_mode)
+    teacher = None
+    stages: dict[str, dict[str, Any]] = {}
+    for name, stage in plan.stages.items():
+        if objectives[name].needs_teacher and teacher is None and not is_done(plan, name, out):
+            teacher = load_teacher(plan, out, root, here)
+        stages[name] = stage_result(plan, name, teacher, objectives[name], out, root, log, here)
+    if not here.main:
+        return {}
+    result = finish(plan, out, root, stages, here)
+    result["wall_seconds"] = round(result["wall_seconds"] + time.monotonic() - began, 1)
+    write_json(out / "result.json", result)
+    publish(plan, out, result, log)
+    return result
+
+
+def open_folder(plan: Plan, out: Path, here: Runtime) -> None:
+    """Make the run folder, or recognise it as this recipe's own."""
+    mine = {"digest": plan.digest, **recipe.plan_tree(plan)}
+    file = out / "plan.yaml"
+    if file.is_file():
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        if first != f"# digest: {plan.digest}":
+            raise RunError(f"{out}: holds the run of another recipe ({first[2:18]}...); choose another --out")
+    elif out.is_dir() and any(out.iterdir()):
+        raise RunError(f"{out}: is not empty and holds no run; choose another --out")
+    barrier(here)
+    if here.main and not file.is_file():
+        with disk_errors(file):
+            out.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(".partial")
+            partial.write_text(f"# digest: {mine['digest']}\n" + recipe.dump(plan), encoding="utf-8")
+            partial.replace(file)
+    barrier(here)
+
+
+def ensure_data(plan: Plan, out: Path, here: Runtime) -> Path:
+    """The folder that the recipe's list files are relative to; embedded data sets and a smoke run's images are made on demand."""
+    root = out if plan.scope == "smoke" else data_root()
+    if here.main and plan.scope == "smoke" and not (out / "fake" / "val.txt").is_file():
+        fake(out / "fake", plan.classes, train=plan.smoke.images, val=plan.smoke.images, unlabelled=plan.smoke.images)
+    elif here.main and plan.dataset and not (root / plan.dataset / "dataset.json").is_file():
+        with progress(0, f"prepare {plan.dataset}") as bar:
+            prepare(plan.dataset, root / plan.dataset, progress=bar.count)
+    barrier(here)
+    return root
+
+
+def stage_result(
+    plan: Plan, name: str, teacher: Any, objective: Objective, out: Path, root: Path, log: Any, here: Runtime
+) -> dict[str, Any]:
+    """The scores of a stage: its finished result if there is one here or in a run beside this one, else train it."""
+    folder, stage = stage_folder(plan, name, out), plan.stages[name]
+    if here.main:
+        borrow(plan, name, out)
+    barrier(here)
+    if not is_done(plan, name, out):
+        network = make_network(plan, name, out)
+        train, val = loaders(plan, name, root, here)
+        job = Job(name=name, stage=stage, folder=folder, seed=plan.seed, runtime=here, track=log, train=train, val=val)
+        found = run_stage(job, network, teacher and teacher.on(stage.data), objective)
+        if here.main:
+            with disk_errors(folder):
+                weights.save(network, folder / "model.safetensors", digest=plan.stage_digest(name))
+            about = {"digest": plan.stage_digest(name), "network": stage.network, "size": stage.data.crop, "ranks": here.world}
+            write_json(folder / "stage.json", {**about, **found})
+        barrier(here)
+    return json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+
+
+def borrow(plan: Plan, name: str, out: Path) -> None:
+    """Take over a finished stage of the same digest from a run beside this one, by hard links."""
+    folder, digest = stage_folder(plan, name, out), plan.stage_digest(name)
+    for done in sorted(out.absolute().parent.glob(f"*/stages/{folder.name}/stage.json")):
+        if not is_done(plan, name, out) and json.loads(done.read_text(encoding="utf-8"))["digest"] == digest:
+            note(f"{name}: taken over from {done.parent.parent.parent.name}")
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in ("model.safetensors", "stage.json"):
+                os.link(done.parent / file, folder / f"{file}.partial")
+                (folder / f"{file}.partial").replace(folder / file)
+
+
+def start_track(plan: Plan, out: Path, here: Runtime, mode: str) -> Any:
+    name = f"{plan.name}-{plan.digest[:8]}"
+    return track.start(out, name=name, run_id=plan.digest[:16], config=recipe.plan_tree(plan), mode=mode if here.main else "silent")
+
+
+def publish(plan: Plan, out: Path, result: dict[str, Any], log: Any) -> None:
+    """The report page, and what the tracker keeps of a finished run."""
+    write_report(out)
+    speed = {f"{row['network']}/{row['engine']}/p50_ms": row["p50_ms"] for row in result["bench"]}
+    tops = {f"{name}/top1": stage["top1"] for name, stage in result["stages"].items()}
+    log.summary({"top1": result["top1"], "gain": result["gain"], "teacher_top1": (result["teacher"] or {}).get("top1"), **tops, **speed})
+    log.samples(out / "samples.npz")
+    log.artifact(f"{plan.name}-{plan.student.arch}", "model", sorted((out / "export").iterdir()), {"top1": result["top1"]})
+    log.finish()

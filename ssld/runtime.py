@@ -1,0 +1,96 @@
+"""Where a run happens: device, ranks, seeds, versions."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+import ssld
+from ssld.errors import RunError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """This process among its peers. `gpu` is the device number on GPU, None on CPU."""
+
+    rank: int
+    world: int
+    gpu: int | None
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+
+def start(device: str = "auto") -> Runtime:
+    """Choose the device and join the other ranks, if `paddle.distributed.launch` started any.
+
+    Raises RunError when a GPU is asked for and there is none.
+    """
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+    has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if device == "gpu" and not has_gpu:
+        why = "no GPU is visible" if paddle.is_compiled_with_cuda() else "this PaddlePaddle is the CPU package"
+        raise RunError(f"--device gpu: {why}; use --device cpu, or install paddlepaddle-gpu on a machine with one")
+    use_gpu = has_gpu and device != "cpu"
+    world = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    if world > 1:
+        paddle.distributed.init_parallel_env()
+    gpu = int(os.environ.get("FLAGS_selected_gpus", "0").split(",")[0]) if use_gpu else None
+    paddle.set_device("cpu" if gpu is None else f"gpu:{gpu}")
+    if gpu is not None:
+        paddle.set_flags({"FLAGS_cudnn_deterministic": True})
+    return Runtime(rank=int(os.environ.get("PADDLE_TRAINER_ID", "0")) if world > 1 else 0, world=world, gpu=gpu)
+
+
+def seed_of(*parts: Any) -> int:
+    """A 31-bit seed that depends on every part: `seed_of(plan.seed, 'distill', step)`."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little") >> 1
+
+
+def seed_networks(*parts: Any) -> None:
+    """Seed Paddle's generator (initial weights, dropout). Data never draws from it: see data/sampler.py."""
+    paddle.seed(seed_of(*parts))
+
+
+def sum_over_ranks(values: np.ndarray, runtime: Runtime) -> np.ndarray:
+    """Elementwise sum of a float64 array over all ranks."""
+    if runtime.world == 1:
+        return values
+    total = paddle.to_tensor(values, dtype="float64")
+    paddle.distributed.all_reduce(total)
+    return total.numpy()
+
+
+def barrier(runtime: Runtime) -> None:
+    if runtime.world > 1:
+        paddle.distributed.barrier()
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change a number."""
+    found = {"ssld": ssld.__version__, "python": platform.python_version()}
+    for package in ("paddlepaddle", "paddlepaddle-gpu", "nvidia-dali-cuda120", "numpy", "paddle2onnx", "onnxruntime"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> str:
+    """One line: the processor (or GPU) and how many cores this process may use."""
+    if paddle.device.get_device().startswith("gpu"):
+        return f"{paddle.device.cuda.get_device_name()} x {os.environ.get('PADDLE_TRAINERS_NUM', '1')}"
+    model = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{model}, {len(os.sched_getaffinity(0))} cores"

@@ -1,0 +1,121 @@
+"""Commands on what a run left behind, and on data: evaluate, export again, bench, prepare, check."""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ssld.config import parse, recipe
+from ssld.config.recipe import Plan
+from ssld.errors import DataError, RunError
+from ssld.paths import data_root
+
+
+def open_run(folder: Path) -> tuple[Plan, Path]:
+    """The plan of a finished run and the folder that its list files are relative to. RunError when it is not one."""
+    if not (folder / "plan.yaml").is_file():
+        raise RunError(f"{folder}: no run here (no plan.yaml); give the folder that `ssld run` printed")
+    if not (folder / "result.json").is_file():
+        raise RunError(f"{folder}: this run is not finished; repeat its `ssld run` command")
+    plan = parse.build(Plan, parse.read_yaml(folder / "plan.yaml"), str(folder / "plan.yaml"))
+    return plan, folder if plan.scope == "smoke" else data_root()
+
+
+def evaluate_run(folder: Path, data: str | None, device: str) -> dict[str, Any]:
+    """top1, top5, loss of a finished run's student on its validation list, or on another labelled list."""
+    plan, root = open_run(folder)
+    from dataclasses import replace
+
+    from ssld.distill.evaluate import evaluate
+    from ssld.distill.setup import eval_loader, trained_network
+    from ssld.runtime import start
+
+    here, last = start(device), list(plan.stages)[-1]
+    stage = plan.stages[last]
+    if data:
+        stage, root = replace(stage, data=replace(stage.data, val=Path(data).name)), Path(data).parent
+    loader = eval_loader(plan, stage, root, here)
+    scores = evaluate(trained_network(plan, last, folder), loader, here)
+    return {"run": str(folder), "student": plan.student.arch, "images": loader.images, **scores}
+
+
+def export_run(folder: Path, out: Path | None, formats: list[str], opset: int) -> dict[str, Any]:
+    """Export a finished run's student anew, through the gate."""
+    plan, root = open_run(folder)
+    from ssld.result import release_student
+    from ssld.runtime import start
+
+    return release_student(plan, folder, root, start("cpu"), out or folder / "export", formats, opset)
+
+
+def bench_any(args: argparse.Namespace) -> list[dict[str, Any]] | None:
+    """Rows for run folders, exported folders and zoo models (fresh weights: speed does not depend on them)."""
+    from ssld.deploy import bench, export_model, write_csv
+
+    with tempfile.TemporaryDirectory(prefix="ssld-bench-") as scratch:
+        networks = {}
+        for target in args.target:
+            networks[Path(target).name] = _exported(target, Path(scratch), args.image_size, export_model)
+        rows = bench(networks, engines=args.engine, batch_sizes=args.batch_size, image_sizes=args.image_size, threads=args.threads,
+                     warmup=args.warmup, repeats=args.repeats, quick=args.quick)  # fmt: skip
+    if args.csv:
+        write_csv(rows, args.csv)
+    found = [asdict(row) for row in rows]
+    if args.json:
+        return found
+    from ssld.progress import table
+
+    table(found, "model-only latency, milliseconds a batch")
+    return None
+
+
+def _exported(target: str, scratch: Path, sizes: list[int] | None, export_model: Any) -> Path:
+    folder = Path(target)
+    if (folder / "contract.json").is_file():
+        return folder
+    if (folder / "plan.yaml").is_file():
+        open_run(folder)
+        return folder / "export"
+    if folder.is_dir():
+        raise RunError(f"{target}: neither a run nor an export; give a run folder, an exported folder or a model's name")
+    from ssld import models
+    from ssld.config import cards
+
+    size = sizes[0] if sizes else next((c.input.size for a, c in cards.all_students().items() if a == target), 224)
+    network = models.create(target, in_size=size)
+    given = {"size": size, "mean": list(recipe.IMAGENET_MEAN), "std": list(recipe.IMAGENET_STD), "resize": round(size * 256 / 224)}
+    contract = {"arch": target, "classes": network.num_classes, "digest": "fresh weights", "input": given}
+    export_model(network, scratch / target, name=target, contract=contract)
+    return scratch / target
+
+
+def prepare_data(args: argparse.Namespace) -> dict[str, Any]:
+    """Write a data set as image files and list files; says so when it is already there."""
+    from ssld.data import prepare
+    from ssld.progress import progress
+
+    options = {"source": args.source, "val_share": args.val_share, "allow_partial": args.allow_partial or None}
+    out = Path(args.out) if args.out else data_root() / args.what
+    with progress(0, f"prepare {args.what}") as bar:
+        prepared = prepare(args.what, out, progress=bar.count, **{key: value for key, value in options.items() if value is not None})
+    return {"folder": str(out), **prepared}
+
+
+def check_data(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Decode every image of a list; exit code 1 and one line an image when some cannot be read."""
+    from ssld.data import check, read_list
+    from ssld.progress import progress
+
+    file = Path(args.what)
+    files = read_list(file, args.root or file.parent, args.classes)
+    with progress(len(files), "check", quiet=args.json) as bar:
+        report = check(files, threads=args.threads, progress=bar.count)
+    for path, reason in report.bad:
+        print(f"{path}: {reason}", file=sys.stderr)
+    if report.bad:
+        raise DataError(f"{file}: {len(report.bad)} of {len(files)} images cannot be read; remove them from the list")
+    return {"list": str(file), "images": len(files), "labelled": int((files.labels >= 0).sum()), "unreadable": 0}
+
+

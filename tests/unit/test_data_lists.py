@@ -1,0 +1,89 @@
+"""List files: what is read, and what every mistake in them says."""
+
+import time
+
+import numpy as np
+import pytest
+
+from ssld.data.lists import list_text, read_list, write_list
+from ssld.errors import DataError
+
+
+@pytest.fixture
+def lines(tmp_path):
+    def write(text, name="list.txt"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path / name
+
+    return write
+
+
+def test_a_line_is_a_path_and_a_label_with_spaces_allowed_in_the_path(lines, tmp_path):
+    files = read_list(lines("a.jpg 0\nmy holiday/b c.png\t2\n\n  d.JPEG   1  \n"), tmp_path, 3)
+    assert files.paths == ["a.jpg", "my holiday/b c.png", "d.JPEG"]
+    assert files.labels.tolist() == [0, 2, 1]
+    assert files.labels.dtype == np.int64
+    assert files.path(1) == str(tmp_path / "my holiday/b c.png")
+
+
+def test_a_line_without_a_label_or_with_minus_one_is_unlabelled(lines, tmp_path):
+    files = read_list(lines("a.jpg\nmy cat.png\nodd.name -1\nb.jpg 4\n"), tmp_path, 5)
+    assert files.paths == ["a.jpg", "my cat.png", "odd.name", "b.jpg"]
+    assert files.labels.tolist() == [-1, -1, -1, 4]
+
+
+def test_windows_line_ends_and_a_missing_last_line_end_do_no_harm(lines, tmp_path):
+    (tmp_path / "crlf.txt").write_bytes(b"a.jpg 1\r\nb.jpg\r\nc.jpg 0")
+    files = read_list(tmp_path / "crlf.txt", tmp_path)
+    assert (files.paths, files.labels.tolist()) == (["a.jpg", "b.jpg", "c.jpg"], [1, -1, 0])
+
+
+def test_several_lists_are_read_one_after_the_other(lines, tmp_path):
+    files = read_list([lines("a.jpg 1\n", "1.txt"), lines("b.jpg\nc.jpg\n", "2.txt")], tmp_path, 2)
+    assert (files.paths, files.labels.tolist()) == (["a.jpg", "b.jpg", "c.jpg"], [1, -1, -1])
+    assert files.subset(np.array([2, 0])).paths == ["c.jpg", "a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.jpg 0\nb.jpg cat\n", r"list\.txt:2: bad line 'b\.jpg cat'"),
+        ("a.jpg 0\n\nb.jpg 1.5\n", r"list\.txt:3: bad line"),
+        ("a.jpg 0\n\nb.jpg 3\n", r"list\.txt:3: label 3 is out of range; the recipe has 3 classes"),
+        ("a.jpg -2\n", r"list\.txt:1: label -2 is out of range"),
+        ("\n \n", r"list\.txt: the list has no line"),
+    ],
+)
+def test_a_bad_line_is_named_with_file_and_number(lines, tmp_path, text, message):
+    with pytest.raises(DataError, match=message) as error:
+        read_list(lines(text), tmp_path, 3)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_list_and_a_missing_folder_are_named(lines, tmp_path):
+    with pytest.raises(DataError, match=r"nothing\.txt: no such list file"):
+        read_list(tmp_path / "nothing.txt", tmp_path)
+    with pytest.raises(DataError, match="gone: no such data folder"):
+        read_list(lines("a.jpg 0\n"), tmp_path / "gone")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_list(tmp_path, tmp_path)
+    with pytest.raises(DataError, match="no list file given"):
+        read_list([], tmp_path)
+
+
+def test_what_is_written_reads_back(tmp_path):
+    paths = ["a b.jpg", "c.png", "no_suffix", "d.1"]
+    write_list(tmp_path / "plain.txt", paths)
+    write_list(tmp_path / "labelled.txt", paths, [3, 0, 1, 2])
+    assert read_list(tmp_path / "plain.txt", tmp_path).paths == paths
+    assert read_list(tmp_path / "labelled.txt", tmp_path).labels.tolist() == [3, 0, 1, 2]
+    with pytest.raises(DataError, match="cannot hold this name"):
+        list_text(["two\nlines.jpg"])
+
+
+def test_many_lines_take_little_time_and_no_image_is_looked_at(tmp_path):
+    (tmp_path / "long.txt").write_text("".join(f"train/n{i % 1000:08d}/{i}.JPEG {i % 1000}\n" for i in range(300_000)))
+    start = time.process_time()
+    files = read_list(tmp_path / "long.txt", tmp_path, 1000)
+    assert len(files) == 300_000
+    assert time.process_time() - start < 3

@@ -1,0 +1,260 @@
+"""`ssld data prepare` and the fake data of --smoke: real sources, real files."""
+
+import gzip
+import hashlib
+import json
+import shutil
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from ssld.data import fake, prepare, read_list
+from ssld.data import fashion_mnist as fashion
+from ssld.errors import DataError
+
+
+def snapshot(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def tree(root, *names):
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number % 256, 7, 7)).save(root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    out = tmp_path_factory.mktemp("data") / "digits"
+    ticks = []
+    return out, prepare("digits", out, lambda done, total: ticks.append((done, total))), ticks
+
+
+def test_digits_are_the_real_ones_split_evenly_over_the_classes(digits):
+    out, found, ticks = digits
+    assert found["status"] == "prepared"
+    assert ticks[-1] == (1797, 1797)
+    lists = {name: read_list(out / f"{name}.txt", out, 10) for name in ("train_labelled", "train_unlabelled", "val")}
+    assert {name: len(files) for name, files in lists.items()} == dict(
+        train_labelled=180, train_unlabelled=1017, val=600
+    )
+    assert np.bincount(lists["train_labelled"].labels).tolist() == [18] * 10
+    assert np.bincount(lists["val"].labels).tolist() == [60] * 10
+    assert (lists["train_unlabelled"].labels == -1).all()
+    everything = [path for files in lists.values() for path in files.paths]
+    assert len(set(everything)) == 1797
+    pixels, labels = load_digits(return_X_y=True)
+    for path, label in zip(lists["val"].paths, lists["val"].labels, strict=True):
+        number = int(path.split("/")[1][:4])
+        image = pixels_of(out / path)
+        assert image.shape == (8, 8)
+        assert np.abs(image / 255 * 16 - pixels[number].reshape(8, 8)).max() < 0.05
+        assert labels[number] == label
+
+
+def test_preparing_twice_changes_nothing_and_says_so(digits):
+    out, first, _ = digits
+    before = snapshot(out)
+    again = prepare("digits", out)
+    assert again == {**first, "status": "already prepared"}
+    assert snapshot(out) == before
+    manifest = json.loads((out / "dataset.json").read_text())
+    assert manifest["kind"] == "digits"
+    assert manifest["lists"]["val.txt"]["sha256"] == hashlib.sha256((out / "val.txt").read_bytes()).hexdigest()
+
+
+def test_a_folder_that_holds_something_else_is_never_overwritten(digits, tmp_path):
+    out, _, _ = digits
+    with pytest.raises(DataError, match="holds digits with labelled 18, not digits with labelled 20"):
+        prepare("digits", out, labelled=20)
+    changed = tmp_path / "changed"
+    shutil.copytree(out, changed)
+    (changed / "val.txt").write_text("images/0000.png 1\n")
+    with pytest.raises(DataError, match=r"val\.txt: missing or changed since it was prepared"):
+        prepare("digits", changed)
+    taken = tmp_path / "taken"
+    (taken / "images").mkdir(parents=True)
+    (taken / "images" / "0003.png").write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"0003\.png: exists with other content"):
+        prepare("digits", taken)
+    assert (taken / "images" / "0003.png").read_bytes() == b"mine"
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="is a file"):
+        prepare("digits", tmp_path / "file")
+
+
+def test_an_interrupted_preparation_goes_on_where_it_stopped(digits, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def interrupt(done, total):
+        if done == 700:
+            raise Stop
+
+    with pytest.raises(Stop):
+        prepare("digits", tmp_path / "d", interrupt)
+    assert not (tmp_path / "d" / "dataset.json").exists()
+    assert prepare("digits", tmp_path / "d")["status"] == "prepared"
+    assert snapshot(tmp_path / "d") == snapshot(digits[0])
+
+
+@pytest.fixture
+def tiny_fashion(tmp_path, monkeypatch):
+    """Four IDX files of the published form, 100 times smaller, and their checksums in place of the pinned ones."""
+    rng, folder, sums = np.random.default_rng(0), tmp_path / "idx", {}
+    folder.mkdir()
+    for part, count in (("train", 600), ("t10k", 100)):
+        labels = np.arange(count) % 10
+        contents = {
+            f"{part}-images-idx3-ubyte": struct.pack(">IIII", 2051, count, 2, 2) + rng.bytes(4 * count),
+            f"{part}-labels-idx1-ubyte": struct.pack(">II", 2049, count) + labels.astype(np.uint8).tobytes(),
+        }
+        for name, content in contents.items():
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content, 1))
+            sums[name] = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(fashion, "SHA256", sums)
+    return folder
+
+
+def test_fashion_mnist_becomes_files_and_lists(tiny_fashion, tmp_path):
+    out = tmp_path / "out"
+    found = prepare("fashion_mnist", out, source=tiny_fashion, labelled=6)
+    sizes = {"train_labelled.txt": 60, "train_all.txt": 600, "val.txt": 100, "train_unlabelled.txt": 540}
+    assert found["lists"] == sizes
+    labelled = read_list(out / "train_labelled.txt", out, 10)
+    assert np.bincount(labelled.labels).tolist() == [6] * 10
+    for name in ("train_labelled", "train_all", "val"):  # image i has label i % 10
+        files = read_list(out / f"{name}.txt", out, 10)
+        assert [int(path[-9:-4]) % 10 for path in files.paths] == files.labels.tolist()
+    assert (read_list(out / "train_unlabelled.txt", out).labels == -1).all()
+    pixels = gzip.decompress((tiny_fashion / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+    assert pixels_of(out / "val/00003.png").tobytes() == pixels[12:16]
+    assert prepare("fashion_mnist", out, labelled=6)["status"] == "already prepared"
+
+
+def test_fashion_mnist_of_another_content_or_missing_or_unreachable_is_refused(tiny_fashion, tmp_path, monkeypatch):
+    (tiny_fashion / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"other"))
+    with pytest.raises(DataError, match="content is not the published t10k-labels-idx1-ubyte"):
+        prepare("fashion_mnist", tmp_path / "out", source=tiny_fashion)
+    (tiny_fashion / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b damaged")
+    with pytest.raises(DataError, match="damaged gzip file"):
+        prepare("fashion_mnist", tmp_path / "out", source=tiny_fashion)
+    with pytest.raises(DataError, match=r"no train-images-idx3-ubyte\.gz"):
+        prepare("fashion_mnist", tmp_path / "out", source=tmp_path)
+    monkeypatch.setattr(fashion, "DEBIAN", str(tmp_path / "none"))
+    monkeypatch.setattr(fashion, "URL", "file:///nowhere/")
+    with pytest.raises(DataError, match=r"cannot be fetched \(.*dataset-fashion-mnist"):
+        prepare("fashion_mnist", tmp_path / "out")
+
+
+def test_a_folder_of_classes_becomes_lists_without_moving_an_image(tmp_path):
+    names = [f"{c}/{i:02d}.{'jpg' if i % 2 else 'PNG'}" for c in ("zebra", "ant hill") for i in range(20)]
+    source = tree(tmp_path / "pets", *names, "ant hill/deep/er.png")
+    (source / "zebra" / "notes.txt").write_text("no image")
+    found = prepare("folder", tmp_path / "out", source=source, val_share=0.2)
+    assert (found["classes"], found["lists"]) == (2, {"train.txt": 33, "val.txt": 8})
+    assert (tmp_path / "out" / "classes.txt").read_text() == "ant hill\nzebra\n"
+    files = read_list([tmp_path / "out" / "train.txt", tmp_path / "out" / "val.txt"], tmp_path / "out", 2)
+    assert sorted(files.paths) == sorted(str(source / name) for name in [*names, "ant hill/deep/er.png"])
+    assert all(("zebra" in path) == label for path, label in zip(files.paths, files.labels, strict=True))
+    assert prepare("folder", tmp_path / "out", source=source, val_share=0.2)["status"] == "already prepared"
+    inside = prepare("folder", source, source=source, val_share=0)
+    assert inside["lists"] == {"train.txt": 41}
+    assert read_list(source / "train.txt", source, 2).paths[0] == "ant hill/00.PNG"
+    tree(source, "zebra/new.png")
+    with pytest.raises(DataError, match=r"train\.txt: exists with other content"):
+        prepare("folder", source, source=source, val_share=0)
+
+
+def test_an_unlabelled_tree_becomes_a_list_without_labels(tmp_path):
+    source = tree(tmp_path / "pool", "a.png", "x/y/b c.jpg", "x/.hidden.png")
+    assert prepare("unlabelled", tmp_path / "out", source=source)["lists"] == {"unlabelled.txt": 2}
+    files = read_list(tmp_path / "out" / "unlabelled.txt", tmp_path / "out")
+    assert files.paths == [str(source / "a.png"), str(source / "x/y/b c.jpg")]
+    assert files.labels.tolist() == [-1, -1]
+
+
+def imagenet(tmp_path, flat=False):
+    source = tree(tmp_path / "ilsvrc", *(f"train/n0{c}/n0{c}_{i}.JPEG" for c in (3, 1, 2) for i in range(3)))
+    val = [f"ILSVRC2012_val_0000000{i}.JPEG" for i in range(3)]
+    tree(source, *(f"val/{name}" if flat else f"val/n0{i + 1}/{name}" for i, name in enumerate(val)))
+    return source
+
+
+def test_imagenet_labels_are_ranks_of_the_wordnet_ids_and_counts_are_checked(tmp_path):
+    source = imagenet(tmp_path)
+    with pytest.raises(DataError, match=r"train: 3 classes, ImageNet has 1,000; .*--allow-partial"):
+        prepare("imagenet", tmp_path / "out", source=source)
+    found = prepare("imagenet", source, source=source, allow_partial=True)
+    assert found["lists"] == {"train_list.txt": 9, "val_list.txt": 3}
+    assert (source / "train_list.txt").read_text().splitlines()[3] == "train/n02/n02_0.JPEG 1"
+    assert (source / "val_list.txt").read_text().splitlines()[2] == "val/n03/ILSVRC2012_val_00000002.JPEG 2"
+    assert (source / "classes.txt").read_text().split() == ["n01", "n02", "n03"]
+
+
+def test_a_flat_imagenet_val_needs_a_ground_truth_of_names_and_classes(tmp_path):
+    source, truth = imagenet(tmp_path, flat=True), tmp_path / "truth.txt"
+
+    def run():
+        return prepare("imagenet", tmp_path / "out", source=source, ground_truth=truth, allow_partial=True)
+
+    with pytest.raises(DataError, match="one flat folder; give a ground truth"):
+        prepare("imagenet", tmp_path / "out", source=source, allow_partial=True)
+    for text, message in [
+        ("3\n1\n2\n", r"truth\.txt:1: bad line '3'"),
+        ("a.JPEG n09\n", r"truth\.txt:1: no class 'n09'"),
+        ("ILSVRC2012_val_00000000 n02\n", r"00000001\.JPEG: not in the ground truth"),
+    ]:
+        truth.write_text(text)
+        with pytest.raises(DataError, match=message):
+            run()
+    truth.write_text(
+        "".join(f"ILSVRC2012_val_0000000{i}{e} {c}\n" for i, e, c in [(0, "", "n02"), (1, ".JPEG", "0"), (2, "", 2)])
+    )
+    run()
+    assert [line.split()[1] for line in (tmp_path / "out" / "val_list.txt").read_text().splitlines()] == ["1", "0", "2"]
+
+
+def test_sources_that_do_not_hold_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"no kind 'fashion-mnist'; did you mean 'fashion_mnist'\?"):
+        prepare("fashion-mnist", tmp_path)
+    with pytest.raises(DataError, match=r"no option 'soruce'; did you mean 'source'\?"):
+        prepare("folder", tmp_path, soruce="x")
+    with pytest.raises(DataError, match="no source given"):
+        prepare("folder", tmp_path)
+    with pytest.raises(DataError, match="gone: no such folder"):
+        prepare("unlabelled", tmp_path, source=tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no sub-folders"):
+        prepare("folder", tmp_path / "o", source=tmp_path / "empty")
+    with pytest.raises(DataError, match="no images found"):
+        prepare("unlabelled", tmp_path / "o", source=tmp_path / "empty")
+    with pytest.raises(DataError, match="no folder 'train'"):
+        prepare("imagenet", tmp_path / "o", source=tmp_path / "empty")
+    source = tree(tmp_path / "two", "a/1.png", "a/2.png", "b/1.png")
+    with pytest.raises(DataError, match=r"b: 1 images are too few"):
+        prepare("folder", tmp_path / "o", source=source)
+    (source / "b" / "2.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"2\.png: the file is empty"):
+        prepare("folder", tmp_path / "o", source=source)
+    with pytest.raises(DataError, match="labelled 0 is out of range"):
+        prepare("digits", tmp_path / "o", labelled=0)
+
+
+def test_fake_data_is_deterministic_and_readable(tmp_path):
+    lists = fake(tmp_path / "a", 5, train=10, val=5, unlabelled=7, size=24)
+    fake(tmp_path / "b", 5, train=10, val=5, unlabelled=7, size=24)
+    assert snapshot(tmp_path / "a") == snapshot(tmp_path / "b")
+    files = {name: read_list(path, tmp_path / "a", 5) for name, path in lists.items()}
+    assert {name: len(f) for name, f in files.items()} == {"train_labelled": 10, "train_unlabelled": 7, "val": 5}
+    assert files["train_labelled"].labels.tolist() == [0, 1, 2, 3, 4] * 2
+    assert len({pixels_of(files["val"].path(i)).shape for i in range(5)}) > 1

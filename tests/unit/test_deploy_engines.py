@@ -1,0 +1,62 @@
+"""The engines' registry: what can run here is told fast and in words."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssld.deploy import ENGINES, ready, usable
+from ssld.errors import DeployError, SsldError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_engines_are_the_files_of_the_folder_and_each_has_a_summary():
+    assert ENGINES.names() == ["onednn", "onnxruntime", "paddle"]
+    assert all(ENGINES.summary(name) for name in ENGINES.names())
+    assert all(ENGINES.options(name) == {"threads": "int"} for name in ENGINES.names())
+
+
+def test_what_is_usable_is_known_without_importing_an_engine():
+    code = (
+        "import sys; from ssld.deploy import usable; assert set(usable()) == {'onednn', 'onnxruntime', 'paddle'}; "
+        "assert not {'paddle', 'onnxruntime', 'onnx'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
+
+
+def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setattr(sys, "path_importer_cache", {})
+    for name in ("onnxruntime", "onnx"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert "pip install 'ssld[engines]'" in str(usable()["onnxruntime"])
+    with pytest.raises(DeployError, match=r"^engine 'onnxruntime': onnxruntime is not installed"):
+        ready("onnxruntime")
+
+
+def test_onednn_is_for_x86(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert "oneDNN on x86 only, this is aarch64" in str(usable()["onednn"])
+
+
+def test_an_unknown_engine_suggests_the_nearest():
+    with pytest.raises(SsldError, match="no engine named 'onnxruntme'; did you mean 'onnxruntime'"):
+        ready("onnxruntme")
+
+
+def test_an_engine_needs_a_thread():
+    with pytest.raises(DeployError, match="engine 'paddle': 0 threads; give 1 or more"):
+        ready("paddle", threads=0)
+
+
+@pytest.mark.parametrize("name", ["paddle", "onednn", "onnxruntime"])
+def test_a_missing_file_and_a_file_that_is_no_model_are_one_line(tmp_path, name):
+    with pytest.raises(DeployError, match="no such file"):
+        ready(name).load(tmp_path)
+    for file in ("model.json", "model.pdiparams", "model.onnx"):
+        (tmp_path / file).write_text("{}")
+    with pytest.raises(DeployError, match="cannot load it; ") as caught:
+        ready(name).load(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,121 @@
+"""Who may import whom, read from the source with ast: the table of docs/architecture.md."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+EVERYONE = {"errors", "registry", "paths"}  # may be imported by all
+NOTHING: set[str] = set()
+ALLOWED = {
+    "__init__": {"models"},
+    "__main__": {"cli"},
+    "cli": {"*"},
+    "listing": {"config", "losses", "models", "deploy"},
+    "tools": {"distill", "deploy", "data", "config", "models", "weights", "result", "progress", "runtime"},
+    "run": {"distill", "losses", "data", "config", "weights", "track", "progress", "report", "result", "runtime"},
+    "result": {"distill", "deploy", "data", "config", "models", "progress", "runtime"},
+    "distill": {"data", "labels", "losses", "models", "weights", "config", "track", "progress", "runtime"},
+    "mine": {"data", "models", "weights", "config", "progress", "runtime"},
+    "labels": {"data", "models", "weights", "config", "progress", "runtime"},
+    "quantize": {"data", "models", "weights", "config", "progress", "runtime"},
+    "deploy": {"data", "models", "weights", "config", "progress", "runtime"},
+    "report": {"config", "progress"},
+    "weights": {"models"},
+    "models": NOTHING,
+    "data": NOTHING,
+    "losses": NOTHING,
+    "config": NOTHING,
+    "track": NOTHING,
+    "progress": NOTHING,
+    "runtime": NOTHING,
+    "errors": NOTHING,
+    "registry": NOTHING,
+    "paths": NOTHING,
+}
+WITHOUT_PADDLE = {"__init__", "config", "report", "progress", "errors", "registry", "paths"}
+SOURCES = sorted((ROOT / "ssld").rglob("*.py"))
+
+
+def unit(file: Path) -> str:
+    """`ssld/losses/kl.py` and `ssld/losses/__init__.py` -> losses, `ssld/run.py` -> run."""
+    return file.relative_to(ROOT / "ssld").parts[0].removesuffix(".py")
+
+
+def imports(file: Path) -> set[str]:
+    """Every dotted name that a file imports, inside functions too; `from a import b` gives a and a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = file.relative_to(ROOT).with_suffix("").parts[: -node.level] if node.level else ()
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def units_imported(file: Path) -> set[str]:
+    """The parts of ssld that a file imports, other than its own; `__version__` and the like are no part."""
+    second = {name.split(".")[1] for name in imports(file) if name.startswith("ssld.")}
+    return (second & {unit(source) for source in SOURCES}) - {unit(file)}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_a_file_imports_only_what_the_table_allows(file):
+    allowed = ALLOWED[unit(file)]
+    extra = units_imported(file) - allowed - EVERYONE
+    assert allowed == {"*"} or not extra, f"{file.relative_to(ROOT)} must not import {', '.join(sorted(extra))}"
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_a_part_that_must_answer_at_once_does_not_import_paddle(file):
+    paddle = {name for name in imports(file) if name.split(".")[0] == "paddle"}
+    assert unit(file) not in WITHOUT_PADDLE or not paddle, f"{file.relative_to(ROOT)} imports {sorted(paddle)}"
+
+
+def test_every_part_is_in_the_table():
+    assert {unit(file) for file in SOURCES} <= ALLOWED.keys()
+
+
+def test_the_table_has_no_circle():
+    def below(name, path):
+        assert name not in path, f"{' -> '.join([*path, name])}"
+        for other in ALLOWED[name] - {"*"}:
+            below(other, [*path, name])
+
+    for name in ALLOWED:
+        below(name, [])
+
+
+def test_the_reader_sees_imports_inside_functions_and_relative_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    monkeypatch.setattr(
+        f"{__name__}.SOURCES", [tmp_path / "ssld" / name / "x.py" for name in ("data", "models", "run")]
+    )
+    file = tmp_path / "ssld" / "data" / "x.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "import os\ndef f():\n    from ssld import models\n    from ..run import g\n    import ssld.data.y\n"
+    )
+    assert units_imported(file) == {"models", "run"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import ssld, ssld.config, ssld.losses, ssld.paths",
+        "import sys; from ssld.cli import main; sys.argv = ['ssld', '--help']\ntry: main()\nexcept SystemExit: pass",
+    ],
+    ids=["config and losses", "ssld --help"],
+)
+def test_what_must_answer_at_once_loads_nothing_heavy(code):
+    heavy = ["paddle", "nvidia.dali", "wandb", "matplotlib", "sklearn", "onnxruntime", "openvino"]
+    check = f"{code}\nimport sys\nprint('loaded:', [name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded: []"
