@@ -115,11 +115,21 @@ def _launch(args: Args, ranks: int, out: Path) -> Any:
 
     gpu = paddle.is_compiled_with_cuda() and args.device != "cpu"
     script = Path(__file__).with_name("__main__.py")
-    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(ranks), "--log_dir", str(out) + ".ranks"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "paddle.distributed.launch",
+        "--nproc_per_node",
+        str(ranks),
+        "--log_dir",
+        str(out) + ".ranks",
+    ]
     launcher += [] if gpu else ["--backend", "gloo"]
     code = subprocess.call([*launcher, str(script), *args.argv])
     if code:
-        raise RunError(f"{ranks} ranks: ended with code {code}; each rank's output is in {out}.ranks; the same command resumes")
+        raise RunError(
+            f"{ranks} ranks: ended with code {code}; each rank's output is in {out}.ranks; the same command resumes"
+        )
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     return result if args.json else _closing_table(result, out)
 
@@ -142,10 +152,10 @@ def _run_seeds(args: Args) -> Any:
         folders.append(folder)
     results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
     command = " ".join(["ssld run", args.recipe, *args.overrides, f"--seeds {args.seeds}"])
-    if not args.smoke:
-        for result in results:
-            ledger.record(result, Path(args.experiments))
-    page = ledger.write_seed_report(results, Path(args.experiments) / f"{first.name}.md", command=command)
+    target = Path(args.out or "runs") / "smoke" if args.smoke else Path(args.experiments)
+    for result in results:
+        ledger.record(result, target)
+    page = ledger.write_seed_report(results, target / f"{first.name}.md", command=command)
     return {"report": str(page), "runs": [str(folder) for folder in folders]}
 
 
@@ -159,7 +169,10 @@ def _closing_table(result: dict[str, Any], out: Path) -> None:
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     """Aligned columns on stdout."""
     text = [[str(key) for key in rows[0]]] if rows else []
-    text += [["-" if value is None else f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()] for row in rows]
+    text += [
+        ["-" if value is None else f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()]
+        for row in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*text, strict=True)]
     for line in text:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -173,7 +186,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    root = _Parser(prog="ssld", description="Knowledge distillation on PaddlePaddle: a recipe in, a measured student out.")
+    root = _Parser(
+        prog="ssld", description="Knowledge distillation on PaddlePaddle: a recipe in, a measured student out."
+    )
     root.add_argument("--version", action="version", version=f"ssld {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for function in (run, list_, show, eval_, export, bench, data, report):
@@ -194,7 +209,9 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
 def _run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help="a recipe file, or its name (`ssld list recipes`)")
     _recipe_arguments(command)
-    command.add_argument("--out", help="run folder (default runs/<recipe>-<digest>); with --seeds the folder of the run folders")
+    command.add_argument(
+        "--out", help="run folder (default runs/<recipe>-<digest>); with --seeds the folder of the run folders"
+    )
     command.add_argument("--ranks", default="1", help="processes that share each batch: a number, or auto = one a GPU")
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
     command.add_argument("--wandb", default="offline", choices=("offline", "online", "disabled"))
@@ -224,7 +241,9 @@ def _bench_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("target", nargs="+", help="run folders, exported folders or model names")
     command.add_argument("--engine", nargs="+", default=["paddle", "onednn", "onnxruntime"])
     command.add_argument("--batch-size", nargs="+", type=int, default=[1])
-    command.add_argument("--image-size", nargs="+", type=int, help="pixels (default: what each was exported for; 224 for a model)")
+    command.add_argument(
+        "--image-size", nargs="+", type=int, help="pixels (default: what each was exported for; 224 for a model)"
+    )
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("--warmup", type=int, default=10)
     command.add_argument("--repeats", type=int, default=500)
@@ -234,11 +253,15 @@ def _bench_arguments(command: argparse.ArgumentParser) -> None:
 
 def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("action", choices=("prepare", "check"))
-    command.add_argument("what", help="prepare: digits, fashion_mnist, imagenet, folder or unlabelled; check: a list file")
+    command.add_argument(
+        "what", help="prepare: digits, fashion_mnist, imagenet, folder or unlabelled; check: a list file"
+    )
     command.add_argument("--source", help="folder (or file) that the images come from")
     command.add_argument("--out", help="prepare: target folder (default: <data folder>/<kind>)")
     command.add_argument("--val-share", type=float, help="prepare folder: share of each class kept for validation")
-    command.add_argument("--allow-partial", action="store_true", help="prepare imagenet: accept other counts than ImageNet-1k's")
+    command.add_argument(
+        "--allow-partial", action="store_true", help="prepare imagenet: accept other counts than ImageNet-1k's"
+    )
     command.add_argument("--classes", type=int, help="check: labels must be below this number")
     command.add_argument("--root", help="check: folder that the paths are relative to (default: the list's own)")
     command.add_argument("--threads", type=int, default=2)
@@ -277,7 +300,9 @@ def _parse(argv: list[str]) -> Args:
     overrides = [word for word in rest if "=" in word and not word.startswith("-")]
     unknown = [word for word in rest if word not in overrides]
     if unknown or (overrides and not hasattr(args, "overrides")):
-        parser().error(f"{args.command}: unknown argument {(unknown or overrides)[0]!r}; `ssld {args.command} --help` lists them")
+        parser().error(
+            f"{args.command}: unknown argument {(unknown or overrides)[0]!r}; `ssld {args.command} --help` lists them"
+        )
     if overrides:
         args.overrides = [*args.overrides, *overrides]
     args.argv = argv

@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 def load_plan(path: str, overrides: Sequence[str], *, smoke: bool = False) -> Plan:
-    """A recipe, checked further than its types: losses and their options, engines, networks, cards. Raises RecipeError."""
+    """A recipe, checked further than its types: losses and their options, engines, networks, cards (RecipeError)."""
     plan = recipe.load(path, list(overrides), smoke=smoke)
     for name, stage in plan.stages.items():
         check_terms(stage.loss, f"{path}: stages.{name}.loss")
@@ -28,24 +28,41 @@ def load_plan(path: str, overrides: Sequence[str], *, smoke: bool = False) -> Pl
 
 def _models() -> list[Row]:
     return [
-        {**{key: row[key] for key in ("name", "arch", "series")}, "params": row["params"], "macs": row["macs"], "size": row["size"],
-         "top1 (published)": row["top1"]}
+        {
+            **{key: row[key] for key in ("name", "arch", "series")},
+            "params": row["params"],
+            "macs": row["macs"],
+            "size": row["size"],
+            "top1 (published)": row["top1"],
+        }
         for row in cards.models()
-    ]  # fmt: skip
+    ]
 
 
 def _teachers() -> list[Row]:
     return [
-        {"name": name, "arch": card.arch, "top1 (published)": card.top1, "params": card.params, "macs": card.macs, "size": card.input.size}
+        {
+            "name": name,
+            "arch": card.arch,
+            "top1 (published)": card.top1,
+            "params": card.params,
+            "macs": card.macs,
+            "size": card.input.size,
+        }
         for name, card in cards.all_teachers().items()
-    ]  # fmt: skip
+    ]
 
 
 def _students() -> list[Row]:
     return [
-        {"name": name, "params": card.params, "macs": card.macs, **{kind: _top1(card, kind) for kind in ("plain", "ssld", "ssld_v2")}}
+        {
+            "name": name,
+            "params": card.params,
+            "macs": card.macs,
+            **{kind: _top1(card, kind) for kind in ("plain", "ssld", "ssld_v2")},
+        }
         for name, card in cards.all_students().items()
-    ]  # fmt: skip
+    ]
 
 
 def _top1(card: cards.StudentCard, kind: str) -> float | None:
@@ -56,18 +73,30 @@ def _recipes() -> list[Row]:
     rows = []
     for file in parse.recipes():
         plan = recipe.load(file)
-        rows.append({"name": file.relative_to(shelf("recipes")).as_posix(), "student": plan.student.arch,
-                     "teacher": plan.teacher and (plan.teacher.card or plan.teacher.arch), "stages": " ".join(plan.stages),
-                     "claim (published)": plan.claim})  # fmt: skip
+        rows.append(
+            {
+                "name": file.relative_to(shelf("recipes")).as_posix(),
+                "student": plan.student.arch,
+                "teacher": plan.teacher and (plan.teacher.card or plan.teacher.arch),
+                "stages": " ".join(plan.stages),
+                "claim (published)": plan.claim,
+            }
+        )
     return rows
 
 
 def _losses() -> list[Row]:
-    return [{"name": name, "summary": LOSSES.summary(name), "options": ", ".join(LOSSES.options(name)) or None} for name in LOSSES.names()]
+    return [
+        {"name": name, "summary": LOSSES.summary(name), "options": ", ".join(LOSSES.options(name)) or None}
+        for name in LOSSES.names()
+    ]
 
 
 def _engines() -> list[Row]:
-    return [{"name": name, "usable here": why is None, "why not": why, "summary": ENGINES.summary(name)} for name, why in usable().items()]
+    return [
+        {"name": name, "usable here": "yes" if why is None else why, "summary": ENGINES.summary(name)}
+        for name, why in usable().items()
+    ]
 
 
 LISTS: dict[str, Callable[[], list[Row]]] = {
@@ -91,7 +120,11 @@ def describe(name: str, overrides: Sequence[str], *, smoke: bool = False) -> tup
         registry = LOSSES if name in LOSSES.names() else ENGINES
         tree = {registry.kind: name, "summary": registry.summary(name), "options": registry.options(name)}
     elif name in claims or name in cards.all_teachers():
-        tree = parse.to_plain(cards.find_student(claims[name])) if name in claims else {"arch": cards.find_teacher(name).arch}
+        tree = (
+            parse.to_plain(cards.find_student(claims[name]))
+            if name in claims
+            else {"arch": cards.find_teacher(name).arch}
+        )
         if name in cards.all_teachers():
             tree["as a teacher"] = parse.to_plain(cards.find_teacher(name))
     else:

@@ -28,7 +28,7 @@ class Bar:
     def __init__(self, total: int, label: str, start: int, unit: str):
         self.total, self.label, self.start, self.unit = total, label, start, unit
         self.done, self.began, self.values = start, time.monotonic(), dict[str, Any]()
-        self._marks = deque([(self.began, start)])
+        self._marks, self._rate = deque([(self.began, start)]), 0.0
 
     def __enter__(self) -> "Bar":
         self.began = time.monotonic()
@@ -47,6 +47,7 @@ class Bar:
         """`done` pieces of work are done in all. `loss`, `top1` and `val_top1` are shown, other values are left out."""
         now = time.monotonic()
         if done == self.done:  # an evaluation took place: its time is not that of the work
+            self._rate = self.rate()
             self._marks.clear()
         self._marks.append((now, done))
         while now - self._marks[0][0] > WINDOW and len(self._marks) > 2:
@@ -61,10 +62,13 @@ class Bar:
         self.update(done)
 
     def rate(self, done: int | None = None) -> float:
-        """Pieces of work a second, over the last WINDOW seconds; 0.0 before any were done."""
+        """Pieces of work a second, over the last WINDOW seconds; 0.0 before any were done.
+
+        With `done`, up to this moment, before `update` is told; without, as of the last `update`.
+        """
         marks = [*self._marks] if done is None else [*self._marks, (time.monotonic(), done)]
         seconds, work = marks[-1][0] - marks[0][0], marks[-1][1] - marks[0][1]
-        return work / seconds if seconds > 0 else 0.0
+        return work / seconds if seconds > 0 else self._rate
 
     def seconds_left(self) -> float | None:
         """By the mean speed of this process, evaluations included; None while nothing is known."""

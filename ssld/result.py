@@ -1,4 +1,4 @@
-"""What a finished run is worth: predictions, agreement, gated export, speed. Everything of `result.json` but the training itself."""
+"""What a finished run is worth: predictions, agreement, gated export, speed; `result.json` but for the training."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,10 +10,11 @@ import numpy as np
 from ssld import models, runtime
 from ssld.config import cards
 from ssld.config.recipe import Plan
-from ssld.deploy import ENGINES, bench, export_model, release, write_csv
+from ssld.deploy import bench, export_model, release, write_csv
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import agreement, log_softmax, predict, scores
-from ssld.distill.setup import build, eval_loader, trained_network
+from ssld.distill.setup import build, eval_loader, teacher_card, trained_network
+from ssld.errors import DeployError
 from ssld.progress import note, progress
 from ssld.runtime import Runtime
 
@@ -37,12 +38,21 @@ def finish(plan: Plan, out: Path, root: Path, stages: dict[str, Any], here: Runt
 def release_student(
     plan: Plan, out: Path, root: Path, alone: Runtime, target: Path, formats: Sequence[str], opset: int
 ) -> dict[str, Any]:
-    """Export the last stage's student into `target` through the gate; DeployError when a format is not the same network."""
+    """Export the last stage's student into `target` through the gate; DeployError when a format differs from it."""
     student = trained_network(plan, list(plan.stages)[-1], out)
     images, labels = slice_images(plan, root, alone, plan.export.gate_images)
     with progress(0, "export"):
-        return release(student, target, images, labels, name=plan.student.arch, formats=formats, opset=opset,
-                       contract=contract(plan, plan.student.arch, plan.digest), max_abs_diff=plan.export.gate_diff)  # fmt: skip
+        return release(
+            student,
+            target,
+            images,
+            labels,
+            name=plan.student.arch,
+            formats=formats,
+            opset=opset,
+            contract=contract(plan, plan.student.arch, plan.digest),
+            max_abs_diff=plan.export.gate_diff,
+        )
 
 
 def contract(plan: Plan, arch: str, digest: str) -> dict[str, Any]:
@@ -59,12 +69,26 @@ def describe(plan: Plan, stages: dict[str, Any], sums: np.ndarray) -> dict[str, 
     student = build(plan, "student", last.data.crop)
     params, macs = models.count(student, last.data.crop)
     result: dict[str, Any] = {
-        "recipe": plan.name, "title": plan.title, "digest": plan.digest, "group": plan.group, "scope": plan.scope, "complete": True,
-        "seed": plan.seed, "claim": plan.claim, "student": {"arch": plan.student.arch, "params": params, "macs": macs, "size": last.data.crop},
-        "teacher": None, "baseline": None, "stages": stages, "top1": 100 * top1 / count, "top5": 100 * top5 / count, "gain": None,
-        "images": {"val": int(count)}, "versions": runtime.versions(), "hardware": runtime.hardware(),
+        "recipe": plan.name,
+        "title": plan.title,
+        "digest": plan.digest,
+        "group": plan.group,
+        "scope": plan.scope,
+        "complete": True,
+        "seed": plan.seed,
+        "claim": plan.claim,
+        "student": {"arch": plan.student.arch, "params": params, "macs": macs, "size": last.data.crop},
+        "teacher": None,
+        "baseline": None,
+        "stages": stages,
+        "top1": 100 * top1 / count,
+        "top5": 100 * top5 / count,
+        "gain": None,
+        "images": {"val": int(count)},
+        "versions": runtime.versions(),
+        "hardware": runtime.hardware(),
         "wall_seconds": round(sum(stage["seconds"] for stage in stages.values()), 1),
-    }  # fmt: skip
+    }
     if plan.teacher:
         result["teacher"] = describe_teacher(plan, stages, last.data.crop)
     if plan.baseline:
@@ -79,18 +103,28 @@ def describe(plan: Plan, stages: dict[str, Any], sums: np.ndarray) -> dict[str, 
 def describe_teacher(plan: Plan, stages: dict[str, Any], size: int) -> dict[str, Any]:
     teacher = plan.teacher
     assert teacher is not None
-    about: dict[str, Any] = {"arch": teacher.arch or cards.find_teacher(teacher.card).arch, "norm": teacher.norm}
+    about: dict[str, Any] = {"arch": teacher.arch or teacher_card(plan).arch, "norm": teacher.norm}
     if teacher.stage:
         params, macs = models.count(build(plan, "teacher", size), size)
         return about | {"params": params, "macs": macs, "top1": stages[teacher.stage]["top1"], "source": "measured"}
-    card = cards.find_teacher(teacher.card)
-    return about | {"card": teacher.card, "params": card.params, "macs": card.macs, "top1": card.top1, "source": card.source}
+    card = teacher_card(plan)
+    return about | {
+        "card": teacher.card,
+        "params": card.params,
+        "macs": card.macs,
+        "top1": card.top1,
+        "source": card.source,
+    }
 
 
 def predictions(plan: Plan, out: Path, root: Path, alone: Runtime) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Validation logits [n, classes] of the student, and of the teacher and the baseline if this recipe trained them (each with
-    the geometry of its own stage), and the labels [n]."""
-    wanted = {"student": list(plan.stages)[-1], "teacher": plan.teacher and plan.teacher.stage, "baseline": plan.baseline}
+    """Validation logits [n, classes] of the student, and of the teacher and the baseline if this recipe trained them
+    (each with the geometry of its own stage), and the labels [n]."""
+    wanted = {
+        "student": list(plan.stages)[-1],
+        "teacher": plan.teacher and plan.teacher.stage,
+        "baseline": plan.baseline,
+    }
     logits, labels = {}, np.empty(0, "int64")
     for kind, stage in wanted.items():
         if stage:
@@ -100,14 +134,19 @@ def predictions(plan: Plan, out: Path, root: Path, alone: Runtime) -> tuple[dict
 
 
 def slice_images(plan: Plan, root: Path, alone: Runtime, take: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Validation images float32 [n, 3, S, S] as the exported network takes them, and labels int64 [n]; `take` as in `eval_loader`."""
+    """Validation images float32 [n, 3, S, S] as the exported network takes them, and labels int64 [n].
+
+    `take` as in `eval_loader`.
+    """
     loader = eval_loader(plan, list(plan.stages.values())[-1], root, alone, take)
     batches = [(batch["image"].numpy().copy(), batch["label"].numpy()) for batch in loader.batches()]
     return np.concatenate([image for image, _ in batches]), np.concatenate([label for _, label in batches])
 
 
-def save_samples(plan: Plan, out: Path, root: Path, alone: Runtime, logits: dict[str, np.ndarray], labels: np.ndarray) -> None:
-    """samples.npz: validation images, the ones where the networks disagree first, with every network's probabilities."""
+def save_samples(
+    plan: Plan, out: Path, root: Path, alone: Runtime, logits: dict[str, np.ndarray], labels: np.ndarray
+) -> None:
+    """samples.npz: validation images, where the networks disagree first, with every network's probabilities."""
     said = np.stack([labels, *(values.argmax(1) for values in logits.values())])
     split = (said != said[0]).any(0)
     chosen = np.concatenate([np.flatnonzero(split), np.flatnonzero(~split)])[:SAMPLES]
@@ -116,8 +155,13 @@ def save_samples(plan: Plan, out: Path, root: Path, alone: Runtime, logits: dict
     pixels = (images.transpose(0, 2, 3, 1) * np.array(data.std) + np.array(data.mean)) * 255
     arrays = {name: np.exp(log_softmax(values[chosen])).astype("float32") for name, values in logits.items()}
     with disk_errors(out / "samples.npz"):
-        np.savez_compressed(out / "samples.npz", image=pixels.round().clip(0, 255).astype("uint8"), label=shown,
-                            classes=class_names(plan, root), **arrays)  # fmt: skip
+        np.savez_compressed(
+            out / "samples.npz",
+            image=pixels.round().clip(0, 255).astype("uint8"),
+            label=shown,
+            classes=class_names(plan, root),
+            **arrays,
+        )
 
 
 def class_names(plan: Plan, root: Path) -> np.ndarray:
@@ -135,13 +179,22 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
         about = contract(plan, teacher.arch, plan.stage_digest(plan.teacher.stage))
         export_model(teacher, out / "teacher_export", name=teacher.arch, opset=plan.export.opset, contract=about)
         networks["teacher"] = out / "teacher_export"
-    options = plan.bench
-    missing = {engine: why for engine in options.engines if (why := ENGINES.build(engine).why_not())}
-    for engine, why in missing.items():
-        note(f"bench: {engine} left out: {why}")
-    engines = [engine for engine in options.engines if engine not in missing]
+    options, able = plan.bench, []
     with progress(0, "bench"):
-        rows = bench(networks, engines=engines, batch_sizes=options.batch_sizes, threads=options.threads,
-                     warmup=options.warmup, repeats=options.repeats, seconds=options.seconds)  # fmt: skip
+        for engine in options.engines:
+            try:
+                bench(networks, engines=[engine], batch_sizes=options.batch_sizes, warmup=1, repeats=1)
+                able.append(engine)
+            except DeployError as error:
+                note(f"bench: {engine} is left out: {error}")
+        rows = bench(
+            networks,
+            engines=able,
+            batch_sizes=options.batch_sizes,
+            threads=options.threads,
+            warmup=options.warmup,
+            repeats=options.repeats,
+            seconds=options.seconds,
+        )
     write_csv(rows, out / "bench.csv")
     return [asdict(row) for row in rows]

@@ -1,6 +1,6 @@
 """A recipe from its first stage to its report: the straight line of the project.
 
-    Plan -> data -> stages (each named by the digest of what made it) -> predictions -> export + gate -> bench -> report
+Plan -> data -> stages (each named by the digest of what made it) -> predictions -> export + gate -> bench -> report
 """
 
 import json
@@ -33,11 +33,14 @@ def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> di
     began = time.monotonic()
     objectives = {name: Objective(stage.loss) for name, stage in plan.stages.items()}
     open_folder(plan, out, here)
+    if (out / "result.json").is_file():
+        note(f"{out}: already finished")
+        return json.loads((out / "result.json").read_text(encoding="utf-8")) if here.main else {}
     root = ensure_data(plan, out, here)
     log = start_track(plan, out, here, wandb_mode)
     teacher = None
     stages: dict[str, dict[str, Any]] = {}
-    for name, stage in plan.stages.items():
+    for name in plan.stages:
         if objectives[name].needs_teacher and teacher is None and not is_done(plan, name, out):
             teacher = load_teacher(plan, out, root, here)
         stages[name] = stage_result(plan, name, teacher, objectives[name], out, root, log, here)
@@ -71,7 +74,7 @@ def open_folder(plan: Plan, out: Path, here: Runtime) -> None:
 
 
 def ensure_data(plan: Plan, out: Path, here: Runtime) -> Path:
-    """The folder that the recipe's list files are relative to; embedded data sets and a smoke run's images are made on demand."""
+    """The folder that list files are relative to; embedded data sets and a smoke run's images are made on demand."""
     root = out if plan.scope == "smoke" else data_root()
     if here.main and plan.scope == "smoke" and not (out / "fake" / "val.txt").is_file():
         fake(out / "fake", plan.classes, train=plan.smoke.images, val=plan.smoke.images, unlabelled=plan.smoke.images)
@@ -98,7 +101,12 @@ def stage_result(
         if here.main:
             with disk_errors(folder):
                 weights.save(network, folder / "model.safetensors", digest=plan.stage_digest(name))
-            about = {"digest": plan.stage_digest(name), "network": stage.network, "size": stage.data.crop, "ranks": here.world}
+            about = {
+                "digest": plan.stage_digest(name),
+                "network": stage.network,
+                "size": stage.data.crop,
+                "ranks": here.world,
+            }
             write_json(folder / "stage.json", {**about, **found})
         barrier(here)
     return json.loads((folder / "stage.json").read_text(encoding="utf-8"))
@@ -118,7 +126,9 @@ def borrow(plan: Plan, name: str, out: Path) -> None:
 
 def start_track(plan: Plan, out: Path, here: Runtime, mode: str) -> Any:
     name = f"{plan.name}-{plan.digest[:8]}"
-    return track.start(out, name=name, run_id=plan.digest[:16], config=recipe.plan_tree(plan), mode=mode if here.main else "silent")
+    return track.start(
+        out, name=name, run_id=plan.digest[:16], config=recipe.plan_tree(plan), mode=mode if here.main else "silent"
+    )
 
 
 def publish(plan: Plan, out: Path, result: dict[str, Any], log: Any) -> None:
@@ -126,7 +136,17 @@ def publish(plan: Plan, out: Path, result: dict[str, Any], log: Any) -> None:
     write_report(out)
     speed = {f"{row['network']}/{row['engine']}/p50_ms": row["p50_ms"] for row in result["bench"]}
     tops = {f"{name}/top1": stage["top1"] for name, stage in result["stages"].items()}
-    log.summary({"top1": result["top1"], "gain": result["gain"], "teacher_top1": (result["teacher"] or {}).get("top1"), **tops, **speed})
+    log.summary(
+        {
+            "top1": result["top1"],
+            "gain": result["gain"],
+            "teacher_top1": (result["teacher"] or {}).get("top1"),
+            **tops,
+            **speed,
+        }
+    )
     log.samples(out / "samples.npz")
-    log.artifact(f"{plan.name}-{plan.student.arch}", "model", sorted((out / "export").iterdir()), {"top1": result["top1"]})
+    log.artifact(
+        f"{plan.name}-{plan.student.arch}", "model", sorted((out / "export").iterdir()), {"top1": result["top1"]}
+    )
     log.finish()

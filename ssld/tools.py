@@ -58,8 +58,16 @@ def bench_any(args: argparse.Namespace) -> list[dict[str, Any]] | None:
         networks = {}
         for target in args.target:
             networks[Path(target).name] = _exported(target, Path(scratch), args.image_size, export_model)
-        rows = bench(networks, engines=args.engine, batch_sizes=args.batch_size, image_sizes=args.image_size, threads=args.threads,
-                     warmup=args.warmup, repeats=args.repeats, quick=args.quick)  # fmt: skip
+        rows = bench(
+            networks,
+            engines=args.engine,
+            batch_sizes=args.batch_size,
+            image_sizes=args.image_size,
+            threads=args.threads,
+            warmup=args.warmup,
+            repeats=args.repeats,
+            quick=args.quick,
+        )
     if args.csv:
         write_csv(rows, args.csv)
     found = [asdict(row) for row in rows]
@@ -79,13 +87,20 @@ def _exported(target: str, scratch: Path, sizes: list[int] | None, export_model:
         open_run(folder)
         return folder / "export"
     if folder.is_dir():
-        raise RunError(f"{target}: neither a run nor an export; give a run folder, an exported folder or a model's name")
+        raise RunError(
+            f"{target}: neither a run nor an export; give a run folder, an exported folder or a model's name"
+        )
     from ssld import models
     from ssld.config import cards
 
     size = sizes[0] if sizes else next((c.input.size for a, c in cards.all_students().items() if a == target), 224)
     network = models.create(target, in_size=size)
-    given = {"size": size, "mean": list(recipe.IMAGENET_MEAN), "std": list(recipe.IMAGENET_STD), "resize": round(size * 256 / 224)}
+    given = {
+        "size": size,
+        "mean": list(recipe.IMAGENET_MEAN),
+        "std": list(recipe.IMAGENET_STD),
+        "resize": round(size * 256 / 224),
+    }
     contract = {"arch": target, "classes": network.num_classes, "digest": "fresh weights", "input": given}
     export_model(network, scratch / target, name=target, contract=contract)
     return scratch / target
@@ -99,7 +114,9 @@ def prepare_data(args: argparse.Namespace) -> dict[str, Any]:
     options = {"source": args.source, "val_share": args.val_share, "allow_partial": args.allow_partial or None}
     out = Path(args.out) if args.out else data_root() / args.what
     with progress(0, f"prepare {args.what}") as bar:
-        prepared = prepare(args.what, out, progress=bar.count, **{key: value for key, value in options.items() if value is not None})
+        prepared = prepare(
+            args.what, out, progress=bar.count, **{key: value for key, value in options.items() if value is not None}
+        )
     return {"folder": str(out), **prepared}
 
 
@@ -113,9 +130,7 @@ def check_data(args: argparse.Namespace) -> dict[str, Any] | None:
     with progress(len(files), "check", quiet=args.json) as bar:
         report = check(files, threads=args.threads, progress=bar.count)
     for path, reason in report.bad:
-        print(f"{path}: {reason}", file=sys.stderr)
+        sys.stderr.write(f"{path}: {reason}\n")
     if report.bad:
         raise DataError(f"{file}: {len(report.bad)} of {len(files)} images cannot be read; remove them from the list")
     return {"list": str(file), "images": len(files), "labelled": int((files.labels >= 0).sum()), "unreadable": 0}
-
-

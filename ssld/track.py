@@ -56,19 +56,17 @@ def start(
 def _start_wandb(folder: Path, name: str, run_id: str, config: dict[str, Any], mode: str, project: str) -> Any:
     """A W&B run whose files, staging and caches included, all lie in `wandb/` of the run folder."""
     home = folder.resolve() / "wandb"
-    home.mkdir(
-        parents=True, exist_ok=True
-    )  # where W&B cannot write it would silently take the system's temporary folder
-    kinds = ("CACHE", "DATA", "ARTIFACT") + (
-        ("CONFIG",) if mode == "offline" else ()
-    )  # online, the user's own names the server
+    home.mkdir(parents=True, exist_ok=True)  # W&B itself would fall back to the system's temporary folder
+    kinds = ["CACHE", "DATA", "ARTIFACT"]
+    options: dict[str, Any] = {"project": project, "name": name, "id": run_id, "config": config, "mode": mode}
+    if mode == "online":
+        options["resume"] = "allow"  # offline, W&B cannot look up what it has: every start is a part of its own
+    else:
+        kinds.append("CONFIG")  # online, the user's own names the server
     os.environ |= {f"WANDB_{kind}_DIR": str(home / kind.lower()) for kind in kinds}
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # else W&B reports its own faults over the network, offline too
     import wandb
 
-    options: dict[str, Any] = {"project": project, "name": name, "id": run_id, "config": config, "mode": mode}
-    if mode == "online":  # offline, W&B cannot look up what it has: every start is a part of its own
-        options["resume"] = "allow"
     return wandb.init(dir=str(folder), reinit="finish_previous", settings=wandb.Settings(**QUIET), **options)
 
 
@@ -159,17 +157,13 @@ class Track:
             names, arrays = held["classes"], {key: held[key][:SAMPLES] for key in held.files if key != "classes"}
         networks = [name for name in ("teacher", "baseline", "student") if name in arrays]
         rows = []
-        for index, (image, label) in enumerate(zip(arrays["image"], arrays["label"], strict=True)):
-            said = [
-                (str(names[scores.argmax()]), float(scores.max()))
-                for scores in (arrays[name][index] for name in networks)
-            ]
-            rows.append([image, str(names[label]) if label >= 0 else "", *(cell for pair in said for cell in pair)])
-        self.table(
-            "samples",
-            ["image", "label", *(f"{name}{part}" for name in networks for part in ("", "_probability"))],
-            rows,
-        )
+        for index, label in enumerate(arrays["label"]):
+            row = [arrays["image"][index], str(names[label]) if label >= 0 else ""]
+            for scores in (arrays[name][index] for name in networks):
+                row += [str(names[scores.argmax()]), float(scores.max())]
+            rows.append(row)
+        said = [f"{name}{part}" for name in networks for part in ("", "_probability")]
+        self.table("samples", ["image", "label", *said], rows)
 
     def artifact(self, name: str, kind: str, files: Iterable[Path], metadata: dict[str, Any]) -> None:
         """Hand files to W&B under a name; they are referred to, not copied, until they are uploaded."""

@@ -50,7 +50,9 @@ def read_yaml(file: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        raise RecipeError(f"{file}: {line}not valid YAML ({getattr(error, 'problem', None) or 'cannot be parsed'})") from None
+        raise RecipeError(
+            f"{file}: {line}not valid YAML ({getattr(error, 'problem', None) or 'cannot be parsed'})"
+        ) from None
 
 
 def to_yaml(tree: Any) -> str:
@@ -80,7 +82,9 @@ def locate(path: str | Path) -> Path:
 
 def recipes() -> list[Path]:
     """All recipe files of the shelf, bases left out."""
-    return sorted(f for f in shelf("recipes").rglob("*.yaml") if not f.relative_to(shelf("recipes")).parts[0].startswith("_"))
+    return sorted(
+        f for f in shelf("recipes").rglob("*.yaml") if not f.relative_to(shelf("recipes")).parts[0].startswith("_")
+    )
 
 
 def merge_base(file: Path) -> dict[str, Any]:
@@ -108,8 +112,10 @@ def merge(below: Any, above: Any) -> Any:
     """Mappings merge key by key, everything else is replaced."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return copy.deepcopy(above)
-    return {key: merge(below[key], above[key]) if key in below and key in above else copy.deepcopy((below | above)[key])
-            for key in {**below, **above}}
+    return {
+        key: merge(below[key], above[key]) if key in below and key in above else copy.deepcopy((below | above)[key])
+        for key in {**below, **above}
+    }
 
 
 def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
@@ -194,7 +200,9 @@ def check_plan(plan: Any, where: str) -> None:
     if list(plan.stages.values())[-1].network != "student":
         raise RecipeError(f"{where}: stages: the last stage must train the student; it is what is exported")
     if plan.baseline is not None and plan.baseline not in plan.stages:
-        raise RecipeError(f"{where}: baseline: no stage named {plan.baseline!r}{did_you_mean(plan.baseline, plan.stages)}")
+        raise RecipeError(
+            f"{where}: baseline: no stage named {plan.baseline!r}{did_you_mean(plan.baseline, plan.stages)}"
+        )
     _check_teacher(plan, f"{where}: teacher")
 
 
@@ -203,16 +211,27 @@ def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: 
         hint = did_you_mean(stage.init, [*seen, "scratch"])
         raise RecipeError(f"{where}.init: no earlier stage named {stage.init!r}{hint}")
     if stage.init != "scratch" and seen[stage.init].network != stage.network:
-        raise RecipeError(f"{where}.init: stage {stage.init!r} trains the {seen[stage.init].network}; name one of the {stage.network}")
+        raise RecipeError(
+            f"{where}.init: stage {stage.init!r} trains the {seen[stage.init].network}; name one of the {stage.network}"
+        )
     if stage.network == "teacher" and (plan.teacher is None or not plan.teacher.arch):
         raise RecipeError(f"{where}.network: this stage trains a teacher; give teacher.arch")
-    positive = {"epochs": stage.epochs, "data.batch": stage.data.batch, "data.size": stage.data.size, "optim.lr": stage.optim.lr,
-                "optim.accumulate": stage.optim.accumulate, "eval_every": stage.eval_every, "data.eval_batch": stage.data.eval_batch}
+    positive = {
+        "epochs": stage.epochs,
+        "data.batch": stage.data.batch,
+        "data.size": stage.data.size,
+        "optim.lr": stage.optim.lr,
+        "optim.accumulate": stage.optim.accumulate,
+        "eval_every": stage.eval_every,
+        "data.eval_batch": stage.data.eval_batch,
+    }
     for key, value in positive.items():
         if not value > 0:
             raise RecipeError(f"{where}.{key}: must be above 0; got {value}")
     if stage.data.batch % stage.optim.accumulate:
-        raise RecipeError(f"{where}.optim.accumulate: {stage.optim.accumulate} does not divide data.batch {stage.data.batch}")
+        raise RecipeError(
+            f"{where}.optim.accumulate: {stage.optim.accumulate} does not divide data.batch {stage.data.batch}"
+        )
     if not stage.loss:
         raise RecipeError(f"{where}.loss: a stage needs at least one loss term")
     if not stage.data.train:
@@ -225,8 +244,12 @@ def _check_teacher(plan: Any, where: str) -> None:
         return
     if teacher.stage is not None:
         if teacher.stage not in plan.stages:
-            raise RecipeError(f"{where}.stage: no stage named {teacher.stage!r}{did_you_mean(teacher.stage, plan.stages)}")
+            raise RecipeError(
+                f"{where}.stage: no stage named {teacher.stage!r}{did_you_mean(teacher.stage, plan.stages)}"
+            )
         if plan.stages[teacher.stage].network != "teacher":
-            raise RecipeError(f"{where}.stage: stage {teacher.stage!r} trains the student; a teacher's stage has network: teacher")
+            raise RecipeError(
+                f"{where}.stage: stage {teacher.stage!r} trains the student; a teacher's stage has network: teacher"
+            )
     if (teacher.stage is None) == (teacher.card is None):
         raise RecipeError(f"{where}: give either card (of teachers/) or stage (of this recipe), not both or neither")

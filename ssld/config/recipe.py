@@ -1,7 +1,8 @@
 """A recipe, typed. `load(path, overrides)` returns the whole `Plan`; nothing here imports PaddlePaddle.
 
 A recipe file may name one `base:` file. Mappings merge, everything else is replaced. The block `stage:` holds what all
-stages share, each entry of `stages:` what it changes. Overrides (`stages.distill.epochs=3`) change keys, they never create one.
+stages share, each entry of `stages:` what it changes. Overrides (`stages.distill.epochs=3`) change keys, never create
+one.
 """
 
 import hashlib
@@ -95,7 +96,9 @@ class Stage(Strict):
     optim: Optim
     eval_every: int = 1  # epochs between evaluations; the last step is always evaluated
     checkpoint_minutes: float = 10.0
-    sync_bn: bool = False  # batch statistics over all ranks; false: each rank its own, rank 0's running statistics are kept
+    sync_bn: bool = (
+        False  # batch statistics over all ranks; false: each rank its own, rank 0's running statistics are kept
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +161,9 @@ class Plan(Strict):
     dataset: str | None = None  # `ssld data prepare` kind that is made on demand
     student: Network
     teacher: Teacher | None = None
-    baseline: str | None = None  # the stage whose result the gain is measured against; null: the student card's plain top-1
+    baseline: str | None = (
+        None  # the stage whose result the gain is measured against; null: the student card's plain top-1
+    )
     stages: dict[str, Stage]
     export: Export = field(default_factory=Export)
     bench: Bench = field(default_factory=Bench)
@@ -177,7 +182,8 @@ class Plan(Strict):
 
     def stage_digest(self, name: str) -> str:
         """Names a stage's output: its own keys, the networks, and the digests of the stages it depends on."""
-        stage, parts = self.stages[name], {"seed": self.seed, "classes": self.classes, "scope": self.scope}
+        stage = self.stages[name]
+        parts: dict[str, Any] = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
         parts |= {"name": name, "stage": _plain(stage), "network": _plain(getattr(self, stage.network))}
         if stage.init != "scratch":
             parts["init"] = self.stage_digest(stage.init)
@@ -207,7 +213,11 @@ def shrink(plan: Plan) -> Plan:
     tree, smoke = plan_tree(plan), plan.smoke
     tree |= {"scope": "smoke", "dataset": None, "claim": None}
     for stage in tree["stages"].values():
-        lists = ["fake/train_labelled.txt"] if "ce" in stage["loss"] else ["fake/train_labelled.txt", "fake/train_unlabelled.txt"]
+        lists = (
+            ["fake/train_labelled.txt"]
+            if "ce" in stage["loss"]
+            else ["fake/train_labelled.txt", "fake/train_unlabelled.txt"]
+        )
         stage["epochs"] = smoke.steps * smoke.batch / (smoke.images * len(lists))
         stage["data"] |= {"train": lists, "val": "fake/val.txt", "size": smoke.size, "batch": smoke.batch, "threads": 1}
         stage["data"] |= {"eval_size": smoke.size, "eval_resize": smoke.size, "eval_batch": smoke.batch}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -53,8 +52,8 @@ class Feed:
 
     def _read_one(self, path: str) -> tuple[np.ndarray, tuple[int, int]]:
         try:
-            with open(path, "rb", buffering=0) as file:
-                data = file.read(os.fstat(file.fileno()).st_size)
+            with open(path, "rb") as file:
+                data = file.read()
             return np.frombuffer(data, dtype=np.uint8), image_size(data)
         except (OSError, ValueError) as error:
             raise unreadable(path, fault(path) or str(error)) from None
@@ -96,25 +95,30 @@ class Stream:
             except StopIteration:
                 self._ended = True
                 return
-            except (DataError, RuntimeError) as error:  # the pipeline is beyond use after either
+            except RuntimeError as error:
                 self._pipe = None
-                raise error if isinstance(error, DataError) else self._feed.culprit(error) from None
+                raise self._feed.culprit(error) from None
+            except BaseException:  # from our callback: an unreadable file, Ctrl-C
+                self._pipe = None  # a pipeline is beyond use after any failure
+                raise
             yield self._feed.flying.popleft(), _to_paddle(outputs[0])
         raise RuntimeError("this loader was started again: only the latest `batches()` can be read")
 
     def _rewind(self) -> None:
-        if self._pipe is None:
-            self._pipe = self._build()
-            self._pipe.build()
-            return
-        if not self._ended:  # left in the middle: throw away what was prefetched
+        if self._pipe is not None and not self._ended:  # left in the middle: throw away what was prefetched
             self._feed.start(())
             try:
                 while True:
                     self._pipe.run()
             except StopIteration:
                 pass
-        self._pipe.reset()
+            except RuntimeError:  # an unreadable image among the prefetched, which nobody asked for
+                self._pipe = None
+        if self._pipe is None:
+            self._pipe = self._build()
+            self._pipe.build()
+        else:
+            self._pipe.reset()
 
 
 def _to_paddle(output: Any) -> Any:

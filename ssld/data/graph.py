@@ -118,7 +118,7 @@ def _operation(image: Any, kind: Any, value: Any, warp: Any) -> Any:
     elif kind == KINDS.index("auto_contrast"):
         image = _auto_contrast(image)
     elif kind == KINDS.index("equalize"):
-        image = fn.equalize(image)
+        image = fn.equalize(image)  # OpenCV's table: parts from Pillow's where many pixels share the extreme values
     return image
 
 
@@ -137,8 +137,9 @@ def _posterize(image: Any, mask: Any) -> Any:
 def _contrast(image: Any, factor: Any) -> Any:
     """Away from or towards the image's mean grey (ITU-R BT.601 luma)."""
     luma = types.Constant(np.array([0.299, 0.587, 0.114], dtype=np.float32), device=image.device)
-    grey = fn.reductions.sum(fn.reductions.mean(image, axis_names="HW", keep_dims=True) * luma, axes=2, keep_dims=True)
-    return fn.cast_like(grey + (image - grey) * _beside(factor, image), image)
+    grey = fn.reductions.sum(fn.reductions.mean(image, axis_names="HW") * luma)
+    factor = _beside(factor, image)
+    return fn.cast_like(image * factor + grey * (1 - factor), image)
 
 
 @do_not_convert

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,15 +60,15 @@ def read_list(
     if not files:
         raise DataError(f"{root}: no list file given; name at least one")
     paths: list[str] = []
-    labels: list[int] = []
+    labels: array[int] = array("q")
     for name in files:
         before = len(paths)
         _parse(Path(name), paths, labels)
         if len(paths) == before:
             raise DataError(f"{name}: the list has no line; every line is `path label`")
         if classes is not None:
-            _check_range(Path(name), np.asarray(labels[before:], dtype=np.int64), classes)
-    return FileList(paths, np.asarray(labels, dtype=np.int64), str(root))
+            _check_range(Path(name), np.array(labels[before:], dtype=np.int64), classes)
+    return FileList(paths, np.array(labels, dtype=np.int64), str(root))
 
 
 def write_list(file: str | os.PathLike[str], paths: Sequence[str], labels: Sequence[int] | None = None) -> None:
@@ -85,29 +87,29 @@ def list_text(paths: Sequence[str], labels: Sequence[int] | None = None) -> str:
     return "".join(f"{p}\n" if _has_suffix(p.split()[-1]) else f"{p} {UNLABELLED}\n" for p in paths)
 
 
-def _parse(file: Path, paths: list[str], labels: list[int]) -> None:
+def _parse(file: Path, paths: list[str], labels: array[int]) -> None:
     try:
-        text = file.read_text(encoding="utf-8", errors="surrogateescape")
+        with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+            for number, line in enumerate(lines, start=1):
+                words = line.rsplit(None, 1)
+                if len(words) == 2 and words[1].isdecimal() and len(words[1]) < 19:  # fits into int64
+                    paths.append(words[0].lstrip())
+                    labels.append(int(words[1]))
+                elif words:
+                    path, label = _unlabelled(line.strip(), words, f"{file}:{number}")
+                    paths.append(path)
+                    labels.append(label)
     except FileNotFoundError:
         raise DataError(f"{file}: no such list file; check the path or run `ssld data prepare`") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); give a readable list file") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        words = line.rsplit(None, 1)
-        if len(words) == 2 and words[1].isdecimal():
-            paths.append(words[0].strip())
-            labels.append(int(words[1]))
-        elif words:
-            path, label = _unlabelled(line.strip(), words, f"{file}:{number}")
-            paths.append(path)
-            labels.append(label)
 
 
 def _unlabelled(line: str, words: list[str], where: str) -> tuple[str, int]:
     if len(words) == 2 and words[1].lstrip("+-").isdecimal():
         if int(words[1]) != UNLABELLED:
             raise DataError(f"{where}: label {words[1]} is out of range; labels start at 0, -1 means unlabelled")
-        return words[0].strip(), UNLABELLED
+        return words[0].lstrip(), UNLABELLED
     if _has_suffix(words[-1]):
         return line, UNLABELLED
     raise DataError(f"{where}: bad line {line[:80]!r}; a line is `path label` with a whole number as label")
@@ -120,8 +122,10 @@ def _has_suffix(word: str) -> bool:
 def _check_range(file: Path, labels: np.ndarray, classes: int) -> None:
     bad = np.flatnonzero(labels >= classes)
     if bad.size:
-        lines = [n for n, line in enumerate(file.read_text("utf-8", "surrogateescape").split("\n"), 1) if line.strip()]
+        with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+            filled = (number for number, line in enumerate(lines, start=1) if line.strip())
+            number = next(itertools.islice(filled, int(bad[0]), None))
         raise DataError(
-            f"{file}:{lines[bad[0]]}: label {labels[bad[0]]} is out of range; the recipe has {classes} classes, "
+            f"{file}:{number}: label {labels[bad[0]]} is out of range; the recipe has {classes} classes, "
             f"labels 0..{classes - 1}"
         )

@@ -36,7 +36,11 @@ def uniform(seed: int, stream: int, epoch: int, index: np.ndarray, lanes: int = 
 
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
     """The order of `n` samples in an epoch: an int64 permutation, the same on every rank and machine."""
-    return np.argsort(bits(seed, ORDER, epoch, np.arange(n))[:, 0], kind="stable")
+    keys = bits(seed, ORDER, epoch, np.arange(n))[:, 0]
+    place = np.uint64(max(n - 1, 1).bit_length())  # the low bits carry the sample, so sorting values sorts samples
+    keys = (keys >> place << place) | np.arange(n, dtype=np.uint64)
+    keys.sort()
+    return (keys & ((np.uint64(1) << place) - np.uint64(1))).astype(np.int64)
 
 
 def steps_per_epoch(n: int, batch: int) -> int:

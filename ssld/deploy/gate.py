@@ -35,11 +35,11 @@ def gate(
     """Run every format of an export on real images and compare it with the eager model.
 
     images float32 [n, 3, S, S], normalised; labels int [n] (-1 = unlabelled) or None. `max_abs_diff` is relative;
-    None = BOUND, or BOUND_ON_GPU. Returns {format: {file (the one that holds the weights) and its sha256, bytes (all files of
-    the format), max_abs_diff and bound (both absolute), top1, top1_model (percent; None without labels), agree (percent
-    of images with equal top-1)}}. An export for any image size also runs two of the images enlarged by 32 pixels.
-    Raises DeployError on the first format that differs, or whose top-1 is another class for any image; then every file
-    of the export is renamed to `*.rejected`.
+    None = BOUND, or BOUND_ON_GPU. Returns {format: {file (the one that holds the weights) and its sha256, bytes (all
+    files of the format), max_abs_diff and bound (both absolute), top1, top1_model (percent; None without labels),
+    agree (percent of images with equal top-1)}}. An export for any image size also runs two images enlarged by 32
+    pixels. Raises DeployError on the first format that differs, or whose top-1 is another class for any image; then
+    every file of the export is renamed to `*.rejected`.
     """
     folder = Path(folder)
     contract = contracts.read(folder)

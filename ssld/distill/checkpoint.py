@@ -1,8 +1,8 @@
 """Checkpoints that are whole or invisible.
 
-A checkpoint is a folder `checkpoint-<step>`: safetensors files, `state.json`, and `manifest.json` with the sha256 of each. It is written
-under a temporary name, every file and the folder are flushed to disk, and only then it gets its name. What a kill leaves behind is
-a `.partial` folder, which is never read.
+A checkpoint is a folder `checkpoint-<step>`: safetensors files, `state.json`, and `manifest.json` with their sha256. It
+is written under a temporary name, every file and the folder are flushed to disk, and only then it gets its name. What a
+kill leaves behind is a `.partial` folder, which is never read.
 """
 
 import errno
@@ -32,7 +32,9 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Any]], state: dict[str, Any], keep: int = 2) -> Path:
+def save(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Any]], state: dict[str, Any], keep: int = 2
+) -> Path:
     """Write `checkpoint-<step>` and drop all but the newest `keep`. Raises RunError when the disk is full."""
     final = folder / f"checkpoint-{step:08d}"
     partial = final.with_suffix(".partial")
@@ -55,14 +57,14 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Any]], stat
 
 
 def load(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose every byte is as written. A damaged one is named on stderr and the one before it taken."""
+    """The newest checkpoint whose every byte is as written; a damaged one is named on stderr and passed over."""
     for path in _all(folder):
         damage = _damage(path)
         if damage is None:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
             return Checkpoint(state["step"], tensors, state)
-        print(f"ssld: {path}: damaged ({damage}); going on from the checkpoint before it", file=sys.stderr)
+        sys.stderr.write(f"warning: {path}: damaged ({damage}); going on from the checkpoint before it\n")
     return None
 
 

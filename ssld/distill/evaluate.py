@@ -11,7 +11,7 @@ from ssld.runtime import Runtime, sum_over_ranks
 
 @paddle.no_grad()
 def predict(network: nn.Layer, loader: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order. The network is left in eval mode."""
+    """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order; leaves eval mode on."""
     network.eval()
     logits, labels = [], []
     for batch in loader.batches():
@@ -39,7 +39,9 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     order = np.arange(logits.shape[1])
     ahead = (logits > own[:, None]) | ((logits == own[:, None]) & (order < labels[:, None]))
     rank = ahead.sum(1)
-    return np.array([len(labels), (rank < 1).sum(), (rank < 5).sum(), -log_softmax(logits)[np.arange(len(labels)), labels].sum()])
+    return np.array(
+        [len(labels), (rank < 1).sum(), (rank < 5).sum(), -log_softmax(logits)[np.arange(len(labels)), labels].sum()]
+    )
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -49,8 +51,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def agreement(student: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Of logits [n, classes]: share of equal top-1 (percent, also per true class), mean KL(teacher || student) in nats, and
-    how many images both, one or none of the two get right."""
+    """Of logits [n, classes]: share of equal top-1 (percent, also per true class), mean KL(teacher || student) in nats,
+    and how many images both, one or none of the two get right."""
     said, taught = student.argmax(1), teacher.argmax(1)
     log_s, log_t = log_softmax(student), log_softmax(teacher)
     right, taught_right = said == labels, taught == labels
@@ -62,5 +64,7 @@ def agreement(student: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> d
         "only_student": int((right & ~taught_right).sum()),
         "only_teacher": int((~right & taught_right).sum()),
         "both_wrong": int((~right & ~taught_right).sum()),
-        "per_class": [100 * float((said == taught)[labels == c].mean()) if (labels == c).any() else None for c in range(classes)],
+        "per_class": [
+            100 * float((said == taught)[labels == c].mean()) if (labels == c).any() else None for c in range(classes)
+        ],
     }

@@ -37,7 +37,7 @@ def _synchronise(network: nn.Layer) -> None:
 class RankBatchNorm(nn.Layer):
     """Batch normalisation with the mean and variance of all ranks' batches (Paddle's own SyncBatchNorm needs a GPU).
 
-    Takes over the parameters, running statistics and keys of the layer that it replaces. [N, C, H, W] -> the same shape.
+    Takes over parameters, running statistics and keys of the layer that it replaces. [N, C, H, W] -> the same shape.
     """
 
     def __init__(self, layer: nn.Layer):

@@ -31,7 +31,11 @@ def loaders(plan: Plan, name: str, root: Path, here: Runtime) -> tuple[Loader, E
     """The training and the validation images of a stage, this rank's share of them."""
     stage, files = plan.stages[name], file_list(plan, root, *plan.stages[name].data.train)
     data = stage.data
-    options = {"accumulate": stage.optim.accumulate, "augment": data.augment, "seed": seed_of(plan.seed, name)}
+    options: dict[str, Any] = {
+        "accumulate": stage.optim.accumulate,
+        "augment": data.augment,
+        "seed": seed_of(plan.seed, name),
+    }
     train = Loader(files, size=data.size, batch=data.batch, **options, **_pipeline(data, here))
     return train, eval_loader(plan, stage, root, here)
 
@@ -46,7 +50,12 @@ def eval_loader(plan: Plan, stage: Stage, root: Path, here: Runtime, take: Any =
 
 
 def _pipeline(data: Data, here: Runtime) -> dict[str, Any]:
-    options = {"mean": data.mean, "std": data.std, "interpolation": data.interpolation, "threads": data.threads}
+    options: dict[str, Any] = {
+        "mean": data.mean,
+        "std": data.std,
+        "interpolation": data.interpolation,
+        "threads": data.threads,
+    }
     return options | {"rank": here.rank, "world": here.world, "device": here.gpu}
 
 
@@ -58,13 +67,20 @@ def is_done(plan: Plan, name: str, out: Path) -> bool:
     return (stage_folder(plan, name, out) / "stage.json").is_file()
 
 
+def teacher_card(plan: Plan) -> cards.TeacherCard:
+    """The card of a teacher that this recipe does not train itself."""
+    if plan.teacher is None or plan.teacher.card is None:
+        raise RunError(f"{plan.name}: teacher.card is not given; name a card of teachers/")
+    return cards.find_teacher(plan.teacher.card)
+
+
 def build(plan: Plan, kind: str, size: int) -> nn.Layer:
     """The plan's 'student' or 'teacher' with fresh weights, the same for every stage of a seed."""
     if kind == "student":
         arch, momentum = plan.student.arch, plan.student.bn_momentum
     else:
         assert plan.teacher is not None
-        arch, momentum = plan.teacher.arch or cards.find_teacher(plan.teacher.card).arch, plan.teacher.bn_momentum
+        arch, momentum = plan.teacher.arch or teacher_card(plan).arch, plan.teacher.bn_momentum
     seed_networks(plan.seed, "init", kind)
     network = models.create(arch, num_classes=plan.classes, in_size=size)
     for layer in network.sublayers() if momentum is not None else ():
@@ -105,14 +121,14 @@ class Teacher:
 
 
 def load_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
-    """The teacher of the recipe: its own stage's result, or a card's weights after the gate. RunError when it is not what it should be."""
+    """The teacher of the recipe: its own stage's result, or a card's weights that passed the gate (else RunError)."""
     teacher = plan.teacher
     if teacher is None:
         raise RunError(f"{plan.name}: a loss of this recipe needs a teacher; give teacher.card or teacher.stage")
     if teacher.stage:
         data = plan.stages[teacher.stage].data
         return Teacher(trained_network(plan, teacher.stage, out), teacher.norm, data.size, data.mean, data.std)
-    card = cards.find_teacher(teacher.card)
+    card = teacher_card(plan)
     network = build(plan, "teacher", card.input.size)
     if plan.scope == "smoke":
         note(f"teacher {teacher.card}: fresh weights and the student's size, this is a smoke run")
@@ -134,5 +150,6 @@ def pass_gate(plan: Plan, card: Any, network: nn.Layer, root: Path, here: Runtim
     data = replace(stage.data, eval_size=given.size, eval_resize=given.resize, mean=given.mean, std=given.std)
     loader = eval_loader(plan, replace(stage, data=data), root, here, take=plan.teacher.gate)
     top1 = evaluate(network, loader, here)["top1"]
-    note(f"teacher {plan.teacher.card}: {top1:.2f} top-1 on {plan.teacher.gate} validation images, its card says {card.top1:.2f}")
+    found = f"{top1:.2f} top-1 on {plan.teacher.gate} validation images, its card says {card.top1:.2f}"
+    note(f"teacher {plan.teacher.card}: {found}")
     gate(str(plan.teacher.card), top1, card.top1, plan.teacher.gate, plan.teacher.gate_points)

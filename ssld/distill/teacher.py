@@ -16,9 +16,10 @@ _BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn
 class TeacherLogits:
     """images of the student [N, 3, S, S] -> logits [N, classes], without a gradient.
 
-    `norm='batch'` normalises with the statistics of the batch, as the published SSLD runs did (76.00 top-1 against 75.84 for a
-    MobileNetV3_large student); only batch norms switch, dropout stays off. Running statistics are read-only either way.
-    `size`, `mean`, `std` are what the teacher expects; where they differ from the student's, the same crop is converted.
+    `norm='batch'` normalises with the statistics of the batch, as the published SSLD runs did (76.00 top-1 against
+    75.84 for a MobileNetV3_large student); only batch norms switch, dropout stays off. Running statistics are read-only
+    either way.
+    `size`, `mean`, `std` are what the teacher expects; where the student's differ, the same crop is converted.
     """
 
     def __init__(self, network: nn.Layer, norm: str, student: Data, size: int, mean: Any, std: Any):
@@ -52,19 +53,19 @@ def set_norm(network: nn.Layer, norm: str) -> None:
 def gate(name: str, top1: float, claimed: float, images: int, points: float) -> None:
     """Stop before the first step when a teacher is not what its card says.
 
-    `top1` was measured on `images` validation images; the card's number may be missed by `points` plus two standard errors of
-    such a sample. Raises RunError.
+    `top1` was measured on `images` validation images; the card's number may be missed by `points` plus two standard
+    errors of such a sample. Raises RunError.
     """
     error = 100 * math.sqrt(claimed / 100 * (1 - claimed / 100) / images)
     if top1 < claimed - points - 2 * error:
         raise RunError(
-            f"teacher {name}: {top1:.2f} top-1 on {images} validation images, its card says {claimed:.2f}; check the weights, "
-            "the class order of the validation list and the card's input (teacher.gate=0 skips this check)"
+            f"teacher {name}: {top1:.2f} top-1 on {images} validation images, its card says {claimed:.2f}; check the "
+            "weights, the class order of the validation list and the card's input (teacher.gate=0 skips this check)"
         )
 
 
 def _renormalise(student: Data, mean: Any, std: Any) -> tuple[Any, Any]:
-    """Factor and offset, each [1, 3, 1, 1], from the student's normalisation to the teacher's; None when they are equal."""
+    """Factor and offset [1, 3, 1, 1] from the student's normalisation to the teacher's; None when they are equal."""
     if tuple(mean) == tuple(student.mean) and tuple(std) == tuple(student.std):
         return None, None
     mean_s, std_s, mean_t, std_t = (

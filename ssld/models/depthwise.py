@@ -21,17 +21,17 @@ class DepthwiseConv2D(nn.Conv2D):
     for maps of at most LARGEST_MAP pixels, equal up to rounding of float32.
     """
 
-    def __init__(self, width, kernel, stride=1):
+    def __init__(self, width: int, kernel: int, stride: int = 1):
         super().__init__(width, width, kernel, stride, padding=(kernel - 1) // 2, groups=width, bias_attr=False)
         self.kernel, self.stride = kernel, stride
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         if paddle.in_dynamic_mode() and x.place.is_cpu_place() and x.shape[2] * x.shape[3] <= LARGEST_MAP:
             return _by_matrix(x, self.weight, self.kernel, self.stride)
         return super().forward(x)
 
 
-def _by_matrix(x, weight, kernel, stride):
+def _by_matrix(x: paddle.Tensor, weight: paddle.Tensor, kernel: int, stride: int) -> paddle.Tensor:
     n, width, height_in, width_in = x.shape
     taps, (height_out, width_out) = _taps(height_in, width_in, kernel, stride)
     matrix = (weight.reshape([width, kernel * kernel]) @ taps).reshape([width, height_in * width_in, -1])
@@ -40,7 +40,7 @@ def _by_matrix(x, weight, kernel, stride):
 
 
 @lru_cache(maxsize=64)
-def _taps(height, width, kernel, stride):
+def _taps(height: int, width: int, kernel: int, stride: int) -> tuple[paddle.Tensor, tuple[int, int]]:
     """[kernel^2, (H W) (H' W')] of 0 and 1: which input pixel meets which output pixel under each tap of the filter."""
     pad = (kernel - 1) // 2
     out = (height + 2 * pad - kernel) // stride + 1, (width + 2 * pad - kernel) // stride + 1

@@ -5,6 +5,7 @@ Matplotlib draws in stand-in colours, which `svg` turns into the page's CSS vari
 
 import io
 import re
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -58,9 +59,16 @@ STYLE = {
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
     "axes.unicode_minus": False,
+    "text.parse_math": False,  # names may hold a dollar
 }
 POINTS = 300  # of a curve
 MARKERS = "osD^vPX*"
+DASHED: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.2}
+LINES: dict[str, dict[str, Any]] = {  # of the latency figure
+    "teacher": {"color": TEACHER, "marker": "o", "linestyle": ""},
+    "baseline": {"color": BASELINE, **DASHED},
+    "student": {"color": STUDENT, "marker": "o", "linestyle": ""},
+}
 CLASSES = 20  # bars of the class figure
 
 
@@ -113,7 +121,7 @@ def accuracy(
             [] if not result.get("teacher") or result["teacher"].get("top1") is None else [result["teacher"]["top1"]]
         )
         if finals:
-            axes.axhline(finals[0], color=TEACHER, linestyle=(0, (4, 3)), linewidth=1.2, label="teacher")
+            axes.axhline(finals[0], color=TEACHER, label="teacher", **DASHED)
         for name in [name for name, stage in result["stages"].items() if stage["network"] == "student"]:
             steps, values = _series([r for r in records if r["stage"] == name and r["kind"] == "eval"], "top1")
             if not len(steps):
@@ -126,6 +134,7 @@ def accuracy(
             axes.plot(*line.T, color=colours[name], label=name, marker="o", markersize=2.8 if len(steps) < 60 else 0)
         _zoom(axes, finals)
         axes.set(xlabel="step", ylabel="validation top-1, %")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
         figure.legend(loc="outside upper left", ncols=5, columnspacing=1.2)
         return svg(figure, "Validation accuracy over steps")
@@ -136,53 +145,33 @@ def latency(rows: list[dict[str, Any]], result: dict[str, Any]) -> str | None:
 
     None when there is no point to draw.
     """
-    known = {"teacher": (result.get("teacher") or {}).get("top1"), "student": result["top1"]}
+    scores = {name: result.get(name) or {} for name in ("teacher", "baseline")} | {"student": result}
+    tops: dict[str, float] = {name: held["top1"] for name, held in scores.items() if held.get("top1") is not None}
     batch = min((row["batch"] for row in rows), default=0)
-    shown = [
-        row
-        for row in rows
-        if row["batch"] == batch and row["precision"] == "fp32" and known.get(row["network"]) is not None
-    ]
+    fp32 = [row for row in rows if row["batch"] == batch and row["precision"] == "fp32"]
+    shown = [row for row in fp32 if row["network"] in {"teacher", "student"} & tops.keys()]
+    tops = {name: top for name, top in tops.items() if name in {"baseline", *(row["network"] for row in shown)}}
     if not shown:
         return None
-    engines = list(dict.fromkeys(row["engine"] for row in shown))
-    colours = {"teacher": TEACHER, "student": STUDENT}
+    markers = dict(zip(dict.fromkeys(row["engine"] for row in shown), cycle(MARKERS), strict=False))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.7, 3.3), layout="constrained")
         axes = figure.subplots()
-        handles = [
-            Line2D([], [], color=colours[n], marker="o", linestyle="", label=n)
-            for n in colours
-            if any(r["network"] == n for r in shown)
-        ]
-        if result.get("baseline"):
-            axes.axhline(result["baseline"]["top1"], color=BASELINE, linestyle=(0, (4, 3)), linewidth=1.2)
-            handles.append(Line2D([], [], color=BASELINE, linestyle=(0, (4, 3)), linewidth=1.2, label="baseline"))
         for row in shown:
-            marker = MARKERS[engines.index(row["engine"]) % len(MARKERS)]
-            axes.plot(
-                row["p50_ms"],
-                known[row["network"]],
-                marker,
-                color=colours[row["network"]],
-                markersize=7,
-                alpha=0.9,
-                clip_on=False,
-            )
-        engine_handles = [
-            Line2D([], [], color=MUTED, marker=MARKERS[i % len(MARKERS)], linestyle="", label=e)
-            for i, e in enumerate(engines)
-        ]
+            look = {**LINES[row["network"]], "marker": markers[row["engine"]], "markersize": 7}
+            axes.plot(row["p50_ms"], tops[row["network"]], alpha=0.9, clip_on=False, **look)
+        if "baseline" in tops:
+            axes.axhline(tops["baseline"], **LINES["baseline"])
         times = [row["p50_ms"] for row in shown]
         _time_axis(axes, min(times), max(times))
-        tops = [top for top in known.values() if top is not None] + (
-            [result["baseline"]["top1"]] if result.get("baseline") else []
-        )
-        margin = max(0.25 * (max(tops) - min(tops)), 0.5)
-        axes.set_ylim(min(tops) - margin, min(max(tops) + margin, 100.5))
-        axes.set(xlabel=f"median latency, ms (batch {batch}, fp32)", ylabel="top-1, %")
-        figure.legend(handles=handles, loc="outside upper left", ncols=3, columnspacing=1.4)
-        figure.legend(handles=engine_handles, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.3)
+        low, high = min(tops.values()), max(tops.values())
+        margin = max(0.25 * (high - low), 0.5)
+        axes.set(ylim=(low - margin, min(high + margin, 100.5)), ylabel="top-1, %")
+        axes.set_xlabel(f"median latency, ms (batch {batch}, fp32)")
+        networks = [Line2D([], [], label=name, **LINES[name]) for name in tops]
+        engines = [Line2D([], [], color=MUTED, marker=m, linestyle="", label=name) for name, m in markers.items()]
+        figure.legend(handles=networks, loc="outside upper left", ncols=3, columnspacing=1.4)
+        figure.legend(handles=engines, loc="outside lower center", ncols=4, columnspacing=1.2, handletextpad=0.3)
         return svg(figure, "Accuracy against latency")
 
 

@@ -19,8 +19,10 @@ def figure(title: str, caption: str, body: str, dot: str = "") -> str:
 
 
 def tile(name: str, value: str | None, text: str, main: bool = False) -> str:
+    """A headline number between its name and what it is."""
     shown = html.escape(value if value is not None else "-")
-    return f'<div class="tile{" main" if main else ""}"><span>{name}</span><b>{shown}</b><span>{html.escape(text)}</span></div>'
+    kind = "tile main" if main else "tile"
+    return f'<div class="{kind}"><span>{name}</span><b>{shown}</b><span>{html.escape(text)}</span></div>'
 
 
 def card(body: str) -> str:

@@ -149,11 +149,18 @@ def sample_arrays(count: int = 32, classes: int = 10, size: int = 40) -> dict[st
     return arrays
 
 
+def short(**changes: Any) -> dict[str, Any]:
+    """The result of a run of one stage: its page is drawn in no time."""
+    result = make_result(**changes)
+    return {**result, "stages": {"distill": result["stages"]["distill"]}}
+
+
 def make_run(folder: Path, result: dict[str, Any] | None = None) -> Path:
     result = result or make_result()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.yaml").write_text(PLAN.format(digest=result["digest"]), encoding="utf-8")
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in metrics()), encoding="utf-8")
+    lines = [json.dumps(record) + "\n" for record in metrics() if record["stage"] in result["stages"]]
+    (folder / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     with (folder / "bench.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(bench_rows()[0]))
@@ -161,3 +168,12 @@ def make_run(folder: Path, result: dict[str, Any] | None = None) -> Path:
         writer.writerows(bench_rows())
     np.savez(folder / "samples.npz", **sample_arrays())
     return folder
+
+
+def metric_line(stage: str, step: int, kind: str = "train", **values: Any) -> dict[str, Any]:
+    return {"kind": kind, "stage": stage, "step": step, "epoch": step / 4, **(values or {"loss": 1 / step})}
+
+
+def logged_steps(folder: Path, stage: str) -> list[int]:
+    records = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [record["step"] for record in records if record["stage"] == stage]

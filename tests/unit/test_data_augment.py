@@ -125,7 +125,7 @@ def picture():
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     waves = [np.sin(x / 5 + c) + np.cos(y / (4 + c)) + (x > 20) * 0.5 * c for c in range(3)]
     noise = np.random.default_rng(0).normal(0, 6, (SIZE, SIZE, 3))
-    return np.clip(110 + 35 * np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
+    return np.clip(np.array([80, 105, 145]) + 35 * np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

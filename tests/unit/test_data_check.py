@@ -36,8 +36,11 @@ def test_every_unreadable_image_is_named_with_its_reason(folder):
     bits = bytearray((folder / "b.png").read_bytes())
     bits[60] ^= 255
     (folder / "bits.png").write_bytes(bits)
-    names = ["a.jpg", "cut.jpg", "text.png", "empty.png", "g.gif", "bits.png", "missing.jpg"]
-    report = check(FileList(names, np.zeros(7), str(folder)))
+    bits[60] ^= 255
+    bits[bits.rindex(b"IEND") - 8] ^= 1  # the checksum of the pixels alone: Pillow would load them, DALI does not
+    (folder / "checksum.png").write_bytes(bits)
+    names = ["a.jpg", "cut.jpg", "text.png", "empty.png", "g.gif", "bits.png", "checksum.png", "missing.jpg"]
+    report = check(FileList(names, np.zeros(8), str(folder)))
     assert not report
     reasons = {os.path.basename(path): reason for path, reason in report.bad}
     assert list(reasons) == names[1:]
@@ -47,12 +50,16 @@ def test_every_unreadable_image_is_named_with_its_reason(folder):
     assert reasons["g.gif"] == "GIF is not read by DALI"
     assert reasons["missing.jpg"] == "no such file"
     assert all("\n" not in reason for reason in reasons.values())
-    assert len(check(FileList(names, np.zeros(7), str(folder)), keep=2).bad) == 2
+    assert "IDAT" in reasons["checksum.png"]
+    assert len(check(FileList(names, np.zeros(8), str(folder)), keep=2).bad) == 2
 
 
 def test_the_size_is_read_from_the_header_alone(folder):
     for name in os.listdir(folder):
         assert image_size((folder / name).read_bytes()) == (21, 34), name
+    start_of_frame = b"\xff\xc2\0\x11\x08\0\x15\0\x22\x03" + bytes(9)
+    tables = b"\xff\xc4\0\x06abcd" + b"\xff\xcc\0\x04ab" + b"\xff\xff\xfe\0\x03c"  # DHT, DAC, fill byte, comment
+    assert image_size(b"\xff\xd8" + tables + start_of_frame) == (21, 34)
     head = (folder / "a.jpg").read_bytes()
     for length in (0, 3, 20, 100):
         with pytest.raises((ValueError, OSError)):

@@ -87,6 +87,14 @@ def test_two_ranks_or_two_micro_batches_or_one_batch_give_the_same_images_in_the
     assert all(np.array_equal(a, b) for a, b in zip(pixels(one), pixels(accumulated), strict=True))
 
 
+def test_mixing_is_the_same_on_two_ranks_as_in_two_micro_batches(files):
+    augment = Augment(mixup=0.4, cutmix=1.0)
+    accumulated = take(make(files, augment=augment, accumulate=2).batches(1, 5))
+    ranks = [take(make(files, augment=augment, rank=rank, world=2).batches(1, 5)) for rank in (0, 1)]
+    assert same(accumulated, [batch for pair in zip(*ranks, strict=True) for batch in pair])
+    assert len({batch["lam"] for batch in accumulated}) == 8
+
+
 def test_a_run_started_in_the_middle_continues_bit_for_bit_across_an_epoch_and_after_a_break(files):
     augment = Augment(erase=0.3, mixup=0.2, cutmix=1.0)
     loader = make(files, augment=augment, accumulate=2, threads=3)
@@ -250,10 +258,12 @@ def test_grey_palette_cmyk_and_transparent_images_come_out_rgb_and_turned_ones_u
     for name, save in makers.items():
         save(tmp_path / name)
     files = FileList(list(makers), np.zeros(8, dtype=np.int64), str(tmp_path))
-    (batch,) = take(EvalLoader(files, size=30, resize=30, batch=8, **RAW).batches())
-    for name, got in zip(makers, batch["image"], strict=True):
-        expected = pixels_of(tmp_path / name).astype(float)
-        assert np.abs(got.transpose(1, 2, 0) - expected).max() <= 2, name
+    evaluation = EvalLoader(files, size=30, resize=30, batch=8, **RAW)
+    for loader in (evaluation.batches(), make(files, size=30, augment=CENTRE).batches(0, 1)):
+        (batch,) = take(loader)
+        for i, got in zip(batch["index"], batch["image"], strict=True):
+            expected = pixels_of(files.path(i)).astype(float)
+            assert np.abs(got.transpose(1, 2, 0) - expected).max() <= 2, files.paths[i]
 
 
 BROKEN = {
@@ -284,6 +294,19 @@ def test_an_unreadable_image_is_named_and_the_loader_lives_on_without_it(tmp_pat
     Image.fromarray(photo(1, 40, 40)).save(tmp_path / name)  # mended
     assert len(list(loader.batches())) == 4
     assert len(list(training.batches(0, 2))) == 2
+
+
+def test_an_unreadable_image_that_was_only_prefetched_does_not_stop_the_next_run(tmp_path):
+    for i in range(8):
+        Image.fromarray(photo(i, 40, 40)).save(tmp_path / f"{i}.jpg")
+    good = (tmp_path / "5.jpg").read_bytes()
+    (tmp_path / "5.jpg").write_bytes(good[: len(good) * 9 // 10])
+    files = FileList([f"{i}.jpg" for i in range(8)], np.zeros(8, dtype=np.int64), str(tmp_path))
+    loader = EvalLoader(files, size=16, resize=16, batch=4, **RAW)
+    first = loader.batches()
+    next(first)
+    (tmp_path / "5.jpg").write_bytes(good)
+    assert len(list(loader.batches())) == 2
 
 
 def test_a_gif_is_named_because_dali_does_not_read_it(tmp_path):

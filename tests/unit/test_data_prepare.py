@@ -105,6 +105,7 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(digits, tmp_path):
     assert not (tmp_path / "d" / "dataset.json").exists()
     assert prepare("digits", tmp_path / "d")["status"] == "prepared"
     assert snapshot(tmp_path / "d") == snapshot(digits[0])
+    assert not [name for name in snapshot(digits[0]) if not name.endswith((".png", ".txt", ".json"))]
 
 
 @pytest.fixture
@@ -218,10 +219,10 @@ def test_a_flat_imagenet_val_needs_a_ground_truth_of_names_and_classes(tmp_path)
         with pytest.raises(DataError, match=message):
             run()
     truth.write_text(
-        "".join(f"ILSVRC2012_val_0000000{i}{e} {c}\n" for i, e, c in [(0, "", "n02"), (1, ".JPEG", "0"), (2, "", 2)])
+        "".join(f"ILSVRC2012_val_0000000{i}{e} {c}\n" for i, e, c in [(0, "", "n01"), (1, ".JPEG", "0"), (2, "", 2)])
     )
     run()
-    assert [line.split()[1] for line in (tmp_path / "out" / "val_list.txt").read_text().splitlines()] == ["1", "0", "2"]
+    assert [line.split()[1] for line in (tmp_path / "out" / "val_list.txt").read_text().splitlines()] == ["0", "0", "2"]
 
 
 def test_sources_that_do_not_hold_are_named(tmp_path):
@@ -257,4 +258,7 @@ def test_fake_data_is_deterministic_and_readable(tmp_path):
     files = {name: read_list(path, tmp_path / "a", 5) for name, path in lists.items()}
     assert {name: len(f) for name, f in files.items()} == {"train_labelled": 10, "train_unlabelled": 7, "val": 5}
     assert files["train_labelled"].labels.tolist() == [0, 1, 2, 3, 4] * 2
-    assert len({pixels_of(files["val"].path(i)).shape for i in range(5)}) > 1
+    images = [pixels_of(files["train_labelled"].path(i)) for i in range(10)]
+    assert len({image.shape for image in images}) > 1
+    colour = np.array([image.mean((0, 1)) for image in images])  # labels 0..4, then 0..4 again
+    assert np.abs(colour[:5] - colour[5:]).max() < 25 < np.abs(colour[0] - colour[1]).max()

@@ -1,0 +1,144 @@
+"""What a stage changes while it trains, and how it is saved and restored."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ssld.distill import checkpoint, optim, parallel
+from ssld.distill.evaluate import evaluate
+from ssld.errors import RunError
+from ssld.progress import progress
+
+
+class TrainState:
+    """Everything a stage changes while it trains, and how it is saved and restored."""
+
+    def __init__(self, job: Any, network: nn.Layer):
+        self.job, self.stage, self.network = job, job.stage, network
+        self.steps = max(1, round(job.stage.epochs * job.train.steps_per_epoch))
+        self.eval_every = job.stage.eval_every * job.train.steps_per_epoch
+        self.log_every = max(1, min(10, self.steps // 100))
+        trained = set_trainable(network, job.stage.train)
+        self.forward = parallel.wrap(network, job.runtime, job.stage.sync_bn)
+        self.optimizer = optim.make_optimizer(job.stage.optim, trained)
+        self.average = optim.Average(network, job.stage.optim.ema)
+        self.scaler = paddle.amp.GradScaler(enable=job.stage.optim.amp == "O1", init_loss_scaling=2.0**15)
+        self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
+
+    def precision(self) -> Any:
+        return paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")
+
+    def bar(self, start: int) -> Any:
+        batch = self.stage.data.batch
+        return progress(self.steps * batch, self.job.name, start=start * batch, quiet=not self.job.runtime.main)
+
+    def checkpoint_due(self) -> bool:
+        return self.job.runtime.main and time.monotonic() - self.saved > 60 * self.stage.checkpoint_minutes
+
+    def save(self, step: int) -> None:
+        if not self.job.runtime.main:
+            return
+        tensors = {
+            "model": self.network.state_dict(),
+            "optimizer": _tensors(self.optimizer.state_dict()),
+            "average": self.average.state,
+        }
+        state = {"seconds": self._elapsed(), "scaler": self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}}
+        checkpoint.save(self.job.folder, step, {k: _arrays(v) for k, v in tensors.items() if v}, _plain(state))
+        self.saved = time.monotonic()
+
+    def restore(self) -> int:
+        """Take over the newest whole checkpoint; returns the step to go on from."""
+        found = checkpoint.load(self.job.folder)
+        if found is not None:
+            _assign(self.network.state_dict(), found.tensors["model"], self.job.folder)
+            self.optimizer.set_state_dict(
+                {k: paddle.to_tensor(v) for k, v in found.tensors.get("optimizer", {}).items()}
+            )
+            _assign(self.average.state, found.tensors.get("average", {}), self.job.folder)
+            if found.state["scaler"]:
+                self.scaler.load_state_dict(
+                    {k: np.asarray(v) if isinstance(v, list) else v for k, v in found.state["scaler"].items()}
+                )
+            self.seconds = found.state["seconds"]
+        set_mode(self.network, self.stage.train)
+        return found.step if found else 0
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Scores on the validation images, of the averaged weights if there are any; logged."""
+        kept = {key: value.clone() for key, value in self.network.state_dict().items()} if self.average.state else {}
+        if kept:
+            self.network.set_state_dict(self.average.state)
+        scores = evaluate(self.network, self.job.val, self.job.runtime)
+        if kept:
+            self.network.set_state_dict(kept)
+        set_mode(self.network, self.stage.train)
+        self.log("eval", step, scores)
+        return scores
+
+    def log(self, kind: str, step: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl: `kind` is train or eval, `step` counts the steps done."""
+        epoch = step / self.job.train.steps_per_epoch
+        self.job.track.log({"kind": kind, "stage": self.job.name, "step": step, "epoch": epoch, **values})
+
+    def finish(self) -> dict[str, float]:
+        """Hand on the averaged weights if there are any, evaluate, keep one last checkpoint."""
+        self.save(self.steps)
+        scores = self.evaluate(self.steps)
+        self.network.set_state_dict(self.average.weights(self.network))
+        for parameter in self.network.parameters():
+            parameter.stop_gradient = False
+        images = self.steps * self.stage.data.batch
+        return {
+            **scores,
+            "epochs": self.stage.epochs,
+            "steps": self.steps,
+            "images": images,
+            "seconds": self._elapsed(),
+        }
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.since
+
+
+def set_trainable(network: nn.Layer, train: str) -> list[Any]:
+    """The parameters that a stage updates; the others get no gradient.
+
+    'all', or 'head': only the last layer, which makes the class scores (FixRes, arXiv:1906.06423, as SSLD used it).
+    Paddle lists running statistics among the parameters, as ones without a gradient: they stay so.
+    """
+    head = [layer for layer in network.sublayers() if isinstance(layer, (nn.Linear, nn.Conv2D))][-1]
+    free = {id(p) for p in (head if train == "head" else network).parameters() if p.trainable}
+    for parameter in network.parameters():
+        parameter.stop_gradient = id(parameter) not in free
+    return [p for p in network.parameters() if id(p) in free]
+
+
+def set_mode(network: nn.Layer, train: str) -> None:
+    """Training mode; evaluation mode with a frozen body: its statistics stay, and training sees what inference sees."""
+    network.eval() if train == "head" else network.train()
+
+
+def _tensors(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if isinstance(value, paddle.Tensor)}
+
+
+def _arrays(state: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {key: value.numpy() for key, value in state.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _assign(state: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> None:
+    if state.keys() != arrays.keys():
+        raise RunError(f"{folder}: its checkpoint is of another network; use another --out, or remove the folder")
+    for key, tensor in state.items():
+        tensor.set_value(arrays[key])

@@ -1,0 +1,46 @@
+"""The headline numbers and the closing table."""
+
+import pytest
+
+from ssld.report import closing_table
+from ssld.report.headline import closing_rows, speed
+from tests.unit.fake_run import bench_rows, make_result
+
+
+def test_the_speed_up_compares_one_engine_at_the_smallest_batch() -> None:
+    found = speed(bench_rows())
+    assert found is not None
+    assert (found.engine, found.batch) == ("onnxruntime", 1)
+    assert found.ratio == pytest.approx(1.7 / 0.31)
+
+
+def test_without_a_measured_teacher_there_is_no_speed_up() -> None:
+    found = speed([row for row in bench_rows() if row["network"] == "student"])
+    assert found is not None
+    assert found.ratio is None
+    assert speed([]) is None
+
+
+def test_the_closing_table_holds_the_whole_result(capsys: pytest.CaptureFixture[str]) -> None:
+    closing_table(make_result())
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "Digits: ResNet18_vd -> MobileNetV3_small_x0_35"
+    assert [line.split()[0] for line in shown[1:]] == ["network", "teacher", "baseline", "distilled"]
+    assert shown[-1].split()[1:] == [
+        "MobileNetV3_small_x0_35",
+        "96.33",
+        "%",
+        "+5.16",
+        "2.8",
+        "MB",
+        "0.31",
+        "ms",
+        "5.5",
+        "x",
+    ]
+
+
+def test_the_closing_table_of_a_student_alone_has_one_row() -> None:
+    rows = closing_rows(make_result(teacher=None, baseline=None, bench=[]))
+    assert [row["network"] for row in rows] == ["distilled"]
+    assert rows[0]["speed-up"] is None

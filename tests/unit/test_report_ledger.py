@@ -1,0 +1,148 @@
+"""Measured results are kept, and seeds are compared without a winner inside the noise."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssld.errors import RunError
+from ssld.report import ledger
+from tests.unit.fake_run import make_result
+
+GAINS = (5.0, 4.8, 5.6, 5.4, 6.2)
+
+
+def five_seeds() -> list[dict]:
+    return [make_result(seed, top1=91 + 0.1 * seed + gain, baseline=91 + 0.1 * seed) for seed, gain in enumerate(GAINS)]
+
+
+def noise() -> list[dict]:
+    return [make_result(seed, top1=91 + sign * 0.3, baseline=91.1) for seed, sign in enumerate((1, -1, 1, -1))]
+
+
+def test_a_result_is_kept_under_its_recipe_and_digest(tmp_path: Path) -> None:
+    result = make_result()
+    file = ledger.record(result, tmp_path)
+    assert file == tmp_path / "results" / "quickstart" / f"{result['digest'][:12]}.json"
+    assert ledger.load(file) == result
+
+
+def test_recording_the_same_result_again_changes_nothing(tmp_path: Path) -> None:
+    file = ledger.record(make_result(), tmp_path)
+    before = file.stat().st_mtime_ns
+    assert ledger.record(make_result(), tmp_path) == file
+    assert file.stat().st_mtime_ns == before
+
+
+def test_another_measurement_of_the_same_plan_is_refused_and_the_first_kept(tmp_path: Path) -> None:
+    file = ledger.record(make_result(), tmp_path)
+    before = file.read_bytes()
+    with pytest.raises(RunError, match="another measurement"):
+        ledger.record(make_result(top1=99.9), tmp_path)
+    assert file.read_bytes() == before
+
+
+def test_an_unfinished_run_is_not_recorded(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not complete"):
+        ledger.record(make_result(complete=False), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_summary_is_that_of_the_formulas() -> None:
+    summary = ledger.summarise(five_seeds())
+    gain, test = np.array(GAINS), summary.test
+    error = gain.std(ddof=1) / np.sqrt(5)
+    assert test is not None
+    assert summary.spreads["gain"].mean == pytest.approx(gain.mean())
+    assert summary.spreads["gain"].sd == pytest.approx(gain.std(ddof=1))
+    assert (test.t, test.df) == (pytest.approx(gain.mean() / error), 4)
+    # 2.776445 is the 97.5 % point of Student's t with 4 degrees of freedom, as in any table of it
+    assert (test.low, test.high) == pytest.approx(
+        (gain.mean() - 2.776445 * error, gain.mean() + 2.776445 * error), abs=1e-5
+    )
+    assert test.p == pytest.approx(2.506e-5, rel=1e-3)
+
+
+def test_results_may_be_given_as_files_in_any_order(tmp_path: Path) -> None:
+    files = [ledger.record(result, tmp_path) for result in reversed(five_seeds())]
+    assert ledger.summarise(files) == ledger.summarise(five_seeds())
+
+
+def test_a_clear_gain_is_called_better() -> None:
+    assert ledger.verdict(ledger.summarise(five_seeds())).startswith(
+        "Distilled is better than the baseline over 5 seeds"
+    )
+
+
+def test_a_clear_loss_is_called_worse() -> None:
+    results = [make_result(seed, top1=91 - gain, baseline=91.0) for seed, gain in enumerate(GAINS)]
+    assert ledger.verdict(ledger.summarise(results)).startswith("Distilled is worse than the baseline over 5 seeds")
+
+
+def test_there_is_no_winner_inside_the_noise() -> None:
+    text = ledger.verdict(ledger.summarise(noise()))
+    assert text.startswith("Distilled and baseline are not distinguishable over 4 seeds: mean gain -0.10 points")
+    assert "better" not in text
+
+
+def test_one_seed_has_no_deviation_and_no_test() -> None:
+    summary = ledger.summarise(five_seeds()[:1])
+    assert summary.test is None
+    assert summary.spreads["gain"].sd is None
+    assert "allows no test" in ledger.verdict(summary)
+    assert "±" not in ledger.table(summary)
+
+
+def test_equal_gains_allow_no_test() -> None:
+    summary = ledger.summarise([make_result(seed, top1=92.0, baseline=91.0) for seed in range(3)])
+    assert summary.test is None
+    assert "no paired test" in ledger.verdict(summary)
+
+
+def test_a_published_baseline_allows_no_test() -> None:
+    results = five_seeds()
+    for result in results:
+        result["baseline"]["source"] = "a paper"
+    assert ledger.summarise(results).test is None
+
+
+def test_without_a_baseline_there_is_no_gain() -> None:
+    summary = ledger.summarise([make_result(seed, baseline=None) for seed in range(3)])
+    assert "gain" not in summary.spreads
+    assert ledger.verdict(summary) == "There is no baseline to compare with."
+    assert "baseline" not in ledger.table(summary)
+
+
+@pytest.mark.parametrize("changes", [{"recipe": "other"}, {"scope": "smoke"}, {"group": "b"}])
+def test_results_of_different_plans_are_not_compared(changes: dict) -> None:
+    results = [make_result(0, group="a"), {**make_result(1, group="a"), **changes}]
+    with pytest.raises(RunError, match=f"more than one {next(iter(changes))}"):
+        ledger.summarise(results)
+
+
+def test_a_seed_given_twice_is_refused() -> None:
+    with pytest.raises(RunError, match="twice"):
+        ledger.summarise([make_result(0), make_result(0)])
+
+
+def test_the_seed_report_states_what_it_is_made_of(tmp_path: Path) -> None:
+    page = ledger.write_seed_report(five_seeds(), tmp_path / "experiments" / "quickstart.md")
+    text, twin = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    for part in (
+        "n = 5",
+        "0, 1, 2, 3, 4",
+        "`ssld run recipes/quickstart.yaml --seeds 5`",
+        "A processor with a name",
+        "p = 2.5e-05",
+    ):
+        assert part in text
+    assert text.count("\n| ") == 7  # head, five seeds, mean
+    assert twin["test"]["p"] == pytest.approx(2.506e-5, rel=1e-3)
+    assert [row["gain"] for row in twin["rows"]] == pytest.approx(GAINS)
+    assert twin["spreads"]["gain"]["sd"] == pytest.approx(np.std(GAINS, ddof=1))
+
+
+def test_a_missing_result_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"nothing\.json"):
+        ledger.summarise([tmp_path / "nothing.json"])

@@ -1,0 +1,261 @@
+"""report.html: complete, self-contained, the same for equal input; parts that a run lacks are left out with a note."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssld.errors import RunError
+from ssld.report import samples, write_report
+from tests.unit.fake_run import make_result, make_run, metrics, sample_arrays, short
+
+VOID = {"meta", "img", "br", "path", "use", "rect"}
+
+
+class Reader(HTMLParser):
+    """Checks that elements close in order; keeps attributes and the visible text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_run(tmp_path_factory.mktemp("runs") / "quickstart-0123")
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    return (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_well_formed(page: str) -> None:
+    assert Reader(page).open == []
+
+
+def test_the_page_loads_nothing(page: str) -> None:
+    links = [value for _, name, value in Reader(page).attributes if name in ("src", "href", "xlink:href", "srcset")]
+    assert links
+    assert all(value.startswith(("data:image/", "#")) for value in links)
+    assert not re.search(r"https?:|@import|url\((?!#)|<script|<link", page)
+
+
+def test_the_page_is_small(run: Path) -> None:
+    assert (run / "report.html").stat().st_size < 1_000_000
+
+
+def test_equal_input_gives_an_equal_page(run: Path, page: str, tmp_path: Path) -> None:
+    assert write_report(make_run(tmp_path / "again")).read_text(encoding="utf-8") == page
+
+
+def test_the_headline_is_that_of_the_result(page: str) -> None:
+    text = Reader(page).text
+    for part in (
+        "teacher 96.83 %",
+        "baseline 91.17 %",
+        "distilled 96.33 %",
+        "gain +5.16",
+        "speed-up 5.5\u00a0x",
+        "size 2.8 MB",
+    ):
+        assert " ".join(part.split()) in text
+
+
+def test_every_stage_has_a_row_and_a_figure(page: str) -> None:
+    text = Reader(page).text
+    for stage in ("teach", "baseline", "distill", "finetune", "fix"):
+        assert len(re.findall(rf"\b{stage}\b", text)) >= 2
+    assert page.count('aria-label="Training loss and accuracy over steps"') == 5
+    assert "1 min 30 s" in text
+
+
+def test_all_kinds_of_figures_are_there(page: str) -> None:
+    for label in ("Validation accuracy over steps", "Accuracy against latency", "Agreement with the teacher, by class"):
+        assert page.count(f'aria-label="{label}"') == 1
+
+
+def test_bench_gate_plan_versions_and_digest_are_there(page: str) -> None:
+    text = Reader(page).text
+    digest = make_result()["digest"]
+    for part in (
+        "onnxruntime",
+        "3.10e-06",
+        "init: distill",
+        "paddlepaddle 3.3.1",
+        digest,
+        "570",
+        "97.17 %",
+        "674,000 parameters",
+    ):
+        assert part in text
+
+
+def test_figures_follow_light_and_dark(page: str) -> None:
+    assert "prefers-color-scheme: dark" in page
+    colours = {
+        match.lower()
+        for svg in re.findall(r"<svg.*?</svg>", page, re.S)
+        for match in re.findall(r"#[0-9a-fA-F]{6}\b", svg)
+    }
+    assert not colours
+    used = set(re.findall(r"var\(--([a-z0-9]+)\)", page))
+    assert used <= set(re.findall(r"--([a-z0-9]+):", page)) | {"least"}
+
+
+def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert('$x^$')</script>&"
+    result = make_result(title=evil, hardware=evil, versions={evil: evil})
+    result["student"]["arch"] = result["teacher"]["arch"] = evil
+    result["stages"] = {evil: result["stages"]["distill"]}
+    for gate in result["export"].values():
+        gate["file"] = evil
+    folder = make_run(tmp_path / "evil", result)
+    lines = [json.dumps({**record, "stage": evil}) for record in metrics() if record["stage"] == "distill"]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    np.savez(folder / "samples.npz", **{**sample_arrays(), "classes": np.array([evil] * 10)})
+    (folder / "plan.yaml").write_text(json.dumps({"title": evil, "stages": {}}))
+    (folder / "bench.csv").write_text((folder / "bench.csv").read_text().replace("onednn", evil))
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert Reader(text).open == []
+
+
+PARTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "metrics": ("metrics.jsonl", {}, "no curves"),
+    "bench": ("bench.csv", {"bench": []}, "This run was not benchmarked."),
+    "samples": ("samples.npz", {}, "This run kept no samples."),
+    "plan": ("plan.yaml", {}, "This run folder has no plan.yaml."),
+    "baseline": ("", {"baseline": None, "gain": None}, "This run has no baseline."),
+    "teacher": ("", {"teacher": None, "agreement": None}, "this run has no teacher of its own"),
+    "export": ("", {"export": None}, "This run was not exported."),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_is_missing_leaves_a_note(tmp_path: Path, part: str) -> None:
+    file, changes, note = PARTS[part]
+    folder = make_run(tmp_path / "run", short(**changes))
+    if file:
+        (folder / file).unlink()
+    text = Reader(write_report(folder).read_text(encoding="utf-8")).text
+    assert note in text
+    assert sum(other in text for _, _, other in PARTS.values()) == 1
+
+
+def test_stages_taken_over_from_another_run_have_no_curves_but_a_note(tmp_path: Path) -> None:
+    result = make_result()
+    folder = make_run(
+        tmp_path / "run", {**result, "stages": {name: result["stages"][name] for name in ("teach", "distill")}}
+    )
+    lines = [json.dumps(record) for record in metrics() if record["stage"] == "distill"]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "No curves of teach: taken over from another run." in text
+    assert text.count('aria-label="Training loss and accuracy over steps"') == 1
+
+
+def test_a_smoke_run_says_that_its_numbers_mean_nothing(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", short(scope="smoke"))
+    assert "its numbers mean nothing" in write_report(folder).read_text(encoding="utf-8")
+
+
+def test_a_run_of_one_step_that_got_nothing_right_has_a_page(tmp_path: Path) -> None:
+    result = short(top1=0.0, baseline=0.0)
+    counts = dict.fromkeys(("both_right", "only_student", "only_teacher", "both_wrong"), 0)
+    result["agreement"] = {"top1": 0.0, "kl": 0.0, **counts, "per_class": [None] * 10}
+    folder = make_run(tmp_path / "run", result)
+    about = {"stage": "distill", "step": 1, "epoch": 0.5, "loss": 0.0}
+    lines = [json.dumps({"kind": "train", **about}), json.dumps({"kind": "eval", **about, "top1": 0.0})]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    np.savez(folder / "samples.npz", **sample_arrays(count=1))
+    assert Reader(write_report(folder).read_text(encoding="utf-8")).open == []
+
+
+def test_a_long_run_of_many_classes_still_makes_a_small_page(tmp_path: Path) -> None:
+    result = short()
+    result["agreement"]["per_class"] = [None, *np.linspace(50, 100, 999)]
+    folder = make_run(tmp_path / "run", result)
+    lines = [
+        json.dumps({"kind": "train", "stage": "distill", "step": step, "loss": 1 / step}) for step in range(1, 50_001)
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    np.savez(folder / "samples.npz", **sample_arrays(classes=1000, size=224))
+    file = write_report(folder)
+    assert file.stat().st_size < 1_500_000
+    assert "The lowest 20 of 1000 classes." in file.read_text(encoding="utf-8")
+
+
+def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "result.json").unlink()
+    with pytest.raises(RunError, match="not finished"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("result.json", "{", r"result\.json: is no JSON"),
+        ("metrics.jsonl", '{"kind": "eval"\n', "line 1"),
+        ("bench.csv", "network,batch\nstudent,many\n", r"bench\.csv: has a damaged row"),
+        ("samples.npz", "no archive", r"samples\.npz: cannot be read"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, file: str, text: str, said: str) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / file).write_text(text)
+    with pytest.raises(RunError, match=said) as caught:
+        write_report(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_samples_show_first_what_distillation_mended() -> None:
+    arrays = sample_arrays(count=64)
+    chosen = samples.choose(arrays)
+    said = {name: arrays[name].argmax(1) for name in samples.NETWORKS}
+    label = arrays["label"]
+    mended = [index for index in range(64) if said["student"][index] == label[index] != said["baseline"][index]]
+    assert len(chosen) == len(set(chosen)) == samples.SHOWN
+    assert set(chosen[:6]) <= set(mended)
+    differ = [index for index in range(64) if said["student"][index] != said["teacher"][index]]
+    assert set(differ) & set(chosen)
+
+
+def test_samples_of_a_student_alone_are_the_least_certain_ones() -> None:
+    arrays = {key: value for key, value in sample_arrays(count=64).items() if key not in ("teacher", "baseline")}
+    least = np.argsort(arrays["student"].max(1), kind="stable")[: samples.SHOWN]
+    assert samples.choose(arrays) == least.tolist()
+
+
+def test_few_samples_are_all_shown() -> None:
+    assert sorted(samples.choose(sample_arrays(count=5))) == [0, 1, 2, 3, 4]
