@@ -5,15 +5,15 @@
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
 # VENV=.venv          where the environment lives
-# DEVICE=gpu          install Paddle for CUDA 12.6 instead of the CPU (CUDA=118 or 129 for others)
+# DEVICE=gpu          install Paddle for a GPU: needs PADDLE_INDEX=<address of Paddle's own package index for your CUDA>
 
 VENV ?= .venv
 DEVICE ?= cpu
-CUDA ?= 126
+PADDLE_INDEX ?=
 PYTHON ?=
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml ssld/__init__.py
-INDEX_gpu := --extra-index-url https://www.paddlepaddle.org.cn/packages/stable/cu$(CUDA)/
+INDEX_gpu := $(if $(PADDLE_INDEX),--extra-index-url $(PADDLE_INDEX))
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 
 .PHONY: quickstart test check bench

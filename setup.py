@@ -29,7 +29,7 @@ BASE = [
 EXTRAS = {
     "cpu": ["paddlepaddle==3.3.*"],
     # Paddle publishes 3.x GPU wheels on an index of its own and pip cannot name an index in a requirement, so:
-    #   pip install "ssld[gpu]" --extra-index-url https://www.paddlepaddle.org.cn/packages/stable/cu126/
+    #   pip install "ssld[gpu]" --extra-index-url <address of Paddle's index for your CUDA, see its installation page>
     # Without the index pip stops with "no matching distribution"; it never installs an old Paddle in silence.
     # The wheel brings its own CUDA libraries; DALI is above. Never install `cpu` and `gpu` into one environment.
     "gpu": ["paddlepaddle-gpu==3.3.*"],

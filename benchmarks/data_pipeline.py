@@ -35,7 +35,7 @@ def write_images(root: str, count: int) -> FileList:
         rng = np.random.default_rng(number)
         y, x = np.mgrid[0:375, 0:500]
         waves = [np.sin(y * rng.uniform(0, 0.1) + x * rng.uniform(0, 0.1) + c) for c in range(3)]
-        noise = rng.normal(0, 3.3, (375, 500, 1))
+        noise = rng.normal(0, 3.9, (375, 500, 1))
         pixels = np.clip(120 + 60 * np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(os.path.join(root, f"{number}.jpg"), quality=90)
     return FileList([f"{i}.jpg" for i in range(count)], np.zeros(count, dtype=np.int64), root)

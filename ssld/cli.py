@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -280,6 +281,8 @@ ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 
 def main(argv: list[str] | None = None) -> None:
+    os.environ.setdefault("GLOG_minloglevel", "2")  # of Paddle's C++ code: errors only
+    warnings.filterwarnings("ignore", message="No ccache found")  # Paddle speaks of its compiler cache when imported
     args = _parse(sys.argv[1:] if argv is None else argv)
     try:
         result = args.function(args)

@@ -16,6 +16,7 @@ from ssld.config import parse
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LABEL_LOSSES = frozenset({"ce"})  # learn from labels; all others from the teacher (a test compares with ssld/losses)
 
 
 class Strict:
@@ -33,7 +34,7 @@ class Augment(Strict):
     flip: float = 0.5  # probability of a horizontal flip
     auto: Literal["none", "autoaugment", "randaugment"] = "none"
     ra_ops: int = 2  # operations of a RandAugment draw
-    ra_magnitude: int = 9  # their strength, of 30
+    ra_magnitude: int = 9  # their strength, 0 to 10
     erase: float = 0.0  # probability of random erasing
     mixup: float = 0.0  # alpha of the Beta distribution; 0 is off
     cutmix: float = 0.0
@@ -187,7 +188,7 @@ class Plan(Strict):
         parts |= {"name": name, "stage": _plain(stage), "network": _plain(getattr(self, stage.network))}
         if stage.init != "scratch":
             parts["init"] = self.stage_digest(stage.init)
-        if self.teacher and stage.network == "student":
+        if self.teacher and stage.network == "student" and not LABEL_LOSSES.issuperset(stage.loss):
             parts["teacher"] = _plain(self.teacher)
             if self.teacher.stage:
                 parts["teacher_stage"] = self.stage_digest(self.teacher.stage)
@@ -213,11 +214,9 @@ def shrink(plan: Plan) -> Plan:
     tree, smoke = plan_tree(plan), plan.smoke
     tree |= {"scope": "smoke", "dataset": None, "claim": None}
     for stage in tree["stages"].values():
-        lists = (
-            ["fake/train_labelled.txt"]
-            if "ce" in stage["loss"]
-            else ["fake/train_labelled.txt", "fake/train_unlabelled.txt"]
-        )
+        lists = ["fake/train_labelled.txt"]
+        if LABEL_LOSSES.isdisjoint(stage["loss"]):
+            lists.append("fake/train_unlabelled.txt")
         stage["epochs"] = smoke.steps * smoke.batch / (smoke.images * len(lists))
         stage["data"] |= {"train": lists, "val": "fake/val.txt", "size": smoke.size, "batch": smoke.batch, "threads": 1}
         stage["data"] |= {"eval_size": smoke.size, "eval_resize": smoke.size, "eval_batch": smoke.batch}
