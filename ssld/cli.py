@@ -263,6 +263,9 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow-partial", action="store_true", help="prepare imagenet: accept other counts than ImageNet-1k's"
     )
+    command.add_argument("--ground-truth", help="prepare imagenet: list of labels of a flat validation folder")
+    command.add_argument("--labelled", type=int, help="prepare digits, fashion_mnist: labelled images a class")
+    command.add_argument("--seed", type=int, help="prepare folder: seed of the split")
     command.add_argument("--classes", type=int, help="check: labels must be below this number")
     command.add_argument("--root", help="check: folder that the paths are relative to (default: the list's own)")
     command.add_argument("--threads", type=int, default=2)

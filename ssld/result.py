@@ -87,7 +87,6 @@ def describe(plan: Plan, stages: dict[str, Any], sums: np.ndarray) -> dict[str, 
         "images": {"val": int(count)},
         "versions": runtime.versions(),
         "hardware": runtime.hardware(),
-        "wall_seconds": round(sum(stage["seconds"] for stage in stages.values()), 1),
     }
     if plan.teacher:
         result["teacher"] = describe_teacher(plan, stages, last.data.crop)

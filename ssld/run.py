@@ -4,7 +4,7 @@ Plan -> data -> stages (each named by the digest of what made it) -> predictions
 """
 
 import json
-import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -30,32 +30,36 @@ def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> di
 
     Repeating the call resumes. Raises RunError when `out` holds the run of another recipe.
     """
-    began = time.monotonic()
     objectives = {name: Objective(stage.loss) for name, stage in plan.stages.items()}
     open_folder(plan, out, here)
-    if (out / "result.json").is_file():
+    if (out / "report.html").is_file():
         note(f"{out}: already finished")
         return json.loads((out / "result.json").read_text(encoding="utf-8")) if here.main else {}
     root = ensure_data(plan, out, here)
-    log = start_track(plan, out, here, wandb_mode)
-    teacher = None
-    stages: dict[str, dict[str, Any]] = {}
-    for name in plan.stages:
-        if objectives[name].needs_teacher and teacher is None and not is_done(plan, name, out):
-            teacher = load_teacher(plan, out, root, here)
-        stages[name] = stage_result(plan, name, teacher, objectives[name], out, root, log, here)
-    if not here.main:
-        return {}
+    borrow(plan, out, here)
+    with start_track(plan, out, here, wandb_mode) as log:
+        stages = {}
+        teacher = None
+        for name in plan.stages:
+            if objectives[name].needs_teacher and teacher is None and not is_done(plan, name, out):
+                teacher = load_teacher(plan, out, root, here)
+            stages[name] = stage_result(plan, name, teacher, objectives[name], out, root, log, here)
+        return conclude(plan, out, root, stages, log, here) if here.main else {}
+
+
+def conclude(plan: Plan, out: Path, root: Path, stages: dict[str, Any], log: Any, here: Runtime) -> dict[str, Any]:
+    """After training, on rank 0: predictions, export, bench, result.json, report."""
+    trained = time.monotonic()
     result = finish(plan, out, root, stages, here)
-    result["wall_seconds"] = round(result["wall_seconds"] + time.monotonic() - began, 1)
+    result["wall_seconds"] = round(sum(stage["seconds"] for stage in stages.values()) + time.monotonic() - trained, 1)
     write_json(out / "result.json", result)
     publish(plan, out, result, log)
+    write_report(out)
     return result
 
 
 def open_folder(plan: Plan, out: Path, here: Runtime) -> None:
     """Make the run folder, or recognise it as this recipe's own."""
-    mine = {"digest": plan.digest, **recipe.plan_tree(plan)}
     file = out / "plan.yaml"
     if file.is_file():
         first = file.read_text(encoding="utf-8").partition("\n")[0]
@@ -68,7 +72,7 @@ def open_folder(plan: Plan, out: Path, here: Runtime) -> None:
         with disk_errors(file):
             out.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(".partial")
-            partial.write_text(f"# digest: {mine['digest']}\n" + recipe.dump(plan), encoding="utf-8")
+            partial.write_text(f"# digest: {plan.digest}\n" + recipe.dump(plan), encoding="utf-8")
             partial.replace(file)
     barrier(here)
 
@@ -90,9 +94,6 @@ def stage_result(
 ) -> dict[str, Any]:
     """The scores of a stage: its finished result if there is one here or in a run beside this one, else train it."""
     folder, stage = stage_folder(plan, name, out), plan.stages[name]
-    if here.main:
-        borrow(plan, name, out)
-    barrier(here)
     if not is_done(plan, name, out):
         network = make_network(plan, name, out)
         train, val = loaders(plan, name, root, here)
@@ -112,16 +113,18 @@ def stage_result(
     return json.loads((folder / "stage.json").read_text(encoding="utf-8"))
 
 
-def borrow(plan: Plan, name: str, out: Path) -> None:
-    """Take over a finished stage of the same digest from a run beside this one, by hard links."""
-    folder, digest = stage_folder(plan, name, out), plan.stage_digest(name)
-    for done in sorted(out.absolute().parent.glob(f"*/stages/{folder.name}/stage.json")):
-        if not is_done(plan, name, out) and json.loads(done.read_text(encoding="utf-8"))["digest"] == digest:
-            note(f"{name}: taken over from {done.parent.parent.parent.name}")
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in ("model.safetensors", "stage.json"):
-                os.link(done.parent / file, folder / f"{file}.partial")
-                (folder / f"{file}.partial").replace(folder / file)
+def borrow(plan: Plan, out: Path, here: Runtime) -> None:
+    """Take over finished stages of the same digest from runs beside this one."""
+    for name in plan.stages if here.main else ():
+        folder, digest = stage_folder(plan, name, out), plan.stage_digest(name)
+        for done in sorted(out.absolute().parent.glob(f"*/stages/{folder.name}/stage.json")):
+            if not is_done(plan, name, out) and json.loads(done.read_text(encoding="utf-8"))["digest"] == digest:
+                note(f"{name}: taken over from {done.parent.parent.parent.name}")
+                folder.mkdir(parents=True, exist_ok=True)
+                for file in ("model.safetensors", "stage.json"):
+                    shutil.copyfile(done.parent / file, folder / f"{file}.partial")
+                    (folder / f"{file}.partial").replace(folder / file)
+    barrier(here)
 
 
 def start_track(plan: Plan, out: Path, here: Runtime, mode: str) -> Any:
@@ -132,21 +135,11 @@ def start_track(plan: Plan, out: Path, here: Runtime, mode: str) -> Any:
 
 
 def publish(plan: Plan, out: Path, result: dict[str, Any], log: Any) -> None:
-    """The report page, and what the tracker keeps of a finished run."""
-    write_report(out)
+    """What the tracker keeps of a finished run: its numbers, sample predictions and the exported files."""
     speed = {f"{row['network']}/{row['engine']}/p50_ms": row["p50_ms"] for row in result["bench"]}
     tops = {f"{name}/top1": stage["top1"] for name, stage in result["stages"].items()}
-    log.summary(
-        {
-            "top1": result["top1"],
-            "gain": result["gain"],
-            "teacher_top1": (result["teacher"] or {}).get("top1"),
-            **tops,
-            **speed,
-        }
-    )
+    teacher = (result["teacher"] or {}).get("top1")
+    log.summary({"top1": result["top1"], "gain": result["gain"], "teacher_top1": teacher, **tops, **speed})
     log.samples(out / "samples.npz")
-    log.artifact(
-        f"{plan.name}-{plan.student.arch}", "model", sorted((out / "export").iterdir()), {"top1": result["top1"]}
-    )
-    log.finish()
+    files = sorted((out / "export").iterdir())
+    log.artifact(f"{plan.name}-{plan.student.arch}", "model", files, {"top1": result["top1"]})

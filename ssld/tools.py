@@ -111,7 +111,8 @@ def prepare_data(args: argparse.Namespace) -> dict[str, Any]:
     from ssld.data import prepare
     from ssld.progress import progress
 
-    options = {"source": args.source, "val_share": args.val_share, "allow_partial": args.allow_partial or None}
+    names = ("source", "ground_truth", "labelled", "val_share", "seed")
+    options = {name: getattr(args, name) for name in names} | {"allow_partial": args.allow_partial or None}
     out = Path(args.out) if args.out else data_root() / args.what
     with progress(0, f"prepare {args.what}") as bar:
         prepared = prepare(

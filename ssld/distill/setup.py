@@ -14,7 +14,7 @@ from ssld.config.recipe import Data, Plan, Stage
 from ssld.data import EvalLoader, FileList, Loader, read_list
 from ssld.distill.evaluate import evaluate
 from ssld.distill.teacher import TeacherLogits, gate
-from ssld.errors import RunError
+from ssld.errors import DataError, RunError
 from ssld.paths import weights_root
 from ssld.progress import note
 from ssld.runtime import Runtime, seed_networks, seed_of
@@ -43,6 +43,9 @@ def loaders(plan: Plan, name: str, root: Path, here: Runtime) -> tuple[Loader, E
 def eval_loader(plan: Plan, stage: Stage, root: Path, here: Runtime, take: Any = None) -> EvalLoader:
     """Validation images with the stage's geometry; `take`: the number of an even selection, or positions."""
     data, files = stage.data, file_list(plan, root, stage.data.val)
+    if (files.labels < 0).any():
+        bad = files.path(int((files.labels < 0).argmax()))
+        raise DataError(f"{root / data.val}: {bad} has no label; every image of a validation list needs one")
     if isinstance(take, int):
         take = np.unique(np.linspace(0, len(files) - 1, min(take, len(files))).round().astype(int))
     files = files if take is None else files.subset(take)
