@@ -127,32 +127,42 @@ def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
     tree[over] = {name: merge(block, stage or {}) for name, stage in tree[over].items()}
     for stage in tree[over].values():
         if isinstance(stage, dict) and isinstance(stage.get("loss"), dict):
-            stage["loss"] = {term: {"weight": 1.0} | (options or {}) for term, options in stage["loss"].items()}
+            stage["loss"] = {term: merge({"weight": 1.0}, options or {}) for term, options in stage["loss"].items()}
     return tree
 
 
 def override(tree: dict[str, Any], full: dict[str, Any], text: str) -> None:
-    """Apply one `key.path=value` to `tree`. Every key of the path must exist in the full plan."""
+    """Apply one `key.path=value` to `tree`. Every key, of a mapping given as value too, must exist in the full plan."""
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise RecipeError(f"override {text!r}: not of the form key.path=value")
+    try:
+        new = yaml.load(value, _Loader)  # noqa: S506 - a safe loader
+    except RecipeError as error:
+        raise RecipeError(f"override {path}: {error}") from None
+    except yaml.YAMLError:
+        raise RecipeError(f"override {path}: {value!r} is not valid YAML; quote it") from None
+    _change(tree, full, path.split("."), new)
+
+
+def _change(tree: dict[str, Any], full: dict[str, Any], path: list[str], new: Any) -> None:
     at: Any = full
-    for key in path.split("."):
+    for key in path:
         if not isinstance(at, dict) or key not in at:
             known = at if isinstance(at, dict) else ()
-            raise RecipeError(f"override {path}: no key {key!r}{did_you_mean(key, known)}")
+            raise RecipeError(f"override {'.'.join(path)}: no key {key!r}{did_you_mean(key, known)}")
         at = at[key]
-    *parents, last = path.split(".")
+    if isinstance(new, dict) and isinstance(at, dict):
+        for key, item in new.items():
+            _change(tree, full, [*path, str(key)], item)
+        return
+    *parents, last = path
     node = tree
     for key in parents:
         if not isinstance(node.get(key), dict):
             node[key] = {}
         node = node[key]
-    try:
-        new = yaml.load(value, _Loader)  # noqa: S506 - a safe loader
-    except yaml.YAMLError:
-        raise RecipeError(f"override {path}: {value!r} is not valid YAML; quote it") from None
-    node[last] = merge(at, new) if isinstance(new, dict) and isinstance(at, dict) else new
+    node[last] = new
 
 
 def build(cls: type[T], tree: Any, where: str) -> T:

@@ -90,7 +90,7 @@ class Stage(Strict):
 
     network: Literal["student", "teacher"] = "student"
     init: str = "scratch"  # 'scratch', or the earlier stage whose result it continues
-    train: Literal["all", "head"] = "all"  # 'head': everything else is frozen, its statistics too (Fix)
+    train: Literal["all", "head", "head_and_norms"] = "all"  # what is updated; see distill/state.py
     epochs: float
     data: Data
     loss: dict[str, dict[str, float | bool | str]]

@@ -26,8 +26,9 @@ def evaluate(network: nn.Layer, loader: Any, runtime: Runtime) -> dict[str, floa
     Running statistics are rank 0's: they are sent to the other ranks first.
     """
     if runtime.world > 1:
-        for buffer in network.buffers():
-            paddle.distributed.broadcast(buffer, src=0)
+        for key, value in network.state_dict().items():
+            if key.endswith(("._mean", "._variance")):
+                paddle.distributed.broadcast(value, src=0)
     sums = scores(*predict(network, loader))
     count, top1, top5, loss = sum_over_ranks(sums, runtime)
     return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import paddle
 from paddle import nn
 
 from ssld.config.recipe import Stage
@@ -42,7 +43,8 @@ def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict
     job.track.rewind(job.name, start)
     batches = job.train.batches(start, state.steps)
     pending: list[Any] = []  # losses not yet checked: reading one waits for the device
-    with state.bar(start) as bar, stop_signals() as stop:
+    # Paddle names optimizer state by a counter: a fresh one, so that any process finds what another one saved.
+    with state.bar(start) as bar, stop_signals() as stop, paddle.utils.unique_name.guard():
         for step in range(start, state.steps):
             seed_networks(job.seed, job.name, step, job.runtime.rank)
             state.optimizer.set_lr(optim.learning_rate(job.stage.optim, step, state.steps, job.train.steps_per_epoch))

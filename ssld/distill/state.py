@@ -10,6 +10,7 @@ from paddle import nn
 
 from ssld.distill import checkpoint, optim, parallel
 from ssld.distill.evaluate import evaluate
+from ssld.distill.teacher import BATCH_NORMS
 from ssld.errors import RunError
 from ssld.progress import progress
 
@@ -108,11 +109,13 @@ class TrainState:
 def set_trainable(network: nn.Layer, train: str) -> list[Any]:
     """The parameters that a stage updates; the others get no gradient.
 
-    'all', or 'head': only the last layer, which makes the class scores (FixRes, arXiv:1906.06423, as SSLD used it).
-    Paddle lists running statistics among the parameters, as ones without a gradient: they stay so.
+    'all'; 'head': only the last layer, which makes the class scores, as SSLD's Fix models were made; 'head_and_norms':
+    the scales, shifts and statistics of the batch norms too, as FixRes proposes (arXiv:1906.06423). Paddle lists running
+    statistics among the parameters, as ones without a gradient: they stay so.
     """
-    head = [layer for layer in network.sublayers() if isinstance(layer, (nn.Linear, nn.Conv2D))][-1]
-    free = {id(p) for p in (head if train == "head" else network).parameters() if p.trainable}
+    parts = [network] if train == "all" else [_head(network)]
+    parts += [layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)]
+    free = {id(p) for layer in parts for p in layer.parameters() if p.trainable}
     for parameter in network.parameters():
         parameter.stop_gradient = id(parameter) not in free
     return [p for p in network.parameters() if id(p) in free]
@@ -121,6 +124,10 @@ def set_trainable(network: nn.Layer, train: str) -> list[Any]:
 def set_mode(network: nn.Layer, train: str) -> None:
     """Training mode; evaluation mode with a frozen body: its statistics stay, and training sees what inference sees."""
     network.eval() if train == "head" else network.train()
+
+
+def _head(network: nn.Layer) -> nn.Layer:
+    return [layer for layer in network.sublayers() if isinstance(layer, (nn.Linear, nn.Conv2D))][-1]
 
 
 def _tensors(state: dict[str, Any]) -> dict[str, Any]:

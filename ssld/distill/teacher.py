@@ -10,7 +10,7 @@ from paddle import nn
 from ssld.config.recipe import Data
 from ssld.errors import RunError
 
-_BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
+BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 
 
 class TeacherLogits:
@@ -45,7 +45,7 @@ def set_norm(network: nn.Layer, norm: str) -> None:
     """
     network.eval()
     for layer in network.sublayers() if norm == "batch" else ():
-        if isinstance(layer, _BATCH_NORMS):
+        if isinstance(layer, BATCH_NORMS):
             layer.training = True
             layer._momentum = 1.0
 
