@@ -57,7 +57,8 @@ class Registry:
             item.target.id: ast.unparse(item.annotation)
             for node in classes
             for item in node.body
-            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+            if isinstance(item, ast.AnnAssign)
+            and isinstance(item.target, ast.Name)
             and not ast.unparse(item.annotation).startswith("ClassVar")
         }
 

@@ -14,7 +14,7 @@ from ssld.config import recipe
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
-from ssld.distill.setup import is_done, load_teacher, loaders, make_network, stage_folder
+from ssld.distill.setup import check_data, is_done, load_teacher, loaders, make_network, stage_folder
 from ssld.distill.stage import Job, run_stage
 from ssld.errors import RunError
 from ssld.losses import Objective
@@ -36,6 +36,7 @@ def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> di
         note(f"{out}: already finished")
         return json.loads((out / "result.json").read_text(encoding="utf-8")) if here.main else {}
     root = ensure_data(plan, out, here)
+    check_data(plan, root, objectives, here)
     borrow(plan, out, here)
     with start_track(plan, out, here, wandb_mode) as log:
         stages = {}

@@ -127,7 +127,8 @@ def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
     tree[over] = {name: merge(block, stage or {}) for name, stage in tree[over].items()}
     for stage in tree[over].values():
         if isinstance(stage, dict) and isinstance(stage.get("loss"), dict):
-            stage["loss"] = {term: merge({"weight": 1.0}, options or {}) for term, options in stage["loss"].items()}
+            terms = stage["loss"].items()
+            stage["loss"] = {term: merge({"weight": 1.0}, {} if given is None else given) for term, given in terms}
     return tree
 
 

@@ -11,10 +11,11 @@ from paddle import nn
 from ssld import models, weights
 from ssld.config import cards
 from ssld.config.recipe import Data, Plan, Stage
-from ssld.data import EvalLoader, FileList, Loader, read_list
+from ssld.data import EvalLoader, FileList, Loader, read_list, sampler
 from ssld.distill.evaluate import evaluate
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import DataError, RunError
+from ssld.losses import Objective
 from ssld.paths import weights_root
 from ssld.progress import note
 from ssld.runtime import Runtime, seed_networks, seed_of
@@ -25,6 +26,30 @@ def file_list(plan: Plan, root: Path, *names: str) -> FileList:
     lists = [(Path(name).parent, read_list(root / name, (root / name).parent, plan.classes)) for name in names]
     paths = [os.path.join(folder, path) for folder, found in lists for path in found.paths]
     return FileList(paths, np.concatenate([found.labels for _, found in lists]), str(root))
+
+
+def check_data(plan: Plan, root: Path, objectives: dict[str, Objective], here: Runtime) -> None:
+    """Read every list of every stage before the first step: what the last stage lacks must not show after days.
+
+    Raises DataError, naming the stage, for what `read_list` finds, too few images for a batch, a batch that does not
+    divide among the ranks, and images without a label where a loss learns from labels.
+    """
+    for name, stage in plan.stages.items():
+        try:
+            files = file_list(plan, root, *stage.data.train)
+            sampler.steps_per_epoch(len(files), stage.data.batch)
+            sampler.micro_size(stage.data.batch, stage.optim.accumulate, here.world)
+            labelled(file_list(plan, root, stage.data.val), "every validation image needs one")
+            if objectives[name].needs_label and stage.loss.get("ce", {}).get("unlabelled") != "ignore":
+                labelled(files, "the loss learns from labels; use one that learns from the teacher, or other lists")
+        except DataError as error:
+            raise DataError(f"stage {name}: {error}") from None
+
+
+def labelled(files: FileList, why: str) -> None:
+    """DataError, naming the first image without a label, if there is one."""
+    if (files.labels < 0).any():
+        raise DataError(f"{files.path(int((files.labels < 0).argmax()))}: has no label; {why}")
 
 
 def loaders(plan: Plan, name: str, root: Path, here: Runtime) -> tuple[Loader, EvalLoader]:
@@ -43,9 +68,7 @@ def loaders(plan: Plan, name: str, root: Path, here: Runtime) -> tuple[Loader, E
 def eval_loader(plan: Plan, stage: Stage, root: Path, here: Runtime, take: Any = None) -> EvalLoader:
     """Validation images with the stage's geometry; `take`: the number of an even selection, or positions."""
     data, files = stage.data, file_list(plan, root, stage.data.val)
-    if (files.labels < 0).any():
-        bad = files.path(int((files.labels < 0).argmax()))
-        raise DataError(f"{root / data.val}: {bad} has no label; every image of a validation list needs one")
+    labelled(files, "every validation image needs one")
     if isinstance(take, int):
         take = np.unique(np.linspace(0, len(files) - 1, min(take, len(files))).round().astype(int))
     files = files if take is None else files.subset(take)

@@ -110,8 +110,8 @@ def set_trainable(network: nn.Layer, train: str) -> list[Any]:
     """The parameters that a stage updates; the others get no gradient.
 
     'all'; 'head': only the last layer, which makes the class scores, as SSLD's Fix models were made; 'head_and_norms':
-    the scales, shifts and statistics of the batch norms too, as FixRes proposes (arXiv:1906.06423). Paddle lists running
-    statistics among the parameters, as ones without a gradient: they stay so.
+    the scales, shifts and statistics of the batch norms too, as FixRes proposes (arXiv:1906.06423). Paddle lists
+    running statistics among the parameters, as ones without a gradient: they stay so.
     """
     parts = [network] if train == "all" else [_head(network)]
     parts += [layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)]
