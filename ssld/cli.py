@@ -6,7 +6,6 @@ PaddlePaddle is imported inside the commands that need it: --help, list and show
 import argparse
 import json
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,26 +13,29 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ssld import __version__
-from ssld.errors import RecipeError, RunError, SsldError, did_you_mean
+from ssld.errors import RecipeError, SsldError, did_you_mean
 
 Args = argparse.Namespace
 
 
 def run(args: Args) -> Any:
     """run every stage of a recipe, export, measure, report; the same command resumes"""
+    from ssld import launch
+
     plan = _plan(args)
     if args.seeds > 1:
-        return _run_seeds(args)
+        return launch.seeds(plan, args)
     out = Path(args.out) if args.out else Path("runs") / f"{plan.name}-{plan.digest[:8]}"
-    ranks = _ranks(args.ranks, args.device)
-    if ranks > 1 and "PADDLE_TRAINER_ID" not in os.environ:
-        return _launch(args, ranks, out)
-    from ssld.run import run as run_plan
-    from ssld.runtime import start
+    ranks = launch.count_ranks(args.ranks, args.device)
+    if ranks > 1 and not launch.is_rank():
+        result = launch.ranks(ranks, args, out)
+    else:
+        from ssld.run import run as run_plan
+        from ssld.runtime import start
 
-    result = run_plan(plan, out, start(args.device), args.wandb)
-    if not result:
-        sys.exit(0)  # a rank above 0: rank 0 has said it all
+        result = run_plan(plan, out, start(args.device), args.wandb)
+    if launch.is_rank():
+        return None  # the process that started the ranks prints
     return result if args.json else _closing_table(result, out)
 
 
@@ -96,68 +98,6 @@ def _plan(args: Args) -> Any:
     from ssld.listing import load_plan
 
     return load_plan(args.recipe, args.overrides, smoke=args.smoke)
-
-
-def _ranks(text: str, device: str) -> int:
-    if text != "auto" and not (text.isdecimal() and int(text) > 0):
-        raise RunError(f"--ranks {text}: give a whole number from 1 up, or auto")
-    if text != "auto":
-        return int(text)
-    import paddle
-
-    if device == "cpu" or not paddle.is_compiled_with_cuda():
-        return 1
-    return max(1, paddle.device.cuda.device_count())
-
-
-def _launch(args: Args, ranks: int, out: Path) -> Any:
-    """Start the same command once a rank, behind paddle.distributed.launch; its logs go to the run folder."""
-    import paddle
-
-    gpu = paddle.is_compiled_with_cuda() and args.device != "cpu"
-    script = Path(__file__).with_name("__main__.py")
-    launcher = [
-        sys.executable,
-        "-m",
-        "paddle.distributed.launch",
-        "--nproc_per_node",
-        str(ranks),
-        "--log_dir",
-        str(out) + ".ranks",
-    ]
-    launcher += [] if gpu else ["--backend", "gloo"]
-    code = subprocess.call([*launcher, str(script), *args.argv])
-    if code:
-        raise RunError(
-            f"{ranks} ranks: ended with code {code}; each rank's output is in {out}.ranks; the same command resumes"
-        )
-    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    return result if args.json else _closing_table(result, out)
-
-
-def _run_seeds(args: Args) -> Any:
-    """The recipe once a seed, one process each, then the comparison over seeds in experiments/."""
-    from ssld.report import ledger
-
-    first = _plan(args)
-    folders = []
-    for seed in range(first.seed, first.seed + args.seeds):
-        overrides = [*args.overrides, f"seed={seed}"]
-        plan = _plan(argparse.Namespace(**{**vars(args), "overrides": overrides}))
-        base = Path(args.out) if args.out else Path("runs")
-        folder = base / f"{plan.name}-{plan.digest[:8]}"
-        options = ["--ranks", args.ranks, "--device", args.device, "--wandb", args.wandb, "--out", str(folder)]
-        options += ["--smoke"] if args.smoke else []
-        if subprocess.call([sys.executable, "-m", "ssld", "run", args.recipe, *overrides, *options]):
-            raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
-        folders.append(folder)
-    results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
-    command = " ".join(["ssld run", args.recipe, *args.overrides, f"--seeds {args.seeds}"])
-    target = Path(args.out or "runs") / "smoke" if args.smoke else Path(args.experiments)
-    for result in results:
-        ledger.record(result, target)
-    page = ledger.write_seed_report(results, target / f"{first.name}.md", command=command)
-    return {"report": str(page), "runs": [str(folder) for folder in folders]}
 
 
 def _closing_table(result: dict[str, Any], out: Path) -> None:

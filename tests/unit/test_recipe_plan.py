@@ -1,0 +1,234 @@
+"""Plans: what makes a run, digests, and the recipes of the shelf."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssld.config import parse, recipe
+from ssld.config.recipe import Plan
+from ssld.errors import RecipeError
+from ssld.listing import load_plan
+from ssld.losses import LOSSES
+from tests.unit.some_recipe import TREE, changed, fails, written
+
+SHELF = [file.relative_to(parse.shelf("recipes")).as_posix() for file in parse.recipes()]
+
+
+@pytest.fixture
+def load(tmp_path):
+    """A plan from a tree (by default TREE), overrides and options."""
+    return lambda tree=TREE, *overrides, **options: recipe.load(written(tmp_path, tree), overrides, **options)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return recipe.load(written(tmp_path_factory.mktemp("recipe"), TREE))
+
+
+# --- what types cannot say
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("stages", {}, "stages: a recipe needs at least one stage"),
+        ("stages.finetune.init", "distil", "stages.finetune.init: no earlier stage named 'distil'; did you mean"),
+        ("stages.plain.init", "finetune", "stages.plain.init: no earlier stage named 'finetune'"),
+        ("stages.plain.init", "plain", "stages.plain.init: no earlier stage named 'plain'"),
+        ("stages.finetune.init", "teach", "stages.finetune.init: stage 'teach' trains the teacher; name one of"),
+        ("stages.finetune.network", "teacher", "stages.finetune.init: stage 'distill' trains the student"),
+        ("teacher", {"card": "ResNet50_vd"}, "stages.teach.network: this stage trains a teacher; give teacher.arch"),
+        ("teacher.stage", "tech", "teacher.stage: no stage named 'tech'; did you mean 'teach'?"),
+        ("teacher.stage", "plain", "teacher.stage: stage 'plain' trains the student"),
+        ("teacher.card", "ResNet50_vd", "teacher: give either card"),
+        ("teacher.stage", None, "teacher: give either card"),
+        ("baseline", "plane", "baseline: no stage named 'plane'; did you mean 'plain'?"),
+        ("stages.plain.epochs", 0, "stages.plain.epochs: must be above 0; got 0"),
+        ("stages.plain.epochs", float("nan"), "stages.plain.epochs: must be above 0; got nan"),
+        ("stages.plain.data.batch", -8, "stages.plain.data.batch: must be above 0"),
+        ("stages.plain.data.size", 0, "stages.plain.data.size: must be above 0"),
+        ("stages.plain.data.eval_batch", 0, "stages.plain.data.eval_batch: must be above 0"),
+        ("stages.plain.optim.lr", 0, "stages.plain.optim.lr: must be above 0"),
+        ("stages.plain.optim.accumulate", 0, "stages.plain.optim.accumulate: must be above 0"),
+        ("stages.plain.optim.accumulate", 3, "stages.plain.optim.accumulate: 3 does not divide data.batch 8"),
+        ("stages.plain.eval_every", 0, "stages.plain.eval_every: must be above 0"),
+        ("stages.plain.data.train", [], "stages.plain.data.train: a stage needs at least one list file"),
+    ],
+)
+def test_a_recipe_that_makes_no_run_is_refused(load, path, value, message):
+    assert f"some.yaml: {message}" in fails(load, changed(TREE, path, value))
+
+
+def test_a_stage_without_a_loss_is_refused(load):
+    tree = changed(TREE, "stages.teach.loss", {})
+    assert "stages.teach.loss: a stage needs at least one loss term" in fails(load, tree)
+
+
+def test_the_last_stage_must_train_the_student(load):
+    tree = changed(TREE, "stages.again", {"network": "teacher", "epochs": 1, "loss": {"ce": {}}})
+    assert "the last stage must train the student" in fails(load, tree)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.distill.loss.ssld={weight: -1}", "stages.distill.loss.ssld.weight: -1.0 is negative"),
+        ("bench.engines=[padle]", "no engine named 'padle'; did you mean 'paddle'?"),
+        ("student.arch=ResNet50_v", "'ResNet50_v'"),
+        ("teacher.arch=ResNet19", "'ResNet19'"),
+    ],
+)
+def test_unknown_losses_engines_and_networks_are_found_before_anything_runs(tmp_path, override, message):
+    with pytest.raises(RecipeError) as caught:
+        load_plan(str(written(tmp_path, TREE)), [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ({"sslt": {}}, "stages.distill.loss: no loss named 'sslt'; did you mean 'ssld'?"),
+        ({"kl": {"temprature": 2}}, "stages.distill.loss.kl: no option 'temprature'; did you mean 'temperature'?"),
+    ],
+)
+def test_an_unknown_loss_or_option_is_named_with_its_stage(tmp_path, loss, message):
+    file = written(tmp_path, changed(TREE, "stages.distill.loss", loss))
+    with pytest.raises(RecipeError) as caught:
+        load_plan(str(file), [])
+    assert str(caught.value) == f"{file}: {message}"
+
+
+def test_an_unknown_teacher_card_is_named(tmp_path):
+    tree = {**TREE, "teacher": {"card": "ResNet50_vd_sld"}, "baseline": None}
+    tree["stages"] = {"distill": TREE["stages"]["distill"]}
+    with pytest.raises(RecipeError, match="no card named 'ResNet50_vd_sld' in teachers/; did you mean"):
+        load_plan(str(written(tmp_path, tree)), [])
+
+
+# --- digests
+
+
+def leaves(tree, path=()):
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*path, key))
+        else:
+            yield ".".join((*path, key)), value
+
+
+OTHER = {"momentum": "adamw", "cosine": "constant", "linear": "cubic", "none": "randaugment", "all": "head"}
+OTHER |= {"batch": "running", "off": "O1", "full": "smoke", "student": "teacher", "teacher": "student"}
+FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "dataset": "x"}
+
+
+def another(path, value):
+    """A value of the same type that differs."""
+    if value is None:
+        return FOR_NONE.get(path, 7)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    if isinstance(value, list):
+        return value[:-1] if path == "export.formats" else [another("", item) for item in value]
+    return OTHER.get(value, f"{value}x")
+
+
+def test_the_digest_changes_with_every_key_of_the_plan(plan):
+    tree = recipe.plan_tree(plan)
+    found = {plan.digest}
+    for path, value in leaves(tree):
+        other = parse.build(Plan, changed(tree, path, another(path, value)), "test")
+        assert other.digest not in found, path
+        found.add(other.digest)
+    assert len(found) > 150
+
+
+def test_the_digest_does_not_depend_on_the_order_of_keys(plan):
+    def turned(tree):
+        if not isinstance(tree, dict):
+            return tree
+        return {key: turned(tree[key]) for key in reversed(tree)}
+
+    tree = recipe.plan_tree(plan)
+    tree["stages"] = {name: turned(stage) for name, stage in tree["stages"].items()}
+    assert parse.build(Plan, {key: tree[key] for key in reversed(tree)}, "test").digest == plan.digest
+
+
+def test_the_group_is_the_digest_without_the_seed(load):
+    first, second, other = load(TREE, "seed=1"), load(TREE, "seed=2"), load(TREE, "seed=1", "classes=9")
+    assert first.group == second.group != other.group
+    assert first.digest != second.digest
+
+
+@pytest.mark.parametrize(
+    ("override", "redone"),
+    [
+        ("stages.finetune.epochs=2", "finetune"),
+        ("stages.distill.epochs=2", "distill finetune"),
+        ("stages.plain.epochs=2", "plain"),
+        ("stages.teach.epochs=3", "teach distill finetune"),  # the baseline learns from labels alone
+        ("teacher.norm=running", "teach distill finetune"),
+        ("student.arch=ResNet18", "plain distill finetune"),
+        ("seed=1", "teach plain distill finetune"),
+        ("classes=9", "teach plain distill finetune"),
+        ("title=new", ""),
+        ("bench.threads=2", ""),
+        ("export.opset=16", ""),
+        ("baseline=distill", ""),
+    ],
+)
+def test_a_changed_key_redoes_the_stages_that_depend_on_it_and_no_other(load, override, redone):
+    before, after = load(), load(TREE, override)
+    assert [name for name in TREE["stages"] if before.stage_digest(name) != after.stage_digest(name)] == redone.split()
+
+
+def test_the_losses_that_need_no_teacher_are_those_that_the_digest_leaves_it_out_for():
+    assert {name for name in LOSSES.names() if not LOSSES.get(name).needs_teacher} == recipe.LABEL_LOSSES
+
+
+# --- the shelf
+
+
+@pytest.mark.parametrize("name", SHELF)
+def test_a_recipe_of_the_shelf_loads_and_its_dump_is_the_same_plan(name, tmp_path):
+    plan = load_plan(f"recipes/{name}", [])
+    again = parse.build(Plan, parse.read_yaml(written(tmp_path, recipe.dump(plan))), "dump")
+    assert again == plan
+    assert again.digest == plan.digest
+
+
+@pytest.mark.parametrize("name", SHELF)
+def test_smoke_shrinks_sizes_and_keeps_stages_losses_and_networks(name):
+    full, smoke = load_plan(name, []), load_plan(name, [], smoke=True)
+    assert (smoke.student, list(smoke.stages), smoke.baseline) == (full.student, list(full.stages), full.baseline)
+    assert (smoke.scope, smoke.dataset, smoke.claim) == ("smoke", None, None)
+    assert smoke.digest != full.digest
+    for stage, small in zip(full.stages.values(), smoke.stages.values(), strict=True):
+        kept = ("network", "init", "train", "loss", "sync_bn")
+        assert [getattr(small, key) for key in kept] == [getattr(stage, key) for key in kept]
+        assert small.data.augment == stage.data.augment
+        assert {Path(file).parent.name for file in (*small.data.train, small.data.val)} == {"fake"}
+        images = smoke.smoke.images * len(small.data.train)
+        assert round(small.epochs * (images // small.data.batch)) == smoke.smoke.steps
+
+
+def test_a_recipe_is_found_by_path_by_name_and_by_its_shelf_path_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("quickstart", "quickstart.yaml", "recipes/quickstart.yaml", str(parse.shelf("recipes") / SHELF[0])):
+        assert parse.locate(name).is_file()
+    with pytest.raises(RecipeError, match=r"^recipes/quikstart\.yaml: no such recipe; did you mean 'quickstart'"):
+        parse.locate("recipes/quikstart.yaml")
+
+
+def test_loading_and_checking_a_recipe_imports_no_paddle():
+    code = (
+        "import sys\nfrom ssld.config import recipe\nfrom ssld.listing import load_plan\n"
+        "plan = load_plan('quickstart', ['seed=1'], smoke=True)\nplan.digest, recipe.dump(plan)\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('paddle', 'nvidia', 'wandb', 'matplotlib')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
