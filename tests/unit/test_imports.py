@@ -15,6 +15,7 @@ ALLOWED = {
     "__init__": {"models"},
     "__main__": {"cli"},
     "cli": {"*"},
+    "launch": {"config", "listing", "report"},
     "listing": {"config", "losses", "models", "deploy"},
     "tools": {"distill", "deploy", "data", "config", "models", "weights", "result", "progress", "runtime"},
     "run": {"distill", "losses", "data", "config", "weights", "track", "progress", "report", "result", "runtime"},
