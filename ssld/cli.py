@@ -40,7 +40,7 @@ def run(args: Args) -> Any:
 
 
 def list_(args: Args) -> Any:
-    """list what there is: models, teachers, students, losses, recipes, engines, datasets"""
+    """list what there is: models, teachers, students, losses, recipes or engines"""
     from ssld.listing import LISTS
 
     if args.what not in LISTS:

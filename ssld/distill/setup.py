@@ -32,9 +32,12 @@ def check_data(plan: Plan, root: Path, objectives: dict[str, Objective], here: R
     """Read every list of every stage before the first step: what the last stage lacks must not show after days.
 
     Raises DataError, naming the stage, for what `read_list` finds, too few images for a batch, a batch that does not
-    divide among the ranks, and images without a label where a loss learns from labels.
+    divide among the ranks, and images without a label where a loss learns from labels; RunError for mixed precision
+    without a GPU.
     """
     for name, stage in plan.stages.items():
+        if stage.optim.amp != "off" and here.gpu is None:
+            raise RunError(f"stage {name}: optim.amp {stage.optim.amp} needs a GPU; set stages.{name}.optim.amp=off")
         try:
             files = file_list(plan, root, *stage.data.train)
             sampler.steps_per_epoch(len(files), stage.data.batch)
