@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ssld.errors import RunError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # safetensors has them only in its text
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ def save(
             shutil.rmtree(final)
         partial.rename(final)
         _flush(folder)
-    for old in _all(folder)[keep:]:
-        shutil.rmtree(old)
+        for old in _all(folder)[keep:]:
+            shutil.rmtree(old)
     return final
 
 
@@ -82,9 +85,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full, read-only or failing disk into one RunError line."""
     try:
         yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "the disk is full; free some space" if full else f"cannot be written ({error.strerror or error})"
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in FULL or any(f"os error {number})" in str(error) for number in FULL)
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        what = "the disk is full; free some space" if full else f"cannot be written ({why})"
         raise RunError(f"{path}: {what}; what was saved before is untouched, repeat the command to resume") from None
 
 

@@ -23,15 +23,19 @@ def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> 
 
 
 def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
-    """Momentum or AdamW. Biases and normalisation scales (one-dimensional) are not decayed unless `decay_all`."""
-    decayed = [p for p in parameters if p.ndim > 1 or optim.decay_all]
-    free = [p for p in parameters if not (p.ndim > 1 or optim.decay_all)]
-    groups = [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    options: dict[str, Any] = {"learning_rate": optim.lr, "parameters": [group for group in groups if group["params"]]}
+    """Momentum or AdamW. Biases and normalisation scales (one-dimensional) are not decayed unless `decay_all`.
+
+    No parameter groups: Paddle clips the gradient norm of each group for itself.
+    """
+    decayed = {p.name for p in parameters if p.ndim > 1 or optim.decay_all}
+    options: dict[str, Any] = {"learning_rate": optim.lr, "parameters": parameters}
     if optim.clip_norm:
         options["grad_clip"] = nn.ClipGradByGlobalNorm(optim.clip_norm)
     if optim.algorithm == "adamw":
-        return paddle.optimizer.AdamW(**options)
+        decay = {"weight_decay": optim.weight_decay, "apply_decay_param_fun": decayed.__contains__}
+        return paddle.optimizer.AdamW(**options, **decay)
+    for p in parameters:
+        p.regularizer = paddle.regularizer.L2Decay(optim.weight_decay if p.name in decayed else 0.0)
     return paddle.optimizer.Momentum(momentum=optim.momentum, use_nesterov=optim.nesterov, **options)
 
 

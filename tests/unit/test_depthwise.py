@@ -1,0 +1,87 @@
+"""The matrix route of a depthwise convolution is the convolution: values, gradients, and what is exported."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from ssld.models import depthwise
+from ssld.models.depthwise import LARGEST_MAP, DepthwiseConv2D
+
+WIDTH = 3
+
+
+def pair(kernel, stride):
+    """The layer, and Paddle's own convolution on the same weights."""
+    paddle.seed(kernel * 10 + stride)
+    layer = DepthwiseConv2D(WIDTH, kernel, stride)
+    plain = nn.Conv2D(WIDTH, WIDTH, kernel, stride, padding=(kernel - 1) // 2, groups=WIDTH, bias_attr=False)
+    plain.weight.set_value(layer.weight)
+    return layer, plain
+
+
+def results(layer, images, pull):
+    """Output and the gradients of sum(pull * output) with respect to images and weight."""
+    x = paddle.to_tensor(images, stop_gradient=False)
+    y = layer(x)
+    (y * paddle.to_tensor(pull)[:, :, : y.shape[2], : y.shape[3]]).sum().backward()
+    return y.numpy(), x.grad.numpy(), layer.weight.grad.numpy()
+
+
+@pytest.fixture
+def routes(monkeypatch):
+    """The shapes that took the matrix route."""
+    taken = []
+    by_matrix = depthwise._by_matrix
+    monkeypatch.setattr(
+        depthwise, "_by_matrix", lambda x, *rest: taken.append(tuple(x.shape[2:])) or by_matrix(x, *rest)
+    )
+    return taken
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 7), (8, 8), (5, 11), (16, 16)], ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 2), (1, 1)])
+def test_the_matrix_route_equals_the_convolution_in_values_and_gradients(size, kernel, stride, routes):
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((2, WIDTH, *size)).astype("float32")
+    pull = rng.standard_normal(images.shape).astype("float32")
+    layer, plain = pair(kernel, stride)
+    for found, wanted in zip(results(layer, images, pull), results(plain, images, pull), strict=True):
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5)
+    assert routes == [size]
+
+
+def test_two_geometries_of_one_size_do_not_share_their_matrices(routes):
+    images = np.random.default_rng(1).standard_normal((1, WIDTH, 6, 4)).astype("float32")
+    for kernel, stride in ((3, 1), (3, 2), (5, 1)):
+        for turned in (images, images.transpose(0, 1, 3, 2).copy()):
+            layer, plain = pair(kernel, stride)
+            x = paddle.to_tensor(turned)
+            np.testing.assert_allclose(layer(x).numpy(), plain(x).numpy(), atol=1e-5)
+    assert len(routes) == 6
+
+
+@pytest.mark.parametrize(("size", "matrix"), [((16, LARGEST_MAP // 16), True), ((16, LARGEST_MAP // 16 + 1), False)])
+def test_only_maps_up_to_the_limit_take_the_matrix_route(size, matrix, routes):
+    layer, plain = pair(3, 1)
+    x = paddle.randn([1, WIDTH, *size])
+    np.testing.assert_allclose(layer(x).numpy(), plain(x).numpy(), atol=1e-5)
+    assert bool(routes) == matrix
+
+
+def test_the_exported_graph_holds_a_convolution_and_no_matrix_product():
+    layer, _ = pair(3, 2)
+    layer.eval()
+    spec = [paddle.static.InputSpec([None, WIDTH, 8, 8], "float32")]
+    traced = paddle.jit.to_static(layer, input_spec=spec, full_graph=True)
+    operations = [operation.name() for operation in traced.forward.concrete_program.main_program.global_block().ops]
+    assert "pd_op.depthwise_conv2d" in operations
+    assert not {"pd_op.bmm", "pd_op.matmul"} & set(operations)
+
+
+def test_it_has_the_parameters_and_keys_of_the_convolution_that_it_is():
+    layer, plain = pair(5, 2)
+    assert isinstance(layer, nn.Conv2D)
+    assert {key: value.shape for key, value in layer.state_dict().items()} == {"weight": [WIDTH, 1, 5, 5]}
+    assert list(layer.state_dict()) == list(plain.state_dict())

@@ -1,0 +1,152 @@
+"""The documents say what the code does: every key, every file, every command, the import table."""
+
+import dataclasses
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssld import cli
+from ssld.config import parse, recipe
+from ssld.deploy.engines.registry import ENGINES
+from ssld.listing import LISTS
+from ssld.losses.registry import LOSSES
+from tests.unit.test_imports import ALLOWED
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+    (ROOT / "docs").glob("*.md")
+)
+BLOCKS = [
+    getattr(recipe, name)
+    for name in ("Plan", "Network", "Teacher", "Stage", "Data", "Augment", "Optim", "Export", "Bench", "Smoke")
+]
+FOLDERS = "ssld|recipes|teachers|students|experiments|benchmarks|tests|docs"
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def section(page, title):
+    """The text under a heading of level 2."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no section {title!r}"
+    return found[1]
+
+
+def rows(text):
+    """Cells of the tables in a text, headings left out; `\\|` is a bar within a cell."""
+    lines = [re.split(r"(?<!\\)\|", line.strip())[1:-1] for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line] for line in lines]
+
+
+def commands(page):
+    """Words of every command in the code blocks of a page, comments cut off."""
+    blocks = re.findall(r"^```\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith(("make ", "ssld ", "bash "))]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def default(field):
+    """A field's default as YAML would hold it, `required` without one."""
+    if field.default is not dataclasses.MISSING:
+        return parse.to_plain(field.default)
+    return {} if field.default_factory is not dataclasses.MISSING else "required"
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
+def test_every_key_of_a_recipe_is_explained_with_its_default(block):
+    table = {cells[0].strip("`"): cells for cells in rows(section("docs/recipes.md", block.__name__))}
+    fields = {field.name: field for field in dataclasses.fields(block)}
+    assert list(table) == list(fields)
+    for name, (_, kind, told, _) in table.items():
+        assert kind
+        if name == "name":  # worked out by `recipe.load`
+            continue
+        said = yaml.safe_load(told.strip("`")) if told.startswith("`") else told
+        assert said == default(fields[name]), f"{block.__name__}.{name}"
+
+
+def test_no_block_of_a_recipe_is_left_out_of_the_test_above():
+    defined = [item for item in vars(recipe).values() if dataclasses.is_dataclass(item)]
+    assert set(defined) == set(BLOCKS)
+
+
+def test_every_loss_and_its_options_are_explained():
+    table = {cells[0].strip("`"): cells for cells in rows(section("docs/recipes.md", "Losses"))}
+    assert set(table) == set(LOSSES.names())
+    for name, (_, options, learns_from, _) in table.items():
+        assert set(re.findall(r"`(\w+)`", options)) == set(LOSSES.options(name))
+        assert learns_from == ("labels" if name in recipe.LABEL_LOSSES else "teacher")
+
+
+def test_every_engine_is_in_the_table_of_engines():
+    assert {cells[0].strip("`") for cells in rows(section("docs/deploy.md", "Engines"))} == set(ENGINES.names())
+
+
+def test_the_import_table_of_the_architecture_is_the_one_that_is_checked():
+    lines = re.findall(r"^(\w+) ->(.*)$", section("docs/architecture.md", "Who may import whom"), flags=re.MULTILINE)
+    assert {unit: {name for name in names.replace(",", " ").split()} for unit, names in lines} == ALLOWED
+
+
+@each_page
+def test_every_file_that_a_page_names_exists(page):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(rf"`((?:{FOLDERS})/[^`\s:]*)", text)
+    missing = [name for name in named if not re.search(r"[<>]|NAME", name) and not any(ROOT.glob(name.rstrip("/")))]
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if not link.startswith("http")]
+    missing += [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+@each_page
+def test_every_command_in_a_code_block_is_one(page):
+    for words in commands(page):
+        if words[0] == "make":
+            assert {word for word in words[1:] if "=" not in word} <= TARGETS, words
+        elif words[0] == "bash":
+            assert (ROOT / words[1]).is_file(), words
+        else:
+            check_ssld(cli._parse(words[1:]))  # ends the test by SystemExit for an unknown command or option
+
+
+def check_ssld(told):
+    if told.command in ("run", "show"):
+        named = told.recipe if told.command == "run" else told.name
+        if not re.search("mine|RECIPE", named):
+            recipe.load(ROOT / named, told.overrides)
+    if told.command == "list":
+        assert told.what in LISTS
+    if told.command == "bench":
+        assert set(told.engine) <= set(ENGINES.names())
+
+
+@each_page
+def test_every_target_command_and_recipe_in_the_text_of_a_page_exists(page):
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"`make ([\w-]+)", text)) <= TARGETS
+    assert set(re.findall(r"`ssld ([a-z]+)", text)) <= cli.ARGUMENTS.keys()
+    recipes = set(re.findall(r"recipes/[\w/.-]+?\.yaml", text)) - {"recipes/mine.yaml"}  # of the README's example
+    assert not [name for name in recipes if not (ROOT / name).is_file()]
+
+
+def test_the_recipe_in_the_readme_holds_and_names_no_data_of_its_base(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (mine,) = re.findall(r"^```yaml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(mine)
+    shutil.copy(ROOT / "recipes" / yaml.safe_load(mine)["base"], tmp_path)
+    plan = recipe.load(tmp_path / "mine.yaml", ["stages.distill.epochs=20"])
+    named = [path for stage in plan.stages.values() for path in (*stage.data.train, stage.data.val)]
+    assert set(named) == {"mine/train.txt", "mine/val.txt", "pool/unlabelled.txt"}
+    assert {stage.data.crop for stage in plan.stages.values()} == {64, 80}
+    assert plan.dataset is None
+
+
+def test_the_readme_keeps_the_places_of_its_measured_tables():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("quickstart", "fashion_mnist_ssld"):
+        assert re.search(rf"<!-- {name} -->.+<!-- /{name} -->", text, flags=re.DOTALL)
+    assert len(text.splitlines()) < 200
