@@ -4,6 +4,7 @@ PaddlePaddle is imported inside the commands that need it: --help, list and show
 """
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -58,7 +59,7 @@ def show(args: Args) -> Any:
 
 
 def eval_(args: Args) -> Any:
-    """evaluate a finished run's student, or weights of a model, on validation images"""
+    """evaluate a finished run's student on labelled images"""
     from ssld.tools import evaluate_run
 
     return evaluate_run(Path(args.run), args.data, args.device)
@@ -235,6 +236,13 @@ def main(argv: list[str] | None = None) -> None:
         if args.debug:
             raise
         sys.exit(f"ssld {args.command}: {error}")
+    except BrokenPipeError:  # `ssld list models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if args.debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        where = error.filename or "output"
+        sys.exit(f"ssld {args.command}: {where}: {error.strerror}; what was saved before is untouched")
     except KeyboardInterrupt:
         print(f"\nssld {args.command}: stopped; the same command resumes", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""A run as several processes: one a rank, or one a seed."""
+"""A run as several processes: one a rank, or one a seed. Standard output is kept for the result."""
 
 import argparse
 import json
@@ -11,7 +11,6 @@ from typing import Any
 from ssld.config.recipe import Plan
 from ssld.errors import RunError
 from ssld.listing import load_plan
-from ssld.report import ledger
 
 
 def is_rank() -> bool:
@@ -42,7 +41,7 @@ def ranks(count: int, args: argparse.Namespace, out: Path) -> dict[str, Any]:
     gpu = paddle.is_compiled_with_cuda() and args.device != "cpu"
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(count)]
     launcher += ["--log_dir", f"{out}.ranks", *([] if gpu else ["--backend", "gloo"])]
-    code = subprocess.call([*launcher, str(Path(__file__).with_name("__main__.py")), *args.argv])
+    code = subprocess.call([*launcher, str(Path(__file__).with_name("__main__.py")), *args.argv], stdout=sys.stderr)
     if code:
         raise RunError(
             f"{count} ranks: ended with code {code}; their output is in {out}.ranks; the same command resumes"
@@ -53,6 +52,8 @@ def ranks(count: int, args: argparse.Namespace, out: Path) -> dict[str, Any]:
 
 def seeds(first: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """The recipe with `args.seeds` seeds, one process after the other, then their comparison in `args.experiments`."""
+    from ssld.report import ledger  # draws figures: slow to import
+
     folders = []
     for seed in range(first.seed, first.seed + args.seeds):
         overrides = [*args.overrides, f"seed={seed}"]
@@ -60,7 +61,7 @@ def seeds(first: Plan, args: argparse.Namespace) -> dict[str, Any]:
         folders.append(Path(args.out or "runs") / f"{plan.name}-{plan.digest[:8]}")
         options = ["--ranks", args.ranks, "--device", args.device, "--wandb", args.wandb, "--out", str(folders[-1])]
         options += ["--smoke"] if args.smoke else []
-        if subprocess.call([sys.executable, "-m", "ssld", "run", args.recipe, *overrides, *options]):
+        if subprocess.call([sys.executable, "-m", "ssld", "run", args.recipe, *overrides, *options], stdout=sys.stderr):
             raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
     results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
     target = Path(args.out or "runs") / "smoke" if args.smoke else Path(args.experiments)

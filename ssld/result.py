@@ -9,7 +9,7 @@ import numpy as np
 
 from ssld import models, runtime
 from ssld.config import cards
-from ssld.config.recipe import Plan
+from ssld.config.recipe import Data, Plan
 from ssld.deploy import bench, export_model, release, write_csv
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import agreement, log_softmax, predict, scores
@@ -38,26 +38,27 @@ def finish(plan: Plan, out: Path, root: Path, stages: dict[str, Any], here: Runt
 def release_student(
     plan: Plan, out: Path, root: Path, alone: Runtime, target: Path, formats: Sequence[str], opset: int
 ) -> dict[str, Any]:
-    """Export the last stage's student into `target` through the gate; DeployError when a format differs from it."""
-    student = trained_network(plan, list(plan.stages)[-1], out)
+    """Export the last stage's student into `target` through the gate; DeployError when a format differs from it.
+
+    The network that the files are compared with runs on the CPU, as they do: a GPU's TF32 would hide small errors.
+    """
     images, labels = slice_images(plan, root, alone, plan.export.gate_images)
-    with progress(0, "export"):
+    with progress(0, "export"), runtime.on_cpu():
         return release(
-            student,
+            trained_network(plan, list(plan.stages)[-1], out),
             target,
             images,
             labels,
             name=plan.student.arch,
             formats=formats,
             opset=opset,
-            contract=contract(plan, plan.student.arch, plan.digest),
+            contract=contract(plan, plan.student.arch, plan.digest, list(plan.stages.values())[-1].data),
             max_abs_diff=plan.export.gate_diff,
         )
 
 
-def contract(plan: Plan, arch: str, digest: str) -> dict[str, Any]:
+def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     """What an exported network must be fed, and which run it is from."""
-    data = list(plan.stages.values())[-1].data
     given = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
     return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": given}
 
@@ -89,7 +90,7 @@ def describe(plan: Plan, stages: dict[str, Any], sums: np.ndarray) -> dict[str, 
         "hardware": runtime.hardware(),
     }
     if plan.teacher:
-        result["teacher"] = describe_teacher(plan, stages, last.data.crop)
+        result["teacher"] = describe_teacher(plan, stages)
     if plan.baseline:
         result["baseline"] = {"top1": stages[plan.baseline]["top1"], "source": "measured"}
     elif plan.scope == "full" and (published := cards.find_student(plan.student.arch).published.get("plain")):
@@ -99,11 +100,12 @@ def describe(plan: Plan, stages: dict[str, Any], sums: np.ndarray) -> dict[str, 
     return result
 
 
-def describe_teacher(plan: Plan, stages: dict[str, Any], size: int) -> dict[str, Any]:
+def describe_teacher(plan: Plan, stages: dict[str, Any]) -> dict[str, Any]:
     teacher = plan.teacher
     assert teacher is not None
     about: dict[str, Any] = {"arch": teacher.arch or teacher_card(plan).arch, "norm": teacher.norm}
     if teacher.stage:
+        size = plan.stages[teacher.stage].data.crop
         params, macs = models.count(build(plan, "teacher", size), size)
         return about | {"params": params, "macs": macs, "top1": stages[teacher.stage]["top1"], "source": "measured"}
     card = teacher_card(plan)
@@ -175,7 +177,8 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
     networks = {"student": out / "export"}
     if plan.teacher and plan.teacher.stage:
         teacher = trained_network(plan, plan.teacher.stage, out)
-        about = contract(plan, teacher.arch, plan.stage_digest(plan.teacher.stage))
+        data = plan.stages[plan.teacher.stage].data
+        about = contract(plan, teacher.arch, plan.stage_digest(plan.teacher.stage), data)
         export_model(teacher, out / "teacher_export", name=teacher.arch, opset=plan.export.opset, contract=about)
         networks["teacher"] = out / "teacher_export"
     options, able = plan.bench, []
@@ -186,6 +189,8 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
                 able.append(engine)
             except DeployError as error:
                 note(f"bench: {engine} is left out: {error}")
+        if not able:
+            raise DeployError(f"bench: none of {', '.join(options.engines)} runs here; install ssld[engines]")
         rows = bench(
             networks,
             engines=able,

@@ -17,6 +17,7 @@ from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.setup import check_data, is_done, load_teacher, loaders, make_network, stage_folder
 from ssld.distill.stage import Job, run_stage
 from ssld.errors import RunError
+from ssld.files import write_whole
 from ssld.losses import Objective
 from ssld.paths import data_root
 from ssld.progress import note, progress
@@ -66,15 +67,13 @@ def open_folder(plan: Plan, out: Path, here: Runtime) -> None:
         first = file.read_text(encoding="utf-8").partition("\n")[0]
         if first != f"# digest: {plan.digest}":
             raise RunError(f"{out}: holds the run of another recipe ({first[2:18]}...); choose another --out")
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and any(found.name != "plan.yaml.partial" for found in out.iterdir()):
         raise RunError(f"{out}: is not empty and holds no run; choose another --out")
     barrier(here)
     if here.main and not file.is_file():
         with disk_errors(file):
             out.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            partial.write_text(f"# digest: {plan.digest}\n" + recipe.dump(plan), encoding="utf-8")
-            partial.replace(file)
+            write_whole(file, f"# digest: {plan.digest}\n" + recipe.dump(plan))
     barrier(here)
 
 
@@ -93,7 +92,7 @@ def ensure_data(plan: Plan, out: Path, here: Runtime) -> Path:
 def stage_result(
     plan: Plan, name: str, teacher: Any, objective: Objective, out: Path, root: Path, log: Any, here: Runtime
 ) -> dict[str, Any]:
-    """The scores of a stage: its finished result if there is one here or in a run beside this one, else train it."""
+    """The scores of a stage: its finished result if there is one, else train it."""
     folder, stage = stage_folder(plan, name, out), plan.stages[name]
     if not is_done(plan, name, out):
         network = make_network(plan, name, out)

@@ -5,6 +5,8 @@ import importlib.metadata
 import os
 import platform
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +51,17 @@ def start(device: str = "auto") -> Runtime:
     return Runtime(rank=int(os.environ.get("PADDLE_TRAINER_ID", "0")) if world > 1 else 0, world=world, gpu=gpu)
 
 
+@contextmanager
+def on_cpu() -> Iterator[None]:
+    """New tensors are made on the CPU inside."""
+    before = paddle.device.get_device()
+    paddle.set_device("cpu")
+    try:
+        yield
+    finally:
+        paddle.set_device(before)
+
+
 def seed_of(*parts: Any) -> int:
     """A 31-bit seed that depends on every part: `seed_of(plan.seed, 'distill', step)`."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little") >> 1
@@ -74,7 +87,7 @@ def barrier(runtime: Runtime) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that can change a number."""
+    """Versions of the packages that a number may depend on."""
     found = {"ssld": ssld.__version__, "python": platform.python_version()}
     for package in ("paddlepaddle", "paddlepaddle-gpu", "nvidia-dali-cuda120", "numpy", "paddle2onnx", "onnxruntime"):
         try:

@@ -55,9 +55,10 @@ def bench_any(args: argparse.Namespace) -> list[dict[str, Any]] | None:
     from ssld.deploy import bench, export_model, write_csv
 
     with tempfile.TemporaryDirectory(prefix="ssld-bench-") as scratch:
-        networks = {}
+        networks: dict[str, Path] = {}
         for target in args.target:
-            networks[Path(target).name] = _exported(target, Path(scratch), args.image_size, export_model)
+            label = target if Path(target).name in (*networks, "export") else Path(target).name
+            networks[label] = _exported(target, Path(scratch), args.image_size, export_model)
         rows = bench(
             networks,
             engines=args.engine,

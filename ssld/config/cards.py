@@ -33,7 +33,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """`path` is relative to the working directory; `sha256` is null until somebody pinned the file."""
+    """The file is looked for under the weights folder (`paths.weights_root`); `sha256` is null until it was pinned."""
 
     url: str
     path: str

@@ -1,4 +1,4 @@
-"""YAML -> checked dataclass. The only file that knows PyYAML and pydantic."""
+"""YAML -> checked dataclass. The only file that knows pydantic; with cards.py the only one that knows PyYAML."""
 
 import copy
 import dataclasses
@@ -18,9 +18,15 @@ T = TypeVar("T")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML in which `1e-5` is a number (YAML 1.1 calls it text) and a key may stand only once."""
+    """Safe YAML in which `1e-5` is a number, `off` is text (YAML 1.1 has both otherwise) and a key stands only once."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own form
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":bool")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false|True|False)$"), list("tfTF"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ssld.config import parse
+from ssld.errors import RecipeError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -173,7 +174,7 @@ class Plan(Strict):
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over everything that can change a number of the result."""
+        """sha256 over every key of the recipe. What it leaves out (device, ranks, contents of files) is in docs/."""
         return _digest(_plain(self))
 
     @property
@@ -206,7 +207,21 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
         parse.override(tree, plan_tree(plan), override)
     plan = parse.build(Plan, tree, str(path)) if overrides else plan
     parse.check_plan(plan, str(path))
+    check_teachers(plan, str(path))
     return shrink(plan) if smoke else plan
+
+
+def check_teachers(plan: Plan, where: str) -> None:
+    """RecipeError unless every stage that learns from a teacher has one, trained before it."""
+    earlier: set[str] = set()
+    for name, stage in plan.stages.items():
+        if not LABEL_LOSSES.issuperset(stage.loss):
+            if plan.teacher is None:
+                raise RecipeError(f"{where}: stages.{name}.loss: learns from a teacher; the recipe has none, add one")
+            if plan.teacher.stage and plan.teacher.stage not in earlier:
+                what = f"learns from the teacher of stage {plan.teacher.stage!r}"
+                raise RecipeError(f"{where}: stages.{name}.loss: {what}, which comes later; put that stage first")
+        earlier.add(name)
 
 
 def shrink(plan: Plan) -> Plan:

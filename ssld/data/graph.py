@@ -1,6 +1,6 @@
 """The DALI graphs: fixed arithmetic, no random operator, no state. The same graph runs on CPU and GPU.
 
-Resize, here and everywhere in the project: separable resampling with the kernel widened by the scale when the image
+Resize, in training and evaluation: separable resampling with the kernel widened by the scale when the image
 shrinks (antialiased), pixel centres at half-integers, edges clamped; a triangle (`linear`) or the Keys cubic with
 a = -1/2 (`cubic`). It is what Pillow calls BILINEAR and BICUBIC. Train and eval use it on the decoded 8-bit RGB image.
 """

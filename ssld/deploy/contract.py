@@ -5,7 +5,6 @@ model.onnx                    the ONNX file                             format `
 contract.json                 name, arch, classes, digest, input, output, opset, files, versions, gate
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld.errors import DeployError, did_you_mean
+from ssld.files import sha256
 
 CONTRACT = "contract.json"
 REJECTED = ".rejected"
@@ -76,11 +76,7 @@ def formats_of(contract: dict[str, Any]) -> list[str]:
 
 def describe(file: Path) -> dict[str, Any]:
     """{"bytes", "sha256"} of a file."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return {"bytes": file.stat().st_size, "sha256": digest.hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": sha256(file)}
 
 
 def check_files(folder: Path, contract: dict[str, Any], names: Iterable[str]) -> None:

@@ -6,9 +6,7 @@ kill leaves behind is a `.partial` folder, which is never read.
 """
 
 import errno
-import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ssld.errors import RunError
+from ssld.files import flush, sha256, write_whole
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # safetensors has them only in its text
 
@@ -47,16 +46,21 @@ def save(
         for stem, arrays in tensors.items():
             save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial / f"{stem}.safetensors")
         write_json(partial / "state.json", {"step": step, **state})
-        write_json(partial / "manifest.json", {f.name: _sha256(f) for f in sorted(partial.iterdir())})
+        write_json(partial / "manifest.json", {f.name: sha256(f) for f in sorted(partial.iterdir())})
         for file in (*partial.iterdir(), partial):
-            _flush(file)
+            flush(file)
         if final.exists():
             shutil.rmtree(final)
         partial.rename(final)
-        _flush(folder)
+        flush(folder)
         for old in _all(folder)[keep:]:
             shutil.rmtree(old)
     return final
+
+
+def newest_step(folder: Path) -> int | None:
+    """The step of the newest whole checkpoint."""
+    return next((int(path.name.rpartition("-")[2]) for path in _all(folder) if _damage(path) is None), None)
 
 
 def load(folder: Path) -> Checkpoint | None:
@@ -72,12 +76,9 @@ def load(folder: Path) -> Checkpoint | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON under a temporary name, flush, rename: the file is the old or the new one, never half of it."""
+    """Write JSON, whole or not at all. Raises RunError when the disk does not take it."""
     with disk_errors(path):
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        _flush(partial)
-        partial.replace(path)
+        write_whole(path, json.dumps(value, indent=1) + "\n")
 
 
 @contextmanager
@@ -100,23 +101,7 @@ def _all(folder: Path) -> list[Path]:
 def _damage(path: Path) -> str | None:
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        wrong = [name for name, digest in manifest.items() if _sha256(path / name) != digest]
+        wrong = [name for name, digest in manifest.items() if sha256(path / name) != digest]
     except (OSError, ValueError, AttributeError) as error:
         return f"{type(error).__name__} while reading it"
     return f"{wrong[0]} has another sha256 than its manifest" if wrong else None
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -35,11 +35,14 @@ def evaluate(network: nn.Layer, loader: Any, runtime: Runtime) -> dict[str, floa
 
 
 def scores(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[count, top-1 hits, top-5 hits, summed cross entropy], float64. A tie counts as a miss of the later class."""
+    """[count, top-1 hits, top-5 hits, summed cross entropy], float64.
+
+    A tie counts as a miss of the later class, logits that are NaN as a miss.
+    """
     own = logits[np.arange(len(labels)), labels]
     order = np.arange(logits.shape[1])
-    ahead = (logits > own[:, None]) | ((logits == own[:, None]) & (order < labels[:, None]))
-    rank = ahead.sum(1)
+    behind = (logits < own[:, None]) | ((logits == own[:, None]) & (order >= labels[:, None]))
+    rank = (~behind).sum(1)
     return np.array(
         [len(labels), (rank < 1).sum(), (rank < 5).sum(), -log_softmax(logits)[np.arange(len(labels)), labels].sum()]
     )

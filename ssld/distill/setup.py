@@ -15,10 +15,11 @@ from ssld.data import EvalLoader, FileList, Loader, read_list, sampler
 from ssld.distill.evaluate import evaluate
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import DataError, RunError
+from ssld.files import sha256
 from ssld.losses import Objective
 from ssld.paths import weights_root
 from ssld.progress import note
-from ssld.runtime import Runtime, seed_networks, seed_of
+from ssld.runtime import Runtime, seed_networks, seed_of, sum_over_ranks
 
 
 def file_list(plan: Plan, root: Path, *names: str) -> FileList:
@@ -166,6 +167,8 @@ def load_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
     if not file.is_file():
         where = f"download {card.weights.url} to there, or give teacher.weights"
         raise RunError(f"teacher {teacher.card}: no weights at {file}; {where}")
+    if card.weights.sha256 and not teacher.weights and sha256(file) != card.weights.sha256:
+        raise RunError(f"teacher {teacher.card}: {file} is not the file of its card (sha256); download it again")
     weights.load_into(network, file)
     if teacher.gate:
         pass_gate(plan, card, network, root, here)
@@ -178,7 +181,7 @@ def pass_gate(plan: Plan, card: Any, network: nn.Layer, root: Path, here: Runtim
     stage, given = next(iter(plan.stages.values())), card.input
     data = replace(stage.data, eval_size=given.size, eval_resize=given.resize, mean=given.mean, std=given.std)
     loader = eval_loader(plan, replace(stage, data=data), root, here, take=plan.teacher.gate)
+    images = int(sum_over_ranks(np.array([float(loader.images)]), here)[0])  # a short list holds fewer than asked for
     top1 = evaluate(network, loader, here)["top1"]
-    found = f"{top1:.2f} top-1 on {plan.teacher.gate} validation images, its card says {card.top1:.2f}"
-    note(f"teacher {plan.teacher.card}: {found}")
-    gate(str(plan.teacher.card), top1, card.top1, plan.teacher.gate, plan.teacher.gate_points)
+    note(f"teacher {plan.teacher.card}: {top1:.2f} top-1 on {images} validation images, its card says {card.top1:.2f}")
+    gate(str(plan.teacher.card), top1, card.top1, images, plan.teacher.gate_points)

@@ -95,8 +95,8 @@ def check_finite(losses: list[Any], done: int, job: Job) -> None:
     first = done - len(losses) + 1
     for step, loss in enumerate((float(loss) for loss in losses), first):
         if not math.isfinite(loss):
-            found = checkpoint.load(job.folder)
-            good = f"the last good checkpoint is of step {found.step}" if found else "there is no checkpoint yet"
+            saved = checkpoint.newest_step(job.folder)
+            good = f"the last good checkpoint is of step {saved}" if saved else "there is no checkpoint yet"
             what = f"the loss became {loss} at step {step}; {good}; lower optim.lr or set optim.clip_norm"
             raise RunError(f"stage {job.name}: {what}")
     losses.clear()

@@ -29,6 +29,7 @@ class TrainState:
         self.average = optim.Average(network, job.stage.optim.ema)
         self.scaler = paddle.amp.GradScaler(enable=job.stage.optim.amp == "O1", init_loss_scaling=2.0**15)
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
+        self.scores: dict[str, float] | None = None  # of the finished stage
 
     def precision(self) -> Any:
         return paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")
@@ -48,7 +49,8 @@ class TrainState:
             "optimizer": _tensors(self.optimizer.state_dict()),
             "average": self.average.state,
         }
-        state = {"seconds": self._elapsed(), "scaler": self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}}
+        scaler = self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}
+        state = {"seconds": self._elapsed(), "scaler": scaler, "scores": self.scores}
         checkpoint.save(self.job.folder, step, {k: _arrays(v) for k, v in tensors.items() if v}, _plain(state))
         self.saved = time.monotonic()
 
@@ -65,7 +67,7 @@ class TrainState:
                 self.scaler.load_state_dict(
                     {k: np.asarray(v) if isinstance(v, list) else v for k, v in found.state["scaler"].items()}
                 )
-            self.seconds = found.state["seconds"]
+            self.seconds, self.scores = found.state["seconds"], found.state.get("scores")
         set_mode(self.network, self.stage.train)
         return found.step if found else 0
 
@@ -87,15 +89,14 @@ class TrainState:
         self.job.track.log({"kind": kind, "stage": self.job.name, "step": step, "epoch": epoch, **values})
 
     def finish(self) -> dict[str, float]:
-        """Hand on the averaged weights if there are any, evaluate, keep one last checkpoint."""
-        self.save(self.steps)
-        scores = self.evaluate(self.steps)
+        """Evaluate, keep one last checkpoint, hand on the averaged weights if there are any."""
+        if self.scores is None:  # else a kill came after that checkpoint, and they are logged
+            self.scores = self.evaluate(self.steps)
+            self.save(self.steps)
         self.network.set_state_dict(self.average.weights(self.network))
-        for parameter in self.network.parameters():
-            parameter.stop_gradient = False
         images = self.steps * self.stage.data.batch
         return {
-            **scores,
+            **self.scores,
             "epochs": self.stage.epochs,
             "steps": self.steps,
             "images": images,

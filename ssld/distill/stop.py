@@ -11,7 +11,7 @@ from ssld.runtime import Runtime, sum_over_ranks
 
 
 class Stop:
-    """Whether SIGINT or SIGTERM came. All ranks answer alike, at logged steps: none waits for one that left."""
+    """Whether SIGINT or SIGTERM came. Several ranks answer alike, at logged steps: none waits for one that left."""
 
     asked = False
 
@@ -23,7 +23,7 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """The first signal asks to stop at the next logged step, a second one stops at once."""
+    """The first signal asks to stop after a whole step, a second one stops at once."""
     stop = Stop()
 
     def ask(number: int, frame: Any) -> None:

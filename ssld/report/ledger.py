@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError
+from ssld.files import write_whole
 from ssld.report.headline import points
 
 CONFIDENCE = 0.95
@@ -222,11 +223,8 @@ def _p(value: float) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    """The whole text or nothing."""
-    partial = file.with_name(file.name + ".partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
+        write_whole(file, text)
     except OSError as error:
         raise RunError(f"{file}: cannot be written ({error.strerror}); make room, or choose another folder") from None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ssld.config import parse
 from ssld.errors import RunError
+from ssld.files import write_whole
 from ssld.report import read, samples, sections
 from ssld.report.style import CSS
 
@@ -50,12 +51,8 @@ def write_report(folder: str | Path) -> Path:
         sections.plan_text(plan),
     ]
     page = folder / "report.html"
-    partial = page.with_suffix(".partial")
     try:
-        partial.write_text(
-            PAGE.format(title=html.escape(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)), encoding="utf-8"
-        )
-        partial.replace(page)
+        write_whole(page, PAGE.format(title=html.escape(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
     except OSError as error:
         raise RunError(f"{page}: cannot be written ({error.strerror}); make room and repeat `ssld report`") from None
     return page

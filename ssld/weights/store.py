@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from ssld.errors import WeightsError
+from ssld.files import flush
 from ssld.weights import pdparams
 
 
@@ -31,9 +32,9 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(state, part, {key: str(value) for key, value in metadata.items()})
-        _flush(part)
+        flush(part)
         os.replace(part, path)
-        _flush(path.parent)
+        flush(path.parent)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise WeightsError(f"{path}: cannot be written ({_line(error)}); nothing was changed") from None
@@ -85,12 +86,3 @@ def _line(error: Exception) -> str:
 
 def _array(value: Any) -> np.ndarray:
     return value if isinstance(value, np.ndarray) else value.numpy()
-
-
-def _flush(path: Path) -> None:
-    """fsync a file, or a folder so that a rename in it is on disk too."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -45,8 +45,14 @@ def rows(text):
 
 def commands(page):
     """Words of every command in the code blocks of a page, comments cut off."""
-    blocks = re.findall(r"^```\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith(("make ", "ssld ", "bash "))]
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [
+        line
+        for kind, block in blocks
+        for line in block.splitlines()
+        if not kind and line.startswith(("make ", "ssld ", "bash "))
+    ]
     return [shlex.split(line, comments=True) for line in lines]
 
 

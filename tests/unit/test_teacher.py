@@ -1,0 +1,198 @@
+"""The teacher contract: its batch-norm mode, its input, nothing of it changes, and the gate before the first step."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from ssld import models, weights
+from ssld.config import recipe
+from ssld.config.recipe import Data
+from ssld.data import fake
+from ssld.distill.setup import load_teacher
+from ssld.distill.teacher import TeacherLogits, gate
+from ssld.errors import RunError, WeightsError
+from ssld.runtime import Runtime
+from tests.unit.some_recipe import written
+
+HERE = Runtime(rank=0, world=1, gpu=None)
+STUDENT = Data(train=("t.txt",), val="v.txt", size=8)
+NORMS = ("batch", "running")
+
+
+def network(dropout=0.0):
+    """Convolution, BN with statistics of its own, dropout, linear layer."""
+    paddle.seed(5)
+    net = nn.Sequential(
+        nn.Conv2D(3, 6, 3, stride=2), nn.BatchNorm2D(6), nn.ReLU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(54, 4)
+    )
+    net[1]._mean.set_value(paddle.full([6], 0.3))
+    net[1]._variance.set_value(paddle.full([6], 4.0))
+    return net
+
+
+def images(n=8, size=8, seed=0):
+    return paddle.to_tensor(np.random.default_rng(seed).standard_normal((n, 3, size, size)).astype("float32"))
+
+
+def logits_of(net, norm="batch", size=8, student=STUDENT, mean=STUDENT.mean, std=STUDENT.std):
+    return TeacherLogits(net, norm, student, size, mean, std)
+
+
+def state(net):
+    return {key: value.numpy().copy() for key, value in net.state_dict().items()}
+
+
+def test_batch_mode_normalises_with_the_batch_as_a_forward_in_training_mode_does():
+    reference, x = network(), images()
+    reference.train()
+    wanted = reference(x).numpy()
+    np.testing.assert_allclose(logits_of(network(), "batch")(x).numpy(), wanted, atol=1e-6)
+
+
+def test_running_mode_is_the_forward_in_evaluation_mode_and_differs_from_batch_mode():
+    reference, x = network(), images()
+    reference.eval()
+    wanted = reference(x).numpy()
+    np.testing.assert_allclose(logits_of(network(), "running")(x).numpy(), wanted, atol=1e-6)
+    assert np.abs(logits_of(network(), "batch")(x).numpy() - wanted).max() > 0.1
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_nothing_of_the_teacher_changes_in_many_batches(norm):
+    net = network(0.5)
+    before, teacher = state(net), logits_of(net, norm)
+    for seed in range(20):
+        teacher(images(seed=seed))
+    for key, value in state(net).items():
+        assert value.tobytes() == before[key].tobytes(), key
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_batch_norms_of_a_zoo_network_keep_their_statistics(norm):
+    net = models.create("MobileNetV3_small_x0_35", num_classes=4, in_size=32)
+    before, teacher = state(net), logits_of(net, norm, size=32)
+    first = teacher(images(4, 32)).numpy()
+    assert all((value == before[key]).all() for key, value in state(net).items())
+    assert (teacher(images(4, 32)).numpy() == first).all()  # its dropout is off
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_dropout_is_off(norm):
+    x = images()
+    with_dropout, without = logits_of(network(0.5), norm)(x).numpy(), logits_of(network(0.0), norm)(x).numpy()
+    np.testing.assert_array_equal(with_dropout, without)
+
+
+def test_no_gradient_reaches_the_teacher():
+    net, student = network(), nn.Linear(4, 4)
+    out = logits_of(net)(images())
+    assert out.stop_gradient
+    assert all(parameter.stop_gradient for parameter in net.parameters())
+    (student(out) * out).sum().backward()
+    assert student.weight.grad is not None
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+# --- its input
+
+
+class Seen(nn.Layer):
+    """Keeps what it was given."""
+
+    def forward(self, x):
+        self.x = x.numpy()
+        return x
+
+
+def test_the_students_normalisation_is_turned_into_the_teachers():
+    pixels = np.random.default_rng(1).uniform(0, 1, (2, 3, 8, 8)).astype("float32")
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.5, 1.0)
+
+    def normalised(mean, std):
+        return (pixels - np.reshape(mean, (1, 3, 1, 1))) / np.reshape(std, (1, 3, 1, 1))
+
+    seen = Seen()
+    logits_of(seen, mean=mean, std=std)(paddle.to_tensor(normalised(STUDENT.mean, STUDENT.std).astype("float32")))
+    np.testing.assert_allclose(seen.x, normalised(mean, std), atol=1e-6)
+
+
+def test_equal_normalisation_and_size_hand_the_images_on_untouched():
+    seen, x = Seen(), images()
+    logits_of(seen)(x)
+    assert seen.x.tobytes() == x.numpy().tobytes()
+
+
+@pytest.mark.parametrize("size", [4, 12])
+def test_the_students_crop_is_resized_to_what_the_teacher_expects(size):
+    seen = Seen()
+    ramp = np.broadcast_to(np.linspace(-1, 1, 8, dtype="float32"), (2, 3, 8, 8))
+    logits_of(seen, size=size)(paddle.to_tensor(ramp.copy()))
+    assert seen.x.shape == (2, 3, size, size)
+    centres = (np.arange(size) + 0.5) * 8 / size - 0.5  # output pixels on the input's grid
+    inner = slice(2, -2) if size == 12 else slice(1, -1)  # the border is extended
+    wanted = np.interp(centres, np.arange(8), ramp[0, 0, 0])
+    np.testing.assert_allclose(seen.x[..., inner], np.broadcast_to(wanted[inner], seen.x[..., inner].shape), atol=0.02)
+
+
+# --- the gate
+
+
+@pytest.mark.parametrize(("top1", "images"), [(80.0, 2000), (77.3, 2000), (78.7, 50000), (95.0, 2000), (71.5, 100)])
+def test_the_gate_lets_a_teacher_pass_that_is_as_good_as_its_card_within_chance(top1, images):
+    gate("T", top1, claimed=80.0, images=images, points=1.0)
+
+
+@pytest.mark.parametrize(("top1", "images"), [(77.1, 2000), (78.5, 50000), (0.1, 100)])
+def test_the_gate_stops_a_teacher_that_is_not_what_its_card_says(top1, images):
+    with pytest.raises(RunError) as caught:
+        gate("T", top1, claimed=80.0, images=images, points=1.0)
+    found = f"teacher T: {top1:.2f} top-1 on {images} validation images, its card says 80.00; check the weights"
+    assert str(caught.value).startswith(found)
+    assert "teacher.gate=0" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+CARD = "MobileNetV3_large_x1_0_ssld"
+
+
+@pytest.fixture(scope="module")
+def from_card(tmp_path_factory):
+    """A recipe with a teacher card, eight validation images, and weights of the right shapes that nobody trained."""
+    folder = tmp_path_factory.mktemp("card")
+    fake(folder, 1000, train=8, val=8, unlabelled=0, size=48)
+    weights.save(models.create("MobileNetV3_large_x1_0"), folder / "teacher.safetensors")
+    tree = {
+        "classes": 1000,
+        "student": {"arch": "MobileNetV3_small_x0_35"},
+        "teacher": {"card": CARD, "gate": 2000, "weights": str(folder / "teacher.safetensors")},
+        "stages": {
+            "distill": {
+                "epochs": 1,
+                "data": {"train": ["train_labelled.txt"], "val": "val.txt", "size": 32, "batch": 4, "eval_batch": 4},
+                "loss": {"ssld": {}},
+                "optim": {"lr": 0.1},
+            }
+        },
+    }
+    file = written(folder, tree)
+    return lambda *overrides: load_teacher(recipe.load(file, overrides), folder / "run", folder, HERE)
+
+
+def test_a_teacher_that_nobody_trained_does_not_pass_the_gate_of_its_card(from_card):
+    message = rf"^teacher {CARD}: \d+\.\d\d top-1 on 8 validation images, its card says 78\.96; check the weights"
+    with pytest.raises(RunError, match=message):  # 2,000 were asked for, the list has eight
+        from_card()
+
+
+def test_without_the_gate_it_is_loaded_with_the_input_of_its_card(from_card):
+    teacher = from_card("teacher.gate=0")
+    assert (teacher.norm, teacher.size, teacher.mean) == ("batch", 224, (0.485, 0.456, 0.406))
+
+
+def test_weights_that_are_missing_or_do_not_fit_are_named(from_card, tmp_path):
+    with pytest.raises(RunError, match=rf"^teacher {CARD}: no weights at {tmp_path}/none\.safetensors; download http"):
+        from_card(f"teacher.weights={tmp_path}/none.safetensors")
+    weights.save(models.create("MobileNetV3_small_x0_35"), tmp_path / "small.safetensors")
+    with pytest.raises(WeightsError, match="made for MobileNetV3_small_x0_35, the network is MobileNetV3_large_x1_0"):
+        from_card(f"teacher.weights={tmp_path}/small.safetensors")
