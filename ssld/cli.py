@@ -29,7 +29,7 @@ def run(args: Args) -> Any:
     out = Path(args.out) if args.out else Path("runs") / f"{plan.name}-{plan.digest[:8]}"
     ranks = launch.count_ranks(args.ranks, args.device)
     if ranks > 1 and not launch.is_rank():
-        result = launch.ranks(ranks, args, out)
+        result = launch.ranks(ranks, plan, args, out)
     else:
         from ssld.run import run as run_plan
         from ssld.runtime import start

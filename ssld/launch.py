@@ -31,11 +31,16 @@ def count_ranks(text: str, device: str) -> int:
     return max(1, paddle.device.cuda.device_count())
 
 
-def ranks(count: int, args: argparse.Namespace, out: Path) -> dict[str, Any]:
+def ranks(count: int, plan: Plan, args: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Start the same command once a rank, behind paddle.distributed.launch; returns what rank 0 wrote as result.json.
 
-    The output of the ranks goes to `<run folder>.ranks/`. Raises RunError when one of them fails.
+    The output of the ranks goes to `<run folder>.ranks/`. Raises RunError when a batch does not divide among the ranks,
+    and when one of them fails.
     """
+    for name, stage in plan.stages.items():
+        if stage.data.batch % (parts := count * stage.optim.accumulate):
+            what = f"stages.{name}.data.batch {stage.data.batch} does not divide into {parts} parts"
+            raise RunError(f"--ranks {count}: {what} (ranks x accumulate); change one of them")
     import paddle
 
     gpu = paddle.is_compiled_with_cuda() and args.device != "cpu"

@@ -1,0 +1,168 @@
+"""Commands that answer at once, wrong command lines, and `--json`."""
+
+import json
+import resource
+import subprocess
+
+import pytest
+
+from tests.e2e.command import command, fails, ssld, succeeds, surroundings
+
+LISTS = ("models", "teachers", "students", "losses", "recipes", "engines")
+AT_ONCE = [["--help"], ["run", "--help"], *(["list", what] for what in LISTS)]
+AT_ONCE += [["show", name] for name in ("quickstart", "recipes/resnet50_vd_ssld.yaml", "ResNet50_vd", "ssld", "paddle")]
+ids = pytest.mark.parametrize("words", AT_ONCE, ids=" ".join)
+
+
+@ids
+def test_it_answers_in_less_than_07_seconds(words, tmp_path):
+    def seconds():
+        """Processor time, which tests that run beside this one do not change."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        succeeds(*words, cwd=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+    assert any(seconds() < 0.7 for _ in range(3))
+
+
+@ids
+def test_it_imports_nothing_heavy(words, tmp_path):
+    watched = [command()[0], "-X", "importtime", *command(*words)[1:]]
+    done = subprocess.run(watched, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "argparse" in loaded
+    assert not loaded & {"paddle", "nvidia", "wandb", "matplotlib", "onnxruntime", "onnx", "sklearn"}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_a_list_is_a_table_with_a_row_for_each_entry_of_its_json(what, tmp_path):
+    rows = json.loads(succeeds("list", what, "--json", cwd=tmp_path))
+    table = succeeds("list", what, cwd=tmp_path).splitlines()
+    assert len(table) == len(rows) + 1 > 3
+    for line, row in zip(table[1:], rows, strict=True):
+        assert line.startswith(row["name"])
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("quickstart", {"name", "digest", "stages", "student", "teacher"}),
+        ("ResNet50_vd", {"arch", "params", "macs", "published", "as a teacher"}),
+        ("ResNet50_vd_ssld", {"arch", "published", "as a teacher"}),
+        ("ResNeXt101_32x16d_wsl", {"arch", "as a teacher"}),
+        ("kl", {"loss", "summary", "options"}),
+        ("onnxruntime", {"engine", "summary", "options"}),
+    ],
+)
+def test_what_is_shown_is_also_json(name, keys, tmp_path):
+    assert keys <= json.loads(succeeds("show", name, "--json", cwd=tmp_path)).keys()
+    assert succeeds("show", name, cwd=tmp_path).count("\n") > 2
+
+
+def test_show_fills_in_base_overrides_and_defaults(tmp_path):
+    plan = json.loads(succeeds("show", "resnet50_vd_ssld", "stages.distill.epochs=90", "--json", cwd=tmp_path))
+    assert plan["stages"]["distill"]["epochs"] == 90
+    assert plan["stages"]["distill"]["optim"]["momentum"] == 0.9  # from the base
+    assert plan["bench"]["repeats"] > 0  # a default
+    smoke = json.loads(succeeds("show", "resnet50_vd_ssld", "--smoke", "--json", cwd=tmp_path))
+    assert (smoke["scope"], smoke["digest"] != plan["digest"]) == ("smoke", True)
+
+
+def test_the_version_is_that_of_the_package(tmp_path):
+    import ssld
+
+    assert succeeds("--version", cwd=tmp_path) == f"ssld {ssld.__version__}\n"
+
+
+# --- wrong command lines
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rum"], "invalid choice: 'rum'"),
+        ([], "required: COMMAND"),
+        (["run"], "required: recipe"),
+        (
+            ["run", "quickstart", "--rank", "x", "--devise", "cpu"],
+            "run: unknown argument '--devise'; `ssld run --help`",
+        ),
+        (["list", "models", "seed=1"], "list: unknown argument 'seed=1'"),
+        (["run", "quickstart", "--device", "tpu"], "invalid choice: 'tpu'"),
+        (["run", "quickstart", "--seeds", "many"], "invalid int value: 'many'"),
+        (["data", "prepair", "x"], "invalid choice: 'prepair'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(words, message, tmp_path):
+    assert message in fails(*words, cwd=tmp_path, code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "quikstart"], "run: quikstart: no such recipe; did you mean 'quickstart'?"),
+        (["run", "quickstart", "stages.distil.epochs=1"], "no key 'distil'; did you mean 'distill'?"),
+        (["run", "quickstart", "stages.distill.loss.ssld.wieght=1"], "no key 'wieght'; did you mean 'weight'?"),
+        (["run", "quickstart", "student.arch=ResNet19"], "'ResNet19'"),
+        (["run", "quickstart", "bench.engines=[tensorrt]"], "no engine named 'tensorrt'"),
+        (["run", "quickstart", "--ranks", "two"], "run: --ranks two: give a whole number from 1 up, or auto"),
+        (["run", "quickstart", "--ranks", "0"], "run: --ranks 0: give a whole number"),
+        (["list", "modles"], "list: no list named 'modles'; did you mean 'models'?; one of models, teachers"),
+        (["show", "ResNet50_vs"], "show: nothing is named 'ResNet50_vs'; did you mean 'ResNet50_v"),
+        (["show", "none.yaml"], "show: none.yaml: no such recipe"),
+        (["eval", "nowhere"], "eval: nowhere: no run here (no plan.yaml)"),
+        (["export", "nowhere"], "export: nowhere: no run here"),
+        (["report", "nowhere"], "report: nowhere"),
+        (["bench", "ResNet50_vdd"], "bench: no model named 'ResNet50_vdd'; did you mean 'ResNet50_vd'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_name_or_value_is_one_line_and_exit_code_1(words, message, tmp_path):
+    assert message in fails(*words, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []  # nothing was begun
+
+
+def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path):
+    line = fails("data", "prepare", "fashion_mist", cwd=tmp_path, begun=True)
+    assert line.startswith("ssld data: data prepare: no kind 'fashion_mist'; did you mean 'fashion_mnist'?; known: ")
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = ssld("show", "nothing", "--debug", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "RecipeError" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    done = subprocess.run(
+        ["bash", "-c", '"$0" "$@" | head -n 1', *command("list", "models")],
+        cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+# --- data and bench
+
+
+def test_digits_are_prepared_once_and_checked(tmp_path):
+    first = json.loads(succeeds("data", "prepare", "digits", "--json", cwd=tmp_path))
+    assert first["folder"] == "data/digits"
+    assert (first["status"], first["classes"], first["lists"]["val.txt"]) == ("prepared", 10, 600)
+    again = json.loads(succeeds("data", "prepare", "digits", "--json", cwd=tmp_path))
+    assert again == {**first, "status": "already prepared"}
+    checked = json.loads(succeeds("data", "check", "data/digits/val.txt", "--classes", "10", "--json", cwd=tmp_path))
+    assert checked == {"list": "data/digits/val.txt", "images": 600, "labelled": 600, "unreadable": 0}
+
+
+def test_the_bench_of_a_model_is_a_row_for_each_engine_and_size(tmp_path):
+    words = ["bench", "MobileNetV3_small_x0_35", "--image-size", "32", "--quick", "--csv", "b.csv"]
+    rows = json.loads(succeeds(*words, "--engine", "paddle", "onnxruntime", "--json", cwd=tmp_path))
+    assert [(row["network"], row["engine"], row["batch"], row["size"]) for row in rows] == [
+        ("MobileNetV3_small_x0_35", "paddle", 1, 32),
+        ("MobileNetV3_small_x0_35", "onnxruntime", 1, 32),
+    ]
+    assert all(0 < row["p50_ms"] <= row["p99_ms"] for row in rows)
+    assert (tmp_path / "b.csv").read_text().count("\n") == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["b.csv"]

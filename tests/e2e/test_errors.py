@@ -1,0 +1,210 @@
+"""What goes wrong in a run is one line that names it, and nothing that was saved before is lost."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ssld import models, weights
+from ssld.data import fake
+from tests.e2e.command import command, fails, ssld, succeeds, surroundings, write_recipe
+
+TREE = {
+    "classes": 4,
+    "student": {"arch": "MobileNetV3_small_x0_35"},
+    "stage": {
+        "data": {"train": ["d/train_labelled.txt"], "val": "d/val.txt", "size": 16, "batch": 4, "eval_batch": 4},
+        "optim": {"lr": 0.1},
+        "checkpoint_minutes": 0,
+    },
+    "stages": {"plain": {"epochs": 1, "loss": {"ce": {}}}},
+    "export": {"formats": ["paddle"], "gate_images": 4},
+    "bench": {"engines": ["paddle"], "repeats": 2, "warmup": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    fake(root, 4, train=8, val=4, unlabelled=4, size=20)
+    return root
+
+
+@pytest.fixture
+def place(tmp_path, images):
+    """A working folder with a recipe and its images."""
+    shutil.copytree(images, tmp_path / "data" / "d")
+    write_recipe(tmp_path, TREE)
+    return tmp_path
+
+
+def run_fails(place, *words, **changes):
+    return fails("run", "some.yaml", "--wandb", "disabled", "--out", "out", *words, cwd=place, **changes)
+
+
+def rewrite(file, change):
+    file.write_text("".join(change(file.read_text().splitlines(keepends=True))))
+
+
+# --- the recipe
+
+
+def test_an_unknown_key_of_a_file_is_named(place):
+    write_recipe(place, {**TREE, "stage": {**TREE["stage"], "optm": {}}})
+    line = run_fails(place)
+    assert line == "ssld run: some.yaml: stages.plain.optm: unknown key; did you mean 'optim'?"
+
+
+# --- data
+
+
+def test_a_missing_data_folder_is_named(place):
+    shutil.rmtree(place / "data")
+    line = run_fails(place)
+    assert line == "ssld run: stage plain: data/d: no such data folder; check the path or run `ssld data prepare`"
+
+
+def test_an_empty_data_folder_is_named(place):
+    shutil.rmtree(place / "data" / "d")
+    (place / "data" / "d").mkdir()
+    assert "data/d/train_labelled.txt: no such list file; check the path or run `ssld data prepare`" in run_fails(place)
+    (place / "empty").mkdir()
+    line = fails("data", "prepare", "folder", "--source", "empty", cwd=place, begun=True)
+    assert "empty" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda lines: [lines[0], "just words\n", *lines[2:]],
+            "train_labelled.txt:2: bad line 'just words'; a line is",
+        ),
+        (
+            lambda lines: [*lines[:3], "images/x.jpg 4\n"],
+            "train_labelled.txt:4: label 4 is out of range; the recipe has 4",
+        ),
+        (lambda lines: ["images/x.jpg -3\n", *lines], "train_labelled.txt:1: label -3 is out of range"),
+        (lambda lines: [], "train_labelled.txt: the list has no line"),
+        (lambda lines: lines[:3], "3 training images do not fill one global batch of 4"),
+        (lambda lines: [lines[0].split()[0] + "\n", *lines[1:]], "has no label"),
+    ],
+    ids=["bad line", "label too large", "label below -1", "no line", "too few", "unlabelled"],
+)
+def test_a_list_that_cannot_be_used_is_named_before_training(place, change, message):
+    rewrite(place / "data/d/train_labelled.txt", change)
+    assert message in run_fails(place)
+    assert not (place / "out" / "metrics.jsonl").exists()
+
+
+def test_an_unreadable_image_is_found_by_data_check_and_named_by_a_run(place):
+    victim, gone = (place / "data/d/images" / f"0000{n}.jpg" for n in (2, 5))
+    victim.write_bytes(victim.read_bytes()[:100])
+    gone.unlink()
+    done = ssld("data", "check", "data/d/train_labelled.txt", cwd=place)
+    assert done.returncode == 1
+    bad = [line for line in done.stderr.splitlines() if line.startswith("data/d/images/")]
+    assert [line.partition(":")[0] for line in bad] == ["data/d/images/00002.jpg", "data/d/images/00005.jpg"]
+    wanted = "ssld data: data/d/train_labelled.txt: 2 of 8 images cannot be read; remove them from the list"
+    assert done.stderr.splitlines()[-1] == wanted
+    line = run_fails(place, begun=True)
+    assert "unreadable image" in line
+    assert "0000" in line
+
+
+# --- weights, device, folder
+
+
+def test_weights_that_do_not_fit_are_refused_before_training(place):
+    tree = {**TREE, "classes": 1000, "teacher": {"card": "MobileNetV3_large_x1_0_ssld", "gate": 0}}
+    tree["stages"] = {"distill": {"epochs": 1, "loss": {"ssld": {}}}}
+    write_recipe(place, {**tree, "teacher": {**tree["teacher"], "weights": "w.safetensors"}})
+    assert "no weights at w.safetensors; download https://" in run_fails(place, begun=True)
+    weights.save(models.create("MobileNetV3_small_x0_35"), place / "w.safetensors")
+    line = run_fails(place, begun=True)
+    assert "w.safetensors: made for MobileNetV3_small_x0_35, the network is MobileNetV3_large_x1_0" in line
+
+
+def test_a_gpu_that_is_not_there_is_named(place):
+    line = run_fails(place, "--device", "gpu", CUDA_VISIBLE_DEVICES="")
+    assert line.startswith("ssld run: --device gpu: ")
+    assert "use --device cpu" in line
+
+
+def test_a_batch_that_does_not_divide_among_the_ranks_is_named(place):
+    line = run_fails(place, "--ranks", "3")
+    assert line.startswith("ssld run: --ranks 3: stages.plain.data.batch 4 does not divide into 3 parts")
+
+
+def test_the_folder_of_another_recipe_or_of_something_else_is_left_alone(place):
+    (place / "out").mkdir()
+    (place / "out" / "plan.yaml").write_text("# digest: 0123456789abcdef\nname: other\n")
+    line = run_fails(place)
+    assert line == "ssld run: out: holds the run of another recipe (digest: 01234567...); choose another --out"
+    assert [path.name for path in (place / "out").iterdir()] == ["plan.yaml"]
+    (place / "out" / "plan.yaml").rename(place / "out" / "thesis.tex")
+    assert run_fails(place) == "ssld run: out: is not empty and holds no run; choose another --out"
+    shutil.rmtree(place / "out")
+    (place / "out").write_text("a file")
+    assert "out" in run_fails(place)
+    assert (place / "out").read_text() == "a file"
+
+
+def test_a_kill_while_the_folder_was_made_does_not_lock_it(place):
+    (place / "out").mkdir()
+    (place / "out" / "plan.partial").write_text("# dig")
+    assert "no such data folder" in run_fails(place, SSLD_DATA="nowhere")
+    assert (place / "out" / "plan.yaml").is_file()
+
+
+# --- a full disk
+
+
+def has_tmpfs():
+    """Whether a small file system can be mounted here, as root or in a name space of its own."""
+    probe = ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return shutil.which("unshare") and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+FULL = ("No space left on device", "the disk is full")
+
+
+@pytest.mark.skipif(not has_tmpfs(), reason="no unprivileged mount here")
+@pytest.mark.parametrize(("size", "where"), [("4k", "out"), ("1m", "checkpoint-00000001"), ("7m", "checkpoint-")])
+def test_a_full_disk_is_one_line(size, where, place):
+    (place / "out").mkdir()
+    script = f'mount -t tmpfs -o size={size} tmpfs out && exec "$0" "$@"'
+    words = command("run", "some.yaml", "--wandb", "disabled", "--out", "out", "stages.plain.epochs=4")
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script, *words],
+        cwd=place, env=surroundings(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert last.startswith("ssld run: ")
+    assert where in last
+    assert any(text in last for text in FULL), last
+
+
+def test_records_that_cannot_be_written_stop_the_run_and_the_same_command_resumes(place):
+    (place / "out").mkdir()
+    words = ["run", "some.yaml", "--wandb", "disabled", "--out", "out"]
+    plan = json.loads(succeeds("show", "some.yaml", "--json", cwd=place))
+    (place / "out" / "plan.yaml").write_text(f"# digest: {plan['digest']}\n")
+    metrics = place / "out" / "metrics.jsonl"
+    metrics.symlink_to("/dev/full")
+    line = fails(*words, cwd=place, begun=True)
+    assert line.startswith("ssld run: out/metrics.jsonl: cannot be written (No space left on device); make room and")
+    metrics.unlink()
+    succeeds(*words, cwd=place)
+    assert (place / "out" / "report.html").is_file()
+
+
+def test_a_failed_run_leaves_no_file_outside_its_folder(place):
+    before = {path for path in place.rglob("*")}
+    run_fails(place, "--device", "gpu", CUDA_VISIBLE_DEVICES="")
+    assert {path for path in place.rglob("*")} - before <= {place / "out", place / "out" / "plan.yaml"}
+    assert isinstance(place, Path)
