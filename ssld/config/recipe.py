@@ -183,10 +183,10 @@ class Plan(Strict):
         return _digest({**_plain(self), "seed": None})
 
     def stage_digest(self, name: str) -> str:
-        """Names a stage's output: its own keys, the networks, and the digests of the stages it depends on."""
-        stage = self.stages[name]
+        """Names a stage's output: its own keys, its network, its teacher, and the digests of the stages before it."""
+        stage, network = self.stages[name], getattr(self, self.stages[name].network)
         parts: dict[str, Any] = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
-        parts |= {"name": name, "stage": _plain(stage), "network": _plain(getattr(self, stage.network))}
+        parts |= {"name": name, "stage": _plain(stage), "network": [network.arch, network.bn_momentum]}
         if stage.init != "scratch":
             parts["init"] = self.stage_digest(stage.init)
         if self.teacher and stage.network == "student" and not LABEL_LOSSES.issuperset(stage.loss):

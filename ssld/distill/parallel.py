@@ -43,8 +43,7 @@ class RankBatchNorm(nn.Layer):
     def __init__(self, layer: nn.Layer):
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
-        self.register_buffer("_mean", layer._mean)
-        self.register_buffer("_variance", layer._variance)
+        self._mean, self._variance = layer._mean, layer._variance  # parameters without a gradient, as Paddle has them
         self._momentum, self._epsilon = layer._momentum, layer._epsilon
         self._act = getattr(layer, "_act", None)
 

@@ -14,7 +14,7 @@ from ssld.distill import checkpoint, optim, parallel
 from ssld.distill.state import TrainState
 from ssld.distill.stop import stop_signals
 from ssld.errors import RunError
-from ssld.runtime import Runtime, seed_networks
+from ssld.runtime import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +46,17 @@ def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict
     # Paddle names optimizer state by a counter: a fresh one, so that any process finds what another one saved.
     with state.bar(start) as bar, stop_signals() as stop, paddle.utils.unique_name.guard():
         for step in range(start, state.steps):
-            seed_networks(job.seed, job.name, step, job.runtime.rank)
             state.optimizer.set_lr(optim.learning_rate(job.stage.optim, step, state.steps, job.train.steps_per_epoch))
-            metrics, batch = train_step(state, teacher, objective, batches)
+            metrics, batch = train_step(state, teacher, objective, batches, step)
             state.average.update(network, step)
             pending.append(metrics["loss"])
             done = step + 1
             images = done * job.stage.data.batch
-            logged = done % state.log_every == 0 or done == state.steps
-            leave = stop.here_and_everywhere(job.runtime, logged)
             evaluated = done % state.eval_every == 0 and done < state.steps
+            logged = evaluated or done % state.log_every == 0 or done == state.steps
+            leave = stop.here_and_everywhere(job.runtime, logged)
             saved = leave or state.checkpoint_due()
-            if logged or evaluated or saved:
+            if logged or saved:
                 check_finite(pending, done, job)
             if logged:
                 values = {**read(metrics, batch), "lr": state.optimizer.get_lr(), "images_per_second": bar.rate(images)}
@@ -73,12 +72,13 @@ def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict
 
 
 def train_step(
-    state: TrainState, teacher: Any, objective: Any, batches: Iterator[dict[str, Any]]
+    state: TrainState, teacher: Any, objective: Any, batches: Iterator[dict[str, Any]], step: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """One update of the weights from `accumulate` micro-batches; returns the last one's metrics and batch."""
     parts_of_step = state.stage.optim.accumulate
     for part in range(parts_of_step):
         batch = next(batches)
+        state.seed(step, part)
         with parallel.hold_gradients(state.forward, more_follow=part + 1 < parts_of_step), state.precision():
             labels = teacher(batch["image"]) if objective.needs_teacher else None
             logits = state.forward(batch["image"])

@@ -13,6 +13,7 @@ from ssld.distill.evaluate import evaluate
 from ssld.distill.teacher import BATCH_NORMS
 from ssld.errors import RunError
 from ssld.progress import progress
+from ssld.runtime import seed_networks
 
 
 class TrainState:
@@ -30,6 +31,11 @@ class TrainState:
         self.scaler = paddle.amp.GradScaler(enable=job.stage.optim.amp == "O1", init_loss_scaling=2.0**15)
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
         self.scores: dict[str, float] | None = None  # of the finished stage
+
+    def seed(self, step: int, part: int) -> None:
+        """Dropout follows from the micro-batch's place in the global batch: two ranks draw what one draws in turn."""
+        here = self.job.runtime
+        seed_networks(self.job.seed, self.job.name, step, part * here.world + here.rank)
 
     def precision(self) -> Any:
         return paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")

@@ -22,7 +22,7 @@ def pooled_projection(width_in: int, width: int, stride: int) -> nn.Layer:
     if stride == 1:
         return project
     # SAME: a map of odd size keeps its last row and column, averaged over the pixels that are there.
-    pool = nn.AvgPool2D(2, stride, padding="SAME", ceil_mode=True)
+    pool = nn.AvgPool2D(2, stride, padding="SAME")
     return nn.Sequential(("pool", pool), *project.named_children())
 
 

@@ -154,7 +154,7 @@ def test_the_folder_of_another_recipe_or_of_something_else_is_left_alone(place):
 
 def test_a_kill_while_the_folder_was_made_does_not_lock_it(place):
     (place / "out").mkdir()
-    (place / "out" / "plan.partial").write_text("# dig")
+    (place / "out" / "plan.yaml.partial").write_text("# dig")
     assert "no such data folder" in run_fails(place, SSLD_DATA="nowhere")
     assert (place / "out" / "plan.yaml").is_file()
 

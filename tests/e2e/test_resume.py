@@ -1,0 +1,159 @@
+"""A run that is killed or stopped, and one that is shared by several processes, end with the weights of a plain run."""
+
+import json
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from ssld import weights
+from ssld.data import fake
+from tests.e2e.command import command, ssld, succeeds, surroundings, write_recipe
+
+TREE = {
+    "classes": 4,
+    "student": {"arch": "MobileNetV3_small_x0_35"},
+    "teacher": {"arch": "MobileNetV3_small_x0_5", "stage": "teach"},
+    "stage": {
+        "data": {
+            "train": ["d/train_labelled.txt"], "val": "d/val.txt", "size": 16, "batch": 8, "eval_batch": 8, "threads": 1
+        },
+        "optim": {"lr": 0.05, "warmup_epochs": 1, "weight_decay": 1e-4, "ema": 0.9},
+        "checkpoint_minutes": 0.002,  # some steps are lost by a kill, some not
+    },
+    "stages": {
+        "teach": {"network": "teacher", "epochs": 2, "loss": {"ce": {}}},
+        "distill": {
+            "epochs": 8,
+            "loss": {"ssld": {}},
+            "data": {"train": ["d/train_labelled.txt", "d/train_unlabelled.txt"], "augment": {"mixup": 0.2}},
+        },
+    },
+    "export": {"formats": ["paddle"], "gate_images": 8},
+    "bench": {"engines": ["paddle"], "repeats": 2, "warmup": 1},
+}  # fmt: skip
+STEPS = {"teach": 4, "distill": 24}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A working folder with a recipe, its images, and the uninterrupted run `whole/run`."""
+    place = tmp_path_factory.mktemp("place")
+    fake(place / "data" / "d", 4, train=16, val=8, unlabelled=8, size=20)
+    write_recipe(place, TREE)
+    succeeds(*run("whole/run"), cwd=place)
+    return place
+
+
+def run(out, *words, recipe="some.yaml"):
+    return ["run", recipe, "--wandb", "disabled", "--out", out, *words]
+
+
+def state(run, stage):
+    (file,) = run.glob(f"stages/{stage}-*/model.safetensors")
+    return {key: value.tobytes() for key, value in weights.load(file).items()}
+
+
+def records(run):
+    """The lines of metrics.jsonl without the speed."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines]
+
+
+def stopped(place, out, number, after):
+    """Start the run in `out`, send it the signal when `metrics.jsonl` has `after` lines; its exit code and errors."""
+    process = subprocess.Popen(
+        command(*run(out)), cwd=place, env=surroundings(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    metrics, limit = place / out / "metrics.jsonl", time.monotonic() + 120
+    while not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= after):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, errors
+
+
+def assert_ends_like_the_whole_run(place, out):
+    succeeds(*run(out), cwd=place)
+    for stage, steps in STEPS.items():
+        assert state(place / out, stage) == state(place / "whole/run", stage)
+        found = [(line["kind"], line["step"]) for line in records(place / out) if line["stage"] == stage]
+        assert [step for kind, step in found if kind == "train"] == list(range(1, steps + 1))
+    assert records(place / out) == records(place / "whole/run")
+
+
+@pytest.mark.parametrize("after", [2, 9, 17, 30])
+def test_a_run_killed_at_any_step_ends_with_the_same_weights_bit_for_bit(after, place):
+    out = f"killed-{after}/run"
+    code, _ = stopped(place, out, signal.SIGKILL, after)
+    assert code == -signal.SIGKILL
+    assert not (place / out / "result.json").exists()
+    assert_ends_like_the_whole_run(place, out)
+
+
+def test_a_run_killed_again_and_again_ends_alike(place):
+    for after in (3, 8, 14):
+        stopped(place, "again/run", signal.SIGKILL, after)
+    assert_ends_like_the_whole_run(place, "again/run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_the_step_says_so_and_the_same_command_resumes(number, place):
+    out = f"stopped-{number.name}/run"
+    code, errors = stopped(place, out, number, 12)
+    assert code == 130
+    assert errors.splitlines()[-1] == "ssld run: stopped; the same command resumes"
+    assert "Traceback" not in errors
+    done = max(line["step"] for line in records(place / out) if line["stage"] == "distill")
+    assert any((place / out).glob(f"stages/distill-*/checkpoint-{done:08d}/manifest.json"))
+    assert_ends_like_the_whole_run(place, out)
+
+
+# --- several processes
+
+SHARED = {
+    **{key: TREE[key] for key in ("classes", "student", "export", "bench")},
+    "stage": {
+        "data": {**TREE["stage"]["data"], "size": 64},  # maps of one pixel and four images would be all rounding
+        "optim": {"lr": 0.005, "weight_decay": 1e-4},
+        "checkpoint_minutes": 0,
+    },
+    "stages": {"plain": {"epochs": 2, "loss": {"ce": {}}}},
+}
+
+
+def shared(place, out, ranks, *words):
+    """The weights of stage plain, and the result, of a run by so many processes."""
+    write_recipe(place, SHARED, "shared.yaml")
+    done = ssld(*run(f"{out}/run", *words, "--ranks", ranks, "--json", recipe="shared.yaml"), cwd=place)
+    log = "\n".join(file.read_text() for file in (place / out).glob("run.ranks/workerlog.*"))
+    assert done.returncode == 0, done.stderr + log
+    assert "taken over" not in done.stderr + log
+    (file,) = (place / out).glob("run/stages/plain-*/model.safetensors")
+    return weights.load(file), json.loads(done.stdout)
+
+
+def largest_difference(one, other, keys):
+    return max(np.abs(one[key] - other[key]).max() for key in keys)
+
+
+def test_two_ranks_are_two_micro_batches_of_one_process_dropout_included(place):
+    one, _ = shared(place, "micro", 1, "stages.plain.optim.accumulate=2")
+    two, result = shared(place, "ranks", 2)
+    trained = [key for key in one if not key.endswith(("._mean", "._variance"))]  # each rank has its own statistics
+    assert largest_difference(one, two, trained) < 1e-5
+    assert result["stages"]["plain"]["ranks"] == 2
+    lines = records(place / "ranks/run")
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]  # rank 0 alone writes
+
+
+def test_two_ranks_with_shared_batch_statistics_are_one_process(place):
+    words = ["student.arch=ResNet18", "stages.plain.sync_bn=true"]  # without dropout: its draws follow the micro-batch
+    one, alone = shared(place, "undivided", 1, *words)
+    two, both = shared(place, "synchronised", 2, *words)
+    assert largest_difference(one, two, one) < 1e-5
+    assert both["stages"]["plain"]["loss"] == pytest.approx(alone["stages"]["plain"]["loss"], abs=1e-5)

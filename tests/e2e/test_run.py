@@ -1,0 +1,259 @@
+"""A whole run, from its recipe to its report, and what a second command does with it."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+from ssld import weights
+from ssld.config import parse
+from ssld.data import fake
+from tests.e2e.command import ssld, succeeds, write_recipe
+from tests.unit.wandb_file import kinds, plain
+
+TREE = {
+    "title": "A tiny run",
+    "classes": 4,
+    "student": {"arch": "MobileNetV3_small_x0_35"},
+    "teacher": {"arch": "MobileNetV3_small_x0_5", "stage": "teach"},
+    "baseline": "baseline",
+    "stage": {
+        "data": {
+            "train": ["d/train_labelled.txt"], "val": "d/val.txt", "size": 16, "batch": 8, "eval_batch": 8, "threads": 1
+        },
+        "optim": {"lr": 0.05},
+    },
+    "stages": {
+        "teach": {"network": "teacher", "epochs": 2, "loss": {"ce": {}}},
+        "baseline": {"epochs": 1, "loss": {"ce": {}}},
+        "distill": {
+            "epochs": 1, "loss": {"ssld": {}}, "data": {"train": ["d/train_labelled.txt", "d/train_unlabelled.txt"]}
+        },
+        "finetune": {"init": "distill", "epochs": 1, "loss": {"ssld": {}, "ce": {}}},
+        "fix": {"init": "finetune", "train": "head", "epochs": 1, "loss": {"ssld": {}}, "data": {"size": 24}},
+    },
+    "export": {"gate_images": 8},
+    "bench": {"repeats": 2, "warmup": 1},
+}  # fmt: skip
+STAGES = list(TREE["stages"])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A working folder with a recipe, its images and the finished run `runs/a`."""
+    place = tmp_path_factory.mktemp("place")
+    fake(place / "data" / "d", 4, train=16, val=12, unlabelled=8, size=20)
+    write_recipe(place, TREE)
+    done = ssld("run", "some.yaml", "--out", "runs/a", cwd=place)
+    assert done.returncode == 0, done.stderr
+    (place / "stdout").write_text(done.stdout)
+    (place / "stderr").write_text(done.stderr)
+    return place
+
+
+@pytest.fixture(scope="module")
+def result(place):
+    return json.loads((place / "runs/a/result.json").read_text())
+
+
+def state(folder, stage):
+    (file,) = folder.glob(f"stages/{stage}-*/model.safetensors")
+    return weights.load(file)
+
+
+def test_a_run_leaves_everything_behind(place):
+    run = place / "runs/a"
+    assert {path.name for path in run.iterdir()} == {
+        *("plan.yaml", "metrics.jsonl", "result.json", "bench.csv", "report.html", "samples.npz"),
+        *("stages", "export", "teacher_export", "wandb"),
+    }
+    assert [path.name.partition("-")[0] for path in sorted(run.glob("stages/*"))] == sorted(STAGES)
+    assert {path.name for path in run.glob("export/*")} == {
+        "contract.json", "model.json", "model.pdiparams", "model.onnx"
+    }  # fmt: skip
+    for stage in run.glob("stages/*"):
+        assert {path.name.partition("-")[0] for path in stage.iterdir()} == {
+            "stage.json", "model.safetensors", "checkpoint"
+        }  # fmt: skip
+    assert {path.name for path in (place / "data").iterdir()} == {"d"}
+
+
+def test_the_result_holds_the_numbers_of_every_stage(result, place):
+    assert list(result["stages"]) == STAGES
+    assert result["teacher"]["top1"] == result["stages"]["teach"]["top1"]
+    assert result["baseline"]["top1"] == result["stages"]["baseline"]["top1"]
+    assert result["top1"] == result["stages"]["fix"]["top1"]
+    assert result["gain"] == result["top1"] - result["baseline"]["top1"]
+    assert (result["seed"], result["images"], result["student"]["size"]) == (0, {"val": 12}, 24)
+    assert result["wall_seconds"] > sum(stage["seconds"] for stage in result["stages"].values()) > 0
+    assert {"ssld", "paddlepaddle", "numpy"} <= result["versions"].keys()
+    plan = json.loads(succeeds("show", "some.yaml", "--json", cwd=place))
+    assert result["digest"] == plan["digest"]
+    assert {gate["agree"] for gate in result["export"].values()} == {100.0}
+
+
+def test_the_run_ends_with_one_table(place, result):
+    lines = (place / "stdout").read_text().splitlines()
+    assert lines[0] == "A tiny run"
+    assert lines[-1] == "report: runs/a/report.html"
+    rows = {line.split()[0]: line for line in lines[1:5]}
+    assert {"network", "teacher", "baseline", "distilled"} == rows.keys()
+    for word in ("top-1", "gain", "size", "latency", "speed-up"):
+        assert word in rows["network"]
+    assert f"{result['top1']:.2f} %" in rows["distilled"]
+    assert f"{result['gain']:+.2f}" in rows["distilled"]
+    assert re.search(r"[\d.]+ MB +[\d.]+ ms +[\d.]+ x$", rows["distilled"])
+
+
+def test_every_stage_shows_its_progress(place):
+    shown = (place / "stderr").read_text()
+    for stage in STAGES:
+        assert re.search(rf"^{stage} .*100 %.*img/s.*loss [\d.]+.*top-1 [\d.]+ %", shown, flags=re.MULTILINE), stage
+
+
+def test_the_metrics_hold_every_step_of_every_stage(place, result):
+    records = [json.loads(line) for line in (place / "runs/a/metrics.jsonl").read_text().splitlines()]
+    for name in STAGES:
+        steps = [record["step"] for record in records if (record["stage"], record["kind"]) == (name, "train")]
+        assert steps == list(range(1, result["stages"][name]["steps"] + 1))
+        scores = [record for record in records if (record["stage"], record["kind"]) == (name, "eval")]
+        assert scores[-1]["top1"] == result["stages"][name]["top1"]
+    assert {"loss", "loss/ssld", "loss/ce"} < set().union(*(r for r in records if r["stage"] == "finetune"))
+
+
+def test_teacher_and_student_are_measured_in_every_engine(place, result):
+    with (place / "runs/a/bench.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["network"], row["engine"]) for row in rows} == {
+        (network, engine) for network in ("student", "teacher") for engine in ("paddle", "onednn", "onnxruntime")
+    }
+    assert [float(row["p50_ms"]) for row in rows] == [row["p50_ms"] for row in result["bench"]]
+
+
+def test_the_exported_files_say_what_the_last_stage_says(place):
+    import paddle
+
+    from ssld import models
+    from ssld.deploy import ready
+
+    run, images = place / "runs/a", np.random.default_rng(0).standard_normal((3, 3, 24, 24), np.float32)
+    network = models.create("MobileNetV3_small_x0_35", num_classes=4, in_size=24)
+    weights.load_into(network, next(run.glob("stages/fix-*/model.safetensors")))
+    network.eval()
+    with paddle.no_grad():
+        wanted = network(paddle.to_tensor(images)).numpy()
+    for engine in ("paddle", "onnxruntime"):
+        np.testing.assert_allclose(ready(engine).load(run / "export")(images), wanted, atol=1e-5)
+
+
+def test_the_fix_stage_of_the_head_changes_the_head_alone(place):
+    before, after = (state(place / "runs/a", stage) for stage in ("finetune", "fix"))
+    assert {key for key in before if (before[key] != after[key]).any()} == {"head.fc.weight", "head.fc.bias"}
+
+
+def test_the_report_is_one_file_with_its_figures(place, result):
+    page = (place / "runs/a/report.html").read_text()
+    assert result["digest"] in page
+    assert page.count("<svg") >= 2 + len(STAGES)
+    for title in (
+        "Validation accuracy",
+        "Accuracy against latency",
+        "Agreement with the teacher",
+        "Sample predictions",
+    ):
+        assert title in page
+    assert not re.search(r"(src|href)=[\"'](?!data:|#)", page)
+
+
+def test_wandb_offline_holds_what_the_run_logged(place, result):
+    run = place / "runs/a"
+    (opened,) = kinds(run, "run")
+    config = plain(opened.config.update)
+    assert config["student"]["arch"] == TREE["student"]["arch"]
+    history = [plain(record.item) for record in kinds(run, "history")]
+    seen = [row["fix/eval/top1"] for row in history if "fix/eval/top1" in row]
+    assert seen[-1] == result["top1"]
+    summary = {}
+    for record in kinds(run, "summary"):
+        summary |= plain(record.update)
+    assert (summary["top1"], summary["gain"]) == (result["top1"], result["gain"])
+    assert summary["teacher_top1"] == result["teacher"]["top1"]
+    (artifact,) = [record for record in kinds(run, "artifact") if record.type == "model"]
+    assert {entry.path for entry in artifact.manifest.contents} == {path.name for path in run.glob("export/*")}
+    assert list(run.glob("wandb/offline-run-*/files/media/table/samples*.json"))
+
+
+def test_the_same_command_again_repeats_nothing_and_prints_the_same(place, result):
+    def files():
+        return {path: path.stat().st_mtime_ns for path in (place / "runs/a").rglob("*") if path.is_file()}
+
+    before = files()
+    done = ssld("run", "some.yaml", "--out", "runs/a", "--json", cwd=place)
+    assert (done.returncode, json.loads(done.stdout)) == (0, result)
+    assert "already finished" in done.stderr
+    assert files() == before
+
+
+def test_a_finished_run_can_be_evaluated_exported_measured_and_reported_again(place, result):
+    found = json.loads(succeeds("eval", "runs/a", "--json", cwd=place))
+    assert (found["top1"], found["images"]) == (pytest.approx(result["top1"]), 12)
+    other = json.loads(succeeds("eval", "runs/a", "--data", "data/d/train_labelled.txt", "--json", cwd=place))
+    assert other["images"] == 16
+    gate = json.loads(
+        succeeds("export", "runs/a", "--format", "onnx", "--opset", "13", "--out", "x", "--json", cwd=place)
+    )
+    assert (list(gate), gate["onnx"]["agree"]) == (["onnx"], 100.0)
+    assert json.loads((place / "x/contract.json").read_text())["opset"] == 13
+    rows = json.loads(succeeds("bench", "runs/a", "x", "--engine", "onnxruntime", "--quick", "--json", cwd=place))
+    assert [(row["network"], row["size"]) for row in rows] == [("a", 24), ("x", 24)]
+    (place / "runs/a/report.html").unlink()
+    told = json.loads(succeeds("report", "runs/a", "--json", cwd=place))
+    assert told == {"report": "runs/a/report.html"}
+    assert result["digest"] in (place / "runs/a/report.html").read_text()
+
+
+def test_a_changed_last_stage_takes_over_the_others(place):
+    words = ["run", "some.yaml", "stages.fix.optim.lr=0.01", "--out", "runs/b", "--wandb", "disabled"]
+    done = ssld(*words, cwd=place)
+    assert done.returncode == 0, done.stderr
+    for stage in STAGES[:-1]:
+        assert f"{stage}: taken over from a" in done.stderr
+    assert "fix: taken" not in done.stderr
+    for stage in STAGES:
+        one, other = (state(place / "runs" / run, stage) for run in "ab")
+        same = all((one[key] == other[key]).all() for key in one)
+        assert same == (stage != "fix")
+
+
+def test_seeds_are_run_and_compared(place):
+    words = ["run", "some.yaml", "--seeds", "2", "--out", "seeds", "--wandb", "disabled", "--experiments", "kept"]
+    told = json.loads(succeeds(*words, "--json", cwd=place))
+    assert told["report"] == "kept/some.md"
+    results = [json.loads((place / run / "result.json").read_text()) for run in told["runs"]]
+    assert [found["seed"] for found in results] == [0, 1]
+    assert len({found["group"] for found in results}) == 1
+    recorded = [json.loads(file.read_text()) for file in sorted((place / "kept/results/some").glob("*.json"))]
+    assert sorted(recorded, key=lambda found: found["seed"]) == results
+    twin = json.loads((place / "kept/some.json").read_text())
+    assert twin["spreads"]["distilled"]["mean"] == pytest.approx(np.mean([found["top1"] for found in results]))
+    assert "± " in (place / "kept/some.md").read_text()
+
+
+# --- every recipe of the shelf
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [file.stem for file in parse.recipes()])
+def test_every_recipe_runs_as_a_smoke_test(recipe, tmp_path):
+    words = ["run", f"recipes/{recipe}.yaml", "--smoke", "--wandb", "disabled", "--json"]
+    result = json.loads(succeeds(*words, cwd=tmp_path))
+    plan = json.loads(succeeds("show", recipe, "--smoke", "--json", cwd=tmp_path))
+    assert (result["scope"], result["digest"], list(result["stages"])) == (
+        "smoke", plan["digest"], list(plan["stages"])
+    )  # fmt: skip
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "report.html").is_file()
+    assert (run / "export" / "model.onnx").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]

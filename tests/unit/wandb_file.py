@@ -1,0 +1,40 @@
+"""What W&B wrote, read from its own file: offline it offers no way to read it back."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def wandb_records(folder: Path) -> Iterator[Any]:
+    """The records of every W&B part of a run, in order.
+
+    A `.wandb` file is a LevelDB log: a header of 7 bytes, then blocks of 32 KiB that hold chunks of checksum (4 bytes),
+    length (2), kind (1: whole, 2: first, 3: middle, 4: last) and a piece of a serialised protobuf `Record`.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+        data, at, held = file.read_bytes(), 7, b""
+        while at + 7 <= len(data):
+            room = 32768 - at % 32768
+            _, size, kind = struct.unpack("<IHB", data[at : at + 7])
+            if room < 7 or (size, kind) == (0, 0):
+                at += room
+                continue
+            held, at = held + data[at + 7 : at + 7 + size], at + 7 + size
+            if kind in (1, 4):
+                record = wandb_internal_pb2.Record()
+                record.ParseFromString(held)
+                held = b""
+                yield record
+
+
+def plain(items: Any) -> dict[str, Any]:
+    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def kinds(folder: Path, kind: str) -> list[Any]:
+    """The records of one kind: run, history, summary, artifact ..."""
+    return [getattr(record, kind) for record in wandb_records(folder) if record.WhichOneof("record_type") == kind]
