@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ssld import models, runtime
-from ssld.config import cards
+from ssld.config import cards, recipe
 from ssld.config.recipe import Data, Plan
 from ssld.deploy import bench, export_model, release, write_csv
 from ssld.distill.checkpoint import disk_errors
@@ -88,6 +88,7 @@ def describe(plan: Plan, stages: dict[str, Any], sums: np.ndarray) -> dict[str, 
         "images": {"val": int(count)},
         "versions": runtime.versions(),
         "hardware": runtime.hardware(),
+        "plan": recipe.plan_tree(plan),
     }
     if plan.teacher:
         result["teacher"] = describe_teacher(plan, stages)

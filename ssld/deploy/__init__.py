@@ -1,6 +1,6 @@
 """Export, gate and bench. Nothing heavy is imported until a function needs it."""
 
-from ssld.deploy.bench import Row, bench, speedup, write_csv
+from ssld.deploy.bench import Row, bench, write_csv
 from ssld.deploy.engines.registry import ENGINES, ready, usable
 from ssld.deploy.export import export_model
 from ssld.deploy.gate import BOUND, gate, release
@@ -14,7 +14,6 @@ __all__ = [
     "gate",
     "ready",
     "release",
-    "speedup",
     "usable",
     "write_csv",
 ]

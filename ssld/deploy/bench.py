@@ -17,7 +17,7 @@ import numpy as np
 from ssld.deploy import contract as contracts
 from ssld.deploy.child import reason
 from ssld.deploy.engines.registry import Engine, Run, ready
-from ssld.errors import DeployError, did_you_mean
+from ssld.errors import DeployError
 
 QUICK_WARMUP, QUICK_REPEATS, QUICK_SECONDS = 3, 50, 1.0
 TURN_RUNS = 25
@@ -207,28 +207,6 @@ def _row(pair: Loaded, batch: int, size: int, taken: Sequence[float]) -> Row:
         images_per_second=round(1e3 * batch / mean, 2),
         model_bytes=pair.model_bytes,
     )
-
-
-def speedup(
-    rows: Sequence[Row], base: str, other: str, *, batch: int | None = None, size: int | None = None
-) -> dict[str, float]:
-    """{engine: p50 of `base` / p50 of `other`} over the engines that have both: 2.0 = `other` takes half the time.
-
-    batch None = the smallest batch of the rows; size None = whatever size each network was timed at. Raises
-    DeployError for a network without rows, and where more than one row of a network would fit.
-    """
-    batch = min(row.batch for row in rows) if batch is None and rows else batch
-    medians: dict[str, dict[str, float]] = {base: {}, other: {}}
-    for label, found in medians.items():
-        for row in rows:
-            if (row.network, row.batch) == (label, batch) and size in (None, row.size):
-                if row.engine in found:
-                    raise DeployError(f"speed-up: {label} has several rows in {row.engine}; name one image size")
-                found[row.engine] = row.p50_ms
-        if not found:
-            near = did_you_mean(label, {row.network for row in rows})
-            raise DeployError(f"speed-up: no row of {label!r} at batch {batch}{near}")
-    return {name: p50 / medians[other][name] for name, p50 in medians[base].items() if name in medians[other]}
 
 
 def write_csv(rows: Sequence[Row], path: str | Path) -> None:

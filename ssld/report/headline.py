@@ -47,6 +47,17 @@ def speed(rows: list[dict[str, Any]]) -> Speed | None:
     )
 
 
+def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Engine -> the teacher's median latency over the student's, at the smallest batch; engines that ran both."""
+    first = min((row["batch"] for row in rows), default=None)
+    times = {(row["network"], row["engine"]): row["p50_ms"] for row in rows if row["batch"] == first}
+    return {
+        engine: times["teacher", engine] / time
+        for (network, engine), time in times.items()
+        if network == "student" and ("teacher", engine) in times
+    }
+
+
 def closing_table(result: dict[str, Any]) -> None:
     """Print the table that ends a run."""
     smoke = " (smoke run: these numbers mean nothing)" if result.get("scope") == "smoke" else ""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssld.errors import RunError
 from ssld.files import write_whole
-from ssld.report.headline import points
+from ssld.report.headline import points, ratios
 
 CONFIDENCE = 0.95
 COLUMNS = ("teacher", "baseline", "distilled", "gain")
@@ -40,7 +40,8 @@ class PairedTest:
 class Summary:
     """Results of one recipe over seeds, percent top-1.
 
-    `test` is None for one seed, without a measured baseline, and where all gains are equal.
+    `test` is None for one seed, without a measured baseline, and where all gains are equal. `speedups`: engine ->
+    (median, lowest, highest) over seeds of the teacher's latency over the student's.
     """
 
     recipe: str
@@ -49,6 +50,8 @@ class Summary:
     rows: tuple[dict[str, Any], ...]  # one a seed: seed, digest, teacher, baseline, distilled, gain
     spreads: dict[str, Spread]
     test: PairedTest | None
+    speedups: dict[str, tuple[float, float, float]]
+    wall_seconds: float  # of the longest run
 
     @property
     def n(self) -> int:
@@ -109,6 +112,8 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
         rows=tuple(rows),
         spreads=spreads,
         test=_paired_test(rows) if measured and "gain" in spreads else None,
+        speedups=_speedups(held),
+        wall_seconds=max(result["wall_seconds"] for result in held),
     )
 
 
@@ -154,6 +159,12 @@ def table(summary: Summary) -> str:
     )
 
 
+def speedups(summary: Summary) -> str:
+    """`onednn 4.9 x (4.6 to 5.1)`, an engine after the other."""
+    shown = [f"{engine} {mid:.1f} x ({low:.1f} to {high:.1f})" for engine, (mid, low, high) in summary.speedups.items()]
+    return ", ".join(shown) or "not measured"
+
+
 def write_seed_report(
     results: Sequence[dict[str, Any] | Path | str], path: Path, *, command: str | None = None
 ) -> Path:
@@ -179,6 +190,8 @@ def write_seed_report(
         f"- command: `{command}`",
         f"- hardware: {'; '.join(summary.hardware)}",
         f"- scope: {summary.scope}",
+        f"- longest run: {summary.wall_seconds / 60:.1f} minutes",
+        f"- speed-up over the teacher, median over seeds (lowest to highest): {speedups(summary)}",
         "- ± is the sample standard deviation over seeds; the test is two-sided and paired by seed; the interval "
         "is that of the t distribution",
     ]
@@ -192,6 +205,13 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
     tops = {name: (result.get(name) or {}).get("top1") for name in ("teacher", "baseline")}
     gain = None if tops["baseline"] is None else result["top1"] - tops["baseline"]
     return {"seed": result["seed"], "digest": result["digest"], **tops, "distilled": result["top1"], "gain": gain}
+
+
+def _speedups(results: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:
+    """Of the engines that every run was measured in."""
+    found = [ratios(result.get("bench") or []) for result in results]
+    every = {engine: [run[engine] for run in found] for engine in found[0] if all(engine in run for run in found)}
+    return {engine: (float(np.median(held)), min(held), max(held)) for engine, held in every.items()}
 
 
 def _spread(values: list[float]) -> Spread:

@@ -123,6 +123,23 @@ def test_a_zoo_network_passes_the_gate_and_lists_its_classes(tmp_path):
     assert contract["gate"] == {"images": 4, "formats": results}
 
 
+@pytest.mark.parametrize("engine", ["paddle", "onednn", "onnxruntime"])
+def test_a_network_whose_maps_have_odd_sizes_runs_in_every_engine(engine, odd_maps):
+    model, folder = odd_maps
+    images = np.random.default_rng(1).standard_normal((2, 3, 28, 28)).astype(np.float32)
+    wanted = eager(model, images)
+    np.testing.assert_allclose(ready(engine).load(folder)(images), wanted, rtol=0, atol=BOUND * np.abs(wanted).max())
+
+
+@pytest.fixture(scope="module")
+def odd_maps(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Layer, Path]:
+    """Maps of 7 pixels, which the shortcuts of ResNet_vd pad: oneDNN refused a pooling that asked for it twice."""
+    paddle.seed(0)
+    model, folder = models.create("ResNet18_vd", num_classes=5, in_size=28), tmp_path_factory.mktemp("odd") / "export"
+    export_model(model, folder, name="odd", contract=GIVEN | {"input": GIVEN["input"] | {"size": 28}})
+    return model, folder
+
+
 def test_the_model_keeps_the_mode_of_every_layer_and_its_statistics(tmp_path):
     model = toy()
     model.train()

@@ -1,5 +1,6 @@
 """What every network of the zoo promises: names, taps, small inputs, two in one process."""
 
+import numpy as np
 import paddle
 import pytest
 
@@ -104,6 +105,12 @@ def test_a_first_stage_that_does_not_stride_does_not_pool_its_shortcut():
     model = models.create("ResNet18_vd")
     names = [[name for name, _ in stage[0].shortcut.named_children()] for stage in model.stages]
     assert names == [["conv", "bn"]] + 3 * [["pool", "conv", "bn"]]
+
+
+def test_a_shortcut_averages_the_last_row_and_column_of_an_odd_map_over_the_pixels_that_are_there():
+    pool = models.create("ResNet18_vd", num_classes=2).stages[1][0].shortcut.pool
+    found = pool(paddle.arange(9, dtype="float32").reshape([1, 1, 3, 3])).numpy()[0, 0]
+    np.testing.assert_allclose(found, [[(0 + 1 + 3 + 4) / 4, (2 + 5) / 2], [(6 + 7) / 2, 8]])
 
 
 def test_dropout_scales_features_in_evaluation_as_published_weights_expect():

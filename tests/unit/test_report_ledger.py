@@ -8,7 +8,7 @@ import pytest
 
 from ssld.errors import RunError
 from ssld.report import ledger
-from tests.unit.fake_run import make_result
+from tests.unit.fake_run import bench_row, make_result
 
 GAINS = (5.0, 4.8, 5.6, 5.4, 6.2)
 
@@ -141,6 +141,21 @@ def test_the_seed_report_states_what_it_is_made_of(tmp_path: Path) -> None:
     assert twin["test"]["p"] == pytest.approx(2.506e-5, rel=1e-3)
     assert [row["gain"] for row in twin["rows"]] == pytest.approx(GAINS)
     assert twin["spreads"]["gain"]["sd"] == pytest.approx(np.std(GAINS, ddof=1))
+
+
+def test_the_speed_up_is_the_median_over_seeds_of_the_ratio_of_medians_at_the_smallest_batch(tmp_path: Path) -> None:
+    rows = [bench_row("teacher", "paddle", 6.0, 1), bench_row("student", "onednn", 1.0, 1)]
+    benches = [
+        [*rows, bench_row("student", "paddle", ms, 1), bench_row("student", "paddle", 9.0, 8)] for ms in (1, 2, 3)
+    ]
+    summary = ledger.summarise([make_result(seed, bench=bench) for seed, bench in enumerate(benches)])
+    assert summary.speedups == {"paddle": (3.0, 2.0, 6.0)}
+    assert ledger.speedups(summary) == "paddle 3.0 x (2.0 to 6.0)"
+    none = ledger.summarise([make_result(0, bench=[])])
+    assert ledger.speedups(none) == "not measured"
+    page = ledger.write_seed_report([make_result(seed) for seed in range(2)], tmp_path / "some.md").read_text()
+    assert "paddle 2.4 x (2.4 to 2.4), onednn 2.8 x (2.8 to 2.8), onnxruntime 5.5 x (5.5 to 5.5)" in page
+    assert "longest run: 5.0 minutes" in page
 
 
 def test_a_missing_result_is_named(tmp_path: Path) -> None:
