@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ssld import __version__
-from ssld.errors import RecipeError, SsldError, did_you_mean
+from ssld.errors import RecipeError, RunError, SsldError, did_you_mean
 
 Args = argparse.Namespace
 
@@ -24,6 +24,8 @@ def run(args: Args) -> Any:
     from ssld import launch
 
     plan = _plan(args)
+    if args.seeds < 1:
+        raise RunError(f"--seeds {args.seeds}: give a whole number from 1 up")
     if args.seeds > 1:
         return launch.seeds(plan, args)
     out = Path(args.out) if args.out else Path("runs") / f"{plan.name}-{plan.digest[:8]}"

@@ -3,8 +3,12 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +50,50 @@ def ranks(count: int, plan: Plan, args: argparse.Namespace, out: Path) -> dict[s
     gpu = paddle.is_compiled_with_cuda() and args.device != "cpu"
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(count)]
     launcher += ["--log_dir", f"{out}.ranks", *([] if gpu else ["--backend", "gloo"])]
-    code = subprocess.call([*launcher, str(Path(__file__).with_name("__main__.py")), *args.argv], stdout=sys.stderr)
+    code = call([*launcher, str(Path(__file__).with_name("__main__.py")), *args.argv], stop=children)
     if code:
         raise RunError(
             f"{count} ranks: ended with code {code}; their output is in {out}.ranks; the same command resumes"
         )
     result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
     return result
+
+
+def call(command: list[str], stop: Callable[[int], list[int]]) -> int:
+    """Run a command to its end, its output on standard error; returns its exit code.
+
+    SIGINT and SIGTERM go to the processes `stop(child)` alone, and their end is awaited, so that they save their last
+    step: the command has a session of its own, where the terminal's Ctrl-C does not reach. Then KeyboardInterrupt.
+    """
+    asked = False
+
+    def pass_on(number: int, frame: Any) -> None:
+        nonlocal asked
+        asked = True
+        for pid in stop(child.pid) or [child.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    child = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while child.poll() is None:
+            time.sleep(0.1)
+            if asked and not stop(child.pid):  # the launcher looks for ranks that ended every few seconds only
+                child.terminate()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked:
+        raise KeyboardInterrupt
+    return child.returncode
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started: the ranks of a launcher, which itself would kill them in seconds."""
+    with suppress(FileNotFoundError):
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    return []
 
 
 def seeds(first: Plan, args: argparse.Namespace) -> dict[str, Any]:
@@ -66,7 +107,7 @@ def seeds(first: Plan, args: argparse.Namespace) -> dict[str, Any]:
         folders.append(Path(args.out or "runs") / f"{plan.name}-{plan.digest[:8]}")
         options = ["--ranks", args.ranks, "--device", args.device, "--wandb", args.wandb, "--out", str(folders[-1])]
         options += ["--smoke"] if args.smoke else []
-        if subprocess.call([sys.executable, "-m", "ssld", "run", args.recipe, *overrides, *options], stdout=sys.stderr):
+        if call([sys.executable, "-m", "ssld", "run", args.recipe, *overrides, *options], stop=lambda child: [child]):
             raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
     results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
     target = Path(args.out or "runs") / "smoke" if args.smoke else Path(args.experiments)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ssld.config import parse, recipe
 from ssld.config.recipe import Plan
-from ssld.errors import DataError, RunError
+from ssld.errors import DataError, DeployError, RunError
 from ssld.paths import data_root
 
 
@@ -54,6 +54,8 @@ def bench_any(args: argparse.Namespace) -> list[dict[str, Any]] | None:
     """Rows for run folders, exported folders and zoo models (fresh weights: speed does not depend on them)."""
     from ssld.deploy import bench, export_model, write_csv
 
+    if args.csv and not Path(args.csv).absolute().parent.is_dir():
+        raise DeployError(f"{args.csv}: there is no such folder; make it first: what was measured would be lost")
     with tempfile.TemporaryDirectory(prefix="ssld-bench-") as scratch:
         networks: dict[str, Path] = {}
         for target in args.target:

@@ -14,7 +14,7 @@ from ssld.distill import checkpoint, optim, parallel
 from ssld.distill.state import TrainState
 from ssld.distill.stop import stop_signals
 from ssld.errors import RunError
-from ssld.runtime import Runtime
+from ssld.runtime import Runtime, barrier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,7 @@ def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict
             if saved:
                 state.save(done)
             if leave:
+                barrier(job.runtime)  # a rank that ends has the others killed: none before the checkpoint is whole
                 raise KeyboardInterrupt
     return state.finish()
 

@@ -1,6 +1,7 @@
 """A run that is killed or stopped, and one that is shared by several processes, end with the weights of a plain run."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -62,17 +63,20 @@ def records(run):
     return [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines]
 
 
-def stopped(place, out, number, after):
-    """Start the run in `out`, send it the signal when `metrics.jsonl` has `after` lines; its exit code and errors."""
+def stopped(place, out, number, after, *words, metrics=None, recipe="some.yaml"):
+    """Start the run in `out`, send it and its group the signal, as a terminal does, when `metrics.jsonl` has `after`
+    lines; its exit code and errors."""
     process = subprocess.Popen(
-        command(*run(out)), cwd=place, env=surroundings(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    metrics, limit = place / out / "metrics.jsonl", time.monotonic() + 120
+        command(*run(out, *words, recipe=recipe)), cwd=place, env=surroundings(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    metrics, limit = metrics or place / out / "metrics.jsonl", time.monotonic() + 120
     while not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= after):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < limit
         time.sleep(0.002)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=120)
     return process.returncode, errors
 
@@ -113,6 +117,18 @@ def test_ctrl_c_saves_the_step_says_so_and_the_same_command_resumes(number, plac
     assert_ends_like_the_whole_run(place, out)
 
 
+def test_ctrl_c_while_seeds_run_saves_the_step_of_the_seed_that_runs(place):
+    words = ["run", "some.yaml", "--wandb", "disabled", "--seeds", "2", "--out", "seeds", "--experiments", "kept"]
+    digest = json.loads(succeeds("show", "some.yaml", "seed=0", "--json", cwd=place))["digest"][:8]
+    first = place / "seeds" / f"some-{digest}"
+    code, errors = stopped(place, "seeds", signal.SIGINT, 12, *words[4:], metrics=first / "metrics.jsonl")
+    assert (code, errors.splitlines()[-1]) == (130, "ssld run: stopped; the same command resumes")
+    done = max(line["step"] for line in records(first) if line["stage"] == "distill")
+    assert any(first.glob(f"stages/distill-*/checkpoint-{done:08d}/manifest.json"))
+    succeeds(*words, cwd=place)
+    assert state(first, "distill") == state(place / "whole/run", "distill")
+
+
 # --- several processes
 
 SHARED = {
@@ -149,6 +165,16 @@ def test_two_ranks_are_two_micro_batches_of_one_process_dropout_included(place):
     assert result["stages"]["plain"]["ranks"] == 2
     lines = records(place / "ranks/run")
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]  # rank 0 alone writes
+
+
+def test_ctrl_c_stops_all_ranks_at_one_step_and_saves_it(place):
+    write_recipe(place, SHARED, "shared.yaml")
+    words = ["--ranks", "2", "stages.plain.epochs=60", "stages.plain.checkpoint_minutes=60"]
+    code, errors = stopped(place, "ended/run", signal.SIGINT, 8, *words, recipe="shared.yaml")
+    assert (code, errors.splitlines()[-1]) == (130, "ssld run: stopped; the same command resumes")
+    done = records(place / "ended/run")[-1]["step"]
+    assert 8 <= done + 4 < 120  # lines of evaluations count as well
+    assert any((place / "ended/run").glob(f"stages/plain-*/checkpoint-{done:08d}/manifest.json"))
 
 
 def test_two_ranks_with_shared_batch_statistics_are_one_process(place):
