@@ -166,7 +166,7 @@ def test_the_group_is_the_digest_without_the_seed(load):
         ("stages.distill.epochs=2", "distill finetune"),
         ("stages.plain.epochs=2", "plain"),
         ("stages.teach.epochs=3", "teach distill finetune"),  # the baseline learns from labels alone
-        ("teacher.norm=running", "teach distill finetune"),
+        ("teacher.norm=running", "distill finetune"),  # how it labels, not how it was trained
         ("student.arch=ResNet18", "plain distill finetune"),
         ("seed=1", "teach plain distill finetune"),
         ("classes=9", "teach plain distill finetune"),
