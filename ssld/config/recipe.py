@@ -235,7 +235,9 @@ def shrink(plan: Plan) -> Plan:
         stage["epochs"] = smoke.steps * smoke.batch / (smoke.images * len(lists))
         stage["data"] |= {"train": lists, "val": "fake/val.txt", "size": smoke.size, "batch": smoke.batch, "threads": 1}
         stage["data"] |= {"eval_size": smoke.size, "eval_resize": smoke.size, "eval_batch": smoke.batch}
-        stage["optim"] |= {"warmup_epochs": 0, "accumulate": 1, "amp": "off"}
+        stage["optim"] |= {"lr": 1e-5, "warmup_epochs": 0, "accumulate": 1, "amp": "off"}
+    for network in filter(None, (tree["student"], tree["teacher"])):
+        network["bn_momentum"] = 1.0  # statistics and (lr) weights stay about fresh: two tiny batches make them explode
     if tree["teacher"]:
         tree["teacher"] |= {"gate": 0}
     tree["export"] |= {"gate_images": smoke.images}

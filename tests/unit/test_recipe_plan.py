@@ -199,7 +199,10 @@ def test_a_recipe_of_the_shelf_loads_and_its_dump_is_the_same_plan(name, tmp_pat
 @pytest.mark.parametrize("name", SHELF)
 def test_smoke_shrinks_sizes_and_keeps_stages_losses_and_networks(name):
     full, smoke = load_plan(name, []), load_plan(name, [], smoke=True)
-    assert (smoke.student, list(smoke.stages), smoke.baseline) == (full.student, list(full.stages), full.baseline)
+    assert (smoke.student.arch, list(smoke.stages), smoke.baseline) == (
+        full.student.arch, list(full.stages), full.baseline
+    )  # fmt: skip
+    assert smoke.student.bn_momentum == smoke.teacher.bn_momentum == 1
     assert (smoke.scope, smoke.dataset, smoke.claim) == ("smoke", None, None)
     assert smoke.digest != full.digest
     for stage, small in zip(full.stages.values(), smoke.stages.values(), strict=True):
