@@ -27,12 +27,7 @@ class Speed:
 
 def speed(rows: list[dict[str, Any]]) -> Speed | None:
     """Of bench rows; the smallest batch counts. None without a row of the student."""
-    first = min((row["batch"] for row in rows if row["network"] == "student"), default=None)
-    shown = [row for row in rows if row["batch"] == first]
-    student, teacher = (
-        {(row["engine"], row["precision"]): row for row in shown if row["network"] == name}
-        for name in ("student", "teacher")
-    )
+    student, teacher = _measured(rows)
     if not student:
         return None
     key = min([key for key in student if key in teacher] or student, key=lambda key: student[key]["p50_ms"])
@@ -49,13 +44,18 @@ def speed(rows: list[dict[str, Any]]) -> Speed | None:
 
 def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Engine -> the teacher's median latency over the student's, at the smallest batch; engines that ran both."""
-    first = min((row["batch"] for row in rows), default=None)
-    times = {(row["network"], row["engine"]): row["p50_ms"] for row in rows if row["batch"] == first}
-    return {
-        engine: times["teacher", engine] / time
-        for (network, engine), time in times.items()
-        if network == "student" and ("teacher", engine) in times
-    }
+    student, teacher = _measured(rows)
+    return {key[0]: teacher[key]["p50_ms"] / row["p50_ms"] for key, row in student.items() if key in teacher}
+
+
+def _measured(rows: list[dict[str, Any]]) -> tuple[dict[tuple[str, str], dict[str, Any]], ...]:
+    """(engine, precision) -> row of the student, and of the teacher, at the student's smallest batch."""
+    first = min((row["batch"] for row in rows if row["network"] == "student"), default=None)
+    shown = [row for row in rows if row["batch"] == first]
+    return tuple(
+        {(row["engine"], row["precision"]): row for row in shown if row["network"] == name}
+        for name in ("student", "teacher")
+    )
 
 
 def closing_table(result: dict[str, Any]) -> None:
