@@ -14,19 +14,43 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import paddle
 from paddle import nn
 
 from ssld.errors import RecipeError, did_you_mean
 
-Rename = Sequence[tuple[str, str]]
+Revision = Literal["1.x", "2.x"]
+Flavour = Literal["develop", "2.0", "static"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a key stands: the running number of its block over all stages, and its block of how many in which stage.
+
+    `n` and `block` count from 0, `stage` from 1; `letter` is a for block 0, b for block 1 ...
+    """
+
+    n: int
+    stage: int
+    block: int
+    blocks: int
+
+    @property
+    def letter(self) -> str:
+        return chr(ord("a") + self.block)
+
+
+# A rule is (pattern, template) or (pattern, function of the match and the place, which is None outside the stages).
+Rule = tuple[str, str] | tuple[str, Callable[[re.Match[str], Place | None], str]]
+Rename = Sequence[Rule]
 
 _FAMILIES: dict[str, Family] = {}
 
@@ -34,42 +58,52 @@ _FAMILIES: dict[str, Family] = {}
 class Classifier(nn.Layer):
     """An image classifier: float32 [N, 3, H, W] -> logits [N, num_classes].
 
-    `in_size` is the nominal input resolution in pixels (used for export, for counting, and by series whose padding
-    depends on it); other resolutions are accepted. A subclass sets `stem` and `head` (layers) and `stages` (a
-    LayerList).
+    `in_size` is the nominal input resolution in pixels (used for export, for counting, and by series whose padding or
+    head depends on it); other resolutions are accepted where the series does not say otherwise. A subclass sets `stem`
+    and `head` (layers) and `stages` (a LayerList).
     """
 
     arch: str
+    revision: Revision
 
     def __init__(self, num_classes: int, in_size: int):
         super().__init__()
         self.num_classes, self.in_size = num_classes, in_size
 
-    def features(self, x: paddle.Tensor) -> list[paddle.Tensor]:
-        """The output of every stage, shallow to deep: tensors [N, C_i, H_i, W_i]."""
-        x, taps = self.stem(x), []
-        for stage in self.stages:
-            x = stage(x)
-            taps.append(x)
+    def features(self, x: paddle.Tensor) -> dict[str, paddle.Tensor]:
+        """The output of every stage, shallow to deep: {"stage1": [N, C_1, H_1, W_1], "stage2": ...}."""
+        x, taps = self.stem(x), {}
+        for number, stage in enumerate(self.stages, start=1):
+            x = taps[f"stage{number}"] = stage(x)
         return taps
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.head(self.features(x)[-1])
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        return self.head(x)
 
 
 @dataclass(frozen=True)
 class Family:
     """A series: a class, and the numbers that make each of its variants. Constructing it registers them.
 
-    `rename` turns our keys into the published ones (PaddleClas 2.x, branch develop): pairs (pattern, template),
-    applied in order, each to its first match; the template is a format string over the groups {0}, {1} ..., with {n}
-    the running number of the block over all stages and {stage} the number of the stage counted from 1.
+    `old` holds, for the variants that the code of PaddleClas 1.x built otherwise than the later code, the numbers that
+    revision "1.x" changes; the weights of 1.x and 2.0 need them.
+
+    `rename`, `rename_2_0` and `rename_static` turn our keys into published ones: those of PaddleClas 2.x (branch
+    develop), those of 2.0 (None: the same) and the variable names of 1.x. They are rules, applied in order, each to its
+    first match; a template is a format string over the groups {0}, {1} ... and, inside the stages, the attributes of
+    the key's `Place`: {n}, {stage}, {block}, {letter}.
     """
 
     series: str
     cls: type[Classifier]
     variants: Mapping[str, Mapping[str, Any]]
     rename: Rename
+    rename_2_0: Rename | None = None
+    rename_static: Rename = ()
+    old: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.variants:
@@ -78,6 +112,11 @@ class Family:
                     f"model {name!r}: registered by {_FAMILIES[name].series} and {self.series}; rename one"
                 )
             _FAMILIES[name] = self
+
+    def rules(self, flavour: Flavour) -> Rename:
+        if flavour == "static":
+            return self.rename_static
+        return self.rename if flavour == "develop" or self.rename_2_0 is None else self.rename_2_0
 
 
 @cache
@@ -104,49 +143,70 @@ def series(name: str) -> str:
     return _family(name).series
 
 
-def create(name: str, num_classes: int = 1000, in_size: int = 224, **unknown: Any) -> Classifier:
+def revised(name: str) -> bool:
+    """Whether revision "1.x" of this architecture differs from "2.x"."""
+    return name in _family(name).old
+
+
+def create(
+    name: str, num_classes: int = 1000, in_size: int = 224, revision: Revision = "2.x", **unknown: Any
+) -> Classifier:
     """Make a network of the zoo with fresh weights, in training mode.
 
-    Raises RecipeError for an unknown name or option, or for a count or size that is not a positive whole number.
+    `revision`: a few networks (`revised`) differ between the code of PaddleClas 1.x, which their published weights
+    need (a card says so), and the later code. Raises RecipeError for an unknown name, option or revision, or for a
+    count or size that is not a positive whole number.
     """
     family = _family(name)
     for option in unknown:
-        hint = did_you_mean(option, ("num_classes", "in_size"))
+        hint = did_you_mean(option, ("num_classes", "in_size", "revision"))
         raise RecipeError(f"model {name!r}: no option {option!r}{hint}")
     for option, value in (("num_classes", num_classes), ("in_size", in_size)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise RecipeError(f"model {name!r}: {option} is {value!r}; give a whole number from 1 up")
+    if revision not in ("1.x", "2.x"):
+        raise RecipeError(f"model {name!r}: revision is {revision!r}; give '1.x' or '2.x'")
+    numbers = {**family.variants[name], **(family.old.get(name, {}) if revision == "1.x" else {})}
     # Names count from 0 in every network, so optimizer state can be found again; the prefix keeps two networks apart.
     with paddle.utils.unique_name.guard(f"{name}_"):
-        model = family.cls(**family.variants[name], num_classes=num_classes, in_size=in_size)
-    model.arch = name
+        model = family.cls(**numbers, num_classes=num_classes, in_size=in_size)
+    model.arch, model.revision = name, revision
     return model
 
 
 @cache
-def keymap(name: str) -> Mapping[str, str]:
-    """Published 2.x key -> our key, for every entry of the state; RecipeError when two keys would share a name."""
+def keymap(name: str, flavour: Flavour = "develop", revision: Revision = "2.x") -> Mapping[str, str]:
+    """Published key -> our key, for every entry of the state; RecipeError when two keys would share a name."""
     family = _family(name)
     with paddle.LazyGuard():  # only the names are wanted
-        keys = list(create(name).state_dict())
-    blocks = {block: n for n, block in enumerate(dict.fromkeys(block for block in map(_block, keys) if block))}
-    published = {_published(key, family.rename, blocks): key for key in keys}
+        keys = list(create(name, revision=revision).state_dict())
+    places, rules = _places(keys), family.rules(flavour)
+    published = {_published(key, rules, places.get(_block(key))): key for key in keys}
     if len(published) != len(keys):
-        raise RecipeError(f"model {name!r}: two of its keys get one published name; mend rename of {family.series!r}")
+        raise RecipeError(
+            f"model {name!r}: two of its keys get one {flavour} name; mend the rules of {family.series!r}"
+        )
     return published
 
 
-def _block(key: str) -> str | None:
+def _block(key: str) -> tuple[int, int] | None:
+    """(stage, block) of a key inside the stages, both counted from 0."""
     found = re.match(r"stages\.(\d+)\.(\d+)\.", key)
-    return found and found[0]
+    return found and (int(found[1]), int(found[2]))
 
 
-def _published(key: str, rename: Rename, blocks: Mapping[str, int]) -> str:
-    block = _block(key)
-    counted = {"n": blocks[block], "stage": int(block.split(".")[1]) + 1} if block else {}
+def _places(keys: Sequence[str]) -> dict[tuple[int, int] | None, Place]:
+    blocks = [block for block in dict.fromkeys(map(_block, keys)) if block]
+    depths = Counter(stage for stage, _ in blocks)
+    return {(stage, block): Place(n, stage + 1, block, depths[stage]) for n, (stage, block) in enumerate(blocks)}
+
+
+def _published(key: str, rename: Rename, place: Place | None) -> str:
+    counted = {name: getattr(place, name) for name in ("n", "stage", "block", "letter")} if place else {}
     for pattern, template in rename:
         if found := re.search(pattern, key):
-            key = key[: found.start()] + template.format(*found.groups(), **counted) + key[found.end() :]
+            new = template.format(*found.groups(), **counted) if isinstance(template, str) else template(found, place)
+            key = key[: found.start()] + new + key[found.end() :]
     return key
 
 
