@@ -1,7 +1,8 @@
 # make quickstart   install, then train, distil, export and measure on real images (about 8 minutes on 2 cores)
-# make test         install with the development tools, then run the tests
+# make test         install with the development tools, then run the tests: of each series of the zoo its smallest network
+# make test-zoo     the tests of every network of the zoo (SHARD=2/4: the second quarter of them)
 # make check        style, types and the import table
-# make bench        measure this project against its peers
+# make bench        measure this project against its peers (PEER=<checkout of PaddleClas>: its networks too)
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
 # VENV=.venv          where the environment lives
@@ -11,19 +12,23 @@ VENV ?= .venv
 DEVICE ?= cpu
 PADDLE_INDEX ?=
 PYTHON ?=
+SHARD ?= 1/1
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml ssld/__init__.py
 INDEX_gpu := $(if $(PADDLE_INDEX),--extra-index-url $(PADDLE_INDEX))
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 
-.PHONY: quickstart test check bench
+.PHONY: quickstart test test-zoo check bench
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed-$(DEVICE)
 	$(BIN)/ssld run recipes/quickstart.yaml
 
 test: $(VENV)/.installed-$(DEVICE)-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not zoo"
+
+test-zoo: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/python -m pytest tests/parity --shard $(SHARD)
 
 check: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff check .
@@ -32,7 +37,9 @@ check: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/python -m pytest -q tests/unit/test_imports.py
 
 bench: $(VENV)/.installed-$(DEVICE)-dev
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $(filter-out %/zoo_forward.py,$(wildcard benchmarks/*.py)); do \
+	    echo "== $$script"; $(BIN)/python "$$script"; done
+	$(if $(PEER),$(BIN)/python benchmarks/zoo_forward.py --peer "$(PEER)",@echo "zoo_forward: left out, PEER is not set")
 
 # An installation is repeated when what it depends on has changed; edits of the code need none (it is editable).
 $(VENV)/.installed-$(DEVICE): $(SOURCES) | $(BIN)/pip

@@ -94,7 +94,7 @@ class Family:
     `rename`, `rename_2_0` and `rename_static` turn our keys into published ones: those of PaddleClas 2.x (branch
     develop), those of 2.0 (None: the same) and the variable names of 1.x. They are rules, applied in order, each to its
     first match; a template is a format string over the groups {0}, {1} ... and, inside the stages, the attributes of
-    the key's `Place`: {n}, {stage}, {block}, {letter}.
+    the key's `Place`: {n}, {stage}, {block}, {letter}. A format spec is added to a number: {n:+2}, {0:-1}.
     """
 
     series: str
@@ -201,11 +201,22 @@ def _places(keys: Sequence[str]) -> dict[tuple[int, int] | None, Place]:
     return {(stage, block): Place(n, stage + 1, block, depths[stage]) for n, (stage, block) in enumerate(blocks)}
 
 
+class _Piece(str):
+    """A piece of a name; a format spec is added to the number that it is."""
+
+    def __format__(self, spec: str) -> str:
+        return str(int(self) + int(spec)) if spec else str(self)
+
+
 def _published(key: str, rename: Rename, place: Place | None) -> str:
-    counted = {name: getattr(place, name) for name in ("n", "stage", "block", "letter")} if place else {}
+    counted = {name: _Piece(getattr(place, name)) for name in ("n", "stage", "block", "letter")} if place else {}
     for pattern, template in rename:
         if found := re.search(pattern, key):
-            new = template.format(*found.groups(), **counted) if isinstance(template, str) else template(found, place)
+            new = (
+                template.format(*map(_Piece, found.groups()), **counted)
+                if isinstance(template, str)
+                else template(found, place)
+            )
             key = key[: found.start()] + new + key[found.end() :]
     return key
 

@@ -120,20 +120,38 @@ _SCALES = {"x0_35": 0.35, "x0_5": 0.5, "x0_75": 0.75, "x1_0": 1.0, "x1_25": 1.25
 _LARGE = {f"MobileNetV3_large_{name}": dict(stages=LARGE, last=960, scale=scale) for name, scale in _SCALES.items()}
 _SMALL = {f"MobileNetV3_small_{name}": dict(stages=SMALL, last=576, scale=scale) for name, scale in _SCALES.items()}
 
+
+_PARTS = [  # of 2.0 and of the later code
+    (r"\.expand\.", ".expand_conv."),
+    (r"\.filter\.", ".bottleneck_conv."),
+    (r"\.gate\.squeeze", ".mid_se.conv1"),
+    (r"\.gate\.excite", ".mid_se.conv2"),
+    (r"\.project\.", ".linear_conv."),
+    (r"^head\.mix", "last_second_conv"),
+    (r"^head\.widen", "last_conv"),
+]
+
 Family(
     "mobilenet_v3",
     MobileNetV3,
     variants=_LARGE | _SMALL,
-    rename=[
-        (r"^stem", "conv"),
-        (r"^stages\.\d\.\d+\.", "blocks.{n}."),
-        (r"\.expand\.", ".expand_conv."),
-        (r"\.filter\.", ".bottleneck_conv."),
-        (r"\.gate\.squeeze", ".mid_se.conv1"),
-        (r"\.gate\.excite", ".mid_se.conv2"),
-        (r"\.project\.", ".linear_conv."),
-        (r"^head\.mix", "last_second_conv"),
-        (r"^head\.widen", "last_conv"),
+    rename=[(r"^stem", "conv"), (r"^stages\.\d\.\d+", "blocks.{n}"), *_PARTS, (r"^head\.fc", "fc")],
+    rename_2_0=[(r"^stem", "conv1"), (r"^stages\.\d\.\d+", "conv{n:+2}"), *_PARTS, (r"^head\.fc", "out")],
+    rename_static=[
+        (r"^stem", "conv1"),
+        (r"^stages\.\d\.\d+", "conv{n:+2}"),  # the stem is conv1
+        (r"\.expand", "_expand"),
+        (r"\.filter", "_depthwise"),
+        (r"\.gate\.squeeze", "_se_1"),
+        (r"\.gate\.excite", "_se_2"),
+        (r"\.project", "_linear"),
+        (r"^head\.mix", "conv_last"),
+        (r"^head\.widen", "last_1x1_conv"),
         (r"^head\.fc", "fc"),
+        (r"\.bn\.weight", "_bn_scale"),
+        (r"\.bn\.bias", "_bn_offset"),
+        (r"\.bn\._", "_bn_"),  # _mean, _variance
+        (r"(?:\.conv)?\.weight", "_weights"),
+        (r"\.bias", "_offset"),
     ],
 )

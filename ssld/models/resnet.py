@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import paddle
 from paddle import nn
 from paddle.nn.functional import relu
 
-from ssld.models.base import Classifier, Family
+from ssld.models.base import Classifier, Family, Place, Rule
 from ssld.models.layers import ConvBN, PooledLinear
 
 
@@ -87,10 +88,38 @@ class ResNet(Classifier):
         self.head = PooledLinear(width_in, num_classes)
 
 
-LEGENDARY = [  # "legendary" is what the published code calls the networks that it names this way
+def block_name(_: re.Match[str], place: Place | None) -> str:
+    """res2a, res2b ...; the long third stage of 101 and more layers counts its blocks instead: res4a, res4b1, res4b2"""
+    assert place, "only blocks have this name"
+    counts = place.block and place.stage == 3 and place.blocks > 6
+    return f"res{place.stage + 1}" + (f"b{place.block}" if counts else place.letter)
+
+
+# Names of blocks and of the last layer that this series shares with its relatives, which put rules for the stem first.
+LEGENDARY = [  # the later code, which calls the networks that it names this way "legendary"
     (r"^stages\.\d+\.\d+\.body\.(\d)", "blocks.{n}.conv{0}"),
     (r"^stages\.\d+\.\d+\.shortcut", "blocks.{n}.short"),
     (r"^head\.fc", "fc"),
+]
+DYGRAPH: list[Rule] = [  # 2.0, and in most relatives the later code too
+    (r"^stages\.(\d)\.(\d+)", "bb_{0}_{1}"),
+    (r"\.body\.", ".conv"),
+    (r"\.shortcut", ".short"),
+    (r"\.conv\.", "._conv."),
+    (r"\.bn\.", "._batch_norm."),
+    (r"^head\.fc", "out"),
+]
+STATIC: list[Rule] = [  # 1.x
+    (r"^stages\.\d+\.\d+", block_name),
+    (r"\.body\.(\d)", lambda found, _: "_branch2" + "abc"[int(found[1])]),
+    (r"\.shortcut", "_branch1"),
+    (r"^conv1\.bn", "bn_conv1.bn"),
+    (r"^(?:res|con)(.+)\.bn\.", "bn{0}.bn."),  # BN has the name of its convolution, first three letters cut off
+    (r"\.conv\.weight", "_weights"),
+    (r"\.bn\.weight", "_scale"),
+    (r"\.bn\.bias", "_offset"),
+    (r"\.bn\._", "_"),  # _mean, _variance
+    (r"^head\.fc\.(w|b)\w+", "fc_0.{0}_0"),
 ]
 
 Family(
@@ -104,4 +133,6 @@ Family(
         "ResNet152": dict(block=Bottleneck, depths=(3, 8, 36, 3)),
     },
     rename=LEGENDARY,
+    rename_2_0=[(r"^stem\.0", "conv"), (r"^stages\.\d+\.\d+", block_name), *DYGRAPH],
+    rename_static=[(r"^stem\.0", "conv1"), *STATIC],
 )

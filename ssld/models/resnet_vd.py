@@ -6,7 +6,7 @@ from paddle import nn
 
 from ssld.models.base import Family
 from ssld.models.layers import ConvBN
-from ssld.models.resnet import LEGENDARY, Basic, Bottleneck, ResNet
+from ssld.models.resnet import DYGRAPH, LEGENDARY, STATIC, Basic, Bottleneck, ResNet
 
 
 def deep_stem() -> nn.Sequential:
@@ -26,20 +26,14 @@ def pooled_projection(width_in: int, width: int, stride: int) -> nn.Layer:
     return nn.Sequential(("pool", pool), *project.named_children())
 
 
+DEEP_STEM = [(r"^stem\.0", "conv1_1"), (r"^stem\.1", "conv1_2"), (r"^stem\.2", "conv1_3")]
+
 Family(
     "resnet_vc",
     ResNet,
     variants={"ResNet50_vc": dict(block=Bottleneck, depths=(3, 4, 6, 3), stem=deep_stem)},
-    rename=[
-        (r"^stem\.0", "conv1_1"),
-        (r"^stem\.1", "conv1_2"),
-        (r"^stem\.2", "conv1_3"),
-        (r"^stages\.(\d)\.(\d+)\.body\.(\d)", "bb_{0}_{1}.conv{2}"),
-        (r"^stages\.(\d)\.(\d+)\.shortcut", "bb_{0}_{1}.short"),
-        (r"\.conv\.", "._conv."),
-        (r"\.bn\.", "._batch_norm."),
-        (r"^head\.fc", "out"),
-    ],
+    rename=[*DEEP_STEM, *DYGRAPH],
+    rename_static=[*DEEP_STEM, *STATIC],
 )
 
 _VD = dict(stem=deep_stem, shortcut=pooled_projection)
@@ -56,4 +50,6 @@ Family(
         "ResNet200_vd": dict(block=Bottleneck, depths=(3, 12, 48, 3), **_VD),
     },
     rename=LEGENDARY,
+    rename_2_0=[*DEEP_STEM, *DYGRAPH],
+    rename_static=[*DEEP_STEM, *STATIC],
 )

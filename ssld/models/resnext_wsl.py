@@ -17,7 +17,6 @@ Family(
         "ResNeXt101_32x16d_wsl": dict(group_width=16, **_BLOCKS),
         "ResNeXt101_32x32d_wsl": dict(group_width=32, **_BLOCKS),
         "ResNeXt101_32x48d_wsl": dict(group_width=48, **_BLOCKS),
-        "Fix_ResNeXt101_32x48d_wsl": dict(group_width=48, **_BLOCKS),
     },
     rename=[
         (r"^stem\.0", "_conv_stem"),
@@ -26,5 +25,15 @@ Family(
         (r"\.conv\.", "._conv."),
         (r"\.bn\.", "._bn."),
         (r"^head\.fc", "_out"),
+    ],
+    rename_static=[  # the names of the PyTorch weights that the published ones were converted from
+        (r"^stem\.0\.(conv|bn)", "{0}1"),
+        (r"^stages\.\d", "layer{stage}"),
+        (r"body\.(\d)\.(conv|bn)", "{1}{0:+1}"),
+        (r"shortcut\.conv", "downsample.0"),
+        (r"shortcut\.bn", "downsample.1"),
+        (r"\._mean", ".running_mean"),
+        (r"\._variance", ".running_var"),
+        (r"^head\.", ""),
     ],
 )

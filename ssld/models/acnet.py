@@ -1,0 +1,43 @@
+"""ACNet: Strengthening the kernel skeletons for powerful CNN via asymmetric convolution blocks. arXiv:1908.03930
+
+The deployed form: the 3x3, 3x1 and 1x3 convolutions of training and their BN are one 3x3 convolution with a bias.
+"""
+
+from paddle import nn
+
+from ssld.models.base import Family
+from ssld.models.resnet import DYGRAPH, STATIC, Bottleneck, ResNet, block_name
+
+
+def fused(width_in: int, width: int, kernel: int, stride: int) -> nn.Sequential:
+    """What an asymmetric block becomes: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
+    conv = nn.Conv2D(width_in, width, kernel, stride, (kernel - 1) // 2)
+    return nn.Sequential(("conv", conv), ("act", nn.ReLU()))
+
+
+def fused_stem() -> nn.Sequential:
+    """[N, 3, H, W] -> [N, 64, H / 4, W / 4]"""
+    return nn.Sequential(fused(3, 64, 7, 2), nn.MaxPool2D(3, 2, 1))
+
+
+class FusedBottleneck(Bottleneck):
+    """A bottleneck whose 3x3 convolution is fused; the 1x1 convolutions have no asymmetric form and keep their BN."""
+
+    def __init__(self, width_in: int, width: int, stride: int, shortcut: nn.Layer):
+        super().__init__(width_in, width, stride, shortcut)
+        self.body[1] = fused(width, width, 3, stride)
+
+
+Family(
+    "acnet",
+    ResNet,
+    variants={"ResNet50_ACNet_deploy": dict(block=FusedBottleneck, depths=(3, 4, 6, 3), stem=fused_stem)},
+    # No 2.x code has this network; these are the names that 2.0 would have given it.
+    rename=[(r"^stem\.0", "conv"), (r"^stages\.\d+\.\d+", block_name), *DYGRAPH],
+    rename_static=[
+        (r"^stem\.0", "conv1"),
+        (r"(^conv1|body\.1)\.conv\.weight", "{0}_acsquare_weights"),
+        (r"(^conv1|body\.1)\.conv\.bias", "{0}_acsquare_bias"),
+        *STATIC,
+    ],
+)

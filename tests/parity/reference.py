@@ -1,0 +1,94 @@
+"""The reference implementation, written down: what its networks hold, how their entries are called, what they answer.
+
+`data/reference.json.gz` and `data/logits.npz` were made by running PaddleClas (branch develop, commit d178931;
+ResNet50_ACNet_deploy from the code of 1.x) with weights that follow from the name and the shape of an entry alone
+(`weights`). Of the logits, those of the first image are kept, every fourth of 1,000. For some networks none are.
+"""
+
+import gzip
+import json
+import math
+import zlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssld import models
+
+DATA = Path(__file__).parent / "data"
+EVERY = 4  # of the logits that are kept
+
+
+@cache
+def reference() -> dict[str, dict[str, Any]]:
+    """Architecture -> size (pixels of its logits), native (those it was made for), params, macs, rule_b, keys, names.
+
+    `keys`: develop key -> shape. `names`: rows (1.x variable, 2.0 key, develop key, shape); a name that the network
+    lacks is None.
+    """
+    return json.loads(gzip.decompress((DATA / "reference.json.gz").read_bytes()))
+
+
+@cache
+def logits(arch: str) -> dict[tuple[str, int, int], np.ndarray]:
+    """(rule, size, number of the output) -> float32 [250]; empty where none are kept."""
+    with np.load(DATA / "logits.npz") as file:
+        runs = {tuple(key.rsplit(".", 3)): key for key in file.files}
+        return {
+            (rule, int(size), int(output)): file[key]
+            for (name, rule, size, output), key in runs.items()
+            if name == arch
+        }
+
+
+def weights(arch: str, rule: str) -> dict[str, np.ndarray]:
+    """Develop key -> float32 array. Rule A draws; rule B rescales statistics so that no signal fades on its way."""
+    spec = reference()[arch]
+    state = {key: _drawn(key, shape) for key, shape in spec["keys"].items()}
+    if rule == "A":
+        return {key: array.astype(np.float32) for key, array in state.items()}
+    scales = spec["rule_b"]
+    for key, array in state.items():
+        if scales["kind"] == "gain":
+            if key.endswith(".weight") and array.ndim in (2, 4):
+                state[key] = array.astype(np.float32) * np.float32(scales["gain"])
+        elif key.endswith(("._mean", "._variance")):
+            scale = scales["bn"][key.rpartition(".")[0]]
+            factor = scale if key.endswith("_variance") else math.sqrt(scale)
+            state[key] = array.astype(np.float32).astype(np.float64) * factor
+    return {key: array.astype(np.float32) for key, array in state.items()}
+
+
+def _drawn(key: str, shape: list[int]) -> np.ndarray:
+    """A generator seeded with the CRC of the key, and a distribution for each kind of entry; float64."""
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
+    if key.endswith("_variance"):
+        return rng.uniform(0.5, 1.5, shape)
+    if key.endswith(("_mean", ".bias")):
+        return rng.standard_normal(shape) * (0.1 if key.endswith("_mean") else 0.05)
+    if len(shape) == 1:
+        return rng.uniform(0.8, 1.2, shape)
+    fan_in = shape[0] if len(shape) == 2 else np.prod(shape[1:])
+    return rng.standard_normal(shape) * (math.sqrt(2 / fan_in) * 0.7)
+
+
+def image(size: int) -> np.ndarray:
+    """float32 [1, 3, size, size]: the first of the two images that the reference saw."""
+    images = np.random.Generator(np.random.PCG64(20260101)).standard_normal((2, 3, size, size))
+    return images[:1].astype(np.float32)
+
+
+def smallest() -> list[str]:
+    """Of every series the architecture with the fewest multiply-adds, in the order of the registry."""
+    cost = {arch: spec["macs"] for arch, spec in reference().items()}
+    first = {models.series(arch): arch for arch in sorted(models.names(), key=lambda arch: -cost[arch])}
+    return [arch for arch in models.names() if first[models.series(arch)] == arch]
+
+
+def one_of_each_series() -> list[Any]:
+    """Every architecture as a test parameter; all but the smallest of a series are marked `zoo`."""
+    small = smallest()
+    return [arch if arch in small else pytest.param(arch, marks=pytest.mark.zoo) for arch in models.names()]

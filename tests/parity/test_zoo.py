@@ -1,0 +1,64 @@
+"""What every network promises beyond its logits: it trains, it taps, it is exported. One a series, or all (`zoo`)."""
+
+import numpy as np
+import paddle
+import pytest
+
+from ssld import models
+from ssld.deploy import release
+from tests.parity.reference import one_of_each_series, weights
+
+SIZE = 64
+SIZES: dict[str, int] = {}  # pixels, of the series that need more
+
+
+def size_of(arch):
+    return SIZES.get(models.series(arch), SIZE)
+
+
+def images_of(arch, number=2):
+    return np.random.default_rng(0).standard_normal((number, 3, size_of(arch), size_of(arch))).astype("float32")
+
+
+def small(arch, **options):
+    paddle.seed(0)
+    return models.create(arch, **{"num_classes": 10, "in_size": size_of(arch)} | options)
+
+
+@pytest.mark.parametrize("arch", one_of_each_series())
+def test_every_parameter_gets_a_gradient(arch):
+    model, images = small(arch), paddle.to_tensor(images_of(arch))
+    outputs = model.heads(images) if hasattr(model, "heads") else [model(images)]
+    assert [output.shape for output in outputs] == [[2, 10]] * len(outputs)
+    paddle.add_n([output.square().sum() for output in outputs]).backward()
+    without = [key for key, p in model.named_parameters() if not p.stop_gradient and p.grad is None]
+    assert without == []
+
+
+@pytest.mark.parametrize("arch", one_of_each_series())
+def test_evaluation_repeats_itself_and_a_compiled_network_agrees(arch):
+    model, images = small(arch), paddle.to_tensor(images_of(arch))
+    model.eval()
+    with paddle.no_grad():
+        first, again = model(images).numpy(), model(images).numpy()
+        taps = model.features(images)
+        compiled = paddle.jit.to_static(model)(images).numpy()
+    assert (first == again).all()
+    assert list(taps) == [f"stage{n}" for n in range(1, len(taps) + 1)]
+    sides = [tap.shape[2] for tap in taps.values()]
+    assert sides == sorted(sides, reverse=True)
+    np.testing.assert_allclose(compiled, first, rtol=0, atol=1e-5 * np.abs(first).max())
+
+
+@pytest.mark.parametrize("arch", one_of_each_series())
+def test_exports_answer_as_the_network(arch, tmp_path):
+    """Through the gate, which runs Paddle Inference and ONNX Runtime on these images."""
+    model = small(arch, num_classes=1000)
+    state, names = model.state_dict(), models.keymap(arch)
+    for name, array in weights(arch, "B").items():
+        if list(state[names[name]].shape) == list(array.shape):  # fully connected layers of a larger image do not fit
+            state[names[name]].set_value(array)
+    given = {"size": size_of(arch), "mean": [0.5] * 3, "std": [0.5] * 3, "resize": size_of(arch)}
+    contract = {"arch": arch, "classes": 1000, "digest": "b" * 64, "input": given}
+    formats = release(model, tmp_path / "export", images_of(arch, 3), name=arch, contract=contract)
+    assert {name: result["agree"] for name, result in formats.items()} == {"paddle": 100.0, "onnx": 100.0}
