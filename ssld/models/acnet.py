@@ -6,7 +6,7 @@ The deployed form: the 3x3, 3x1 and 1x3 convolutions of training and their BN ar
 from paddle import nn
 
 from ssld.models.base import Family
-from ssld.models.resnet import DYGRAPH, STATIC, Bottleneck, ResNet, block_name
+from ssld.models.resnet import NESTED, NUMBERED_FC, STATIC, Bottleneck, ResNet
 
 
 def fused(width_in: int, width: int, kernel: int, stride: int) -> nn.Sequential:
@@ -15,17 +15,17 @@ def fused(width_in: int, width: int, kernel: int, stride: int) -> nn.Sequential:
     return nn.Sequential(("conv", conv), ("act", nn.ReLU()))
 
 
-def fused_stem() -> nn.Sequential:
-    """[N, 3, H, W] -> [N, 64, H / 4, W / 4]"""
-    return nn.Sequential(fused(3, 64, 7, 2), nn.MaxPool2D(3, 2, 1))
+def fused_stem(width: int) -> nn.Sequential:
+    """[N, 3, H, W] -> [N, width, H / 4, W / 4]"""
+    return nn.Sequential(fused(3, width, 7, 2), nn.MaxPool2D(3, 2, 1))
 
 
 class FusedBottleneck(Bottleneck):
     """A bottleneck whose 3x3 convolution is fused; the 1x1 convolutions have no asymmetric form and keep their BN."""
 
-    def __init__(self, width_in: int, width: int, stride: int, shortcut: nn.Layer):
-        super().__init__(width_in, width, stride, shortcut)
-        self.body[1] = fused(width, width, 3, stride)
+    @staticmethod
+    def middle(width: int, stride: int, groups: int) -> nn.Layer:
+        return fused(width, width, 3, stride)
 
 
 Family(
@@ -33,11 +33,12 @@ Family(
     ResNet,
     variants={"ResNet50_ACNet_deploy": dict(block=FusedBottleneck, depths=(3, 4, 6, 3), stem=fused_stem)},
     # No 2.x code has this network; these are the names that 2.0 would have given it.
-    rename=[(r"^stem\.0", "conv"), (r"^stages\.\d+\.\d+", block_name), *DYGRAPH],
+    rename=[(r"^stem\.0", "conv"), (r"^stages\.\d\.\d+", "res{stage:+1}{letter}"), *NESTED],
     rename_static=[
         (r"^stem\.0", "conv1"),
         (r"(^conv1|body\.1)\.conv\.weight", "{0}_acsquare_weights"),
         (r"(^conv1|body\.1)\.conv\.bias", "{0}_acsquare_bias"),
+        NUMBERED_FC,
         *STATIC,
     ],
 )

@@ -35,7 +35,8 @@ Flavour = Literal["develop", "2.0", "static"]
 class Place:
     """Where a key stands: the running number of its block over all stages, and its block of how many in which stage.
 
-    `n` and `block` count from 0, `stage` from 1; `letter` is a for block 0, b for block 1 ...
+    `n` and `block` count from 0, `stage` from 1; `letter` is a for block 0, b for block 1 ..., but a, b1, b2 ... in a
+    stage of more than 12 blocks, as the layers of ResNet-101 have been called since Caffe.
     """
 
     n: int
@@ -45,7 +46,7 @@ class Place:
 
     @property
     def letter(self) -> str:
-        return chr(ord("a") + self.block)
+        return f"b{self.block}" if self.blocks > 12 and self.block else chr(ord("a") + self.block)
 
 
 # A rule is (pattern, template) or (pattern, function of the match and the place, which is None outside the stages).

@@ -21,10 +21,34 @@ class ConvBN(nn.Sequential):
         super().__init__(*parts, *([("act", act())] if act else []))
 
 
-class PooledLinear(nn.Sequential):
-    """Global average and a linear layer: [N, width, H, W] -> [N, num_classes]. Weights start at U(+-1/sqrt(width))."""
+def deep_stem(width: int) -> nn.Sequential:
+    """Three 3x3 convolutions instead of one 7x7: [N, 3, H, W] -> [N, width, H / 4, W / 4]"""
+    widths = (3, width // 2, 2), (width // 2, width // 2, 1), (width // 2, width, 1)
+    convs = [ConvBN(width_in, width, 3, stride, act=nn.ReLU) for width_in, width, stride in widths]
+    return nn.Sequential(*convs, nn.MaxPool2D(3, 2, 1))
 
-    def __init__(self, width: int, num_classes: int):
-        bound = width**-0.5
-        fc = nn.Linear(width, num_classes, weight_attr=Uniform(-bound, bound))
-        super().__init__(("pool", nn.AdaptiveAvgPool2D(1)), ("flatten", nn.Flatten()), ("fc", fc))
+
+def pooled_projection(width_in: int, width: int, stride: int) -> nn.Layer:
+    """Average before projecting, so that no pixel of a shortcut is dropped."""
+    project = ConvBN(width_in, width, 1)
+    if stride == 1:
+        return project
+    # SAME: a map of odd size keeps its last row and column, averaged over the pixels that are there.
+    pool = nn.AvgPool2D(2, stride, padding="SAME")
+    return nn.Sequential(("pool", pool), *project.named_children())
+
+
+def uniform_linear(width_in: int, width: int) -> nn.Linear:
+    """[N, width_in] -> [N, width]. Weights start at U(+-1/sqrt(width_in)), the bias at 0."""
+    bound = width_in**-0.5
+    return nn.Linear(width_in, width, weight_attr=Uniform(-bound, bound))
+
+
+class PooledLinear(nn.Sequential):
+    """Global average, dropout if any, and a linear layer: [N, width, H, W] -> [N, num_classes]."""
+
+    def __init__(self, width: int, num_classes: int, dropout: float = 0.0):
+        # Features are x (1 - dropout) in eval: published weights expect it.
+        drop = [("drop", nn.Dropout(dropout, mode="downscale_in_infer"))] if dropout else []
+        fc = uniform_linear(width, num_classes)
+        super().__init__(("pool", nn.AdaptiveAvgPool2D(1)), ("flatten", nn.Flatten()), *drop, ("fc", fc))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 import paddle
 from paddle import nn
 from paddle.nn.functional import relu
 
-from ssld.models.base import Classifier, Family, Place, Rule
+from ssld.models.base import Classifier, Family, Rename, Rule
 from ssld.models.layers import ConvBN, PooledLinear
 
 
@@ -43,18 +42,22 @@ class Bottleneck(nn.Layer):
         inner = groups * group_width * width // 64
         self.body = nn.Sequential(
             ConvBN(width_in, inner, 1, act=nn.ReLU),
-            ConvBN(inner, inner, 3, stride, groups, act=nn.ReLU),  # the paper strides in the 1x1 before it
+            self.middle(inner, stride, groups),
             ConvBN(inner, self.expansion * width, 1),
         )
         self.shortcut = shortcut
+
+    @staticmethod
+    def middle(width: int, stride: int, groups: int) -> nn.Layer:
+        return ConvBN(width, width, 3, stride, groups, act=nn.ReLU)  # the paper strides in the 1x1 before it
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return relu(self.body(x) + self.shortcut(x))
 
 
-def plain_stem() -> nn.Sequential:
-    """[N, 3, H, W] -> [N, 64, H / 4, W / 4]"""
-    return nn.Sequential(ConvBN(3, 64, 7, 2, act=nn.ReLU), nn.MaxPool2D(3, 2, 1))
+def plain_stem(width: int) -> nn.Sequential:
+    """[N, 3, H, W] -> [N, width, H / 4, W / 4]"""
+    return nn.Sequential(ConvBN(3, width, 7, 2, act=nn.ReLU), nn.MaxPool2D(3, 2, 1))
 
 
 def projection(width_in: int, width: int, stride: int) -> nn.Layer:
@@ -63,7 +66,7 @@ def projection(width_in: int, width: int, stride: int) -> nn.Layer:
 
 
 class ResNet(Classifier):
-    """`depths` counts the blocks of the four stages; descendants give another stem, projection or grouping."""
+    """`depths` counts the blocks of the four stages; descendants give another block, stem, projection or grouping."""
 
     def __init__(
         self,
@@ -71,13 +74,15 @@ class ResNet(Classifier):
         depths: Sequence[int],
         num_classes: int,
         in_size: int,
-        stem: Callable[[], nn.Layer] = plain_stem,
+        stem: Callable[[int], nn.Layer] = plain_stem,
+        stem_width: int = 64,
         shortcut: Callable[[int, int, int], nn.Layer] = projection,
+        dropout: float = 0.0,
         **grouping: int,
     ):
         super().__init__(num_classes, in_size)
-        self.stem, self.stages = stem(), nn.LayerList()
-        width_in = 64
+        self.stem, self.stages = stem(stem_width), nn.LayerList()
+        width_in = stem_width
         for depth, width, stride in zip(depths, (64, 128, 256, 512), (1, 2, 2, 2), strict=True):
             width_out = width * block.expansion
             # Stage 1 projects even where nothing changes (18, 34 layers): published weights hold that convolution.
@@ -85,42 +90,34 @@ class ResNet(Classifier):
             rest = [block(width_out, width, 1, nn.Identity(), **grouping) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(first, *rest))
             width_in = width_out
-        self.head = PooledLinear(width_in, num_classes)
+        self.head = PooledLinear(width_in, num_classes, dropout)
 
 
-def block_name(_: re.Match[str], place: Place | None) -> str:
-    """res2a, res2b ...; the long third stage of 101 and more layers counts its blocks instead: res4a, res4b1, res4b2"""
-    assert place, "only blocks have this name"
-    counts = place.block and place.stage == 3 and place.blocks > 6
-    return f"res{place.stage + 1}" + (f"b{place.block}" if counts else place.letter)
-
-
-# Names of blocks and of the last layer that this series shares with its relatives, which put rules for the stem first.
-LEGENDARY = [  # the later code, which calls the networks that it names this way "legendary"
+LEGENDARY = [  # "legendary" is what the published code calls the networks that it names this way
     (r"^stages\.\d+\.\d+\.body\.(\d)", "blocks.{n}.conv{0}"),
     (r"^stages\.\d+\.\d+\.shortcut", "blocks.{n}.short"),
     (r"^head\.fc", "fc"),
 ]
-DYGRAPH: list[Rule] = [  # 2.0, and in most relatives the later code too
+NESTED = [  # ... and the networks that it never rewrote
     (r"^stages\.(\d)\.(\d+)", "bb_{0}_{1}"),
-    (r"\.body\.", ".conv"),
+    (r"\.body\.(\d)", ".conv{0}"),
     (r"\.shortcut", ".short"),
     (r"\.conv\.", "._conv."),
     (r"\.bn\.", "._batch_norm."),
     (r"^head\.fc", "out"),
 ]
-STATIC: list[Rule] = [  # 1.x
-    (r"^stages\.\d+\.\d+", block_name),
+STATIC: Rename = [  # most 1.x names go back to those of Caffe's ResNet: res4f_branch2b_weights, bn4f_branch2b_scale
+    (r"^stages\.\d\.\d+", "res{stage:+1}{letter}"),
     (r"\.body\.(\d)", lambda found, _: "_branch2" + "abc"[int(found[1])]),
     (r"\.shortcut", "_branch1"),
-    (r"^conv1\.bn", "bn_conv1.bn"),
-    (r"^(?:res|con)(.+)\.bn\.", "bn{0}.bn."),  # BN has the name of its convolution, first three letters cut off
-    (r"\.conv\.weight", "_weights"),
-    (r"\.bn\.weight", "_scale"),
-    (r"\.bn\.bias", "_offset"),
-    (r"\.bn\._", "_"),  # _mean, _variance
-    (r"^head\.fc\.(w|b)\w+", "fc_0.{0}_0"),
+    (r"^\w{3}(\w+)\.bn\.", "bn{0}."),
+    (r"^(bn\w+)\.weight", "{0}_scale"),
+    (r"(\.conv)?\.weight", "_weights"),
+    (r"\.bias", "_offset"),
+    (r"\._", "_"),
 ]
+NUMBERED_FC: Rule = (r"^head\.fc\.(w|b)\w+", "fc_0.{0}_0")  # 1.x, where nobody named it
+DEEP_STEM: Rule = (r"^stem\.(\d)", "conv1_{0:+1}")
 
 Family(
     "resnet",
@@ -133,6 +130,6 @@ Family(
         "ResNet152": dict(block=Bottleneck, depths=(3, 8, 36, 3)),
     },
     rename=LEGENDARY,
-    rename_2_0=[(r"^stem\.0", "conv"), (r"^stages\.\d+\.\d+", block_name), *DYGRAPH],
-    rename_static=[(r"^stem\.0", "conv1"), *STATIC],
+    rename_2_0=[(r"^stem\.0", "conv"), (r"^stages\.\d\.\d+", "res{stage:+1}{letter}"), *NESTED],
+    rename_static=[(r"^stem\.0\.bn", "bn_conv1"), (r"^stem\.0", "conv1"), NUMBERED_FC, *STATIC],
 )
