@@ -226,8 +226,8 @@ def count(model: nn.Layer, size: int) -> tuple[int, int]:
     """(parameters, multiply-accumulates) of one image of size x size pixels.
 
     Parameters leave out BN's running statistics. MACs are those of convolutions and linear layers alone, biases not
-    counted: half of the 'FLOPs' of tables that count two operations a MAC. One forward pass is run; the modes of the
-    layers are restored.
+    counted: half of the 'FLOPs' of tables that count two operations a MAC. Auxiliary heads count, as they do in the
+    published tables. One forward pass is run; the modes of the layers are restored.
     """
     macs = 0
 
@@ -242,7 +242,7 @@ def count(model: nn.Layer, size: int) -> tuple[int, int]:
     model.eval()
     try:
         with paddle.no_grad():
-            model(paddle.zeros([1, 3, size, size]))
+            getattr(model, "heads", model)(paddle.zeros([1, 3, size, size]))
     finally:
         for hook in hooks:
             hook.remove()
