@@ -13,6 +13,7 @@ from paddle.nn.initializer import Uniform
 
 from ssld.errors import RecipeError
 from ssld.models.base import Classifier, Family
+from ssld.models.layers import STATIC_ENDS
 
 Row = tuple[int, int, int, int]
 
@@ -78,7 +79,6 @@ Family(
     rename_static=[
         (r"^stages\.\d\.\d\.conv", "conv{n:+1}"),
         (r"^head\.", ""),
-        (r"\.weight", "_weights"),
-        (r"\.bias", "_offset"),
+        *STATIC_ENDS,
     ],
 )

@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.nn.initializer import Initializer
 
 LARGEST_MAP = 16 * 16  # pixels of the input map; the matrices of larger ones take too much memory
 LOOP_COST = 36  # one multiply-add of the plain loop, in multiply-adds of a matrix product; measured 22 to 78
@@ -19,11 +20,12 @@ class DepthwiseConv2D(nn.Conv2D):
     """One filter a channel, padding (kernel - 1) // 2: [N, C, H, W] -> [N, C, ceil(H / stride), ceil(W / stride)].
 
     Same parameters, keys and exported graph as the `nn.Conv2D` it is; eager execution on a CPU takes the matrix route
-    where that is the faster one, equal up to rounding of float32.
+    where that is the faster one, equal up to rounding of float32. `weights`: how they start (None: Paddle's way).
     """
 
-    def __init__(self, width: int, kernel: int, stride: int = 1):
-        super().__init__(width, width, kernel, stride, padding=(kernel - 1) // 2, groups=width, bias_attr=False)
+    def __init__(self, width: int, kernel: int, stride: int = 1, weights: Initializer | None = None):
+        padding = (kernel - 1) // 2
+        super().__init__(width, width, kernel, stride, padding, groups=width, weight_attr=weights, bias_attr=False)
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:

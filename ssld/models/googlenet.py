@@ -16,6 +16,7 @@ from paddle.nn.initializer import Uniform
 
 from ssld.errors import RecipeError
 from ssld.models.base import Classifier, Family
+from ssld.models.layers import STATIC_ENDS
 
 
 def conv(width_in: int, width: int, kernel: int, stride: int = 1) -> nn.Conv2D:
@@ -145,7 +146,6 @@ Family(
         (r"^aux(\d)\.fc", "fc_o{0}"),
         (r"^aux(\d)\.out", "out{0}"),
         (r"^head\.fc", "out"),
-        (r"\.weight", "_weights"),
-        (r"\.bias", "_offset"),
+        *STATIC_ENDS,
     ],
 )

@@ -14,7 +14,7 @@ from paddle import nn
 
 from ssld.errors import RecipeError
 from ssld.models.base import Classifier, Family, Place, Rename, Rule
-from ssld.models.layers import PooledLinear
+from ssld.models.layers import STATIC_ENDS, PooledLinear
 
 AVERAGE: Literal["average"] = "average"  # 3x3, keeps the size
 MAX: Literal["max"] = "max"  # 3x3, stride 2, no padding
@@ -149,14 +149,6 @@ BLOCKS: Rename = [
     named(("aa", "bc", "de"), NAMES, "inception_{kind}_{number}.branch{conv}."),
 ]
 
-LEAVES_STATIC: Rename = [
-    (r"\.conv\.", "."),
-    (r"\.bn\.weight", "_bn_scale"),
-    (r"\.bn\._?", "_bn_"),
-    (r"\.weight", "_weights"),
-    (r"[._]bias", "_offset"),
-]
-
 Family(
     "inception_v3",
     Inception,
@@ -174,6 +166,6 @@ Family(
         (r"^inception_stem\.", ""),
         (r"^(inception_.)(_\d)\.(branch\w+?)(?:_conv)?\.", "{0}_{2}{1}."),
         (r"^head\.", ""),
-        *LEAVES_STATIC,
+        *STATIC_ENDS,
     ],
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ssld.models.base import Family
-from ssld.models.inception_v3 import AVERAGE, LEAVES_STATIC, MAX, Conv, Inception, Steps, named, valid
+from ssld.models.inception_v3 import AVERAGE, MAX, Conv, Inception, Steps, named, valid
+from ssld.models.layers import STATIC_ENDS
 
 STEM: Steps = [
     valid(32),
@@ -94,6 +95,6 @@ Family(
         named(KINDS_STATIC, NAMES_STATIC, "{kind}{number}_{conv}."),
         (r"^(reduction_.)1", "{0}"),
         (r"^head\.fc", "final_fc"),
-        *LEAVES_STATIC,
+        *STATIC_ENDS,
     ],
 )

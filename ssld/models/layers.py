@@ -1,9 +1,12 @@
-"""Blocks that three or more series share."""
+"""Blocks, and endings of published names, that three or more series share."""
 
 from __future__ import annotations
 
 from paddle import nn
-from paddle.nn.initializer import Uniform
+from paddle.nn.initializer import Initializer, Uniform
+
+from ssld.models.base import Rule
+from ssld.models.depthwise import DepthwiseConv2D
 
 
 class ConvBN(nn.Sequential):
@@ -18,6 +21,16 @@ class ConvBN(nn.Sequential):
         padding = (kernel - 1) // 2
         conv = nn.Conv2D(width_in, width, kernel, stride, padding, groups=groups, bias_attr=False)
         parts = [("conv", conv), ("bn", nn.BatchNorm2D(width))]
+        super().__init__(*parts, *([("act", act())] if act else []))
+
+
+class DepthwiseBN(nn.Sequential):
+    """One filter a channel, BN, activation: [N, width, H, W] -> [N, width, ceil(H / stride), ceil(W / stride)]."""
+
+    def __init__(
+        self, width: int, kernel: int, stride: int = 1, act: type | None = None, weights: Initializer | None = None
+    ):
+        parts = [("conv", DepthwiseConv2D(width, kernel, stride, weights)), ("bn", nn.BatchNorm2D(width))]
         super().__init__(*parts, *([("act", act())] if act else []))
 
 
@@ -45,10 +58,23 @@ def uniform_linear(width_in: int, width: int) -> nn.Linear:
 
 
 class PooledLinear(nn.Sequential):
-    """Global average, dropout if any, and a linear layer: [N, width, H, W] -> [N, num_classes]."""
+    """Global average, dropout if any, and a linear layer: [N, width, H, W] -> [N, num_classes].
 
-    def __init__(self, width: int, num_classes: int, dropout: float = 0.0):
+    Its weights start as `weights` says, by default as those of `uniform_linear`.
+    """
+
+    def __init__(self, width: int, num_classes: int, dropout: float = 0.0, weights: Initializer | None = None):
         # Features are x (1 - dropout) in eval: published weights expect it.
         drop = [("drop", nn.Dropout(dropout, mode="downscale_in_infer"))] if dropout else []
-        fc = uniform_linear(width, num_classes)
+        fc = nn.Linear(width, num_classes, weights) if weights else uniform_linear(width, num_classes)
         super().__init__(("pool", nn.AdaptiveAvgPool2D(1)), ("flatten", nn.Flatten()), *drop, ("fc", fc))
+
+
+# How 1.x mostly ends the name of a variable; these rules come last, when all before the ending is renamed.
+STATIC_ENDS: list[Rule] = [
+    (r"\.bn\.weight", "_bn_scale"),
+    (r"\.bn\.bias", "_bn_offset"),
+    (r"\.bn\._", "_bn_"),  # _mean, _variance
+    (r"(?:\.conv)?\.weight", "_weights"),
+    (r"\.bias", "_offset"),
+]

@@ -13,16 +13,15 @@ from paddle import nn
 from paddle.nn.functional import hardsigmoid, relu
 
 from ssld.models.base import Classifier, Family
-from ssld.models.depthwise import DepthwiseConv2D
-from ssld.models.layers import ConvBN
+from ssld.models.layers import STATIC_ENDS, ConvBN, DepthwiseBN
 
 Row = tuple[int, int, int, bool, type, int]
 
 
-def rounded(width: float) -> int:
-    """The nearest multiple of 8, at least 8, and not more than a tenth below `width`."""
-    nearest = max(8, int(width + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * width else nearest
+def rounded(width: float, step: int = 8) -> int:
+    """The nearest multiple of `step`, at least `step`, and not more than a tenth below `width`."""
+    nearest = max(step, int(width + step / 2) // step * step)
+    return nearest + step if nearest < 0.9 * width else nearest
 
 
 class SqueezeExcite(nn.Layer):
@@ -46,8 +45,7 @@ class Block(nn.Layer):
         super().__init__()
         # The first block expands nothing (same width in and inside); published weights hold its convolution anyway.
         self.expand = ConvBN(width_in, inner, 1, act=act)
-        conv = DepthwiseConv2D(inner, kernel, stride)
-        self.filter = nn.Sequential(("conv", conv), ("bn", nn.BatchNorm2D(inner)), ("act", act()))
+        self.filter = DepthwiseBN(inner, kernel, stride, act)
         self.gate = SqueezeExcite(inner) if gated else nn.Identity()
         self.project = ConvBN(inner, width, 1)
         self.residual = stride == 1 and width_in == width
@@ -148,10 +146,6 @@ Family(
         (r"^head\.mix", "conv_last"),
         (r"^head\.widen", "last_1x1_conv"),
         (r"^head\.fc", "fc"),
-        (r"\.bn\.weight", "_bn_scale"),
-        (r"\.bn\.bias", "_bn_offset"),
-        (r"\.bn\._", "_bn_"),  # _mean, _variance
-        (r"(?:\.conv)?\.weight", "_weights"),
-        (r"\.bias", "_offset"),
+        *STATIC_ENDS,
     ],
 )

@@ -11,7 +11,7 @@ from paddle import nn
 from paddle.nn.functional import relu, sigmoid
 
 from ssld.models.base import Family, Rename
-from ssld.models.layers import deep_stem, pooled_projection, uniform_linear
+from ssld.models.layers import STATIC_ENDS, deep_stem, pooled_projection, uniform_linear
 from ssld.models.resnet import DEEP_STEM, NESTED, STATIC, Basic, Bottleneck, ResNet
 
 
@@ -61,10 +61,7 @@ def _numbered(first: int) -> Rename:
         (r"^conv(\w+)\.body\.gate", "fc{0}"),
         (r"\.body\.(\d)", "_x{0:+1}"),
         (r"\.shortcut", "_prj"),
-        (r"\.bn\.weight", "_bn_scale"),
-        (r"\.bn\._?", "_bn_"),
-        (r"(\.conv)?\.weight", "_weights"),
-        (r"[._]bias", "_offset"),
+        *STATIC_ENDS,
     ]
 
 

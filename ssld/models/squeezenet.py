@@ -10,6 +10,7 @@ from paddle.nn.functional import relu
 
 from ssld.errors import RecipeError
 from ssld.models.base import Classifier, Family
+from ssld.models.layers import STATIC_ENDS
 
 
 class Fire(nn.Layer):
@@ -75,7 +76,6 @@ Family(
         (r"\.squeeze", "_squeeze1x1"),
         (r"\.expand(\d)", "_expand{0}x{0}"),
         (r"^head\.conv", "conv10"),
-        (r"\.weight", "_weights"),
-        (r"\.bias", "_offset"),
+        *STATIC_ENDS,
     ],
 )

@@ -8,6 +8,7 @@ from paddle import nn
 
 from ssld.errors import RecipeError
 from ssld.models.base import Classifier, Family, Rule
+from ssld.models.layers import STATIC_ENDS
 
 
 class VGG(Classifier):
@@ -72,7 +73,6 @@ Family(
         *_NAMES,
         (r"^conv_block_(\d)\.conv", "conv{0}_"),
         (r"^fc(\d)", "fc{0:+5}"),
-        (r"\.weight", "_weights"),
-        (r"\.bias", "_offset"),
+        *STATIC_ENDS,
     ],
 )

@@ -14,8 +14,7 @@ from paddle import nn
 from paddle.nn.functional import relu
 
 from ssld.models.base import Classifier, Family
-from ssld.models.depthwise import DepthwiseConv2D
-from ssld.models.layers import ConvBN, PooledLinear
+from ssld.models.layers import ConvBN, DepthwiseBN, PooledLinear
 
 
 class Block(nn.Layer):
@@ -35,8 +34,7 @@ class Block(nn.Layer):
 
 def separable(width_in: int, width: int) -> nn.Sequential:
     """Mix the channels, then filter each: [N, width_in, H, W] -> [N, width, H, W]."""
-    filters = nn.Sequential(("conv", DepthwiseConv2D(width, 3)), ("bn", nn.BatchNorm2D(width)))
-    return nn.Sequential(("point", ConvBN(width_in, width, 1)), ("filter", filters))
+    return nn.Sequential(("point", ConvBN(width_in, width, 1)), ("filter", DepthwiseBN(width, 3)))
 
 
 def pooled(width_in: int, widths: Sequence[int], stride: int) -> Block:
