@@ -12,8 +12,7 @@ from paddle.nn.functional import relu
 from paddle.nn.initializer import KaimingNormal
 
 from ssld.models.base import Classifier, Family
-from ssld.models.layers import STATIC_ENDS, ConvBN, DepthwiseBN, uniform_linear
-from ssld.models.mobilenet_v3 import rounded
+from ssld.models.layers import STATIC_ENDS, ConvBN, DepthwiseBN, rounded, uniform_linear
 
 # Rows: kernel of strides and projections, inner width, width, squeeze-excite, stride.
 STAGES = [

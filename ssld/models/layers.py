@@ -1,4 +1,4 @@
-"""Blocks, and endings of published names, that three or more series share."""
+"""What three or more series share: blocks, and endings of published names."""
 
 from __future__ import annotations
 
@@ -9,17 +9,31 @@ from ssld.models.base import Rule
 from ssld.models.depthwise import DepthwiseConv2D
 
 
+def rounded(width: float, step: int = 8) -> int:
+    """The nearest multiple of `step`, at least `step`, and not more than a tenth below `width`."""
+    nearest = max(step, int(width + step / 2) // step * step)
+    return nearest + step if nearest < 0.9 * width else nearest
+
+
 class ConvBN(nn.Sequential):
     """Convolution without bias, BN, activation: [N, width_in, H, W] -> [N, width, ceil(H / stride), ceil(W / stride)].
 
-    BN keeps Paddle's momentum 0.9 and epsilon 1e-5; the published statistics were gathered with them.
+    BN keeps Paddle's momentum 0.9 and epsilon 1e-5; the published statistics were gathered with them. BN takes a bias
+    away again; `bias` is for published weights that hold one all the same.
     """
 
     def __init__(
-        self, width_in: int, width: int, kernel: int, stride: int = 1, groups: int = 1, act: type | None = None
+        self,
+        width_in: int,
+        width: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        act: type | None = None,
+        bias: bool = False,
     ):
         padding = (kernel - 1) // 2
-        conv = nn.Conv2D(width_in, width, kernel, stride, padding, groups=groups, bias_attr=False)
+        conv = nn.Conv2D(width_in, width, kernel, stride, padding, groups=groups, bias_attr=None if bias else False)
         parts = [("conv", conv), ("bn", nn.BatchNorm2D(width))]
         super().__init__(*parts, *([("act", act())] if act else []))
 
@@ -30,7 +44,7 @@ class DepthwiseBN(nn.Sequential):
     def __init__(
         self, width: int, kernel: int, stride: int = 1, act: type | None = None, weights: Initializer | None = None
     ):
-        parts = [("conv", DepthwiseConv2D(width, kernel, stride, weights)), ("bn", nn.BatchNorm2D(width))]
+        parts = [("conv", DepthwiseConv2D(width, kernel, stride, weights=weights)), ("bn", nn.BatchNorm2D(width))]
         super().__init__(*parts, *([("act", act())] if act else []))
 
 

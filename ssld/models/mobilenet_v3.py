@@ -13,15 +13,9 @@ from paddle import nn
 from paddle.nn.functional import hardsigmoid, relu
 
 from ssld.models.base import Classifier, Family
-from ssld.models.layers import STATIC_ENDS, ConvBN, DepthwiseBN
+from ssld.models.layers import STATIC_ENDS, ConvBN, DepthwiseBN, rounded
 
 Row = tuple[int, int, int, bool, type, int]
-
-
-def rounded(width: float, step: int = 8) -> int:
-    """The nearest multiple of `step`, at least `step`, and not more than a tenth below `width`."""
-    nearest = max(step, int(width + step / 2) // step * step)
-    return nearest + step if nearest < 0.9 * width else nearest
 
 
 class SqueezeExcite(nn.Layer):

@@ -1,0 +1,79 @@
+"""RegNetX: Designing network design spaces. arXiv:2003.13678"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
+from paddle import nn
+from paddle.nn.functional import relu
+
+from ssld.models.base import Classifier, Family
+from ssld.models.layers import ConvBN, PooledLinear
+
+
+class Block(nn.Layer):
+    """1x1, grouped 3x3, 1x1 and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
+
+    def __init__(self, width_in: int, width: int, stride: int, group_width: int, bias: bool):
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvBN(width_in, width, 1, act=nn.ReLU, bias=bias),
+            ConvBN(width, width, 3, stride, width // group_width, act=nn.ReLU, bias=bias),
+            ConvBN(width, width, 1, bias=bias),
+        )
+        self.shortcut = ConvBN(width_in, width, 1, stride, bias=bias) if stride > 1 else nn.Identity()
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return relu(self.body(x) + self.shortcut(x))
+
+
+class RegNet(Classifier):
+    """`depths` and `widths` of the stages, every one of which halves the resolution."""
+
+    def __init__(
+        self,
+        depths: Sequence[int],
+        widths: Sequence[int],
+        group_width: int,
+        num_classes: int,
+        in_size: int,
+        bias: bool = False,
+    ):
+        super().__init__(num_classes, in_size)
+        width_in = 32
+        self.stem, self.stages = ConvBN(3, width_in, 3, 2, act=nn.ReLU, bias=bias), nn.LayerList()
+        for depth, width in zip(depths, widths, strict=True):
+            first = Block(width_in, width, 2, group_width, bias)
+            rest = [Block(width, width, 1, group_width, bias) for _ in range(depth - 1)]
+            self.stages.append(nn.Sequential(first, *rest))
+            width_in = width
+        self.head = PooledLinear(width_in, num_classes)
+
+
+Family(
+    "regnet",
+    RegNet,
+    variants={"RegNetX_4GF": dict(depths=(2, 5, 14, 2), widths=(80, 240, 560, 1360), group_width=40)},
+    old={"RegNetX_4GF": dict(bias=True)},  # in front of BN they change nothing, but the files hold them
+    rename=[
+        (r"^stem", "conv"),
+        (r"^stages\.\d\.\d+", "s{stage}_b{block:+1}"),
+        (r"\.body\.", ".conv"),
+        (r"\.shortcut", ".short"),
+        (r"\.conv\.", "._conv."),
+        (r"\.bn\.", "._batch_norm."),
+        (r"^head\.fc", "out"),
+    ],
+    rename_static=[
+        (r"^stem", "stem_conv"),
+        (r"^stages\.\d\.\d+", "s{stage}_b{block:+1}"),
+        (r"\.body\.(\d)", lambda found, _: "_branch2" + "abc"[int(found[1])]),
+        (r"\.shortcut", "_branch1"),
+        (r"\.bn\._", "_bn_"),
+        (r"\.bn\.", "_bn.output.1."),
+        (r"\.conv\.", ".conv2d.output.1."),
+        (r"^head\.fc", "fc_0"),
+        (r"\.(w|b)\w+$", ".{0}_0"),
+    ],
+)
