@@ -3,6 +3,7 @@
 # make test-zoo     the tests of every network of the zoo (SHARD=2/4: the second quarter of them)
 # make check        style, types and the import table
 # make bench        measure this project against its peers (PEER=<checkout of PaddleClas>: its networks too)
+# make docs         write docs/zoo.md, its figures and tables anew from the cards
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
 # VENV=.venv          where the environment lives
@@ -18,7 +19,7 @@ SOURCES := setup.py pyproject.toml ssld/__init__.py
 INDEX_gpu := $(if $(PADDLE_INDEX),--extra-index-url $(PADDLE_INDEX))
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 
-.PHONY: quickstart test test-zoo check bench
+.PHONY: quickstart test test-zoo check bench docs
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed-$(DEVICE)
@@ -40,6 +41,9 @@ bench: $(VENV)/.installed-$(DEVICE)-dev
 	@set -e; for script in $(filter-out %/zoo_forward.py,$(wildcard benchmarks/*.py)); do \
 	    echo "== $$script"; $(BIN)/python "$$script"; done
 	$(if $(PEER),$(BIN)/python benchmarks/zoo_forward.py --peer "$(PEER)",@echo "zoo_forward: left out, PEER is not set")
+
+docs: $(VENV)/.installed-$(DEVICE)
+	$(BIN)/python -m ssld.report.zoo docs
 
 # An installation is repeated when what it depends on has changed; edits of the code need none (it is editable).
 $(VENV)/.installed-$(DEVICE): $(SOURCES) | $(BIN)/pip

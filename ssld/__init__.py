@@ -2,19 +2,26 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 __version__ = "0.1.0"
 
 
-def create_model(name: str, num_classes: int = 1000, in_size: int = 224) -> Any:
-    """Build a network of the zoo by name; raises RecipeError for an unknown name or option.
+def create_model(
+    name: str, num_classes: int = 1000, in_size: int | None = None, revision: Literal["1.x", "2.x"] | None = None
+) -> Any:
+    """Build the network of a published name, e.g. "ResNet50_vd_ssld", with fresh weights.
 
+    The name's card says which architecture it is, and what `in_size` (pixels of evaluation) and `revision` (that of its
+    published weights) are by default. Raises RecipeError for an unknown name or an option that does not hold.
     PaddlePaddle is imported by this call, not by `import ssld`.
     """
+    from ssld.config import cards
     from ssld.models import create
 
-    return create(name, num_classes=num_classes, in_size=in_size)
+    model = cards.find_model(name)
+    size = model.input.size if in_size is None else in_size
+    return create(model.arch, num_classes=num_classes, in_size=size, revision=revision or model.revision)
 
 
 def _use_fast_mkl_on_amd() -> None:

@@ -111,15 +111,22 @@ def _closing_table(result: dict[str, Any], out: Path) -> None:
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    """Aligned columns on stdout."""
-    text = [[str(key) for key in rows[0]]] if rows else []
-    text += [
-        ["-" if value is None else f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()]
-        for row in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(*text, strict=True)]
-    for line in text:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    """Aligned columns on stdout, numbers to the right."""
+    columns = []
+    for key in rows[0] if rows else ():
+        values = [row[key] for row in rows]
+        right = all(value is None or isinstance(value, (int, float)) for value in values)
+        cells = [key, *map(_cell, values)]
+        width = max(map(len, cells))
+        columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in cells])
+    for line in zip(*columns, strict=True):
+        print("  ".join(line).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 class _Parser(argparse.ArgumentParser):

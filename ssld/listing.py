@@ -11,6 +11,7 @@ from ssld.losses.registry import LOSSES, check_terms
 from ssld.paths import shelf
 
 Row = dict[str, Any]
+KINDS: tuple[cards.Kind, ...] = ("plain", "ssld", "ssld_v2")
 
 
 def load_plan(path: str, overrides: Sequence[str], *, smoke: bool = False) -> Plan:
@@ -28,44 +29,31 @@ def load_plan(path: str, overrides: Sequence[str], *, smoke: bool = False) -> Pl
 
 def _models() -> list[Row]:
     return [
-        {
-            **{key: row[key] for key in ("name", "arch", "series")},
-            "params": row["params"],
-            "macs": row["macs"],
-            "size": row["size"],
-            "top1 (published)": row["top1"],
-        }
-        for row in cards.models()
+        {"name": model.name, "series": model.series, **_cost(model), "top-1 (published)": model.top1}
+        for model in cards.models().values()
     ]
 
 
 def _teachers() -> list[Row]:
     return [
-        {
-            "name": name,
-            "arch": card.arch,
-            "top1 (published)": card.top1,
-            "params": card.params,
-            "macs": card.macs,
-            "size": card.input.size,
-        }
+        {"name": name, "arch": card.arch, **_cost(card), "top-1 (published)": card.top1}
         for name, card in cards.all_teachers().items()
     ]
 
 
 def _students() -> list[Row]:
     return [
-        {
-            "name": name,
-            "params": card.params,
-            "macs": card.macs,
-            **{kind: _top1(card, kind) for kind in ("plain", "ssld", "ssld_v2")},
-        }
+        {"name": name, "series": card.series, **_cost(card)} | {kind: _top1(card, kind) for kind in KINDS}
         for name, card in cards.all_students().items()
     ]
 
 
-def _top1(card: cards.StudentCard, kind: str) -> float | None:
+def _cost(card: cards.Model | cards.StudentCard | cards.TeacherCard) -> Row:
+    """One convention for every list: an operation is half a multiply-add of convolutions and linear layers."""
+    return {"params": card.params, "FLOPs (2 x MACs)": 2 * card.macs, "input": card.input.size}
+
+
+def _top1(card: cards.StudentCard, kind: cards.Kind) -> float | None:
     return card.published[kind].top1 if kind in card.published else None
 
 
@@ -111,7 +99,7 @@ LISTS: dict[str, Callable[[], list[Row]]] = {
 
 def describe(name: str, overrides: Sequence[str], *, smoke: bool = False) -> tuple[Row, str]:
     """The facts behind a name, as a tree and as text. Raises RecipeError when nothing has that name."""
-    claims = {row["name"]: row["arch"] for row in cards.models()}
+    models = cards.models()
     if name.endswith((".yaml", ".yml")) or name in _recipe_names():
         plan = load_plan(name, overrides, smoke=smoke)
         tree = {**recipe.plan_tree(plan), "digest": plan.digest}
@@ -119,18 +107,29 @@ def describe(name: str, overrides: Sequence[str], *, smoke: bool = False) -> tup
     if name in LOSSES.names() or name in ENGINES.names():
         registry = LOSSES if name in LOSSES.names() else ENGINES
         tree = {registry.kind: name, "summary": registry.summary(name), "options": registry.options(name)}
-    elif name in claims or name in cards.all_teachers():
-        tree = (
-            parse.to_plain(cards.find_student(claims[name]))
-            if name in claims
-            else {"arch": cards.find_teacher(name).arch}
-        )
+    elif name in models or name in cards.all_teachers():
+        tree = _facts(models[name]) if name in models else {"arch": cards.find_teacher(name).arch}
         if name in cards.all_teachers():
-            tree["as a teacher"] = parse.to_plain(cards.find_teacher(name))
+            tree["as a teacher"] = _given(parse.to_plain(cards.find_teacher(name)))
     else:
-        known = [*_recipe_names(), *claims, *cards.all_teachers(), *LOSSES.names(), *ENGINES.names()]
+        known = [*_recipe_names(), *models, *cards.all_teachers(), *LOSSES.names(), *ENGINES.names()]
         raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, known)}")
     return tree, parse.to_yaml(tree).rstrip()
+
+
+def _facts(model: cards.Model) -> Row:
+    """The card of an architecture; of its claims all under its own name, one under the name of a training."""
+    tree = _given(parse.to_plain(cards.find_student(model.arch)))
+    if model.name != model.arch:
+        tree["published"] = {model.kind: tree["published"][model.kind]}
+    return tree
+
+
+def _given(tree: Any) -> Any:
+    """Without the keys that a card leaves out."""
+    if isinstance(tree, dict):
+        return {key: _given(value) for key, value in tree.items() if value not in (None, {})}
+    return tree
 
 
 def _recipe_names() -> list[str]:

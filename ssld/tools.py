@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ssld import create_model
 from ssld.config import parse, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import DataError, DeployError, RunError
@@ -93,18 +94,15 @@ def _exported(target: str, scratch: Path, sizes: list[int] | None, export_model:
         raise RunError(
             f"{target}: neither a run nor an export; give a run folder, an exported folder or a model's name"
         )
-    from ssld import models
-    from ssld.config import cards
-
-    size = sizes[0] if sizes else next((c.input.size for a, c in cards.all_students().items() if a == target), 224)
-    network = models.create(target, in_size=size)
+    network = create_model(target, in_size=sizes[0] if sizes else None)
+    size = network.in_size
     given = {
         "size": size,
         "mean": list(recipe.IMAGENET_MEAN),
         "std": list(recipe.IMAGENET_STD),
         "resize": round(size * 256 / 224),
     }
-    contract = {"arch": target, "classes": network.num_classes, "digest": "fresh weights", "input": given}
+    contract = {"arch": network.arch, "classes": network.num_classes, "digest": "fresh weights", "input": given}
     export_model(network, scratch / target, name=target, contract=contract)
     return scratch / target
 

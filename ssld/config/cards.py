@@ -7,18 +7,33 @@ teacher card one training.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Literal, TypeVar
 
-import yaml
-
+from ssld.config.typed import read
 from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import shelf
 
 Channels = tuple[float, float, float]
+Batches = tuple[float, float | None, float | None]  # of 1, 4 and 8 images
+Revision = Literal["1.x", "2.x"]
+Flavour = Literal["develop", "2.0", "static"]
+Kind = Literal["plain", "v2", "ssld", "ssld_v2", "fix", "int8"]
 Card = TypeVar("Card", "StudentCard", "TeacherCard")
+
+# Families of series, in the order of the published overview: the order of every list, and a colour in a figure.
+FAMILIES = {
+    "ResNet": ("resnet", "resnet_vc", "resnet_vd"),
+    "Mobile": ("mobilenet_v3", "mobilenet_v2", "mobilenet_v1", "shufflenet_v2", "ghostnet"),
+    "ResNeXt, SE, Res2Net": ("resnext", "resnext_vd", "se_resnet_vd", "se_resnext", "se_resnext_vd", "res2net"),
+    "Inception, Xception": ("googlenet", "inception_v3", "inception_v4", "xception", "xception_deeplab"),
+    "HRNet": ("hrnet",),
+    "DPN, DenseNet": ("dpn", "densenet"),
+    "EfficientNet": ("efficientnet",),
+    "ResNeXt-WSL": ("resnext101_wsl",),
+    "Others": ("resnest", "regnet", "alexnet", "squeezenet", "vgg", "darknet", "acnet"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,37 +56,106 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Published milliseconds a batch at the crop of `input`; no row in the tables: null. Not measured here.
+
+    `v100_fp32`: batch 1. `t4_fp16`, `t4_fp32`: batch 1, 4 and 8, TensorRT. `sd855`: batch 1, Paddle-Lite on the CPU of
+    a phone, one thread. GPUs: mean of 500 runs after 10, copies to and from the device included.
+    """
+
+    v100_fp32: float | None = None
+    t4_fp16: Batches | None = None
+    t4_fp32: Batches | None = None
+    sd855: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """Costs as the published tables print them, errors included: the notes of a card say what is wrong with them.
+
+    `flops_g`: 1e9 operations, in nearly every row two a multiply-add; `params_m`: 1e6 parameters; `storage_mb`: the
+    exported file for a phone.
+    """
+
+    source: str
+    flops_g: float | None = None
+    params_m: float | None = None
+    storage_mb: float | None = None
+    latency_ms: Latency = Latency()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One published training of an architecture. `top1`, `top5`: percent on the ImageNet validation set.
 
     `weights` maps the flavour of the file to its address: develop (keys that `models.keymap` reads), '2.0' (keys of
-    PaddleClas 2.0), static (an archive of 1.x). `teacher` names a teacher card, `recipe` a file of recipes/. `input`
-    and `macs` stand only where they differ from the card's.
+    PaddleClas 2.0), static (an archive of 1.x). `revision`: that of the network which they fit (`models.create`).
+    `teacher` names a teacher card, `recipe` a file of recipes/. `input`, `params`, `macs`, `train_resolution` and
+    `printed` stand only where they differ from the card's.
     """
 
     name: str
     top1: float
-    source: str
     top5: float | None = None
-    weights: dict[str, str] = field(default_factory=dict)
+    source: str
+    revision: Revision = "2.x"
+    input: Input | None = None
+    params: int | None = None
+    macs: int | None = None
+    train_resolution: int | None = None
+    printed: Printed | None = None
     teacher: str | None = None
     recipe: str | None = None
-    input: Input | None = None
-    macs: int | None = None
+    weights: dict[Flavour, str] = field(default_factory=dict)
     notes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentCard:
-    """`params` leave out BN statistics; `macs` count convolutions and linear layers at `input.size`."""
+    """`params` leave out BN statistics; `macs` are the multiply-adds of convolutions and linear layers at `input.size`.
+
+    Both are those of revision 2.x. `train_resolution`: pixels of the published configuration's crops, null where there
+    is none. `printed` holds for every training of the architecture: the tables repeat it.
+    """
 
     arch: str
     series: str
     params: int
     macs: int
     input: Input
-    published: dict[str, Claim]
+    train_resolution: int | None = None
+    printed: Printed | None = None
+    published: dict[Kind, Claim]
     notes: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A published name with all its facts: its claim's, and the card's where the claim leaves them out."""
+
+    name: str
+    kind: Kind
+    arch: str
+    series: str
+    revision: Revision
+    params: int
+    macs: int
+    input: Input
+    train_resolution: int | None
+    top1: float
+    top5: float | None
+    source: str
+    printed: Printed | None
+    notes: tuple[str, ...]
+
+    @property
+    def latency_ms(self) -> Latency:
+        return self.printed.latency_ms if self.printed else Latency()
+
+    @property
+    def flops(self) -> int:
+        """Two operations a multiply-add, as most published tables count."""
+        return 2 * self.macs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +164,13 @@ class TeacherCard:
 
     arch: str
     top1: float
-    source: str
-    weights: Weights
-    input: Input
-    params: int
-    macs: int
     top5: float | None = None
     trained_on: str | None = None
+    source: str
+    params: int
+    macs: int
+    weights: Weights
+    input: Input
     notes: str | None = None
 
 
@@ -101,32 +185,52 @@ def find_teacher(name: str) -> TeacherCard:
 
 
 def all_students() -> dict[str, StudentCard]:
-    """Architecture -> card, smaller networks first within a series."""
-    cards = {name: find_student(name) for name in _files("students")}
-    return dict(sorted(cards.items(), key=lambda item: (item[1].series, item[1].params)))
+    """Architecture -> card: series in the order of `FAMILIES`, others last; smaller networks first within a series."""
+    cards = {name: read(file, StudentCard) for name, file in _files("students").items()}
+    rank = {series: place for place, series in enumerate(sum(FAMILIES.values(), ()))}
+    order = {name: (rank.get(card.series, len(rank)), card.series, card.params) for name, card in cards.items()}
+    return dict(sorted(cards.items(), key=lambda item: order[item[0]]))
 
 
 def all_teachers() -> dict[str, TeacherCard]:
     """Teacher -> card, best last."""
-    cards = {name: find_teacher(name) for name in _files("teachers")}
+    cards = {name: read(file, TeacherCard) for name, file in _files("teachers").items()}
     return dict(sorted(cards.items(), key=lambda item: item[1].top1))
 
 
-def models() -> list[dict[str, Any]]:
-    """One row for each published training: name, arch, series, params, macs, size, top1 (percent)."""
-    return [
-        {
-            "name": claim.name,
-            "arch": card.arch,
-            "series": card.series,
-            "params": card.params,
-            "macs": claim.macs or card.macs,
-            "size": (claim.input or card.input).size,
-            "top1": claim.top1,
-        }
-        for card in all_students().values()
-        for claim in card.published.values()
-    ]
+def models() -> dict[str, Model]:
+    """Published name -> its facts, in the order of `all_students`."""
+    found = [_model(card, kind) for card in all_students().values() for kind in card.published]
+    return {model.name: model for model in found}
+
+
+def find_model(name: str) -> Model:
+    """The facts of a published name. Raises RecipeError, with the nearest name, when there is none."""
+    known = models()
+    if name not in known:
+        raise RecipeError(f"no model named {name!r}{did_you_mean(name, known)}; see `ssld list models`")
+    return known[name]
+
+
+def family(series: str) -> str:
+    return next((family for family, members in FAMILIES.items() if series in members), "Others")
+
+
+def _model(card: StudentCard, kind: Kind) -> Model:
+    claim = card.published[kind]
+    notes = (card.notes if kind == "plain" else None, claim.notes)
+    return Model(
+        kind=kind,
+        arch=card.arch,
+        series=card.series,
+        params=claim.params or card.params,
+        macs=claim.macs or card.macs,
+        input=claim.input or card.input,
+        train_resolution=claim.train_resolution or card.train_resolution,
+        printed=claim.printed or card.printed,
+        notes=tuple(note for note in notes if note),
+        **{key: getattr(claim, key) for key in ("name", "revision", "top1", "top5", "source")},
+    )
 
 
 def _files(kind: str) -> dict[str, Path]:
@@ -140,60 +244,3 @@ def _find(kind: str, cls: type[Card], name: str) -> Card:
     if name not in files:
         raise RecipeError(f"no card named {name!r} in {kind}/{did_you_mean(name, files)}; see `ssld list {kind}`")
     return read(files[name], cls)
-
-
-def read(file: Path, cls: type[Card]) -> Card:
-    """Read one card. Raises RecipeError that names file and key when a key is unknown, missing or of the wrong type."""
-    try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        return _typed(cls, tree, "card")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
-    except RecipeError as error:
-        raise RecipeError(f"{file}: {str(error).removeprefix('card.')}") from None
-
-
-# Cards are checked by hand: pydantic alone would take longer to import than all cards take to read.
-def _typed(kind: Any, value: Any, where: str) -> Any:
-    """The value, which stands under the key path `where`, as the annotated kind."""
-    options = get_args(kind)
-    if type(None) in options:
-        return None if value is None else _typed(options[0], value, where)
-    if is_dataclass(kind):
-        return _typed_fields(kind, _of(dict, value, where), where)
-    if get_origin(kind) is dict:
-        return {
-            _of(str, key, where): _typed(options[1], item, f"{where}.{key}")
-            for key, item in _of(dict, value, where).items()
-        }
-    if get_origin(kind) is tuple:
-        if len(_of(list, value, where)) != len(options):
-            raise RecipeError(f"{where}: needs {len(options)} values; got {len(value)}")
-        return tuple(_typed(option, item, where) for option, item in zip(options, value, strict=True))
-    return float(value) if kind is float and type(value) is int else _of(kind, value, where)
-
-
-def _of(kind: type, value: Any, where: str) -> Any:
-    if type(value) is not kind:
-        raise RecipeError(f"{where}: should be {kind.__name__}; got {value!r}")
-    return value
-
-
-def _typed_fields(cls: Any, tree: dict[Any, Any], where: str) -> Any:
-    schema = _schema(cls)
-    for key in tree:
-        if key not in schema:
-            raise RecipeError(f"{where}.{key}: unknown key{did_you_mean(key, schema)}")
-    for name, (_, required) in schema.items():
-        if required and name not in tree:
-            raise RecipeError(f"{where}.{name}: this key is required; add it")
-    return cls(**{key: _typed(schema[key][0], value, f"{where}.{key}") for key, value in tree.items()})
-
-
-@cache
-def _schema(cls: Any) -> dict[str, tuple[Any, bool]]:
-    """Field -> (kind, required)."""
-    hints = get_type_hints(cls)
-    return {f.name: (hints[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}

@@ -1,4 +1,4 @@
-"""YAML -> checked dataclass. The only file that knows pydantic; with cards.py the only one that knows PyYAML."""
+"""YAML -> checked dataclass. The only file that knows pydantic; with typed.py the only one that knows PyYAML."""
 
 import copy
 import dataclasses

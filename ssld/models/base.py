@@ -226,15 +226,16 @@ def count(model: nn.Layer, size: int) -> tuple[int, int]:
     """(parameters, multiply-accumulates) of one image of size x size pixels.
 
     Parameters leave out BN's running statistics. MACs are those of convolutions and linear layers alone, biases not
-    counted: half of the 'FLOPs' of tables that count two operations a MAC. Auxiliary heads count, as they do in the
-    published tables. One forward pass is run; the modes of the layers are restored.
+    counted: half of the 'FLOPs' of tables that count two operations a MAC. Auxiliary heads count, as in the published
+    tables. One forward pass is run (in Paddle's static mode: its shapes are worked out, without memory or arithmetic);
+    the modes of the layers are restored.
     """
     macs = 0
 
     def add(layer: nn.Layer, inputs: Any, output: paddle.Tensor) -> None:
         nonlocal macs
         weight = layer.weight.shape  # [out, in / groups, h, w] of a convolution, [in, out] of a linear layer
-        macs += output.size * (prod(weight[1:]) if isinstance(layer, nn.Conv2D) else weight[0])
+        macs += prod(output.shape) * (prod(weight[1:]) if isinstance(layer, nn.Conv2D) else weight[0])
 
     counted = [layer for layer in model.sublayers() if isinstance(layer, (nn.Conv2D, nn.Linear))]
     hooks = [layer.register_forward_post_hook(add) for layer in counted]
@@ -248,4 +249,5 @@ def count(model: nn.Layer, size: int) -> tuple[int, int]:
             hook.remove()
         for layer, training in modes:
             layer.training = training
-    return sum(p.size for key, p in model.named_parameters() if not key.endswith(("._mean", "._variance"))), macs
+    learned = [p for key, p in model.named_parameters() if not key.endswith(("._mean", "._variance"))]
+    return sum(prod(p.shape) for p in learned), macs

@@ -1,13 +1,16 @@
 """The looks of a report page: one style sheet, light and dark. The colours differ for every kind of colour vision."""
 
-CSS = """
+COLOURS = """
 :root { color-scheme: light dark; --page: #f6f6f3; --card: #ffffff; --ink: #1d2126; --muted: #5d656e; --rule: #dcdfe2;
   --teacher: #6b7580; --baseline: #c35a00; --student: #0a66b0; --more1: #00835f; --more2: #a8448b; --more3: #8a6d00;
-  --more4: #3c3f91; --tint: #e8f0f8; --warn: #fff1dc; }
+  --more4: #3c3f91; --more5: #b3243f; --more6: #0a8a94; --tint: #e8f0f8; --warn: #fff1dc; }
 @media (prefers-color-scheme: dark) { :root { --page: #14171a; --card: #1c2024; --ink: #e7e9eb; --muted: #a2abb4;
   --rule: #363c43; --teacher: #a7b0ba; --baseline: #f09a45; --student: #62b2f0; --more1: #3fc79a; --more2: #df8cc4;
-  --more3: #d8bd4a; --more4: #a3a6f5; --tint: #1d3246; --warn: #45320f; } }
-* { box-sizing: border-box; }
+  --more3: #d8bd4a; --more4: #a3a6f5; --more5: #ff8095; --more6: #5cd0d6; --tint: #1d3246; --warn: #45320f; } }
+"""
+CSS = (
+    COLOURS
+    + """* { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto,
   "Helvetica Neue", "Noto Sans", "DejaVu Sans", Arial, sans-serif; }
@@ -70,3 +73,4 @@ code { font: 0.9em ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans M
   } }
 @media print { body { background: #fff; } .card, figure { break-inside: avoid; } }
 """
+)

@@ -60,6 +60,33 @@ def test_what_is_shown_is_also_json(name, keys, tmp_path):
     assert succeeds("show", name, cwd=tmp_path).count("\n") > 2
 
 
+def test_the_list_of_models_states_its_convention_and_fits_a_terminal(tmp_path):
+    lines = succeeds("list", "models", cwd=tmp_path).splitlines()
+    assert len(lines) == 132
+    assert {len(line) for line in lines} == {len(lines[0])}  # the last column ends in one line: numbers to the right
+    assert len(lines[0]) <= 110
+    assert lines[0].split("  ")[0] == "name"
+    assert "FLOPs (2 x MACs)" in lines[0]
+    assert lines[1].split() == ["ResNet18", "resnet", "11,693,736", "3,653,836,800", "224", "70.98"]
+    rows = json.loads(succeeds("list", "models", "--json", cwd=tmp_path))
+    fixed = next(row for row in rows if row["name"] == "Fix_ResNet50_vd_ssld_v2")
+    assert (fixed["params"], fixed["FLOPs (2 x MACs)"], fixed["input"]) == (25_576_264, 2 * 8_832_204_800, 320)
+
+
+def test_show_of_a_training_has_its_own_claim_and_of_an_architecture_all(tmp_path):
+    every, one = (
+        json.loads(succeeds("show", name, "--json", cwd=tmp_path))
+        for name in ("MobileNetV3_large_x1_0", "MobileNetV3_large_x1_0_ssld_int8")
+    )
+    assert set(every["published"]) == {"plain", "ssld", "int8"}
+    assert every["printed"]["latency_ms"]["t4_fp16"] == [2.20149, 3.08423, 4.07779]
+    assert set(one["published"]) == {"int8"}
+    assert one["published"]["int8"]["printed"]["latency_ms"] == {"sd855": 14.395}
+    text = succeeds("show", "MobileNetV3_large_x1_0_ssld_int8", cwd=tmp_path)
+    assert "Three pages, three numbers" in text
+    assert "null" not in text
+
+
 def test_show_fills_in_base_overrides_and_defaults(tmp_path):
     plan = json.loads(succeeds("show", "resnet50_vd_ssld", "stages.distill.epochs=90", "--json", cwd=tmp_path))
     assert plan["stages"]["distill"]["epochs"] == 90

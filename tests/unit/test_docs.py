@@ -10,16 +10,16 @@ import pytest
 import yaml
 
 from ssld import cli
-from ssld.config import parse, recipe
+from ssld.config import cards, parse, recipe
 from ssld.deploy.engines.registry import ENGINES
 from ssld.listing import LISTS
 from ssld.losses.registry import LOSSES
-from ssld.report import ledger
+from ssld.report import ledger, zoo
 from tests.unit.test_imports import ALLOWED
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
-    (ROOT / "docs").glob("*.md")
+    (ROOT / "docs").rglob("*.md")
 )
 BLOCKS = [
     getattr(recipe, name)
@@ -179,6 +179,16 @@ def holds(tree, part):
     if isinstance(part, dict):
         return isinstance(tree, dict) and all(key in tree and holds(tree[key], value) for key, value in part.items())
     return tree == part
+
+
+@pytest.mark.parametrize("name", zoo.pages(ROOT / "docs"))
+def test_what_is_generated_from_the_cards_is_up_to_date(name):
+    told = "run `make docs`, which writes it anew from students/*.yaml"
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == zoo.pages(ROOT / "docs")[name], f"docs/{name}: {told}"
+
+
+def test_every_series_has_its_page():
+    assert {card.series for card in cards.all_students().values()} == set(zoo.series_pages(ROOT / "docs"))
 
 
 def test_the_readme_is_read_in_a_few_minutes():
