@@ -103,7 +103,8 @@ def makers(peer: Path) -> dict[str, Callable[[], Any]]:
             found[name] = f"ppcls.arch.backbone.{file.parent.name}.{file.stem}"
 
     def make(name: str) -> Any:
-        return getattr(importlib.import_module(found[name]), name)()
+        with paddle.utils.unique_name.guard():  # the peer names parameters by hand, alike in several networks
+            return getattr(importlib.import_module(found[name]), name)()
 
     names = {arch: OTHER_NAMES.get(arch, arch) for arch in models.names()}
     return {arch: partial(make, name) for arch, name in names.items() if name in found}

@@ -88,6 +88,20 @@ def data(args: Args) -> Any:
     return prepare_data(args) if args.action == "prepare" else check_data(args)
 
 
+def weights(args: Args) -> Any:
+    """fetch the weights that a card names, or import published ones as safetensors"""
+    from ssld.tools import fetch_weights, import_weights
+
+    other = "import" if args.action == "fetch" else "fetch"
+    for option in ("arch", "revision", "force") if other == "import" else ("flavour", "mirror", "offline"):
+        if getattr(args, option):
+            parser().error(f"weights {args.action}: --{option} belongs to `ssld weights {other}`")
+    if args.action == "import" and not args.arch:
+        parser().error("weights import: --arch NAME is required; `ssld list students` shows the names")
+    result = fetch_weights(args) if args.action == "fetch" else import_weights(args)
+    return result if args.json else _print_facts(result)
+
+
 def report(args: Args) -> Any:
     """write report.html of a finished run anew"""
     from ssld.report import write_report
@@ -129,6 +143,12 @@ def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _print_facts(facts: dict[str, Any]) -> None:
+    """A line each on stdout."""
+    for name, value in facts.items():
+        print(name.ljust(max(map(len, facts))), f"{value:,}" if isinstance(value, int) else value)
+
+
 class _Parser(argparse.ArgumentParser):
     """A wrong command line is one line, like every other error."""
 
@@ -142,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"ssld {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for function in (run, list_, show, eval_, export, bench, data, report):
+    for function in (run, list_, show, eval_, export, bench, data, weights, report):
         name = function.__name__.rstrip("_")
         command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
         command.set_defaults(function=function)
@@ -221,6 +241,20 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=int, default=2)
 
 
+def _weights_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("action", choices=("fetch", "import"))
+    command.add_argument(
+        "what", help="fetch: a published training (`ssld list models`, `teachers`); import: a weights file or folder"
+    )
+    command.add_argument("--out", help="fetch: target folder (default: the weights folder); import: safetensors file")
+    command.add_argument("--flavour", choices=("develop", "2.0", "static"), help="fetch: whose names the file has")
+    command.add_argument("--mirror", help="fetch: folder or base address that holds the file (default $SSLD_MIRROR)")
+    command.add_argument("--offline", action="store_true", help="fetch: use no network (also SSLD_OFFLINE=1)")
+    command.add_argument("--arch", help="import: the architecture that the weights are of")
+    command.add_argument("--revision", choices=("1.x", "2.x"), help="import: needed where the keys fit both")
+    command.add_argument("--force", action="store_true", help="import: replace another file at the target")
+
+
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run_arguments,
     "list": lambda command: (command.add_argument("what"), None)[1],
@@ -229,6 +263,7 @@ ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "export": _export_arguments,
     "bench": _bench_arguments,
     "data": _data_arguments,
+    "weights": _weights_arguments,
     "report": lambda command: (command.add_argument("run", help="folder of a finished run"), None)[1],
 }
 

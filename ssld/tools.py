@@ -1,6 +1,8 @@
-"""Commands on what a run left behind, and on data: evaluate, export again, bench, prepare, check."""
+"""Commands on what a run left behind, on data and on weights: evaluate, export again, bench, prepare, check, fetch."""
 
 import argparse
+import os
+import shlex
 import sys
 import tempfile
 from dataclasses import asdict
@@ -11,7 +13,7 @@ from ssld import create_model
 from ssld.config import parse, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import DataError, DeployError, RunError
-from ssld.paths import data_root
+from ssld.paths import data_root, shelf, weights_root
 
 
 def open_run(folder: Path) -> tuple[Plan, Path]:
@@ -136,3 +138,29 @@ def check_data(args: argparse.Namespace) -> dict[str, Any] | None:
     if report.bad:
         raise DataError(f"{file}: {len(report.bad)} of {len(files)} images cannot be read; remove them from the list")
     return {"list": str(file), "images": len(files), "labelled": int((files.labels >= 0).sum()), "unreadable": 0}
+
+
+def import_weights(args: argparse.Namespace) -> dict[str, Any]:
+    """Read published weights of any flavour and write them as safetensors."""
+    from ssld.weights import convert
+
+    return convert(args.what, args.arch, args.out, args.revision, args.force)
+
+
+def fetch_weights(args: argparse.Namespace) -> dict[str, Any]:
+    """Download what a card names, or take it from a mirror, and check it; says how to go on."""
+    from ssld.config import cards
+    from ssld.progress import note
+    from ssld.weights import Published, fetch
+
+    arch, weights = cards.find_weights(args.what, args.flavour)
+    teacher = cards.all_teachers().get(args.what)
+    if teacher and teacher.weights.url != weights.url:
+        note(f"the teacher {args.what} is another file: `ssld weights fetch {shelf('teachers') / args.what}.yaml`")
+    asked = f"{args.what} --flavour {args.flavour}" if args.flavour else args.what
+    wanted = Published(asked, weights.url, weights.sha256)
+    offline = args.offline or os.environ.get("SSLD_OFFLINE", "0") not in ("", "0")
+    mirror = args.mirror or os.environ.get("SSLD_MIRROR") or None
+    folder = Path(args.out) if args.out else weights_root()
+    fetched = fetch(wanted, folder, weights_root() / "pins.yaml", mirror, offline)
+    return {**fetched, "next": f"ssld weights import {shlex.quote(fetched['file'])} --arch {arch}"}

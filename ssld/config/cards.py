@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from ssld.config.typed import read
 from ssld.errors import RecipeError, did_you_mean
@@ -21,6 +21,7 @@ Revision = Literal["1.x", "2.x"]
 Flavour = Literal["develop", "2.0", "static"]
 Kind = Literal["plain", "v2", "ssld", "ssld_v2", "fix", "int8"]
 Card = TypeVar("Card", "StudentCard", "TeacherCard")
+FLAVOURS = get_args(Flavour)  # of names in a weights file, the later ones first
 
 # Families of series, in the order of the published overview: the order of every list, and a colour in a figure.
 FAMILIES = {
@@ -214,6 +215,39 @@ def find_model(name: str) -> Model:
 
 def family(series: str) -> str:
     return next((family for family, members in FAMILIES.items() if series in members), "Others")
+
+
+def find_weights(name: str, flavour: Flavour | None = None) -> tuple[str, Weights]:
+    """(architecture, file) of a published training: a claim of a student card, else a teacher card or its .yaml file.
+
+    Of a claim the first flavour of FLAVOURS that was published, or the one that is given. Raises RecipeError when
+    nothing has that name, or there is no such file.
+    """
+    claims = {claim.name: (card.arch, claim) for card in all_students().values() for claim in card.published.values()}
+    if name in claims and (claims[name][1].weights or name not in _files("teachers")):
+        arch, claim = claims[name]
+        return arch, _of_claim(claim, flavour)
+    if not name.endswith(".yaml") and name not in _files("teachers"):
+        hint = did_you_mean(name, [*claims, *_files("teachers")])
+        raise RecipeError(
+            f"no published training named {name!r}{hint}; see `ssld list models` and `ssld list teachers`"
+        )
+    if flavour:
+        raise RecipeError(f"{name}: this card names one file, of a flavour that it does not state; leave --flavour out")
+    card = find_teacher(name)
+    return card.arch, card.weights
+
+
+def _of_claim(claim: Claim, flavour: Flavour | None) -> Weights:
+    found = [kind for kind in FLAVOURS if kind in claim.weights]
+    if not found or flavour not in (None, *found):
+        which = f"give one of {', '.join(found)}" if found else "none were published"
+        raise RecipeError(
+            f"{claim.name}: its card names no weights{f' of flavour {flavour}' if flavour else ''}; {which}"
+        )
+    url = claim.weights[flavour or found[0]]
+    pinned = (card.weights for card in all_teachers().values() if card.weights.url == url)
+    return next(pinned, Weights(url=url, path=url.rpartition("/")[2]))
 
 
 def _model(card: StudentCard, kind: Kind) -> Model:

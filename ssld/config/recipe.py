@@ -117,6 +117,7 @@ class Teacher(Strict):
     arch: str | None = None
     stage: str | None = None
     norm: Literal["batch", "running"] = "batch"  # published: batch statistics, 76.00 against 75.84
+    engine: str = "eager"  # what computes its logits: eager, or an inference engine (norm: running, on a CPU)
     gate: int = 2000  # images of the validation set that check a teacher from a card before the first step; 0 is off
     gate_points: float = 1.0  # largest shortfall from the card's top-1 on them, in points plus sampling error
     bn_momentum: float | None = None
@@ -208,6 +209,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
     plan = parse.build(Plan, tree, str(path)) if overrides else plan
     parse.check_plan(plan, str(path))
     check_teachers(plan, str(path))
+    check_engine(plan, str(path))
     return shrink(plan) if smoke else plan
 
 
@@ -222,6 +224,13 @@ def check_teachers(plan: Plan, where: str) -> None:
                 what = f"learns from the teacher of stage {plan.teacher.stage!r}"
                 raise RecipeError(f"{where}: stages.{name}.loss: {what}, which comes later; put that stage first")
         earlier.add(name)
+
+
+def check_engine(plan: Plan, where: str) -> None:
+    """RecipeError for a teacher on batch statistics in an inference engine, which holds the running ones."""
+    if plan.teacher and plan.teacher.engine != "eager" and plan.teacher.norm != "running":
+        what = f"{plan.teacher.engine} has the running statistics built in"
+        raise RecipeError(f"{where}: teacher.engine: {what}; set teacher.norm: running, or teacher.engine: eager")
 
 
 def shrink(plan: Plan) -> Plan:

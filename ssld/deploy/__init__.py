@@ -1,7 +1,7 @@
 """Export, gate and bench. Nothing heavy is imported until a function needs it."""
 
 from ssld.deploy.bench import Row, bench, write_csv
-from ssld.deploy.engines.registry import ENGINES, ready, usable
+from ssld.deploy.engines.registry import ENGINES, format_of, ready, usable
 from ssld.deploy.export import export_model
 from ssld.deploy.gate import BOUND, gate, release
 
@@ -11,6 +11,7 @@ __all__ = [
     "Row",
     "bench",
     "export_model",
+    "format_of",
     "gate",
     "ready",
     "release",

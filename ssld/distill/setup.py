@@ -13,7 +13,7 @@ from ssld.config import cards
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.data import EvalLoader, FileList, Loader, read_list, sampler
 from ssld.distill.evaluate import evaluate
-from ssld.distill.teacher import TeacherLogits, gate
+from ssld.distill.teacher import Compiled, TeacherLogits, gate
 from ssld.errors import DataError, RunError
 from ssld.files import sha256
 from ssld.losses import Objective
@@ -151,7 +151,18 @@ class Teacher:
 
 
 def load_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
-    """The teacher of the recipe: its own stage's result, or a card's weights that passed the gate (else RunError)."""
+    """The teacher of the recipe, in the engine that it names. Raises RunError as `trained_teacher` and `Compiled` do."""
+    teacher = trained_teacher(plan, out, root, here)
+    assert plan.teacher is not None
+    if plan.teacher.engine == "eager":
+        return teacher
+    if here.gpu is not None:
+        raise RunError(f"{plan.name}: teacher.engine {plan.teacher.engine} runs on a CPU; set teacher.engine=eager")
+    return replace(teacher, network=Compiled(teacher.network, plan.teacher.engine, teacher.size))
+
+
+def trained_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
+    """The result of the recipe's own stage, or a card's weights that passed the gate (else RunError)."""
     teacher = plan.teacher
     if teacher is None:
         raise RunError(f"{plan.name}: a loss of this recipe needs a teacher; give teacher.card or teacher.stage")
@@ -164,7 +175,7 @@ def load_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
         note(f"teacher {teacher.card}: fresh weights and the student's size, this is a smoke run")
         return Teacher(network, teacher.norm, plan.smoke.size, card.input.mean, card.input.std)
     file = Path(teacher.weights) if teacher.weights else weights_root() / Path(card.weights.path).name
-    if not file.is_file():
+    if not file.exists():  # a folder of 1.x will do
         where = f"download {card.weights.url} to there, or give teacher.weights"
         raise RunError(f"teacher {teacher.card}: no weights at {file}; {where}")
     if card.weights.sha256 and not teacher.weights and sha256(file) != card.weights.sha256:

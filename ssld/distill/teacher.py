@@ -1,14 +1,20 @@
 """The teacher's side of a distillation: its batch-norm mode, its input, and the gate before the first step."""
 
 import math
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
 from ssld.config.recipe import Data
+from ssld.deploy import BOUND, export_model, format_of, ready
+from ssld.deploy.gate import difference, eager_logits
 from ssld.errors import RunError
+from ssld.models import Classifier
 
 BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 
@@ -36,6 +42,29 @@ class TeacherLogits:
         if images.shape[-1] != self.size:
             images = F.interpolate(images, size=[self.size, self.size], mode="bicubic", align_corners=False)
         return self.network(images).detach()
+
+
+class Compiled(nn.Layer):
+    """A network of the zoo in an inference engine of the CPU: images [N, 3, size, size] -> logits, running statistics.
+
+    Raises RunError when the engine's logits are not those of the network, up to rounding.
+    """
+
+    def __init__(self, network: Classifier, engine: str, size: int):
+        super().__init__()
+        given = {"size": size, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": size}
+        contract = {"arch": network.arch, "classes": network.num_classes, "digest": "teacher", "input": given}
+        with tempfile.TemporaryDirectory(prefix="ssld-teacher-") as scratch:
+            folder = Path(scratch) / "export"
+            export_model(network, folder, name=network.arch, formats=[format_of(engine)], contract=contract)
+            self.run = ready(engine).load(folder)
+        images = np.random.default_rng(0).standard_normal((8, 3, size, size)).astype("float32")
+        expected = eager_logits(network, images)
+        if failure := difference(engine, expected, self.run(images), BOUND * float(np.abs(expected).max())):
+            raise RunError(f"teacher {network.arch}: {failure}; set teacher.engine=eager")
+
+    def forward(self, images: Any) -> Any:
+        return paddle.to_tensor(self.run(images.numpy()))
 
 
 def set_norm(network: nn.Layer, norm: str) -> None:

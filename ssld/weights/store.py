@@ -1,9 +1,10 @@
-"""Our files: safetensors, which holds arrays and text and can run nothing."""
+"""Files of weights: what is in them, and ours: safetensors, which holds arrays and text and can run nothing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,30 @@ from safetensors.numpy import load_file, save_file
 
 from ssld.errors import WeightsError
 from ssld.files import flush
-from ssld.weights import pdparams
+from ssld.weights import lodtensor, pdparams
+from ssld.weights.lodtensor import Stored
+
+Kept = np.ndarray | Stored
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds. `arrays` have the keys of the file, `wrong` says of files of an archive why they hold none.
+
+    `ours` is whether the keys are ours; `metadata` is what `save` noted.
+    """
+
+    path: Path
+    arrays: Mapping[str, Kept]
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ours: bool = False
+    archive: bool = False
 
 
 def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
-    """Write a network (with its `arch` and `num_classes`), or a mapping of key -> array or tensor, and `metadata`.
+    """Write a network (with its `arch`, `num_classes` and `revision`), or a mapping of key -> array or tensor, and
+    `metadata`.
 
     The file appears whole or not at all: it is written under a temporary name, flushed to disk and renamed. Raises
     WeightsError when it cannot be written, e.g. on a full disk.
@@ -25,6 +45,7 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
     path = Path(path)
     if hasattr(model_or_state, "state_dict"):
         known = {"arch": model_or_state.arch, "num_classes": str(model_or_state.num_classes)}
+        known["revision"] = model_or_state.revision
         metadata, model_or_state = known | metadata, model_or_state.state_dict()
     # Contiguous: safetensors writes a strided array's buffer as it lies in memory.
     state = {key: np.ascontiguousarray(_array(value)) for key, value in model_or_state.items()}
@@ -41,25 +62,34 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:
-    """Key -> array of a `.safetensors` or `.pdparams` file; keys are those in the file.
+    """Key -> array of a file or folder of weights; keys are those in the file.
 
     Raises WeightsError when the file is missing, truncated or damaged, of another kind, or (`.pdparams`) holds more
     than arrays.
     """
+    return {key: _array(value) for key, value in contents(path).arrays.items()}
+
+
+def metadata(path: str | Path) -> Mapping[str, str]:
+    """What `save` noted in a `.safetensors` file; empty for other kinds. Raises WeightsError as `load` does."""
     path = _existing(path)
+    return _metadata(path) if path.suffix == ".safetensors" else {}
+
+
+def contents(path: str | Path) -> Contents:
+    """What a `.safetensors`, `.pdparams` or `.tar` file or a folder holds. Raises WeightsError as `load` does."""
+    path = _existing(path)
+    if path.is_dir() or path.suffix == ".tar":
+        return Contents(path, *lodtensor.listing(path), archive=True)
     if path.suffix == ".pdparams":
-        return pdparams.read(path)
+        return Contents(path, pdparams.read(path))
     try:
-        return load_file(path)
+        return Contents(path, load_file(path), metadata=_metadata(path), ours=True)
     except (OSError, SafetensorError, KeyError) as error:
         raise _damaged(path, error) from None
 
 
-def metadata(path: str | Path) -> Mapping[str, str]:
-    """What `save` noted in a `.safetensors` file; empty for `.pdparams`. Raises WeightsError as `load` does."""
-    path = _existing(path)
-    if path.suffix == ".pdparams":
-        return {}
+def _metadata(path: Path) -> Mapping[str, str]:
     try:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}
@@ -69,10 +99,14 @@ def metadata(path: str | Path) -> Mapping[str, str]:
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if path.suffix not in (".safetensors", ".pdparams"):
-        raise WeightsError(f"{path}: not a kind of weights that is read here; give a .safetensors or .pdparams file")
+    if path.is_dir():
+        return path
+    if path.suffix not in (".safetensors", ".pdparams", ".tar"):
+        raise WeightsError(
+            f"{path}: not a kind of weights that is read here; give a .safetensors, .pdparams or .tar file, or a folder"
+        )
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; check the path, or download the weights that the card names")
+        raise WeightsError(f"{path}: no such file; check the path, or `ssld weights fetch NAME` what a card names")
     return path
 
 
@@ -85,4 +119,6 @@ def _line(error: Exception) -> str:
 
 
 def _array(value: Any) -> np.ndarray:
+    if isinstance(value, Stored):
+        return value.read()
     return value if isinstance(value, np.ndarray) else value.numpy()

@@ -2,80 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ssld import models
 from ssld.errors import WeightsError
-from ssld.models import Classifier, keymap
-from ssld.weights.store import load, metadata
+from ssld.models import Classifier
+from ssld.models.base import Revision
+from ssld.progress import note
+from ssld.weights import store
+from ssld.weights.recognise import Shapes, Way, heads, mismatch, num_classes, recognise, some, suggestion
+from ssld.weights.store import Contents, Kept
 
 
-def load_into(model: Classifier, path: str | Path, arch: str | None = None) -> None:
-    """Set every entry of the network's state from a `.safetensors` file of ours or a published `.pdparams` file.
+@dataclass(frozen=True)
+class Found:
+    """Weights under our keys, and how they were read. `revision` is None where neither keys nor metadata tell."""
 
-    `arch` is the architecture that the file is expected to hold (the network's own by default). Raises WeightsError,
-    before anything is set, when a key is missing or extra, a shape differs, a value is no float, or the file was made
-    for another architecture.
+    contents: Contents
+    way: Way
+    revision: Revision | None
+    state: Mapping[str, Kept]
+
+
+def load_into(model: Classifier, path: str | Path, arch: str | None = None, revision: Revision | None = None) -> None:
+    """Set every entry of the network's state from weights: a `.safetensors` file of ours, or published ones.
+
+    Published are a `.pdparams` file with names of any flavour, or a `.tar` of 1.x or the folder in it. `arch` is the
+    architecture that the file is expected to hold (the network's own by default), `revision` is needed where its keys
+    fit several. Raises WeightsError, before anything is set, when a key is missing or extra, a shape differs, a value
+    is no finite float, or the file was made for another architecture or revision.
     """
-    path, arch = Path(path), arch or model.arch
-    made_for = metadata(path).get("arch", arch)
-    if made_for != arch:
+    found = read(path, arch or model.arch, revision)
+    if found.revision and found.revision != model.revision and models.revised(found.way.arch):
         raise WeightsError(
-            f"{path}: made for {made_for}, the network is {arch}; create {made_for!r} or give other weights"
+            f"{path}: weights of revision {found.revision}, the network is of {model.revision}; "
+            f"create {found.way.arch!r} with revision={found.revision!r} or give other weights"
         )
-    state = load(path)
-    if path.suffix == ".pdparams":
-        state = _renamed(state, keymap(arch), path, arch)
     own = model.state_dict()
-    _check(state, {key: list(tensor.shape) for key, tensor in own.items()}, path, model)
+    check(found, {key: tuple(tensor.shape) for key, tensor in own.items()}, model.num_classes)
+    state = {key: floats(found, key) for key in own}
     for key, tensor in own.items():
-        tensor.set_value(state[key].astype("float32", copy=False))
+        tensor.set_value(state[key])
 
 
-def _renamed(state: Mapping[str, np.ndarray], names: Mapping[str, str], path: Path, arch: str) -> dict[str, np.ndarray]:
-    _check_keys(set(state), set(names), path, arch)
-    return {names[key]: array for key, array in state.items()}
+def read(path: str | Path, arch: str, revision: Revision | None = None) -> Found:
+    """What a file holds for `arch`, under our keys. Raises WeightsError as `load_into` does, but for shapes and values.
+
+    What an archive holds beside the weights is left out, and a line on standard error says so.
+    """
+    contents = store.contents(path)
+    if contents.ours:
+        return _of_ours(contents, arch, revision)
+    way = recognise(contents, arch, revision)
+    damaged = [f"{name}: {contents.wrong[name]}" for name in way.names if name in contents.wrong]
+    if damaged:
+        count = f"{len(damaged)} of {len(way.names)} variables"
+        raise WeightsError(f"{path}: {count} cannot be read: {some(damaged)}; download it again")
+    ignored = (contents.arrays.keys() | contents.wrong.keys()) - way.names.keys()
+    if ignored:
+        note(f"{path}: {len(ignored)} files beside the weights are ignored: {some(ignored)}")
+    state = {ours: contents.arrays[name] for name, ours in way.names.items()}
+    return Found(contents, way, way.revision, state)
 
 
-def _check_keys(found: set[str], wanted: set[str], path: Path, arch: str) -> None:
-    missing, extra = wanted - found, found - wanted
-    if missing or extra:
-        parts = [
-            f"{len(keys)} {word} ({_some(keys)})" for keys, word in ((missing, "missing"), (extra, "extra")) if keys
-        ]
-        raise WeightsError(f"{path}: not the weights of {arch}: {' and '.join(parts)} of {len(wanted)} keys; check it")
-
-
-def _check(state: Mapping[str, np.ndarray], own: Mapping[str, list[int]], path: Path, model: Classifier) -> None:
-    _check_keys(set(state), set(own), path, model.arch)
-    differ = [key for key in own if list(state[key].shape) != own[key]]
-    classes = {_classes(list(state[key].shape), own[key], model.num_classes) for key in differ}
-    if len(classes) == 1 and None not in classes and all(key.startswith("head.") for key in differ):
+def _of_ours(contents: Contents, arch: str, revision: Revision | None) -> Found:
+    noted = contents.metadata
+    if noted.get("arch", arch) != arch:
         raise WeightsError(
-            f"{path}: made for {classes.pop()} classes, the network has {model.num_classes}; "
+            f"{contents.path}: made for {noted['arch']}, the network is {arch}; "
+            f"create {noted['arch']!r} or give other weights"
+        )
+    if "arch" in noted:  # else it is a mapping, of which nothing is known
+        made: Revision = "1.x" if noted.get("revision") == "1.x" else "2.x"  # not noted before there were two
+        if revision not in (None, made):
+            raise WeightsError(f"{contents.path}: made for revision {made}, not {revision}; leave the revision out")
+        revision = made
+    way = Way(arch, "ours", revision or "2.x", {key: key for key in contents.arrays})
+    return Found(contents, way, revision, contents.arrays)
+
+
+def check(found: Found, wanted: Shapes, classes: int) -> None:
+    """Raise WeightsError unless keys and shapes are the wanted ones and all values are floats."""
+    path, state = found.contents.path, found.state
+    if state.keys() != wanted.keys():
+        raise mismatch(found.contents, found.way.arch, wanted.keys())
+    differ = [key for key in wanted if state[key].shape != wanted[key]]
+    if differ and (others := _classes(found, wanted, differ)):
+        raise WeightsError(
+            f"{path}: made for {others} classes, the network has {classes}; "
             f"create it with the file's number of classes or train its head anew"
         )
     if differ:
-        shapes = [f"{key} is {list(state[key].shape)}, the network has {own[key]}" for key in differ[:3]]
-        raise WeightsError(
-            f"{path}: {len(differ)} arrays of another shape: {'; '.join(shapes)}; check file and architecture"
-        )
-    odd = [key for key in own if state[key].dtype.kind != "f"]
+        told = [f"{key} is {list(state[key].shape)}, the network has {list(wanted[key])}" for key in differ[:3]]
+        hint = suggestion(found.contents, found.way.arch)
+        raise WeightsError(f"{path}: {len(differ)} arrays of another shape: {'; '.join(told)}; {hint}")
+    odd = [key for key in wanted if state[key].dtype.kind != "f"]
     if odd:
         raise WeightsError(
-            f"{path}: {len(odd)} arrays are not floats ({_some(odd)}); quantised weights cannot be loaded here"
+            f"{path}: {len(odd)} arrays are not floats ({some(odd)}); quantised weights cannot be loaded here"
         )
 
 
-def _classes(found: list[int], own: list[int], num_classes: int) -> int | None:
-    """The file's size on the one axis where the network has its classes, or None when the shapes differ otherwise."""
-    axes = [axis for axis, (a, b) in enumerate(zip(found, own, strict=False)) if a != b]
-    only = len(found) == len(own) and len(axes) == 1 and own[axes[0]] == num_classes
-    return found[axes[0]] if only else None
+def _classes(found: Found, wanted: Shapes, differ: Sequence[str]) -> int | None:
+    """The file's number of classes, when that is all in which the shapes differ."""
+    axes, classes = heads(found.way.arch, found.way.revision), num_classes(found.contents, found.way)
+    for key in differ:
+        shape, axis = list(wanted[key]), axes.get(key)
+        if axis is None or classes is None:
+            return None
+        shape[axis] = classes
+        if list(found.state[key].shape) != shape:
+            return None
+    return classes
 
 
-def _some(keys: Iterable[str], most: int = 3) -> str:
-    keys = sorted(keys)
-    return ", ".join(keys[:most]) + (" ..." if len(keys) > most else "")
+def floats(found: Found, key: str) -> np.ndarray:
+    """An entry as float32. Raises WeightsError when a value is infinite or no number, or too large for float32."""
+    kept = found.state[key]
+    array = kept if isinstance(kept, np.ndarray) else kept.read()
+    with np.errstate(over="ignore"):
+        array = array.astype("float32", copy=False)
+    if not np.isfinite(array).all():
+        raise WeightsError(f"{found.contents.path}: {key} holds values that are not finite; download it again")
+    return array

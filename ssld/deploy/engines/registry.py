@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from ssld.deploy.contract import FORMATS
 from ssld.errors import DeployError
 from ssld.registry import Registry
 
@@ -44,6 +45,12 @@ def ready(name: str, *, threads: int = 1) -> Engine:
     if reason := engine.why_not():
         raise DeployError(f"engine {name!r}: {reason}")
     return engine
+
+
+def format_of(name: str) -> str:
+    """The export format that the named engine reads: paddle or onnx."""
+    suffix = ENGINES.build(name).suffix
+    return next(form for form, written in FORMATS.items() if f"model{suffix}" in written.files)
 
 
 def usable() -> dict[str, str | None]:

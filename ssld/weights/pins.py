@@ -1,0 +1,63 @@
+"""`pins.yaml` in the weights folder: what each published address held when it was first fetched.
+
+The publishers give no checksums. So the first download of an address is trusted, and later ones have to be the same.
+
+    https://.../ResNet50_vd_pretrained.pdparams:
+      sha256: 3f...
+      bytes: 102563210
+      date: '2026-05-09'
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssld.errors import WeightsError
+from ssld.files import write_whole
+
+HEADING = "# What each address held when it was first fetched. Later downloads must be the same. Written by ssld.\n"
+
+
+def read(file: Path) -> dict[str, dict[str, Any]]:
+    """Address -> sha256, bytes, date; empty when there is no such file. Raises WeightsError when it does not hold."""
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WeightsError(f"{file}: cannot be read ({' '.join(str(error).split())}); mend or remove it") from None
+    if not isinstance(tree or {}, dict):
+        raise WeightsError(f"{file}: not a mapping of addresses; mend or remove it")
+    for url, pin in (tree or {}).items():
+        if not isinstance(pin, dict) or not isinstance(pin.get("sha256"), str):
+            raise WeightsError(f"{file}: {url}: no sha256; mend or remove this entry")
+    return tree or {}
+
+
+def add(file: Path, url: str, sha256: str, size: int) -> None:
+    """Note what an address held. Raises WeightsError when the file cannot be written."""
+    today = datetime.now(timezone.utc).date().isoformat()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(file):
+            pins = read(file) | {url: {"sha256": sha256, "bytes": size, "date": today}}
+            write_whole(file, HEADING + yaml.safe_dump(pins, width=1000))
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be written ({error.strerror or error}); make room and repeat") from None
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Two downloads at a time must not drop each other's pin."""
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

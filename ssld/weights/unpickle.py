@@ -1,0 +1,260 @@
+"""A pickle machine that knows arrays alone.
+
+A pickle is a program, and `pickle.load` calls whatever function it names. This machine knows the instructions that a
+dictionary of arrays is written with, and no other: names are looked up in a table of six, what they stand for is done
+here, and only arrays and their types are filled in after they were made. Another name or instruction ends the reading
+before anything was done for it. Whatever a file claims, what it becomes is no larger than a few times the file.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ssld.errors import WeightsError
+
+_TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+
+
+def unpickle(content: mmap.mmap) -> Any:
+    """Dictionaries, lists, tuples, numbers, text and arrays (read-only) of a pickle, its protocol 0 to 4.
+
+    Raises WeightsError for a name or an instruction that arrays do not need; ValueError, TypeError, LookupError,
+    OverflowError or MemoryError when the pickle does not hold.
+    """
+    return _plain(_Machine(len(content)).run(content))
+
+
+def _plain(item: Any) -> Any:
+    """Arrays of a dictionary, and of no deeper place, are taken out of their boxes."""
+    if isinstance(item, dict):
+        return {key: value.value if isinstance(value, _Array) else value for key, value in item.items()}
+    return item
+
+
+@dataclass
+class _Name:
+    """A name that a pickle may mention; it stands for no Python object."""
+
+    text: str
+
+
+@dataclass
+class _Type:
+    """numpy.dtype: made from its code, then filled in with the order of its bytes."""
+
+    value: np.dtype
+
+    def fill(self, machine: _Machine, state: Any) -> None:
+        _, order, *rest = state
+        if order not in ("<", ">", "=", "|") or any(part is not None for part in rest[:3]):
+            raise ValueError("an array of records")
+        self.value = self.value.newbyteorder(order)
+
+
+@dataclass
+class _Array:
+    """numpy.ndarray: made empty, then filled in with shape, type and content, which it does not copy."""
+
+    value: np.ndarray | None = None
+
+    def fill(self, machine: _Machine, state: Any) -> None:
+        *_, shape, kind, fortran, content = state
+        if not isinstance(kind, _Type):
+            raise ValueError("an array without a type")
+        content = machine.latin1(content) if isinstance(content, str) else content  # written by Python 2
+        _check_size(shape, kind.value, content)
+        self.value = np.ndarray(shape, kind.value, content, order="F" if fortran else "C")
+
+
+def _check_size(shape: Any, kind: np.dtype, content: Any) -> None:
+    if not (isinstance(content, bytes) and isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)):
+        raise ValueError("an array whose parts are of the wrong kind")
+    if prod(shape) * kind.itemsize != len(content):
+        raise ValueError(f"an array of {list(shape)} in {len(content)} bytes")
+
+
+def _type(machine: _Machine, code: Any, *_: Any) -> _Type:
+    if code not in _TYPES:
+        raise WeightsError(f"holds arrays of type {code!r}, weights are numbers; get the file from its publisher")
+    return _Type(np.dtype(code))
+
+
+def _array(machine: _Machine, cls: Any, *_: Any) -> _Array:
+    if cls != _Name("numpy.ndarray"):
+        raise ValueError("an array of another class")
+    return _Array()
+
+
+def _number(machine: _Machine, kind: Any, content: Any) -> Any:
+    array = _Array()
+    array.fill(machine, ((), kind, False, content))
+    assert array.value is not None
+    return array.value.item()
+
+
+def _dict(machine: _Machine, items: Any = ()) -> dict[Any, Any]:
+    machine.spend(len(items))
+    return dict(_checked_keys(items))
+
+
+def _tuple(machine: _Machine, items: Any) -> tuple[Any, ...]:
+    if type(items) is not tuple:
+        raise ValueError("a tuple of something else")
+    return items
+
+
+def _bytes(machine: _Machine, text: Any, encoding: Any = "latin1") -> bytes:
+    """What protocol 2 writes for the bytes of an array; other codecs are not needed."""
+    if encoding != "latin1":
+        raise ValueError(f"bytes in {encoding}")
+    return machine.latin1(text)
+
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    "numpy.dtype": _type,
+    "collections.OrderedDict": _dict,
+    "_codecs.encode": _bytes,
+    **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": _number for core in ("core", "_core")},
+    **{f"{module}.tuple": _tuple for module in ("builtins", "__builtin__")},
+}
+
+
+def _checked_keys(pairs: Any) -> list[tuple[Any, Any]]:
+    pairs = [(key, value) for key, value in pairs]
+    if any(type(key) not in (str, int) for key, _ in pairs):
+        raise ValueError("a key that is no text")
+    return pairs
+
+
+class _Machine:
+    """A stack, marks on it, and a memo: what an instruction reads and writes. `size`: bytes of the file."""
+
+    def __init__(self, size: int):
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self.left = size
+
+    def run(self, content: mmap.mmap) -> Any:
+        for instruction, argument, _ in pickletools.genops(content):  # type: ignore[arg-type]  # it is read like a file
+            if instruction.name not in _STEPS:
+                _refuse(f"use the pickle instruction {instruction.name}")
+            _STEPS[instruction.name](self, argument)
+        return self.stack[-1]
+
+    def spend(self, units: int) -> None:
+        """Copies are made once of everything in the file; a file that asks for more would fill the memory."""
+        self.left -= units
+        if self.left < 0:
+            raise ValueError("it grows when it is read")
+
+    def latin1(self, text: str) -> bytes:
+        self.spend(len(text))
+        return text.encode("latin1")
+
+    def pop(self) -> Any:
+        return self.stack.pop()
+
+    def since_mark(self) -> list[Any]:
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
+        return items
+
+
+def _refuse(what: str) -> NoReturn:
+    raise WeightsError(f"it wants to {what}, which no weights need; do not open it with other tools either")
+
+
+def _push(machine: _Machine, value: Any) -> None:
+    machine.stack.append(value)
+
+
+def _name(machine: _Machine, argument: str | None) -> None:
+    """GLOBAL has module and name in its argument, STACK_GLOBAL on the stack."""
+    if argument is None:
+        argument = " ".join(str(part) for part in reversed((machine.pop(), machine.pop())))
+    text = argument.replace(" ", ".")
+    if text != "numpy.ndarray" and text not in _CALLS:
+        _refuse(f"run {text if text.isprintable() else ascii(text)}")
+    _push(machine, _Name(text))
+
+
+def _call(machine: _Machine, _: Any) -> None:
+    arguments, name = machine.pop(), machine.pop()
+    if not (isinstance(name, _Name) and name.text in _CALLS and type(arguments) is tuple):
+        _refuse("call what is no function")
+    _push(machine, _CALLS[name.text](machine, *arguments))
+
+
+def _fill(machine: _Machine, _: Any) -> None:
+    state, item = machine.pop(), machine.stack[-1]
+    if not isinstance(item, (_Array, _Type)):
+        _refuse(f"change a {type(item).__name__.strip('_').lower()}")
+    item.fill(machine, state)
+
+
+def _put_items(machine: _Machine, items: list[Any]) -> None:
+    target = machine.stack[-1]
+    if type(target) is not dict:
+        raise ValueError(f"items of a {type(target).__name__}")
+    target.update(_checked_keys(zip(items[::2], items[1::2], strict=True)))
+
+
+def _append(machine: _Machine, items: list[Any]) -> None:
+    target = machine.stack[-1]
+    if type(target) is not list:
+        raise ValueError(f"entries of a {type(target).__name__}")
+    target.extend(items)
+
+
+def _take(machine: _Machine, count: int) -> list[Any]:
+    return [machine.pop() for _ in range(count)][::-1]
+
+
+def _collect(make: Callable[[list[Any]], Any], count: int | None = None) -> Callable[[_Machine, Any], None]:
+    """An instruction that makes one thing of the last `count` on the stack, or of all since the mark."""
+    return lambda machine, _: _push(machine, make(machine.since_mark() if count is None else _take(machine, count)))
+
+
+def _remember(machine: _Machine, place: int | None) -> None:
+    machine.memo[len(machine.memo) if place is None else place] = machine.stack[-1]
+
+
+_LITERALS = (
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING "
+    "BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8"
+)
+_STEPS: dict[str, Callable[[_Machine, Any], None]] = {
+    **{name: lambda machine, argument: None for name in ("PROTO", "FRAME", "STOP")},
+    **{name: _push for name in _LITERALS.split()},
+    "NONE": lambda machine, _: _push(machine, None),
+    "NEWTRUE": lambda machine, _: _push(machine, True),
+    "NEWFALSE": lambda machine, _: _push(machine, False),
+    "EMPTY_DICT": lambda machine, _: _push(machine, {}),
+    "EMPTY_LIST": lambda machine, _: _push(machine, []),
+    "EMPTY_TUPLE": lambda machine, _: _push(machine, ()),
+    "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
+    "LIST": _collect(list),
+    "TUPLE": _collect(tuple),
+    "DICT": _collect(lambda items: dict(_checked_keys(zip(items[::2], items[1::2], strict=True)))),
+    **{f"TUPLE{count}": _collect(tuple, count) for count in (1, 2, 3)},
+    "APPEND": lambda machine, _: _append(machine, _take(machine, 1)),
+    "APPENDS": lambda machine, _: _append(machine, machine.since_mark()),
+    "SETITEM": lambda machine, _: _put_items(machine, _take(machine, 2)),
+    "SETITEMS": lambda machine, _: _put_items(machine, machine.since_mark()),
+    **{name: _remember for name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")},
+    **{name: lambda machine, place: _push(machine, machine.memo[place]) for name in ("GET", "BINGET", "LONG_BINGET")},
+    "GLOBAL": _name,
+    "STACK_GLOBAL": _name,
+    "REDUCE": _call,
+    "BUILD": _fill,
+}

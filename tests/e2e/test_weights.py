@@ -1,0 +1,75 @@
+"""Published weights as a user gets them: fetch, then the command that it prints."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+
+from ssld import models, weights
+from ssld.config import cards
+from tests.e2e.command import fails, ssld, succeeds
+from tests.unit.weights_files import published, random_state, write_pdparams
+
+ARCH = "MobileNetV3_small_x0_35"
+
+
+def test_fetch_prints_the_import_and_the_import_the_weights(tmp_path):
+    state = random_state(ARCH)
+    (tmp_path / "mirror").mkdir()
+    file = cards.find_weights(ARCH)[1].url.rpartition("/")[2]
+    write_pdparams(tmp_path / "mirror" / file, published(ARCH, state))
+    told = json.loads(succeeds("weights", "fetch", ARCH, "--json", cwd=tmp_path, SSLD_MIRROR="mirror"))
+    assert told["file"] == f"weights/{file}"
+    assert succeeds("weights", "fetch", ARCH, "--offline", cwd=tmp_path).splitlines()[-1].split(maxsplit=1) == [
+        "next",
+        told["next"],
+    ]
+    printed = succeeds(*shlex.split(told["next"])[1:], cwd=tmp_path)
+    facts = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    out = tmp_path / facts["file"]
+    assert facts.items() >= {"status": "written", "arch": ARCH, "num_classes": "10", "flavour": "develop"}.items()
+    network = models.create(ARCH, num_classes=10)
+    weights.load_into(network, out)
+    assert all(np.array_equal(tensor.numpy(), state[key]) for key, tensor in network.state_dict().items())
+    line = fails("weights", "import", told["file"], "--arch", "ResNet18", cwd=tmp_path)
+    assert line.startswith(f"ssld weights: weights/{file}: not the weights of ResNet18: ")
+    assert line.endswith(f"; it fits {ARCH}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fetch", ARCH, "--offline"], "is not there, and offline nothing is downloaded; `ssld weights fetch Mobile"),
+        (["fetch", ARCH, "--offline", "--flavour", "static"], f"`ssld weights fetch {ARCH} --flavour static` gets it"),
+        (["fetch", "ResNet50_vdd"], "no published training named 'ResNet50_vdd'; did you mean 'ResNet50_vd'?"),
+        (["fetch", ARCH, "--mirror", "nowhere"], "the mirror has no such file; put it there"),
+        (["import", "x.pdparams", "--arch", ARCH], "x.pdparams: no such file"),
+    ],
+)
+def test_what_cannot_be_had_is_one_line(words, message, tmp_path):
+    assert message in fails("weights", *words, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bring", "x"], "invalid choice: 'bring'"),
+        (["import", "x.tar"], "weights import: --arch NAME is required; `ssld list students` shows the names"),
+        (["import", "x.tar", "--arch", ARCH, "--offline"], "weights import: --offline belongs to `ssld weights fetch`"),
+        (["fetch", ARCH, "--force"], "weights fetch: --force belongs to `ssld weights import`"),
+        (["fetch", ARCH, "--flavour", "3.0"], "invalid choice: '3.0'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(words, message, tmp_path):
+    assert message in fails("weights", *words, cwd=tmp_path, code=2)
+
+
+def test_the_environment_may_forbid_the_network(tmp_path):
+    assert "offline nothing is downloaded" in fails("weights", "fetch", ARCH, cwd=tmp_path, SSLD_OFFLINE="1")
+
+
+def test_a_name_that_moved_is_said_so(tmp_path):
+    done = ssld("weights", "fetch", "ResNet50_vd_ssld", "--offline", cwd=tmp_path)
+    assert "the teacher ResNet50_vd_ssld is another file: `ssld weights fetch " in done.stderr.splitlines()[0]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,68 @@
+"""A real HTTP server on this machine, in a thread, that can do what servers do to downloads."""
+
+import re
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class FileServer(ThreadingHTTPServer):
+    """`files`: path -> content. What it does wrong is set by the test; `asked` are the paths and ranges that were."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files, self.asked = {}, []
+        self.ranges = True  # whether a range is honoured
+        self.etag = '"1"'
+        self.modified = None
+        self.cuts = []  # of each answer, after how many bytes the connection ends; None or no entry: it is whole
+        self.broken = []  # of each request, the status that is given instead
+        self.sized = True  # whether Content-Length is told
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, wanted = self.server, self.headers.get("Range")
+        server.asked.append((self.path, wanted))
+        status = server.broken.pop(0) if server.broken else 200 if self.path in server.files else 404
+        if status != 200:
+            return self.send_error(status)
+        whole = server.files[self.path]
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
+        if start >= len(whole) > 0 and start:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(whole)}")
+            return self.end_headers()
+        self.send_response(206 if wanted and server.ranges else 200)
+        if wanted and server.ranges:
+            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+        if server.sized:
+            self.send_header("Content-Length", str(len(whole) - start))
+        for name, value in (("ETag", server.etag), ("Last-Modified", server.modified)):
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        cut = server.cuts.pop(0) if server.cuts else None
+        self.wfile.write(whole[start:] if cut is None else whole[start : start + cut])
+        self.close_connection = True
+        return None
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving():
+    with FileServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,394 @@
+"""Downloads: whole and the pinned file, or nothing; from a real server on this machine."""
+
+import errno
+import hashlib
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from ssld import weights
+from ssld.config import cards
+from ssld.errors import RecipeError, WeightsError
+from ssld.paths import shelf
+from ssld.weights import download, pins
+from ssld.weights.download import Published
+from tests.unit.file_server import serving
+
+NAME = "Net_pretrained.pdparams"
+CONTENT = bytes(range(256)) * 12_000  # 3 MB: several blocks
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(download, "WAIT", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+    with serving() as made:
+        made.files[f"/dygraph/{NAME}"] = CONTENT
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "weights"
+
+
+def fetch(server, folder, sha256=None, path=f"/dygraph/{NAME}", **options):
+    return weights.fetch(Published("Net", server.url(path), sha256), folder, folder / "pins.yaml", **options)
+
+
+def fails(server, folder, *arguments, **options):
+    with pytest.raises(WeightsError) as caught:
+        fetch(server, folder, *arguments, **options)
+    assert "\n" not in str(caught.value)
+    assert not (folder / NAME).exists()
+    return str(caught.value)
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def ranges(server):
+    return [wanted for _, wanted in server.asked]
+
+
+def left(server, folder, have):
+    """So many bytes of an earlier download."""
+    folder.mkdir()
+    (folder / f"{NAME}.part").write_bytes(CONTENT[:have])
+    known = {"url": server.url(f"/dygraph/{NAME}"), "etag": '"1"', "modified": None, "bytes": len(CONTENT)}
+    (folder / f"{NAME}.part.json").write_text(json.dumps(known))
+
+
+def test_a_whole_download_is_pinned(server, folder):
+    told = fetch(server, folder)
+    url = server.url(f"/dygraph/{NAME}")
+    assert told == {
+        "file": str(folder / NAME),
+        "status": "downloaded",
+        "url": url,
+        "sha256": sha256(CONTENT),
+        "bytes": len(CONTENT),
+    }
+    assert (folder / NAME).read_bytes() == CONTENT
+    pin = yaml.safe_load((folder / "pins.yaml").read_text())[url]
+    assert (pin["sha256"], pin["bytes"]) == (sha256(CONTENT), len(CONTENT))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", pin["date"])
+    assert names(folder) == [NAME, "pins.yaml"]
+
+
+def test_a_second_fetch_asks_nobody(server, folder):
+    first = fetch(server, folder)
+    assert fetch(server, folder) == {**first, "status": "already there"}
+    assert len(server.asked) == 1
+
+
+# --- connections that are cut
+
+
+def test_a_cut_connection_goes_on_where_it_ended(server, folder, capsys):
+    server.cuts = [1_000_000, 1_500_000]
+    fetch(server, folder)
+    assert (folder / NAME).read_bytes() == CONTENT
+    assert ranges(server) == [None, "bytes=1000000-", "bytes=2500000-"]
+    assert "cut after 1,000,000 of 3,072,000 bytes; goes on at byte 1,000,000 in 0 s" in capsys.readouterr().err
+
+
+def test_after_a_few_cuts_it_ends_and_the_same_command_goes_on(server, folder):
+    server.cuts = [100_000] * download.TRIES
+    line = fails(server, folder)
+    assert line.endswith("cut after 500,000 of 3,072,000 bytes; 500,000 bytes are kept: the same command goes on there")
+    assert not (folder / "pins.yaml").exists()
+    server.asked.clear()
+    fetch(server, folder)
+    assert (ranges(server), (folder / NAME).read_bytes() == CONTENT) == (["bytes=500000-"], True)
+
+
+def test_a_server_without_a_size_may_cut_too(server, folder):
+    server.sized = False
+    fetch(server, folder)
+    assert (folder / NAME).read_bytes() == CONTENT
+
+
+def test_a_server_that_knows_no_ranges_begins_anew(server, folder, capsys):
+    server.cuts, server.ranges = [1_000_000], False
+    fetch(server, folder)
+    assert (folder / NAME).read_bytes() == CONTENT
+    assert ranges(server) == [None, "bytes=1000000-"]
+    assert "the server cannot go on within a file; starting over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tag", ["etag", "modified"])
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_a_file_that_changed_meanwhile_begins_anew(server, folder, capsys, tag, knows_ranges):
+    server.cuts, server.ranges = [1_000_000] * download.TRIES, True
+    setattr(server, tag, "before")
+    server.cuts = [1_000_000] + [0] * (download.TRIES - 1)
+    fails(server, folder)
+    server.files[f"/dygraph/{NAME}"] = other = CONTENT[::-1]
+    setattr(server, tag, "after")
+    server.ranges = knows_ranges
+    fetch(server, folder)
+    assert (folder / NAME).read_bytes() == other
+    assert "the file changed since; starting over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [2_000_000, 900_000, 1_000_000])
+def test_so_does_one_that_is_shorter_now(server, folder, size, capsys):
+    server.etag = None
+    server.cuts = [1_000_000] + [0] * (download.TRIES - 1)
+    fails(server, folder)
+    server.files[f"/dygraph/{NAME}"] = other = CONTENT[::-1][:size]
+    fetch(server, folder)
+    assert (folder / NAME).read_bytes() == other
+    assert "the file changed since; starting over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("have", [1_000_000, len(CONTENT)])
+def test_what_another_address_left_is_not_gone_on_with(server, folder, have):
+    server.files[f"/legendary/{NAME}"] = CONTENT[::-1]
+    left(server, folder, have)
+    fetch(server, folder, path=f"/legendary/{NAME}")
+    assert (folder / NAME).read_bytes() == CONTENT[::-1]
+
+
+def test_a_part_that_nothing_is_known_of_begins_anew(server, folder):
+    folder.mkdir()
+    (folder / f"{NAME}.part").write_bytes(b"rubbish")
+    fetch(server, folder)
+    assert (folder / NAME).read_bytes() == CONTENT
+
+
+def test_a_part_that_is_whole_is_not_asked_for_again(server, folder):
+    left(server, folder, len(CONTENT))
+    assert fetch(server, folder)["sha256"] == sha256(CONTENT)
+    assert server.asked == []
+
+
+def test_a_server_in_trouble_is_asked_again(server, folder):
+    server.broken = [503, 429, 500]
+    fetch(server, folder)
+    assert len(server.asked) == 4
+
+
+def test_an_address_that_is_gone_is_not_asked_again(server, folder):
+    line = fails(server, folder, path="/nothing.pdparams")
+    assert line.startswith(server.url("/nothing.pdparams"))
+    assert line.endswith(": the server says 404 Not Found; check the card's address, or give --mirror")
+    assert len(server.asked) == 1
+    assert names(folder) == []
+
+
+def test_no_server_is_one_line(server, folder):
+    server.server_close()
+    line = fails(server, folder)
+    assert "no connection (" in line
+    assert "0 bytes are kept" in line
+
+
+# --- the file has to be the one
+
+
+def test_a_pin_of_the_first_time_refuses_another_file(server, folder):
+    fetch(server, folder)
+    (folder / NAME).unlink()
+    server.files[f"/dygraph/{NAME}"] = other = CONTENT[::-1]
+    before = (folder / "pins.yaml").read_text()
+    line = fails(server, folder)
+    assert line.startswith(
+        f"{folder / NAME}: sha256 {sha256(other)} is not {sha256(CONTENT)} of {folder / 'pins.yaml'}"
+    )
+    assert (folder / f"{NAME}.rejected").read_bytes() == other
+    assert names(folder) == [f"{NAME}.rejected", "pins.yaml"]
+    assert (folder / "pins.yaml").read_text() == before
+    server.files[f"/dygraph/{NAME}"] = CONTENT
+    assert fetch(server, folder)["status"] == "downloaded"
+
+
+def test_the_sha256_of_a_card_wins_over_a_pin(server, folder):
+    url = server.url(f"/dygraph/{NAME}")
+    pins.add(folder / "pins.yaml", url, "0" * 64, 1)
+    assert fetch(server, folder, sha256(CONTENT))["sha256"] == sha256(CONTENT)
+    (folder / NAME).unlink()
+    assert f"is not {'1' * 64} of its card: refused and kept as {NAME}.rejected" in fails(server, folder, "1" * 64)
+
+
+def test_a_file_that_was_put_there_by_hand_is_held_to_the_pin_too(server, folder):
+    fetch(server, folder)
+    (folder / NAME).write_bytes(b"damaged since")
+    assert "refused and kept as" in fails(server, folder, offline=True)
+    assert (folder / f"{NAME}.rejected").read_bytes() == b"damaged since"
+
+
+def test_two_addresses_of_one_file_name_are_kept_apart(server, folder, tmp_path):
+    """develop and 2.0 have published other files under the same name."""
+    server.files[f"/legendary/{NAME}"] = CONTENT[::-1]
+    fetch(server, folder)
+    url, other = server.url(f"/dygraph/{NAME}"), server.url(f"/legendary/{NAME}")
+    line = f"{folder / NAME}: is the file of {url}; give another --out for {other}"
+    with pytest.raises(WeightsError, match=re.escape(line)):
+        fetch(server, folder, path=f"/legendary/{NAME}")
+    assert (folder / NAME).read_bytes() == CONTENT
+    wanted = Published("Net", other)
+    told = weights.fetch(wanted, tmp_path / "other", folder / "pins.yaml")
+    assert told["sha256"] == sha256(CONTENT[::-1])
+    assert set(pins.read(folder / "pins.yaml")) == {url, other}
+
+
+@pytest.mark.parametrize("text", ["[1", "- a", "'http://x': 3", "'http://x': {sha256: 3}"])
+def test_pins_that_do_not_hold_are_named_and_stay(server, folder, text):
+    folder.mkdir()
+    (folder / "pins.yaml").write_text(text)
+    assert f"{folder / 'pins.yaml'}: " in fails(server, folder)
+    assert server.asked == []
+    assert (folder / "pins.yaml").read_text() == text
+
+
+# --- without a network
+
+
+def test_offline_uses_what_is_there(server, folder):
+    fetch(server, folder)
+    server.asked.clear()
+    assert fetch(server, folder, offline=True)["status"] == "already there"
+    assert server.asked == []
+
+
+def test_offline_says_what_is_missing_and_which_command_gets_it(server, folder):
+    line = fails(server, folder, offline=True)
+    assert line.startswith(
+        f"{folder / NAME}: is not there, and offline nothing is downloaded; `ssld weights fetch Net`"
+    )
+    assert server.asked == []
+
+
+def test_a_mirror_is_a_folder_of_the_published_files(server, folder, tmp_path):
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / NAME).write_bytes(CONTENT)
+    told = fetch(server, folder, mirror=str(tmp_path / "mirror"), offline=True)
+    assert (told["status"], (folder / NAME).read_bytes() == CONTENT) == ("copied", True)
+    assert server.asked == []
+    assert list(pins.read(folder / "pins.yaml")) == [server.url(f"/dygraph/{NAME}")]  # whoever the file came from
+
+
+def test_or_a_base_address(server, folder):
+    server.files[f"/mine/{NAME}"] = CONTENT
+    for slash in ("", "/"):
+        fetch(server, folder, mirror=server.url(f"/mine{slash}"))
+        (folder / NAME).unlink()
+    assert [path for path, _ in server.asked] == [f"/mine/{NAME}"] * 2
+    assert "offline nothing is downloaded" in fails(server, folder, mirror=server.url("/mine"), offline=True)
+
+
+def test_a_mirror_is_held_to_the_pin(server, folder, tmp_path):
+    fetch(server, folder)
+    (folder / NAME).unlink()
+    (tmp_path / NAME).write_bytes(b"something else")
+    assert "refused and kept as" in fails(server, folder, mirror=str(tmp_path))
+
+
+def test_a_mirror_without_the_file_is_named(server, folder, tmp_path):
+    line = fails(server, folder, mirror=str(tmp_path))
+    assert line == f"{tmp_path / NAME}: the mirror has no such file; put it there or leave the mirror out"
+    assert server.asked == []
+
+
+# --- the disk, and others
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_is_there(server, folder, monkeypatch):
+    def full(answer, file, bar, done):
+        file.write(answer.read(1_000_000))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(download, "_pump", full)
+        line = fails(server, folder)
+    assert line == f"{folder / NAME}.part: cannot be written (No space left on device); make room and repeat"
+    fetch(server, folder)
+    assert ranges(server) == [None, "bytes=1000000-"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(server, tmp_path):
+    (tmp_path / "weights").write_text("a file")
+    with pytest.raises(WeightsError, match=r"cannot be written \((File exists|Not a directory)\)"):
+        fetch(server, tmp_path / "weights" / "sub")
+
+
+def test_two_downloads_of_one_file_do_not_mix(server, folder):
+    with download._locked(folder / f"{NAME}.part"):
+        assert "another process downloads it; wait for it" in fails(server, folder)
+    fetch(server, folder)
+    assert names(folder) == [NAME, "pins.yaml"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://127.0.0.1/a/..", "http://127.0.0.1/a%2F.."])
+def test_an_address_without_a_file_name_is_refused(folder, url):
+    with pytest.raises(WeightsError, match="names no file; mend the card"):
+        weights.fetch(Published("Net", url), folder, folder / "pins.yaml")
+
+
+def test_fetching_loads_no_paddle():
+    code = "import sys, ssld.tools, ssld.weights; print('paddle' in sys.modules, ssld.weights.fetch)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("False <function fetch")
+
+
+# --- what a card names
+
+
+@pytest.mark.parametrize(
+    ("name", "flavour", "arch", "ending"),
+    [
+        ("ResNet50_vd", None, "ResNet50_vd", "/dygraph/legendary_models/ResNet50_vd_pretrained.pdparams"),
+        ("ResNet50_vd", "2.0", "ResNet50_vd", "/dygraph/ResNet50_vd_pretrained.pdparams"),
+        ("ResNet50_vd", "static", "ResNet50_vd", "/ResNet50_vd_pretrained.tar"),
+        ("ResNet50_vd_ssld", None, "ResNet50_vd", "/dygraph/ResNet50_vd_ssld_pretrained.pdparams"),
+        ("Fix_ResNeXt101_32x48d_wsl", None, None, "/dygraph/Fix_ResNeXt101_32x48d_wsl_pretrained.pdparams"),
+    ],
+)
+def test_a_name_is_a_published_training(name, flavour, arch, ending):
+    found, file = cards.find_weights(name, flavour)
+    assert found == (arch or cards.find_teacher(name).arch)
+    assert file.url.endswith(ending)
+
+
+def test_a_teacher_card_gives_its_sha256_to_the_same_address(monkeypatch):
+    card = cards.find_teacher("ResNet152_vd")
+    object.__setattr__(card.weights, "sha256", "ab" * 32)
+    monkeypatch.setattr(cards, "all_teachers", lambda: {"ResNet152_vd": card})
+    assert cards.find_weights("ResNet152_vd")[1].sha256 == "ab" * 32
+    assert cards.find_weights("ResNet152_vd", "static")[1].sha256 is None
+
+
+def test_the_file_of_a_teacher_card_is_that_of_the_card():
+    """The name ResNet50_vd_ssld moved from one training to another: the claim has the first, the teacher the second."""
+    as_claim, as_teacher = cards.find_weights("ResNet50_vd_ssld")[1], cards.find_teacher("ResNet50_vd_ssld").weights
+    assert as_claim.url != as_teacher.url
+    assert cards.find_weights(str(shelf("teachers") / "ResNet50_vd_ssld.yaml"))[1] == as_teacher
+    assert cards.find_weights("ResNet50_vd_ssld_v2")[1] == as_teacher
+
+
+@pytest.mark.parametrize(
+    ("name", "flavour", "message"),
+    [
+        ("ResNet50_vd_sld", None, r"no published training named 'ResNet50_vd_sld'; did you mean 'ResNet50_vd_ssld'\?"),
+        ("ResNet50_vd_ssld", "develop", r"its card names no weights of flavour develop; give one of 2\.0, static"),
+        (
+            str(shelf("teachers") / "ResNet152_vd.yaml"),
+            "2.0",
+            "this card names one file, of a flavour that it does not state",
+        ),
+    ],
+)
+def test_a_name_or_flavour_that_is_not_there_is_one_line(name, flavour, message):
+    with pytest.raises(RecipeError, match=message):
+        cards.find_weights(name, flavour)
