@@ -151,7 +151,7 @@ class Teacher:
 
 
 def load_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
-    """The teacher of the recipe, in the engine that it names. Raises RunError as `trained_teacher` and `Compiled` do."""
+    """The teacher of the recipe, in the engine that it names; RunError as of `trained_teacher` and `Compiled`."""
     teacher = trained_teacher(plan, out, root, here)
     assert plan.teacher is not None
     if plan.teacher.engine == "eager":
