@@ -1,6 +1,7 @@
 """Commands on what a run left behind, on data and on weights: evaluate, export again, bench, prepare, check, fetch."""
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld import create_model
-from ssld.config import parse, recipe
+from ssld.config import cards, parse, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import DataError, DeployError, RunError
 from ssld.paths import data_root, shelf, weights_root
@@ -33,15 +34,66 @@ def evaluate_run(folder: Path, data: str | None, device: str) -> dict[str, Any]:
 
     from ssld.distill.evaluate import evaluate
     from ssld.distill.setup import eval_loader, trained_network
+    from ssld.progress import progress
     from ssld.runtime import start
 
     here, last = start(device), list(plan.stages)[-1]
     stage = plan.stages[last]
     if data:
         stage, root = replace(stage, data=replace(stage.data, val=Path(data).name)), Path(data).parent
-    loader = eval_loader(plan, stage, root, here)
-    scores = evaluate(trained_network(plan, last, folder), loader, here)
+    network, loader = trained_network(plan, last, folder), eval_loader(plan, stage, root, here)
+    with progress(loader.images, "eval") as bar:
+        scores = evaluate(network, loader, here, bar.update)
     return {"run": str(folder), "student": plan.student.arch, "images": loader.images, **scores}
+
+
+def evaluate_model(name: str, file: Path, data: str | None, device: str) -> dict[str, Any]:
+    """top1, top5, loss of published weights, or of others for the same name, beside what its card claims.
+
+    Images are prepared as the card says. `data`: see `_labelled_list`. `published_top1` and `difference` are in percent
+    and points; `standard_error` is that of the claim on so many images, in points.
+    """
+    from ssld import weights
+    from ssld.data import EvalLoader, read_list
+    from ssld.distill.evaluate import evaluate
+    from ssld.distill.setup import labelled
+    from ssld.progress import progress
+    from ssld.runtime import start
+
+    card, here = cards.find_model(name), start(device)
+    listed = _labelled_list(data)
+    network = create_model(name)
+    weights.load_into(network, file)
+    files = read_list(listed, listed.parent, network.num_classes)
+    labelled(files, "every image needs one here")
+    size, resize, mean, std = card.input.size, card.input.resize, card.input.mean, card.input.std
+    loader = EvalLoader(files, size=size, resize=resize, batch=64, mean=mean, std=std, device=here.gpu)
+    with progress(loader.images, "eval") as bar:
+        scores = evaluate(network, loader, here, bar.update)
+    claimed = card.top1 / 100
+    return {
+        "model": name,
+        "weights": str(file),
+        "data": str(listed),
+        "images": loader.images,
+        **scores,
+        "published_top1": card.top1,
+        "difference": round(scores["top1"] - card.top1, 3),
+        "standard_error": round(100 * math.sqrt(claimed * (1 - claimed) / loader.images), 3),
+    }
+
+
+def _labelled_list(data: str | None) -> Path:
+    """A list file; for a folder the one in it or beside it, as imagenet/val_list.txt for imagenet/val, the default.
+
+    Relative paths are looked for in the current folder, then in the data folder. Raises DataError when there is none.
+    """
+    wanted = Path(data or "imagenet/val")
+    for path in (wanted, data_root() / wanted):
+        for file in (path, path / "val_list.txt", path.with_name(f"{path.name}_list.txt")):
+            if file.is_file():
+                return file
+    raise DataError(f"{wanted}: no list file there; give one, or let `ssld data prepare imagenet` write it")
 
 
 def export_run(folder: Path, out: Path | None, formats: list[str], opset: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Accuracy of a network, and how far a student agrees with its teacher."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,26 @@ from ssld.runtime import Runtime, sum_over_ranks
 
 
 @paddle.no_grad()
-def predict(network: nn.Layer, loader: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order; leaves eval mode on."""
+def predict(
+    network: nn.Layer, loader: Any, progress: Callable[[int], None] = lambda images: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order; leaves eval mode on.
+
+    `progress` is told the number of images that are done.
+    """
     network.eval()
-    logits, labels = [], []
+    logits: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
     for batch in loader.batches():
         logits.append(network(batch["image"]).astype("float32").numpy())
         labels.append(batch["label"].numpy())
+        progress(sum(map(len, labels)))
     return np.concatenate(logits), np.concatenate(labels)
 
 
-def evaluate(network: nn.Layer, loader: Any, runtime: Runtime) -> dict[str, float]:
+def evaluate(
+    network: nn.Layer, loader: Any, runtime: Runtime, progress: Callable[[int], None] = lambda images: None
+) -> dict[str, float]:
     """top1, top5 (percent) and cross entropy `loss` (nats) over the images of all ranks.
 
     Running statistics are rank 0's: they are sent to the other ranks first.
@@ -29,7 +39,7 @@ def evaluate(network: nn.Layer, loader: Any, runtime: Runtime) -> dict[str, floa
         for key, value in network.state_dict().items():
             if key.endswith(("._mean", "._variance")):
                 paddle.distributed.broadcast(value, src=0)
-    sums = scores(*predict(network, loader))
+    sums = scores(*predict(network, loader, progress))
     count, top1, top5, loss = sum_over_ranks(sums, runtime)
     return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
 

@@ -8,6 +8,7 @@ import pytest
 
 from ssld import models, weights
 from ssld.config import cards
+from ssld.data import fake
 from tests.e2e.command import fails, ssld, succeeds
 from tests.unit.weights_files import published, random_state, write_pdparams
 
@@ -73,3 +74,19 @@ def test_a_name_that_moved_is_said_so(tmp_path):
     done = ssld("weights", "fetch", "ResNet50_vd_ssld", "--offline", cwd=tmp_path)
     assert "the teacher ResNet50_vd_ssld is another file: `ssld weights fetch " in done.stderr.splitlines()[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_published_weights_are_evaluated_as_their_card_says_and_compared_with_its_claim(tmp_path):
+    """A network that says class 3 whatever it sees is right on a quarter of four classes' images."""
+    model = models.create(ARCH)
+    model.head.fc.weight.set_value(np.zeros([1280, 1000], "float32"))
+    model.head.fc.bias.set_value(np.eye(1000, dtype="float32")[3])
+    write_pdparams(tmp_path / "file.pdparams", published(ARCH, {k: v.numpy() for k, v in model.state_dict().items()}))
+    fake(tmp_path / "imagenet", 4, train=0, unlabelled=0, val=8, size=240)
+    (tmp_path / "imagenet" / "val.txt").rename(tmp_path / "imagenet" / "val_list.txt")
+    words = ("eval", ARCH, "--weights", "file.pdparams", "--data")
+    told = json.loads(succeeds(*words, "imagenet/val", cwd=tmp_path))
+    assert (told["images"], told["top1"], told["published_top1"]) == (8, 25.0, 53.03)
+    assert told["difference"] == pytest.approx(25 - 53.03)
+    assert told["standard_error"] == pytest.approx(100 * (0.5303 * 0.4697 / 8) ** 0.5, abs=1e-3)
+    assert fails(*words, "nowhere", cwd=tmp_path).startswith("ssld eval: nowhere: no list file there; give one")
