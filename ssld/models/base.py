@@ -74,8 +74,8 @@ class Classifier(nn.Layer):
     def features(self, x: paddle.Tensor) -> dict[str, paddle.Tensor]:
         """The output of every stage, shallow to deep: {"stage1": [N, C_1, H_1, W_1], "stage2": ...}."""
         x, taps = self.stem(x), {}
-        for number, stage in enumerate(self.stages, start=1):
-            x = taps[f"stage{number}"] = stage(x)
+        for number, stage in enumerate(self.stages):  # Paddle cannot trace enumerate(start=1)
+            x = taps[f"stage{number + 1}"] = stage(x)
         return taps
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
