@@ -10,8 +10,9 @@ from ssld.config import recipe
 from ssld.config.recipe import Data
 from ssld.data import fake
 from ssld.distill.setup import load_teacher
-from ssld.distill.teacher import TeacherLogits, gate
-from ssld.errors import RunError, WeightsError
+from ssld.distill.teacher import Compiled, TeacherLogits, gate
+from ssld.errors import RecipeError, RunError, WeightsError
+from ssld.listing import load_plan
 from ssld.runtime import Runtime
 from tests.unit.some_recipe import written
 
@@ -154,6 +155,18 @@ def test_the_gate_stops_a_teacher_that_is_not_what_its_card_says(top1, images):
 
 
 CARD = "MobileNetV3_large_x1_0_ssld"
+TREE = {
+    "classes": 1000,
+    "student": {"arch": "MobileNetV3_small_x0_35"},
+    "stages": {
+        "distill": {
+            "epochs": 1,
+            "data": {"train": ["train_labelled.txt"], "val": "val.txt", "size": 32, "batch": 4, "eval_batch": 4},
+            "loss": {"ssld": {}},
+            "optim": {"lr": 0.1},
+        }
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -162,21 +175,9 @@ def from_card(tmp_path_factory):
     folder = tmp_path_factory.mktemp("card")
     fake(folder, 1000, train=8, val=8, unlabelled=0, size=48)
     weights.save(models.create("MobileNetV3_large_x1_0"), folder / "teacher.safetensors")
-    tree = {
-        "classes": 1000,
-        "student": {"arch": "MobileNetV3_small_x0_35"},
-        "teacher": {"card": CARD, "gate": 2000, "weights": str(folder / "teacher.safetensors")},
-        "stages": {
-            "distill": {
-                "epochs": 1,
-                "data": {"train": ["train_labelled.txt"], "val": "val.txt", "size": 32, "batch": 4, "eval_batch": 4},
-                "loss": {"ssld": {}},
-                "optim": {"lr": 0.1},
-            }
-        },
-    }
-    file = written(folder, tree)
-    return lambda *overrides: load_teacher(recipe.load(file, overrides), folder / "run", folder, HERE)
+    teacher = {"card": CARD, "gate": 2000, "weights": str(folder / "teacher.safetensors")}
+    file = written(folder, {**TREE, "teacher": teacher})
+    return lambda *overrides, here=HERE: load_teacher(recipe.load(file, overrides), folder / "run", folder, here)
 
 
 def test_a_teacher_that_nobody_trained_does_not_pass_the_gate_of_its_card(from_card):
@@ -196,3 +197,57 @@ def test_weights_that_are_missing_or_do_not_fit_are_named(from_card, tmp_path):
     weights.save(models.create("MobileNetV3_small_x0_35"), tmp_path / "small.safetensors")
     with pytest.raises(WeightsError, match="made for MobileNetV3_small_x0_35, the network is MobileNetV3_large_x1_0"):
         from_card(f"teacher.weights={tmp_path}/small.safetensors")
+
+
+def trained():
+    """A small network of the zoo whose running statistics are not those of a batch."""
+    paddle.seed(5)
+    net = models.create("MobileNetV3_small_x0_35", num_classes=4, in_size=32)
+    for _ in range(3):
+        net(images(16, 32))
+    net.eval()
+    return net
+
+
+@pytest.mark.parametrize("engine", ["paddle", "onednn", "onnxruntime"])
+def test_a_teacher_in_an_engine_says_what_the_network_says_on_running_statistics(engine):
+    net, x = trained(), images(5, 32, seed=1)
+    wanted = logits_of(net, "running", size=32)(x).numpy()
+    found = logits_of(Compiled(net, engine, 32), "running", size=32)(x)
+    assert found.stop_gradient
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+    assert np.abs(logits_of(net, "batch", size=32)(x).numpy() - wanted).max() > 0.1 * np.abs(wanted).max()
+
+
+def test_an_engine_that_says_something_else_stops_the_run(monkeypatch):
+    net = trained()
+
+    class Wrong:
+        def load(self, folder):
+            return lambda given: np.ones((len(given), 4), "float32")
+
+    monkeypatch.setattr("ssld.distill.teacher.ready", lambda engine: Wrong())
+    message = (
+        r"^teacher MobileNetV3_small_x0_35: onednn differs from the model, max .diff. .*; set teacher\.engine=eager$"
+    )
+    with pytest.raises(RunError, match=message):
+        Compiled(net, "onednn", 32)
+
+
+ENGINE = ("teacher.engine=onednn", "teacher.norm=running", "teacher.gate=0")
+
+
+def test_an_engine_has_running_statistics_and_a_name_that_exists(tmp_path):
+    file = written(tmp_path, {**TREE, "teacher": {"card": CARD}})
+    with pytest.raises(RecipeError, match=r"teacher\.engine: onednn has the running statistics built in; set teacher"):
+        recipe.load(file, ["teacher.engine=onednn"])
+    with pytest.raises(RecipeError, match=r"no engine named 'onedn'; did you mean 'onednn'\?"):
+        load_plan(str(file), ["teacher.engine=onedn", "teacher.norm=running"])
+
+
+def test_an_engine_runs_a_teacher_from_a_card_and_does_so_on_a_cpu(from_card):
+    teacher = from_card(*ENGINE)
+    assert isinstance(teacher.network, Compiled)
+    assert (teacher.norm, teacher.size) == ("running", 224)
+    with pytest.raises(RunError, match=r"teacher\.engine onednn runs on a CPU; set teacher\.engine=eager"):
+        from_card(*ENGINE, here=Runtime(rank=0, world=1, gpu=0))
