@@ -14,6 +14,7 @@ NOTHING: set[str] = set()
 ALLOWED = {
     "__init__": {"config", "models"},
     "__main__": {"cli"},
+    "arguments": NOTHING,
     "cli": {"*"},
     "launch": {"config", "listing", "report"},
     "listing": {"config", "losses", "models", "deploy"},
