@@ -62,8 +62,10 @@ def evaluate_model(name: str, file: Path, data: str | None, device: str) -> dict
 
     card, here = cards.find_model(name), start(device)
     listed = _labelled_list(data)
-    network = create_model(name)
-    weights.load_into(network, file)
+    noted: Any = weights.metadata(file).get("revision")
+    made_for = noted if file.suffix == ".safetensors" else card.revision
+    network = create_model(name, revision=made_for)
+    weights.load_into(network, file, revision=network.revision)
     files = read_list(listed, listed.parent, network.num_classes)
     labelled(files, "every image needs one here")
     size, resize, mean, std = card.input.size, card.input.resize, card.input.mean, card.input.std
@@ -215,4 +217,6 @@ def fetch_weights(args: argparse.Namespace) -> dict[str, Any]:
     mirror = args.mirror or os.environ.get("SSLD_MIRROR") or None
     folder = Path(args.out) if args.out else weights_root()
     fetched = fetch(wanted, folder, weights_root() / "pins.yaml", mirror, offline)
-    return {**fetched, "next": f"ssld weights import {shlex.quote(fetched['file'])} --arch {arch}"}
+    model = cards.models().get(args.what)
+    revision = " --revision 1.x" if model and model.revision == "1.x" else ""
+    return {**fetched, "next": f"ssld weights import {shlex.quote(fetched['file'])} --arch {arch}{revision}"}

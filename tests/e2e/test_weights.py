@@ -4,6 +4,7 @@ import json
 import shlex
 
 import numpy as np
+import paddle
 import pytest
 
 from ssld import models, weights
@@ -90,3 +91,25 @@ def test_published_weights_are_evaluated_as_their_card_says_and_compared_with_it
     assert told["difference"] == pytest.approx(25 - 53.03)
     assert told["standard_error"] == pytest.approx(100 * (0.5303 * 0.4697 / 8) ** 0.5, abs=1e-3)
     assert fails(*words, "nowhere", cwd=tmp_path).startswith("ssld eval: nowhere: no list file there; give one")
+
+
+def test_the_import_that_fetch_prints_names_the_revision_that_the_weights_need(tmp_path):
+    file = cards.find_weights("GhostNet_x0_5")[1].url.rpartition("/")[2]
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / file).write_bytes(b"weights")
+    told = json.loads(succeeds("weights", "fetch", "GhostNet_x0_5", "--mirror", "mirror", "--json", cwd=tmp_path))
+    assert told["next"] == f"ssld weights import weights/{file} --arch GhostNet_x0_5 --revision 1.x"
+
+
+def test_the_network_of_an_evaluation_is_of_the_revision_that_the_weights_are_of(tmp_path):
+    fake(tmp_path, 4, train=0, unlabelled=0, val=8, size=240)
+    logits = {}
+    for revision in ("1.x", "2.x"):
+        paddle.seed(0)
+        model = models.create("GhostNet_x0_5", revision=revision)
+        model.head.fc.weight.set_value(1e-4 * model.head.fc.weight)
+        model.head.fc.bias.set_value(np.eye(1000, dtype="float32")[1])
+        weights.save(model, tmp_path / f"{revision}.safetensors")
+        words = ("eval", "GhostNet_x0_5", "--weights", f"{revision}.safetensors", "--data", "val.txt")
+        logits[revision] = json.loads(succeeds(*words, cwd=tmp_path))["loss"]
+    assert logits["1.x"] != logits["2.x"]  # the same numbers, features x 0.8
