@@ -29,7 +29,7 @@ test: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/python -m pytest -m "not zoo"
 
 test-zoo: $(VENV)/.installed-$(DEVICE)-dev
-	$(BIN)/python -m pytest tests/parity --shard $(SHARD)
+	$(BIN)/python -m pytest tests/parity tests/unit/test_weights_import.py --shard $(SHARD)
 
 check: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff check .

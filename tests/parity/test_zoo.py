@@ -1,5 +1,8 @@
 """What every network promises beyond its logits: it trains, it taps, it is exported. One a series, or all (`zoo`)."""
 
+import subprocess
+import sys
+
 import numpy as np
 import paddle
 import pytest
@@ -62,3 +65,25 @@ def test_exports_answer_as_the_network(arch, tmp_path):
     contract = {"arch": arch, "classes": 1000, "digest": "b" * 64, "input": given}
     formats = release(model, tmp_path / "export", images_of(arch, 3), name=arch, contract=contract)
     assert {name: result["agree"] for name, result in formats.items()} == {"paddle": 100.0, "onnx": 100.0}
+
+
+PEAK = """
+import re, sys
+import paddle
+from ssld import models
+
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+models.create("SqueezeNet1_1")
+before = peak()
+model = models.create(sys.argv[1])
+print((peak() - before) / sum(4 * p.size for p in model.parameters()))
+"""
+
+
+@pytest.mark.parametrize("arch", ["ResNeXt101_32x8d_wsl", pytest.param("ResNeXt101_32x48d_wsl", marks=pytest.mark.zoo)])
+def test_building_a_network_takes_little_more_memory_than_its_parameters(arch):
+    words = [sys.executable, "-W", "ignore", "-c", PEAK, arch]
+    share = subprocess.run(words, capture_output=True, text=True, timeout=280, check=True).stdout
+    assert 0.9 < float(share) < 1.2

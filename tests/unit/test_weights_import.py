@@ -27,7 +27,8 @@ from tests.unit.weights_files import (
     write_tar,
 )
 
-FEW = [name for name in ("mobilenet_v3", "shufflenet_v2", "squeezenet") if name in all_series()]  # of few parameters
+FEW = ("mobilenet_v3", "shufflenet_v2", "squeezenet")  # of few parameters
+EVERY = [name if name in FEW else pytest.param(name, marks=pytest.mark.zoo) for name in all_series()]
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def fails(path, arch, classes=10, revision="2.x"):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("series", FEW)
+@pytest.mark.parametrize("series", EVERY)
 def test_every_format_gives_the_state_back(series, kind, tmp_path):
     arch = smallest(series)
     revision = "1.x" if models.revised(arch) else "2.x"
