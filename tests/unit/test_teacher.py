@@ -1,5 +1,7 @@
 """The teacher contract: its batch-norm mode, its input, nothing of it changes, and the gate before the first step."""
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
@@ -134,6 +136,18 @@ def test_the_students_crop_is_resized_to_what_the_teacher_expects(size):
     inner = slice(2, -2) if size == 12 else slice(1, -1)  # the border is extended
     wanted = np.interp(centres, np.arange(8), ramp[0, 0, 0])
     np.testing.assert_allclose(seen.x[..., inner], np.broadcast_to(wanted[inner], seen.x[..., inner].shape), atol=0.02)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_a_crop_is_enlarged_as_the_input_pipeline_of_the_recipe_enlarges(interpolation):
+    """In steps, where the two differ: between grey values the linear one goes straight, the cubic one overshoots."""
+    seen, row = Seen(), np.array([0, 0, 1, 1, 0, 1, 0, 0], "float32")
+    student = replace(STUDENT, interpolation=interpolation)
+    logits_of(seen, size=12, student=student)(paddle.to_tensor(np.broadcast_to(row, (1, 3, 8, 8)).copy()))
+    centres = (np.arange(12) + 0.5) * 8 / 12 - 0.5
+    straight = np.interp(centres, np.arange(8), row)
+    assert np.allclose(seen.x, straight, atol=1e-6) == (interpolation == "linear")
+    assert (seen.x.max() > 1.01) == (interpolation == "cubic")
 
 
 # --- the gate
