@@ -203,7 +203,6 @@ def import_weights(args: argparse.Namespace) -> dict[str, Any]:
 
 def fetch_weights(args: argparse.Namespace) -> dict[str, Any]:
     """Download what a card names, or take it from a mirror, and check it; says how to go on."""
-    from ssld.config import cards
     from ssld.progress import note
     from ssld.weights import Published, fetch
 

@@ -179,8 +179,7 @@ def create(
 def keymap(name: str, flavour: Flavour = "develop", revision: Revision = "2.x") -> Mapping[str, str]:
     """Published key -> our key, for every entry of the state; RecipeError when two keys would share a name."""
     family = _family(name)
-    with paddle.LazyGuard():  # only the names are wanted
-        keys = list(create(name, revision=revision).state_dict())
+    keys = _keys(name, revision)
     places, rules = _places(keys), family.rules(flavour)
     published = {_published(key, rules, places.get(_block(key))): key for key in keys}
     if len(published) != len(keys):
@@ -188,6 +187,13 @@ def keymap(name: str, flavour: Flavour = "develop", revision: Revision = "2.x") 
             f"model {name!r}: two of its keys get one {flavour} name; mend the rules of {family.series!r}"
         )
     return published
+
+
+@cache
+def _keys(name: str, revision: Revision) -> tuple[str, ...]:
+    """Our keys, in order. A network is made for them, without weights: once for all flavours of names."""
+    with paddle.LazyGuard():
+        return tuple(create(name, revision=revision).state_dict())
 
 
 def _block(key: str) -> tuple[int, int] | None:

@@ -72,8 +72,8 @@ Family(
     rename=[
         (r"^stem\.3\.1\.0", "_inception_stem._conv2"),
         (r"^stem\.5\.0\.0", "_inception_stem._conv3"),
-        (r"^stem\.4\.(\d)\.(\d)", lambda found, _: f"_inception_stem._conv{int(found[1]) + 1}_{int(found[2]) + 1}"),
-        (r"^stem\.(\d)", lambda found, _: f"_inception_stem._conv_{int(found[1]) + 1}"),
+        (r"^stem\.4\.(\d)\.(\d)", "_inception_stem._conv{0:+1}_{1:+1}"),
+        (r"^stem\.(\d)", "_inception_stem._conv_{0:+1}"),
         named(KINDS, NAMES, "_{kind}_{number}._conv{conv}."),
         (r"^(_reduction.)_1", "{0}"),
         (r"\.conv\.", "._conv."),

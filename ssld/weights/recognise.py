@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
 from math import prod
+from typing import get_args
 
 import paddle
 
@@ -18,7 +19,7 @@ from ssld.errors import WeightsError
 from ssld.models.base import Flavour, Revision
 from ssld.weights.store import Contents
 
-FLAVOURS: tuple[Flavour, ...] = ("develop", "2.0", "static")
+FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 Shapes = Mapping[str, tuple[int, ...]]
 
 

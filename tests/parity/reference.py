@@ -2,7 +2,7 @@
 
 `data/reference.json.gz` and `data/logits.npz` were made by running PaddleClas (branch develop, commit d178931;
 ResNet50_ACNet_deploy from the code of 1.x) with weights that follow from the name and the shape of an entry alone
-(`weights`). Of the logits, those of the first image are kept, every fourth of 1,000. For some networks none are.
+(`weights`, `rescaled`). Of the logits, those of the first image are kept, every fourth of 1,000; of some networks none.
 """
 
 import gzip
@@ -44,22 +44,24 @@ def logits(arch: str) -> dict[tuple[str, int, int], np.ndarray]:
         }
 
 
-def weights(arch: str, rule: str) -> dict[str, np.ndarray]:
-    """Develop key -> float32 array. Rule A draws; rule B rescales statistics so that no signal fades on its way."""
-    spec = reference()[arch]
-    state = {key: _drawn(key, shape) for key, shape in spec["keys"].items()}
-    if rule == "A":
-        return {key: array.astype(np.float32) for key, array in state.items()}
-    scales = spec["rule_b"]
-    for key, array in state.items():
-        if scales["kind"] == "gain":
-            if key.endswith(".weight") and array.ndim in (2, 4):
-                state[key] = array.astype(np.float32) * np.float32(scales["gain"])
-        elif key.endswith(("._mean", "._variance")):
+def weights(arch: str) -> dict[str, np.ndarray]:
+    """Rule A: develop key -> float32 array, drawn."""
+    return {key: _drawn(key, shape).astype(np.float32) for key, shape in reference()[arch]["keys"].items()}
+
+
+def rescaled(arch: str, drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rule B: of the arrays of rule A those that change, so that no signal fades on its way."""
+    scales = reference()[arch]["rule_b"]
+    if scales["kind"] == "gain":
+        wide = {key: array for key, array in drawn.items() if key.endswith(".weight") and array.ndim in (2, 4)}
+        return {key: array * np.float32(scales["gain"]) for key, array in wide.items()}
+    changed = {}
+    for key, array in drawn.items():
+        if key.endswith(("._mean", "._variance")):
             scale = scales["bn"][key.rpartition(".")[0]]
             factor = scale if key.endswith("_variance") else math.sqrt(scale)
-            state[key] = array.astype(np.float32).astype(np.float64) * factor
-    return {key: array.astype(np.float32) for key, array in state.items()}
+            changed[key] = (array.astype(np.float64) * factor).astype(np.float32)
+    return changed
 
 
 def _drawn(key: str, shape: list[int]) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from ssld import models
 from ssld.deploy import BOUND, release
-from tests.parity.reference import one_of_each_series, weights
+from tests.parity.reference import one_of_each_series, rescaled, weights
 
 SIZE = 64
 SIZES = {"inception_v3": 75, "inception_v4": 75}  # pixels, of the series that need more
@@ -58,7 +58,8 @@ def test_exports_answer_as_the_network(arch, tmp_path):
     """Through the gate, which runs Paddle Inference and ONNX Runtime on these images."""
     model = small(arch, num_classes=1000)
     state, names = model.state_dict(), models.keymap(arch)
-    for name, array in weights(arch, "B").items():
+    drawn = weights(arch)
+    for name, array in (drawn | rescaled(arch, drawn)).items():
         if list(state[names[name]].shape) == list(array.shape):  # fully connected layers of a larger image do not fit
             state[names[name]].set_value(array)
     given = {"size": size_of(arch), "mean": [0.5] * 3, "std": [0.5] * 3, "resize": size_of(arch)}
