@@ -100,8 +100,9 @@ def bench(
 def _load(label: str, folder: Path, name: str, engine: Engine) -> Loaded:
     contract = contracts.read(folder)
     form = next(form for form in contracts.FORMATS.values() if f"model{engine.suffix}" in form.files)
-    contracts.check_files(folder, contract, form.files)
-    size = sum(contract["files"][file]["bytes"] for file in form.files)
+    files = form.among(contract["files"])
+    contracts.check_files(folder, contract, files)
+    size = sum(contract["files"][file]["bytes"] for file in files)
     any_size = "height" in contract["input"]["dynamic"]
     pixels = contract["input"]["size"]
     return Loaded(label, name, engine.precision, engine.threads, size, pixels, any_size, engine.load(folder))

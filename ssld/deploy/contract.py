@@ -2,11 +2,12 @@
 
 model.json model.pdiparams    the Paddle program and its weights        format `paddle`
 model.onnx                    the ONNX file                             format `onnx`
+model.onnx.data               its weights, of a network over 2 GiB
 contract.json                 name, arch, classes, digest, input, output, opset, files, versions, gate
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,20 @@ REQUIRED_INPUT = ("size", "mean", "std", "resize")
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a network. The gate runs it with `engine`."""
+    """One way to write a network. The gate runs it with `engine`. A large network has the `more` files beside it."""
 
     files: tuple[str, ...]
     engine: str
+    more: tuple[str, ...] = ()
+
+    def among(self, names: Collection[str]) -> list[str]:
+        """Its `files`, and those of `more` that are among `names`; the last one holds the weights."""
+        return [*self.files, *(name for name in self.more if name in names)]
 
 
 FORMATS = {
     "paddle": Format(("model.json", "model.pdiparams"), engine="paddle"),
-    "onnx": Format(("model.onnx",), engine="onnxruntime"),
+    "onnx": Format(("model.onnx",), engine="onnxruntime", more=("model.onnx.data",)),
 }
 
 

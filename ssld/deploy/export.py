@@ -63,7 +63,8 @@ def write_files(
         dynamic = takes_other_sizes(model, size) and _write_all(model, folder, formats, opset, None)
         if not dynamic:
             _write_all(model, folder, formats, opset, size)
-    names = [file for form in formats for file in contracts.FORMATS[form].files]
+    written = {path.name for path in folder.iterdir()}
+    names = [file for form in formats for file in contracts.FORMATS[form].among(written)]
     for file in set(contracts.FORMATS["paddle"].files) - set(names):
         (folder / file).unlink()
     axes = ["batch", "height", "width"] if dynamic else ["batch"]
@@ -161,7 +162,7 @@ def replace(partial: Path, folder: Path) -> None:
 
     Files that no export writes are not ours to remove: they raise DeployError.
     """
-    ours = {contracts.CONTRACT, *(file for form in contracts.FORMATS.values() for file in form.files)}
+    ours = {contracts.CONTRACT, *(file for form in contracts.FORMATS.values() for file in (*form.files, *form.more))}
     if folder.exists():
         others = sorted(p.name for p in folder.iterdir() if p.name.removesuffix(contracts.REJECTED) not in ours)
         if others:

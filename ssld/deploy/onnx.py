@@ -5,33 +5,81 @@ paddle2onnx aborts the whole process on what it cannot convert, so `ssld.deploy.
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 DIMENSIONS = ("batch", None, "height", "width")
 """Names of the input's dynamic axes, as a reader of the file sees them."""
+LARGEST = 2**31 - 2**24
+"""Bytes of weights that one file takes: protobuf ends at 2 GiB, and the graph needs room beside them."""
 
 
 def main(program: str, target: str, opset: str) -> None:
-    """Convert `program` (model.json, its weights beside it), fold constants, name inputs and outputs, check, write."""
+    """Convert `program` (model.json, its weights beside it), fold constants, name inputs and outputs, check, write.
+
+    Weights of more than LARGEST bytes go into TARGET.data, beside the graph: the external data of the ONNX format.
+    """
     # paddle2onnx switches this on, and then polygraphy installs packages at run time: have it read "0" first.
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
     import onnx
-    import paddle2onnx
     from polygraphy.backend.onnx import fold_constants  # type: ignore[import-untyped]
 
-    raw = Path(target).with_suffix(".raw")
-    weights = str(Path(program).with_suffix(".pdiparams"))
-    paddle2onnx.export(program, weights, str(raw), opset_version=int(opset), optimize_tool="none")
+    weights = Path(program).with_suffix(".pdiparams")
+    apart = external_weights(program) if weights.stat().st_size > LARGEST else {}
+    model = convert(program, "" if apart else str(weights), int(opset), Path(target).with_suffix(".raw"))
+    inputs = [onnx.helper.make_tensor_value_info(name, kind_of(w), w.shape) for name, w in apart.items()]
+    model.graph.input.extend(inputs)
+    model = fold_constants(model)
+    del model.graph.input[len(model.graph.input) - len(inputs) :]
+    if apart:
+        model.graph.initializer.extend(write_external(apart, Path(target + ".data")))
+    name_ends(model)
+    onnx.save(model, target)
+    onnx.checker.check_model(target, full_check=True)
+
+
+def convert(program: str, weights: str, opset: int, raw: Path) -> Any:
+    """The onnx.ModelProto that paddle2onnx makes of a Paddle program; with "" for weights they are inputs by name."""
+    import onnx
+    import paddle2onnx
+
+    paddle2onnx.export(program, weights, str(raw), opset_version=opset, optimize_tool="none")
     model = onnx.load(str(raw))
     raw.unlink()
     written = {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
-    if written != int(opset):
+    if written != opset:
         raise SystemExit(f"[ERROR] asked for opset {opset}, this network needs {written}")
-    model = fold_constants(model)
-    name_ends(model)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, target)
+    return model
+
+
+def external_weights(program: str) -> dict[str, Any]:
+    """{name in the converted graph: paddle.Tensor} of a saved program. Loading appends `_<number>` to each name."""
+    import paddle
+
+    network = paddle.jit.load(str(Path(program).with_suffix("")))
+    return {tensor.name.rpartition("_")[0]: tensor for tensor in network.state_dict().values()}
+
+
+def write_external(weights: dict[str, Any], file: Path) -> Iterator[Any]:
+    """Write tensors one after the other; yields the onnx.TensorProto that says where each one lies."""
+    import onnx
+
+    with open(file, "wb") as data:
+        for name, tensor in weights.items():
+            place = {"location": file.name, "offset": data.tell(), "length": data.write(tensor.numpy().tobytes())}
+            entry = onnx.TensorProto(name=name, data_type=kind_of(tensor), dims=tensor.shape)
+            entry.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in place.items():
+                entry.external_data.add(key=key, value=str(value))
+            yield entry
+
+
+def kind_of(tensor: Any) -> int:
+    """The onnx.TensorProto.DataType of a paddle.Tensor."""
+    from onnx.helper import np_dtype_to_tensor_dtype
+
+    return int(np_dtype_to_tensor_dtype(tensor[:0].numpy().dtype))
 
 
 def name_ends(model: Any) -> None:

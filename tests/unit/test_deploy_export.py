@@ -1,6 +1,8 @@
 """Export and gate: real converters, real engines, small networks."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +292,27 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
         export_model(toy(), tmp_path / "export", **{"name": "toy", "contract": GIVEN, **change})
     line(caught)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_too_large_for_one_onnx_file_lie_beside_it(tmp_path, monkeypatch):
+    """With the limit of 2 GiB lowered to nothing; the zoo tests export a network of 3.3 GB."""
+    code = "import sys; from ssld.deploy import onnx; onnx.LARGEST = 0; onnx.main(*sys.argv[1:])"
+
+    def run_lowered(module, arguments, **_):
+        assert module == "ssld.deploy.onnx"
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code, *arguments], capture_output=True, check=True)
+
+    monkeypatch.setattr("ssld.deploy.export.run_module", run_lowered)
+    model = toy()
+    results = release(model, tmp_path / "export", IMAGES, LABELS, name="toy", contract=GIVEN)
+    weights = 4 * sum(value.size for value in model.state_dict().values())
+    files = contracts.read(tmp_path / "export")["files"]
+    assert files["model.onnx.data"]["bytes"] == weights
+    assert results["onnx"]["file"] == "model.onnx.data"
+    assert results["onnx"]["bytes"] == files["model.onnx"]["bytes"] + weights
+    (tmp_path / "export" / "model.onnx.data").unlink()
+    with pytest.raises(DeployError, match=r"model.onnx.data: no such file in this export"):
+        gate(model, tmp_path / "export", IMAGES)
 
 
 def test_a_converter_that_aborts_is_reported_with_its_signal_and_its_words(exported, tmp_path):
