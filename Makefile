@@ -7,6 +7,7 @@
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
 # VENV=.venv          where the environment lives
+# JOBS=2              test processes that run side by side
 # DEVICE=gpu          install Paddle for a GPU: needs PADDLE_INDEX=<address of Paddle's own package index for your CUDA>
 
 VENV ?= .venv
@@ -14,6 +15,8 @@ DEVICE ?= cpu
 PADDLE_INDEX ?=
 PYTHON ?=
 SHARD ?= 1/1
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml ssld/__init__.py
 INDEX_gpu := $(if $(PADDLE_INDEX),--extra-index-url $(PADDLE_INDEX))
@@ -26,10 +29,10 @@ quickstart: $(VENV)/.installed-$(DEVICE)
 	$(BIN)/ssld run recipes/quickstart.yaml
 
 test: $(VENV)/.installed-$(DEVICE)-dev
-	$(BIN)/python -m pytest -m "not zoo"
+	$(PYTEST) -m "not zoo"
 
 test-zoo: $(VENV)/.installed-$(DEVICE)-dev
-	$(BIN)/python -m pytest tests/parity tests/unit/test_weights_import.py --shard $(SHARD)
+	$(PYTEST) tests/parity tests/unit/test_weights_import.py --shard $(SHARD)
 
 check: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff check .

@@ -51,6 +51,7 @@ EXTRAS = {
     "dev": [
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
+        "pytest-xdist>=3.6,<4",
         "ruff>=0.14,<0.18",
         "mypy>=1.14,<3",
         "types-PyYAML>=6.0.12,<7",

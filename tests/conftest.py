@@ -1,4 +1,8 @@
-"""`--shard I/N` runs the I-th of N parts of the tests, the same ones every time."""
+"""`--shard I/N` runs the I-th of N parts of the tests, the same ones every time.
+
+Side by side (`--dist loadgroup`) a file's tests stay in one process, which makes what they share once; those of
+tests/parity share nothing, and go wherever a process is free.
+"""
 
 import zlib
 
@@ -16,3 +20,6 @@ def pytest_collection_modifyitems(config, items):
     kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % int(parts) == int(part) - 1]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+    for item in kept:
+        if item.path.parent.name != "parity":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
