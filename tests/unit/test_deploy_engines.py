@@ -13,15 +13,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_engines_are_the_files_of_the_folder_and_each_has_a_summary():
-    assert ENGINES.names() == ["onednn", "onnxruntime", "paddle"]
+    assert ENGINES.names() == ["onednn", "onnxruntime", "openvino", "paddle"]
     assert all(ENGINES.summary(name) for name in ENGINES.names())
     assert all(ENGINES.options(name) == {"threads": "int"} for name in ENGINES.names())
 
 
 def test_what_is_usable_is_known_without_importing_an_engine():
     code = (
-        "import sys; from ssld.deploy import usable; assert set(usable()) == {'onednn', 'onnxruntime', 'paddle'}; "
-        "assert not {'paddle', 'onnxruntime', 'onnx'} & set(sys.modules)"
+        "import sys; from ssld.deploy import ENGINES, usable; assert set(usable()) == set(ENGINES.names()); "
+        "assert not {'paddle', 'onnxruntime', 'onnx', 'openvino'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
 
@@ -29,11 +29,12 @@ def test_what_is_usable_is_known_without_importing_an_engine():
 def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypatch):
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})
-    for name in ("onnxruntime", "onnx"):
+    for name in ("onnxruntime", "openvino", "onnx"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    assert "pip install 'ssld[engines]'" in str(usable()["onnxruntime"])
-    with pytest.raises(DeployError, match=r"^engine 'onnxruntime': onnxruntime is not installed"):
-        ready("onnxruntime")
+    for name in ("onnxruntime", "openvino"):
+        assert "pip install 'ssld[engines]'" in str(usable()[name])
+        with pytest.raises(DeployError, match=rf"^engine '{name}': {name} is not installed"):
+            ready(name)
 
 
 def test_onednn_is_for_x86(monkeypatch):
@@ -51,7 +52,7 @@ def test_an_engine_needs_a_thread():
         ready("paddle", threads=0)
 
 
-@pytest.mark.parametrize("name", ["paddle", "onednn", "onnxruntime"])
+@pytest.mark.parametrize("name", ["paddle", "onednn", "onnxruntime", "openvino"])
 def test_a_missing_file_and_a_file_that_is_no_model_are_one_line(tmp_path, name):
     with pytest.raises(DeployError, match="no such file"):
         ready(name).load(tmp_path)

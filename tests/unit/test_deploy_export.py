@@ -86,7 +86,7 @@ def test_the_onnx_file_names_its_ends(exported):
     assert (logits.name, logits.shape) == ("logits", ["batch", 5])
 
 
-@pytest.mark.parametrize("engine", ["paddle", "onednn", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["paddle", "onednn", "onnxruntime", "openvino"])
 @pytest.mark.parametrize("shape", [(1, 3, 20, 20), (5, 3, 20, 20), (2, 3, 33, 41)])
 def test_batch_height_and_width_are_dynamic_in_every_engine(exported, engine, shape):
     model, folder = exported
@@ -125,7 +125,7 @@ def test_a_zoo_network_passes_the_gate_and_lists_its_classes(tmp_path):
     assert contract["gate"] == {"images": 4, "formats": results}
 
 
-@pytest.mark.parametrize("engine", ["paddle", "onednn", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["paddle", "onednn", "onnxruntime", "openvino"])
 def test_a_network_whose_maps_have_odd_sizes_runs_in_every_engine(engine, odd_maps):
     model, folder = odd_maps
     images = np.random.default_rng(1).standard_normal((2, 3, 28, 28)).astype(np.float32)

@@ -223,7 +223,7 @@ def trained():
     return net
 
 
-@pytest.mark.parametrize("engine", ["onednn", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["onednn", "onnxruntime", "openvino"])
 def test_a_teacher_in_an_engine_says_what_the_network_says_on_running_statistics(engine):
     net, x = trained(), images(5, 32, seed=1)
     wanted = logits_of(net, "running", size=32)(x).numpy()
