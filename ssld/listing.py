@@ -23,7 +23,7 @@ def load_plan(path: str, overrides: Sequence[str], *, smoke: bool = False) -> Pl
         ENGINES.check(engine)
     cards.find_student(plan.student.arch)
     if plan.teacher:
-        if plan.teacher.engine != "eager":
+        if plan.teacher.engine not in ("eager", "auto"):
             ENGINES.check(plan.teacher.engine)
         cards.find_student(plan.teacher.arch or cards.find_teacher(plan.teacher.card or "").arch)
     return plan

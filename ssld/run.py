@@ -98,7 +98,8 @@ def stage_result(
         network = make_network(plan, name, out)
         train, val = loaders(plan, name, root, here)
         job = Job(name=name, stage=stage, folder=folder, seed=plan.seed, runtime=here, track=log, train=train, val=val)
-        found = run_stage(job, network, teacher and teacher.on(stage.data), objective)
+        logits = teacher.on(stage, folder, here) if objective.needs_teacher else None
+        found = run_stage(job, network, logits, objective)
         if here.main:
             with disk_errors(folder):
                 weights.save(network, folder / "model.safetensors", digest=plan.stage_digest(name))
@@ -107,7 +108,7 @@ def stage_result(
                 "network": stage.network,
                 "size": stage.data.crop,
                 "ranks": here.world,
-            }
+            } | ({"teacher_engine": logits.engine} if logits else {})
             write_json(folder / "stage.json", {**about, **found})
         barrier(here)
     return json.loads((folder / "stage.json").read_text(encoding="utf-8"))

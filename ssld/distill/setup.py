@@ -12,14 +12,16 @@ from ssld import models, weights
 from ssld.config import cards
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.data import EvalLoader, FileList, Loader, read_list, sampler
+from ssld.distill.checkpoint import disk_errors
+from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.evaluate import evaluate
-from ssld.distill.teacher import Compiled, TeacherLogits, gate
+from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import DataError, RunError
-from ssld.files import sha256
+from ssld.files import sha256, write_whole
 from ssld.losses import Objective
 from ssld.paths import weights_root
 from ssld.progress import note
-from ssld.runtime import Runtime, seed_networks, seed_of, sum_over_ranks
+from ssld.runtime import Runtime, barrier, seed_networks, seed_of, sum_over_ranks
 
 
 def file_list(plan: Plan, root: Path, *names: str) -> FileList:
@@ -137,43 +139,46 @@ def trained_network(plan: Plan, name: str, out: Path) -> nn.Layer:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained teacher and the input that it expects."""
+    """A trained teacher, the input that it expects, and what computes its logits."""
 
     network: nn.Layer
     norm: str
+    engine: str
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def on(self, student: Data) -> TeacherLogits:
-        """Its logits for the images of a stage."""
-        return TeacherLogits(self.network, self.norm, student, self.size, self.mean, self.std)
+    def on(self, stage: Stage, folder: Path, here: Runtime) -> TeacherLogits | EngineLogits:
+        """Its logits for the images of a stage. What `engine: auto` chose stands in the stage's folder: a stage that
+        is resumed goes on with the same engine, and so with the same bits."""
+        data, chosen = stage.data, folder / "teacher_engine"
+        logits = TeacherLogits(self.network, self.norm, data, self.size, self.mean, self.std)
+        engine = chosen.read_text(encoding="utf-8") if chosen.is_file() else self.engine
+        batch = sampler.micro_size(data.batch, stage.optim.accumulate, here.world)
+        found = in_engine(logits, engine, data.size, batch, here)
+        if engine == "auto":
+            barrier(here)  # no rank reads what another one writes
+            if here.main:
+                with disk_errors(chosen):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    write_whole(chosen, found.engine)
+        return found
 
 
 def load_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
-    """The teacher of the recipe, in the engine that it names; RunError as of `trained_teacher` and `Compiled`."""
-    teacher = trained_teacher(plan, out, root, here)
-    assert plan.teacher is not None
-    if plan.teacher.engine == "eager":
-        return teacher
-    if here.gpu is not None:
-        raise RunError(f"{plan.name}: teacher.engine {plan.teacher.engine} runs on a CPU; set teacher.engine=eager")
-    return replace(teacher, network=Compiled(teacher.network, plan.teacher.engine, teacher.size))
-
-
-def trained_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
     """The result of the recipe's own stage, or a card's weights that passed the gate (else RunError)."""
     teacher = plan.teacher
     if teacher is None:
         raise RunError(f"{plan.name}: a loss of this recipe needs a teacher; give teacher.card or teacher.stage")
     if teacher.stage:
         data = plan.stages[teacher.stage].data
-        return Teacher(trained_network(plan, teacher.stage, out), teacher.norm, data.size, data.mean, data.std)
+        network = trained_network(plan, teacher.stage, out)
+        return Teacher(network, teacher.norm, teacher.engine, data.size, data.mean, data.std)
     card = teacher_card(plan)
     network = build(plan, "teacher", card.input.size)
     if plan.scope == "smoke":
         note(f"teacher {teacher.card}: fresh weights and the student's size, this is a smoke run")
-        return Teacher(network, teacher.norm, plan.smoke.size, card.input.mean, card.input.std)
+        return Teacher(network, teacher.norm, teacher.engine, plan.smoke.size, card.input.mean, card.input.std)
     file = Path(teacher.weights) if teacher.weights else weights_root() / Path(card.weights.path).name
     if not file.exists():  # a folder of 1.x will do
         where = f"download {card.weights.url} to there, or give teacher.weights"
@@ -183,7 +188,7 @@ def trained_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher
     weights.load_into(network, file)
     if teacher.gate:
         pass_gate(plan, card, network, root, here)
-    return Teacher(network, teacher.norm, card.input.size, card.input.mean, card.input.std)
+    return Teacher(network, teacher.norm, teacher.engine, card.input.size, card.input.mean, card.input.std)
 
 
 def pass_gate(plan: Plan, card: Any, network: nn.Layer, root: Path, here: Runtime) -> None:

@@ -42,12 +42,14 @@ def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict
     start = state.restore()
     job.track.rewind(job.name, start)
     batches = job.train.batches(start, state.steps)
+    if objective.needs_teacher:
+        batches = teacher.labelled(batches, state.precision)
     pending: list[Any] = []  # losses not yet checked: reading one waits for the device
     # Paddle names optimizer state by a counter: a fresh one, so that any process finds what another one saved.
     with state.bar(start) as bar, stop_signals() as stop, paddle.utils.unique_name.guard():
         for step in range(start, state.steps):
             state.optimizer.set_lr(optim.learning_rate(job.stage.optim, step, state.steps, job.train.steps_per_epoch))
-            metrics, batch = train_step(state, teacher, objective, batches, step)
+            metrics, batch = train_step(state, objective, batches, step)
             state.average.update(network, step)
             pending.append(metrics["loss"])
             done = step + 1
@@ -73,7 +75,7 @@ def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict
 
 
 def train_step(
-    state: TrainState, teacher: Any, objective: Any, batches: Iterator[dict[str, Any]], step: int
+    state: TrainState, objective: Any, batches: Iterator[dict[str, Any]], step: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """One update of the weights from `accumulate` micro-batches; returns the last one's metrics and batch."""
     parts_of_step = state.stage.optim.accumulate
@@ -81,9 +83,8 @@ def train_step(
         batch = next(batches)
         state.seed(step, part)
         with parallel.hold_gradients(state.forward, more_follow=part + 1 < parts_of_step), state.precision():
-            labels = teacher(batch["image"]) if objective.needs_teacher else None
             logits = state.forward(batch["image"])
-            loss, parts = objective(logits, labels, batch)
+            loss, parts = objective(logits, batch.get("teacher"), batch)
             state.scaler.scale(loss / parts_of_step).backward()
     state.scaler.step(state.optimizer)
     state.scaler.update()

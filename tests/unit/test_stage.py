@@ -14,6 +14,7 @@ from ssld import models, track
 from ssld.config.recipe import Augment, Data, Optim, Stage
 from ssld.data import EvalLoader, Loader, fake, read_list
 from ssld.distill import checkpoint
+from ssld.distill.engine import in_engine
 from ssld.distill.stage import Job, check_finite, run_stage
 from ssld.distill.stop import stop_signals
 from ssld.distill.teacher import TeacherLogits
@@ -144,6 +145,21 @@ def test_a_stage_stopped_anywhere_ends_with_the_same_weights_scores_and_records(
 ):
     stopped(images, teacher, tmp_path, number, broken)
     assert_ends_alike(whole, images, teacher, tmp_path)
+
+
+def test_a_teacher_in_an_engine_which_works_ahead_teaches_the_same_and_resumes_alike(images, tmp_path):
+    """Stopped while the engine has the next batch in hand. Against eager Paddle: the weights up to rounding."""
+    eager = TeacherLogits(network(7), "running", DATA, SIZE, DATA.mean, DATA.std)
+    engine = in_engine(eager, "onnxruntime", SIZE, 4, Runtime(rank=0, world=1, gpu=None))
+    ends = {}
+    for name, teacher in (("eager", eager), ("engine", engine)):
+        net, scores = run(images, tmp_path / name, EVERYTHING, teacher)
+        ends[name] = state(net), without_time(scores), lines(tmp_path / name)
+    for key, value in network().state_dict().items():
+        found, wanted = (np.frombuffer(ends[name][0][key], value.numpy().dtype) for name in ("engine", "eager"))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4, err_msg=key)
+    stopped(images, engine, tmp_path / "stopped", 5, broken)
+    assert_ends_alike(ends["engine"], images, engine, tmp_path / "stopped")
 
 
 def test_a_stage_stopped_twice_ends_alike(whole, images, teacher, tmp_path):

@@ -1,5 +1,6 @@
 """The teacher contract: its batch-norm mode, its input, nothing of it changes, and the gate before the first step."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 from paddle import nn
 
 from ssld import models, weights
-from ssld.config import recipe
-from ssld.config.recipe import Data
+from ssld.config import parse, recipe
+from ssld.config.recipe import Data, Stage
 from ssld.data import fake
+from ssld.distill import engine as engines
+from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.setup import load_teacher
-from ssld.distill.teacher import Compiled, TeacherLogits, gate
+from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import RecipeError, RunError, WeightsError
 from ssld.listing import load_plan
 from ssld.runtime import Runtime
@@ -183,6 +186,10 @@ TREE = {
 }
 
 
+def a_stage():
+    return parse.build(Stage, {**TREE["stages"]["distill"]}, "stage")
+
+
 @pytest.fixture(scope="module")
 def from_card(tmp_path_factory):
     """A recipe with a teacher card, eight validation images, and weights of the right shapes that nobody trained."""
@@ -223,29 +230,120 @@ def trained():
     return net
 
 
+def small_view(interpolation="linear"):
+    """A student that sees 24 pixels, normalised otherwise than its teacher, which sees 32."""
+    return Data(train=("t.txt",), val="v.txt", size=24, interpolation=interpolation, mean=(0.3,) * 3, std=(0.1,) * 3)
+
+
 @pytest.mark.parametrize("engine", ["onednn", "onnxruntime", "openvino"])
-def test_a_teacher_in_an_engine_says_what_the_network_says_on_running_statistics(engine):
-    net, x = trained(), images(5, 32, seed=1)
-    wanted = logits_of(net, "running", size=32)(x).numpy()
-    found = logits_of(Compiled(net, engine, 32), "running", size=32)(x)
+@pytest.mark.parametrize("student", [small_view(), small_view("cubic"), replace(STUDENT, size=32)])
+def test_a_teacher_in_an_engine_says_what_the_network_says_on_running_statistics(engine, student):
+    net, x = trained(), images(5, student.size, seed=1)
+    teacher = logits_of(net, "running", 32, student)
+    wanted = teacher(x).numpy()
+    found = in_engine(teacher, engine, student.size, 5, HERE)(x)
     assert found.stop_gradient
     np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
-    assert np.abs(logits_of(net, "batch", size=32)(x).numpy() - wanted).max() > 0.1 * np.abs(wanted).max()
+    assert np.abs(logits_of(net, "batch", 32, student)(x).numpy() - wanted).max() > 0.1 * np.abs(wanted).max()
+
+
+def test_labelled_batches_carry_the_logits_of_their_own_images_in_eager_paddle_and_in_an_engine():
+    teacher = logits_of(trained(), "running", 32, replace(STUDENT, size=32))
+    batches = [{"image": images(3, 32, seed=seed), "index": seed} for seed in range(4)]
+    wanted = [teacher(batch["image"]).numpy() for batch in batches]
+    for way in (teacher, in_engine(teacher, "onnxruntime", 32, 3, HERE)):
+        found = list(way.labelled(iter(batches)))
+        assert [batch["index"] for batch in found] == [0, 1, 2, 3]
+        assert all(batch["teacher"].stop_gradient for batch in found)
+        for batch, logits in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(batch["teacher"].numpy(), logits, rtol=0, atol=1e-4 * np.abs(logits).max())
+        assert list(way.labelled(iter([]))) == []
+
+
+def test_an_engine_works_on_the_next_batch_while_the_student_trains_on_this_one():
+    second = threading.Event()
+    logits = object.__new__(EngineLogits)
+    logits.run = lambda given: second.set() if given[0, 0, 0, 0] == 1 else given
+    found = logits.labelled({"image": paddle.full([1, 3, 2, 2], n)} for n in range(2))
+    assert float(next(found)["teacher"].sum()) == 0
+    assert second.wait(10)  # nobody has asked for the second batch yet
+
+
+class Wrong:
+    """An engine that says something else: the same logits for every image, or ones a little off."""
+
+    def __init__(self, answer):
+        self.load = lambda folder: answer
 
 
 def test_an_engine_that_says_something_else_stops_the_run(monkeypatch):
-    net = trained()
-
-    class Wrong:
-        def load(self, folder):
-            return lambda given: np.ones((len(given), 4), "float32")
-
-    monkeypatch.setattr("ssld.distill.teacher.ready", lambda engine: Wrong())
+    teacher = logits_of(trained(), "running", 32)
+    monkeypatch.setattr(engines, "ready", lambda engine, threads: Wrong(lambda given: np.ones((len(given), 4), "f4")))
     message = (
         r"^teacher MobileNetV3_small_x0_35: onednn differs from the model, max .diff. .*; set teacher\.engine=eager$"
     )
     with pytest.raises(RunError, match=message):
-        Compiled(net, "onednn", 32)
+        in_engine(teacher, "onednn", 8, 4, HERE)
+
+
+def test_an_engine_whose_softmax_is_off_stops_the_run_though_its_logits_are_close(monkeypatch):
+    """Of logits up to 5, the bound allows 0.0005; a softmax value may then move by 0.0001: too much for a label."""
+    net = trained()
+    drawn = paddle.to_tensor(np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype("f4"))
+    largest = float(logits_of(net, "running", 32)(drawn).abs().max())
+    for part in (net.head.fc.weight, net.head.fc.bias):
+        part.set_value(part * (5 / largest))
+    teacher = logits_of(net, "running", 32)
+
+    def off(given):
+        logits = teacher(paddle.to_tensor(given)).numpy()
+        return logits + np.float32(5e-5 * np.abs(logits).max()) * np.eye(4, dtype="f4")[logits.argmax(1)]
+
+    monkeypatch.setattr(engines, "ready", lambda engine, threads: Wrong(off))
+    with pytest.raises(RunError, match=r"onednn differs from the model, max .diff. of softmax .* > 1e-05; set teacher"):
+        in_engine(teacher, "onednn", 8, 4, HERE)
+
+
+def test_auto_takes_the_fastest_engine_that_agrees_and_says_what_each_took(monkeypatch, capsys):
+    teacher = logits_of(trained(), "running", 32)
+    real = engines.ready
+
+    def ready(engine, threads):
+        return (
+            Wrong(lambda given: np.ones((len(given), 4), "f4")) if engine == "onednn" else real(engine, threads=threads)
+        )
+
+    monkeypatch.setattr(engines, "ready", ready)
+    chosen = in_engine(teacher, "auto", 8, 4, HERE)
+    said = capsys.readouterr().err
+    assert "teacher.engine auto: onednn is left out; teacher MobileNetV3_small_x0_35: onednn differs" in said
+    times = dict(pair.split() for pair in said.rpartition("forward: ")[2].strip().split(", "))
+    assert times.keys() == {"eager", "onnxruntime", "openvino", "paddle"}
+    assert chosen.engine == min(times, key=lambda name: float(times[name])) == next(iter(times))
+
+
+class Ticks:
+    """A way to logits, and a student, on a clock that moves when they work."""
+
+    def __init__(self, clock, ticks):
+        self.clock, self.ticks = clock, iter(ticks)
+
+    def labelled(self, batches):
+        self.clock[0] += next(self.ticks)
+        return batches
+
+
+def test_the_fastest_is_the_one_of_the_lowest_median(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(engines.time, "perf_counter", lambda: clock[0])
+
+    def student(images):
+        clock[0] += 0.002
+
+    ways = {"steady": Ticks(clock, [0.0, 0.03, 0.03, 0.03]), "spiky": Ticks(clock, [0.9, 0.015, 0.9, 0.015])}
+    assert engines.fastest(ways, student, np.zeros((1, 3, 2, 2), "f4"), HERE) == "spiky"
+    said = "teacher.engine auto: spiky; ms for 1 images beside an eager forward: spiky 7.0, steady 12.0"
+    assert said in capsys.readouterr().err
 
 
 ENGINE = ("teacher.engine=onednn", "teacher.norm=running", "teacher.gate=0")
@@ -259,9 +357,17 @@ def test_an_engine_has_running_statistics_and_a_name_that_exists(tmp_path):
         load_plan(str(file), ["teacher.engine=onedn", "teacher.norm=running"])
 
 
-def test_an_engine_runs_a_teacher_from_a_card_and_does_so_on_a_cpu(from_card):
-    teacher = from_card(*ENGINE)
-    assert isinstance(teacher.network, Compiled)
-    assert (teacher.norm, teacher.size) == ("running", 224)
+def test_an_engine_runs_a_teacher_from_a_card_and_does_so_on_a_cpu(from_card, tmp_path):
+    teacher, stage = from_card(*ENGINE), a_stage()
+    assert (teacher.norm, teacher.engine, teacher.size) == ("running", "onednn", 224)
+    assert teacher.on(stage, tmp_path, HERE).engine == "onednn"
     with pytest.raises(RunError, match=r"teacher\.engine onednn runs on a CPU; set teacher\.engine=eager"):
-        from_card(*ENGINE, here=Runtime(rank=0, world=1, gpu=0))
+        teacher.on(stage, tmp_path, Runtime(rank=0, world=1, gpu=0))
+
+
+def test_a_stage_that_is_resumed_goes_on_with_the_engine_that_auto_chose(from_card, tmp_path):
+    teacher, stage = from_card("teacher.engine=auto", "teacher.norm=running", "teacher.gate=0"), a_stage()
+    chosen = teacher.on(stage, tmp_path / "stage", HERE).engine
+    assert (tmp_path / "stage" / "teacher_engine").read_text() == chosen
+    (tmp_path / "stage" / "teacher_engine").write_text("paddle")
+    assert teacher.on(stage, tmp_path / "stage", HERE).engine == "paddle"

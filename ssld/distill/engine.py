@@ -1,0 +1,133 @@
+"""A teacher in an inference engine of the CPU: the same logits, sooner, and beside the student on another core."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ssld.deploy import BOUND, export_model, format_of, ready, usable
+from ssld.deploy.gate import difference, eager_logits
+from ssld.distill.teacher import Batch, TeacherLogits
+from ssld.errors import DeployError, RunError
+from ssld.progress import note
+from ssld.runtime import Runtime, sum_over_ranks
+
+LARGEST_DIFFERENCE = 1e-5  # of two softmax values
+ROUNDS = 3  # in which the engines take turns before one is chosen
+BATCHES = 3  # of a round
+
+
+class EngineLogits:
+    """What `TeacherLogits` says, from an engine of `ssld list engines` that holds the exported network.
+
+    Normalisation and resizing are part of the export. Raises RunError when the engine's logits on drawn images are not
+    those of the network up to rounding (of a logit BOUND, of a softmax value LARGEST_DIFFERENCE).
+    """
+
+    def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: np.ndarray, threads: int):
+        self.engine = engine
+        self.run = ready(engine, threads=threads).load(folder)
+        wanted, found = eager_logits(teacher, images), self.run(images)
+        failure = difference(engine, wanted, found, BOUND * float(np.abs(wanted).max()))
+        gap = float(np.abs(_softmax(found) - _softmax(wanted)).max())
+        if not failure and gap > LARGEST_DIFFERENCE:
+            failure = f"{engine} differs from the model, max |diff| of softmax {gap:.3g} > {LARGEST_DIFFERENCE:.0e}"
+        if failure:
+            raise RunError(f"teacher {teacher.network.arch}: {failure}; set teacher.engine=eager")
+
+    def __call__(self, images: Any) -> Any:
+        return paddle.to_tensor(self.run(images.numpy()))
+
+    def labelled(self, batches: Iterable[Batch], precision: Callable[[], Any] | None = None) -> Iterator[Batch]:
+        """Each batch with the logits of its images under `teacher`.
+
+        Those of the next batch are computed in a thread while the student trains on this one. The thread touches NumPy
+        and the engine alone: Paddle stays in the thread of the caller. An engine computes in float32 whatever the
+        student's `precision`.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="ssld-teacher") as worker:
+            ahead = None
+            for following in batches:
+                batch, ahead = ahead, (following, worker.submit(self.run, following["image"].numpy()))
+                if batch:
+                    yield _with_logits(*batch)
+            if ahead:
+                yield _with_logits(*ahead)
+
+
+def in_engine(teacher: TeacherLogits, name: str, size: int, batch: int, here: Runtime) -> TeacherLogits | EngineLogits:
+    """The teacher in the engine of that name, for `batch` images [3, size, size] a call; RunError on a GPU.
+
+    `auto` measures eager Paddle and every engine that can run here for a few batches and takes the `fastest`.
+    """
+    if name == "eager":
+        return teacher
+    if here.gpu is not None:
+        raise RunError(f"teacher.engine {name} runs on a CPU; set teacher.engine=eager")
+    names = [engine for engine, reason in usable().items() if not reason] if name == "auto" else [name]
+    images = np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype("float32")
+    threads = threads_beside_the_student(here.world)
+    with exported(teacher, size, sorted({format_of(engine) for engine in names})) as folder:
+        if name != "auto":
+            return EngineLogits(teacher, name, folder, images, threads)
+        ways: dict[str, Any] = {"eager": teacher}
+        for engine in names:
+            try:
+                ways[engine] = EngineLogits(teacher, engine, folder, images, threads)
+            except (DeployError, RunError) as error:
+                note(f"teacher.engine auto: {engine} is left out; {error}")
+        return ways[fastest(ways, teacher, images, here)]
+
+
+def fastest(ways: dict[str, Any], student: Callable[[Any], Any], images: np.ndarray, here: Runtime) -> str:
+    """The way to the logits that delays a student least, over all ranks; says what each took.
+
+    Between two batches `student` works, in practice the eager teacher in its place: an engine that holds the GIL
+    while it computes, as Paddle Inference does, gains nothing from a second core; one that lets go of it hides there.
+    """
+    batches = [{"image": paddle.to_tensor(images)}] * BATCHES
+    taken = np.zeros((ROUNDS + 1, len(ways)))
+    for turn in taken:  # the first one warms up
+        for number, way in enumerate(ways.values()):
+            start = time.perf_counter()
+            for batch in way.labelled(batches):
+                student(batch["image"])
+            turn[number] = (time.perf_counter() - start) / BATCHES
+    seconds = dict(zip(ways, sum_over_ranks(np.median(taken[1:], axis=0), here) / here.world, strict=True))
+    best = min(seconds, key=lambda name: seconds[name])
+    if here.main:
+        times = ", ".join(f"{name} {1000 * value:.1f}" for name, value in sorted(seconds.items(), key=lambda s: s[1]))
+        note(f"teacher.engine auto: {best}; ms for {len(images)} images beside an eager forward: {times}")
+    return best
+
+
+@contextmanager
+def exported(teacher: TeacherLogits, size: int, formats: list[str]) -> Iterator[Path]:
+    """A folder with the teacher in these formats, from the student's images to logits, gone afterwards."""
+    given = {"size": size, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": size}
+    arch, classes = teacher.network.arch, teacher.network.num_classes
+    contract = {"arch": arch, "classes": classes, "digest": "teacher", "input": given}
+    with tempfile.TemporaryDirectory(prefix="ssld-teacher-") as scratch:
+        export_model(teacher, Path(scratch) / "export", name=arch, formats=formats, contract=contract)
+        yield Path(scratch) / "export"
+
+
+def threads_beside_the_student(ranks: int) -> int:
+    """Cores of this machine that the training steps of the ranks, one core each, leave to each rank's teacher."""
+    return max(1, len(os.sched_getaffinity(0)) // ranks - 1)
+
+
+def _with_logits(batch: Batch, logits: Any) -> Batch:
+    return batch | {"teacher": paddle.to_tensor(logits.result())}
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
