@@ -49,6 +49,16 @@ def _run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--experiments", default="experiments", help="where --seeds records its results")
 
 
+def _label_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", help="a recipe that asks for label caches (stages.<name>.labels)")
+    _recipe_arguments(command)
+    command.add_argument("--out", help="run folder (default runs/<recipe>-<digest>)")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    command.add_argument(
+        "--verify", nargs="?", type=int, const=1000, default=0, metavar="N", help="compare N labels with the teacher"
+    )
+
+
 def _show_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("name", help="a recipe, model, teacher, student, loss or engine")
     _recipe_arguments(command)
@@ -119,6 +129,7 @@ def _weights_arguments(command: argparse.ArgumentParser) -> None:
 
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run_arguments,
+    "label": _label_arguments,
     "list": lambda command: (command.add_argument("what"), None)[1],
     "show": _show_arguments,
     "eval": _eval_arguments,

@@ -27,7 +27,7 @@ def run(args: Args) -> Any:
         raise RunError(f"--seeds {args.seeds}: give a whole number from 1 up")
     if args.seeds > 1:
         return launch.seeds(plan, args)
-    out = Path(args.out) if args.out else Path("runs") / f"{plan.name}-{plan.digest[:8]}"
+    out = _run_folder(plan, args)
     ranks = launch.count_ranks(args.ranks, args.device)
     if ranks > 1 and not launch.is_rank():
         result = launch.ranks(ranks, plan, args, out)
@@ -39,6 +39,16 @@ def run(args: Args) -> Any:
     if launch.is_rank():
         return None  # the process that started the ranks prints
     return result if args.json else _closing_table(result, out)
+
+
+def label(args: Args) -> Any:
+    """make the soft-label caches of a recipe, mend damaged ones, or compare them with the teacher"""
+    from ssld.run import label as label_plan
+    from ssld.runtime import start
+
+    plan = _plan(args)
+    rows = label_plan(plan, _run_folder(plan, args), start(args.device), args.verify)
+    return rows if args.json else _print_rows(rows)
 
 
 def list_(args: Args) -> Any:
@@ -118,6 +128,10 @@ def _plan(args: Args) -> Any:
     return load_plan(args.recipe, args.overrides, smoke=args.smoke)
 
 
+def _run_folder(plan: Any, args: Args) -> Path:
+    return Path(args.out) if args.out else Path("runs") / f"{plan.name}-{plan.digest[:8]}"
+
+
 def _closing_table(result: dict[str, Any], out: Path) -> None:
     from ssld.report import closing_table
 
@@ -140,7 +154,7 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.2f}"
+        return f"{value:.1e}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -150,7 +164,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         print(name.ljust(max(map(len, facts))), f"{value:,}" if isinstance(value, int) else value)
 
 
-COMMANDS = (run, list_, show, eval_, export, bench, data, weights, report)
+COMMANDS = (run, label, list_, show, eval_, export, bench, data, weights, report)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -28,6 +28,11 @@ def data_root() -> Path:
     return Path(os.environ.get("SSLD_DATA") or "data")
 
 
+def labels_root() -> Path:
+    """Folder of label caches: $SSLD_LABELS, or `labels` in the current folder. It need not exist yet."""
+    return Path(os.environ.get("SSLD_LABELS") or "labels")
+
+
 def weights_root() -> Path:
     """Folder of downloaded weights: $SSLD_WEIGHTS, or `weights` in the current folder. It need not exist yet."""
     return Path(os.environ.get("SSLD_WEIGHTS") or "weights")

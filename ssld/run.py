@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ssld import track, weights
+from ssld import labels, track, weights
 from ssld.config import recipe
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.labelling import filled_cache, logits_for
 from ssld.distill.setup import check_data, is_done, load_teacher, loaders, make_network, stage_folder
 from ssld.distill.stage import Job, run_stage
 from ssld.errors import RunError
@@ -89,6 +90,30 @@ def ensure_data(plan: Plan, out: Path, here: Runtime) -> Path:
     return root
 
 
+def label(plan: Plan, out: Path, here: Runtime, sample: int) -> list[dict[str, Any]]:
+    """Make the label caches of a recipe whole, one row each; `sample` labels of each are compared with the teacher.
+
+    Raises RunError when no stage asks for a cache, or the stage that trains the teacher is not done in `out`.
+    """
+    stages = [name for name, stage in plan.stages.items() if stage.labels]
+    if not stages:
+        raise RunError(f"{plan.name}: no stage asks for a label cache; add stages.<name>.labels (docs/labels.md)")
+    open_folder(plan, out, here)
+    root = ensure_data(plan, out, here)
+    borrow(plan, out, here)
+    trains = plan.teacher and plan.teacher.stage
+    if trains and not is_done(plan, trains, out):
+        what = f"stage {trains!r} trains the teacher and is not done"
+        raise RunError(f"{out}: {what}; `ssld run` trains it, and makes the cache itself")
+    teacher, rows = load_teacher(plan, out, root, here), []
+    for name in stages:
+        cache, ask = filled_cache(plan, name, teacher, out, root, here)
+        sizes = {"views": cache.views, "labels": cache.views * cache.places, "bytes a label": cache.layout.size}
+        apart = {"max |diff| of softmax": labels.verify(cache, ask(), sample)} if sample else {}
+        rows.append({"stage": name, "folder": str(cache.folder), **sizes, **apart})
+    return rows
+
+
 def stage_result(
     plan: Plan, name: str, teacher: Any, objective: Objective, out: Path, root: Path, log: Any, here: Runtime
 ) -> dict[str, Any]:
@@ -98,7 +123,7 @@ def stage_result(
         network = make_network(plan, name, out)
         train, val = loaders(plan, name, root, here)
         job = Job(name=name, stage=stage, folder=folder, seed=plan.seed, runtime=here, track=log, train=train, val=val)
-        logits = teacher.on(stage, folder, here) if objective.needs_teacher else None
+        logits = logits_for(plan, name, teacher, out, root, here) if objective.needs_teacher else None
         found = run_stage(job, network, logits, objective)
         if here.main:
             with disk_errors(folder):

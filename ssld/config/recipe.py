@@ -17,6 +17,7 @@ from ssld.errors import RecipeError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LATER = frozenset({"labels"})  # keys that came after results were recorded: at null no digest has them
 LABEL_LOSSES = frozenset({"ce"})  # learn from labels; all others from the teacher (a test compares with ssld/losses)
 
 
@@ -86,6 +87,19 @@ class Optim(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Labels(Strict):
+    """A cache of the teacher's logits: every image in `views` random views, which the epochs show in turn.
+
+    Made when a run first needs it; students, seeds and recipes with the same teacher, images and views share it.
+    """
+
+    views: int = 4
+    k: int | None = 10  # logits of a view that are kept, the largest; null: all
+    seed: int = 0  # of the views
+    folder: str | None = None  # null: a folder of $SSLD_LABELS, else of `labels`, named by what the labels depend on
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage(Strict):
     """student -> student (or teacher -> teacher): one training with one loss."""
 
@@ -98,6 +112,7 @@ class Stage(Strict):
     optim: Optim
     eval_every: int = 1  # epochs between evaluations; the last step is always evaluated
     checkpoint_minutes: float = 10.0
+    labels: Labels | None = None  # null: the teacher runs beside the student and labels fresh views
     sync_bn: bool = (
         False  # batch statistics over all ranks; false: each rank its own, rank 0's running statistics are kept
     )
@@ -210,6 +225,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
     parse.check_plan(plan, str(path))
     check_teachers(plan, str(path))
     check_engine(plan, str(path))
+    check_labels(plan, str(path))
     return shrink(plan) if smoke else plan
 
 
@@ -233,6 +249,22 @@ def check_engine(plan: Plan, where: str) -> None:
         raise RecipeError(f"{where}: teacher.engine: {what}; set teacher.norm: running, or teacher.engine: eager")
 
 
+def check_labels(plan: Plan, where: str) -> None:
+    """RecipeError for a label cache that no teacher fills, whose logits would depend on the batch, or of no size."""
+    for name, stage in plan.stages.items():
+        at, labels = f"{where}: stages.{name}.labels", stage.labels
+        if labels is None:
+            continue
+        if plan.teacher is None or LABEL_LOSSES.issuperset(stage.loss):
+            raise RecipeError(f"{at}: no loss of this stage learns from a teacher; set labels: null")
+        if plan.teacher.norm != "running":
+            what = "with teacher.norm: batch the logits of an image depend on the others of its batch"
+            raise RecipeError(f"{at}: {what}; set teacher.norm: running, or labels: null")
+        if labels.views < 1 or (labels.k is not None and not 1 <= labels.k <= plan.classes):
+            what = f"{labels.views} views, k {labels.k}"
+            raise RecipeError(f"{at}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
+
+
 def shrink(plan: Plan) -> Plan:
     """The same recipe at a size that runs in seconds: every stage, loss and network, on fake images."""
     tree, smoke = plan_tree(plan), plan.smoke
@@ -244,6 +276,8 @@ def shrink(plan: Plan) -> Plan:
         stage["epochs"] = smoke.steps * smoke.batch / (smoke.images * len(lists))
         stage["data"] |= {"train": lists, "val": "fake/val.txt", "size": smoke.size, "batch": smoke.batch, "threads": 1}
         stage["data"] |= {"eval_size": smoke.size, "eval_resize": smoke.size, "eval_batch": smoke.batch}
+        if stage["labels"]:
+            stage["labels"] |= {"folder": None}
         stage["optim"] |= {"lr": 1e-5, "warmup_epochs": 0, "accumulate": 1, "amp": "off"}
     for network in filter(None, (tree["student"], tree["teacher"])):
         network["bn_momentum"] = 1.0  # statistics and (lr) weights stay about fresh: two tiny batches make them explode
@@ -269,4 +303,11 @@ def _plain(value: Any) -> Any:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_early(value), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _early(value: Any) -> Any:
+    """Without the keys that came LATER and are null: results recorded before keep their digests."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _early(item) for key, item in value.items() if item is not None or key not in LATER}

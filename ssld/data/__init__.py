@@ -12,13 +12,13 @@ from ssld.data.lists import FileList, read_list
 from ssld.data.prepare import prepare
 
 if TYPE_CHECKING:
-    from ssld.data.pipeline import EvalLoader, Loader
+    from ssld.data.pipeline import EvalLoader, Loader, Views
 
-__all__ = ["Augment", "EvalLoader", "FileList", "Loader", "check", "fake", "prepare", "read_list"]
+__all__ = ["Augment", "EvalLoader", "FileList", "Loader", "Views", "check", "fake", "prepare", "read_list"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Loader", "EvalLoader"):
+    if name in ("Loader", "EvalLoader", "Views"):
         from ssld.data import pipeline
 
         return getattr(pipeline, name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,13 +18,26 @@ from ssld.data.lists import FileList
 from ssld.data.mix import mix
 from ssld.errors import DataError
 
+FRESH = 2**62  # views of an image: every epoch shows a new one
+
+
+@dataclass(frozen=True)
+class Views:
+    """A number of random views of every image, the same for whoever has the seed: epoch e shows view e % number.
+
+    Where images are mixed, a view fixes the order of the images too, and with it the partners.
+    """
+
+    seed: int
+    number: int
+
 
 class Loader:
     """Training batches of one rank.
 
     files: the images; size: side of the square output in pixels; batch: images in a global step, over all ranks and
     `accumulate` micro-batches; augment: see `augment.Augment`; mean, std: of RGB in 0..1; device: None = CPU, else the
-    GPU's number; threads: DALI's; prefetch: batches made in advance.
+    GPU's number; threads: DALI's; prefetch: batches made in advance; views: show each image in these views only.
 
     A batch is a pure function of (files, seed, step, batch, accumulate * world): the same on 1 rank x 2 micro-batches
     and on 2 ranks, for any number of threads, and when a run starts in the middle. DataError: too few images, a global
@@ -33,10 +47,12 @@ class Loader:
     def __init__(
         self, files: FileList, *, size: int, batch: int, augment: Any, mean: Sequence[float], std: Sequence[float],
         seed: int, accumulate: int = 1, rank: int = 0, world: int = 1, threads: int = 1, device: int | None = None,
-        interpolation: str = "linear", prefetch: int = 2,
+        interpolation: str = "linear", prefetch: int = 2, views: Views | None = None,
     ):  # fmt: skip
         self.steps_per_epoch = sampler.steps_per_epoch(len(files), batch)
         self._micro = sampler.micro_size(batch, accumulate, world)
+        self._views, self._marked = views or Views(seed, FRESH), views is not None
+        self._mixes = augment.mixup > 0 or augment.cutmix > 0
         self._files, self._augment, self._seed, self._size = files, augment, seed, size
         self._batch, self._accumulate, self._rank, self._world = batch, accumulate, rank, world
         self._orders: dict[int, np.ndarray] = {}
@@ -49,12 +65,41 @@ class Loader:
         """Yield the micro-batches of the global steps start_step..stop_step-1, counted from the run's beginning.
 
         A batch: `image` float32 [b, 3, size, size] normalised, `label` int64 [b] (-1 = unlabelled), `index` int64 [b]
-        (place in `files`); with mixup or CutMix also `label_b` int64 [b] and `lam` float, the first image's share.
+        (place in `files`); with mixup or CutMix also `label_b` int64 [b] and `lam` float, the first image's share. Of a
+        loader of views also `view`, int, and `place`, int64 [b] in NumPy: where the images stand in `order(view)`.
         """
         number = start_step * self._accumulate * self._world + self._rank
         for index, image in self._stream.run(self._jobs(start_step, stop_step)):
-            yield mix(_batch(self._files, index, image), self._augment, self._seed, number)
+            epoch, within = divmod(number, self._per_epoch)
+            view = epoch % self._views.number
+            batch = self._mix(_batch(self._files, index, image), view, within)
+            if self._marked:
+                place = within * self._micro + np.arange(len(index)) if self._mixes else index
+                batch |= {"view": view, "place": place}
+            yield batch
             number += self._world
+
+    def order(self, view: int) -> np.ndarray:
+        """The images of a view, int64 positions in `files`: all, or where they are mixed those of whole batches."""
+        if not self._mixes:
+            return np.arange(len(self._files))
+        whole = self.steps_per_epoch * self._batch
+        return sampler.epoch_order(self._views.seed, view, len(self._files))[:whole]
+
+    def of_view(self, view: int, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """Micro-batches of `order(view)` by their numbers: as `batches` yields them where images are mixed."""
+        numbers, order = list(numbers), self.order(view)
+        jobs = ((view, order[n * self._micro : (n + 1) * self._micro]) for n in numbers)
+        for number, (index, image) in zip(numbers, self._stream.run(jobs), strict=True):
+            yield self._mix(_batch(self._files, index, image), view, number)
+
+    @property
+    def _per_epoch(self) -> int:
+        """Micro-batches of an epoch, over all ranks."""
+        return self.steps_per_epoch * self._accumulate * self._world
+
+    def _mix(self, batch: dict[str, Any], view: int, number: int) -> dict[str, Any]:
+        return mix(batch, self._augment, self._views.seed, view * self._per_epoch + number)
 
     def _jobs(self, start: int, stop: int) -> Iterator[Job]:
         for step in range(start, stop):
@@ -65,11 +110,12 @@ class Loader:
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
-            self._orders = {epoch: sampler.epoch_order(self._seed, epoch, len(self._files))}
+            seed, number = (self._views.seed, epoch % self._views.number) if self._mixes else (self._seed, epoch)
+            self._orders = {epoch: sampler.epoch_order(seed, number, len(self._files))}
         return self._orders[epoch]
 
     def _numbers(self, epoch: int, index: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
-        d = draw(self._augment, self._seed, epoch, index, sizes, self._size)
+        d = draw(self._augment, self._views.seed, epoch % self._views.number, index, sizes, self._size)
         auto = [np.ascontiguousarray(part[:, s]) for s in range(d.kind.shape[1]) for part in (d.kind, d.value, d.warp)]
         erase = [d.erase_anchor, d.erase_shape] if self._augment.erase > 0 else []
         return [d.anchor, d.shape, d.flip, *auto, *erase]

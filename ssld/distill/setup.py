@@ -11,7 +11,7 @@ from paddle import nn
 from ssld import models, weights
 from ssld.config import cards
 from ssld.config.recipe import Data, Plan, Stage
-from ssld.data import EvalLoader, FileList, Loader, read_list, sampler
+from ssld.data import EvalLoader, FileList, Loader, Views, read_list, sampler
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.evaluate import evaluate
@@ -60,15 +60,22 @@ def labelled(files: FileList, why: str) -> None:
 
 def loaders(plan: Plan, name: str, root: Path, here: Runtime) -> tuple[Loader, EvalLoader]:
     """The training and the validation images of a stage, this rank's share of them."""
-    stage, files = plan.stages[name], file_list(plan, root, *plan.stages[name].data.train)
-    data = stage.data
+    stage = plan.stages[name]
+    files = file_list(plan, root, *stage.data.train)
+    return train_loader(plan, name, files, here, stage.optim.accumulate), eval_loader(plan, stage, root, here)
+
+
+def train_loader(plan: Plan, name: str, files: FileList, here: Runtime, accumulate: int) -> Loader:
+    """The training images of a stage: fresh views in every epoch, or those of its label cache."""
+    stage = plan.stages[name]
+    data, cached = stage.data, stage.labels
     options: dict[str, Any] = {
-        "accumulate": stage.optim.accumulate,
+        "accumulate": accumulate,
         "augment": data.augment,
         "seed": seed_of(plan.seed, name),
+        "views": Views(seed_of("labels", cached.seed), cached.views) if cached else None,
     }
-    train = Loader(files, size=data.size, batch=data.batch, **options, **_pipeline(data, here))
-    return train, eval_loader(plan, stage, root, here)
+    return Loader(files, size=data.size, batch=data.batch, **options, **_pipeline(data, here))
 
 
 def eval_loader(plan: Plan, stage: Stage, root: Path, here: Runtime, take: Any = None) -> EvalLoader:

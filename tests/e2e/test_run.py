@@ -10,7 +10,7 @@ import pytest
 from ssld import weights
 from ssld.config import parse
 from ssld.data import fake
-from tests.e2e.command import ssld, succeeds, write_recipe
+from tests.e2e.command import fails, ssld, succeeds, write_recipe
 from tests.unit.wandb_file import kinds, plain
 
 TREE = {
@@ -257,3 +257,34 @@ def test_every_recipe_runs_as_a_smoke_test(recipe, tmp_path):
     assert (run / "report.html").is_file()
     assert (run / "export" / "model.onnx").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+CACHED = ("teacher.norm=running", "stages.distill.labels={views: 1, k: 2}")
+
+
+def test_labels_are_made_once_compared_with_the_teacher_mended_and_shared_by_two_seeds(place):
+    """The teacher is taken over from the run beside it; a second seed of the views' students finds the labels."""
+    words = ("label", "some.yaml", *CACHED, "--out", "runs/l", "--json")
+    (row,) = json.loads(succeeds(*words, cwd=place))
+    assert (row["stage"], row["views"], row["labels"], row["bytes a label"]) == ("distill", 1, 24, 7)
+    (file,) = (place / row["folder"]).glob("view-000/*.labels")
+    made = file.read_bytes()
+    file.write_bytes(made[:-1] + bytes([made[-1] ^ 1]))
+    done = ssld(*words, "--verify", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert f"{row['folder']}/view-000/shard-00000.labels: 1 of 1 blocks are damaged; they are made anew" in done.stderr
+    assert json.loads(done.stdout)[0]["max |diff| of softmax"] < 1e-3
+    assert file.read_bytes() == made
+    trained = ssld("run", "some.yaml", *CACHED, "--out", "runs/l", cwd=place)
+    assert trained.returncode == 0, trained.stderr
+    assert "labels:" not in trained.stderr  # nothing was missing
+    (about,) = (place / "runs/l/stages").glob("distill-*/stage.json")
+    assert json.loads(about.read_text())["teacher_engine"] == "cache"
+
+
+def test_a_recipe_without_a_cache_and_one_whose_teacher_is_not_trained_are_one_line(place, tmp_path):
+    assert fails("label", "some.yaml", "--out", "runs/m", cwd=place) == (
+        "ssld label: some: no stage asks for a label cache; add stages.<name>.labels (docs/labels.md)"
+    )
+    line = fails("label", "some.yaml", *CACHED, "--out", str(tmp_path / "alone"), cwd=place)
+    assert "alone: stage 'teach' trains the teacher and is not done; `ssld run` trains it" in line

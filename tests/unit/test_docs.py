@@ -22,10 +22,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
     (ROOT / "docs").rglob("*.md")
 )
-BLOCKS = [
-    getattr(recipe, name)
-    for name in ("Plan", "Network", "Teacher", "Stage", "Data", "Augment", "Optim", "Export", "Bench", "Smoke")
-]
+PARTS = ("Plan", "Network", "Teacher", "Labels", "Stage", "Data", "Augment", "Optim", "Export", "Bench", "Smoke")
+BLOCKS = [getattr(recipe, name) for name in PARTS]
 FOLDERS = "ssld|recipes|teachers|students|experiments|benchmarks|tests|docs"
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

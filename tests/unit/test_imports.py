@@ -19,7 +19,8 @@ ALLOWED = {
     "launch": {"config", "listing", "report"},
     "listing": {"config", "losses", "models", "deploy"},
     "tools": {"distill", "deploy", "data", "config", "models", "weights", "result", "progress", "runtime"},
-    "run": {"distill", "losses", "data", "config", "weights", "track", "progress", "report", "result", "runtime"},
+    "run": {"distill", "labels", "losses", "data", "config", "weights", "track", "progress", "report", "result"}
+    | {"runtime"},
     "result": {"distill", "deploy", "data", "config", "models", "progress", "runtime"},
     "distill": {"data", "deploy", "labels", "losses", "models", "weights", "config", "track", "progress", "runtime"},
     "mine": {"data", "models", "weights", "config", "progress", "runtime"},

@@ -122,12 +122,13 @@ def leaves(tree, path=()):
 OTHER = {"momentum": "adamw", "cosine": "constant", "linear": "cubic", "none": "randaugment", "all": "head"}
 OTHER |= {"batch": "running", "off": "O1", "full": "smoke", "student": "teacher", "teacher": "student"}
 FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "dataset": "x"}
+CACHE = {"views": 1, "k": 1, "seed": 0, "folder": None}
 
 
 def another(path, value):
     """A value of the same type that differs."""
     if value is None:
-        return FOR_NONE.get(path, 7)
+        return CACHE if path.endswith(".labels") else FOR_NONE.get(path, 7)
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):

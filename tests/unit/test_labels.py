@@ -1,0 +1,374 @@
+"""The soft-label cache: what a record keeps, what damage costs, and that a view comes back bit for bit."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import paddle
+import pytest
+from PIL import Image
+
+from ssld import labels, models, weights
+from ssld.config import recipe
+from ssld.data import Augment, Loader, Views, fake
+from ssld.data.lists import FileList
+from ssld.distill.labelling import filled_cache, logits_for
+from ssld.distill.setup import load_teacher, train_loader
+from ssld.errors import DataError, RecipeError
+from ssld.labels import Cache, CachedLogits, Layout, shard
+from ssld.labels.cache import missing
+from ssld.losses import Objective
+from ssld.runtime import Runtime
+from tests.unit.some_recipe import written
+
+HERE = Runtime(rank=0, world=1, gpu=None)
+
+
+def softmax(logits, temperature=1.0):
+    scaled = np.exp((logits - logits.max(1, keepdims=True)).astype(np.float64) / temperature)
+    return scaled / scaled.sum(1, keepdims=True)
+
+
+def drawn(n, classes, spread=4.0):
+    return (spread * np.random.default_rng(classes).standard_normal((n, classes))).astype("float32")
+
+
+# --- records
+
+
+@pytest.mark.parametrize(
+    ("classes", "k", "size"), [(1000, 10, 35), (1000, 1000, 2002), (10, 3, 10), (2, 1, 5), (21841, 10, 41)]
+)
+def test_a_record_has_so_many_bytes(classes, k, size):
+    """k + 1 float16 and k class numbers; of 1,000 classes, ten logits stay below 50 bytes."""
+    layout = Layout(classes, k)
+    assert layout.size == size
+    assert layout.encode(drawn(3, classes)).shape == (3, size)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize(("classes", "k"), [(1000, 10), (1000, 1000), (10, 3), (10, 10), (7, 6), (2, 1)])
+def test_kept_logits_keep_their_probability_at_any_temperature(classes, k, temperature):
+    logits, layout = drawn(50, classes), Layout(classes, k)
+    kept = np.argsort(-logits, axis=1)[:, :k]
+    found = layout.decode(layout.encode(logits))
+    assert found.shape == logits.shape
+    assert found.dtype == np.float32
+    wanted, got = (softmax(z, 1.0)[np.arange(50)[:, None], kept] for z in (logits, found))
+    np.testing.assert_allclose(got, wanted, rtol=0.01, atol=2e-4)
+    ratios = [np.take_along_axis(z, kept, 1) for z in (found, logits)]
+    relative = [(z - z[:, :1]) / temperature for z in ratios]  # what a softmax at any temperature sees
+    np.testing.assert_allclose(*relative, rtol=6e-4, atol=1e-6)
+    assert np.abs(found.max(1) - logits.max(1)).max() <= 2**-11 * np.abs(logits).max()
+
+
+def test_the_classes_that_are_not_kept_share_what_is_left():
+    logits, layout = drawn(20, 100), Layout(100, 5)
+    found = softmax(layout.decode(layout.encode(logits)))
+    others = np.argsort(-logits, axis=1)[:, 5:]
+    left = np.take_along_axis(softmax(logits), others, 1).sum(1, keepdims=True)
+    np.testing.assert_allclose(np.take_along_axis(found, others, 1), np.repeat(left / 95, 95, axis=1), rtol=5e-3)
+
+
+def test_equal_and_far_logits_are_kept_and_infinite_ones_are_refused():
+    logits = np.array([[-50.0, 5.0, 5.0, 5.0], [0.0, -1e6, 2e5, -1e6]], "float32")
+    found = Layout(4, 2).decode(Layout(4, 2).encode(logits))
+    np.testing.assert_allclose(softmax(found)[0], [1 / 6, 1 / 3, 1 / 3, 1 / 6], atol=1e-3)  # classes 1 and 2 come first
+    assert softmax(found)[1].tolist() == pytest.approx([0, 0, 1, 0], abs=1e-30)
+    with pytest.raises(DataError, match=r"^the teacher's logits are not finite; check its weights"):
+        Layout(4, 2).encode(np.array([[np.nan, 0, 0, 0]], "float32"))
+
+
+# --- files
+
+
+def test_a_damaged_block_is_known_by_its_number_and_costs_no_other(tmp_path):
+    records = np.random.default_rng(0).integers(0, 256, (2500, 7), dtype=np.uint8)
+    shard.write(tmp_path / "s", records)
+    assert (shard.whole(tmp_path / "s", 7, 2500) == records).all()
+    data = bytearray((tmp_path / "s").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "s").write_bytes(data)
+    found, damaged = shard.read(tmp_path / "s", 7, 2500)
+    assert damaged == [2]
+    assert (found[:2048] == records[:2048]).all()
+    with pytest.raises(DataError, match=r"/s: block 2 \(records 2048 to 2499\) is damaged or missing; `ssld label`"):
+        shard.whole(tmp_path / "s", 7, 2500)
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: b"X" + data[1:], lambda data: b""])
+def test_a_short_file_and_one_that_is_no_shard_are_damage_throughout(tmp_path, spoil):
+    shard.write(tmp_path / "s", np.ones((1500, 7), np.uint8))
+    (tmp_path / "s").write_bytes(spoil((tmp_path / "s").read_bytes()))
+    assert shard.read(tmp_path / "s", 7, 1500)[1] == [0, 1]
+    assert shard.read(tmp_path / "none", 7, 1500)[1] == [0, 1]
+
+
+# --- filling
+
+
+class Teacher:
+    """Says, for place p of view v, logits that hold p and v; remembers what it was asked."""
+
+    def __init__(self, cache, breaks_after=10**9):
+        self.cache, self.left, self.asked = cache, breaks_after, []
+
+    def __call__(self, view, numbers):
+        for number in numbers:
+            if not self.left:
+                raise OSError("the machine stops here")
+            self.left -= 1
+            self.asked.append((view, number))
+            places = range(number * self.cache.micro, min(self.cache.places, (number + 1) * self.cache.micro))
+            yield np.array([[0.0, -place, -view] for place in places], "float32")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Three views of 21 places: shards of 8 records in blocks of 4, micro-batches of 3."""
+    monkeypatch.setattr(shard, "BLOCK", 4)
+    monkeypatch.setattr(shard, "RECORDS", 8)
+    return Cache(tmp_path, Layout(3, 3), views=3, places=21, micro=3)
+
+
+def content(cache):
+    cache.held.clear()
+    return [cache.logits(view, np.arange(cache.places))[:, 1:].tolist() for view in range(cache.views)]
+
+
+WHOLE = [[[-place, -view] for place in range(21)] for view in range(3)]
+
+
+def test_every_place_of_every_view_is_asked_for_and_found_again(cache, capsys):
+    labels.fill(cache, lambda: Teacher(cache), HERE)
+    assert content(cache) == WHOLE
+    assert "labels: 63 img" in capsys.readouterr().err
+
+
+def test_what_a_killed_writer_had_finished_is_not_made_again(cache):
+    with pytest.raises(OSError, match="stops here"):
+        labels.fill(cache, lambda: Teacher(cache, breaks_after=8), HERE)  # in the third shard
+    again = Teacher(cache)
+    labels.fill(cache, lambda: again, HERE)
+    assert content(cache) == WHOLE
+    assert again.asked[0] == (0, 5)  # places 15 and later: the first two shards stand
+    labels.fill(cache, lambda: pytest.fail("nothing is missing"), HERE)
+
+
+def test_a_damaged_block_is_named_and_made_anew_alone(cache, capsys):
+    labels.fill(cache, lambda: Teacher(cache), HERE)
+    file = cache.file(1, 1)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 255  # of the second block: places 12 to 15 of view 1
+    file.write_bytes(data)
+    with pytest.raises(DataError, match=r"shard-00001.labels: block 1 \(records 4 to 7\) is damaged"):
+        content(cache)
+    mend = Teacher(cache)
+    labels.fill(cache, lambda: mend, HERE)
+    assert f"{file}: 1 of 2 blocks are damaged; they are made anew" in capsys.readouterr().err
+    assert mend.asked == [(1, 4), (1, 5)]
+    assert content(cache) == WHOLE
+
+
+def test_two_ranks_share_the_shards(cache):
+    ranks = [[shards[:2] for shards in missing(cache, rank, 2)] for rank in (0, 1)]
+    assert sorted(ranks[0] + ranks[1]) == cache.shards()
+    assert not set(ranks[0]) & set(ranks[1])
+
+
+def test_verify_asks_the_teacher_again_and_names_a_label_that_is_another_one(cache):
+    labels.fill(cache, lambda: Teacher(cache), HERE)
+    assert labels.verify(cache, Teacher(cache), 63) == 0
+
+    def other(view, numbers):
+        for logits in Teacher(cache)(view, numbers):
+            yield logits + np.array([0, 0, 0.01 * view], "float32")
+
+    with pytest.raises(DataError, match=r"view 1, place \d+: the teacher says something else now \(softmax differs by"):
+        labels.verify(cache, other, 63)
+
+
+def test_a_folder_of_other_labels_is_refused_by_what_differs(tmp_path):
+    about = {"teacher": {"weights": "a" * 64, "norm": "running"}, "labels": {"k": 10}}
+    labels.claim(tmp_path / "c", about, HERE)
+    labels.claim(tmp_path / "c", about, HERE)
+    for key, other in (("norm", "batch"), ("weights", "b" * 64)):
+        changed = about | {"teacher": about["teacher"] | {key: other}}
+        with pytest.raises(DataError, match=rf"/c: its labels were made with teacher\.{key} .*, this run has"):
+            labels.claim(tmp_path / "c", changed, HERE)
+    with pytest.raises(DataError, match=r"made with labels\.k 10, this run has 5; choose another labels.folder"):
+        labels.claim(tmp_path / "c", about | {"labels": {"k": 5}}, HERE)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("not a cache")
+    with pytest.raises(DataError, match=r"/mine: is not empty and holds no label cache"):
+        labels.claim(tmp_path / "mine", about, HERE)
+
+
+# --- replay
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """25 images of as many sizes."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for i in range(25):
+        Image.fromarray(rng.integers(0, 256, (20 + i, 44 - i, 3), dtype=np.uint8)).save(root / f"{i}.png")
+    return FileList([f"{i}.png" for i in range(25)], np.full(25, -1), str(root))
+
+
+def loader(files, augment, seed=0, **changes):
+    options = {"size": 12, "batch": 8, "mean": (0.5,) * 3, "std": (0.2,) * 3, **changes}
+    return Loader(files, augment=augment, seed=seed, views=Views(7, 40), **options)
+
+
+def test_a_thousand_views_come_back_bit_for_bit_whoever_asks(files):
+    """Crop, flip, colours and erasing of 25 images in 40 views, for two students of other batches and orders."""
+    augment = Augment(auto="randaugment", erase=0.5)
+    writer = loader(files, augment)
+    kept = {}
+    for view in range(40):
+        for batch in writer.of_view(view, range(4)):
+            shown = zip(batch["index"].tolist(), batch["image"].numpy(), strict=True)
+            kept |= {(view, index): image.tobytes() for index, image in shown}
+    assert len(kept) == 1000
+    assert len(set(kept.values())) > 990  # they differ
+    seen = set()
+    for student in (loader(files, augment, seed=1), loader(files, augment, seed=2, batch=5, threads=2)):
+        for batch in student.batches(0, 40 * student.steps_per_epoch):
+            for place, image in zip(batch["place"], batch["image"].numpy(), strict=True):
+                assert image.tobytes() == kept[batch["view"], place]
+                seen.add((batch["view"], int(place)))
+    assert len(seen) == 1000
+
+
+def test_a_mixed_view_comes_back_with_its_partners_for_any_number_of_ranks(files):
+    augment = Augment(mixup=0.4, cutmix=1.0)
+    writer = loader(files, augment, accumulate=2)  # micro-batches of 4, as two ranks have
+    kept = [[batch["image"].numpy() for batch in writer.of_view(view, range(6))] for view in range(3)]
+    for rank in (0, 1):
+        student = loader(files, augment, seed=5, rank=rank, world=2)
+        for batch in student.batches(0, 3 * student.steps_per_epoch):
+            number, first = divmod(int(batch["place"][0]), 4)
+            assert first == 0
+            assert batch["image"].numpy().tobytes() == kept[batch["view"]][number].tobytes()
+
+
+def test_epochs_walk_through_the_views_and_begin_again_in_another_order(files):
+    student = Loader(
+        files, size=12, batch=8, augment=Augment(), seed=1, mean=(0.5,) * 3, std=(0.2,) * 3, views=Views(7, 3)
+    )
+    batches = list(student.batches(0, 7 * 3))
+    assert [batch["view"] for batch in batches[::3]] == [0, 1, 2, 0, 1, 2, 0]
+    first, fourth = ([batch["index"].numpy().tolist() for batch in batches[at : at + 3]] for at in (0, 9))
+    assert first != fourth
+
+
+# --- the whole
+
+
+TREE = {
+    "classes": 4,
+    "student": {"arch": "MobileNetV3_small_x0_35"},
+    "teacher": {"arch": "MobileNetV3_small_x1_0", "stage": "teach", "norm": "running"},
+    "stages": {
+        "teach": {
+            "network": "teacher",
+            "epochs": 1,
+            "data": {"train": ["train_labelled.txt"], "val": "val.txt", "size": 32, "batch": 4, "threads": 1},
+            "loss": {"ce": {}},
+            "optim": {"lr": 0.1},
+        },
+        "distill": {
+            "epochs": 2,
+            "data": {"train": ["train_unlabelled.txt"], "val": "val.txt", "size": 24, "batch": 4, "threads": 1},
+            "loss": {"ssld": {}},
+            "optim": {"lr": 0.1},
+            "labels": {"views": 2, "k": None},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(function from overrides to plan, run folder with a trained teacher, folder of the lists)."""
+    folder = tmp_path_factory.mktemp("run")
+    fake(folder, 4, train=8, val=4, unlabelled=10, size=30)
+    file = written(folder, TREE)
+    plan = recipe.load(file)
+    net = models.create("MobileNetV3_small_x1_0", num_classes=4, in_size=32)
+    for _ in range(3):
+        net(paddle.randn([8, 3, 32, 32]))
+    stage = folder / "out" / "stages" / f"teach-{plan.stage_digest('teach')[:8]}"
+    stage.mkdir(parents=True)
+    weights.save(net, stage / "model.safetensors", digest="d")
+    return lambda *overrides: recipe.load(file, overrides), folder / "out", folder
+
+
+def test_labels_from_a_cache_are_those_of_the_teacher_on_the_same_images(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSLD_LABELS", str(tmp_path))
+    load, out, root = trained
+    plan, objective = load(), Objective({"ssld": {}})
+    teacher = load_teacher(plan, out, root, HERE)
+    cached = logits_for(plan, "distill", teacher, out, root, HERE)
+    assert isinstance(cached, CachedLogits)
+    online = logits_for(replace_labels(plan, None), "distill", teacher, out, root, HERE)
+    student = models.create("MobileNetV3_small_x0_35", num_classes=4, in_size=24)
+    student.eval()
+    files = FileList((root / "train_unlabelled.txt").read_text().split(), np.full(10, -1), str(root))
+    pairs = zip(
+        *(way.labelled(train_loader(plan, "distill", files, HERE, 1).batches(0, 6)) for way in (cached, online)),
+        strict=True,
+    )
+    count = 0
+    for kept, fresh in pairs:
+        assert kept["image"].numpy().tobytes() == fresh["image"].numpy().tobytes()
+        losses = [float(objective(student(b["image"]), b["teacher"], b)[0]) for b in (kept, fresh)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        count += 1
+    assert count == 6
+
+
+def replace_labels(plan, found):
+    return replace(plan, stages={name: replace(stage, labels=found) for name, stage in plan.stages.items()})
+
+
+def test_another_teacher_another_augmentation_and_another_seed_of_views_have_caches_of_their_own(
+    trained, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SSLD_LABELS", str(tmp_path))
+    load, out, root = trained
+    folders = set()
+    for change in ("seed=0", "stages.distill.labels.seed=1", "stages.distill.data.augment.flip=0"):
+        plan = load(change)
+        teacher = load_teacher(load(), out, root, HERE)
+        folders.add(filled_cache(plan, "distill", teacher, out, root, HERE)[0].folder)
+    teacher.network.head.fc.bias.set_value(teacher.network.head.fc.bias + 1)
+    folders.add(filled_cache(load(), "distill", teacher, out, root, HERE)[0].folder)
+    assert len(folders) == 4
+    again = filled_cache(load(), "distill", load_teacher(load(), out, root, HERE), out, root, HERE)[0].folder
+    assert again in folders
+    named = load(f"stages.distill.labels.folder={again}", "stages.distill.labels.views=3")
+    with pytest.raises(DataError, match=r"made with views\.number 2, this run has 3"):
+        filled_cache(named, "distill", load_teacher(load(), out, root, HERE), out, root, HERE)
+
+
+def test_a_recipe_with_a_cache_needs_running_statistics_a_teacher_and_a_size(trained):
+    load = trained[0]
+    with pytest.raises(RecipeError, match=r"stages\.distill\.labels: with teacher\.norm: batch the logits .* depend"):
+        load("teacher.norm=batch")
+    for change in ("stages.distill.labels.k=5", "stages.distill.labels.views=0", "stages.distill.labels.k=0"):
+        with pytest.raises(RecipeError, match=r"give 1 view or more, and a k from 1 to 4"):
+            load(change)
+    with pytest.raises(RecipeError, match=r"stages\.teach\.labels: no loss of this stage learns from a teacher"):
+        load("stages.teach.labels={views: 1}")
+
+
+def test_a_stage_without_a_cache_has_the_digest_that_it_had_before_there_were_caches(trained):
+    plan = replace_labels(trained[0](), None)
+    tree = recipe.plan_tree(plan)
+    for stage in tree["stages"].values():
+        del stage["labels"]
+    assert plan.digest == recipe._digest(tree)
+    assert plan.digest != trained[0]().digest
+    assert json.loads(json.dumps(tree)) == tree
