@@ -1,7 +1,7 @@
 """A distillation step from JPEG files to new weights, by where the teacher's logits come from.
 
     python benchmarks/distill_step.py [--teacher ResNet50_vd] [--student MobileNetV3_small_x1_0] [--size 224]
-                                      [--batch 32] [--steps 4] [--rounds 5]
+                                      [--batch 32] [--steps 2] [--rounds 3]
 
 `eager`: the teacher in eager Paddle, as the published runs had it. An engine of `ssld list engines`: the teacher in it,
 one batch ahead of the student. `cache`: its ten largest logits of 1,000 from a soft-label cache. `pipeline` and
@@ -46,8 +46,8 @@ def main() -> None:
     parser.add_argument("--student", default="MobileNetV3_small_x1_0")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=4, help="of a round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="of a round")
+    parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     paddle.set_device("cpu")
     images = args.batch * args.steps

@@ -147,7 +147,7 @@ def test_the_recipe_in_the_readme_holds_and_names_no_data_of_its_base(tmp_path):
     plan = recipe.load(tmp_path / "mine.yaml", ["stages.distill.epochs=20"])
     named = [path for stage in plan.stages.values() for path in (*stage.data.train, stage.data.val)]
     assert set(named) == {"mine/train.txt", "mine/val.txt", "pool/unlabelled.txt"}
-    assert {stage.data.crop for stage in plan.stages.values()} == {64, 80, 96}
+    assert {stage.data.crop for stage in plan.stages.values()} == {60, 64, 96}
     assert plan.dataset is None
 
 
