@@ -8,6 +8,7 @@
 Little-endian. A damaged block costs its own records: `damaged` says which, and they are computed anew.
 """
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -24,9 +25,9 @@ RECORDS = 8 * BLOCK  # of a shard: what a killed writer computes again
 
 
 def write(file: Path, records: np.ndarray) -> None:
-    """Write uint8 [n, size] under a temporary name, flush, rename. OSError when that fails."""
+    """Write uint8 [n, size] under a name of this process's own, flush, rename. OSError when that fails."""
     sums = np.array([zlib.crc32(block) for block in _blocks(records)], "<u4")
-    partial = file.with_name(file.name + ".partial")
+    partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
     partial.write_bytes(HEAD.pack(MAGIC, records.shape[1], len(records)) + sums.tobytes() + records.tobytes())
     flush(partial)
     partial.replace(file)
