@@ -54,7 +54,7 @@ $(VENV)/.installed-$(DEVICE): $(SOURCES) | $(BIN)/pip
 	@touch $@
 
 $(VENV)/.installed-$(DEVICE)-dev: $(SOURCES) | $(BIN)/pip
-	$(BIN)/python -m pip install $(INDEX_$(DEVICE)) --editable ".[$(DEVICE),engines,dev]"
+	$(BIN)/python -m pip install $(INDEX_$(DEVICE)) --editable ".[$(DEVICE),engines,mine,dev]"
 	@touch $@ $(VENV)/.installed-$(DEVICE)
 
 $(BIN)/pip:

@@ -48,6 +48,12 @@ EXTRAS = {
         "onnx-graphsurgeon>=0.5.2,<0.7",  # paddle2onnx folds constants with these two and would pip-install them
         "sympy>=1.12,<2",
     ],
+    "mine": [
+        "faiss-cpu>=1.9,<2",
+        # The version that `int8` pins: both OpenCV packages fill one folder, and two versions in it would mix.
+        # Headless, as it loads on a server without the libraries of a desktop.
+        "opencv-python-headless==4.6.0.66",
+    ],
     "dev": [
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",

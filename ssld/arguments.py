@@ -127,6 +127,27 @@ def _weights_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--force", action="store_true", help="import: replace another file at the target")
 
 
+def _mine_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", nargs="+", help="folders, list files or .tar files of images")
+    command.add_argument("--teacher", required=True, help="a card of teachers/, or the path of one")
+    command.add_argument("--weights", help="weights file instead of the card's")
+    command.add_argument("--against", required=True, metavar="LIST", help="list file of the validation images")
+    command.add_argument("--k", type=int, required=True, help="images that are chosen a class")
+    command.add_argument("--min-score", type=float, default=0.0, help="smallest probability of a chosen image")
+    command.add_argument(
+        "--assign",
+        default="best",
+        choices=("best", "all"),
+        help="an image serves its best class, or all from the score on",
+    )
+    command.add_argument("--out", required=True, help="output folder")
+    command.add_argument("--part", default="1/1", metavar="I/N", help="only score every N-th shard from the I-th on")
+    command.add_argument("--engine", default="eager", help="what computes the scores, see `ssld list engines`")
+    command.add_argument("--gate", type=int, default=2000, help="validation images that check the teacher; 0 is off")
+    command.add_argument("--threads", type=int, help="threads that decode and compare images (default: one a core)")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+
+
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run_arguments,
     "label": _label_arguments,
@@ -136,6 +157,7 @@ ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "export": _export_arguments,
     "bench": _bench_arguments,
     "data": _data_arguments,
+    "mine": _mine_arguments,
     "weights": _weights_arguments,
     "report": lambda command: (command.add_argument("run", help="folder of a finished run"), None)[1],
 }

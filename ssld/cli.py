@@ -99,6 +99,14 @@ def data(args: Args) -> Any:
     return prepare_data(args) if args.action == "prepare" else check_data(args)
 
 
+def mine(args: Args) -> Any:
+    """choose unlabelled images for a distillation: no near-duplicate of the validation set, the best k of each class"""
+    from ssld.tools import mine_images
+
+    result = mine_images(args)
+    return result if args.json else _print_facts(result)
+
+
 def weights(args: Args) -> Any:
     """fetch the weights that a card names, or import published ones as safetensors"""
     from ssld.tools import fetch_weights, import_weights
@@ -164,7 +172,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         print(name.ljust(max(map(len, facts))), f"{value:,}" if isinstance(value, int) else value)
 
 
-COMMANDS = (run, label, list_, show, eval_, export, bench, data, weights, report)
+COMMANDS = (run, label, list_, show, eval_, export, bench, data, mine, weights, report)
 
 
 def main(argv: list[str] | None = None) -> None:

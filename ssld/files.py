@@ -23,9 +23,12 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write under a temporary name, flush, rename: the file is the old or the new one, never half of it. OSError."""
+def write_whole(file: Path, text: str, errors: str = "strict") -> None:
+    """Write under a temporary name, flush, rename: the file is the old or the new one, never half of it. OSError.
+
+    `errors`: what becomes of text that is not UTF-8; `surrogateescape` gives file names back as they were read.
+    """
     partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors=errors)
     flush(partial)
     partial.replace(file)

@@ -66,17 +66,17 @@ def set_norm(network: nn.Layer, norm: str) -> None:
             layer._momentum = 1.0
 
 
-def gate(name: str, top1: float, claimed: float, images: int, points: float) -> None:
+def gate(name: str, top1: float, claimed: float, images: int, points: float, skip: str = "teacher.gate=0") -> None:
     """Stop before the first step when a teacher is not what its card says.
 
     `top1` was measured on `images` validation images; the card's number may be missed by `points` plus two standard
-    errors of such a sample. Raises RunError.
+    errors of such a sample. Raises RunError, which says how to `skip` this check.
     """
     error = 100 * math.sqrt(claimed / 100 * (1 - claimed / 100) / images)
     if top1 < claimed - points - 2 * error:
         raise RunError(
             f"teacher {name}: {top1:.2f} top-1 on {images} validation images, its card says {claimed:.2f}; check the "
-            "weights, the class order of the validation list and the card's input (teacher.gate=0 skips this check)"
+            "weights, the class order of the validation list and the card's input ({skip} skips this check)"
         )
 
 

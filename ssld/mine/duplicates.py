@@ -1,0 +1,92 @@
+"""Near-duplicates, as published: SIFT features matched, then RANSAC; and the pictures must agree where they overlap.
+
+SIFT: doi:10.1023/B:VISI.0000029664.99615.94; RANSAC: doi:10.1145/358669.358692. OpenCV has both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+POINTS = 500  # strongest key points of a picture
+CONTRAST = 0.002  # smallest contrast of a key point, as OpenCV counts it: soft pictures have points too
+SMOOTH = 0.8  # pixels (sigma) of blur before: the blocks of a JPEG make key points of their own
+RATIO = 0.87  # largest distance of a match, over that of the next best (Lowe 2004 has 0.8, without the test of AGREE)
+INLIERS = 10  # fewest matches that one affine map explains
+REACH = 4.0  # pixels that such a match may lie apart
+OVERLAP = 0.3  # smallest share of either picture that lies on the other one
+AGREE = 0.75  # smallest correlation of the brightness there
+STRETCH = 4.0  # largest scale, and its inverse the smallest, of such a map
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of a picture: key points float32 [n, 2] (x, y) in pixels, descriptors float32 [n, 128]."""
+
+    points: np.ndarray
+    described: np.ndarray
+
+
+@dataclass(frozen=True)
+class Match:
+    """Why two pictures are one: matches on one affine map, and correlation where they overlap."""
+
+    inliers: int
+    correlation: float
+
+
+def features(grey: np.ndarray) -> Features:
+    """SIFT features of a grey picture uint8 [h, w]."""
+    grey = cv2.GaussianBlur(grey, (0, 0), SMOOTH)
+    points, described = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
+    if described is None:
+        return Features(np.empty((0, 2), np.float32), np.empty((0, 128), np.float32))
+    return Features(np.array([point.pt for point in points], dtype=np.float32), described)
+
+
+def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
+    """The evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
+    if min(len(own.points), len(its.points)) < INLIERS:
+        return None
+    pairs = [
+        pair[0]
+        for pair in cv2.BFMatcher(cv2.NORM_L2).knnMatch(own.described, its.described, k=2)
+        if pair[0].distance < RATIO * pair[1].distance
+    ]
+    if len(pairs) < INLIERS:
+        return None
+    source = own.points[[pair.queryIdx for pair in pairs]]
+    target = its.points[[pair.trainIdx for pair in pairs]]
+    affine, inside = cv2.estimateAffine2D(source, target, method=cv2.RANSAC, ransacReprojThreshold=REACH, maxIters=5000)
+    if affine is None or not _plausible(affine):
+        return None
+    kept = inside.ravel().astype(bool)
+    inliers = min(len(np.unique(points[kept].round(), axis=0)) for points in (source, target))
+    if inliers < INLIERS:
+        return None
+    correlation = agreement(grey, other, affine)
+    return Match(inliers, correlation) if correlation >= AGREE else None
+
+
+def _plausible(affine: np.ndarray) -> bool:
+    """Whether a map [2, 3] neither mirrors nor stretches beyond STRETCH, in any direction."""
+    scales = np.linalg.svd(affine[:, :2], compute_uv=False)
+    upright = np.linalg.det(affine[:, :2]) > 0
+    return bool(upright and scales[1] >= 1 / STRETCH and scales[0] <= STRETCH and scales[0] <= 2 * scales[1])
+
+
+def agreement(grey: np.ndarray, other: np.ndarray, affine: np.ndarray) -> float:
+    """Correlation of the brightness of `grey`, moved by `affine`, and `other`; 0 where they overlap too little."""
+    size = (other.shape[1], other.shape[0])
+    smooth, its = (cv2.GaussianBlur(picture, (0, 0), 2.0).astype(np.float32) for picture in (grey, other))
+    moved = cv2.warpAffine(smooth, affine, size)
+    inside = cv2.warpAffine(np.ones_like(grey), affine, size, flags=cv2.INTER_NEAREST) > 0
+    share = inside.mean()
+    own_share = inside.sum() / (grey.size * abs(np.linalg.det(affine[:, :2])))
+    if min(share, own_share) < OVERLAP:
+        return 0.0
+    a, b = moved[inside] - moved[inside].mean(), its[inside] - its[inside].mean()
+    length = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / length if length > 0 else 0.0

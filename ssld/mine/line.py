@@ -1,0 +1,192 @@
+"""Mining, from sources to a list: the straight line.
+
+shards -> score (each named by the digest of what made it) -> choose -> list, tables, sheet, mining.json
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ssld.data import FileList
+from ssld.errors import DataError, RunError
+from ssld.files import sha256 as file_sha256
+from ssld.files import write_whole
+from ssld.mine import candidates, duplicates, picture, results, topk
+from ssld.mine.output import write_out
+from ssld.mine.results import Seen
+from ssld.mine.score import Teacher, score
+from ssld.mine.select import Options, choose, final
+from ssld.mine.sources import Shard
+from ssld.mine.validation import Validation
+from ssld.progress import Bar, note, progress
+
+DONE, JOB = "mining.json", "job.json"
+METHOD = 1  # of scoring; a change that moves a result raises it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is mined. `part` (i, n): this process scores every n-th shard from the i-th on, counted from 1."""
+
+    shards: list[Shard]
+    teacher: Teacher
+    against: FileList
+    against_list: Path
+    options: Options
+    out: Path
+    sources: list[str]
+    part: tuple[int, int] = (1, 1)
+    threads: int = 1
+    quiet: bool = False
+
+    def scored_by(self) -> dict[str, Any]:
+        """Everything that a shard's result depends on, but for the bytes of the images."""
+        return {
+            "method": METHOD,
+            "teacher": self.teacher.facts | {"input": asdict(self.teacher.input), "classes": self.teacher.classes},
+            "against": {"list": self.against_list.name, "sha256": file_sha256(self.against_list)},
+            "thresholds": thresholds(),
+            "pool": _digest([shard.identity for shard in self.shards]),
+        }
+
+    def about(self) -> dict[str, Any]:
+        """`scored_by` and what is chosen, with the digest of it all."""
+        about = self.scored_by() | {"options": asdict(self.options)}
+        return {"digest": _digest(about), **about}
+
+    def files(self) -> list[Path]:
+        """The result files of the shards."""
+        folder = self.out / f"scores-{_digest(self.scored_by())[:8]}"
+        return [folder / f"{number:06d}.npz" for number in range(len(self.shards))]
+
+
+def mine(job: Job) -> dict[str, Any]:
+    """Score what is not scored yet, choose, and write the list; returns what mining.json holds.
+
+    With a `part` of several, only the share of this process is scored, and how much there is left is returned. Raises
+    RunError when the output folder holds another mining or something else, DataError for a damaged tar and for a
+    validation image that cannot be read.
+    """
+    check_options(job)
+    open_folder(job)
+    if (job.out / DONE).is_file():
+        note(f"{job.out}: already mined")
+        return _done(job)
+    files = job.files()
+    borrow(job, files)
+    score_shards(job, files)
+    left = sum(not file.is_file() for file in files)
+    if job.part[1] > 1:
+        return {"out": str(job.out), "part": f"{job.part[0]}/{job.part[1]}", "shards": len(files), "shards_left": left}
+    with progress(len(files), "select", quiet=job.quiet, unit="shard") as bar:
+        choice = choose(files, job.teacher.classes, job.options, bar.update)
+    names = job.teacher.names or [str(label) for label in range(job.teacher.classes)]
+    about = job.about() | {"sources": job.sources, "counts": choice.counts}
+    about |= write_out(about, choice, files, job.against, names, job.out, job.quiet)
+    write_whole(job.out / DONE, json.dumps(about, indent=1) + "\n")
+    return _done(job)
+
+
+def _done(job: Job) -> dict[str, Any]:
+    return json.loads((job.out / DONE).read_text(encoding="utf-8"))
+
+
+def check_options(job: Job) -> None:
+    """DataError for numbers that choose nothing, or too much."""
+    options = job.options
+    if options.k < 1:
+        raise DataError(f"mine: k {options.k} is out of range; give a whole number from 1 up")
+    least = topk.FLOOR if options.assign == "all" else 0.0
+    if not least <= options.min_score <= 1:
+        raise DataError(f"mine: min_score {options.min_score} with assign {options.assign}: give {least} to 1")
+    if not 1 <= job.part[0] <= job.part[1]:
+        raise DataError(f"mine: part {job.part[0]}/{job.part[1]} is out of range; give I/N with I from 1 to N")
+
+
+def open_folder(job: Job) -> None:
+    """Make the output folder, or recognise it as this mining's own. RunError for any other."""
+    about, file = job.about(), job.out / JOB
+    if file.is_file():
+        try:
+            held = json.loads(file.read_text(encoding="utf-8"))["digest"]
+        except (ValueError, KeyError, TypeError):
+            raise RunError(f"{file}: damaged or not of `ssld mine`; choose another --out") from None
+        if held != about["digest"]:
+            raise RunError(f"{job.out}: holds another mining ({held[:16]}...); choose another --out")
+    elif job.out.exists() and (not job.out.is_dir() or any(f.name != f"{JOB}.partial" for f in job.out.iterdir())):
+        raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
+    else:
+        job.files()[0].parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(about, indent=1) + "\n")
+    job.files()[0].parent.mkdir(parents=True, exist_ok=True)
+
+
+def borrow(job: Job, files: list[Path]) -> None:
+    """Take over shards that a mining beside this one scored alike: another k costs no scoring."""
+    taken = 0
+    for file in files:
+        for other in sorted(job.out.absolute().parent.glob(f"*/{file.parent.name}/{file.name}")):
+            if not file.is_file():
+                unfinished = file.with_name(file.name + ".partial")
+                shutil.copyfile(other, unfinished)
+                unfinished.replace(file)
+                taken += 1
+    if taken:
+        note(f"{taken} shards: taken over from beside {job.out}")
+
+
+def score_shards(job: Job, files: list[Path]) -> None:
+    """Score the shards of this part that have no result yet, in order."""
+    first, parts = job.part
+    mine_of = range(first - 1, len(files), parts)
+    todo = [number for number in mine_of if not files[number].is_file()]
+    if not todo:
+        return
+    with ThreadPoolExecutor(job.threads, thread_name_prefix="ssld-mine") as pool:
+        with progress(len(job.against), "validation", quiet=job.quiet) as bar:
+            validation = Validation(job.against, pool, bar.update)
+        seen, known = Seen(), 0
+        done = sum(len(results.load(files[number]).items) for number in mine_of if files[number].is_file())
+        with progress(0, "score", done, quiet=job.quiet) as bar:
+            for place, number in enumerate(todo):
+                for earlier in range(known, number):  # another process may have finished some of them meanwhile
+                    if files[earlier].is_file():
+                        final(results.load(files[earlier]), seen)
+                known = number + 1
+                items = job.shards[number].items()
+                ahead = _expected(job.shards, todo[place + 1 :], len(items))
+                tell = partial(_tell, bar, done, done + len(items) + ahead)
+                found = score(items, job.teacher, validation, seen, pool, tell)
+                results.save(found, files[number])
+                done += len(items)
+
+
+def _tell(bar: Bar, start: int, total: int, images: int) -> None:
+    bar.count(start + images, total)
+
+
+def _expected(shards: list[Shard], todo: list[int], like: int) -> int:
+    """Images of the shards to come; a tar is thought to hold as many as the shard before it."""
+    return sum(like if shards[number].tar else len(shards[number].files) for number in todo)
+
+
+def thresholds() -> dict[str, Any]:
+    """The numbers that decide what a near-duplicate is."""
+    names = {
+        candidates: ("CELLS", "FREQUENCIES", "WINDOWS", "NEAREST", "LIKE"),
+        duplicates: ("POINTS", "RATIO", "INLIERS", "REACH", "OVERLAP", "AGREE", "STRETCH"),
+        picture: ("SIDE",),
+        topk: ("FLOOR",),
+    }
+    return {name.lower(): getattr(module, name) for module, group in names.items() for name in group}
+
+
+def _digest(value: Any) -> str:
+    return sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

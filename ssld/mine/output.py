@@ -1,0 +1,79 @@
+"""What a mining leaves: the list, the tables beside it, the images that came out of tars, the sheet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssld.data import FileList
+from ssld.data.lists import list_text
+from ssld.errors import DataError
+from ssld.files import flush, sha256, write_whole
+from ssld.mine import results
+from ssld.mine.results import Seen, State
+from ssld.mine.select import Choice, final, paths
+from ssld.mine.sheet import write_sheet
+from ssld.progress import progress
+
+LIST, CHOSEN, REMOVED, UNREADABLE, SHEET = "mined.txt", "mined.csv", "removed.csv", "unreadable.csv", "sheet.html"
+
+
+def write_out(
+    about: dict[str, Any],
+    choice: Choice,
+    files: list[Path],
+    against: FileList,
+    names: list[str],
+    out: Path,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Write everything but mining.json into `out`; returns the name and the sha256 of the list.
+
+    `files` are the results of the shards, `names` those of the classes. DataError when no image was chosen.
+    """
+    _table(out / UNREADABLE, ("image", "reason"), _faults(files))
+    _table(out / REMOVED, ("image", "validation_image", "inliers", "correlation"), _near(files, against))
+    rows = choice.rows
+    if not len(rows):
+        raise DataError(f"{out}: no image was chosen; lower --min-score, or see {UNREADABLE} and {REMOVED} there")
+    places, first = np.unique(rows.place, return_index=True)
+    with progress(len(places), "write", quiet=quiet) as bar:
+        found = paths(files, places, out, bar.update)
+    order = np.argsort(first, kind="stable")  # an image that serves several classes stands where it comes first
+    write_whole(out / LIST, list_text([found[position] for position in order]), "surrogateescape")
+    path_of = np.searchsorted(places, rows.place)
+    listed = zip(path_of.tolist(), rows.label.tolist(), rows.score.tolist(), strict=True)
+    _table(out / CHOSEN, ("path", "class", "score"), ((found[p], names[c], f"{s:.6f}") for p, c, s in listed))
+    write_sheet(out / SHEET, about, choice, files, against, names)
+    return {"list": LIST, "list_sha256": sha256(out / LIST)}
+
+
+def _faults(files: list[Path]) -> Iterator[tuple[Any, ...]]:
+    for file in files:
+        result = results.load(file)
+        yield from ((result.items[image].name, reason) for image, reason in sorted(result.reasons.items()))
+
+
+def _near(files: list[Path], against: FileList) -> Iterator[tuple[Any, ...]]:
+    seen = Seen()
+    for file in files:
+        result = results.load(file)
+        state = final(result, seen)
+        for image, (other, inliers, correlation) in sorted(result.near.items()):
+            if state[image] == State.NEAR:
+                yield result.items[image].name, against.path(int(other)), int(inliers), f"{correlation:.4f}"
+
+
+def _table(file: Path, head: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """A CSV file, whole or not at all."""
+    partial = file.with_name(file.name + ".partial")
+    with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)
+    flush(partial)
+    partial.replace(file)

@@ -1,0 +1,118 @@
+"""What is known of one shard after it was scored: a file that is whole or not there, and is never computed again."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssld.errors import RunError
+from ssld.files import flush
+from ssld.mine.picture import DIGEST
+from ssld.mine.sources import Item
+
+
+class State(IntEnum):
+    """What became of an image while its shard was scored."""
+
+    SCORED = 0
+    UNREADABLE = 1
+    COPY = 2  # of an image of this or an earlier shard, byte by byte
+    NEAR = 3  # a near-duplicate of a validation image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Of the n images of a shard, in the order of its items.
+
+    state uint8 [n]; digest uint8 [n, DIGEST] (zeros where nothing could be read); reasons: image -> why it is not read;
+    near: image -> [validation image, inliers, correlation]; image int32, label int32, score float32 [m]: see
+    `topk.sparse`; looked: candidates of the validation set that SIFT was asked about.
+    """
+
+    items: list[Item]
+    state: np.ndarray
+    digest: np.ndarray
+    reasons: dict[int, str] = field(default_factory=dict)
+    near: dict[int, list[float]] = field(default_factory=dict)
+    image: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    looked: int = 0
+
+
+ARRAYS = ("state", "digest", "image", "label", "score")
+
+
+def save(result: Result, file: Path) -> None:
+    """Write a result whole or not at all. OSError when the disk does not take it."""
+    rest = {
+        "items": [[getattr(item, part.name) for part in fields(Item)] for item in result.items],
+        "reasons": result.reasons,
+        "near": result.near,
+        "looked": result.looked,
+    }
+    partial = file.with_name(file.name + ".partial")
+    with open(partial, "wb") as stream:
+        arrays: dict[str, Any] = {name: getattr(result, name) for name in ARRAYS}
+        np.savez_compressed(stream, rest=np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8), **arrays)
+    flush(partial)
+    partial.replace(file)
+    flush(file.parent)
+
+
+def load(file: Path) -> Result:
+    """Read a result back. RunError when the file was damaged since."""
+    try:
+        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in ARRAYS}
+            rest = json.loads(held["rest"].tobytes())
+        count = len(rest["items"])
+        if arrays["state"].shape != (count,) or arrays["digest"].shape != (count, DIGEST):
+            raise ValueError("its parts do not fit together")
+        items = [Item(*item) for item in rest["items"]]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        why = " ".join(str(error).split())
+        raise RunError(f"{file}: damaged ({why}); remove it, and the same command scores this shard again") from None
+    reasons, near = ({int(key): value for key, value in rest[name].items()} for name in ("reasons", "near"))
+    return Result(items=items, reasons=reasons, near=near, looked=rest["looked"], **arrays)
+
+
+def keys(digest: np.ndarray) -> np.ndarray:
+    """Digests uint8 [n, 16] as numbers that sort alike: uint64 [n, 2]."""
+    return np.ascontiguousarray(digest).view(">u8").astype(np.uint64)
+
+
+class Seen:
+    """The contents that have come so far: 8 bytes an image, in sorted blocks that at least halve from one to the next.
+
+    Contents are told apart by 64 bits of their sha256: among 14 million images the chance that any two different ones
+    are taken for copies is 1 in 190,000.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[np.ndarray] = []
+
+    def first(self, digest: np.ndarray) -> np.ndarray:
+        """Whether each content uint8 [n, DIGEST] comes for the first time: bool [n]; they have come from now on."""
+        given = keys(digest)[:, 0]
+        unique, where = np.unique(given, return_index=True)
+        new = np.ones(len(unique), dtype=bool)
+        for block in self._blocks:
+            place = np.minimum(np.searchsorted(block, unique), len(block) - 1)
+            new &= block[place] != unique
+        self._keep(unique[new])
+        first = np.zeros(len(given), dtype=bool)
+        first[where[new]] = True
+        return first
+
+    def _keep(self, fresh: np.ndarray) -> None:
+        while self._blocks and len(self._blocks[-1]) <= 2 * len(fresh):
+            fresh = np.sort(np.concatenate([self._blocks.pop(), fresh]), kind="stable")  # of two runs: a merge
+        if len(fresh):
+            self._blocks.append(fresh)

@@ -1,0 +1,136 @@
+"""From the results of all shards to the images that are chosen, and to a list file that a recipe can name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from ssld.errors import RunError
+from ssld.files import flush
+from ssld.mine.picture import DIGEST
+from ssld.mine.results import Result, Seen, State, keys, load
+from ssld.mine.sources import Item
+from ssld.mine.topk import Assign, Rows, TopK, serving
+
+BINS = 20  # of the histogram of scores
+IMAGES = "images"  # folder of the images that came out of tars
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is chosen: the `k` images of highest score a class, of those of at least `min_score`. `assign`: whether an
+    image may serve its likeliest class only (`best`), or every class that gives it `min_score` (`all`)."""
+
+    k: int
+    min_score: float = 0.0
+    assign: Assign = "best"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """rows: what was chosen, by class, best first; `place` is shard << 32 | image. counts: images by what became of
+    them. scores: int64 [2, BINS], how many images have their best score in each bin: all scored, and chosen."""
+
+    rows: Rows
+    counts: dict[str, int]
+    scores: np.ndarray
+
+
+def choose(
+    files: Sequence[Path], classes: int, options: Options, progress: Callable[[int], None] = lambda shards: None
+) -> Choice:
+    """One pass over the results of the shards, in order. RunError: a damaged result.
+
+    Of equal contents the one of the earliest shard stays, whichever shard was scored first. Memory: O(classes x k) for
+    the choice, 8 bytes an image for the contents.
+    """
+    top, seen = TopK(classes, options.k), Seen()
+    names = ("images", "unreadable", "copies", "near_duplicates", "scored", "below_min_score", "candidates_looked_at")
+    counts = dict.fromkeys(names, 0)
+    scores = np.zeros((2, BINS), dtype=np.int64)
+    for number, file in enumerate(files):
+        result = load(file)
+        state = final(result, seen)
+        valid = np.flatnonzero(state[result.image] == State.SCORED)
+        image, score = result.image[valid], result.score[valid]
+        serves = serving(image, score, options.assign, options.min_score)
+        chosen = valid[serves]
+        place = (np.int64(number) << 32) + result.image[chosen]
+        key = keys(result.digest[result.image[chosen]])
+        top.add(Rows(result.label[chosen], result.score[chosen], key, place))
+        scores[0] += _histogram(score[serving(image, score, "best", 0.0)])
+        scored = int((state == State.SCORED).sum())
+        found = (len(state), *(int((state == kind).sum()) for kind in (State.UNREADABLE, State.COPY, State.NEAR)))
+        below = scored - len(np.unique(image[serves]))
+        for name, count in zip(names, (*found, scored, below, result.looked), strict=True):
+            counts[name] += count
+        progress(number + 1)
+    rows = top.rows()
+    best = _best_of(rows)
+    scores[1] = _histogram(best)
+    counts["not_among_the_k_best"] = counts["scored"] - counts["below_min_score"] - len(best)
+    counts["selected"] = len(best)
+    counts["classes_short_of_k"] = int((np.bincount(rows.label, minlength=classes) < options.k).sum())
+    return Choice(rows, counts, scores)
+
+
+def final(result: Result, seen: Seen) -> np.ndarray:
+    """The state of a shard's images when all shards before it are known: uint8 [n]; `seen` takes in its contents."""
+    state = result.state.copy()
+    readable = np.flatnonzero(state != State.UNREADABLE)
+    state[readable[~seen.first(result.digest[readable])]] = State.COPY
+    return state
+
+
+def _best_of(rows: Rows) -> np.ndarray:
+    """The highest score of every image among the rows."""
+    order = np.lexsort((-rows.score, rows.place))
+    _, first = np.unique(rows.place[order], return_index=True)
+    return rows.score[order][first]
+
+
+def _histogram(scores: np.ndarray) -> np.ndarray:
+    return np.histogram(scores, bins=BINS, range=(0.0, 1.0))[0]
+
+
+def items(files: Sequence[Path], places: np.ndarray) -> Iterator[tuple[int, Item, bytes]]:
+    """(position in `places`, item, digest) of images by their places, in the order of the shards."""
+    order = np.argsort(places, kind="stable")
+    number, result = -1, None
+    for position in order.tolist():
+        shard, image = divmod(int(places[position]), 1 << 32)
+        if shard != number or result is None:
+            number, result = shard, load(files[shard])
+        yield position, result.items[image], result.digest[image].tobytes()
+
+
+def paths(
+    files: Sequence[Path], places: np.ndarray, out: Path, progress: Callable[[int], None] = lambda images: None
+) -> list[str]:
+    """A path for each place, as it stands in a list in `out`: absolute for images that are files, which stay where they
+    are; those of tars are written to `out`/images, named by their content. RunError: a tar that has changed since."""
+    found = [""] * len(places)
+    for done, (position, item, digest) in enumerate(items(files, places), start=1):
+        found[position] = item.file if item.size < 0 else _extract(item, digest, out)
+        progress(done)
+    return found
+
+
+def _extract(item: Item, digest: bytes, out: Path) -> str:
+    name = f"{IMAGES}/{digest.hex()[:2]}/{digest.hex()}{os.path.splitext(item.name)[1].lower()}"
+    file = out / name
+    if not file.exists():
+        data = item.read()
+        if sha256(data).digest()[:DIGEST] != digest:
+            raise RunError(f"{item.name}: has changed since it was scored; give an empty --out to score the pool again")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(file.name + ".partial")
+        partial.write_bytes(data)
+        flush(partial)
+        partial.replace(file)
+    return name

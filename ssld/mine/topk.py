@@ -1,0 +1,115 @@
+"""The k best images of every class, from rows of scores in any order: memory for classes x k rows, one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Assign = Literal["best", "all"]
+FLOOR = 0.01  # lower probabilities are not recorded, but for an image's best: at most 1 / FLOOR rows an image
+SPARE = 1 << 20  # rows that are let in at least before the worst are thrown out
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n scores of images for classes: label int32 [n], score float32 [n], key uint64 [n, 2] (of the image's content),
+    place int64 [n] (where the image is)."""
+
+    label: np.ndarray
+    score: np.ndarray
+    key: np.ndarray
+    place: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, index: np.ndarray) -> Rows:
+        return Rows(self.label[index], self.score[index], self.key[index], self.place[index])
+
+
+class TopK:
+    """The k rows of highest score of each class; of equal scores those of the smaller key.
+
+    The result depends on the set of rows alone: not on their order, on how they were split into calls of `add`, or on
+    which of several TopK took them before `merge`. A row that comes twice counts once.
+    """
+
+    def __init__(self, classes: int, k: int):
+        self.classes, self.k = classes, k
+        self._parts: list[Rows] = []
+        self._waiting, self._room = 0, max(SPARE, classes * k // 2)
+        self._least = np.full(classes, -np.inf, dtype=np.float32)  # a lower score is not among the k best
+
+    def add(self, rows: Rows) -> None:
+        """Take part of the rows in; labels are below `classes`, scores are finite."""
+        rows = rows.take(np.flatnonzero(rows.score >= self._least[rows.label]))
+        self._parts.append(rows)
+        self._waiting += len(rows)
+        if self._waiting >= self._room:
+            self._compact()
+
+    def merge(self, other: TopK) -> None:
+        """Take in what another TopK kept, of other shards or another rank."""
+        self.add(other.rows())
+
+    def rows(self) -> Rows:
+        """What was kept: by class, the best first."""
+        self._compact()
+        return self._parts[0]
+
+    def _compact(self) -> None:
+        parts, self._parts = self._parts or [_none()], []
+        rows = Rows(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
+        del parts
+        rows = rows.take(np.lexsort((rows.place, rows.key[:, 1], rows.key[:, 0], -rows.score, rows.label)))
+        rows = rows.take(np.flatnonzero(~_repeated(rows)))
+        first = np.searchsorted(rows.label, np.arange(self.classes))
+        rank = np.arange(len(rows)) - first[rows.label]
+        rows = rows.take(np.flatnonzero(rank < self.k))
+        rank = rank[rank < self.k]
+        last = rank == self.k - 1
+        self._least[rows.label[last]] = rows.score[last]
+        self._parts, self._waiting = [rows], 0
+
+
+def _columns(rows: Rows) -> tuple[np.ndarray, ...]:
+    return rows.label, rows.score, rows.key, rows.place
+
+
+def _none() -> Rows:
+    return Rows(np.empty(0, np.int32), np.empty(0, np.float32), np.empty((0, 2), np.uint64), np.empty(0, np.int64))
+
+
+def _repeated(rows: Rows) -> np.ndarray:
+    """Whether a row of sorted rows has the class, score and key of the one before it: bool [n]."""
+    same = np.zeros(len(rows), dtype=bool)
+    same[1:] = (rows.label[1:] == rows.label[:-1]) & (rows.score[1:] == rows.score[:-1])
+    same[1:] &= (rows.key[1:] == rows.key[:-1]).all(1)
+    return same
+
+
+def sparse(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is recorded of [n, classes] probabilities: image int32 [m], label int32 [m], score float32 [m].
+
+    Every image's best class comes first (of equal ones the lowest), then its others down to FLOOR, best first.
+    """
+    best = probabilities.argmax(1)
+    kept = probabilities >= FLOOR
+    kept[np.arange(len(best)), best] = True
+    image, label = np.nonzero(kept)
+    score = probabilities[image, label].astype(np.float32)
+    order = np.lexsort((label, -score, image))
+    return image[order].astype(np.int32), label[order].astype(np.int32), score[order]
+
+
+def serving(image: np.ndarray, score: np.ndarray, assign: Assign, min_score: float) -> np.ndarray:
+    """Positions of the recorded rows (see `sparse`) that count: int [m].
+
+    best: an image serves the class that it most likely shows; all: every class that gives it `min_score`.
+    """
+    counts = score >= np.float32(min_score)
+    if assign == "best":
+        counts[1:] &= image[1:] != image[:-1]
+    return np.flatnonzero(counts)

@@ -1,0 +1,81 @@
+"""The validation images that a training set has to stay clear of."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from ssld.data import FileList
+from ssld.errors import DataError
+from ssld.mine.candidates import Index, describe, views
+from ssld.mine.duplicates import Features, features, same
+from ssld.mine.picture import Unreadable, look
+from ssld.mine.sources import Item
+
+KEPT = 512  # validation pictures whose features stay in memory
+
+
+@dataclass(frozen=True)
+class Near:
+    """A validation image (its place in the list) that a pool image is a copy of, and the evidence (see `Match`)."""
+
+    image: int
+    inliers: int
+    correlation: float
+
+
+class Validation:
+    """Finds near-duplicates of these images: candidates by descriptor, confirmed by SIFT and RANSAC.
+
+    Raises DataError for a validation image that cannot be read: copies of it could not be found.
+    """
+
+    def __init__(self, files: FileList, pool: Executor, progress: Callable[[int], None] = lambda images: None):
+        self._files, self._index = files, Index()
+        self._features: OrderedDict[int, tuple[np.ndarray, Features]] = OrderedDict()
+        for start in range(0, len(files), 256):
+            for described in pool.map(self._describe, range(start, min(start + 256, len(files)))):
+                self._index.add(described)
+            progress(min(start + 256, len(files)))
+
+    def near(self, pictures: Sequence[np.ndarray], pool: Executor) -> list[tuple[Near | None, int]]:
+        """For each grey picture uint8 [h, w]: the image that it is a copy of, and how many were looked at."""
+        described = np.stack(list(pool.map(describe, pictures)))
+        return list(pool.map(self._confirm, pictures, self._index.candidates(described)))
+
+    def _confirm(self, grey: np.ndarray, candidates: list[tuple[int, bool]]) -> tuple[Near | None, int]:
+        own: dict[bool, tuple[np.ndarray, Features]] = {}
+        for looked, (image, mirrored) in enumerate(candidates, start=1):
+            if mirrored not in own:
+                turned = np.ascontiguousarray(grey[:, ::-1]) if mirrored else grey
+                own[mirrored] = (turned, features(turned))
+            match = same(*own[mirrored], *self._known(image))
+            if match:
+                return Near(image, match.inliers, match.correlation), looked
+        return None, len(candidates)
+
+    def _known(self, image: int) -> tuple[np.ndarray, Features]:
+        known = self._features.get(image)
+        if known is None:
+            grey = self._grey(image)
+            known = self._features[image] = (grey, features(grey))
+            for old in list(islice(self._features, max(0, len(self._features) - KEPT))):
+                self._features.pop(old, None)
+        return known
+
+    def _describe(self, image: int) -> np.ndarray:
+        return np.stack([describe(view) for view in views(self._grey(image))])
+
+    def _grey(self, image: int) -> np.ndarray:
+        path = self._files.path(image)
+        try:
+            return look(Item(path, path)).grey
+        except Unreadable as error:
+            raise DataError(
+                f"{path}: unreadable validation image ({error}); mend it, or take it off the list"
+            ) from None

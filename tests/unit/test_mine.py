@@ -1,0 +1,274 @@
+"""A whole mining: counts, the list, resuming, parts, refusals."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssld import data
+from ssld.data import read_list
+from ssld.errors import DataError, RunError
+from ssld.mine import line, mine, results, sources
+from tests.unit.mine_place import colours, job, plain, png, teacher, tiles, write_tar, write_validation
+
+LEVELS = (90, 130, 170, 210)
+
+
+def pool(folder):
+    """12 pictures, 4 of each of three classes; the more of its colour, the higher the score."""
+    folder.mkdir(parents=True)
+    for colour, name in enumerate("rgb"):
+        for level in LEVELS:
+            plain(colour, level).save(folder / f"{name}{level}.png")
+    return folder
+
+
+def shard_by_shard(monkeypatch, size=2):
+    monkeypatch.setattr(sources, "SHARD", size)
+
+
+def lines(out):
+    return (out / "mined.txt").read_text().splitlines()
+
+
+def chosen(out):
+    """Names of the chosen images, without their folders."""
+    return [path.rpartition("/")[2] for path in lines(out)]
+
+
+def table(file):
+    with open(file, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def bytes_of(out):
+    names = ("mined.txt", "mined.csv", "removed.csv", "unreadable.csv", "sheet.html", "mining.json")
+    return {name: (out / name).read_bytes() for name in names}
+
+
+class Counting:
+    """`colours` that counts the images it was asked about and may stop like a killed process."""
+
+    def __init__(self, stop_after=10**9):
+        self.asked, self.stop_after = 0, stop_after
+
+    def __call__(self, images):
+        if self.asked >= self.stop_after:
+            raise KeyboardInterrupt
+        self.asked += len(images)
+        return colours(images)
+
+
+def test_the_best_of_each_class_are_chosen_and_the_list_can_be_read_from_where_it_lies(tmp_path):
+    done = mine(job(tmp_path, pool(tmp_path / "pool"), k=2))
+    assert chosen(tmp_path / "out") == ["r210.png", "r170.png", "g210.png", "g170.png", "b210.png", "b170.png"]
+    files = read_list(tmp_path / "out/mined.txt", tmp_path / "out")
+    assert files.labels.tolist() == [-1] * 6
+    assert data.check(files).images == 6
+    assert not data.check(files).bad
+    assert done["counts"]["selected"] == 6
+    assert done["counts"]["not_among_the_k_best"] == 6
+    assert done["list_sha256"] == line.file_sha256(tmp_path / "out/mined.txt")
+    assert [row["class"] for row in table(tmp_path / "out/mined.csv")] == ["0", "0", "1", "1", "2", "2"]
+
+
+def test_every_image_is_counted_once_for_what_became_of_it(tmp_path):
+    """Counts by hand: 12 pictures; 1 equal to another; 1 broken and 1 empty file; 2 copies of validation images."""
+    folder = pool(tmp_path / "pool")
+    shutil.copy(folder / "r210.png", folder / "z_again.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG no more")
+    (folder / "empty.png").write_bytes(b"")
+    write_validation(tmp_path / "val", tiles()[:2])
+    tiles()[0].save(folder / "near.jpg", quality=50)
+    tiles()[1].transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "turned.png")
+    done = mine(job(tmp_path, folder, k=3, min_score=0.4))
+    scores = [float(row["score"]) for row in table(tmp_path / "out/mined.csv")]
+    counts = done["counts"]
+    assert min(scores) >= 0.4
+    assert counts["images"] == 17
+    assert (counts["unreadable"], counts["copies"], counts["near_duplicates"], counts["scored"]) == (2, 1, 2, 12)
+    assert counts["below_min_score"] + counts["not_among_the_k_best"] + counts["selected"] == 12
+    faults = table(tmp_path / "out/unreadable.csv")
+    assert [row["image"] for row in faults] == [str(folder / "broken.png"), str(folder / "empty.png")]
+    assert [row["reason"][:15] for row in faults] == ["cannot identify", "the file is emp"]
+    pairs = [(row["image"], row["validation_image"]) for row in table(tmp_path / "out/removed.csv")]
+    assert pairs == [
+        (str(folder / "near.jpg"), str(tmp_path / "val/0.png")),
+        (str(folder / "turned.png"), str(tmp_path / "val/1.png")),
+    ]
+    page = (tmp_path / "out/sheet.html").read_text()
+    assert page.count("data:image/jpeg") >= 4 + counts["selected"]
+    assert "near.jpg" in page
+
+
+def test_images_of_a_tar_are_written_beside_the_list_under_the_name_of_their_content(tmp_path):
+    members = {f"{name}.png": png(plain(colour, 200)) for colour, name in enumerate("rgb")}
+    write_tar(tmp_path / "pool.tar", members)
+    mine(job(tmp_path, tmp_path / "pool.tar", k=1))
+    written = [(tmp_path / "out" / path).read_bytes() for path in lines(tmp_path / "out")]
+    assert written == list(members.values())
+    assert all(path.startswith("images/") and path.endswith(".png") for path in lines(tmp_path / "out"))
+
+
+def test_a_tar_that_changed_after_it_was_scored_is_named(tmp_path, monkeypatch):
+    data = png(plain(0, 200))
+    write_tar(tmp_path / "pool.tar", {"a.png": data})
+    asked = job(tmp_path, tmp_path / "pool.tar", k=1)
+    monkeypatch.setattr(line, "choose", lambda *given: pytest.fail("too early"))
+    with pytest.raises(pytest.fail.Exception):
+        mine(asked)
+    monkeypatch.undo()
+    raw = (tmp_path / "pool.tar").read_bytes()
+    (tmp_path / "pool.tar").write_bytes(raw.replace(data[-20:], b"x" * 20))
+    with pytest.raises(RunError, match=r"pool.tar:a.png: has changed since it was scored"):
+        mine(asked)
+
+
+def test_a_mining_that_was_stopped_goes_on_without_scoring_a_finished_shard_again(tmp_path, monkeypatch):
+    shard_by_shard(monkeypatch)
+    folder = pool(tmp_path / "pool")
+    whole = Counting()
+    mine(job(tmp_path, folder, out="whole", scorer=teacher(whole)))
+    assert whole.asked == 12
+    shutil.rmtree(tmp_path / "whole" / next(p.name for p in (tmp_path / "whole").glob("scores-*")))
+    stopped = Counting(stop_after=5)
+    with pytest.raises(KeyboardInterrupt):
+        mine(job(tmp_path, folder, scorer=teacher(stopped)))
+    assert len([*(tmp_path / "out").glob("scores-*/*.npz")]) == 3
+    assert not (tmp_path / "out/mined.txt").exists()
+    rest = Counting()
+    mine(job(tmp_path, folder, scorer=teacher(rest)))
+    assert (stopped.asked, rest.asked) == (6, 6)
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+
+
+def test_a_finished_mining_is_not_repeated(tmp_path):
+    folder = pool(tmp_path / "pool")
+    first = mine(job(tmp_path, folder))
+    assert mine(job(tmp_path, folder, scorer=teacher(lambda images: pytest.fail("asked again")))) == first
+
+
+def test_parts_in_any_order_give_what_one_process_gives(tmp_path, monkeypatch):
+    """Also where the copy of an image lies in an earlier shard that was scored later."""
+    shard_by_shard(monkeypatch)
+    folder = pool(tmp_path / "pool")
+    shutil.copy(folder / "r210.png", folder / "a_first.png")
+    mine(job(tmp_path, folder, out="whole"))
+    for part in ((3, 3), (1, 3)):
+        done = mine(job(tmp_path, folder, out="other/parts", part=part))
+        assert "list" not in done
+    assert done["shards_left"] == 2
+    mine(job(tmp_path, folder, out="other/parts"))
+    assert bytes_of(tmp_path / "other/parts") == bytes_of(tmp_path / "whole")
+    assert "a_first.png" in chosen(tmp_path / "whole")
+    assert "r210.png" not in chosen(tmp_path / "whole")
+
+
+def test_another_k_takes_the_scores_over_from_the_folder_beside_it(tmp_path):
+    folder = pool(tmp_path / "pool")
+    mine(job(tmp_path, folder, k=1))
+    mine(job(tmp_path, folder, k=3, out="more", scorer=teacher(lambda images: pytest.fail("asked again"))))
+    assert len(lines(tmp_path / "more")) == 9
+
+
+@pytest.mark.parametrize("change", ["k", "teacher", "validation", "pool"])
+def test_an_output_folder_of_another_mining_is_refused_and_left_alone(tmp_path, change):
+    folder = pool(tmp_path / "pool")
+    mine(job(tmp_path, folder))
+    before = bytes_of(tmp_path / "out")
+    if change == "validation":
+        (tmp_path / "val/val.txt").write_text("0.png 0\n")
+    if change == "pool":
+        plain(0, 50).save(folder / "new.png")
+    other = job(
+        tmp_path, folder, k=3 if change == "k" else 2, scorer=teacher(weights="x") if change == "teacher" else None
+    )
+    with pytest.raises(RunError, match=r"out: holds another mining \(.*\); choose another --out"):
+        mine(other)
+    assert bytes_of(tmp_path / "out") == before
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="out: is not empty and holds no mining; choose another --out"):
+        mine(job(tmp_path, pool(tmp_path / "pool")))
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_an_image_that_serves_all_its_classes_is_listed_once(tmp_path):
+    """Each class has 4 pictures of its own and 2 that show it second: 18 rows of 12 pictures."""
+    mine(job(tmp_path, pool(tmp_path / "pool"), k=6, assign="all", min_score=0.1))
+    listed = lines(tmp_path / "out")
+    assert len(table(tmp_path / "out/mined.csv")) == 18
+    assert len(listed) == len(set(listed)) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, "mine: k 0 is out of range; give a whole number from 1 up"),
+        ({"min_score": 1.5}, "mine: min_score 1.5 with assign best: give 0.0 to 1"),
+        ({"assign": "all"}, "mine: min_score 0.0 with assign all: give 0.01 to 1"),
+    ],
+)
+def test_numbers_that_choose_nothing_or_too_much_are_errors(tmp_path, options, message):
+    with pytest.raises(DataError) as error:
+        mine(job(tmp_path, pool(tmp_path / "pool"), **options))
+    assert str(error.value) == message
+    assert not (tmp_path / "out").exists()
+
+
+def test_when_nothing_reaches_the_score_it_is_said_and_no_list_is_written(tmp_path):
+    with pytest.raises(DataError, match="no image was chosen; lower --min-score"):
+        mine(job(tmp_path, pool(tmp_path / "pool"), min_score=1.0))
+    assert not (tmp_path / "out/mined.txt").exists()
+
+
+def test_a_teacher_that_gives_no_numbers_is_an_error_that_names_the_image(tmp_path):
+    def broken(images):
+        found = colours(images)
+        found[1] = np.nan
+        return found
+
+    with pytest.raises(RunError, match=r"b170\.png: the teacher gives a score that is not a number"):
+        mine(job(tmp_path, pool(tmp_path / "pool"), scorer=teacher(broken)))
+
+
+def test_a_damaged_result_is_named_with_what_to_do(tmp_path):
+    asked = job(tmp_path, pool(tmp_path / "pool"))
+    mine(asked)
+    (file,) = (tmp_path / "out").glob("scores-*/*.npz")
+    file.write_bytes(file.read_bytes()[:200])
+    (tmp_path / "out/mining.json").unlink()
+    with pytest.raises(RunError, match=r"npz: damaged \(.*\); remove it, and the same command scores this shard again"):
+        mine(asked)
+    file.unlink()
+    assert mine(asked)["counts"]["selected"] == 6
+
+
+def test_a_result_is_read_back_as_it_was_written(tmp_path):
+    asked = job(tmp_path, pool(tmp_path / "pool"))
+    mine(asked)
+    (file,) = asked.files()
+    held = results.load(file)
+    results.save(held, tmp_path / "again.npz")
+    again = results.load(tmp_path / "again.npz")
+    assert again.items == held.items
+    assert (again.reasons, again.near, again.looked) == (held.reasons, held.near, held.looked)
+    for name in results.ARRAYS:
+        np.testing.assert_array_equal(getattr(again, name), getattr(held, name))
+
+
+def test_the_digest_says_what_was_mined_and_how(tmp_path):
+    asked = job(tmp_path, pool(tmp_path / "pool"))
+    other = replace(asked, options=replace(asked.options, k=5))
+    assert asked.about()["digest"] != other.about()["digest"]
+    assert asked.files() == other.files()  # but what was scored serves both
+    held = json.loads(json.dumps(asked.about()))
+    assert held["thresholds"]["inliers"] > 0
+    assert held["against"]["sha256"] == line.file_sha256(tmp_path / "val/val.txt")
