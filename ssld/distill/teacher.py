@@ -76,7 +76,7 @@ def gate(name: str, top1: float, claimed: float, images: int, points: float, ski
     if top1 < claimed - points - 2 * error:
         raise RunError(
             f"teacher {name}: {top1:.2f} top-1 on {images} validation images, its card says {claimed:.2f}; check the "
-            "weights, the class order of the validation list and the card's input ({skip} skips this check)"
+            f"weights, the class order of the validation list and the card's input ({skip} skips this check)"
         )
 
 

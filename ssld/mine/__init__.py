@@ -3,6 +3,7 @@
 `line.mine(job)` is the whole of it. It needs the extra `mine` (OpenCV and faiss).
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from ssld.mine.score import BATCH, Teacher
     from ssld.mine.select import Options
     from ssld.mine.sources import shards
+
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instructions it looks for
 
 __all__ = ["BATCH", "Job", "Options", "Teacher", "mine", "shards"]
 

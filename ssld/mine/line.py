@@ -154,7 +154,7 @@ def score_shards(job: Job, files: list[Path]) -> None:
             validation = Validation(job.against, pool, bar.update)
         seen, known = Seen(), 0
         done = sum(len(results.load(files[number]).items) for number in mine_of if files[number].is_file())
-        with progress(0, "score", done, quiet=job.quiet) as bar:
+        with progress(done + _expected(job.shards, todo, 0), "score", done, quiet=job.quiet) as bar:
             for place, number in enumerate(todo):
                 for earlier in range(known, number):  # another process may have finished some of them meanwhile
                     if files[earlier].is_file():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ssld.config.cards import Input
 from ssld.data.check import DALI_FORMATS
@@ -62,6 +62,8 @@ def decode(data: bytes) -> Image.Image:
                 if image.format not in DALI_FORMATS:
                     raise Unreadable(f"{image.format} is not read by DALI")
                 return image.convert("RGB")
+    except UnidentifiedImageError:
+        raise Unreadable("no image of a kind that Pillow knows") from None
     except Unreadable:
         raise
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise almost anything on damaged bytes
