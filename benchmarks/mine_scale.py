@@ -5,6 +5,7 @@
 Each size runs in a process of its own. Rows are simulated probabilities float32 [rows, classes], softmaxes of drawn
 logits, BATCH at a time; no file is written. What is timed is what mining does with them: the sparse form, the look at
 contents that were there before, the k best of each class, and last the sorted result. Making the rows is timed apart.
+Times are CPU seconds of the process (one thread): other load on the machine counts little.
 `peak_mb` is the highest resident memory of the process, interpreter and NumPy included.
 
 Then the teacher: images a second of eager PaddlePaddle at 224 pixels on this machine, batch 32, median of --repeats,
@@ -34,26 +35,32 @@ def simulate(rows: int, classes: int, k: int) -> dict[str, float]:
     rng = np.random.default_rng(0)
     bank = rng.standard_normal((BANK, classes), dtype=np.float32) * 2.5
     top, seen = TopK(classes, k), Seen()
-    made = chosen_in = 0.0
+    spent, clock = dict.fromkeys(("making rows", "sparse", "copies", "k best"), 0.0), time.process_time()
+
+    def lap(part: str) -> None:
+        nonlocal clock
+        spent[part] += time.process_time() - clock
+        clock = time.process_time()
+
     for start in range(0, rows, BATCH):
-        clock = time.perf_counter()
         count = min(BATCH, rows - start)
         found = probabilities(bank, rng, count)
         digest = rng.integers(0, 256, (count, DIGEST), dtype=np.uint8)
-        made += time.perf_counter() - clock
-        clock = time.perf_counter()
+        lap("making rows")
         image, label, score = sparse(found)
+        lap("sparse")
         fresh = seen.first(digest)[image]
+        lap("copies")
         image, label, score = image[fresh], label[fresh], score[fresh]
         serves = serving(image, score, "best", 0.0)
         image = image[serves]
         top.add(Rows(label[serves], score[serves], keys(digest[image]), np.int64(start) + image))
-        chosen_in += time.perf_counter() - clock
-    clock = time.perf_counter()
+        lap("k best")
     kept = len(top.rows())
-    chosen_in += time.perf_counter() - clock
+    lap("k best")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"rows": rows, "kept": kept, "seconds": chosen_in, "seconds_making_rows": made, "peak_mb": peak}
+    seconds = sum(spent.values()) - spent["making rows"]
+    return {"rows": rows, "kept": kept, "seconds": seconds, "peak_mb": peak, **spent}
 
 
 def probabilities(bank: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:

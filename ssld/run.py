@@ -20,6 +20,7 @@ from ssld.distill.stage import Job, run_stage
 from ssld.errors import RunError
 from ssld.files import write_whole
 from ssld.losses import Objective
+from ssld.mining import mine_pool
 from ssld.paths import data_root
 from ssld.progress import note, progress
 from ssld.report import write_report
@@ -87,6 +88,8 @@ def ensure_data(plan: Plan, out: Path, here: Runtime) -> Path:
         with progress(0, f"prepare {plan.dataset}") as bar:
             prepare(plan.dataset, root / plan.dataset, progress=bar.count)
     barrier(here)
+    for name, step in (plan.prepare or {}).items():
+        mine_pool(step, root, root / name, here)  # returns at once when it was finished
     return root
 
 

@@ -196,56 +196,20 @@ def check_data(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def mine_images(args: argparse.Namespace) -> dict[str, Any]:
     """Choose images of a pool by a teacher's scores; returns what was written, and how many images went which way."""
-    from ssld import mine  # says how to get OpenCV and faiss where they are missing
-    from ssld.data import read_list
-    from ssld.distill import scorer
+    from ssld.config.pool import Mine
+    from ssld.mining import mine_pool
     from ssld.runtime import start
 
-    part, against = _part(args.part), Path(args.against)
-    files = read_list(against, against.parent)
-    shards, card = mine.shards(args.source), cards.find_teacher(args.teacher)
-    file = scorer.teacher_weights(args.teacher, card, args.weights)
-    options = mine.Options(k=args.k, min_score=args.min_score, assign=args.assign)
-    here, network = start(args.device), scorer.load_network(card, file)
-    scorer.check_teacher(args.teacher, card, network, files, args.gate, here, args.json)
-    facts = {"name": args.teacher, "arch": card.arch, "weights": scorer.weights_digest(file), "engine": args.engine}
-    teacher = mine.Teacher(
-        classes=network.num_classes,
-        input=card.input,
-        probabilities=scorer.probabilities(network, card, args.engine, mine.BATCH, here),
-        facts=facts,
-        names=_class_names(against, network.num_classes),
-    )
-    job = mine.Job(
-        shards=shards,
-        teacher=teacher,
-        against=files,
-        against_list=against,
-        options=options,
-        out=Path(args.out),
-        sources=[os.path.abspath(source) for source in args.source],
-        part=part,
-        threads=args.threads or len(os.sched_getaffinity(0)),
-        quiet=args.json,
-    )
-    done = mine.mine(job)
+    number, _, count = args.part.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise RunError(f"--part {args.part}: give I/N with I from 1 to N, e.g. 2/4")
+    names = ("teacher", "weights", "against", "k", "min_score", "assign", "engine", "gate")
+    step = Mine(sources=tuple(args.source), **{name: getattr(args, name) for name in names})
+    out, part = Path(args.out), (int(number), int(count))
+    done = mine_pool(step, Path(), out, start(args.device), part, args.threads, quiet=args.json)
     if "list" not in done:
         return done
-    return {"list": str(job.out / done["list"]), "sheet": str(job.out / "sheet.html"), **done["counts"]}
-
-
-def _part(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise RunError(f"--part {text}: give I/N with I from 1 to N, e.g. 2/4")
-    return int(number), int(count)
-
-
-def _class_names(listed: Path, classes: int) -> list[str]:
-    """Names from the classes.txt beside a list, when it has as many; else none."""
-    file = listed.parent / "classes.txt"
-    names = file.read_text(encoding="utf-8").split("\n")[:classes] if file.is_file() else []
-    return names if len(names) == classes and all(names) else []
+    return {"list": str(out / done["list"]), "sheet": str(out / done["sheet"]), **done["counts"]}
 
 
 def import_weights(args: argparse.Namespace) -> dict[str, Any]:

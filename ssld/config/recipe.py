@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ssld.config import parse
+from ssld.config.pool import Mine, check_mine
 from ssld.errors import RecipeError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LATER = frozenset({"labels"})  # keys that came after results were recorded: at null no digest has them
+LATER = frozenset({"labels", "prepare"})  # keys that came after results were recorded: at null no digest has them
 LABEL_LOSSES = frozenset({"ce"})  # learn from labels; all others from the teacher (a test compares with ssld/losses)
 
 
@@ -177,6 +178,7 @@ class Plan(Strict):
     seed: int = 0
     classes: int
     dataset: str | None = None  # `ssld data prepare` kind that is made on demand
+    prepare: dict[str, Mine] | None = None  # folder under the data folder -> how its `mined.txt` is made
     student: Network
     teacher: Teacher | None = None
     baseline: str | None = (
@@ -226,6 +228,8 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
     check_teachers(plan, str(path))
     check_engine(plan, str(path))
     check_labels(plan, str(path))
+    for name, step in (plan.prepare or {}).items():
+        check_mine(step, f"{path}: prepare.{name}.")
     return shrink(plan) if smoke else plan
 
 
@@ -268,7 +272,7 @@ def check_labels(plan: Plan, where: str) -> None:
 def shrink(plan: Plan) -> Plan:
     """The same recipe at a size that runs in seconds: every stage, loss and network, on fake images."""
     tree, smoke = plan_tree(plan), plan.smoke
-    tree |= {"scope": "smoke", "dataset": None, "claim": None}
+    tree |= {"scope": "smoke", "dataset": None, "prepare": None, "claim": None}
     for stage in tree["stages"].values():
         lists = ["fake/train_labelled.txt"]
         if LABEL_LOSSES.isdisjoint(stage["loss"]):

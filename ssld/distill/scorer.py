@@ -38,10 +38,15 @@ def teacher_weights(name: str, card: TeacherCard, given: str | None) -> Path:
     return file
 
 
+def classes_of(file: Path) -> int:
+    """The number of classes that a weights file notes, else CLASSES."""
+    known = weights.metadata(file) if file.suffix == ".safetensors" else {}
+    return int(known.get("num_classes", CLASSES))
+
+
 def load_network(card: TeacherCard, file: Path) -> nn.Layer:
     """The card's network with these weights, in evaluation mode; every key must fit (WeightsError)."""
-    known = weights.metadata(file) if file.suffix == ".safetensors" else {}
-    network = models.create(card.arch, num_classes=int(known.get("num_classes", CLASSES)), in_size=card.input.size)
+    network = models.create(card.arch, num_classes=classes_of(file), in_size=card.input.size)
     weights.load_into(network, file)
     network.eval()
     return network

@@ -10,16 +10,24 @@ from typing import TYPE_CHECKING, Any
 from ssld.errors import RunError
 
 if TYPE_CHECKING:
-    from ssld.mine.line import Job, mine
+    from ssld.mine.line import Job, mine, open_folder
     from ssld.mine.score import BATCH, Teacher
     from ssld.mine.select import Options
     from ssld.mine.sources import shards
 
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instructions it looks for
 
-__all__ = ["BATCH", "Job", "Options", "Teacher", "mine", "shards"]
+__all__ = ["BATCH", "Job", "Options", "Teacher", "mine", "open_folder", "shards"]
 
-_LATER = {"Job": "line", "mine": "line", "Teacher": "score", "BATCH": "score", "Options": "select", "shards": "sources"}
+_LATER = {
+    "BATCH": "score",
+    "Job": "line",
+    "Options": "select",
+    "Teacher": "score",
+    "mine": "line",
+    "open_folder": "line",
+    "shards": "sources",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld.data import FileList
-from ssld.errors import DataError, RunError
+from ssld.errors import RunError
 from ssld.files import sha256 as file_sha256
 from ssld.files import write_whole
 from ssld.mine import candidates, duplicates, picture, results, topk
@@ -74,7 +74,6 @@ def mine(job: Job) -> dict[str, Any]:
     RunError when the output folder holds another mining or something else, DataError for a damaged tar and for a
     validation image that cannot be read.
     """
-    check_options(job)
     open_folder(job)
     if (job.out / DONE).is_file():
         note(f"{job.out}: already mined")
@@ -96,18 +95,6 @@ def mine(job: Job) -> dict[str, Any]:
 
 def _done(job: Job) -> dict[str, Any]:
     return json.loads((job.out / DONE).read_text(encoding="utf-8"))
-
-
-def check_options(job: Job) -> None:
-    """DataError for numbers that choose nothing, or too much."""
-    options = job.options
-    if options.k < 1:
-        raise DataError(f"mine: k {options.k} is out of range; give a whole number from 1 up")
-    least = topk.FLOOR if options.assign == "all" else 0.0
-    if not least <= options.min_score <= 1:
-        raise DataError(f"mine: min_score {options.min_score} with assign {options.assign}: give {least} to 1")
-    if not 1 <= job.part[0] <= job.part[1]:
-        raise DataError(f"mine: part {job.part[0]}/{job.part[1]} is out of range; give I/N with I from 1 to N")
 
 
 def open_folder(job: Job) -> None:
@@ -149,6 +136,7 @@ def score_shards(job: Job, files: list[Path]) -> None:
     todo = [number for number in mine_of if not files[number].is_file()]
     if not todo:
         return
+    probabilities = job.teacher.ready()
     with ThreadPoolExecutor(job.threads, thread_name_prefix="ssld-mine") as pool:
         with progress(len(job.against), "validation", quiet=job.quiet) as bar:
             validation = Validation(job.against, pool, bar.update)
@@ -163,7 +151,7 @@ def score_shards(job: Job, files: list[Path]) -> None:
                 items = job.shards[number].items()
                 ahead = _expected(job.shards, todo[place + 1 :], len(items))
                 tell = partial(_tell, bar, done, done + len(items) + ahead)
-                found = score(items, job.teacher, validation, seen, pool, tell)
+                found = score(items, job.teacher.input, probabilities, validation, seen, pool, tell)
                 results.save(found, files[number])
                 done += len(items)
 

@@ -31,7 +31,7 @@ def write_out(
     out: Path,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Write everything but mining.json into `out`; returns the name and the sha256 of the list.
+    """Write everything but mining.json into `out`; returns their names, and the sha256 of the list.
 
     `files` are the results of the shards, `names` those of the classes. DataError when no image was chosen.
     """
@@ -49,7 +49,7 @@ def write_out(
     listed = zip(path_of.tolist(), rows.label.tolist(), rows.score.tolist(), strict=True)
     _table(out / CHOSEN, ("path", "class", "score"), ((found[p], names[c], f"{s:.6f}") for p, c, s in listed))
     write_sheet(out / SHEET, about, choice, files, against, names)
-    return {"list": LIST, "list_sha256": sha256(out / LIST)}
+    return {"list": LIST, "list_sha256": sha256(out / LIST), "sheet": SHEET}
 
 
 def _faults(files: list[Path]) -> Iterator[tuple[Any, ...]]:

@@ -46,6 +46,7 @@ class Result:
     looked: int = 0
 
 
+SHRINK = 8
 ARRAYS = ("state", "digest", "image", "label", "score")
 
 
@@ -89,7 +90,7 @@ def keys(digest: np.ndarray) -> np.ndarray:
 
 
 class Seen:
-    """The contents that have come so far: 8 bytes an image, in sorted blocks that at least halve from one to the next.
+    """The contents that have come so far: 8 bytes an image, in sorted blocks, each SHRINK times as large as the next.
 
     Contents are told apart by 64 bits of their sha256: among 14 million images the chance that any two different ones
     are taken for copies is 1 in 190,000.
@@ -112,7 +113,7 @@ class Seen:
         return first
 
     def _keep(self, fresh: np.ndarray) -> None:
-        while self._blocks and len(self._blocks[-1]) <= 2 * len(fresh):
+        while self._blocks and len(self._blocks[-1]) <= SHRINK * len(fresh):
             fresh = np.sort(np.concatenate([self._blocks.pop(), fresh]), kind="stable")  # of two runs: a merge
         if len(fresh):
             self._blocks.append(fresh)

@@ -19,32 +19,35 @@ from ssld.mine.topk import sparse
 from ssld.mine.validation import Validation
 
 T = TypeVar("T")
+Probabilities = Callable[[np.ndarray], np.ndarray]
 BATCH = 64  # images that are decoded ahead, and the largest batch of the teacher
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """What scores images: `probabilities` maps float32 [n, 3, size, size], prepared as `input` says, to [n, classes].
+    """What scores images: `ready()` gives a function from float32 [n, 3, size, size], prepared as `input` says, to
+    probabilities [n, classes]; it is called when there is something to score.
 
     `facts` say which teacher it is, with the digest of its weights: they are part of the digest of a mining.
     """
 
     classes: int
     input: Input
-    probabilities: Callable[[np.ndarray], np.ndarray]
+    ready: Callable[[], Probabilities]
     facts: dict[str, Any]
     names: list[str] = field(default_factory=list)  # of the classes, for the sheet
 
 
 def score(
     items: list[Item],
-    teacher: Teacher,
+    given: Input,
+    probabilities: Probabilities,
     validation: Validation,
     seen: Seen,
     pool: Executor,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Result:
-    """What becomes of the images of one shard.
+    """What becomes of the images of one shard; `given` is the input of the teacher whose `probabilities` are asked.
 
     An image whose content has come before, in this shard or in one that `seen` holds, is not looked at again.
     `progress` is told the number of images that are done. RunError: the teacher gives something else than numbers.
@@ -53,7 +56,7 @@ def score(
     digest = np.zeros((len(items), DIGEST), dtype=np.uint8)
     result = Result(items=items, state=state, digest=digest, image=_empty("i4"), label=_empty("i4"), score=_empty("f4"))
     rows, looked, done = [], 0, 0
-    for batch in _ahead(pool, partial(_try_look, given=teacher.input), items):
+    for batch in _ahead(pool, partial(_try_look, given=given), items):
         readable = _take_in(result, batch, done, seen)
         near = validation.near([picture.grey for _, picture in readable], pool) if readable else []
         looked += sum(count for _, count in near)
@@ -65,7 +68,7 @@ def score(
             else:
                 clear.append((image, picture))
         if clear:
-            rows.append(_ask(teacher, clear, items))
+            rows.append(_ask(probabilities, clear, items))
         done += len(batch)
         progress(done)
     if not rows:
@@ -89,9 +92,11 @@ def _take_in(result: Result, batch: list[Picture | str], start: int, seen: Seen)
     return [pair for pair, new in zip(read, fresh, strict=True) if new]
 
 
-def _ask(teacher: Teacher, pictures: list[tuple[int, Picture]], items: list[Item]) -> tuple[np.ndarray, ...]:
+def _ask(
+    probabilities: Probabilities, pictures: list[tuple[int, Picture]], items: list[Item]
+) -> tuple[np.ndarray, ...]:
     images = np.array([image for image, _ in pictures], dtype=np.int32)
-    found = teacher.probabilities(np.stack([picture.crop for _, picture in pictures if picture.crop is not None]))
+    found = probabilities(np.stack([picture.crop for _, picture in pictures if picture.crop is not None]))
     if not np.isfinite(found).all():
         name = items[images[int(np.isfinite(found).all(1).argmin())]].name
         raise RunError(f"{name}: the teacher gives a score that is not a number; check its weights")

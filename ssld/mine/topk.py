@@ -7,8 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from ssld.config.pool import LEAST_FOR_ALL
+
 Assign = Literal["best", "all"]
-FLOOR = 0.01  # lower probabilities are not recorded, but for an image's best: at most 1 / FLOOR rows an image
+FLOOR = LEAST_FOR_ALL  # lower probabilities are not recorded, but for an image's best: at most 1 / FLOOR rows an image
 SPARE = 1 << 20  # rows that are let in at least before the worst are thrown out
 
 

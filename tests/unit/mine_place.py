@@ -55,7 +55,7 @@ def plain(colour, level):
 
 
 def teacher(probabilities=colours, **facts):
-    return Teacher(classes=3, input=INPUT, probabilities=probabilities, facts={"name": "colours", **facts})
+    return Teacher(classes=3, input=INPUT, ready=lambda: probabilities, facts={"name": "colours", **facts})
 
 
 def write_validation(folder, images):

@@ -22,7 +22,20 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
     (ROOT / "docs").rglob("*.md")
 )
-PARTS = ("Plan", "Network", "Teacher", "Labels", "Stage", "Data", "Augment", "Optim", "Export", "Bench", "Smoke")
+PARTS = (
+    "Plan",
+    "Mine",
+    "Network",
+    "Teacher",
+    "Labels",
+    "Stage",
+    "Data",
+    "Augment",
+    "Optim",
+    "Export",
+    "Bench",
+    "Smoke",
+)
 BLOCKS = [getattr(recipe, name) for name in PARTS]
 FOLDERS = "ssld|recipes|teachers|students|experiments|benchmarks|tests|docs"
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))

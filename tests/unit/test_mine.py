@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from ssld import data
+from ssld.config.pool import Mine, check_mine
 from ssld.data import read_list
-from ssld.errors import DataError, RunError
+from ssld.errors import DataError, RecipeError, RunError
 from ssld.mine import line, mine, results, sources
 from tests.unit.mine_place import colours, job, plain, png, teacher, tiles, write_tar, write_validation
 
@@ -208,21 +209,6 @@ def test_an_image_that_serves_all_its_classes_is_listed_once(tmp_path):
     assert len(listed) == len(set(listed)) == 12
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"k": 0}, "mine: k 0 is out of range; give a whole number from 1 up"),
-        ({"min_score": 1.5}, "mine: min_score 1.5 with assign best: give 0.0 to 1"),
-        ({"assign": "all"}, "mine: min_score 0.0 with assign all: give 0.01 to 1"),
-    ],
-)
-def test_numbers_that_choose_nothing_or_too_much_are_errors(tmp_path, options, message):
-    with pytest.raises(DataError) as error:
-        mine(job(tmp_path, pool(tmp_path / "pool"), **options))
-    assert str(error.value) == message
-    assert not (tmp_path / "out").exists()
-
-
 def test_when_nothing_reaches_the_score_it_is_said_and_no_list_is_written(tmp_path):
     with pytest.raises(DataError, match="no image was chosen; lower --min-score"):
         mine(job(tmp_path, pool(tmp_path / "pool"), min_score=1.0))
@@ -272,3 +258,19 @@ def test_the_digest_says_what_was_mined_and_how(tmp_path):
     held = json.loads(json.dumps(asked.about()))
     assert held["thresholds"]["inliers"] > 0
     assert held["against"]["sha256"] == line.file_sha256(tmp_path / "val/val.txt")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, "mine: k: 0 is out of range; give a whole number from 1 up"),
+        ({"min_score": 1.5}, "mine: min_score: 1.5 with assign best; give 0 to 1"),
+        ({"assign": "all"}, "mine: min_score: 0.0 with assign all; give 0.01 to 1"),
+        ({"gate": -1}, "mine: gate: -1 is out of range; give a number of images, or 0 for none"),
+    ],
+)
+def test_numbers_that_choose_nothing_or_too_much_are_errors(options, message):
+    step = Mine(**{"sources": ("pool",), "teacher": "a", "against": "val.txt", "k": 1, **options})
+    with pytest.raises(RecipeError) as error:
+        check_mine(step, "mine: ")
+    assert str(error.value) == message

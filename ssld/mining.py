@@ -1,0 +1,79 @@
+"""`ssld mine`, and the same as a step of a recipe: a teacher of a card put to work on a pool."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssld import mine
+from ssld.config import cards
+from ssld.config.pool import Mine, check_mine
+from ssld.data import read_list
+from ssld.distill import scorer
+from ssld.runtime import Runtime, barrier
+
+
+def mine_pool(
+    step: Mine,
+    root: Path,
+    out: Path,
+    here: Runtime,
+    part: tuple[int, int] = (1, 1),
+    threads: int | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """What `mine.mine` returns, for paths of `step` relative to `root`. `threads`: None = one a core.
+
+    With several ranks each scores its share of the shards; rank 0 chooses.
+    """
+    check_mine(step, "mine: ")
+    against = root / step.against
+    files, shards = read_list(against, against.parent), mine.shards([root / source for source in step.sources])
+    card = cards.find_teacher(step.teacher)
+    file = scorer.teacher_weights(step.teacher, card, step.weights)
+    classes, digest = scorer.classes_of(file), scorer.weights_digest(file)
+
+    def ready() -> Callable[[np.ndarray], np.ndarray]:
+        network = scorer.load_network(card, file)
+        scorer.check_teacher(step.teacher, card, network, files, step.gate, here, quiet or not here.main)
+        return scorer.probabilities(network, card, step.engine, mine.BATCH, here)
+
+    teacher = mine.Teacher(
+        classes=classes,
+        input=card.input,
+        ready=ready,
+        facts={"name": step.teacher, "arch": card.arch, "weights": digest, "engine": step.engine},
+        names=_class_names(against, classes),
+    )
+
+    def job(share: tuple[int, int]) -> mine.Job:
+        return mine.Job(
+            shards=shards,
+            teacher=teacher,
+            against=files,
+            against_list=against,
+            options=mine.Options(k=step.k, min_score=step.min_score, assign=step.assign),
+            out=out,
+            sources=[os.path.abspath(root / source) for source in step.sources],
+            part=share,
+            threads=threads or max(1, len(os.sched_getaffinity(0)) // here.world),
+            quiet=quiet or not here.main,
+        )
+
+    if here.world == 1:
+        return mine.mine(job(part))
+    if here.main:
+        mine.open_folder(job(part))
+    barrier(here)
+    mine.mine(job((here.rank + 1, here.world)))
+    barrier(here)
+    return mine.mine(job((1, 1))) if here.main else {}
+
+
+def _class_names(listed: Path, classes: int) -> list[str]:
+    """Names from the classes.txt beside a list, when it has as many; else none."""
+    file = listed.parent / "classes.txt"
+    names = file.read_text(encoding="utf-8").split("\n")[:classes] if file.is_file() else []
+    return names if len(names) == classes and all(names) else []

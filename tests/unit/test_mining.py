@@ -1,0 +1,114 @@
+"""Mining as a step of a recipe, with a real network as teacher."""
+
+import numpy as np
+import pytest
+import yaml
+
+from ssld import models, weights
+from ssld.config import cards, recipe
+from ssld.data import EvalLoader, read_list
+from ssld.distill import scorer
+from ssld.distill.evaluate import predict
+from ssld.errors import RecipeError, RunError
+from ssld.run import ensure_data
+from ssld.runtime import Runtime
+from tests.unit.mine_place import plain, tiles, write_validation
+
+HERE = Runtime(rank=0, world=1, gpu=None)
+ARCH = "MobileNetV3_small_x0_35"
+STEP = {"sources": ["pool"], "teacher": "card.yaml", "against": "val/val.txt", "k": 2, "gate": 0}
+TREE = {
+    "classes": 3,
+    "student": {"arch": ARCH},
+    "stage": {"data": {"train": ["mined/mined.txt"], "val": "val/val.txt"}, "optim": {"lr": 0.1}},
+    "stages": {"plain": {"epochs": 1, "loss": {"ce": {}}}},
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A data folder with validation images, a pool of 6 and a teacher; the working folder is beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSLD_DATA", str(tmp_path / "data"))
+    write_validation(tmp_path / "data/val", tiles("flower")[:2])
+    (tmp_path / "data/pool").mkdir()
+    for colour in range(3):
+        for level in (120, 200):
+            plain(colour, level).save(tmp_path / f"data/pool/{colour}-{level}.png")
+    given = {"size": 32, "resize": 36, "mean": [0.5] * 3, "std": [0.25] * 3}
+    card = {"arch": ARCH, "top1": 90.0, "source": "a test", "params": 1, "macs": 1, "input": given}
+    card["weights"] = {"url": "https://example.org/none", "path": "weights/none.safetensors"}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+    weights.save(models.create(ARCH, num_classes=3, in_size=32), tmp_path / "teacher.safetensors")
+    return tmp_path
+
+
+def load(place, *overrides, smoke=False, **step):
+    tree = TREE | {"prepare": {"mined": {**STEP, "weights": "teacher.safetensors", **step}}}
+    (place / "some.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    return recipe.load(place / "some.yaml", overrides, smoke=smoke)
+
+
+def test_a_recipe_mines_its_list_once(place, monkeypatch):
+    plan = load(place)
+    root = ensure_data(plan, place / "out", HERE)
+    before = (root / "mined/mining.json").read_bytes()
+    files = read_list(root / "mined/mined.txt", root / "mined")
+    assert len(files) > 0
+    assert {file.rpartition("/")[0] for file in files.paths} == {str(root / "pool")}
+    monkeypatch.setattr(scorer, "load_network", lambda *given: pytest.fail("loaded again"))
+    ensure_data(plan, place / "out", HERE)
+    assert (root / "mined/mining.json").read_bytes() == before
+
+
+def test_a_changed_step_does_not_replace_what_was_mined(place):
+    root = ensure_data(load(place), place / "out", HERE)
+    before = (root / "mined/mined.txt").read_bytes()
+    with pytest.raises(RunError, match="mined: holds another mining"):
+        ensure_data(load(place, "prepare.mined.k=1"), place / "out", HERE)
+    assert (root / "mined/mined.txt").read_bytes() == before
+
+
+def test_a_smoke_run_mines_nothing(place):
+    assert load(place, smoke=True).prepare is None
+
+
+def test_a_recipe_without_the_step_has_the_digest_that_it_had_before_there_was_one(place):
+    with_step = load(place)
+    (place / "some.yaml").write_text(yaml.safe_dump(TREE, sort_keys=False))
+    plan = recipe.load(place / "some.yaml")
+    tree = recipe.plan_tree(plan)
+    del tree["prepare"]
+    assert plan.digest == recipe._digest(tree)
+    assert plan.digest != with_step.digest
+
+
+def test_a_wrong_number_is_an_error_of_the_recipe(place):
+    with pytest.raises(RecipeError, match=r"some\.yaml: prepare\.mined\.k: 0 is out of range"):
+        load(place, k=0)
+    with pytest.raises(RecipeError, match=r"some\.yaml: prepare\.mined\.kk: unknown key"):
+        load(place, kk=1)
+
+
+def test_scores_are_those_of_an_evaluation(place):
+    """Of the network on the same images, through the input pipeline of a recipe; pixels differ by 1/255 at most."""
+    ensure_data(load(place, assign="all", min_score=0.01), place / "out", HERE)
+    rows = [line.split(",") for line in (place / "data/mined/mined.csv").read_text().splitlines()[1:]]
+    found = {(path, int(label)): float(score) for path, label, score in rows}
+    network = models.create(ARCH, num_classes=3, in_size=32)
+    weights.load_into(network, place / "teacher.safetensors")
+    files = read_list(place / "data/mined/mined.txt", place / "data/mined")
+    logits, _ = predict(network, EvalLoader(files, size=32, resize=36, batch=3, mean=[0.5] * 3, std=[0.25] * 3))
+    wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    for (path, label), score in found.items():
+        assert score == pytest.approx(wanted[files.paths.index(path), label], abs=2e-3)
+
+
+def test_an_engine_gives_the_scores_of_the_network(place):
+    card = cards.find_teacher(str(place / "card.yaml"))
+    network = scorer.load_network(card, place / "teacher.safetensors")
+    images = np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype("float32")
+    eager = scorer.probabilities(network, card, "eager", 4, HERE)(images)
+    found = scorer.probabilities(network, card, "onnxruntime", 4, HERE)(images)
+    np.testing.assert_allclose(found, eager, atol=1e-5)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
