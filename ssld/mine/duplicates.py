@@ -14,10 +14,13 @@ POINTS = 500  # strongest key points of a picture
 CONTRAST = 0.002  # smallest contrast of a key point, as OpenCV counts it: soft pictures have points too
 SMOOTH = 0.8  # pixels (sigma) of blur before: the blocks of a JPEG make key points of their own
 RATIO = 0.87  # largest distance of a match, over that of the next best (Lowe 2004 has 0.8, without the test of AGREE)
-INLIERS = 10  # fewest matches that one affine map explains
+INLIERS = 14  # matches on one affine map that are enough
+FEW = 8  # matches that are enough where the details agree too: soft pictures have few key points
 REACH = 4.0  # pixels that such a match may lie apart
 OVERLAP = 0.3  # smallest share of either picture that lies on the other one
 AGREE = 0.75  # smallest correlation of the brightness there
+DETAIL = 0.9  # smallest correlation of the details there: of what is left between two blurs
+BLURS = (2.0, 8.0)  # pixels (sigma); brightness is compared after the first
 STRETCH = 4.0  # largest scale, and its inverse the smallest, of such a map
 
 
@@ -48,14 +51,14 @@ def features(grey: np.ndarray) -> Features:
 
 def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
     """The evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
-    if min(len(own.points), len(its.points)) < INLIERS:
+    if min(len(own.points), len(its.points)) < FEW:
         return None
     pairs = [
         pair[0]
         for pair in cv2.BFMatcher(cv2.NORM_L2).knnMatch(own.described, its.described, k=2)
         if pair[0].distance < RATIO * pair[1].distance
     ]
-    if len(pairs) < INLIERS:
+    if len(pairs) < FEW:
         return None
     source = own.points[[pair.queryIdx for pair in pairs]]
     target = its.points[[pair.trainIdx for pair in pairs]]
@@ -64,10 +67,11 @@ def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> M
         return None
     kept = inside.ravel().astype(bool)
     inliers = min(len(np.unique(points[kept].round(), axis=0)) for points in (source, target))
-    if inliers < INLIERS:
+    if inliers < FEW:
         return None
-    correlation = agreement(grey, other, affine)
-    return Match(inliers, correlation) if correlation >= AGREE else None
+    correlation, detail = agreement(grey, other, affine)
+    agrees = correlation >= AGREE and (inliers >= INLIERS or detail >= DETAIL)
+    return Match(inliers, correlation) if agrees else None
 
 
 def _plausible(affine: np.ndarray) -> bool:
@@ -77,16 +81,29 @@ def _plausible(affine: np.ndarray) -> bool:
     return bool(upright and scales[1] >= 1 / STRETCH and scales[0] <= STRETCH and scales[0] <= 2 * scales[1])
 
 
-def agreement(grey: np.ndarray, other: np.ndarray, affine: np.ndarray) -> float:
-    """Correlation of the brightness of `grey`, moved by `affine`, and `other`; 0 where they overlap too little."""
+def agreement(grey: np.ndarray, other: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
+    """Correlation of the brightness, and of the details, of `grey` moved by `affine` and `other`.
+
+    Both are 0 where they overlap too little.
+    """
     size = (other.shape[1], other.shape[0])
-    smooth, its = (cv2.GaussianBlur(picture, (0, 0), 2.0).astype(np.float32) for picture in (grey, other))
-    moved = cv2.warpAffine(smooth, affine, size)
-    inside = cv2.warpAffine(np.ones_like(grey), affine, size, flags=cv2.INTER_NEAREST) > 0
-    share = inside.mean()
+    inside = cv2.warpAffine(np.ones_like(grey), affine, size, flags=cv2.INTER_NEAREST)
     own_share = inside.sum() / (grey.size * abs(np.linalg.det(affine[:, :2])))
-    if min(share, own_share) < OVERLAP:
+    if min(inside.mean(), own_share) < OVERLAP:
+        return 0.0, 0.0
+    core = cv2.erode(inside, np.ones((9, 9), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    (fine, coarse), (its_fine, its_coarse) = (
+        [cv2.GaussianBlur(picture.astype(np.float32), (0, 0), sigma) for sigma in BLURS] for picture in (grey, other)
+    )
+    pairs = ((fine, its_fine), (fine - coarse, its_fine - its_coarse))
+    brightness, detail = (_correlation(cv2.warpAffine(own, affine, size)[core], its[core]) for own, its in pairs)
+    return brightness, detail
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's, of values [n]; 0 where one of them is the same everywhere."""
+    if not len(one):
         return 0.0
-    a, b = moved[inside] - moved[inside].mean(), its[inside] - its[inside].mean()
-    length = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / length if length > 0 else 0.0
+    one, other = one - one.mean(), other - other.mean()
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / length if length > 0 else 0.0

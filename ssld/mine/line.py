@@ -109,18 +109,21 @@ def open_folder(job: Job) -> None:
             raise RunError(f"{job.out}: holds another mining ({held[:16]}...); choose another --out")
     elif job.out.exists() and (not job.out.is_dir() or any(f.name != f"{JOB}.partial" for f in job.out.iterdir())):
         raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
-    else:
-        job.files()[0].parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(about, indent=1) + "\n")
-    job.files()[0].parent.mkdir(parents=True, exist_ok=True)
+    try:
+        job.out.mkdir(parents=True, exist_ok=True)
+        if not file.is_file():
+            write_whole(file, json.dumps(about, indent=1) + "\n")
+        job.files()[0].parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{job.out}: cannot be written ({error.strerror}); choose another --out") from None
 
 
 def borrow(job: Job, files: list[Path]) -> None:
     """Take over shards that a mining beside this one scored alike: another k costs no scoring."""
     taken = 0
-    for file in files:
-        for other in sorted(job.out.absolute().parent.glob(f"*/{file.parent.name}/{file.name}")):
-            if not file.is_file():
+    for folder in sorted(job.out.absolute().parent.glob(f"*/{files[0].parent.name}")):
+        for file in files:
+            if not file.is_file() and (other := folder / file.name).is_file():
                 unfinished = file.with_name(file.name + ".partial")
                 shutil.copyfile(other, unfinished)
                 unfinished.replace(file)
@@ -167,9 +170,9 @@ def _expected(shards: list[Shard], todo: list[int], like: int) -> int:
 
 def thresholds() -> dict[str, Any]:
     """The numbers that decide what a near-duplicate is."""
-    names = {
+    names: dict[Any, tuple[str, ...]] = {
         candidates: ("CELLS", "FREQUENCIES", "WINDOWS", "NEAREST", "LIKE"),
-        duplicates: ("POINTS", "RATIO", "INLIERS", "REACH", "OVERLAP", "AGREE", "STRETCH"),
+        duplicates: tuple(name for name in vars(duplicates) if name.isupper()),
         picture: ("SIDE",),
         topk: ("FLOOR",),
     }

@@ -32,10 +32,10 @@ LOOKS = """
 TOLD = {
     "images": "in the pool",
     "unreadable": "named in unreadable.csv",
-    "copies": "equal bytes",
+    "copies": "of equal bytes",
     "near_duplicates": "of the validation set",
-    "below_min_score": "below the minimum score",
-    "not_among_the_k_best": "not among the k best",
+    "below_min_score": "left out",
+    "not_among_the_k_best": "left out",
 }
 
 

@@ -94,7 +94,9 @@ def _folder(root: Path) -> Iterator[Shard]:
             path = os.path.join(here, name)
             if name.startswith(".") or not name.lower().endswith((*SUFFIXES, ".tar")):
                 continue
-            if os.path.islink(path) and os.path.commonpath((real, os.path.realpath(path))) != real:
+            if path != path.strip() or "\n" in path or "\r" in path:
+                files.append((path, "a list file cannot hold this name"))
+            elif os.path.islink(path) and os.path.commonpath((real, os.path.realpath(path))) != real:
                 files.append((path, "a link that leads out of the source"))
             elif name.lower().endswith(".tar"):
                 yield _tar(Path(path))

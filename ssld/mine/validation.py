@@ -6,8 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import islice
+from threading import Lock
 
+import cv2
 import numpy as np
 
 from ssld.data import FileList
@@ -38,6 +39,8 @@ class Validation:
     def __init__(self, files: FileList, pool: Executor, progress: Callable[[int], None] = lambda images: None):
         self._files, self._index = files, Index()
         self._features: OrderedDict[int, tuple[np.ndarray, Features]] = OrderedDict()
+        self._lock = Lock()
+        cv2.setNumThreads(1)  # the threads are those of `pool`
         for start in range(0, len(files), 256):
             for described in pool.map(self._describe, range(start, min(start + 256, len(files)))):
                 self._index.add(described)
@@ -63,9 +66,11 @@ class Validation:
         known = self._features.get(image)
         if known is None:
             grey = self._grey(image)
-            known = self._features[image] = (grey, features(grey))
-            for old in list(islice(self._features, max(0, len(self._features) - KEPT))):
-                self._features.pop(old, None)
+            known = (grey, features(grey))
+            with self._lock:
+                self._features[image] = known
+                while len(self._features) > KEPT:
+                    self._features.popitem(last=False)
         return known
 
     def _describe(self, image: int) -> np.ndarray:

@@ -19,20 +19,8 @@ ALLOWED = {
     "launch": {"config", "listing", "report"},
     "listing": {"config", "losses", "models", "deploy"},
     "tools": {"distill", "deploy", "data", "config", "mining", "models", "weights", "result", "progress", "runtime"},
-    "run": {
-        "distill",
-        "labels",
-        "losses",
-        "mining",
-        "data",
-        "config",
-        "weights",
-        "track",
-        "progress",
-        "report",
-        "result",
-    }
-    | {"runtime"},
+    "run": {"distill", "labels", "losses", "mining", "data", "config", "weights", "track", "progress", "report"}
+    | {"result", "runtime"},
     "result": {"distill", "deploy", "data", "config", "models", "progress", "runtime"},
     "distill": {"data", "deploy", "labels", "losses", "models", "weights", "config", "track", "progress", "runtime"},
     "mining": {"config", "data", "distill", "mine", "runtime"},

@@ -91,18 +91,34 @@ def test_correlation_is_that_of_the_part_that_overlaps():
     grey = np.asarray(tiles()[0].convert("L").resize((256, 256)))
     moved = cv2.warpAffine(grey, np.float64([[1, 0, -80], [0, 1, -30]]), (256, 256))
     shift = np.float64([[1, 0, 80], [0, 1, 30]])
-    assert duplicates.agreement(moved, grey, shift) == pytest.approx(1.0, abs=0.02)
-    assert duplicates.agreement(255 - moved, grey, shift) == pytest.approx(-1.0, abs=0.02)
+    assert duplicates.agreement(moved, grey, shift) == pytest.approx((1.0, 1.0), abs=0.05)
+    assert duplicates.agreement(255 - moved, grey, shift) == pytest.approx((-1.0, -1.0), abs=0.05)
     far = np.float64([[1, 0, 200], [0, 1, 0]])  # a fifth of the picture is left
-    assert duplicates.agreement(grey, grey, far) == 0.0
+    assert duplicates.agreement(grey, grey, far) == (0.0, 0.0)
 
 
-def test_matches_alone_do_not_make_a_copy_when_the_pictures_differ(monkeypatch):
+def test_details_are_what_a_shift_of_brightness_and_a_strong_blur_leave():
     grey = np.asarray(tiles()[0].convert("L").resize((256, 256)))
-    own = duplicates.features(grey)
-    assert duplicates.same(grey, own, grey, own).correlation == pytest.approx(1.0)
-    monkeypatch.setattr(duplicates, "agreement", lambda *pictures: 0.5)
-    assert duplicates.same(grey, own, grey, own) is None
+    still = np.float64([[1, 0, 0], [0, 1, 0]])
+    ramp = np.clip(0.4 * grey + np.linspace(0, 140, 256)[None], 0, 255).astype(np.uint8)  # lit from one side
+    brightness, detail = duplicates.agreement(ramp, grey, still)
+    assert brightness < 0.8 < 0.97 < detail
+
+
+@pytest.mark.parametrize(
+    ("points", "agrees", "copy"),
+    [(200, (0.8, 0.5), True), (200, (0.7, 1.0), False), (13, (0.8, 0.95), True), (13, (0.8, 0.85), False)],
+    ids=["many matches", "another brightness", "few matches and the same details", "few matches and other details"],
+)
+def test_a_copy_needs_matches_and_the_same_brightness_and_with_few_matches_the_same_details(
+    monkeypatch, points, agrees, copy
+):
+    grey = np.asarray(tiles()[0].convert("L").resize((256, 256)))
+    found = duplicates.features(grey)
+    _, apart = np.unique(found.points.round(), axis=0, return_index=True)
+    own = duplicates.Features(found.points[apart[:points]], found.described[apart[:points]])
+    monkeypatch.setattr(duplicates, "agreement", lambda *pictures: agrees)
+    assert (duplicates.same(grey, own, grey, own) is not None) is copy
 
 
 def test_a_validation_image_that_cannot_be_read_is_an_error(tmp_path):

@@ -80,6 +80,11 @@ def test_a_link_that_leads_out_of_a_folder_is_not_read(tmp_path):
     }
 
 
+def test_a_name_that_no_list_can_hold_is_left_out_with_its_reason(tmp_path):
+    root = folder(tmp_path, "a.png", "two\nlines.png")
+    assert faults(root) == {str(root / "two\nlines.png"): "a list file cannot hold this name"}
+
+
 @pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "../notes.txt"])
 def test_a_tar_with_a_member_that_leads_out_is_refused(tmp_path, name):
     write_tar(tmp_path / "bad.tar", {"good.png": RED, name: RED})
