@@ -14,6 +14,7 @@ from ssld.config.pool import Mine, check_mine
 from ssld.data import read_list
 from ssld.errors import DataError, RecipeError, RunError
 from ssld.mine import line, mine, results, sources
+from ssld.mine.select import choose
 from tests.unit.mine_place import colours, job, plain, png, teacher, tiles, write_tar, write_validation
 
 LEVELS = (90, 130, 170, 210)
@@ -207,6 +208,16 @@ def test_an_image_that_serves_all_its_classes_is_listed_once(tmp_path):
     listed = lines(tmp_path / "out")
     assert len(table(tmp_path / "out/mined.csv")) == 18
     assert len(listed) == len(set(listed)) == 12
+
+
+def test_the_histogram_counts_a_chosen_image_once_by_its_best_score(tmp_path):
+    """All serve every class, but the three brightest those that they do not show: exp(-4 * 150 / 127.5) < 0.01."""
+    asked = job(tmp_path, pool(tmp_path / "pool"), k=12, assign="all", min_score=0.01)
+    mine(asked)
+    choice = choose(asked.files(), 3, asked.options)
+    assert len(choice.rows) == 36 - 6
+    assert choice.scores[0].sum() == 12
+    assert choice.scores[1].tolist() == choice.scores[0].tolist()
 
 
 def test_when_nothing_reaches_the_score_it_is_said_and_no_list_is_written(tmp_path):
