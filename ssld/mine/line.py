@@ -98,20 +98,23 @@ def _done(job: Job) -> dict[str, Any]:
 
 
 def open_folder(job: Job) -> None:
-    """Make the output folder, or recognise it as this mining's own. RunError for any other."""
-    about, file = job.about(), job.out / JOB
+    """Make the output folder, or recognise it as this mining's own. RunError for any other.
+
+    A folder in which another mining was begun and nothing was scored, say as its teacher failed, becomes this one's.
+    """
+    about, file, held = job.about(), job.out / JOB, None
     if file.is_file():
         try:
             held = json.loads(file.read_text(encoding="utf-8"))["digest"]
         except (ValueError, KeyError, TypeError):
             raise RunError(f"{file}: damaged or not of `ssld mine`; choose another --out") from None
-        if held != about["digest"]:
+        if held != about["digest"] and any(job.out.glob("scores-*/*.npz")):
             raise RunError(f"{job.out}: holds another mining ({held[:16]}...); choose another --out")
     elif job.out.exists() and (not job.out.is_dir() or any(f.name != f"{JOB}.partial" for f in job.out.iterdir())):
         raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
     try:
         job.out.mkdir(parents=True, exist_ok=True)
-        if not file.is_file():
+        if held != about["digest"]:
             write_whole(file, json.dumps(about, indent=1) + "\n")
         job.files()[0].parent.mkdir(exist_ok=True)
     except OSError as error:
