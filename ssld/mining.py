@@ -28,7 +28,7 @@ def mine_pool(
 
     With several ranks each scores its share of the shards; rank 0 chooses.
     """
-    check_mine(step, "mine: ")
+    check_mine(step, "")
     against = root / step.against
     files, shards = read_list(against, against.parent), mine.shards([root / source for source in step.sources])
     card = cards.find_teacher(step.teacher)

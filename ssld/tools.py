@@ -203,6 +203,8 @@ def mine_images(args: argparse.Namespace) -> dict[str, Any]:
     number, _, count = args.part.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise RunError(f"--part {args.part}: give I/N with I from 1 to N, e.g. 2/4")
+    if args.threads is not None and args.threads < 1:
+        raise RunError(f"--threads {args.threads}: give a whole number from 1 up")
     names = ("teacher", "weights", "against", "k", "min_score", "assign", "engine", "gate")
     step = Mine(sources=tuple(args.source), **{name: getattr(args, name) for name in names})
     out, part = Path(args.out), (int(number), int(count))

@@ -20,9 +20,8 @@ from ssld.files import sha256 as file_sha256
 from ssld.files import write_whole
 from ssld.mine import candidates, duplicates, picture, results, topk
 from ssld.mine.output import write_out
-from ssld.mine.results import Seen
 from ssld.mine.score import Teacher, score
-from ssld.mine.select import Options, choose, final
+from ssld.mine.select import Options, choose
 from ssld.mine.sources import Shard
 from ssld.mine.validation import Validation
 from ssld.progress import Bar, note, progress
@@ -47,24 +46,24 @@ class Job:
     quiet: bool = False
 
     def scored_by(self) -> dict[str, Any]:
-        """Everything that a shard's result depends on, but for the bytes of the images."""
+        """Everything that the result of a shard depends on, but for the shard itself."""
         return {
             "method": METHOD,
             "teacher": self.teacher.facts | {"input": asdict(self.teacher.input), "classes": self.teacher.classes},
             "against": {"list": self.against_list.name, "sha256": file_sha256(self.against_list)},
             "thresholds": thresholds(),
-            "pool": _digest([shard.identity for shard in self.shards]),
         }
 
     def about(self) -> dict[str, Any]:
         """`scored_by` and what is chosen, with the digest of it all."""
-        about = self.scored_by() | {"options": asdict(self.options)}
+        pool = _digest([shard.identity for shard in self.shards])
+        about = self.scored_by() | {"pool": pool, "options": asdict(self.options)}
         return {"digest": _digest(about), **about}
 
     def files(self) -> list[Path]:
-        """The result files of the shards."""
+        """The result files of the shards: named by what they hold, so that another pool can use them too."""
         folder = self.out / f"scores-{_digest(self.scored_by())[:8]}"
-        return [folder / f"{number:06d}.npz" for number in range(len(self.shards))]
+        return [folder / f"{_digest(shard.identity)[:16]}.npz" for shard in self.shards]
 
 
 def mine(job: Job) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def open_folder(job: Job) -> None:
 
 
 def borrow(job: Job, files: list[Path]) -> None:
-    """Take over shards that a mining beside this one scored alike: another k costs no scoring."""
+    """Take over shards that a mining beside this one scored alike: another k, or a pool that grew, costs little."""
     taken = 0
     for folder in sorted(job.out.absolute().parent.glob(f"*/{files[0].parent.name}")):
         for file in files:
@@ -146,18 +145,13 @@ def score_shards(job: Job, files: list[Path]) -> None:
     with ThreadPoolExecutor(job.threads, thread_name_prefix="ssld-mine") as pool:
         with progress(len(job.against), "validation", quiet=job.quiet) as bar:
             validation = Validation(job.against, pool, bar.update)
-        seen, known = Seen(), 0
         done = sum(len(results.load(files[number]).items) for number in mine_of if files[number].is_file())
         with progress(done + _expected(job.shards, todo, 0), "score", done, quiet=job.quiet) as bar:
             for place, number in enumerate(todo):
-                for earlier in range(known, number):  # another process may have finished some of them meanwhile
-                    if files[earlier].is_file():
-                        final(results.load(files[earlier]), seen)
-                known = number + 1
                 items = job.shards[number].items()
                 ahead = _expected(job.shards, todo[place + 1 :], len(items))
                 tell = partial(_tell, bar, done, done + len(items) + ahead)
-                found = score(items, job.teacher.input, probabilities, validation, seen, pool, tell)
+                found = score(items, job.teacher.input, probabilities, validation, pool, tell)
                 results.save(found, files[number])
                 done += len(items)
 

@@ -22,7 +22,7 @@ class State(IntEnum):
 
     SCORED = 0
     UNREADABLE = 1
-    COPY = 2  # of an image of this or an earlier shard, byte by byte
+    COPY = 2  # of an earlier image of this shard, byte by byte
     NEAR = 3  # a near-duplicate of a validation image
 
 

@@ -43,18 +43,19 @@ def score(
     given: Input,
     probabilities: Probabilities,
     validation: Validation,
-    seen: Seen,
     pool: Executor,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Result:
     """What becomes of the images of one shard; `given` is the input of the teacher whose `probabilities` are asked.
 
-    An image whose content has come before, in this shard or in one that `seen` holds, is not looked at again.
-    `progress` is told the number of images that are done. RunError: the teacher gives something else than numbers.
+    An image whose content has come before in this shard is not looked at again; copies in other shards are left to
+    `select.final`, so that a result depends on nothing but its shard. `progress` is told the number of images that are
+    done. RunError: the teacher gives something else than numbers.
     """
     state = np.zeros(len(items), dtype=np.uint8)
     digest = np.zeros((len(items), DIGEST), dtype=np.uint8)
     result = Result(items=items, state=state, digest=digest, image=_empty("i4"), label=_empty("i4"), score=_empty("f4"))
+    seen = Seen()
     rows, looked, done = [], 0, 0
     for batch in _ahead(pool, partial(_try_look, given=given), items):
         readable = _take_in(result, batch, done, seen)

@@ -177,6 +177,18 @@ def test_another_k_takes_the_scores_over_from_the_folder_beside_it(tmp_path):
     assert len(lines(tmp_path / "more")) == 9
 
 
+def test_a_pool_that_grew_costs_the_new_shards_only(tmp_path):
+    tars = [tmp_path / f"{number}.tar" for number in range(3)]
+    for number, tar in enumerate(tars):
+        write_tar(tar, {f"{colour}.png": png(plain(colour, 100 + 30 * number)) for colour in range(3)})
+    mine(job(tmp_path, *tars[1:]))
+    rest = Counting()
+    mine(job(tmp_path, *tars, out="more", scorer=teacher(rest)))
+    assert rest.asked == 3
+    mine(job(tmp_path, *tars, out="elsewhere/more"))
+    assert bytes_of(tmp_path / "elsewhere/more") == bytes_of(tmp_path / "more")
+
+
 @pytest.mark.parametrize("change", ["k", "teacher", "validation", "pool"])
 def test_an_output_folder_of_another_mining_is_refused_and_left_alone(tmp_path, change):
     folder = pool(tmp_path / "pool")
