@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from ssld import mine
 from ssld.config import cards
 from ssld.config.pool import Mine, check_mine
-from ssld.data import read_list
+from ssld.data import FileList, read_list
 from ssld.distill import scorer
 from ssld.runtime import Runtime, barrier
 
@@ -29,47 +30,48 @@ def mine_pool(
     With several ranks each scores its share of the shards; rank 0 chooses.
     """
     check_mine(step, "")
-    against = root / step.against
+    against, quiet = root / step.against, quiet or not here.main
     files, shards = read_list(against, against.parent), mine.shards([root / source for source in step.sources])
+    job = mine.Job(
+        shards=shards,
+        teacher=_teacher(step, files, against, here, quiet),
+        against=files,
+        against_list=against,
+        options=mine.Options(k=step.k, min_score=step.min_score, assign=step.assign),
+        out=out,
+        sources=[os.path.abspath(root / source) for source in step.sources],
+        part=part,
+        threads=threads or max(1, len(os.sched_getaffinity(0)) // here.world),
+        quiet=quiet,
+    )
+    if here.world == 1:
+        return mine.mine(job)
+    if here.main:
+        mine.open_folder(job)
+    barrier(here)
+    mine.mine(replace(job, part=(here.rank + 1, here.world)))
+    barrier(here)
+    return mine.mine(job) if here.main else {}
+
+
+def _teacher(step: Mine, files: FileList, against: Path, here: Runtime, quiet: bool) -> mine.Teacher:
+    """The teacher of a step; its network is loaded, and measured on the validation images, when it is first asked."""
     card = cards.find_teacher(step.teacher)
     file = scorer.teacher_weights(step.teacher, card, step.weights)
     classes, digest = scorer.classes_of(file), scorer.weights_digest(file)
 
     def ready() -> Callable[[np.ndarray], np.ndarray]:
         network = scorer.load_network(card, file)
-        scorer.check_teacher(step.teacher, card, network, files, step.gate, here, quiet or not here.main)
+        scorer.check_teacher(step.teacher, card, network, files, step.gate, here, quiet)
         return scorer.probabilities(network, card, step.engine, mine.BATCH, here)
 
-    teacher = mine.Teacher(
+    return mine.Teacher(
         classes=classes,
         input=card.input,
         ready=ready,
         facts={"name": step.teacher, "arch": card.arch, "weights": digest, "engine": step.engine},
         names=_class_names(against, classes),
     )
-
-    def job(share: tuple[int, int]) -> mine.Job:
-        return mine.Job(
-            shards=shards,
-            teacher=teacher,
-            against=files,
-            against_list=against,
-            options=mine.Options(k=step.k, min_score=step.min_score, assign=step.assign),
-            out=out,
-            sources=[os.path.abspath(root / source) for source in step.sources],
-            part=share,
-            threads=threads or max(1, len(os.sched_getaffinity(0)) // here.world),
-            quiet=quiet or not here.main,
-        )
-
-    if here.world == 1:
-        return mine.mine(job(part))
-    if here.main:
-        mine.open_folder(job(part))
-    barrier(here)
-    mine.mine(job((here.rank + 1, here.world)))
-    barrier(here)
-    return mine.mine(job((1, 1))) if here.main else {}
 
 
 def _class_names(listed: Path, classes: int) -> list[str]:

@@ -1,5 +1,8 @@
 """Mining as a step of a recipe, with a real network as teacher."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import yaml
@@ -88,6 +91,15 @@ def test_a_wrong_number_is_an_error_of_the_recipe(place):
         load(place, k=0)
     with pytest.raises(RecipeError, match=r"some\.yaml: prepare\.mined\.kk: unknown key"):
         load(place, kk=1)
+
+
+@pytest.mark.parametrize(("module", "named"), [("cv2", "OpenCV"), ("faiss", "faiss")])
+def test_a_library_that_is_missing_is_an_error_that_says_what_to_install(module, named):
+    code = f"import sys; sys.modules[{module!r}] = None\nfrom ssld import mine, errors\ntry: mine.mine\n"
+    code += "except errors.RunError as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"mine: {named} is missing or broken (")
+    assert done.stdout.endswith('); pip install "ssld[mine]"\n')
 
 
 def test_scores_are_those_of_an_evaluation(place):
