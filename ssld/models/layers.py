@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import paddle
+import paddle.nn.functional as F
 from paddle import nn
 from paddle.nn.initializer import Initializer, Uniform
 
@@ -13,6 +15,14 @@ def rounded(width: float, step: int = 8) -> int:
     """The nearest multiple of `step`, at least `step`, and not more than a tenth below `width`."""
     nearest = max(step, int(width + step / 2) // step * step)
     return nearest + step if nearest < 0.9 * width else nearest
+
+
+class BatchNorm2D(nn.BatchNorm2D):
+    """Paddle's without its checks of the input, a fifth of a call on a small map: a convolution has made them."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        running = self._mean, self._variance
+        return F.batch_norm(x, *running, self.weight, self.bias, self.training, self._momentum, self._epsilon)
 
 
 class ConvBN(nn.Sequential):
@@ -34,7 +44,7 @@ class ConvBN(nn.Sequential):
     ):
         padding = (kernel - 1) // 2
         conv = nn.Conv2D(width_in, width, kernel, stride, padding, groups=groups, bias_attr=None if bias else False)
-        parts = [("conv", conv), ("bn", nn.BatchNorm2D(width))]
+        parts = [("conv", conv), ("bn", BatchNorm2D(width))]
         super().__init__(*parts, *([("act", act())] if act else []))
 
 
@@ -44,7 +54,7 @@ class DepthwiseBN(nn.Sequential):
     def __init__(
         self, width: int, kernel: int, stride: int = 1, act: type | None = None, weights: Initializer | None = None
     ):
-        parts = [("conv", DepthwiseConv2D(width, kernel, stride, weights=weights)), ("bn", nn.BatchNorm2D(width))]
+        parts = [("conv", DepthwiseConv2D(width, kernel, stride, weights=weights)), ("bn", BatchNorm2D(width))]
         super().__init__(*parts, *([("act", act())] if act else []))
 
 
