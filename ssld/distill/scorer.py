@@ -27,12 +27,12 @@ from ssld.runtime import Runtime
 CLASSES = 1000  # of a weights file that does not say how many it has
 
 
-def teacher_weights(name: str, card: TeacherCard, given: str | None) -> Path:
-    """The weights file that is given, or the card's in the weights folder. RunError where it is not there, or not the
-    one that the card pins."""
+def teacher_weights(name: str, card: TeacherCard, given: str | None, option: str = "--weights") -> Path:
+    """The weights file that is given, by `option`, or the card's in the weights folder. RunError where it is not there,
+    or not the one that the card pins."""
     file = Path(given) if given else weights_root() / Path(card.weights.path).name
-    if not file.exists():
-        raise RunError(f"teacher {name}: no weights at {file}; download {card.weights.url} to there, or give --weights")
+    if not file.exists():  # a folder of 1.x will do
+        raise RunError(f"teacher {name}: no weights at {file}; download {card.weights.url} to there, or give {option}")
     if card.weights.sha256 and not given and sha256(file) != card.weights.sha256:
         raise RunError(f"teacher {name}: {file} is not the file of its card (sha256); download it again")
     return file

@@ -15,11 +15,11 @@ from ssld.data import EvalLoader, FileList, Loader, Views, read_list, sampler
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.evaluate import evaluate
+from ssld.distill.scorer import teacher_weights
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import DataError, RunError
-from ssld.files import sha256, write_whole
+from ssld.files import write_whole
 from ssld.losses import Objective
-from ssld.paths import weights_root
 from ssld.progress import note
 from ssld.runtime import Runtime, barrier, seed_networks, seed_of, sum_over_ranks
 
@@ -186,13 +186,7 @@ def load_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
     if plan.scope == "smoke":
         note(f"teacher {teacher.card}: fresh weights and the student's size, this is a smoke run")
         return Teacher(network, teacher.norm, teacher.engine, plan.smoke.size, card.input.mean, card.input.std)
-    file = Path(teacher.weights) if teacher.weights else weights_root() / Path(card.weights.path).name
-    if not file.exists():  # a folder of 1.x will do
-        where = f"download {card.weights.url} to there, or give teacher.weights"
-        raise RunError(f"teacher {teacher.card}: no weights at {file}; {where}")
-    if card.weights.sha256 and not teacher.weights and sha256(file) != card.weights.sha256:
-        raise RunError(f"teacher {teacher.card}: {file} is not the file of its card (sha256); download it again")
-    weights.load_into(network, file)
+    weights.load_into(network, teacher_weights(str(teacher.card), card, teacher.weights, "teacher.weights"))
     if teacher.gate:
         pass_gate(plan, card, network, root, here)
     return Teacher(network, teacher.norm, teacher.engine, card.input.size, card.input.mean, card.input.std)
