@@ -113,6 +113,7 @@ def compare(
         contracts.check_files(folder, contract, files)
         run = ready(form.engine).load(folder)
         got = [np.concatenate([run(chunk) for chunk in chunks(trial)]) for trial in trials]
+        del run  # one engine in memory at a time
         for trial, expected, logits, bound in zip(trials, wanted, got, bounds, strict=True):
             if failure := difference(f"{name} at {trial.shape[-1]} px", expected, logits, bound):
                 return results, failure

@@ -53,15 +53,20 @@ def test_evaluation_repeats_itself_and_a_compiled_network_agrees(arch):
     np.testing.assert_allclose(compiled, first, rtol=0, atol=BOUND * np.abs(first).max())
 
 
+def draw_weights(model, arch):
+    """Those of the reference; fully connected layers of a larger image do not fit and stay."""
+    state, names = model.state_dict(), models.keymap(arch)
+    drawn = weights(arch)
+    for name, array in (drawn | rescaled(arch, drawn)).items():
+        if list(state[names[name]].shape) == list(array.shape):
+            state[names[name]].set_value(array)
+
+
 @pytest.mark.parametrize("arch", one_of_each_series())
 def test_exports_answer_as_the_network(arch, tmp_path):
     """Through the gate, which runs Paddle Inference and ONNX Runtime on these images."""
     model = small(arch, num_classes=1000)
-    state, names = model.state_dict(), models.keymap(arch)
-    drawn = weights(arch)
-    for name, array in (drawn | rescaled(arch, drawn)).items():
-        if list(state[names[name]].shape) == list(array.shape):  # fully connected layers of a larger image do not fit
-            state[names[name]].set_value(array)
+    draw_weights(model, arch)
     given = {"size": size_of(arch), "mean": [0.5] * 3, "std": [0.5] * 3, "resize": size_of(arch)}
     contract = {"arch": arch, "classes": 1000, "digest": "b" * 64, "input": given}
     formats = release(model, tmp_path / "export", images_of(arch, 3), name=arch, contract=contract)
