@@ -235,8 +235,15 @@ def small_view(interpolation="linear"):
     return Data(train=("t.txt",), val="v.txt", size=24, interpolation=interpolation, mean=(0.3,) * 3, std=(0.1,) * 3)
 
 
-@pytest.mark.parametrize("engine", ["onednn", "onnxruntime", "openvino"])
-@pytest.mark.parametrize("student", [small_view(), small_view("cubic"), replace(STUDENT, size=32)])
+@pytest.mark.parametrize(
+    ("engine", "student"),
+    [
+        ("onednn", small_view()),
+        ("onednn", replace(STUDENT, size=32)),
+        ("onnxruntime", small_view("cubic")),
+        ("openvino", small_view()),
+    ],
+)
 def test_a_teacher_in_an_engine_says_what_the_network_says_on_running_statistics(engine, student):
     net, x = trained(), images(5, student.size, seed=1)
     teacher = logits_of(net, "running", 32, student)
