@@ -372,7 +372,9 @@ def test_an_engine_runs_a_teacher_from_a_card_and_does_so_on_a_cpu(from_card, tm
         teacher.on(stage, tmp_path, Runtime(rank=0, world=1, gpu=0))
 
 
-def test_a_stage_that_is_resumed_goes_on_with_the_engine_that_auto_chose(from_card, tmp_path):
+def test_a_stage_that_is_resumed_goes_on_with_the_engine_that_auto_chose(from_card, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "ROUNDS", 1)
+    monkeypatch.setattr(engines, "BATCHES", 1)
     teacher, stage = from_card("teacher.engine=auto", "teacher.norm=running", "teacher.gate=0"), a_stage()
     chosen = teacher.on(stage, tmp_path / "stage", HERE).engine
     assert (tmp_path / "stage" / "teacher_engine").read_text() == chosen
