@@ -7,7 +7,7 @@
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
 # VENV=.venv          where the environment lives
-# JOBS=2              test processes that run side by side (test-zoo: 1; the largest network alone takes some 15 GB)
+# JOBS=2              test processes that run side by side (test-zoo: 1; the largest network alone takes 11 GB)
 # DEVICE=gpu          install Paddle for a GPU: needs PADDLE_INDEX=<address of Paddle's own package index for your CUDA>
 
 VENV ?= .venv
