@@ -1,8 +1,12 @@
 """Files that are whole or not there, and their digests."""
 
 import hashlib
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def sha256(file: Path) -> str:
@@ -14,6 +18,11 @@ def sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
+def json_digest(value: Any) -> str:
+    """sha256, in hexadecimal, of a value as JSON with its keys sorted."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def flush(path: Path) -> None:
     """Wait until a file's content, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -23,12 +32,22 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def whole(file: Path, suffix: str = ".partial") -> Iterator[Path]:
+    """A temporary name to write under; then flush and rename: the file is the old or the new one, never half of it.
+
+    Processes that may write the same file at once need a `suffix` each. OSError where the disk does not take it.
+    """
+    partial = file.with_name(file.name + suffix)
+    yield partial
+    flush(partial)
+    partial.replace(file)
+
+
 def write_whole(file: Path, text: str, errors: str = "strict") -> None:
-    """Write under a temporary name, flush, rename: the file is the old or the new one, never half of it. OSError.
+    """Write text, whole or not at all. OSError.
 
     `errors`: what becomes of text that is not UTF-8; `surrogateescape` gives file names back as they were read.
     """
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8", errors=errors)
-    flush(partial)
-    partial.replace(file)
+    with whole(file) as partial:
+        partial.write_text(text, encoding="utf-8", errors=errors)

@@ -13,7 +13,7 @@ from ssld.config import cards
 from ssld.config.pool import Mine, check_mine
 from ssld.data import FileList, read_list
 from ssld.distill import scorer
-from ssld.runtime import Runtime, barrier
+from ssld.runtime import Runtime, barrier, cores
 
 
 def mine_pool(
@@ -41,7 +41,7 @@ def mine_pool(
         out=out,
         sources=[os.path.abspath(root / source) for source in step.sources],
         part=part,
-        threads=threads or max(1, len(os.sched_getaffinity(0)) // here.world),
+        threads=threads or max(1, cores() // here.world),
         quiet=quiet,
     )
     if here.world == 1:

@@ -97,6 +97,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def hardware() -> str:
     """One line: the processor (or GPU) and how many cores this process may use."""
     if paddle.device.get_device().startswith("gpu"):
@@ -106,4 +111,4 @@ def hardware() -> str:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
         model = names[0] if names else model
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
+    return f"{model}, {cores()} cores"

@@ -5,8 +5,6 @@ stages share, each entry of `stages:` what it changes. Overrides (`stages.distil
 one.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from ssld.config import parse
 from ssld.config.pool import Mine, check_mine
 from ssld.errors import RecipeError
+from ssld.files import json_digest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -307,7 +306,7 @@ def _plain(value: Any) -> Any:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(_early(value), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return json_digest(_early(value))
 
 
 def _early(value: Any) -> Any:

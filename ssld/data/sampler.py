@@ -43,6 +43,11 @@ def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
     return (keys & ((np.uint64(1) << place) - np.uint64(1))).astype(np.int64)
 
 
+def evenly(number: int, n: int) -> np.ndarray:
+    """At most `number` positions spread evenly over 0 .. n - 1, both ends included, int64 in order."""
+    return np.unique(np.linspace(0, n - 1, min(number, n)).round().astype(np.int64))
+
+
 def steps_per_epoch(n: int, batch: int) -> int:
     """Whole global batches in `n` samples (the rest of an epoch is dropped); DataError when there is none."""
     if n < batch:

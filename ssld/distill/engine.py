@@ -1,6 +1,5 @@
 """A teacher in an inference engine of the CPU: the same logits, sooner, and beside the student on another core."""
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +13,11 @@ import paddle
 
 from ssld.deploy import BOUND, export_model, format_of, ready, usable
 from ssld.deploy.gate import difference, eager_logits
+from ssld.distill.evaluate import softmax
 from ssld.distill.teacher import Batch, TeacherLogits
 from ssld.errors import DeployError, RunError
 from ssld.progress import note
-from ssld.runtime import Runtime, sum_over_ranks
+from ssld.runtime import Runtime, cores, sum_over_ranks
 
 LARGEST_DIFFERENCE = 1e-5  # of two softmax values
 ROUNDS = 3  # in which the engines take turns before one is chosen
@@ -36,7 +36,7 @@ class EngineLogits:
         self.run = ready(engine, threads=threads).load(folder)
         wanted, found = eager_logits(teacher, images), self.run(images)
         failure = difference(engine, wanted, found, BOUND * float(np.abs(wanted).max()))
-        gap = float(np.abs(_softmax(found) - _softmax(wanted)).max())
+        gap = float(np.abs(softmax(found) - softmax(wanted)).max())
         if not failure and gap > LARGEST_DIFFERENCE:
             failure = f"{engine} differs from the model, max |diff| of softmax {gap:.3g} > {LARGEST_DIFFERENCE:.0e}"
         if failure:
@@ -71,19 +71,35 @@ def in_engine(teacher: TeacherLogits, name: str, size: int, batch: int, here: Ru
         return teacher
     if here.gpu is not None:
         raise RunError(f"teacher.engine {name} runs on a CPU; set teacher.engine=eager")
-    names = [engine for engine, reason in usable().items() if not reason] if name == "auto" else [name]
-    images = np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype("float32")
-    threads = threads_beside_the_student(here.world)
+    threads = max(1, cores() // here.world - 1)  # a rank's training step takes one core, its teacher the others
+    if name == "auto":
+        return best(teacher, size, batch, threads, here)
+    return compiled(teacher, name, size, batch, threads)
+
+
+def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads: int) -> EngineLogits:
+    """The teacher in an engine, tried on `batch` drawn images [3, size, size]."""
+    with exported(teacher, size, [format_of(engine)]) as folder:
+        return EngineLogits(teacher, engine, folder, drawn(size, batch), threads)
+
+
+def best(teacher: TeacherLogits, size: int, batch: int, threads: int, here: Runtime) -> TeacherLogits | EngineLogits:
+    """The fastest of eager Paddle and the engines that can run here and agree with it."""
+    names = [engine for engine, reason in usable().items() if not reason]
+    ways: dict[str, Any] = {"eager": teacher}
+    images = drawn(size, batch)
     with exported(teacher, size, sorted({format_of(engine) for engine in names})) as folder:
-        if name != "auto":
-            return EngineLogits(teacher, name, folder, images, threads)
-        ways: dict[str, Any] = {"eager": teacher}
         for engine in names:
             try:
                 ways[engine] = EngineLogits(teacher, engine, folder, images, threads)
             except (DeployError, RunError) as error:
                 note(f"teacher.engine auto: {engine} is left out; {error}")
-        return ways[fastest(ways, teacher, images, here)]
+    return ways[fastest(ways, teacher, images, here)]
+
+
+def drawn(size: int, batch: int) -> np.ndarray:
+    """float32 [batch, 3, size, size], about as normalised images are."""
+    return np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype("float32")
 
 
 def fastest(ways: dict[str, Any], student: Callable[[Any], Any], images: np.ndarray, here: Runtime) -> str:
@@ -101,11 +117,11 @@ def fastest(ways: dict[str, Any], student: Callable[[Any], Any], images: np.ndar
                 student(batch["image"])
             turn[number] = (time.perf_counter() - start) / BATCHES
     seconds = dict(zip(ways, sum_over_ranks(np.median(taken[1:], axis=0), here) / here.world, strict=True))
-    best = min(seconds, key=lambda name: seconds[name])
+    chosen = min(seconds, key=lambda name: seconds[name])
     if here.main:
         times = ", ".join(f"{name} {1000 * value:.1f}" for name, value in sorted(seconds.items(), key=lambda s: s[1]))
-        note(f"teacher.engine auto: {best}; ms for {len(images)} images beside an eager forward: {times}")
-    return best
+        note(f"teacher.engine auto: {chosen}; ms for {len(images)} images beside an eager forward: {times}")
+    return chosen
 
 
 @contextmanager
@@ -119,15 +135,5 @@ def exported(teacher: TeacherLogits, size: int, formats: list[str]) -> Iterator[
         yield Path(scratch) / "export"
 
 
-def threads_beside_the_student(ranks: int) -> int:
-    """Cores of this machine that the training steps of the ranks, one core each, leave to each rank's teacher."""
-    return max(1, len(os.sched_getaffinity(0)) // ranks - 1)
-
-
 def _with_logits(batch: Batch, logits: Any) -> Batch:
     return batch | {"teacher": paddle.to_tensor(logits.result())}
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return shifted / shifted.sum(1, keepdims=True)

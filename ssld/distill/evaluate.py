@@ -64,6 +64,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, in float64."""
+    return np.exp(log_softmax(logits))
+
+
 def agreement(student: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Of logits [n, classes]: share of equal top-1 (percent, also per true class), mean KL(teacher || student) in nats,
     and how many images both, one or none of the two get right."""

@@ -16,6 +16,7 @@ from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits
 from ssld.distill.setup import Teacher, file_list, stage_folder, train_loader
 from ssld.distill.teacher import TeacherLogits
+from ssld.files import json_digest
 from ssld.paths import labels_root
 from ssld.runtime import Runtime, versions
 
@@ -51,7 +52,7 @@ def open_cache(
     assert stage.labels is not None
     files = file_list(plan, root, *stage.data.train)
     about = manifest(plan, name, teacher, files, here)
-    folder = Path(stage.labels.folder) if stage.labels.folder else caches(plan, out) / labels.digest(about)[:16]
+    folder = Path(stage.labels.folder) if stage.labels.folder else caches(plan, out) / json_digest(about)[:16]
     with disk_errors(folder):
         labels.claim(folder, about, here)
     alone = replace(here, rank=0, world=1)  # a rank sees to whole shards, in the micro-batches of the training

@@ -1,7 +1,6 @@
 """A teacher from a card that gives probabilities for images, without a student: what `ssld mine` asks."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,15 @@ from paddle import nn
 from ssld import models, weights
 from ssld.config.cards import TeacherCard
 from ssld.config.recipe import Data
-from ssld.data import EvalLoader, FileList
-from ssld.deploy import format_of
-from ssld.distill.engine import EngineLogits, exported
-from ssld.distill.evaluate import evaluate, log_softmax
+from ssld.data import EvalLoader, FileList, sampler
+from ssld.distill.engine import compiled
+from ssld.distill.evaluate import evaluate, softmax
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import RunError
 from ssld.files import sha256
 from ssld.paths import weights_root
 from ssld.progress import note, progress
-from ssld.runtime import Runtime
+from ssld.runtime import Runtime, cores
 
 CLASSES = 1000  # of a weights file that does not say how many it has
 
@@ -61,7 +59,7 @@ def check_teacher(
     if (files.labels < 0).any() or files.labels.max() >= network.num_classes:
         note(f"teacher {name}: not checked, {files.path(0)} and the others are not labelled with its classes")
         return
-    chosen = files.subset(np.unique(np.linspace(0, len(files) - 1, min(images, len(files))).round().astype(int)))
+    chosen = files.subset(sampler.evenly(images, len(files)))
     given = card.input
     loader = EvalLoader(
         chosen, size=given.size, resize=given.resize, batch=64, mean=given.mean, std=given.std, device=here.gpu
@@ -83,22 +81,16 @@ def probabilities(
     data = Data(train=("",), val="", size=given.size, mean=given.mean, std=given.std)
     logits = TeacherLogits(network, "running", data, given.size, given.mean, given.std)
     if engine == "eager":
-        return lambda images: _softmax(_eager(logits, images))
+        return lambda images: softmax(_eager(logits, images)).astype("float32")
     if here.gpu is not None:
         raise RunError(f"engine {engine} runs on a CPU; give --engine eager, or --device cpu")
-    trial = np.random.default_rng(0).standard_normal((batch, 3, given.size, given.size)).astype("float32")
-    with exported(logits, given.size, [format_of(engine)]) as folder:
-        run = EngineLogits(logits, engine, folder, trial, len(os.sched_getaffinity(0))).run
-    return lambda images: _softmax(run(images))
+    run = compiled(logits, engine, given.size, batch, cores()).run
+    return lambda images: softmax(run(images)).astype("float32")
 
 
 def _eager(logits: Any, images: np.ndarray) -> np.ndarray:
     with paddle.no_grad():
         return logits(paddle.to_tensor(images)).numpy()
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    return np.exp(log_softmax(logits)).astype("float32")
 
 
 def weights_digest(file: Path) -> str:

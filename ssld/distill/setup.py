@@ -83,7 +83,7 @@ def eval_loader(plan: Plan, stage: Stage, root: Path, here: Runtime, take: Any =
     data, files = stage.data, file_list(plan, root, stage.data.val)
     labelled(files, "every validation image needs one")
     if isinstance(take, int):
-        take = np.unique(np.linspace(0, len(files) - 1, min(take, len(files))).round().astype(int))
+        take = sampler.evenly(take, len(files))
     files = files if take is None else files.subset(take)
     return EvalLoader(files, size=data.crop, resize=data.resize, batch=data.eval_batch, **_pipeline(data, here))
 

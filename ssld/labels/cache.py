@@ -7,7 +7,6 @@ A view needs no random state on disk: its crop, flip, colours, erasing and mixin
 manifest's seed, the number of the view and the place of the image (`data/augment.py`).
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ssld.data.sampler import evenly
 from ssld.errors import DataError
 from ssld.files import write_whole
 from ssld.labels import shard
@@ -98,11 +98,6 @@ def claim(folder: Path, manifest: dict[str, Any], here: Runtime) -> None:
         )
 
 
-def digest(manifest: dict[str, Any]) -> str:
-    """sha256 of a manifest, in hexadecimal digits."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
 def differences(wanted: Any, found: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(key, wanted, found) of each leaf in which two JSON trees differ; a leaf that is missing is None."""
     if isinstance(wanted, dict) and isinstance(found, dict):
@@ -168,7 +163,7 @@ def verify(cache: Cache, ask: Say, number: int) -> float:
     batches = -(-cache.places // cache.micro)
     largest = 0.0
     for view in range(cache.views):
-        numbers = np.unique(np.linspace(0, batches - 1, min(each, batches)).round().astype(int)).tolist()
+        numbers = evenly(each, batches).tolist()
         for micro, logits in zip(numbers, ask(view, numbers), strict=True):
             places = micro * cache.micro + np.arange(len(logits))
             again = cache.layout.decode(cache.layout.encode(logits))

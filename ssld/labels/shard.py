@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ssld import files
 from ssld.errors import DataError
-from ssld.files import flush
 
 MAGIC = b"ssldlab1"
 HEAD = struct.Struct("<8sII")
@@ -27,10 +27,8 @@ RECORDS = 8 * BLOCK  # of a shard: what a killed writer computes again
 def write(file: Path, records: np.ndarray) -> None:
     """Write uint8 [n, size] under a name of this process's own, flush, rename. OSError when that fails."""
     sums = np.array([zlib.crc32(block) for block in _blocks(records)], "<u4")
-    partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
-    partial.write_bytes(HEAD.pack(MAGIC, records.shape[1], len(records)) + sums.tobytes() + records.tobytes())
-    flush(partial)
-    partial.replace(file)
+    with files.whole(file, suffix=f".partial-{os.getpid()}") as partial:
+        partial.write_bytes(HEAD.pack(MAGIC, records.shape[1], len(records)) + sums.tobytes() + records.tobytes())
 
 
 def read(file: Path, size: int, count: int) -> tuple[np.ndarray, list[int]]:

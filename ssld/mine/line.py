@@ -10,14 +10,12 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ssld.data import FileList
 from ssld.errors import RunError
-from ssld.files import sha256 as file_sha256
-from ssld.files import write_whole
+from ssld.files import json_digest, sha256, whole, write_whole
 from ssld.mine import candidates, duplicates, picture, results, topk
 from ssld.mine.output import write_out
 from ssld.mine.score import Teacher, score
@@ -50,20 +48,20 @@ class Job:
         return {
             "method": METHOD,
             "teacher": self.teacher.facts | {"input": asdict(self.teacher.input), "classes": self.teacher.classes},
-            "against": {"list": self.against_list.name, "sha256": file_sha256(self.against_list)},
+            "against": {"list": self.against_list.name, "sha256": sha256(self.against_list)},
             "thresholds": thresholds(),
         }
 
     def about(self) -> dict[str, Any]:
         """`scored_by` and what is chosen, with the digest of it all."""
-        pool = _digest([shard.identity for shard in self.shards])
+        pool = json_digest([shard.identity for shard in self.shards])
         about = self.scored_by() | {"pool": pool, "options": asdict(self.options)}
-        return {"digest": _digest(about), **about}
+        return {"digest": json_digest(about), **about}
 
     def files(self) -> list[Path]:
         """The result files of the shards: named by what they hold, so that another pool can use them too."""
-        folder = self.out / f"scores-{_digest(self.scored_by())[:8]}"
-        return [folder / f"{_digest(shard.identity)[:16]}.npz" for shard in self.shards]
+        folder = self.out / f"scores-{json_digest(self.scored_by())[:8]}"
+        return [folder / f"{json_digest(shard.identity)[:16]}.npz" for shard in self.shards]
 
 
 def mine(job: Job) -> dict[str, Any]:
@@ -126,9 +124,8 @@ def borrow(job: Job, files: list[Path]) -> None:
     for folder in sorted(job.out.absolute().parent.glob(f"*/{files[0].parent.name}")):
         for file in files:
             if not file.is_file() and (other := folder / file.name).is_file():
-                unfinished = file.with_name(file.name + ".partial")
-                shutil.copyfile(other, unfinished)
-                unfinished.replace(file)
+                with whole(file) as unfinished:
+                    shutil.copyfile(other, unfinished)
                 taken += 1
     if taken:
         note(f"{taken} shards: taken over from beside {job.out}")
@@ -174,7 +171,3 @@ def thresholds() -> dict[str, Any]:
         topk: ("FLOOR",),
     }
     return {name.lower(): getattr(module, name) for module, group in names.items() for name in group}
-
-
-def _digest(value: Any) -> str:
-    return sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

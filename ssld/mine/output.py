@@ -12,7 +12,7 @@ import numpy as np
 from ssld.data import FileList
 from ssld.data.lists import list_text
 from ssld.errors import DataError
-from ssld.files import flush, sha256, write_whole
+from ssld.files import sha256, whole, write_whole
 from ssld.mine import results
 from ssld.mine.results import Seen, State
 from ssld.mine.select import Choice, final, paths
@@ -70,10 +70,7 @@ def _near(files: list[Path], against: FileList) -> Iterator[tuple[Any, ...]]:
 
 def _table(file: Path, head: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
     """A CSV file, whole or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    with open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+    with whole(file) as partial, open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(head)
         writer.writerows(rows)
-    flush(partial)
-    partial.replace(file)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError
-from ssld.files import flush
+from ssld.files import flush, whole
 from ssld.mine.picture import DIGEST
 from ssld.mine.sources import Item
 
@@ -58,12 +58,9 @@ def save(result: Result, file: Path) -> None:
         "near": result.near,
         "looked": result.looked,
     }
-    partial = file.with_name(file.name + ".partial")
-    with open(partial, "wb") as stream:
-        arrays: dict[str, Any] = {name: getattr(result, name) for name in ARRAYS}
+    arrays: dict[str, Any] = {name: getattr(result, name) for name in ARRAYS}
+    with whole(file) as partial, open(partial, "wb") as stream:
         np.savez_compressed(stream, rest=np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8), **arrays)
-    flush(partial)
-    partial.replace(file)
     flush(file.parent)
 
 

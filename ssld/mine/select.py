@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ssld.errors import RunError
-from ssld.files import flush
+from ssld.files import whole
 from ssld.mine.picture import DIGEST
 from ssld.mine.results import Result, Seen, State, keys, load
 from ssld.mine.sources import Item
@@ -129,8 +129,6 @@ def _extract(item: Item, digest: bytes, out: Path) -> str:
         if sha256(data).digest()[:DIGEST] != digest:
             raise RunError(f"{item.name}: has changed since it was scored; give an empty --out to score the pool again")
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(file.name + ".partial")
-        partial.write_bytes(data)
-        flush(partial)
-        partial.replace(file)
+        with whole(file) as partial:
+            partial.write_bytes(data)
     return name
