@@ -17,7 +17,7 @@ from ssld.files import json_digest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LATER = frozenset({"labels", "prepare"})  # keys that came after results were recorded: at null no digest has them
+LATER = {"engine": "eager", "labels": None, "prepare": None}  # keys younger than recorded results, with their defaults
 LABEL_LOSSES = frozenset({"ce"})  # learn from labels; all others from the teacher (a test compares with ssld/losses)
 
 
@@ -310,7 +310,7 @@ def _digest(value: Any) -> str:
 
 
 def _early(value: Any) -> Any:
-    """Without the keys that came LATER and are null: results recorded before keep their digests."""
+    """Without the keys that came LATER and have their defaults: results recorded before keep their digests."""
     if not isinstance(value, dict):
         return value
-    return {key: _early(item) for key, item in value.items() if item is not None or key not in LATER}
+    return {key: _early(item) for key, item in value.items() if key not in LATER or item != LATER[key]}

@@ -180,6 +180,13 @@ def test_measured_tables_are_those_of_the_recorded_results(name, tmp_path):
     assert holds(current, ledger.load(recorded[0])["plan"] | {"seed": 0}), "the recipe was changed since"
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments/results").glob("*/*.json")), ids=lambda file: file.stem)
+def test_a_recorded_result_has_the_digest_that_its_recipe_has_today(file):
+    """Who repeats its command gets a run folder of that name, and takes over its finished stages."""
+    plan = recipe.load(ROOT / "recipes" / f"{file.parent.name}.yaml", [f"seed={ledger.load(file)['seed']}"])
+    assert plan.digest.startswith(file.stem)
+
+
 def test_the_readme_shows_no_table_that_was_not_recorded():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, shown in re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- /\1 -->", readme, flags=re.DOTALL):
