@@ -1,5 +1,7 @@
 """`ssld mine`, and the same as a step of a recipe: a teacher of a card put to work on a pool."""
 
+from __future__ import annotations  # a type of `mine` needs the extra `mine`; every run imports this file
+
 import os
 from collections.abc import Callable
 from dataclasses import replace

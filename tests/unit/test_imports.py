@@ -124,3 +124,11 @@ def test_what_must_answer_at_once_loads_nothing_heavy(code):
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+@pytest.mark.parametrize("module", ["ssld.run", "ssld.tools", "ssld.result", "ssld.launch"])
+def test_a_run_needs_no_package_that_only_another_extra_brings(module):
+    """As after `make quickstart`, which installs neither OpenCV nor faiss, PaddleSlim nor the tools of `dev`."""
+    code = f"import sys; sys.modules |= dict.fromkeys(['cv2', 'faiss', 'paddleslim', 'pytest']); import {module}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
