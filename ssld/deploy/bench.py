@@ -99,7 +99,7 @@ def bench(
 
 def _load(label: str, folder: Path, name: str, engine: Engine) -> Loaded:
     contract = contracts.read(folder)
-    form = next(form for form in contracts.FORMATS.values() if f"model{engine.suffix}" in form.files)
+    form = contracts.FORMATS[engine.reads[engine.precision]]
     files = form.among(contract["files"])
     contracts.check_files(folder, contract, files)
     size = sum(contract["files"][file]["bytes"] for file in files)

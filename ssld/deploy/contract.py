@@ -1,9 +1,14 @@
 """An exported folder as data: which files a format has, and `contract.json`, which says what goes in and comes out.
 
-model.json model.pdiparams    the Paddle program and its weights        format `paddle`
-model.onnx                    the ONNX file                             format `onnx`
-model.onnx.data               its weights, of a network over 2 GiB
-contract.json                 name, arch, classes, digest, input, output, opset, files, versions, gate
+model.json model.pdiparams        the Paddle program (PIR) and its weights  format `paddle`
+model2.pdmodel model2.pdiparams   the same as a program of Paddle 2         format `paddle2`
+model.onnx                        the ONNX file                             format `onnx`
+model.onnx.data                   its weights, of a network over 2 GiB
+model.fp16.onnx                   with weights and maps of 16 bits          format `fp16`
+model.int8.onnx                   with Q/DQ pairs and weights of 8 bits     format `int8`
+model.plan                        built for one GPU                         format `tensorrt`
+model.nb                          for phones                                format `paddlelite`
+contract.json                     what they take and return, from what, how they were checked
 """
 
 import json
@@ -27,6 +32,7 @@ class Format:
 
     files: tuple[str, ...]
     engine: str
+    precision: str = "fp32"
     more: tuple[str, ...] = ()
 
     def among(self, names: Collection[str]) -> list[str]:
@@ -36,7 +42,12 @@ class Format:
 
 FORMATS = {
     "paddle": Format(("model.json", "model.pdiparams"), engine="paddle"),
+    "paddle2": Format(("model2.pdmodel", "model2.pdiparams"), engine="paddle2"),
     "onnx": Format(("model.onnx",), engine="onnxruntime", more=("model.onnx.data",)),
+    "fp16": Format(("model.fp16.onnx",), engine="onnxruntime", precision="fp16"),
+    "int8": Format(("model.int8.onnx",), engine="onnxruntime", precision="int8"),
+    "tensorrt": Format(("model.plan",), engine="tensorrt_plan"),
+    "paddlelite": Format(("model.nb",), engine="paddlelite"),
 }
 
 
