@@ -1,67 +1,32 @@
 """Engines of a GPU and of phones, up to the call into the library that is missing here.
 
-TensorRT is a stand-in of its documented API; the graph, the memory and the numbers are real.
+paddle.tensorrt and Paddle Lite are stand-ins of their documented APIs; what they are given is real.
 """
 
+import shutil
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
+import paddle.inference
 import pytest
-from paddle import nn
 
-from ssld.deploy import ENGINES, export_model, ready, usable
+from ssld.deploy import ENGINES, ready, usable
 from ssld.deploy import contract as contracts
-from ssld.deploy.engines import _gpu, _tensorrt
+from ssld.deploy.engines import _gpu, _onnxruntime, paddlelite
 from ssld.errors import DeployError
-from tests.unit import fake_tensorrt
+from tests.unit.toy_export import SIZE, eager, write_toy
 
-SIZE = 16
-CONTRACT: dict[str, Any] = {
-    "arch": "toy",
-    "classes": 4,
-    "digest": "d" * 64,
-    "input": {"size": SIZE, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": SIZE},
-}
 ON_GPU = [name for name in ENGINES.names() if ENGINES.get(name).device == "gpu"]  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Layer, Path]:
-    paddle.seed(0)
-    model = nn.Sequential(nn.Conv2D(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(4, 4))
-    folder = tmp_path_factory.mktemp("gpu") / "export"
-    export_model(model, folder, name="toy", contract=CONTRACT)
-    return model, folder
-
-
-@pytest.fixture
-def tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """TensorRT's stand-in with Paddle's memory on the CPU; the child process is a call."""
-    made = fake_tensorrt.module()
-    monkeypatch.setitem(sys.modules, "tensorrt", made)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(paddle, "CUDAPlace", lambda number: paddle.CPUPlace())
-    monkeypatch.setattr(paddle.device.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=7))
-    monkeypatch.setattr(_gpu, "why_not", lambda packages, paddle=True: None)
-
-    def in_process(name: str, arguments: list[str], *, what: str, seconds: float) -> None:
-        assert name == "ssld.deploy.engines._tensorrt"
-        try:
-            _tensorrt.main(*arguments)
-        except SystemExit as end:
-            raise DeployError(f"{what}: {end}") from None
-
-    monkeypatch.setattr(_tensorrt, "run_module", in_process)
-    return made
-
-
-def eager(model: nn.Layer, images: np.ndarray) -> np.ndarray:
-    with paddle.no_grad():
-        return model(paddle.to_tensor(images)).numpy()
+def exported(tmp_path_factory):
+    return write_toy(tmp_path_factory.mktemp("gpu") / "export")
 
 
 @pytest.mark.parametrize("name", ON_GPU)
@@ -107,50 +72,163 @@ def test_the_profile_is_made_of_the_dynamic_axes_of_the_contract():
         _gpu.profile({"input": given}, (2, 1, 4))
 
 
-def test_tensorrt_gives_the_logits_of_the_network_for_every_shape_of_its_profile(exported, tensorrt):
-    model, folder = exported
-    run = ready("tensorrt", batches=(1, 2, 4), pixels=(SIZE, SIZE, 20)).load(folder)
-    for shape in ((1, 3, SIZE, SIZE), (4, 3, 20, 20), (1, 3, SIZE, SIZE)):
-        images = np.random.default_rng(shape[0]).standard_normal(shape).astype("float32")
-        np.testing.assert_allclose(run(images), eager(model, images), atol=1e-6)
-    with pytest.raises(DeployError, match=r"\[5, 3, 16, 16\] is outside the shapes that it was built for; "):
-        run(np.zeros((5, 3, SIZE, SIZE), "float32"))
+class Config:
+    """Of Paddle Inference: what is asked of it is written down; `gpu` is whether it takes the GPU."""
+
+    gpu = True
+    asked: ClassVar[list[tuple[str, tuple[Any, ...], dict[str, Any]]]] = []
+
+    def __init__(self, program: str, weights: str):
+        self.inner = REAL_CONFIG(program, weights)
+        self.inner.disable_gpu()
+        Config.asked.append(("program", (Path(program).name,), {}))
+
+    def use_gpu(self) -> bool:
+        return self.gpu
+
+    def __getattr__(self, name: str) -> Any:
+        assert hasattr(REAL_CONFIG, name), f"paddle.inference.Config has no {name}"
+        return lambda *args, **options: Config.asked.append((name, args, options))
 
 
-def test_tensorrt_keeps_its_timings_and_takes_none_of_another_gpu(exported, tensorrt, tmp_path):
-    ready("tensorrt").load(exported[1])
-    (kept,) = (tmp_path / "cache" / "ssld").iterdir()
-    assert kept.name.startswith("tensorrt-")
-    assert kept.read_bytes() == b"+timings"
-    ready("tensorrt").load(exported[1])
-    assert kept.read_bytes() == b"+timings+timings"
-    kept.write_bytes(b"other GPU")
-    ready("tensorrt").load(exported[1])
-    assert kept.read_bytes() == b"+timings"
+REAL_CONFIG = paddle.inference.Config
+REAL_PREDICTOR = paddle.inference.create_predictor
+PRECISION = paddle.inference.PrecisionType
 
 
-@pytest.mark.parametrize(
-    ("version", "content", "message"),
-    [
-        ("8.6.1", None, r"model.onnx: TensorRT: \[ERROR\] TensorRT 8.6.1 is too old; install TensorRT 10 or later"),
-        ("10.9.0", "no model", r"model.onnx: TensorRT: \[ERROR\] it cannot read the file: In node 0: UNSUPPORTED"),
-    ],
-)
-def test_tensorrt_names_what_stops_a_build(exported, tensorrt, tmp_path, monkeypatch, version, content, message):
-    monkeypatch.setattr(tensorrt, "__version__", version)
-    for name in (contracts.CONTRACT, "model.onnx"):
-        (tmp_path / name).write_bytes((exported[1] / name).read_bytes())
-    if content:
-        (tmp_path / "model.onnx").write_text(content)
+@pytest.fixture
+def paddle_gpu(monkeypatch: pytest.MonkeyPatch) -> type[Config]:
+    """Paddle Inference whose settings for a GPU are written down, and which then runs on the CPU."""
+    monkeypatch.setattr(paddle.inference, "Config", Config)
+    monkeypatch.setattr(paddle.inference, "create_predictor", lambda config: REAL_PREDICTOR(config.inner))
+    monkeypatch.setattr(_gpu, "why_not", lambda packages, paddle=True: None)
+    monkeypatch.setattr(Config, "asked", [])
+    return Config
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("fp32", PRECISION.Float32), ("fp16", PRECISION.Half)])
+def test_paddle_on_a_gpu_asks_for_it_and_for_the_precision(exported, paddle_gpu, precision, wanted):
+    run = ready("paddle_gpu", precision=precision).load(exported[1])
+    assert ("enable_use_gpu", (256, 0, wanted), {}) in paddle_gpu.asked
+    images = np.ones((2, 3, SIZE, SIZE), "float32")
+    np.testing.assert_allclose(run(images), eager(exported[0], images), atol=1e-6)
+
+
+def test_paddle_that_stays_on_the_cpu_in_silence_is_an_error(exported, paddle_gpu, monkeypatch):
+    monkeypatch.setattr(Config, "gpu", False)
+    with pytest.raises(DeployError, match=r"^Paddle Inference: did not take the GPU; install paddlepaddle-gpu"):
+        ready("paddle_gpu").load(exported[1])
+
+
+def test_paddle_2s_tensorrt_sees_the_shapes_first_and_calibrates_nothing(exported, paddle_gpu, tmp_path):
+    with paddle.pir_utils.OldIrGuard():
+        spec = paddle.static.InputSpec([None, 3, SIZE, SIZE], "float32", "image")
+        paddle.jit.save(exported[0], str(tmp_path / "model2"), input_spec=[spec])
+    contracts.write(tmp_path, contracts.read(exported[1]))
+    run = ready("paddle_tensorrt_subgraph", precision="fp16", batches=(1, 2, 4)).load(tmp_path)
+    asked = {name: (args, options) for name, args, options in paddle_gpu.asked}
+    (seen,), _ = asked["collect_shape_range_info"]
+    assert asked["enable_tuned_tensorrt_dynamic_shape"][0] == (seen, True)
+    options = asked["enable_tensorrt_engine"][1]
+    told = REAL_CONFIG.enable_tensorrt_engine.__doc__
+    assert all(f" {name}: " in told for name in options)
+    assert (options["precision_mode"], options["max_batch_size"]) == (PRECISION.Half, 4)
+    assert options["use_calib_mode"] is False
+    assert run(np.ones((3, 3, SIZE, SIZE), "float32")).shape == (3, 4)
+
+
+def test_paddle_3s_tensorrt_converts_with_the_profile_and_runs_what_came_out(exported, paddle_gpu, monkeypatch):
+    from ssld.deploy.engines import paddle_tensorrt
+
+    given: dict[str, Any] = {}
+
+    def convert(prefix: str, config: SimpleNamespace) -> None:
+        given.update(vars(config), prefix=prefix)
+        for end in (".json", ".pdiparams"):
+            shutil.copy(prefix + end, config.save_model_dir + end)
+
+    fake = ModuleType("paddle.tensorrt")
+    modes = SimpleNamespace(FP32="FP32", FP16="FP16")
+    names = {"Input": SimpleNamespace, "TensorRTConfig": SimpleNamespace, "PrecisionMode": modes, "convert": convert}
+    fake.__dict__.update(names)
+    monkeypatch.setitem(sys.modules, "paddle.tensorrt", fake)
+    monkeypatch.setattr(paddle, "set_device", lambda name: given.update(device=name))
+    monkeypatch.setattr(
+        paddle_tensorrt, "run_module", lambda name, arguments, what, seconds: paddle_tensorrt.main(*arguments)
+    )
+    run = ready("paddle_tensorrt", precision="fp16", batches=(1, 2, 4)).load(exported[1])
+    assert (given["prefix"], given["device"]) == (str(exported[1] / "model"), "gpu:0")
+    assert given["precision_mode"] == "FP16"
+    (image,) = given["inputs"]
+    assert (image.min_input_shape, image.optim_input_shape) == ([1, 3, SIZE, SIZE], [2, 3, SIZE, SIZE])
+    assert (image.max_input_shape, image.input_data_type) == ([4, 3, SIZE, SIZE], "float32")
+    assert ("program", ("converted.json",), {}) in paddle_gpu.asked
+    images = np.ones((2, 3, SIZE, SIZE), "float32")
+    np.testing.assert_allclose(run(images), eager(exported[0], images), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
+@pytest.mark.parametrize("name", ["onnxruntime_cuda", "onnxruntime_tensorrt"])
+def test_onnx_runtime_that_falls_back_to_the_cpu_is_an_error(exported, monkeypatch, tmp_path, name):
+    """The CPU package really does that: it knows no provider of a GPU, warns, and takes the CPU."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_onnxruntime, "why_not_on_gpu", lambda library: None)
+    provider = "CUDAExecutionProvider" if name.endswith("cuda") else "TensorrtExecutionProvider"
+    message = rf"model.onnx: ONNX Runtime took \w*CPUExecutionProvider in place of {provider}; install"
     with pytest.raises(DeployError, match=message):
-        ready("tensorrt").load(tmp_path)
+        ready(name).load(exported[1])
 
 
-def test_a_plan_of_another_version_or_precision_is_refused(exported, tensorrt, tmp_path):
-    contract = contracts.read(exported[1])
-    contracts.write(tmp_path, contract | {"plan": {"precision": "fp16"}})
-    (tmp_path / "model.plan").write_bytes(b"of another version")
-    with pytest.raises(DeployError, match=r"model.plan: was built in fp16, not in fp32; choose that precision"):
-        ready("tensorrt_plan").load(tmp_path)
-    with pytest.raises(DeployError, match=r"model.plan: TensorRT 10.9.0 cannot load it; a plan fits one version"):
-        ready("tensorrt_plan", precision="fp16").load(tmp_path)
+def test_onnx_runtimes_tensorrt_is_told_shapes_precision_and_where_timings_lie(exported, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    engine = ENGINES.build("onnxruntime_tensorrt", precision="int8", batches=(1, 2, 4))
+    options = engine.options(contracts.read(exported[1]))
+    assert options["trt_profile_min_shapes"] == "image:1x3x16x16"
+    assert options["trt_profile_opt_shapes"] == "image:2x3x16x16"
+    assert options["trt_profile_max_shapes"] == "image:4x3x16x16"
+    assert (options["trt_int8_enable"], options["trt_fp16_enable"]) == (True, False)
+    assert Path(options["trt_timing_cache_path"]).is_dir()
+
+
+def test_paddle_lite_reads_its_file_and_says_how_to_measure_it_on_a_phone(exported, monkeypatch, tmp_path):
+    given: dict[str, Any] = {}
+
+    class Predictor:
+        def get_input(self, number: int) -> Any:
+            return SimpleNamespace(from_numpy=lambda images: given.update(images=images))
+
+        def run(self) -> None:
+            given["ran"] = True
+
+        def get_output(self, number: int) -> Any:
+            return SimpleNamespace(numpy=lambda: given["images"].mean((2, 3)))
+
+    class MobileConfig:
+        def set_model_from_file(self, file: str) -> None:
+            given["file"] = file
+
+        def set_threads(self, number: int) -> None:
+            given["threads"] = number
+
+    def create(config: MobileConfig) -> Predictor:
+        if Path(given["file"]).read_bytes() == b"no model":
+            raise RuntimeError("Error: Unsupported model format")
+        return Predictor()
+
+    fake = ModuleType("paddlelite")
+    fake.lite = SimpleNamespace(MobileConfig=MobileConfig, create_paddle_predictor=create)  # type: ignore[attr-defined]
+    fake.__spec__ = ModuleSpec("paddlelite", None)
+    monkeypatch.setitem(sys.modules, "paddlelite", fake)
+    (tmp_path / "model.nb").write_bytes(b"no model")
+    with pytest.raises(DeployError, match=r"model.nb: Paddle Lite cannot load it; Error: Unsupported model format$"):
+        ready("paddlelite").load(tmp_path)
+    (tmp_path / "model.nb").write_bytes(b"a model")
+    assert ready("paddlelite", threads=2).load(tmp_path)(np.ones((2, 3, 4, 4), "float32")).shape == (2, 3)
+    assert (given["threads"], given["ran"]) == (2, True)
+    command = paddlelite.phone_command(Path("export/model.nb"), contracts.read(exported[1]))
+    assert command == (
+        "adb shell mkdir -p /data/local/tmp/ssld && adb push benchmark_bin export/model.nb /data/local/tmp/ssld/ && "
+        'adb shell "cd /data/local/tmp/ssld && chmod +x benchmark_bin && ./benchmark_bin '
+        "--optimized_model_file=model.nb --input_shape=1,3,16,16 --warmup=10 --repeats=30 --threads=1 "
+        '--backend=arm"'
+    )
