@@ -73,11 +73,25 @@ def _eval_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
 
 
+FORMATS = ("paddle", "paddle2", "onnx", "fp16", "int8", "tensorrt", "paddlelite")
+
+
 def _export_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", help="folder of a finished run")
-    command.add_argument("--out", help="target folder (default RUN/export)")
-    command.add_argument("--format", nargs="+", default=["paddle", "onnx"], choices=("paddle", "onnx"))
-    command.add_argument("--opset", type=int, default=17, help="ONNX opset, 9 to 21")
+    """What is not given is as the run's recipe has it, for a model as a recipe's default."""
+    command.add_argument("target", help="folder of a finished run; with --weights a model (`ssld list models`)")
+    command.add_argument("--weights", metavar="FILE", help="file of weights of that model, in any format read here")
+    command.add_argument("--data", help="model: list of labelled images for the gate (default imagenet/val_list.txt)")
+    command.add_argument("--out", help="target folder (default RUN/export, of a model exports/MODEL)")
+    command.add_argument("--format", nargs="+", choices=FORMATS, help="what is written (default paddle onnx)")
+    command.add_argument("--opset", type=int, help="ONNX opset, 9 to 21 (default 17)")
+    on_off = argparse.BooleanOptionalAction
+    command.add_argument("--with-preprocess", action=on_off, help="uint8 NHWC images in, probabilities out")
+    command.add_argument("--with-softmax", action=on_off, help="probabilities out")
+    command.add_argument("--dynamic-batch", action=on_off, help="any batch (default), or one image a call")
+    command.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of a TensorRT plan (default fp32)")
+    command.add_argument(
+        "--gate", nargs="+", metavar="KEY=VALUE", help="thresholds: keys of the recipe's block `export` after gate_"
+    )
 
 
 def _bench_arguments(command: argparse.ArgumentParser) -> None:

@@ -3,16 +3,21 @@
 from ssld.deploy.bench import Row, bench, write_csv
 from ssld.deploy.engines.registry import ENGINES, format_of, ready, usable
 from ssld.deploy.export import export_model
-from ssld.deploy.gate import BOUND, gate, release
+from ssld.deploy.formats import How, needed
+from ssld.deploy.gate import ALLOWED, BOUND, Allowed, gate, release
 
 __all__ = [
+    "ALLOWED",
     "BOUND",
     "ENGINES",
+    "Allowed",
+    "How",
     "Row",
     "bench",
     "export_model",
     "format_of",
     "gate",
+    "needed",
     "ready",
     "release",
     "usable",

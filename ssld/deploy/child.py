@@ -28,7 +28,11 @@ def run_module(module: str, arguments: Sequence[str], *, what: str, seconds: flo
         "POLYGRAPHY_AUTOINSTALL_DEPS": "0",
         "PYTHONWARNINGS": "ignore",
     }
-    command = [sys.executable, "-m", module, *arguments]
+    run_command([sys.executable, "-m", module, *arguments], what=what, seconds=seconds, env=env)
+
+
+def run_command(command: Sequence[str], *, what: str, seconds: float, env: dict[str, str] | None = None) -> None:
+    """Run a command as `run_module` says; `env` None = this process's environment."""
     try:
         done = subprocess.run(
             command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",

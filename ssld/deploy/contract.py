@@ -34,6 +34,7 @@ class Format:
     engine: str
     precision: str = "fp32"
     more: tuple[str, ...] = ()
+    any_size: bool = True  # false: made for the contract's size alone
 
     def among(self, names: Collection[str]) -> list[str]:
         """Its `files`, and those of `more` that are among `names`; the last one holds the weights."""
@@ -46,8 +47,8 @@ FORMATS = {
     "onnx": Format(("model.onnx",), engine="onnxruntime", more=("model.onnx.data",)),
     "fp16": Format(("model.fp16.onnx",), engine="onnxruntime", precision="fp16"),
     "int8": Format(("model.int8.onnx",), engine="onnxruntime", precision="int8"),
-    "tensorrt": Format(("model.plan",), engine="tensorrt_plan"),
-    "paddlelite": Format(("model.nb",), engine="paddlelite"),
+    "tensorrt": Format(("model.plan",), engine="tensorrt_plan", any_size=False),
+    "paddlelite": Format(("model.nb",), engine="paddlelite", any_size=False),
 }
 
 
@@ -89,6 +90,11 @@ def write(folder: Path, contract: dict[str, Any]) -> None:
 def formats_of(contract: dict[str, Any]) -> list[str]:
     """The formats whose files the contract lists."""
     return [name for name, form in FORMATS.items() if set(form.files) <= contract["files"].keys()]
+
+
+def precision_of(name: str, contract: dict[str, Any]) -> str:
+    """`fp32`, `fp16` or `int8`: what a format's files compute in; a TensorRT plan says it in the contract."""
+    return contract["plan"]["precision"] if name == "tensorrt" else FORMATS[name].precision
 
 
 def describe(file: Path) -> dict[str, Any]:

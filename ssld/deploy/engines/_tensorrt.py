@@ -50,6 +50,14 @@ def timing_cache() -> Path:
     return cache_root() / f"tensorrt-{found}.timing"
 
 
+def built_with() -> dict[str, str]:
+    """What a plan of this machine fits: the version of TensorRT, and the GPU."""
+    import paddle
+    import tensorrt
+
+    return {"tensorrt": tensorrt.__version__, "gpu": paddle.device.cuda.get_device_name(0)}
+
+
 def main(source: str, plan: str, cache: str, profile: str) -> None:
     """The child: parse, set the types and shapes, build, keep the timings. Ends with a reason when a step fails."""
     import tensorrt as trt
