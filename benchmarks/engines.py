@@ -21,7 +21,7 @@ import paddle
 
 from ssld import models
 from ssld.deploy import export_model, format_of, ready, usable
-from ssld.deploy.bench import REST_SECONDS, measure
+from ssld.deploy.timing import REST_SECONDS, measure
 
 
 def main() -> None:

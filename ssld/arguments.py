@@ -95,17 +95,24 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _bench_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("target", nargs="+", help="run folders, exported folders or model names")
+    command.add_argument("target", nargs="*", help="run folders, exported folders or model names")
+    command.add_argument("--all-students", action="store_true", help="every architecture of students/, one by one")
     command.add_argument("--engine", nargs="+", default=["paddle", "onednn", "onnxruntime"])
+    command.add_argument("--precision", nargs="+", default=["fp32"], choices=("fp32", "fp16", "int8"))
     command.add_argument("--batch-size", nargs="+", type=int, default=[1])
     command.add_argument(
         "--image-size", nargs="+", type=int, help="pixels (default: what each was exported for; 224 for a model)"
     )
-    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--threads", nargs="+", type=int, default=[1])
+    command.add_argument(
+        "--span", nargs="+", default=["model", "end-to-end"], choices=("model", "end-to-end"),
+        help="the network alone, and from image files to answers (default: both, in rows of their own)",
+    )  # fmt: skip
+    command.add_argument("--images", metavar="LIST", help="list file of the images of end-to-end (default: drawn ones)")
     command.add_argument("--warmup", type=int, default=10)
     command.add_argument("--repeats", type=int, default=500)
-    command.add_argument("--quick", action="store_true", help="at most 50 repeats or a second a row")
-    command.add_argument("--csv", help="also write the rows to this file")
+    command.add_argument("--quick", action="store_true", help="at most 50 repeats or a second a row, no peak memory")
+    command.add_argument("--csv", help="also write the rows to this file, and with the machine to one of .json")
 
 
 def _data_arguments(command: argparse.ArgumentParser) -> None:

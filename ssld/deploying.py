@@ -8,10 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ssld import create_model
 from ssld.config import cards, parse, recipe
 from ssld.config.delivery import Export
 from ssld.errors import DeployError, RunError
+from ssld.progress import note, progress, table
 from ssld.tools import labelled_list, open_run, with_weights
 
 
@@ -73,7 +76,6 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
     from ssld.data import EvalLoader, read_list, sampler
     from ssld.deploy import needed, release
     from ssld.distill.setup import labelled
-    from ssld.progress import progress
     from ssld.runtime import start
 
     start("cpu")
@@ -131,45 +133,104 @@ def tell_phone(args: argparse.Namespace, results: dict[str, Any]) -> None:
         return
     from ssld.deploy import contract
     from ssld.deploy.engines.paddlelite import phone_command
-    from ssld.progress import note
 
     folder = destination(args)
     note(f"on a phone: {phone_command(folder / 'model.nb', contract.read(folder))}")
 
 
-def bench_any(args: argparse.Namespace) -> list[dict[str, Any]] | None:
+def bench_any(args: argparse.Namespace) -> dict[str, Any] | None:
     """Rows for run folders, exported folders and zoo models (fresh weights: speed does not depend on them)."""
-    from ssld.deploy import bench, export_model, write_csv
-
+    if bool(args.target) == args.all_students:
+        raise DeployError("bench: give networks (run folders, exports, model names) or --all-students")
     if args.csv and not Path(args.csv).absolute().parent.is_dir():
         raise DeployError(f"{args.csv}: there is no such folder; make it first: what was measured would be lost")
-    with tempfile.TemporaryDirectory(prefix="ssld-bench-") as scratch:
-        networks: dict[str, Path] = {}
-        for target in args.target:
-            label = target if Path(target).name in (*networks, "export") else Path(target).name
-            networks[label] = _exported(target, Path(scratch), args.image_size, export_model)
-        rows = bench(
-            networks,
-            engines=args.engine,
-            batch_sizes=args.batch_size,
-            image_sizes=args.image_size,
-            threads=args.threads,
-            warmup=args.warmup,
-            repeats=args.repeats,
-            quick=args.quick,
-        )
-    if args.csv:
-        write_csv(rows, args.csv)
+    from ssld.deploy import machine, unsteady
+    from ssld.deploy.bench import check_asked
+
+    numbers = {"batch_sizes": args.batch_size, "image_sizes": args.image_size or [1], "repeats": [args.repeats]}
+    check_asked(args.engine, args.precision, args.threads, **numbers)
+    facts = machine.describe()
+    rows = sweep(args, facts) if args.all_students else keep(bench_group(args.target, args), facts, args)
+    for sentence in [*unsteady(rows), *facts["notes"]]:
+        note(f"bench: {sentence}")
     found = [asdict(row) for row in rows]
     if args.json:
-        return found
-    from ssld.progress import table
-
-    table(found, "model-only latency, milliseconds a batch")
+        return {"machine": facts, "rows": found}
+    shown = [{key: value for key, value in row.items() if key not in NOT_SHOWN} for row in found]
+    table(shown, "latency, milliseconds a batch; speed-up over the first row of its kind, with its 95 % interval")
     return None
 
 
-def _exported(target: str, scratch: Path, sizes: list[int] | None, export_model: Any) -> Path:
+def sweep(args: argparse.Namespace, facts: dict[str, Any]) -> list[Any]:
+    """The rows of every architecture, one after the other; DeployError, at the end, for those that gave none."""
+    rows: list[Any] = []
+    failed, archs = [], list(cards.all_students())
+    for number, arch in enumerate(archs, 1):
+        try:
+            rows = keep(rows + bench_group([arch], args), facts, args)
+        except DeployError as error:
+            failed.append(arch)
+            note(str(error))
+        note(f"bench: {number} of {len(archs)}, {arch}")
+    if failed:
+        what = f"{len(failed)} of {len(archs)} gave no rows: {', '.join(failed)}"
+        raise DeployError(f"bench: {what}; see above why, the others are in the file of --csv if there is one")
+    return rows
+
+
+def keep(rows: list[Any], facts: dict[str, Any], args: argparse.Namespace) -> list[Any]:
+    """Write the rows where `--csv` says, and with the machine beside that; returns them."""
+    from ssld.deploy import write_csv, write_json
+
+    if args.csv:
+        write_csv(rows, args.csv)
+        write_json(rows, facts, Path(args.csv).with_suffix(".json"))
+    return rows
+
+
+NOT_SHOWN = {"repeats", "images_per_second", "drift", "spread"}  # in the table; --csv and --json have all
+
+
+def bench_group(targets: list[str], args: argparse.Namespace) -> list[Any]:
+    """The rows of networks that are measured against each other."""
+    from ssld.deploy import bench
+
+    with tempfile.TemporaryDirectory(prefix="ssld-bench-") as scratch:
+        networks: dict[str, Path] = {}
+        for target in targets:
+            label = target if Path(target).name in (*networks, "export") else Path(target).name
+            networks[label] = _exported(target, Path(scratch), args)
+        return bench(
+            networks,
+            engines=args.engine,
+            precisions=args.precision,
+            batch_sizes=args.batch_size,
+            image_sizes=args.image_size,
+            threads=args.threads,
+            spans=args.span,
+            pictures=pictures(args.images),
+            warmup=args.warmup,
+            repeats=args.repeats,
+            quick=args.quick,
+            memory=not args.quick,
+        )
+
+
+def pictures(listed: str | None) -> list[Path]:
+    """The first images of a list file, PICTURES at most; [] without one: drawn images are taken."""
+    if listed is None:
+        return []
+    from ssld.data import read_list
+
+    files = read_list(Path(listed), Path(listed).parent)
+    return [Path(files.path(number)) for number in range(min(PICTURES, len(files)))]
+
+
+PICTURES = 64
+
+
+def _exported(target: str, scratch: Path, args: argparse.Namespace) -> Path:
+    """The folder of a target's export; a model's, with fresh weights, is written in the formats that are needed."""
     folder = Path(target)
     if (folder / "contract.json").is_file():
         return folder
@@ -180,7 +241,10 @@ def _exported(target: str, scratch: Path, sizes: list[int] | None, export_model:
         raise RunError(
             f"{target}: neither a run nor an export; give a run folder, an exported folder or a model's name"
         )
-    network = create_model(target, in_size=sizes[0] if sizes else None)
+    from ssld.deploy import export_model, formats_for
+
+    formats = formats_for(args.engine, args.precision)
+    network = create_model(target, in_size=args.image_size[0] if args.image_size else None)
     size = network.in_size
     given = {
         "size": size,
@@ -189,5 +253,6 @@ def _exported(target: str, scratch: Path, sizes: list[int] | None, export_model:
         "resize": round(size * 256 / 224),
     }
     contract = {"arch": network.arch, "classes": network.num_classes, "digest": "fresh weights", "input": given}
-    export_model(network, scratch / target, name=target, contract=contract)
+    noise = np.random.default_rng(0).standard_normal((8, 3, size, size)).astype("float32")
+    export_model(network, scratch / target, name=target, contract=contract, formats=formats, calibration=noise)
     return scratch / target

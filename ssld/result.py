@@ -250,7 +250,7 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
             networks,
             engines=able,
             batch_sizes=options.batch_sizes,
-            threads=options.threads,
+            threads=[options.threads],
             warmup=options.warmup,
             repeats=options.repeats,
             seconds=options.seconds,

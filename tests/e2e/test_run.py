@@ -206,7 +206,8 @@ def test_a_finished_run_can_be_evaluated_exported_measured_and_reported_again(pl
     )
     assert (list(gate), gate["onnx"]["agree"]) == (["onnx"], 100.0)
     assert json.loads((place / "x/contract.json").read_text())["opset"] == 13
-    rows = json.loads(succeeds("bench", "runs/a", "x", "--engine", "onnxruntime", "--quick", "--json", cwd=place))
+    words = ["bench", "runs/a", "x", "--engine", "onnxruntime", "--span", "model", "--quick", "--json"]
+    rows = json.loads(succeeds(*words, cwd=place))["rows"]
     assert [(row["network"], row["size"]) for row in rows] == [("a", 24), ("x", 24)]
     (place / "runs/a/report.html").unlink()
     told = json.loads(succeeds("report", "runs/a", "--json", cwd=place))
@@ -226,6 +227,10 @@ def test_a_run_is_exported_with_its_ends_inside_and_in_int8(place, result):
     assert contract["gate"]["images"] == 8
     told = fails("export", "runs/a", "--gate", "top=1", "--out", "y", cwd=place)
     assert told == "ssld export: override export.gate_top: no key 'gate_top'; did you mean 'gate_top1'?"
+    told = fails("export", "runs/a", "--out", "some.yaml/x", cwd=place, begun=True)
+    assert told == "ssld export: some.yaml/x: cannot be written (Not a directory); free it or choose another"
+    told = fails("export", "runs/a", "--opset", "22", "--out", "y", cwd=place, begun=True)
+    assert told == "ssld export: export: opset 22 cannot be written; choose 9 to 21"
 
 
 def test_a_model_is_exported_with_the_weights_of_a_file_and_never_without(place):

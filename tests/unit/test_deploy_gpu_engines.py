@@ -30,8 +30,9 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ON_GPU)
-def test_an_engine_of_the_gpu_says_here_why_not(name):
-    assert usable()[name]
+def test_an_engine_of_the_gpu_says_why_it_cannot_run_here(name):
+    if usable()[name] is None:
+        pytest.skip("it can")
     with pytest.raises(DeployError, match=rf"^engine '{name}': .*; ") as caught:
         ready(name)
     assert "\n" not in str(caught.value)

@@ -4,7 +4,7 @@ An engine is a small dataclass: its fields are its options, `load` returns a pla
 Its module is imported by `ssld list engines`, so a heavy package is imported inside `load`, never at the top.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -70,6 +70,26 @@ def format_of(name: str, precision: str = "fp32") -> str:
     engine: Engine = ENGINES.build(name, precision=precision)
     check_precision(name, engine)
     return engine.reads[precision]
+
+
+def combinations(engines: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
+    """(engine, precision) of all that there are; a precision that an engine lacks is left out where it has another.
+
+    RecipeError or DeployError for an engine that there is none of, or that has none of the precisions.
+    """
+    found = []
+    for name in engines:
+        has = [precision for precision in precisions if precision in ENGINES.build(name).reads]
+        found += [(name, precision) for precision in has]
+        if not has:
+            check_precision(name, ENGINES.build(name, precision=precisions[0]))
+    return found
+
+
+def formats_for(engines: Sequence[str], precisions: Sequence[str]) -> list[str]:
+    """The export formats that these engines read for these precisions."""
+    wanted = {format_of(name, precision) for name, precision in combinations(engines, precisions)}
+    return [form for form in FORMATS if form in wanted]
 
 
 def model_file(engine: Engine, folder: Path) -> Path:
