@@ -38,6 +38,17 @@ def test_an_engine_of_the_gpu_says_why_it_cannot_run_here(name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", [name for name in ON_GPU if name != "tensorrt_plan"])
+def test_on_a_gpu_it_gives_the_logits_of_the_network(exported, name):
+    if why := usable()[name]:
+        pytest.skip(why)
+    images = np.random.default_rng(0).standard_normal((3, 3, SIZE, SIZE)).astype("float32")
+    wanted = eager(exported[0], images)
+    made = ready(name).load(exported[1])(images)
+    np.testing.assert_allclose(made, wanted, atol=1e-3 * np.abs(wanted).max())
+
+
 def test_what_is_missing_for_a_gpu_is_told_in_the_order_in_which_to_mend_it(monkeypatch, tmp_path):
     assert _gpu.why_not({"no_such_module": "tensorrt"}) == (
         "tensorrt is not installed; pip install tensorrt, on a machine with an NVIDIA GPU"
@@ -121,12 +132,8 @@ def test_paddle_that_stays_on_the_cpu_in_silence_is_an_error(exported, paddle_gp
         ready("paddle_gpu").load(exported[1])
 
 
-def test_paddle_2s_tensorrt_sees_the_shapes_first_and_calibrates_nothing(exported, paddle_gpu, tmp_path):
-    with paddle.pir_utils.OldIrGuard():
-        spec = paddle.static.InputSpec([None, 3, SIZE, SIZE], "float32", "image")
-        paddle.jit.save(exported[0], str(tmp_path / "model2"), input_spec=[spec])
-    contracts.write(tmp_path, contracts.read(exported[1]))
-    run = ready("paddle_tensorrt_subgraph", precision="fp16", batches=(1, 2, 4)).load(tmp_path)
+def test_paddle_2s_tensorrt_sees_the_shapes_first_and_calibrates_nothing(exported, paddle_gpu):
+    run = ready("paddle_tensorrt_subgraph", precision="fp16", batches=(1, 2, 4)).load(exported[1])
     asked = {name: (args, options) for name, args, options in paddle_gpu.asked}
     (seen,), _ = asked["collect_shape_range_info"]
     assert asked["enable_tuned_tensorrt_dynamic_shape"][0] == (seen, True)

@@ -21,7 +21,7 @@ CONTRACT: dict[str, Any] = {
 def write_toy(folder: Path) -> tuple[nn.Layer, Path]:
     paddle.seed(0)
     model = nn.Sequential(nn.Conv2D(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(4, 4))
-    export_model(model, folder, name="toy", contract=CONTRACT)
+    export_model(model, folder, name="toy", contract=CONTRACT, formats=["paddle", "paddle2", "onnx"])
     return model, folder
 
 
