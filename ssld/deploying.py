@@ -28,6 +28,8 @@ def export_any(args: argparse.Namespace) -> dict[str, Any]:
         fetched = f"`ssld weights fetch {args.target}` gets the published ones"
         raise DeployError(f"{args.target}: a model has no weights of its own; give --weights FILE ({fetched})")
     if args.weights is None:
+        if args.data:
+            raise DeployError("export: --data belongs to a model with --weights; a run has its own validation list")
         results = export_run(target, args)
     else:
         results = export_weights(args.target, Path(args.weights), args)
@@ -48,6 +50,8 @@ def options(export: Export, args: argparse.Namespace) -> Export:
         "dynamic_batch": args.dynamic_batch,
         "plan_precision": args.precision,
     }
+    if args.precision and "tensorrt" not in (args.format or export.formats):
+        raise DeployError("export: --precision is that of a TensorRT plan; add --format tensorrt, or name fp16 or int8")
     return parse.build(
         Export, tree["export"] | {key: value for key, value in flags.items() if value is not None}, "export"
     )
@@ -144,6 +148,8 @@ def bench_any(args: argparse.Namespace) -> dict[str, Any] | None:
         raise DeployError("bench: give networks (run folders, exports, model names) or --all-students")
     if args.csv and not Path(args.csv).absolute().parent.is_dir():
         raise DeployError(f"{args.csv}: there is no such folder; make it first: what was measured would be lost")
+    if args.images and "end-to-end" not in args.span:
+        raise DeployError("bench: --images are for end-to-end; add that to --span")
     from ssld.deploy import machine, unsteady
     from ssld.deploy.bench import check_asked
 

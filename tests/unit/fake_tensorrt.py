@@ -6,12 +6,22 @@ real package does not have, or one with other types, fails here too.
 
 import ctypes
 import json
+from collections.abc import Callable
 from enum import IntEnum
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnxruntime
+
+STREAM = 7
+PENDING: list[Callable[[], None]] = []
+"""What a GPU has been given to do: it is done when somebody waits for the stream."""
+
+
+def stream(device: int) -> SimpleNamespace:
+    """In place of paddle.device.cuda.current_stream."""
+    return SimpleNamespace(cuda_stream=STREAM, synchronize=lambda: [PENDING.pop(0)() for _ in list(PENDING)])
 
 
 class BuilderFlag(IntEnum):
@@ -153,8 +163,9 @@ class Context:
         kind = np.uint8 if source.type == "tensor(uint8)" else np.float32
         given = memory(self.addresses[source.name], self.shape, kind)
         made = memory(self.addresses[target.name], self.get_tensor_shape(target.name), np.float32)
-        made[:] = self.session.run(None, {source.name: given})[0]
-        return stream_handle == 7
+        answer = self.session.run(None, {source.name: given})[0]
+        PENDING.append(lambda: np.copyto(made, answer))
+        return stream_handle == STREAM
 
 
 class Engine:

@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -249,7 +248,7 @@ def test_a_tensorrt_plan_is_built_gated_and_described(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.module())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(paddle, "CUDAPlace", lambda number: paddle.CPUPlace())
-    monkeypatch.setattr(paddle.device.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=7))
+    monkeypatch.setattr(paddle.device.cuda, "current_stream", fake_tensorrt.stream)
     monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda number: "a GPU")
     monkeypatch.setattr(_gpu, "why_not", lambda packages, paddle=True: None)
     monkeypatch.setattr(_tensorrt, "run_module", lambda name, arguments, **_: _tensorrt.main(*arguments))

@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setitem(sys.modules, "tensorrt", made)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(paddle, "CUDAPlace", lambda number: paddle.CPUPlace())
-    monkeypatch.setattr(paddle.device.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=7))
+    monkeypatch.setattr(paddle.device.cuda, "current_stream", fake_tensorrt.stream)
     monkeypatch.setattr(_gpu, "why_not", lambda packages, paddle=True: None)
 
     def in_process(name: str, arguments: list[str], *, what: str, seconds: float) -> None:

@@ -11,7 +11,7 @@ from ssld.arguments import FORMATS
 from ssld.config import cards
 from ssld.config.delivery import Export
 from ssld.deploy import contract as contracts
-from ssld.errors import DeployError, RecipeError
+from ssld.errors import DataError, DeployError, RecipeError
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -69,6 +69,29 @@ def test_the_command_line_of_an_export_changes_the_recipes_block():
     assert deploying.options(Export(softmax=True), parsed("export", "run")) == Export(softmax=True)
     with pytest.raises(RecipeError, match="export: gate_top1: Input should be a valid number"):
         deploying.options(Export(), parsed("export", "run", "--gate", "top1=much"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "run", "--data", "val.txt"], "--data belongs to a model with --weights"),
+        (["bench", "x", "--images", "val.txt", "--span", "model"], "--images are for end-to-end; add that to --span"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(words, message):
+    args = parsed(*words)
+    with pytest.raises(DeployError, match=message):
+        (deploying.export_any if words[0] == "export" else deploying.bench_any)(args)
+    with pytest.raises(DeployError, match="--precision is that of a TensorRT plan; add --format tensorrt"):
+        deploying.options(Export(), parsed("export", "run", "--precision", "fp16"))
+
+
+def test_the_images_of_a_bench_are_the_first_of_a_list(tmp_path):
+    (tmp_path / "val.txt").write_text("".join(f"images/{number}.jpg {number}\n" for number in range(70)))
+    assert deploying.pictures(str(tmp_path / "val.txt")) == [tmp_path / f"images/{number}.jpg" for number in range(64)]
+    assert deploying.pictures(None) == []
+    with pytest.raises(DataError, match=r"none.txt: "):
+        deploying.pictures(str(tmp_path / "none.txt"))
 
 
 def test_the_command_line_and_the_recipe_know_the_same_formats():

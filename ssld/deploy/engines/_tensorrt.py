@@ -127,9 +127,11 @@ def load(plan: Path) -> Run:
         given, made = paddle.to_tensor(images, place=place), outputs[shape]
         context.set_tensor_address(source, given.data_ptr())
         context.set_tensor_address(target, made.data_ptr())
-        if not context.execute_async_v3(paddle.device.cuda.current_stream(0).cuda_stream):
+        stream = paddle.device.cuda.current_stream(0)
+        if not context.execute_async_v3(stream.cuda_stream):
             raise DeployError(f"{plan.name}: TensorRT could not run {list(images.shape)}; its message is above")
-        return made.numpy()  # waits for the stream
+        stream.synchronize()
+        return made.numpy()
 
     return run
 
