@@ -73,7 +73,7 @@ def _eval_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
 
 
-FORMATS = ("paddle", "paddle2", "onnx", "fp16", "int8", "tensorrt", "paddlelite")
+FORMATS = ("paddle", "paddle2", "paddle2_int8", "onnx", "fp16", "int8", "tensorrt", "paddlelite")
 
 
 def _export_arguments(command: argparse.ArgumentParser) -> None:

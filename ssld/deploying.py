@@ -78,7 +78,7 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
     export, card, listed = options(Export(), args), cards.find_model(name), labelled_list(args.data)
     from ssld import result
     from ssld.data import EvalLoader, read_list, sampler
-    from ssld.deploy import needed, release
+    from ssld.deploy import calibrated, needed, release
     from ssld.distill.setup import labelled
     from ssld.runtime import start
 
@@ -111,7 +111,7 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
             },
             formats=export.formats,
             how=how,
-            calibration=pictures(export.calibration_images)[0] if "int8" in needed(export.formats, how) else None,
+            calibration=pictures(export.calibration_images)[0] if calibrated(needed(export.formats, how)) else None,
             allowed=result.allowed(export),
         )
 

@@ -11,7 +11,7 @@ from ssld.config import cards, recipe
 from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, sampler
-from ssld.deploy import Allowed, How, bench, export_model, needed, release, write_csv
+from ssld.deploy import Allowed, How, bench, calibrated, export_model, needed, release, write_csv
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import agreement, log_softmax, predict, scores
 from ssld.distill.setup import build, centre_crops, eval_loader, file_list, teacher_card, trained_network
@@ -86,13 +86,13 @@ def allowed(options: Export) -> dict[str, Allowed]:
 
 def slice_size(options: Export) -> int:
     """Images of the gate: more where top-1 is compared in fractions of a point."""
-    lossy = {"fp16", "int8"} & set(needed(options.formats, how(options)))
+    lossy = {"fp16", "int8", "paddle2_int8"} & set(needed(options.formats, how(options)))
     return max(options.gate_images, options.gate_images_lossy) if lossy else options.gate_images
 
 
 def calibration_images(plan: Plan, root: Path, alone: Runtime) -> np.ndarray | None:
     """Normalised training images float32 [n, 3, S, S] of the last stage, an even selection; None without int8."""
-    if "int8" not in needed(plan.export.formats, how(plan.export)):
+    if not calibrated(needed(plan.export.formats, how(plan.export))):
         return None
     data = list(plan.stages.values())[-1].data
     files = file_list(plan, root, *data.train)

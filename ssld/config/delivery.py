@@ -8,7 +8,7 @@ LATER = {  # keys younger than recorded results, with their defaults
     **{"gate_images_lossy": 2000, "gate_top1": 0.0, "gate_top1_fp16": 0.1, "gate_top1_int8": 0.5},
     **{"gate_diff_fp16": 0.02, "gate_diff_int8": 0.5, "calibration_images": 512},
 }
-EXACT = {"paddle", "paddle2", "onnx"}  # formats that compute in float32
+EXACT = {"paddle", "paddle2", "onnx", "paddlelite"}  # formats that compute in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,9 @@ class Export:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    formats: tuple[Literal["paddle", "paddle2", "onnx", "fp16", "int8", "tensorrt", "paddlelite"], ...] = (
+    formats: tuple[
+        Literal["paddle", "paddle2", "paddle2_int8", "onnx", "fp16", "int8", "tensorrt", "paddlelite"], ...
+    ] = (
         "paddle",
         "onnx",
     )

@@ -3,7 +3,7 @@
 from ssld.deploy.bench import Row, bench, unsteady, write_csv, write_json
 from ssld.deploy.engines.registry import ENGINES, format_of, formats_for, ready, usable
 from ssld.deploy.export import export_model
-from ssld.deploy.formats import How, needed
+from ssld.deploy.formats import How, calibrated, needed
 from ssld.deploy.gate import ALLOWED, BOUND, Allowed, gate, release
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "How",
     "Row",
     "bench",
+    "calibrated",
     "export_model",
     "format_of",
     "formats_for",

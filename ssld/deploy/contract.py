@@ -2,6 +2,7 @@
 
 model.json model.pdiparams        the Paddle program (PIR) and its weights  format `paddle`
 model2.pdmodel model2.pdiparams   the same as a program of Paddle 2         format `paddle2`
+model2_int8.pdmodel .pdiparams    quantised, for oneDNN                     format `paddle2_int8`
 model.onnx                        the ONNX file                             format `onnx`
 model.onnx.data                   its weights, of a network over 2 GiB
 model.fp16.onnx                   with weights and maps of 16 bits          format `fp16`
@@ -44,6 +45,7 @@ class Format:
 FORMATS = {
     "paddle": Format(("model.json", "model.pdiparams"), engine="paddle"),
     "paddle2": Format(("model2.pdmodel", "model2.pdiparams"), engine="paddle2"),
+    "paddle2_int8": Format(("model2_int8.pdmodel", "model2_int8.pdiparams"), engine="onednn", precision="int8"),
     "onnx": Format(("model.onnx",), engine="onnxruntime", more=("model.onnx.data",)),
     "fp16": Format(("model.fp16.onnx",), engine="onnxruntime", precision="fp16"),
     "int8": Format(("model.int8.onnx",), engine="onnxruntime", precision="int8"),

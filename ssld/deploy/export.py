@@ -65,14 +65,16 @@ def write_files(
     forms.check(formats, how, calibration)
     contracts.check_given(contract)
     size, names = int(contract["input"]["size"]), forms.needed(formats, how)
+    ends = _ends(contract, how)
+    given = None if calibration is None else as_given(calibration, ends["input"])[0]
     network = with_ends(model, contract["input"], preprocess=how.preprocess, softmax=how.probabilities)
     with evaluating(network):
-        any_size = takes_other_sizes(model, size) and _any_size(network, folder, names, how)
-        if not any_size:
-            forms.write_programs(network, folder, names, how, size)
-    full = {"name": name, **contract, **_ends(contract, how, any_size)}
-    full |= {"opset": how.opset if "onnx" in names else None}
-    given = None if calibration is None else as_given(calibration, full["input"])[0]
+        any_size = takes_other_sizes(model, size) and _any_size(network, folder, names, how, given)
+        if any_size:
+            ends["input"]["dynamic"] += ["height", "width"]
+        else:
+            forms.write_programs(network, folder, names, how, size, given)
+    full = {"name": name, **contract, **ends, "opset": how.opset if "onnx" in names else None}
     full |= forms.write_derived(folder, names, how, full, given)
     written = {path.name for path in folder.iterdir()}
     asked = [*formats, "paddle2"] if "paddlelite" in formats else formats  # what the gate can run everywhere
@@ -83,23 +85,22 @@ def write_files(
     contracts.write(folder, full)
 
 
-def _any_size(network: Any, folder: Path, names: Sequence[str], how: How) -> bool:
+def _any_size(network: Any, folder: Path, names: Sequence[str], how: How, calibration: np.ndarray | None) -> bool:
     """Write the programs for images of any size; False where that cannot be expressed."""
     try:
-        forms.write_programs(network, folder, names, how, None)
+        forms.write_programs(network, folder, names, how, None, calibration)
     except DeployError:
         return False
     return True
 
 
-def _ends(contract: dict[str, Any], how: How, any_size: bool) -> dict[str, Any]:
-    """What the contract says of input and output."""
-    free = ("batch",) if how.dynamic_batch else ()
+def _ends(contract: dict[str, Any], how: How) -> dict[str, Any]:
+    """What the contract says of input and output, for images of one size."""
     image = {
         "name": "image",
         "dtype": "uint8" if how.preprocess else "float32",
         "layout": "NHWC" if how.preprocess else "NCHW",
-        "dynamic": [*free, "height", "width"] if any_size else [*free],
+        "dynamic": ["batch"] if how.dynamic_batch else [],
     }
     shape = ["batch" if how.dynamic_batch else 1, _class_number(contract["classes"])]
     made = {"name": "probabilities" if how.probabilities else "logits", "dtype": "float32", "shape": shape}

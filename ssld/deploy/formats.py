@@ -2,6 +2,7 @@
 
     network -> paddle -> onnx -> fp16, int8 -> tensorrt
     network -> paddle2 -> paddlelite
+    network -> paddle2_int8
 
 What can abort runs in a child process.
 """
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ssld.deploy import contract as contracts
+from ssld.deploy import slim
 from ssld.deploy.child import reason, run_command, run_module
 from ssld.deploy.int8 import OLDEST_OPSET
 from ssld.errors import DeployError
@@ -74,17 +76,23 @@ def needed(formats: Sequence[str], how: How) -> list[str]:
     return [form for form in contracts.FORMATS if form in found]
 
 
+def calibrated(names: Sequence[str]) -> bool:
+    """Whether one of the formats needs images for the ranges of its activations."""
+    return bool({"int8", "paddle2_int8"} & set(names))
+
+
 def check(formats: Sequence[str], how: How, calibration: np.ndarray | None) -> None:
     """Raise DeployError when a format cannot be written here; nothing has been written then."""
     contracts.check_formats(formats)
     names = needed(formats, how)
     if "onnx" in names:
         check_onnx(how.opset)
-    if "int8" in names:
-        if how.opset < OLDEST_OPSET:
-            raise DeployError(f"export: int8 needs an opset of {OLDEST_OPSET} or more, not {how.opset}; raise --opset")
-        if calibration is None or not len(calibration):
-            raise DeployError("export: int8 needs images to calibrate with; give it some")
+    if "int8" in names and how.opset < OLDEST_OPSET:
+        raise DeployError(f"export: int8 needs an opset of {OLDEST_OPSET} or more, not {how.opset}; raise --opset")
+    if calibrated(names) and (calibration is None or not len(calibration)):
+        raise DeployError("export: int8 needs images to calibrate with; give it some")
+    if "paddle2_int8" in names and not find_spec("paddleslim"):
+        raise DeployError("export: the format paddle2_int8 needs paddleslim, not installed; pip install 'ssld[int8]'")
     if {"fp16", "int8"} & set(names) and not find_spec("onnxruntime"):
         raise DeployError("export: fp16 and int8 need onnxruntime, not installed; pip install 'ssld[engines]'")
     if "tensorrt" in names:
@@ -106,10 +114,12 @@ def check_onnx(opset: int) -> None:
             raise DeployError(f"export: the format onnx needs {package}, not installed; pip install 'ssld[engines]'")
 
 
-def write_programs(network: Any, folder: Path, names: Sequence[str], how: How, size: int | None) -> None:
-    """Write those of paddle, paddle2 and onnx that are named, for images of `size` pixels (None: of any size).
+def write_programs(
+    network: Any, folder: Path, names: Sequence[str], how: How, size: int | None, calibration: np.ndarray | None
+) -> None:
+    """Write those of paddle, paddle2, paddle2_int8 and onnx that are named, for images of `size` pixels (None: of any).
 
-    DeployError where the network cannot be expressed so.
+    `calibration`: images as the files take them. DeployError where the network cannot be expressed so.
     """
     import paddle
 
@@ -121,6 +131,8 @@ def write_programs(network: Any, folder: Path, names: Sequence[str], how: How, s
         with paddle.pir_utils.OldIrGuard():
             save_program(network, folder / "model2", spec)
         (folder / "model2.pdiparams.info").unlink(missing_ok=True)
+    if "paddle2_int8" in names:
+        slim.write(network, folder / "model2_int8", spec, np.asarray(calibration))
     if "onnx" in names:
         output = "probabilities" if how.probabilities else "logits"
         arguments = [str(folder / "model.json"), str(folder / "model.onnx"), str(how.opset), ",".join(how.axes), output]

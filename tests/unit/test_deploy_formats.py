@@ -1,7 +1,5 @@
 """What the files may hold beside the network, and the formats made from others: real converters, real engines."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +10,9 @@ from paddle import nn
 
 from ssld.deploy import ALLOWED, Allowed, How, export_model, gate, needed, ready, release
 from ssld.deploy import contract as contracts
-from ssld.deploy.engines import _gpu, _tensorrt
+from ssld.deploy.engines._paddle_inference import on_cpu, predictor
 from ssld.deploy.gate import Trial, judge
 from ssld.errors import DeployError
-from tests.unit import fake_tensorrt
 
 SIZE, CLASSES = 20, 5
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -157,6 +154,30 @@ def test_int8_runs_in_every_engine_that_reads_it_and_is_near(all_inside, engine)
     assert 1e-5 < gap < 0.1
 
 
+def test_onednn_runs_int8_from_paddleslims_program(tmp_path):
+    pytest.importorskip("paddleslim", reason="of the extra int8")
+    model, folder = toy(), tmp_path / "x"
+    before = {key: value.numpy().copy() for key, value in model.state_dict().items()}
+    results = release(
+        model, folder, IMAGES, name="toy", contract=GIVEN, formats=["paddle2_int8"], how=How(preprocess=True),
+        calibration=IMAGES, allowed=LOSSY,
+    )  # fmt: skip
+    assert results["paddle2_int8"]["max_abs_diff"] < results["paddle2_int8"]["bound"]
+    made = ready("onednn", precision="int8").load(folder)(PIXELS)
+    native = predictor(folder / "model2_int8.pdmodel", on_cpu(1, onednn=False))(PIXELS)
+    assert np.abs(made - native).mean() < 0.005  # Paddle's own kernels simulate the rounding in float32
+    assert 1e-5 < np.abs(made - probabilities(model, IMAGES)).mean() < 0.02
+    assert all(np.array_equal(before[key], value.numpy()) for key, value in model.state_dict().items())
+    names = ["contract.json", "model2_int8.pdiparams", "model2_int8.pdmodel"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_a_program_for_onednn_in_int8_needs_paddleslim(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssld.deploy.formats.find_spec", lambda name: None)
+    with pytest.raises(DeployError, match=r"paddle2_int8 needs paddleslim, not installed; pip install 'ssld\[int8\]'"):
+        export_model(toy(), tmp_path / "x", name="toy", contract=GIVEN, formats=["paddle2_int8"], calibration=IMAGES)
+
+
 def test_fp16_holds_half_the_bytes_and_keeps_its_ends(tmp_path):
     model = toy()
     results = release(
@@ -239,54 +260,3 @@ def test_a_format_is_made_from_others_in_their_order():
     assert needed(["int8"], How()) == ["paddle", "onnx", "int8"]
     assert needed(["tensorrt", "paddle"], How(plan_precision="fp16")) == ["paddle", "onnx", "fp16", "tensorrt"]
     assert needed(["paddlelite"], How()) == ["paddle2", "paddlelite"]
-
-
-# --- TensorRT and Paddle Lite
-
-
-def test_a_tensorrt_plan_is_built_gated_and_described(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.module())
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(paddle, "CUDAPlace", lambda number: paddle.CPUPlace())
-    monkeypatch.setattr(paddle.device.cuda, "current_stream", fake_tensorrt.stream)
-    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda number: "a GPU")
-    monkeypatch.setattr(_gpu, "why_not", lambda packages, paddle=True: None)
-    monkeypatch.setattr(_tensorrt, "run_module", lambda name, arguments, **_: _tensorrt.main(*arguments))
-    how = How(preprocess=True, plan_precision="int8")
-    results = release(
-        toy(), tmp_path / "x", IMAGES, name="toy", contract=GIVEN, formats=["tensorrt"], how=how, calibration=IMAGES,
-        allowed=LOSSY,
-    )  # fmt: skip
-    assert 0 < results["tensorrt"]["max_abs_diff"] < results["tensorrt"]["bound"]
-    contract = contracts.read(tmp_path / "x")
-    assert contract["plan"] == {"precision": "int8", "batches": [1, 1, 32], "tensorrt": "10.9.0", "gpu": "a GPU"}
-    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["contract.json", "model.plan"]
-
-
-def test_a_file_for_phones_is_made_by_paddle_lites_command_and_its_program_passes_the_gate(tmp_path, monkeypatch):
-    command = tmp_path / "bin" / "paddle_lite_opt"
-    command.parent.mkdir()
-    command.write_text(
-        '#!/bin/sh\nfor word; do case $word in --optimize_out=*) echo "$@" > "${word#*=}.nb";; esac; done\n'
-    )
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    results = release(toy(), tmp_path / "x", IMAGES, name="toy", contract=GIVEN, formats=["paddlelite"])
-    assert results["paddlelite"]["not_run"] == "for Arm processors, this is x86_64"
-    assert results["paddle2"]["agree"] == 100.0
-    told = (tmp_path / "x" / "model.nb").read_text().split()
-    assert [Path(word.partition("=")[2]).name for word in told[:2]] == ["model2.pdmodel", "model2.pdiparams"]
-    assert told[2] == "--optimize_out_type=naive_buffer"
-    assert told[-1] == "--valid_targets=arm"
-
-
-def test_paddle_lites_command_that_fails_is_one_line(tmp_path, monkeypatch):
-    command = tmp_path / "bin" / "paddle_lite_opt"
-    command.parent.mkdir()
-    command.write_text("#!/bin/sh\necho 'Error: op pool3d is not supported' >&2\nexit 3\n")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", str(command.parent), prepend=":")
-    message = "^model.nb: the converter ended with exit code 3; Error: op pool3d is not supported$"
-    with pytest.raises(DeployError, match=message):
-        export_model(toy(), tmp_path / "x", name="toy", contract=GIVEN, formats=["paddlelite"])

@@ -42,7 +42,7 @@ def predictor(program: Path, configure: Callable[[Any], None]) -> Run:
     return run
 
 
-def on_cpu(threads: int, *, onednn: bool) -> Callable[[Any], None]:
+def on_cpu(threads: int, *, onednn: bool, int8: bool = False) -> Callable[[Any], None]:
     """The thread number is Paddle's global one: the last predictor loaded decides it for the process."""
 
     def configure(config: Any) -> None:
@@ -53,6 +53,8 @@ def on_cpu(threads: int, *, onednn: bool) -> Callable[[Any], None]:
             config.enable_mkldnn()
         else:
             config.disable_mkldnn()
+        if int8:
+            config.enable_mkldnn_int8()
 
     return configure
 

@@ -16,7 +16,7 @@ class PaddleOneDNN:
     threads: int = 1
     precision: str = "fp32"
     device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
-    reads: ClassVar[Mapping[str, str]] = {"fp32": "paddle"}
+    reads: ClassVar[Mapping[str, str]] = {"fp32": "paddle", "int8": "paddle2_int8"}
 
     def why_not(self) -> str | None:
         if platform.machine().lower() not in ("x86_64", "amd64"):
@@ -24,5 +24,5 @@ class PaddleOneDNN:
         return _paddle_inference.why_not()
 
     def load(self, folder: Path) -> Run:
-        configure = _paddle_inference.on_cpu(self.threads, onednn=True)
+        configure = _paddle_inference.on_cpu(self.threads, onednn=True, int8=self.precision == "int8")
         return _paddle_inference.predictor(model_file(self, folder), configure)
