@@ -22,7 +22,7 @@ SOURCES := setup.py pyproject.toml ssld/__init__.py
 INDEX_gpu := $(if $(PADDLE_INDEX),--extra-index-url $(PADDLE_INDEX))
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 
-BENCHMARKS := convolution engines mine_duplicates mine_scale  # those without a peer
+BENCHMARKS := convolution engines mine_duplicates mine_scale overlap  # those without a peer
 
 .PHONY: quickstart test test-zoo check bench docs
 .DELETE_ON_ERROR:
