@@ -2,7 +2,7 @@
 # make test         install with the development tools, then run the tests: of each series of the zoo its smallest network
 # make test-zoo     the tests of every network of the zoo (SHARD=2/4: the second quarter of them)
 # make check        style, types and the import table
-# make bench        measure this project against its peers (PEER=<checkout of PaddleClas>: its networks too)
+# make bench        measure this project against its peers (PEER=<checkout of PaddleClas>: against it too)
 # make docs         write docs/zoo.md, its figures and tables anew from the cards
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
@@ -22,6 +22,8 @@ SOURCES := setup.py pyproject.toml ssld/__init__.py
 INDEX_gpu := $(if $(PADDLE_INDEX),--extra-index-url $(PADDLE_INDEX))
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 
+BENCHMARKS := convolution engines mine_duplicates mine_scale overlap  # those without a peer
+
 .PHONY: quickstart test test-zoo check bench docs
 .DELETE_ON_ERROR:
 
@@ -33,7 +35,7 @@ test: $(VENV)/.installed-$(DEVICE)-dev
 
 test-zoo: JOBS = 1
 test-zoo: $(VENV)/.installed-$(DEVICE)-dev
-	$(PYTEST) tests/parity tests/unit/test_weights_import.py --shard $(SHARD)
+	$(PYTEST) tests/parity tests/unit/test_weights_import.py --shard $(SHARD) --timeout 900
 
 check: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff check .
@@ -42,9 +44,10 @@ check: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/python -m pytest -q tests/unit/test_imports.py
 
 bench: $(VENV)/.installed-$(DEVICE)-dev
-	@set -e; for script in $(filter-out %/zoo_forward.py,$(wildcard benchmarks/*.py)); do \
-	    echo "== $$script"; $(BIN)/python "$$script"; done
-	$(if $(PEER),$(BIN)/python benchmarks/zoo_forward.py --peer "$(PEER)",@echo "zoo_forward: left out, PEER is not set")
+	@set -e; for script in $(BENCHMARKS); do \
+	    echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done
+	@set -e; for script in distill_step data_pipeline $(if $(PEER),zoo_forward); do \
+	    echo "== $$script"; $(BIN)/python benchmarks/$$script.py $(if $(PEER),--peer "$(PEER)"); done
 
 docs: $(VENV)/.installed-$(DEVICE)
 	$(BIN)/python -m ssld.report.zoo docs

@@ -1,127 +1,310 @@
-"""A distillation step from JPEG files to new weights, by where the teacher's logits come from.
+"""A distillation step from JPEG files to new weights, by where the teacher's logits come from, and against PaddleClas.
 
-    python benchmarks/distill_step.py [--teacher ResNet50_vd] [--student MobileNetV3_small_x1_0] [--size 224]
-                                      [--batch 32] [--steps 2] [--rounds 3]
+    python benchmarks/distill_step.py [--peer PATH] [--teacher ResNet50_vd] [--student MobileNetV3_small_x1_0]
+                                      [--size 224] [--batch 32] [--steps 4] [--rounds 3] [--only NAME ...]
 
-`eager`: the teacher in eager Paddle, as the published runs had it. An engine of `ssld list engines`: the teacher in it,
-one batch ahead of the student. `cache`: its ten largest logits of 1,000 from a soft-label cache. `pipeline` and
-`pipeline_cached` are the input pipeline alone, without and with the reading of labels. Fresh weights, SSLD loss,
-momentum, synthetic JPEG files of about 49 KB. The ways take turns in every round; wall time and CPU time (of all
-threads) are medians over the rounds. Filling the cache is timed beside them. Ends with one JSON line; ratios above 1
-are faster than `eager` (of the pipelines: than `pipeline`).
+`eager`: the teacher in eager Paddle. An engine of `ssld list engines`: the teacher in it, one batch ahead of the
+student. `cache`: its logits, all of them, from a soft-label cache, which is filled before and timed beside;
+`cache_ranks`: the same on one rank a core, which share the batch. `peer_0` and `peer_2`: PaddleClas (PATH is a
+checkout, see _peer.py for what it needs) with its own trainer and DistillationModel, images prepared by its training
+process or by 2 workers.
+
+All start from the same weights, with the SSLD loss and momentum 0.01, on synthetic JPEG files of about 49 KB; before
+the clock starts each says its loss on the same images, and one that differs by more than 1e-3 of it stops the
+benchmark. The peer's teacher is in eval mode for that. Each is a process of its own on the same kernels (MKL's fast
+path, OMP_NUM_THREADS = 1 unless it is set); they take turns, one works while the others wait. Wall time and CPU time
+(of all threads and children) are medians over the rounds, the first one left out. Ends with one JSON line; ratios above
+1 are faster than the base: the better of the peers, or without one `eager`.
 """
 
 import argparse
 import json
 import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ssld  # before Paddle: it chooses MKL's fast path on AMD
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 
+import _peer
+import numpy as np
 import paddle
-from data_pipeline import MEAN, STD, measure, write_images
+from data_pipeline import MEAN, STD, cpu_seconds, write_images
 
-from ssld import labels, models
+from ssld import labels, models, runtime
 from ssld.config.recipe import Data
 from ssld.data import Augment, FileList, Loader, Views
 from ssld.deploy import usable
 from ssld.distill.engine import in_engine
+from ssld.distill.parallel import wrap
 from ssld.distill.teacher import TeacherLogits
 from ssld.losses import Objective
-from ssld.runtime import Runtime, hardware
 
-HERE = Runtime(rank=0, world=1, gpu=None)
-Batches = Callable[[Iterable[Any]], Iterator[Any]]
+CLASSES = 1000
+LARGEST_DIFFERENCE = 1e-3  # of two losses, relative
+SHARES = (1, 5, 20)  # epochs, students and seeds that one filling of the cache serves
+
+Round = Callable[[], None]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", type=Path, help="checkout of PaddleClas")
     parser.add_argument("--teacher", default="ResNet50_vd")
     parser.add_argument("--student", default="MobileNetV3_small_x1_0")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=2, help="of a round")
+    parser.add_argument("--steps", type=int, default=4, help="of a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the contenders (default: all that can run here)")
+    parser.add_argument("--contender", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    paddle.set_device("cpu")
+    if args.contender:
+        compete(args, args.contender[0], Path(args.contender[1]))
+        return
+    if args.peer:
+        _peer.attach(args.peer)  # a wrong path is told now
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "images").mkdir()
+        files = write_images(str(root / "images"), args.batch * args.steps)
+        (root / "list.txt").write_text("".join(f"{path} 0\n" for path in files.paths), encoding="utf-8")
+        filling = fill(args, root)
+        with Listener(str(root / "door"), "AF_UNIX", backlog=16) as door:
+            team = [invite(name, args, root, door) for name in args.only or contenders(args)]
+            compare_losses(team)
+            found = take_turns(team, args)
+            for one in team:
+                one.dismiss()
+    report(args, found, filling)
+
+
+def contenders(args: argparse.Namespace) -> list[str]:
+    engines = [name for name, why_not in usable().items() if why_not is None]
+    several = ["cache_ranks"] if runtime.cores() > 1 and args.batch % runtime.cores() == 0 else []
+    return ["eager", *engines, "cache", *several, *(["peer_0", "peer_2"] if args.peer else [])]
+
+
+# --- the one who calls the turns
+
+
+@dataclass
+class Contender:
+    """A process, or one a rank, that waits for its turn."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    ranks: list[Connection]
+    loss: float
+
+    def turn(self) -> tuple[float, float]:
+        """Wall and CPU seconds of one round."""
+        cpu, start = cpu_seconds(self.process.pid), time.perf_counter()
+        for rank in self.ranks:
+            rank.send(True)
+        for rank in self.ranks:
+            rank.recv()
+        return time.perf_counter() - start, cpu_seconds(self.process.pid) - cpu
+
+    def dismiss(self) -> None:
+        for rank in self.ranks:
+            rank.send(False)
+        self.process.wait()
+
+
+def invite(name: str, args: argparse.Namespace, root: Path, door: Listener) -> Contender:
+    """Start a contender and wait until it is ready."""
+    count = runtime.cores() if name == "cache_ranks" else 1
+    command = [sys.executable, *launcher(count, root), str(Path(__file__).resolve())]
+    for option in ("teacher", "student", "size", "batch", "steps"):
+        command += [f"--{option}", str(getattr(args, option))]
+    command += ["--peer", str(args.peer.resolve())] if args.peer else []
+    print(f"{name}: getting ready", flush=True)
+    with (root / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen([*command, "--contender", name, str(root)], stdout=log, stderr=log)
+    ranks = []
+    while len(ranks) < count:
+        door._listener._socket.settimeout(1.0)  # type: ignore[attr-defined]
+        try:
+            ranks.append(door.accept())
+        except TimeoutError:
+            if process.poll() is not None:
+                sys.exit(f"{name}: ended before its turn\n{(root / f'{name}.log').read_text(errors='replace')[-2000:]}")
+    losses = [rank.recv() for rank in ranks]
+    return Contender(name, process, ranks, statistics.mean(losses))
+
+
+def launcher(ranks: int, root: Path) -> list[str]:
+    if ranks == 1:
+        return []
+    return ["-m", "paddle.distributed.launch", "--nproc_per_node", str(ranks), "--backend", "gloo",
+            "--log_dir", str(root / "ranks")]  # fmt: skip
+
+
+def compare_losses(team: list[Contender]) -> None:
+    """Exit where a contender has another loss than the first one. Ranks share the batch: theirs differ."""
+    first = team[0]
+    for one in team:
+        print(f"{one.name:16} loss {one.loss:.6g}")
+        if len(one.ranks) == 1 and abs(one.loss - first.loss) > LARGEST_DIFFERENCE * abs(first.loss):
+            sys.exit(f"{one.name}: another loss than {first.name}; the comparison would mean nothing")
+
+
+def take_turns(team: list[Contender], args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Median images a second and CPU milliseconds an image."""
+    taken: dict[str, list[tuple[float, float]]] = {one.name: [] for one in team}
+    for _ in range(args.rounds + 1):
+        for one in team:
+            taken[one.name].append(one.turn())
     images = args.batch * args.steps
-    with tempfile.TemporaryDirectory() as root:
-        files = write_images(root, images)
-        data = Data(train=("t",), val="v", size=args.size, mean=MEAN, std=STD)
-        teacher = TeacherLogits(models.create(args.teacher), "running", data, args.size, MEAN, STD)
-        ways: dict[str, Any] = {"eager": teacher}
-        for engine, why_not in usable().items():
-            if why_not is None:
-                ways[engine] = in_engine(teacher, engine, args.size, args.batch, HERE)
-        fastest = ways.get("onnxruntime", teacher)
-        ways["cache"], seconds = cached(fastest, files, args, Path(root))
-        steps: dict[str, Callable[[], None]] = {
-            name: training(way.labelled, loader(files, args), args) for name, way in ways.items()
+    return {
+        name: {
+            "images_per_second": images / statistics.median(wall for wall, _ in turns[1:]),
+            "cpu_ms": 1000 * statistics.median(cpu for _, cpu in turns[1:]) / images,
         }
-        steps |= {"pipeline": reading(iter, loader(files, args), args)}
-        steps |= {"pipeline_cached": reading(ways["cache"].labelled, loader(files, args), args)}
-        found = measure(steps, images, args.rounds)
-    report(args, found, images / seconds)
-
-
-def loader(files: FileList, args: argparse.Namespace) -> Loader:
-    """One view of every image, on one thread of DALI."""
-    options: dict[str, Any] = {"size": args.size, "batch": args.batch, "mean": MEAN, "std": STD, "seed": 0}
-    return Loader(files, augment=Augment(), views=Views(0, 1), **options)
-
-
-def cached(teacher: Any, files: FileList, args: argparse.Namespace, root: Path) -> tuple[labels.CachedLogits, float]:
-    """A cache of one view, and the seconds that it took to fill."""
-    cache = labels.Cache(root / "labels", labels.Layout(1000, 10), views=1, places=len(files), micro=args.batch)
-    cache.folder.mkdir()
-    images = loader(files, args)
-
-    def say(view: int, numbers: list[int]) -> Iterator[Any]:
-        return (batch["teacher"].numpy() for batch in teacher.labelled(images.of_view(view, numbers)))
-
-    start = time.perf_counter()
-    labels.fill(cache, lambda: say, HERE)
-    return labels.CachedLogits(cache), time.perf_counter() - start
-
-
-def training(labelled: Batches, images: Loader, args: argparse.Namespace) -> Callable[[], None]:
-    """`steps` steps of a fresh student."""
-    student, objective = models.create(args.student), Objective({"ssld": {}})
-    optimizer = paddle.optimizer.Momentum(0.01, parameters=student.parameters())
-
-    def run() -> None:
-        for batch in labelled(images.batches(0, args.steps)):
-            objective(student(batch["image"]), batch["teacher"], batch)[0].backward()
-            optimizer.step()
-            optimizer.clear_grad()
-
-    return run
-
-
-def reading(labelled: Batches, images: Loader, args: argparse.Namespace) -> Callable[[], None]:
-    def run() -> None:
-        for _ in labelled(images.batches(0, args.steps)):
-            pass
-
-    return run
+        for name, turns in taken.items()
+    }
 
 
 def report(args: argparse.Namespace, found: dict[str, dict[str, float]], filling: float) -> None:
+    rates = {name: numbers["images_per_second"] for name, numbers in found.items()}
+    peers = [name for name in found if name.startswith("peer")]
+    base = max(peers, key=lambda name: rates[name]) if peers else next(iter(found))
     ratios: dict[str, float] = {}
     for name, numbers in found.items():
-        base = found["pipeline" if name.startswith("pipeline") else "eager"]
-        ratios[f"wall/{name}"] = round(numbers["images_per_second"] / base["images_per_second"], 3)
-        ratios[f"cpu/{name}"] = round(base["cpu_ms"] / numbers["cpu_ms"], 3)
-        print(f"{name:16} {numbers['images_per_second']:8.1f} img/s   {numbers['cpu_ms']:8.2f} CPU-ms an image")
+        ratios[f"wall/{name}"] = round(rates[name] / rates[base], 3)
+        ratios[f"cpu/{name}"] = round(found[base]["cpu_ms"] / numbers["cpu_ms"], 3)
+        print(f"{name:16} {rates[name]:8.1f} img/s   {numbers['cpu_ms']:8.2f} CPU-ms an image")
+    for name in (name for name in found if name.startswith("cache")):
+        for share in SHARES:  # an image is labelled once and trained on `share` times
+            ratios[f"wall/{name}, filled for {share}"] = round(
+                1 / (1 / rates[name] + 1 / (filling * share)) / rates[base], 3
+            )
     print(f"{'filling':16} {filling:8.1f} img/s")
-    conditions = {"hardware": hardware(), "paddle": paddle.__version__, "ssld": ssld.__version__, **vars(args)}
-    print(json.dumps({"benchmark": "distill_step", **conditions, "ratio": ratios}))
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    del given["contender"], given["peer"]
+    conditions = {"hardware": runtime.hardware(), "threads": os.environ["OMP_NUM_THREADS"], **given}
+    versions = {"paddle": paddle.__version__, "ssld": ssld.__version__}
+    print(json.dumps({"benchmark": "distill_step", **conditions, **versions, "base": base, "ratio": ratios}))
+
+
+# --- a contender
+
+
+def compete(args: argparse.Namespace, name: str, root: Path) -> None:
+    """Get ready, tell the loss of the first batch, then make a round whenever asked to."""
+    here = runtime.start("cpu")
+    with Client(str(root / "door"), "AF_UNIX") as caller:
+        loss, work = peer(args, name, root) if name.startswith("peer") else ours(args, name, root, here)
+        caller.send(loss)
+        while caller.recv():
+            work()
+            caller.send(True)
+
+
+def ours(args: argparse.Namespace, name: str, root: Path, here: runtime.Runtime) -> tuple[float, Round]:
+    teacher, student = networks(args)
+    images, objective = loader(args, root, here), Objective({"ssld": {}})
+    if name.startswith("cache"):
+        logits: Any = labels.CachedLogits(cache(args, root))
+    else:
+        logits = in_engine(teacher_logits(args, teacher), name, args.size, args.batch, here)
+    forward = wrap(student, here, sync_bn=False)
+    optimizer = paddle.optimizer.Momentum(0.01, parameters=student.parameters())
+
+    def loss_of(batch: Any) -> Any:
+        return objective(forward(batch["image"]), batch["teacher"], batch)[0]
+
+    def work() -> None:
+        for batch in logits.labelled(images.batches(0, args.steps)):
+            loss_of(batch).backward()
+            optimizer.step()
+            optimizer.clear_grad()
+
+    return float(loss_of(next(iter(logits.labelled(images.batches(0, 1)))))), work
+
+
+def peer(args: argparse.Namespace, name: str, root: Path) -> tuple[float, Round]:
+    _peer.attach(args.peer)
+    shape = {"size": args.size, "batch": args.batch, "workers": int(name.partition("_")[2])}
+    names = {"teacher": args.teacher, "student": args.student}
+    engine = _peer.trainer(root / name, root / "list.txt", root / "images", **names, **shape)
+    theirs = dict(zip(engine.model.model_name_list, engine.model.model_list, strict=True))
+    for network, own in zip((theirs["Teacher"], theirs["Student"]), networks(args), strict=True):
+        state, keys = own.state_dict(), models.keymap(own.arch)
+        network.set_state_dict({published: state[key] for published, key in keys.items()})
+        steady(network)
+    engine.model.train()
+    theirs["Teacher"].eval()
+    first = next(iter(loader(args, root, runtime.Runtime(rank=0, world=1, gpu=None)).batches(0, 1)))
+    loss = engine.train_loss_func(engine.model(first["image"]), None)["loss"]
+    return float(loss), partial(engine.train_epoch_func, engine, 1, args.steps)
+
+
+def networks(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Teacher and student, with the same fresh weights in every process.
+
+    Logits a tenth as large, since the peer adds 1e-12 to probabilities: smaller ones would give it another loss.
+    """
+    made = []
+    for arch in (args.teacher, args.student):
+        runtime.seed_networks("benchmark", arch)
+        made.append(steady(models.create(arch, num_classes=CLASSES)))
+        head = [layer for layer in made[-1].sublayers() if isinstance(layer, paddle.nn.Linear)][-1]
+        head.weight.set_value(0.1 * head.weight)
+    return made[0], made[1]
+
+
+def steady(network: Any) -> Any:
+    """Without dropout: its losses could not be compared."""
+    for layer in network.sublayers():
+        if isinstance(layer, paddle.nn.Dropout):
+            layer.p = 0.0
+    return network
+
+
+def teacher_logits(args: argparse.Namespace, network: Any) -> TeacherLogits:
+    return TeacherLogits(network, "running", Data(train=("t",), val="v", size=args.size), args.size, MEAN, STD)
+
+
+def loader(args: argparse.Namespace, root: Path, here: runtime.Runtime) -> Loader:
+    """One view of every image, on one thread of DALI."""
+    names = (root / "list.txt").read_text(encoding="utf-8").split()[::2]
+    files = FileList(names, np.zeros(len(names), dtype=np.int64), str(root / "images"))
+    options: dict[str, Any] = {"size": args.size, "batch": args.batch, "mean": MEAN, "std": STD, "seed": 0}
+    return Loader(files, augment=Augment(), views=Views(0, 1), rank=here.rank, world=here.world, **options)
+
+
+def cache(args: argparse.Namespace, root: Path) -> labels.Cache:
+    return labels.Cache(root / "labels", labels.Layout(CLASSES, CLASSES), 1, args.batch * args.steps, args.batch)
+
+
+def fill(args: argparse.Namespace, root: Path) -> float:
+    """Fill the cache of one view with ONNX Runtime where it is installed; images a second."""
+    here = runtime.start("cpu")
+    engine = "eager" if usable()["onnxruntime"] else "onnxruntime"
+    logits = in_engine(teacher_logits(args, networks(args)[0]), engine, args.size, args.batch, here)
+    kept, images = cache(args, root), loader(args, root, here)
+    kept.folder.mkdir()
+
+    def say(view: int, numbers: list[int]) -> Iterator[np.ndarray]:
+        return (batch["teacher"].numpy() for batch in logits.labelled(images.of_view(view, numbers)))
+
+    start = time.perf_counter()
+    labels.fill(kept, lambda: say, here)
+    return args.batch * args.steps / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":

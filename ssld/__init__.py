@@ -24,15 +24,18 @@ def create_model(
     return create(model.arch, num_classes=num_classes, in_size=size, revision=revision or model.revision)
 
 
+FAST_MKL = "MKL_DEBUG_CPU_TYPE"
+
+
 def _use_fast_mkl_on_amd() -> None:
     """The MKL inside Paddle takes its slow path on AMD processors (about 3x slower convolutions) unless this is set.
 
     It has to be set before Paddle is imported, hence here. It is not set elsewhere: on Intel it would choose
-    an older path. A value that the user has set stays.
+    an older path. A value that the user has set stays, also an empty one. `ssld run` says which it is.
     """
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists() and "AuthenticAMD" in cpuinfo.read_text(encoding="utf-8", errors="replace"):
-        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+        os.environ.setdefault(FAST_MKL, "5")
 
 
 _use_fast_mkl_on_amd()

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ssld import labels, track, weights
+from ssld import FAST_MKL, labels, track, weights
 from ssld.config import recipe
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
@@ -25,7 +25,7 @@ from ssld.paths import data_root
 from ssld.progress import note, progress
 from ssld.report import write_report
 from ssld.result import finish
-from ssld.runtime import Runtime, barrier
+from ssld.runtime import Runtime, barrier, versions
 
 
 def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> dict[str, Any]:
@@ -38,6 +38,10 @@ def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> di
     if (out / "report.html").is_file():
         note(f"{out}: already finished")
         return json.loads((out / "result.json").read_text(encoding="utf-8")) if here.main else {}
+    if here.main and (path := versions().get(FAST_MKL)):
+        note(
+            f"{FAST_MKL}={path}: the fast path of MKL on AMD processors; an empty {FAST_MKL} in the environment is kept"
+        )
     root = ensure_data(plan, out, here)
     check_data(plan, root, objectives, here)
     borrow(plan, out, here)

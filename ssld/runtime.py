@@ -87,8 +87,10 @@ def barrier(runtime: Runtime) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that a number may depend on."""
+    """Versions of the packages that a number may depend on, and the MKL path that was asked for."""
     found = {"ssld": ssld.__version__, "python": platform.python_version()}
+    if path := os.environ.get(ssld.FAST_MKL):
+        found[ssld.FAST_MKL] = path
     for package in ("paddlepaddle", "paddlepaddle-gpu", "nvidia-dali-cuda120", "numpy", "paddle2onnx", "onnxruntime"):
         try:
             found[package] = importlib.metadata.version(package)

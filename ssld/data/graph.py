@@ -103,7 +103,16 @@ def _operation(image: Any, kind: Any, value: Any, warp: Any) -> Any:
     """Each image through the one operation of its kind: DALI turns these `if`s into splits of the batch."""
     if kind == KINDS.index("warp"):
         image = fn.warp_affine(image, matrix=warp, fill_value=FILL, interp_type=types.INTERP_LINEAR)
-    elif kind == KINDS.index("solarize"):
+    elif kind == KINDS.index("translate"):
+        image = _translate(image, warp)
+    else:
+        image = _colours(image, kind, value)
+    return image
+
+
+def _colours(image: Any, kind: Any, value: Any) -> Any:
+    """The operations that leave every pixel where it is."""
+    if kind == KINDS.index("solarize"):
         image = _solarize(image, value)
     elif kind == KINDS.index("posterize"):
         image = _posterize(image, value)
@@ -120,6 +129,13 @@ def _operation(image: Any, kind: Any, value: Any, warp: Any) -> Any:
     elif kind == KINDS.index("equalize"):
         image = fn.equalize(image)  # OpenCV's table: parts from Pillow's where many pixels share the extreme values
     return image
+
+
+@do_not_convert
+def _translate(image: Any, warp: Any) -> Any:
+    """By the whole pixels of the warp's last column: a cut that reaches beyond the image, a tenth of a warp's time."""
+    corner, square = fn.cast(warp[:, 2], dtype=types.INT64), image.shape()[:2]
+    return fn.slice(image, corner, square, axis_names="WH", out_of_bounds_policy="pad", fill_values=[FILL])
 
 
 @do_not_convert

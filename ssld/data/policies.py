@@ -12,12 +12,15 @@ import numpy as np
 
 from ssld.errors import DataError, did_you_mean
 
-# What the graph can do. Rotation, shears and translations are one affine warp; invert solarises everything.
+# What the graph can do. Rotation and shears are one affine warp; invert solarises everything.
 KINDS = (
-    "identity", "warp", "solarize", "posterize", "brightness", "color", "contrast", "sharpness", "auto_contrast",
-    "equalize",
+    "identity", "warp", "translate", "solarize", "posterize", "brightness", "color", "contrast", "sharpness",
+    "auto_contrast", "equalize",
 )  # fmt: skip
-WARPS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+SAME_KIND = {
+    "invert": "solarize", "rotate": "warp", "shear_x": "warp", "shear_y": "warp", "translate_x": "translate",
+    "translate_y": "translate",
+}  # fmt: skip
 # The first 14 are RandAugment's (arXiv:1909.13719, section 3); invert is AutoAugment's only.
 OPS = (
     "identity", "auto_contrast", "equalize", "rotate", "solarize", "color", "posterize", "contrast", "brightness",
@@ -25,7 +28,7 @@ OPS = (
 )  # fmt: skip
 RANDAUGMENT_OPS = 14
 POLICIES = ("none", "autoaugment", "randaugment")
-_KIND = np.array([KINDS.index({"invert": "solarize"}.get(op, "warp" if op in WARPS else op)) for op in OPS])
+_KIND = np.array([KINDS.index(SAME_KIND.get(op, op)) for op in OPS])
 
 # AutoAugment, the policy found on ImageNet: arXiv:1805.09501, appendix, table 9: (operation, probability, level 0..9).
 IMAGENET_POLICY = (
@@ -94,7 +97,8 @@ def parameters(op: np.ndarray, signed: np.ndarray, size: int) -> tuple[np.ndarra
     """Kind int32, value float32 and warp float32 [..., 2, 3] for operations and signed strengths of any shape.
 
     value, by kind: solarize: pixels from it on are inverted; posterize: the mask of the bits kept; brightness, color,
-    contrast, sharpness: the factor (1 = unchanged). warp: maps output to input pixels, (x, y, 1) -> (x, y).
+    contrast, sharpness: the factor (1 = unchanged). warp: maps output to input pixels, (x, y, 1) -> (x, y);
+    translations are by whole pixels.
     Ends of the ranges: arXiv:1805.09501, table 6, enhancing factors as 1 +- 0.9 and translations, there 150 pixels of
     331, as a share of the side; fewer bits and lower thresholds are stronger.
     """
@@ -113,7 +117,7 @@ def _warp(name: np.ndarray, signed: np.ndarray, size: int) -> np.ndarray:
     """Inverse affine maps [..., 2, 3] in pixel coordinates whose whole numbers are pixel edges."""
     angle = np.where(name == "rotate", np.deg2rad(30) * signed, 0)
     along_x, along_y = (np.where(name == shear, 0.3 * signed, 0) for shear in ("shear_x", "shear_y"))
-    shift = [np.where(name == t, signed * 150 / 331 * size, 0) for t in ("translate_x", "translate_y")]
+    shift = [np.where(name == t, np.rint(signed * 150 / 331 * size), 0) for t in ("translate_x", "translate_y")]
     cos, sin = np.cos(angle), np.sin(angle)
     matrix = np.stack([np.stack([cos, along_x - sin], -1), np.stack([along_y + sin, cos], -1)], -2)
     centre = np.where(name == "rotate", size / 2, 0)[..., None]  # rotation about the centre, shears about the corner

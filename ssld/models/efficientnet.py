@@ -12,7 +12,7 @@ from paddle import nn
 from paddle.nn.functional import sigmoid, swish
 
 from ssld.models.base import Classifier, Family
-from ssld.models.depthwise import DepthwiseConv2D
+from ssld.models.convolution import DepthwiseConv2D
 from ssld.models.layers import rounded
 
 # Stages of rows (kernel, expansion, width, blocks, stride of the first block), widths and blocks still without scale.

@@ -8,7 +8,7 @@ from paddle import nn
 from paddle.nn.initializer import Initializer, Uniform
 
 from ssld.models.base import Rule
-from ssld.models.depthwise import DepthwiseConv2D
+from ssld.models.convolution import Conv2D, DepthwiseConv2D
 
 
 def rounded(width: float, step: int = 8) -> int:
@@ -42,9 +42,7 @@ class ConvBN(nn.Sequential):
         act: type | None = None,
         bias: bool = False,
     ):
-        padding = (kernel - 1) // 2
-        conv = nn.Conv2D(width_in, width, kernel, stride, padding, groups=groups, bias_attr=None if bias else False)
-        parts = [("conv", conv), ("bn", BatchNorm2D(width))]
+        parts = [("conv", Conv2D(width_in, width, kernel, stride, groups, bias)), ("bn", BatchNorm2D(width))]
         super().__init__(*parts, *([("act", act())] if act else []))
 
 

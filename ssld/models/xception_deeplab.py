@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from paddle import nn
 
 from ssld.models.base import Family, Rule
-from ssld.models.depthwise import DepthwiseConv2D
+from ssld.models.convolution import DepthwiseConv2D
 from ssld.models.xception import ENTRY, Block, Xception
 
 

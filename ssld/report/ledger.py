@@ -37,6 +37,17 @@ class PairedTest:
 
 
 @dataclass(frozen=True)
+class StageSummary:
+    """A stage over seeds, percent top-1; `gain` over the baseline, in points, of a student's stage beside it."""
+
+    name: str
+    network: str  # teacher or student
+    top1: Spread
+    gain: Spread | None
+    test: PairedTest | None
+
+
+@dataclass(frozen=True)
 class Summary:
     """Results of one recipe over seeds, percent top-1.
 
@@ -50,6 +61,7 @@ class Summary:
     rows: tuple[dict[str, Any], ...]  # one a seed: seed, digest, teacher, baseline, distilled, gain
     spreads: dict[str, Spread]
     test: PairedTest | None
+    stages: tuple[StageSummary, ...]
     speedups: dict[str, tuple[float, float, float]]
     wall_seconds: float  # of the longest run
 
@@ -111,7 +123,8 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
         hardware=tuple(sorted({result["hardware"] for result in held})),
         rows=tuple(rows),
         spreads=spreads,
-        test=_paired_test(rows) if measured and "gain" in spreads else None,
+        test=_paired_test(*_columns(rows, "distilled", "baseline")) if measured and "gain" in spreads else None,
+        stages=tuple(_stage(held, name) for name in held[0]["stages"]),
         speedups=_speedups(held),
         wall_seconds=max(result["wall_seconds"] for result in held),
     )
@@ -147,16 +160,28 @@ def table(summary: Summary) -> str:
             + " | ".join(_cell(name, row[name]) for name in names)
             + f" | `{row['digest'][:12]}` |"
         )
-    means = [
-        _cell(name, spread.mean) + (f" ± {spread.sd:.2f}" if spread.sd is not None else "")
-        for name, spread in summary.spreads.items()
-    ]
+    means = [_cell(name, spread.mean) + _deviation(spread) for name, spread in summary.spreads.items()]
     return "\n".join(
         [
             *lines,
             f"| **mean{' ± sd' if summary.n > 1 else ''}** | " + " | ".join(f"**{mean}**" for mean in means) + " | |",
         ]
     )
+
+
+def stages(summary: Summary) -> str:
+    """Markdown: one row a stage, in the order of the recipe, with its gain over the baseline and that gain's p."""
+    lines = ["| stage | network | top-1, % | over the baseline, points | p |", "|---|---|---:|---:|---:|"]
+    for stage in summary.stages:
+        gain = "" if stage.gain is None else f"{points(stage.gain.mean)}{_deviation(stage.gain)}"
+        p = "" if stage.test is None else _p(stage.test.p)
+        top1 = f"{stage.top1.mean:.2f}{_deviation(stage.top1)}"
+        lines.append(f"| {stage.name} | {stage.network} | {top1} | {gain} | {p} |")
+    return "\n".join(lines)
+
+
+def _deviation(spread: Spread) -> str:
+    return f" ± {spread.sd:.2f}" if spread.sd is not None else ""
 
 
 def speedups(summary: Summary) -> str:
@@ -185,6 +210,8 @@ def write_seed_report(
         verdict(summary),
         "",
         table(summary),
+        "",
+        stages(summary),
         "",
         f"- seeds: {', '.join(map(str, seeds))} (n = {summary.n})",
         f"- command: `{command}`",
@@ -218,12 +245,29 @@ def _spread(values: list[float]) -> Spread:
     return Spread(mean=float(np.mean(values)), sd=float(np.std(values, ddof=1)) if len(values) > 1 else None)
 
 
-def _paired_test(rows: list[dict[str, Any]]) -> PairedTest | None:
+def _columns(rows: list[dict[str, Any]], *names: str) -> list[list[float]]:
+    return [[row[name] for row in rows] for name in names]
+
+
+def _stage(held: list[dict[str, Any]], name: str) -> StageSummary:
+    def tops(stage: str) -> list[float]:
+        return [result["stages"][stage]["top1"] for result in held]
+
+    network, baseline = held[0]["stages"][name]["network"], held[0]["plan"]["baseline"]
+    gain = test = None
+    if network == "student" and baseline not in (None, name):
+        gain = _spread([own - other for own, other in zip(tops(name), tops(baseline), strict=True)])
+        test = _paired_test(tops(name), tops(baseline))
+    return StageSummary(name, network, _spread(tops(name)), gain, test)
+
+
+def _paired_test(ours: list[float], theirs: list[float]) -> PairedTest | None:
+    """None for one pair, and where all differences are equal."""
     from scipy import stats
 
-    if len(rows) < 2 or np.ptp([row["gain"] for row in rows]) < 1e-9:
+    if len(ours) < 2 or np.ptp(np.subtract(ours, theirs)) < 1e-9:
         return None
-    found = stats.ttest_rel([row["distilled"] for row in rows], [row["baseline"] for row in rows])
+    found = stats.ttest_rel(ours, theirs)
     interval = found.confidence_interval(CONFIDENCE)
     return PairedTest(
         t=float(found.statistic),

@@ -45,7 +45,7 @@ def test_evaluation_repeats_itself_and_a_compiled_network_agrees(arch):
     with paddle.no_grad():
         first, again = model(images).numpy(), model(images).numpy()
         taps = model.features(images)
-        compiled = paddle.jit.to_static(model)(images).numpy()
+        compiled = paddle.jit.to_static(model, full_graph=True)(images).numpy()
     assert (first == again).all()
     assert list(taps) == [f"stage{n}" for n in range(1, len(taps) + 1)]
     sides = [tap.shape[2] for tap in taps.values()]

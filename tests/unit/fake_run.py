@@ -54,6 +54,9 @@ def make_result(seed: int = 0, top1: float = 96.33, baseline: float | None = 91.
         }
         for name, (network, epochs, steps, _, end, _, _) in STAGES.items()
     }
+    stages["fix"]["top1"] = top1
+    if baseline is not None:
+        stages["baseline"]["top1"] = baseline
     gates = {
         name: {
             "file": file,
@@ -77,6 +80,7 @@ def make_result(seed: int = 0, top1: float = 96.33, baseline: float | None = 91.
         "teacher": {"arch": "ResNet18_vd", "params": 11_700_000, "macs": 92_000_000, "top1": 96.83, "norm": "batch"},
         "baseline": None if baseline is None else {"top1": baseline, "source": "measured"},
         "stages": stages,
+        "plan": {"baseline": None if baseline is None else "baseline"},
         "top1": top1,
         "top5": 99.7,
         "gain": None if baseline is None else top1 - baseline,

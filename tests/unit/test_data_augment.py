@@ -169,7 +169,7 @@ def pillow(name, strength, picture):
     }
     if name in simple:
         return np.asarray(simple[name]()).astype(int)
-    grey, linear, shift = (128, 128, 128), Image.Resampling.BILINEAR, strength * 150 / 331 * SIZE
+    grey, linear, shift = (128, 128, 128), Image.Resampling.BILINEAR, round(strength * 150 / 331 * SIZE)
     if name == "rotate":
         return np.asarray(image.rotate(30 * strength, linear, fillcolor=grey)).astype(int)
     matrix = {

@@ -171,8 +171,8 @@ def test_measured_tables_are_those_of_the_recorded_results(name, tmp_path):
     (command,) = re.findall(r"^- command: `(.*)`$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     again = ledger.write_seed_report(recorded, tmp_path / page.name, command=command)
     assert page.read_text(encoding="utf-8") == again.read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", readme, flags=re.DOTALL)
+    pages = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+    (shown,) = re.findall(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", pages, flags=re.DOTALL)
     summary = ledger.summarise(recorded)
     for part in (ledger.table(summary), ledger.verdict(summary), ledger.speedups(summary), command):
         assert part in shown

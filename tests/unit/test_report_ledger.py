@@ -80,6 +80,25 @@ def test_a_clear_loss_is_called_worse() -> None:
     assert ledger.verdict(ledger.summarise(results)).startswith("Distilled is worse than the baseline over 5 seeds")
 
 
+def test_every_stage_has_its_spread_and_the_students_their_gain_over_the_baseline() -> None:
+    summary = ledger.summarise(five_seeds())
+    rows = {row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]] for row in stage_rows(summary)}
+    assert list(rows) == ["teach", "baseline", "distill", "finetune", "fix"]
+    assert rows["teach"] == ["teacher", "96.83 ± 0.00", "", ""]
+    assert rows["baseline"] == ["student", "91.20 ± 0.16", "", ""]
+    assert rows["fix"] == ["student", "96.60 ± 0.69", "+5.40 ± 0.55", "2.5e-05"]
+    assert summary.stages[-1].test == summary.test
+
+
+def stage_rows(summary: ledger.Summary) -> list[str]:
+    return ledger.stages(summary).splitlines()[2:]
+
+
+def test_a_published_baseline_is_none_of_the_stages() -> None:
+    results = [make_result(seed, plan={"baseline": None}) for seed in range(3)]
+    assert all(stage.gain is None and stage.test is None for stage in ledger.summarise(results).stages)
+
+
 def test_there_is_no_winner_inside_the_noise() -> None:
     text = ledger.verdict(ledger.summarise(noise()))
     assert text.startswith("Distilled and baseline are not distinguishable over 4 seeds: mean gain -0.10 points")
@@ -137,7 +156,7 @@ def test_the_seed_report_states_what_it_is_made_of(tmp_path: Path) -> None:
         "p = 2.5e-05",
     ):
         assert part in text
-    assert text.count("\n| ") == 7  # head, five seeds, mean
+    assert text.count("\n| ") == 7 + 6  # head, five seeds, mean; head, five stages
     assert twin["test"]["p"] == pytest.approx(2.506e-5, rel=1e-3)
     assert [row["gain"] for row in twin["rows"]] == pytest.approx(GAINS)
     assert twin["spreads"]["gain"]["sd"] == pytest.approx(np.std(GAINS, ddof=1))

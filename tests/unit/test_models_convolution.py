@@ -1,12 +1,12 @@
-"""The matrix route of a depthwise convolution is the convolution: values, gradients, and what is exported."""
+"""A convolution as a matrix product is the convolution: values, gradients, and what is exported."""
 
 import numpy as np
 import paddle
 import pytest
 from paddle import nn
 
-from ssld.models import depthwise
-from ssld.models.depthwise import LARGEST_MAP, DepthwiseConv2D
+from ssld.models import convolution
+from ssld.models.convolution import FEW_PIXELS, LARGEST_MAP, SOME_IMAGES, Conv2D, DepthwiseConv2D
 
 WIDTH = 3
 
@@ -32,9 +32,9 @@ def results(layer, images, pull):
 def routes(monkeypatch):
     """The shapes that took the matrix route."""
     taken = []
-    by_matrix = depthwise._by_matrix
+    by_matrix = convolution._by_matrix
     monkeypatch.setattr(
-        depthwise, "_by_matrix", lambda x, *rest: taken.append(tuple(x.shape[2:])) or by_matrix(x, *rest)
+        convolution, "_by_matrix", lambda x, *rest: taken.append(tuple(x.shape[2:])) or by_matrix(x, *rest)
     )
     return taken
 
@@ -54,7 +54,7 @@ def test_the_matrix_route_equals_the_convolution_in_values_and_gradients(size, k
 
 
 def test_two_geometries_of_one_size_do_not_share_their_matrices(routes):
-    images = np.random.default_rng(1).standard_normal((1, WIDTH, 6, 4)).astype("float32")
+    images = np.random.default_rng(1).standard_normal((8, WIDTH, 6, 4)).astype("float32")
     for kernel, stride in ((3, 1), (3, 2), (5, 1)):
         for turned in (images, images.transpose(0, 1, 3, 2).copy()):
             layer, plain = pair(kernel, stride)
@@ -66,10 +66,10 @@ def test_two_geometries_of_one_size_do_not_share_their_matrices(routes):
 @pytest.mark.parametrize(
     ("kernel", "images", "size", "matrix"),
     [
-        (3, 64, (16, LARGEST_MAP // 16), True),
-        (3, 64, (16, LARGEST_MAP // 16 + 1), False),  # its matrices would take too much memory
+        (5, 64, (16, LARGEST_MAP // 16), True),
+        (5, 64, (16, LARGEST_MAP // 16 + 1), False),  # its matrices would take too much memory
         (3, 2, (8, 8), False),  # so few images do not repay making the matrix
-        (5, 2, (8, 8), True),
+        (5, 8, (8, 8), True),
         (1, 64, (4, 4), True),
         (1, 64, (8, 8), False),  # one tap: the loop does no needless work
     ],
@@ -96,3 +96,55 @@ def test_it_has_the_parameters_and_keys_of_the_convolution_that_it_is():
     assert isinstance(layer, nn.Conv2D)
     assert {key: value.shape for key, value in layer.state_dict().items()} == {"weight": [WIDTH, 1, 5, 5]}
     assert list(layer.state_dict()) == list(plain.state_dict())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (1, 4), (5, 2)], ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 2)])
+def test_one_product_for_all_images_equals_the_convolution(size, kernel, stride, monkeypatch):
+    monkeypatch.setattr(convolution, "FEW_PIXELS", 99)
+    paddle.seed(kernel * 10 + stride)
+    layer, plain = Conv2D(4, 6, kernel, stride), nn.Conv2D(4, 6, kernel, stride, (kernel - 1) // 2, bias_attr=False)
+    plain.weight.set_value(layer.weight)
+    assert list(layer.state_dict()) == list(plain.state_dict())
+    rng = np.random.default_rng(2)
+    images = rng.standard_normal((SOME_IMAGES, 4, *size)).astype("float32")
+    pull = rng.standard_normal((SOME_IMAGES, 6, *size)).astype("float32")
+    assert layer.product(paddle.to_tensor(images))
+    for found, wanted in zip(results(layer, images, pull), results(plain, images, pull), strict=True):
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(1, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize(
+    ("images", "side", "options", "product"),
+    [
+        (SOME_IMAGES, 3, {}, True),
+        (SOME_IMAGES - 1, 3, {}, False),  # the filters are read anew for few images
+        (SOME_IMAGES, 4, {}, False),
+        (SOME_IMAGES, 6, {"stride": 2}, True),  # it is the map that comes out
+        (SOME_IMAGES, 2, {"groups": 2}, False),
+        (SOME_IMAGES, 2, {"bias": True}, False),
+    ],
+)
+def test_one_product_is_made_where_it_pays(images, side, options, product, monkeypatch):
+    assert FEW_PIXELS == 9
+    taken = []
+    by_product = Conv2D._by_product
+    monkeypatch.setattr(Conv2D, "_by_product", lambda self, x: taken.append(x.shape) or by_product(self, x))
+    Conv2D(4, 4, 3, **options)(paddle.randn([images, 4, side, side]))
+    assert bool(taken) == product
+
+
+def test_a_compiled_layer_holds_convolutions_however_it_is_compiled():
+    layer = nn.Sequential(Conv2D(4, 4, 3), DepthwiseConv2D(4, 3), Conv2D(4, 4, 3))
+    images = paddle.randn([SOME_IMAGES, 4, 3, 3])
+    with paddle.no_grad():
+        wanted = layer(images).numpy()
+        for full_graph in (False, True):
+            compiled = paddle.jit.to_static(layer, full_graph=full_graph)
+            np.testing.assert_allclose(compiled(images).numpy(), wanted, atol=1e-5)
+    spec = [paddle.static.InputSpec([None, 4, 3, 3], "float32")]
+    traced = paddle.jit.to_static(layer, input_spec=spec, full_graph=True)
+    operations = [operation.name() for operation in traced.forward.concrete_program.main_program.global_block().ops]
+    assert operations.count("pd_op.conv2d") == 2
+    assert "pd_op.matmul" not in operations
