@@ -23,7 +23,7 @@ import numpy as np
 import paddle
 
 from ssld import models
-from ssld.deploy.bench import measure
+from ssld.deploy.timing import measure
 from ssld.models import convolution
 from ssld.models.convolution import Conv2D, DepthwiseConv2D
 from ssld.runtime import hardware

@@ -20,8 +20,8 @@ import numpy as np
 import paddle
 
 from ssld import models
-from ssld.deploy import export_model, ready, usable
-from ssld.deploy.bench import REST_SECONDS, measure
+from ssld.deploy import export_model, format_of, ready, usable
+from ssld.deploy.timing import REST_SECONDS, measure
 
 
 def main() -> None:
@@ -39,8 +39,10 @@ def main() -> None:
     images = np.random.default_rng(0).random((args.batch, 3, args.size, args.size), np.float32)
     calls: dict[str, Callable[[], object]] = {"eager": lambda: eager(model, images)}
     with tempfile.TemporaryDirectory() as folder:
-        export(model, Path(folder) / "export", args.size)
-        for name, why_not in usable().items():
+        engines = usable()
+        formats = sorted({format_of(name) for name, why_not in engines.items() if not why_not})
+        export(model, Path(folder) / "export", args.size, formats)
+        for name, why_not in engines.items():
             if why_not:
                 print(f"{name}: left out, {why_not}")
                 continue
@@ -56,10 +58,10 @@ def eager(model: models.Classifier, images: np.ndarray) -> np.ndarray:
         return model(paddle.to_tensor(images)).numpy()
 
 
-def export(model: models.Classifier, folder: Path, size: int) -> None:
+def export(model: models.Classifier, folder: Path, size: int, formats: list[str]) -> None:
     given = {"size": size, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "resize": size}
     contract = {"arch": model.arch, "classes": model.num_classes, "digest": "benchmark", "input": given}
-    export_model(model, folder, name=model.arch, contract=contract)
+    export_model(model, folder, name=model.arch, formats=formats, contract=contract)
 
 
 def report(args: argparse.Namespace, times: dict[str, list[float]]) -> None:

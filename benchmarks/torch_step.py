@@ -26,7 +26,7 @@ import paddle
 from convolution import LIMITS
 
 from ssld import models
-from ssld.deploy.bench import measure
+from ssld.deploy.timing import measure
 from ssld.models import convolution, mobilenet_v3
 from ssld.runtime import hardware, seed_networks
 

@@ -73,25 +73,46 @@ def _eval_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
 
 
+FORMATS = ("paddle", "paddle2", "paddle2_int8", "onnx", "fp16", "int8", "tensorrt", "paddlelite")
+
+
 def _export_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", help="folder of a finished run")
-    command.add_argument("--out", help="target folder (default RUN/export)")
-    command.add_argument("--format", nargs="+", default=["paddle", "onnx"], choices=("paddle", "onnx"))
-    command.add_argument("--opset", type=int, default=17, help="ONNX opset, 9 to 21")
+    """What is not given is as the run's recipe has it, for a model as a recipe's default."""
+    command.add_argument("target", help="folder of a finished run; with --weights a model (`ssld list models`)")
+    command.add_argument("--weights", metavar="FILE", help="file of weights of that model, in any format read here")
+    command.add_argument("--data", help="model: list of labelled images for the gate (default imagenet/val_list.txt)")
+    command.add_argument("--out", help="target folder (default RUN/export, of a model exports/MODEL)")
+    command.add_argument("--format", nargs="+", choices=FORMATS, help="what is written (default paddle onnx)")
+    command.add_argument("--opset", type=int, help="ONNX opset, 9 to 21 (default 17)")
+    on_off = argparse.BooleanOptionalAction
+    command.add_argument("--with-preprocess", action=on_off, help="uint8 NHWC images in, probabilities out")
+    command.add_argument("--with-softmax", action=on_off, help="probabilities out")
+    command.add_argument("--dynamic-batch", action=on_off, help="any batch (default), or one image a call")
+    command.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of a TensorRT plan (default fp32)")
+    command.add_argument(
+        "--gate", nargs="+", metavar="KEY=VALUE", help="thresholds: keys of the recipe's block `export` after gate_"
+    )
 
 
 def _bench_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("target", nargs="+", help="run folders, exported folders or model names")
+    command.add_argument("target", nargs="*", help="run folders, exported folders or model names")
+    command.add_argument("--all-students", action="store_true", help="every architecture of students/, one by one")
     command.add_argument("--engine", nargs="+", default=["paddle", "onednn", "onnxruntime"])
+    command.add_argument("--precision", nargs="+", default=["fp32"], choices=("fp32", "fp16", "int8"))
     command.add_argument("--batch-size", nargs="+", type=int, default=[1])
     command.add_argument(
         "--image-size", nargs="+", type=int, help="pixels (default: what each was exported for; 224 for a model)"
     )
-    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--threads", nargs="+", type=int, default=[1])
+    command.add_argument(
+        "--span", nargs="+", default=["model", "end-to-end"], choices=("model", "end-to-end"),
+        help="the network alone, and from image files to answers (default: both, in rows of their own)",
+    )  # fmt: skip
+    command.add_argument("--images", metavar="LIST", help="list file of the images of end-to-end (default: drawn ones)")
     command.add_argument("--warmup", type=int, default=10)
     command.add_argument("--repeats", type=int, default=500)
-    command.add_argument("--quick", action="store_true", help="at most 50 repeats or a second a row")
-    command.add_argument("--csv", help="also write the rows to this file")
+    command.add_argument("--quick", action="store_true", help="at most 50 repeats or a second a row, no peak memory")
+    command.add_argument("--csv", help="also write the rows to this file, and with the machine to one of .json")
 
 
 def _data_arguments(command: argparse.ArgumentParser) -> None:

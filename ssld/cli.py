@@ -79,15 +79,15 @@ def eval_(args: Args) -> Any:
 
 
 def export(args: Args) -> Any:
-    """export a finished run's student through the gate: same logits and top-1 as the trained network, else exit 1"""
-    from ssld.tools import export_run
+    """export a finished run's student, or weights of a model, through the gate: it says what the network says"""
+    from ssld.deploying import export_any
 
-    return export_run(Path(args.run), Path(args.out) if args.out else None, args.format, args.opset)
+    return export_any(args)
 
 
 def bench(args: Args) -> Any:
     """measure latency of a finished run, an exported folder or a model of the zoo"""
-    from ssld.tools import bench_any
+    from ssld.deploying import bench_any
 
     return bench_any(args)
 

@@ -36,3 +36,8 @@ def labels_root() -> Path:
 def weights_root() -> Path:
     """Folder of downloaded weights: $SSLD_WEIGHTS, or `weights` in the current folder. It need not exist yet."""
     return Path(os.environ.get("SSLD_WEIGHTS") or "weights")
+
+
+def cache_root() -> Path:
+    """Folder of what only saves time when it is there: $XDG_CACHE_HOME/ssld or ~/.cache/ssld. It need not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssld"

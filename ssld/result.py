@@ -1,6 +1,5 @@
 """What a finished run is worth: predictions, agreement, gated export, speed; `result.json` but for the training."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,13 @@ import numpy as np
 
 from ssld import models, runtime
 from ssld.config import cards, recipe
+from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
-from ssld.deploy import bench, export_model, release, write_csv
+from ssld.data import EvalLoader, sampler
+from ssld.deploy import Allowed, How, bench, calibrated, export_model, needed, release, write_csv
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import agreement, log_softmax, predict, scores
-from ssld.distill.setup import build, eval_loader, teacher_card, trained_network
+from ssld.distill.setup import build, centre_crops, eval_loader, file_list, teacher_card, trained_network
 from ssld.errors import DeployError
 from ssld.progress import note, progress
 from ssld.runtime import Runtime
@@ -29,20 +30,25 @@ def finish(plan: Plan, out: Path, root: Path, stages: dict[str, Any], here: Runt
     if "teacher" in logits:
         result["agreement"] = agreement(logits["student"], logits["teacher"], labels)
     save_samples(plan, out, root, alone, logits, labels)
-    result["export"] = release_student(plan, out, root, alone, out / "export", plan.export.formats, plan.export.opset)
+    result["export"] = release_student(plan, out, root, alone, out / "export", result)
     result["student"]["bytes"] = next(iter(result["export"].values()))["bytes"]
     result["bench"] = measure(plan, out)
     return result
 
 
 def release_student(
-    plan: Plan, out: Path, root: Path, alone: Runtime, target: Path, formats: Sequence[str], opset: int
+    plan: Plan, out: Path, root: Path, alone: Runtime, target: Path, result: dict[str, Any]
 ) -> dict[str, Any]:
     """Export the last stage's student into `target` through the gate; DeployError when a format differs from it.
 
-    The network that the files are compared with runs on the CPU, as they do: a GPU's TF32 would hide small errors.
+    `result` has the accuracy that the contract states. The network that the files are compared with runs on the CPU, as
+    they do: a GPU's TF32 would hide small errors.
     """
-    images, labels = slice_images(plan, root, alone, plan.export.gate_images)
+    options, last = plan.export, list(plan.stages.values())[-1]
+    images, labels = slice_images(plan, root, alone, slice_size(options))
+    accuracy = {"top1": result["top1"], "top5": result["top5"], "images": result["images"]["val"], "source": "measured"}
+    about = contract(plan, plan.student.arch, plan.digest, last.data)
+    about |= {"class_names": names_beside(root / last.data.val, plan.classes), "accuracy": accuracy}
     with progress(0, "export"), runtime.on_cpu():
         return release(
             trained_network(plan, list(plan.stages)[-1], out),
@@ -50,16 +56,54 @@ def release_student(
             images,
             labels,
             name=plan.student.arch,
-            formats=formats,
-            opset=opset,
-            contract=contract(plan, plan.student.arch, plan.digest, list(plan.stages.values())[-1].data),
-            max_abs_diff=plan.export.gate_diff,
+            contract=about,
+            formats=options.formats,
+            how=how(options),
+            calibration=calibration_images(plan, root, alone),
+            allowed=allowed(options),
         )
+
+
+def how(options: Export) -> How:
+    """What the recipe wants in the files."""
+    return How(
+        opset=options.opset,
+        preprocess=options.preprocess,
+        softmax=options.softmax,
+        dynamic_batch=options.dynamic_batch,
+        plan_precision=options.plan_precision,
+    )
+
+
+def allowed(options: Export) -> dict[str, Allowed]:
+    """The thresholds of the gate for each precision."""
+    return {
+        "fp32": Allowed(options.gate_top1, options.gate_diff),
+        "fp16": Allowed(options.gate_top1_fp16, options.gate_diff_fp16),
+        "int8": Allowed(options.gate_top1_int8, options.gate_diff_int8),
+    }
+
+
+def slice_size(options: Export) -> int:
+    """Images of the gate: more where top-1 is compared in fractions of a point."""
+    lossy = {"fp16", "int8", "paddle2_int8"} & set(needed(options.formats, how(options)))
+    return max(options.gate_images, options.gate_images_lossy) if lossy else options.gate_images
+
+
+def calibration_images(plan: Plan, root: Path, alone: Runtime) -> np.ndarray | None:
+    """Normalised training images float32 [n, 3, S, S] of the last stage, an even selection; None without int8."""
+    if not calibrated(needed(plan.export.formats, how(plan.export))):
+        return None
+    data = list(plan.stages.values())[-1].data
+    files = file_list(plan, root, *data.train)
+    chosen = files.subset(sampler.evenly(plan.export.calibration_images, len(files)))
+    return all_images(centre_crops(data, chosen, alone))[0]
 
 
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     """What an exported network must be fed, and which run it is from."""
     given = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
+    given |= {"interpolation": data.interpolation}
     return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": given}
 
 
@@ -140,7 +184,11 @@ def slice_images(plan: Plan, root: Path, alone: Runtime, take: Any) -> tuple[np.
 
     `take` as in `eval_loader`.
     """
-    loader = eval_loader(plan, list(plan.stages.values())[-1], root, alone, take)
+    return all_images(eval_loader(plan, list(plan.stages.values())[-1], root, alone, take))
+
+
+def all_images(loader: EvalLoader) -> tuple[np.ndarray, np.ndarray]:
+    """The images float32 [n, 3, S, S] and labels int64 [n] of a loader, in order."""
     batches = [(batch["image"].numpy().copy(), batch["label"].numpy()) for batch in loader.batches()]
     return np.concatenate([image for image, _ in batches]), np.concatenate([label for _, label in batches])
 
@@ -168,9 +216,15 @@ def save_samples(
 
 def class_names(plan: Plan, root: Path) -> np.ndarray:
     """Names from the `classes.txt` beside the validation list, else the numbers."""
-    file = (root / list(plan.stages.values())[-1].data.val).parent / "classes.txt"
-    names = file.read_text(encoding="utf-8").split("\n")[: plan.classes] if file.is_file() else []
-    return np.array(names if len(names) == plan.classes else [str(c) for c in range(plan.classes)])
+    names = names_beside(root / list(plan.stages.values())[-1].data.val, plan.classes)
+    return np.array(names or [str(c) for c in range(plan.classes)])
+
+
+def names_beside(listed: Path, classes: int) -> list[str] | None:
+    """The lines of the `classes.txt` beside a list file, where there is one of so many classes."""
+    file = listed.parent / "classes.txt"
+    names = file.read_text(encoding="utf-8").split("\n")[:classes] if file.is_file() else []
+    return names if len(names) == classes else None
 
 
 def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
@@ -180,7 +234,7 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
         teacher = trained_network(plan, plan.teacher.stage, out)
         data = plan.stages[plan.teacher.stage].data
         about = contract(plan, teacher.arch, plan.stage_digest(plan.teacher.stage), data)
-        export_model(teacher, out / "teacher_export", name=teacher.arch, opset=plan.export.opset, contract=about)
+        export_model(teacher, out / "teacher_export", name=teacher.arch, how=How(plan.export.opset), contract=about)
         networks["teacher"] = out / "teacher_export"
     options, able = plan.bench, []
     with progress(0, "bench"):
@@ -196,7 +250,7 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
             networks,
             engines=able,
             batch_sizes=options.batch_sizes,
-            threads=options.threads,
+            threads=[options.threads],
             warmup=options.warmup,
             repeats=options.repeats,
             seconds=options.seconds,

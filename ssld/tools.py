@@ -1,19 +1,17 @@
-"""Commands on what a run left behind, on data and on weights: evaluate, export again, bench, prepare, mine, fetch."""
+"""Commands on what a run left behind, on data and on weights: evaluate, prepare, mine, fetch."""
 
 import argparse
 import math
 import os
 import shlex
 import sys
-import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ssld import create_model
-from ssld.config import cards, parse, recipe
+from ssld.config import cards, parse
 from ssld.config.recipe import Plan
-from ssld.errors import DataError, DeployError, RunError
+from ssld.errors import DataError, RunError
 from ssld.paths import data_root, shelf, weights_root
 
 
@@ -50,10 +48,9 @@ def evaluate_run(folder: Path, data: str | None, device: str) -> dict[str, Any]:
 def evaluate_model(name: str, file: Path, data: str | None, device: str) -> dict[str, Any]:
     """top1, top5, loss of published weights, or of others for the same name, beside what its card claims.
 
-    Images are prepared as the card says. `data`: see `_labelled_list`. `published_top1` and `difference` are in percent
+    Images are prepared as the card says. `data`: see `labelled_list`. `published_top1` and `difference` are in percent
     and points; `standard_error` is that of the claim on so many images, in points.
     """
-    from ssld import weights
     from ssld.data import EvalLoader, read_list
     from ssld.distill.evaluate import evaluate
     from ssld.distill.setup import labelled
@@ -61,11 +58,8 @@ def evaluate_model(name: str, file: Path, data: str | None, device: str) -> dict
     from ssld.runtime import start
 
     card, here = cards.find_model(name), start(device)
-    listed = _labelled_list(data)
-    noted: Any = weights.metadata(file).get("revision")
-    made_for = noted if file.suffix == ".safetensors" else card.revision
-    network = create_model(name, revision=made_for)
-    weights.load_into(network, file, revision=network.revision)
+    listed = labelled_list(data)
+    network = with_weights(name, file)
     files = read_list(listed, listed.parent, network.num_classes)
     labelled(files, "every image needs one here")
     size, resize, mean, std = card.input.size, card.input.resize, card.input.mean, card.input.std
@@ -85,7 +79,19 @@ def evaluate_model(name: str, file: Path, data: str | None, device: str) -> dict
     }
 
 
-def _labelled_list(data: str | None) -> Path:
+def with_weights(name: str, file: Path) -> Any:
+    """A model of the zoo with the weights of a file in any format that is read here, as many classes as it notes."""
+    from ssld import weights
+    from ssld.distill.scorer import classes_of
+
+    noted: Any = weights.metadata(file).get("revision")
+    made_for = noted if file.suffix == ".safetensors" else cards.find_model(name).revision
+    network = create_model(name, num_classes=classes_of(file), revision=made_for)
+    weights.load_into(network, file, revision=network.revision)
+    return network
+
+
+def labelled_list(data: str | None) -> Path:
     """A list file; for a folder the one in it or beside it, as imagenet/val_list.txt for imagenet/val, the default.
 
     Relative paths are looked for in the current folder, then in the data folder. Raises DataError when there is none.
@@ -96,71 +102,6 @@ def _labelled_list(data: str | None) -> Path:
             if file.is_file():
                 return file
     raise DataError(f"{wanted}: no list file there; give one, or let `ssld data prepare imagenet` write it")
-
-
-def export_run(folder: Path, out: Path | None, formats: list[str], opset: int) -> dict[str, Any]:
-    """Export a finished run's student anew, through the gate."""
-    plan, root = open_run(folder)
-    from ssld.result import release_student
-    from ssld.runtime import start
-
-    return release_student(plan, folder, root, start("cpu"), out or folder / "export", formats, opset)
-
-
-def bench_any(args: argparse.Namespace) -> list[dict[str, Any]] | None:
-    """Rows for run folders, exported folders and zoo models (fresh weights: speed does not depend on them)."""
-    from ssld.deploy import bench, export_model, write_csv
-
-    if args.csv and not Path(args.csv).absolute().parent.is_dir():
-        raise DeployError(f"{args.csv}: there is no such folder; make it first: what was measured would be lost")
-    with tempfile.TemporaryDirectory(prefix="ssld-bench-") as scratch:
-        networks: dict[str, Path] = {}
-        for target in args.target:
-            label = target if Path(target).name in (*networks, "export") else Path(target).name
-            networks[label] = _exported(target, Path(scratch), args.image_size, export_model)
-        rows = bench(
-            networks,
-            engines=args.engine,
-            batch_sizes=args.batch_size,
-            image_sizes=args.image_size,
-            threads=args.threads,
-            warmup=args.warmup,
-            repeats=args.repeats,
-            quick=args.quick,
-        )
-    if args.csv:
-        write_csv(rows, args.csv)
-    found = [asdict(row) for row in rows]
-    if args.json:
-        return found
-    from ssld.progress import table
-
-    table(found, "model-only latency, milliseconds a batch")
-    return None
-
-
-def _exported(target: str, scratch: Path, sizes: list[int] | None, export_model: Any) -> Path:
-    folder = Path(target)
-    if (folder / "contract.json").is_file():
-        return folder
-    if (folder / "plan.yaml").is_file():
-        open_run(folder)
-        return folder / "export"
-    if folder.is_dir():
-        raise RunError(
-            f"{target}: neither a run nor an export; give a run folder, an exported folder or a model's name"
-        )
-    network = create_model(target, in_size=sizes[0] if sizes else None)
-    size = network.in_size
-    given = {
-        "size": size,
-        "mean": list(recipe.IMAGENET_MEAN),
-        "std": list(recipe.IMAGENET_STD),
-        "resize": round(size * 256 / 224),
-    }
-    contract = {"arch": network.arch, "classes": network.num_classes, "digest": "fresh weights", "input": given}
-    export_model(network, scratch / target, name=target, contract=contract)
-    return scratch / target
 
 
 def prepare_data(args: argparse.Namespace) -> dict[str, Any]:

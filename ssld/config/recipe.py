@@ -10,14 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ssld.config import parse
+from ssld.config import delivery, parse
+from ssld.config.delivery import Bench, Export
 from ssld.config.pool import Mine, check_mine
 from ssld.errors import RecipeError
 from ssld.files import json_digest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LATER = {"engine": "eager", "labels": None, "prepare": None}  # keys younger than recorded results, with their defaults
+# Keys younger than recorded results, with their defaults.
+LATER = {"engine": "eager", "labels": None, "prepare": None, **delivery.LATER}
 LABEL_LOSSES = frozenset({"ce"})  # learn from labels; all others from the teacher (a test compares with ssld/losses)
 
 
@@ -137,24 +139,6 @@ class Teacher(Strict):
     gate_points: float = 1.0  # largest shortfall from the card's top-1 on them, in points plus sampling error
     bn_momentum: float | None = None
     weights: str | None = None  # a weights file, instead of the card's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export(Strict):
-    formats: tuple[Literal["paddle", "onnx"], ...] = ("paddle", "onnx")
-    opset: int = 17
-    gate_images: int = 256
-    gate_diff: float = 1e-4  # largest |difference| of logits, relative to the largest |logit|
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench(Strict):
-    engines: tuple[str, ...] = ("paddle", "onednn", "onnxruntime")
-    batch_sizes: tuple[int, ...] = (1,)
-    threads: int = 1
-    warmup: int = 10
-    repeats: int = 500
-    seconds: float = 20.0  # a row stops here at the latest; its real number of repeats is recorded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,8 +270,7 @@ def shrink(plan: Plan) -> Plan:
         network["bn_momentum"] = 1.0  # statistics and (lr) weights stay about fresh: two tiny batches make them explode
     if tree["teacher"]:
         tree["teacher"] |= {"gate": 0}
-    tree["export"] |= {"gate_images": smoke.images}
-    tree["bench"] |= {"batch_sizes": [1], "warmup": 1, "repeats": 2, "seconds": 1.0}
+    delivery.shrink(tree["export"], tree["bench"], smoke.images)
     return parse.build(Plan, tree, plan.name)
 
 

@@ -1,20 +1,29 @@
 """Export, gate and bench. Nothing heavy is imported until a function needs it."""
 
-from ssld.deploy.bench import Row, bench, write_csv
-from ssld.deploy.engines.registry import ENGINES, format_of, ready, usable
+from ssld.deploy.bench import Row, bench, unsteady, write_csv, write_json
+from ssld.deploy.engines.registry import ENGINES, format_of, formats_for, ready, usable
 from ssld.deploy.export import export_model
-from ssld.deploy.gate import BOUND, gate, release
+from ssld.deploy.formats import How, calibrated, needed
+from ssld.deploy.gate import ALLOWED, BOUND, Allowed, gate, release
 
 __all__ = [
+    "ALLOWED",
     "BOUND",
     "ENGINES",
+    "Allowed",
+    "How",
     "Row",
     "bench",
+    "calibrated",
     "export_model",
     "format_of",
+    "formats_for",
     "gate",
+    "needed",
     "ready",
     "release",
+    "unsteady",
     "usable",
     "write_csv",
+    "write_json",
 ]

@@ -1,31 +1,29 @@
-"""Latency of exported networks, model only: copy in, run, copy out, on random input.
+"""Latency of exported networks: the network alone (copy in, run, copy out), and from image files to answers.
 
-The compared (network, engine) pairs take turns in one process, a few runs each a round, so that drift of the machine
-(clock, temperature, other load) hits all alike. Warm-up and repeats default to PaddleClas's published protocol: 10
-runs dropped, 500 timed.
+The compared (network, engine, precision) combinations take turns in one process, see `timing`. Warm-up and repeats
+default to PaddleClas's published protocol: 10 runs dropped, 500 timed.
 """
 
 import csv
-import os
-import time
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from ssld.deploy import contract as contracts
-from ssld.deploy.child import reason
-from ssld.deploy.engines.registry import Engine, Run, ready
+from ssld.deploy import timing
+from ssld.deploy.child import reason, run_module
+from ssld.deploy.engines.registry import ENGINES, Engine, Run, combinations, ready
+from ssld.deploy.pictures import answer, drawn, jpegs
 from ssld.errors import DeployError
+from ssld.files import whole, write_whole
 
 QUICK_WARMUP, QUICK_REPEATS, QUICK_SECONDS = 3, 50, 1.0
-TURN_RUNS = 25
-"""Timed runs of one pair in a round, at most; an untimed run before them brings its weights back into the caches."""
-TURN_SECONDS = 0.1
-REST_SECONDS = 0.25
-"""Pause before a turn with several threads: Paddle's OpenMP workers spin for 0.2 s after a call, which would take the
-processor from whoever comes next."""
+MEMORY_SECONDS = 600.0
+Span = Literal["model", "end-to-end"]
 
 
 @dataclass(frozen=True)
@@ -45,180 +43,235 @@ class Row:
     p99_ms: float
     images_per_second: float
     model_bytes: int
+    span: Span = "model"  # end-to-end: decode, resize, crop, normalise and run
+    speedup: float | None = None  # over the first row of its batch, size, threads and span
+    speedup_low: float | None = None  # ends of its 95 % interval
+    speedup_high: float | None = None
+    drift: float | None = None  # see timing.Steadiness
+    spread: float | None = None
+    steady: bool | None = None
+    peak_bytes: int | None = None  # memory of a process that holds this alone; on a GPU what it holds there
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A network loaded in an engine."""
+class Case:
+    """A network for an engine, not loaded yet."""
 
     network: str
-    engine: str
-    precision: str
-    threads: int
-    model_bytes: int
-    size: int
-    any_size: bool
-    run: Run
+    folder: Path
+    contract: dict[str, Any]
+    name: str
+    engine: Engine
+
+    @property
+    def model_bytes(self) -> int:
+        form = contracts.FORMATS[self.engine.reads[self.engine.precision]]
+        return sum(self.contract["files"][file]["bytes"] for file in form.among(self.contract["files"]))
+
+    @property
+    def told(self) -> str:
+        return f"{self.network} in {self.name} {self.engine.precision}"
 
 
 def bench(
     networks: Mapping[str, str | Path],
     *,
     engines: Sequence[str] = ("paddle", "onednn", "onnxruntime"),
+    precisions: Sequence[str] = ("fp32",),
     batch_sizes: Sequence[int] = (1,),
     image_sizes: Sequence[int] | None = None,
-    threads: int = 1,
+    threads: Sequence[int] = (1,),
+    spans: Sequence[Span] = ("model",),
+    pictures: Sequence[Path] = (),
     warmup: int = 10,
     repeats: int = 500,
     quick: bool = False,
     seconds: float | None = None,
+    memory: bool = False,
 ) -> list[Row]:
-    """Time exported folders ({label: folder}) in engines; rows in the order batch, size, network, engine.
+    """Time exported folders ({label: folder}); rows in order of threads, batch, size, span, network, engine, precision.
 
-    image_sizes: pixels of a side; None = each network at the size of its own contract. seconds: limit of a
-    configuration, warm-up not counted; its row says how many repeats fitted (at least one turn). quick: 3 + at most 50
-    runs in at most a second. Raises RecipeError or DeployError, one line, for an unknown or unusable engine, a folder
-    that is no export, a size that the network does not take, and numbers below 1.
+    A precision that an engine lacks is left out where the engine has another one that is asked for. image_sizes: pixels
+    of a side; None = each network at the size of its own contract. pictures: image files for end-to-end; none = drawn
+    ones. seconds: limit of a configuration, warm-up not counted; its row says how many repeats fitted (at least one
+    turn). quick: 3 + at most 50 runs in at most a second. memory: peak memory, from a child process a row. Raises
+    RecipeError or DeployError, one line, for an unknown or unusable engine, a folder that is no export, a size that the
+    network does not take, and numbers below 1.
     """
     if quick:
         warmup, repeats, seconds = QUICK_WARMUP, QUICK_REPEATS, seconds or QUICK_SECONDS
-    check_numbers(batch_sizes=batch_sizes, image_sizes=image_sizes or (1,), repeats=(repeats,))
-    if not networks or not engines:
-        raise DeployError("bench: no network or no engine given; name at least one of each")
-    chosen = {name: ready(name, threads=threads) for name in engines}
-    loaded = [_load(label, Path(folder), name, chosen[name]) for label, folder in networks.items() for name in engines]
-    sizes: Sequence[int | None] = image_sizes or (None,)
-    for side in image_sizes or ():
-        check_size(loaded, side)
+    check_asked(
+        engines, precisions, threads, batch_sizes=batch_sizes, image_sizes=image_sizes or (1,), repeats=(repeats,)
+    )
+    if not networks:
+        raise DeployError("bench: no network given; name at least one")
+    found = [cases(networks, engines, precisions, number) for number in threads]
+    for side, batch in ((side, batch) for side in image_sizes or (None,) for batch in batch_sizes):
+        check_shape(found[0], side, batch)
+    sources = jpegs(pictures) if "end-to-end" in spans else []
     rows: list[Row] = []
-    for batch in batch_sizes:
-        for size in sizes:
-            rows += _configuration(loaded, batch, size, warmup, repeats, seconds)
+    for several in found:
+        for batch in batch_sizes:
+            for size in image_sizes or (None,):
+                loaded = [(case, load(case, batch, size or case.contract["input"]["size"])) for case in several]
+                for span in spans:
+                    calls = [call_of(case, run, batch, size, span, sources) for case, run in loaded]
+                    rest = timing.REST_SECONDS if several[0].engine.threads > 1 else 0.0
+                    times = timing.rounds(calls, warmup=warmup, repeats=repeats, seconds=seconds, rest=rest)
+                    rows += [
+                        row_of(case, batch, size, span, turns, times[0], memory)
+                        for case, turns in zip(several, times, strict=True)
+                    ]
+                del loaded, calls
     return rows
 
 
-def _load(label: str, folder: Path, name: str, engine: Engine) -> Loaded:
-    contract = contracts.read(folder)
-    form = next(form for form in contracts.FORMATS.values() if f"model{engine.suffix}" in form.files)
-    files = form.among(contract["files"])
-    contracts.check_files(folder, contract, files)
-    size = sum(contract["files"][file]["bytes"] for file in files)
-    any_size = "height" in contract["input"]["dynamic"]
-    pixels = contract["input"]["size"]
-    return Loaded(label, name, engine.precision, engine.threads, size, pixels, any_size, engine.load(folder))
+def cases(
+    networks: Mapping[str, str | Path], engines: Sequence[str], precisions: Sequence[str], threads: int
+) -> list[Case]:
+    """Every network in every engine in every precision that the engine has; DeployError unless all files are whole."""
+    wanted = combinations(engines, precisions)
+    chosen = [(name, ready(name, threads=threads, precision=precision)) for name, precision in wanted]
+    found = []
+    for label, folder in networks.items():
+        contract = contracts.read(Path(folder))
+        for name, engine in chosen:
+            form = contracts.FORMATS[engine.reads[engine.precision]]
+            contracts.check_files(Path(folder), contract, form.among(contract["files"]))
+            found.append(Case(label, Path(folder), contract, name, engine))
+    return found
 
 
-def check_numbers(**numbers: Sequence[int]) -> None:
-    """Raise DeployError when a list is empty or holds a number below 1."""
-    for what, values in numbers.items():
+def check_asked(
+    engines: Sequence[str], precisions: Sequence[str], threads: Sequence[int], **numbers: Sequence[int]
+) -> None:
+    """Raise what `bench` raises of the question alone, before anything is exported or loaded."""
+    for what, values in {"threads": threads, **numbers}.items():
         if not values or min(values) < 1:
             raise DeployError(f"bench: {what.replace('_', ' ')} {list(values)}; give numbers of 1 or more")
+    if not engines or not precisions:
+        raise DeployError("bench: no engine or no precision given; name at least one of each")
+    for name, precision in combinations(engines, precisions):
+        ready(name, precision=precision)
 
 
-def check_size(loaded: Sequence[Loaded], size: int) -> None:
-    """Raise DeployError when a network was exported for another, fixed size."""
-    for pair in loaded:
-        if size != pair.size and not pair.any_size:
-            raise DeployError(f"bench: {pair.network} takes {pair.size} px only, not {size}; drop that image size")
+def check_shape(found: Sequence[Case], size: int | None, batch: int) -> None:
+    """Raise DeployError when a network was exported for another, fixed size or batch."""
+    for case in found:
+        given = case.contract["input"]
+        if size and size != given["size"] and "height" not in given["dynamic"]:
+            raise DeployError(f"bench: {case.network} takes {given['size']} px only, not {size}; drop that image size")
+        if batch > 1 and "batch" not in given["dynamic"]:
+            raise DeployError(f"bench: {case.network} takes one image a call, not {batch}; drop that batch size")
 
 
-def _configuration(
-    loaded: Sequence[Loaded], batch: int, size: int | None, warmup: int, repeats: int, seconds: float | None
-) -> list[Row]:
-    rng = np.random.default_rng(0)
-    calls = []
-    for pair in loaded:
-        side = size or pair.size
-        calls.append(_call(pair, rng.random((batch, 3, side, side), np.float32)))
-    rest = REST_SECONDS if loaded[0].threads > 1 else 0.0
-    times = measure(calls, warmup=warmup, repeats=repeats, seconds=seconds, rest=rest)
-    return [_row(pair, batch, size or pair.size, taken) for pair, taken in zip(loaded, times, strict=True)]
+def load(case: Case, batch: int, size: int) -> Run:
+    """The network in its engine; one that is built for a shape is built for this one, as the published protocol did."""
+    options = options_of(case, batch, size)
+    engine: Engine = ENGINES.build(case.name, **options)
+    return engine.load(case.folder)
 
 
-def _call(pair: Loaded, images: np.ndarray) -> Callable[[], object]:
-    """The call to time, tried once: an engine may refuse a shape."""
+def options_of(case: Case, batch: int, size: int) -> dict[str, Any]:
+    """The options of the engine for this shape."""
+    options: dict[str, Any] = {"threads": case.engine.threads, "precision": case.engine.precision}
+    if "batches" in ENGINES.options(case.name):
+        options |= {"batches": (batch,) * 3, "pixels": (size,) * 3}
+    return options
+
+
+def call_of(
+    case: Case, run: Run, batch: int, size: int | None, span: Span, sources: Sequence[bytes]
+) -> Callable[[], object]:
+    """The call to time, tried once: an engine may refuse a shape, Pillow a file."""
+    side = size or case.contract["input"]["size"]
+    images = drawn(case.contract, batch, side)
+    given = case.contract["input"] | {"dtype": images.dtype.name}
+    taken = [sources[number % len(sources)] for number in range(batch)] if sources else []
+
+    def call() -> object:
+        return run(images) if span == "model" else answer(run, taken, given, side)
+
     try:
-        pair.run(images)
-    except Exception as error:  # each engine has its own exceptions
-        what = f"bench: {pair.network} in {pair.engine} cannot run {list(images.shape)}"
-        raise DeployError(f"{what}; {reason(str(error))}") from error
-    return lambda: pair.run(images)
-
-
-def measure(
-    calls: Sequence[Callable[[], object]],
-    *,
-    warmup: int,
-    repeats: int,
-    seconds: float | None = None,
-    rest: float = 0.0,
-) -> list[list[float]]:
-    """Milliseconds of `repeats` runs of each call; the calls take turns, every other round in reverse order.
-
-    When the calls have run for `seconds` times their number, no further round starts. `rest`: seconds before a turn.
-    """
-    slowest = max(_warm(call, warmup, seconds) for call in calls)
-    turn = max(1, min(TURN_RUNS, repeats, int(TURN_SECONDS / slowest)))
-    limit = float("inf") if seconds is None else seconds * len(calls)
-    times: list[list[float]] = [[] for _ in calls]
-    order = list(zip(calls, times, strict=True))
-    spent = 0.0
-    while len(times[0]) < repeats and spent < limit:
-        for call, taken in order:
-            time.sleep(rest)
-            began = time.perf_counter()
-            if turn > 1:
-                call()
-            for _ in range(min(turn, repeats - len(taken))):
-                start = time.perf_counter_ns()
-                call()
-                taken.append((time.perf_counter_ns() - start) / 1e6)
-            spent += time.perf_counter() - began
-        order.reverse()
-    return times
-
-
-def _warm(call: Callable[[], object], runs: int, seconds: float | None) -> float:
-    """Run untimed, at least once and at most `seconds`; returns the fastest run in seconds."""
-    began, fastest = time.perf_counter(), float("inf")
-    for _ in range(max(1, runs)):
-        start = time.perf_counter()
         call()
-        fastest = min(fastest, time.perf_counter() - start)
-        if seconds is not None and time.perf_counter() - began > seconds:
-            break
-    return max(fastest, 1e-9)
+    except Exception as error:  # each engine has its own exceptions
+        raise DeployError(f"bench: {case.told} cannot run {list(images.shape)}; {reason(str(error))}") from error
+    return call
 
 
-def _row(pair: Loaded, batch: int, size: int, taken: Sequence[float]) -> Row:
-    mean = float(np.mean(taken))
+def row_of(
+    case: Case,
+    batch: int,
+    size: int | None,
+    span: Span,
+    turns: Sequence[Sequence[float]],
+    base: Sequence[Sequence[float]],
+    memory: bool,
+) -> Row:
+    taken = [value for turn in turns for value in turn]
+    mean, side = float(np.mean(taken)), size or case.contract["input"]["size"]
     p50, p90, p99 = (round(float(p), 4) for p in np.percentile(taken, (50, 90, 99)))
+    ratio, judged = timing.speedup(base, turns), timing.steadiness(taken)
     return Row(
-        network=pair.network,
-        engine=pair.engine,
-        precision=pair.precision,
+        network=case.network,
+        engine=case.name,
+        precision=case.engine.precision,
         batch=batch,
-        size=size,
-        threads=pair.threads,
+        size=side,
+        threads=case.engine.threads,
         repeats=len(taken),
         mean_ms=round(mean, 4),
         p50_ms=p50,
         p90_ms=p90,
         p99_ms=p99,
         images_per_second=round(1e3 * batch / mean, 2),
-        model_bytes=pair.model_bytes,
+        model_bytes=case.model_bytes,
+        span=span,
+        speedup=round(ratio.value, 4),
+        speedup_low=None if ratio.low is None else round(ratio.low, 4),
+        speedup_high=None if ratio.high is None else round(ratio.high, 4),
+        drift=None if judged is None else round(judged.drift, 4),
+        spread=None if judged is None else round(judged.spread, 4),
+        steady=None if judged is None else judged.steady,
+        peak_bytes=peak_bytes(case, batch, side) if memory and span == "model" else None,
     )
 
 
+def peak_bytes(case: Case, batch: int, size: int) -> int | None:
+    """Peak memory of a process of its own that holds this network in this engine alone; None where a GPU hides it."""
+    options = json.dumps(options_of(case, batch, size))
+    arguments = [str(case.folder), case.name, options, str(batch), str(size)]
+    told = run_module("ssld.deploy.memory", arguments, what=f"bench: memory of {case.told}", seconds=MEMORY_SECONDS)
+    peak = told.rstrip().rpartition("peak ")[2]
+    return int(peak) if peak else None
+
+
+def unsteady(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each row whose times changed too much while they were taken."""
+    return [
+        f"{row.network} in {row.engine} {row.precision}, batch {row.batch}, {row.size} px, {row.span}: not steady, "
+        f"drift {row.drift:+.0%}, quartiles {row.spread:.0%} apart; quieten the machine and repeat"
+        for row in rows
+        if row.steady is False
+    ]
+
+
 def write_csv(rows: Sequence[Row], path: str | Path) -> None:
-    """Write bench.csv, one line a row; the file appears whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
+    """Write the rows, a line each; the file appears whole or not at all."""
     try:
-        with partial.open("w", newline="", encoding="utf-8") as stream:
+        with whole(Path(path)) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator="\n")
             writer.writeheader()
             writer.writerows(asdict(row) for row in rows)
-        os.replace(partial, path)
+    except OSError as error:
+        raise DeployError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
+
+
+def write_json(rows: Sequence[Row], machine: Mapping[str, Any], path: str | Path) -> None:
+    """Write the machine and the rows; the file appears whole or not at all."""
+    try:
+        write_whole(
+            Path(path), json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n"
+        )
     except OSError as error:
         raise DeployError(f"{path}: cannot be written ({error.strerror}); choose another file") from error

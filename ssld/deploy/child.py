@@ -15,9 +15,10 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 OPERATOR = re.compile(r"\[operator < .* > error\]")
 
 
-def run_module(module: str, arguments: Sequence[str], *, what: str, seconds: float) -> None:
-    """Run `python -m MODULE ARGUMENTS`; raises DeployError, one line that opens with `what`, unless it ends well.
+def run_module(module: str, arguments: Sequence[str], *, what: str, seconds: float) -> str:
+    """Run `python -m MODULE ARGUMENTS`; returns its standard output.
 
+    Raises DeployError, one line that opens with `what`, unless it ends well.
     The line says how the child ended (exit code, the signal's name, or the time limit) and why, in its own words.
     """
     package = str(Path(next(iter(ssld.__path__))).resolve().parent)
@@ -28,7 +29,11 @@ def run_module(module: str, arguments: Sequence[str], *, what: str, seconds: flo
         "POLYGRAPHY_AUTOINSTALL_DEPS": "0",
         "PYTHONWARNINGS": "ignore",
     }
-    command = [sys.executable, "-m", module, *arguments]
+    return run_command([sys.executable, "-m", module, *arguments], what=what, seconds=seconds, env=env)
+
+
+def run_command(command: Sequence[str], *, what: str, seconds: float, env: dict[str, str] | None = None) -> str:
+    """Run a command as `run_module` says; `env` None = this process's environment."""
     try:
         done = subprocess.run(
             command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
@@ -37,7 +42,7 @@ def run_module(module: str, arguments: Sequence[str], *, what: str, seconds: flo
     except subprocess.TimeoutExpired:
         raise DeployError(f"{what}: took longer than {seconds:g} s and was stopped; allow it more time") from None
     if done.returncode == 0:
-        return
+        return done.stdout
     end = f"exit code {done.returncode}" if done.returncode > 0 else _signal_name(-done.returncode)
     lines = (done.stdout + "\n" + done.stderr).splitlines()
     errors = "; ".join(line for line in lines if "[ERROR]" in line)  # paddle2onnx says why here, then aborts

@@ -1,9 +1,15 @@
 """An exported folder as data: which files a format has, and `contract.json`, which says what goes in and comes out.
 
-model.json model.pdiparams    the Paddle program and its weights        format `paddle`
-model.onnx                    the ONNX file                             format `onnx`
-model.onnx.data               its weights, of a network over 2 GiB
-contract.json                 name, arch, classes, digest, input, output, opset, files, versions, gate
+model.json model.pdiparams        the Paddle program (PIR) and its weights  format `paddle`
+model2.pdmodel model2.pdiparams   the same as a program of Paddle 2         format `paddle2`
+model2_int8.pdmodel .pdiparams    quantised, for oneDNN                     format `paddle2_int8`
+model.onnx                        the ONNX file                             format `onnx`
+model.onnx.data                   its weights, of a network over 2 GiB
+model.fp16.onnx                   with weights and maps of 16 bits          format `fp16`
+model.int8.onnx                   with Q/DQ pairs and weights of 8 bits     format `int8`
+model.plan                        built for one GPU                         format `tensorrt`
+model.nb                          for phones                                format `paddlelite`
+contract.json                     what they take and return, from what, how they were checked
 """
 
 import json
@@ -27,7 +33,9 @@ class Format:
 
     files: tuple[str, ...]
     engine: str
+    precision: str = "fp32"
     more: tuple[str, ...] = ()
+    any_size: bool = True  # false: made for the contract's size alone
 
     def among(self, names: Collection[str]) -> list[str]:
         """Its `files`, and those of `more` that are among `names`; the last one holds the weights."""
@@ -36,7 +44,13 @@ class Format:
 
 FORMATS = {
     "paddle": Format(("model.json", "model.pdiparams"), engine="paddle"),
+    "paddle2": Format(("model2.pdmodel", "model2.pdiparams"), engine="paddle2"),
+    "paddle2_int8": Format(("model2_int8.pdmodel", "model2_int8.pdiparams"), engine="onednn", precision="int8"),
     "onnx": Format(("model.onnx",), engine="onnxruntime", more=("model.onnx.data",)),
+    "fp16": Format(("model.fp16.onnx",), engine="onnxruntime", precision="fp16"),
+    "int8": Format(("model.int8.onnx",), engine="onnxruntime", precision="int8"),
+    "tensorrt": Format(("model.plan",), engine="tensorrt_plan", any_size=False),
+    "paddlelite": Format(("model.nb",), engine="paddlelite", any_size=False),
 }
 
 
@@ -78,6 +92,11 @@ def write(folder: Path, contract: dict[str, Any]) -> None:
 def formats_of(contract: dict[str, Any]) -> list[str]:
     """The formats whose files the contract lists."""
     return [name for name, form in FORMATS.items() if set(form.files) <= contract["files"].keys()]
+
+
+def precision_of(name: str, contract: dict[str, Any]) -> str:
+    """`fp32`, `fp16` or `int8`: what a format's files compute in; a TensorRT plan says it in the contract."""
+    return contract["plan"]["precision"] if name == "tensorrt" else FORMATS[name].precision
 
 
 def describe(file: Path) -> dict[str, Any]:

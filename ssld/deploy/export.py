@@ -1,25 +1,24 @@
-"""Write a network as files that run without this library: a Paddle program, an ONNX file and their contract.
+"""Write a network as files that run without this library, and the contract that says what they take and return.
 
-Both take float32 NCHW images, normalised as the contract says, and return logits. The batch is dynamic; height and
-width are too wherever the network takes more than one size and the converters can express it: `input.dynamic` of the
-contract says so.
+They take float32 NCHW images, normalised as the contract says, and return logits, or with their ends inside (`How`)
+uint8 NHWC images and probabilities. The batch is dynamic unless asked otherwise; height and width are too wherever the
+network takes more than one size and the converters can express it: `input.dynamic` of the contract says so.
 """
 
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssld.deploy import contract as contracts
-from ssld.deploy.child import reason, run_module
-from ssld.errors import DeployError
+import numpy as np
 
-OPSETS = range(9, 22)
-"""ONNX opsets that paddle2onnx 2.1 writes; 22 aborts it."""
-CONVERT_SECONDS = 900.0
+from ssld.deploy import contract as contracts
+from ssld.deploy import formats as forms
+from ssld.deploy.ends import as_given, with_ends
+from ssld.deploy.formats import PLAIN, How
+from ssld.errors import DeployError
 
 
 def export_model(
@@ -27,15 +26,17 @@ def export_model(
     folder: str | Path,
     *,
     name: str,
-    formats: Sequence[str] = ("paddle", "onnx"),
-    opset: int = 17,
     contract: dict[str, Any],
+    formats: Sequence[str] = ("paddle", "onnx"),
+    how: How = PLAIN,
+    calibration: np.ndarray | None = None,
 ) -> None:
     """Write `model` (any paddle Layer: float32 [n, 3, S, S] -> logits [n, classes]) into `folder`, ungated.
 
-    `contract` gives arch, classes, digest and input {size, mean, std, resize}; other keys are kept as they are. The
-    model keeps its train or eval mode. Files appear all at once, when everything is written. A folder with the export
-    of another digest, or with files that are no export, is refused with a DeployError: `release` replaces the former.
+    `contract` gives arch, classes, digest and input {size, mean, std, resize}; other keys are kept as they are.
+    `calibration`: normalised images float32 [n, 3, S, S], which int8 needs. The model keeps its train or eval mode.
+    Files appear all at once, when everything is written. A folder with the export of another digest, or with files
+    that are no export, is refused with a DeployError: `release` replaces the former.
     """
     folder = Path(folder)
     if (folder / contracts.CONTRACT).is_file():
@@ -44,77 +45,66 @@ def export_model(
             held = f"{there.get('name')} ({str(there.get('digest'))[:8]})"
             raise DeployError(f"{folder}: holds the export of {held}; choose another folder or remove that one")
     with staging(folder) as partial:
-        write_files(model, partial, name=name, formats=formats, opset=opset, contract=contract)
+        write_files(model, partial, name=name, contract=contract, formats=formats, how=how, calibration=calibration)
         replace(partial, folder)
 
 
 def write_files(
-    model: Any, folder: Path, *, name: str, formats: Sequence[str], opset: int, contract: dict[str, Any]
+    model: Any,
+    folder: Path,
+    *,
+    name: str,
+    contract: dict[str, Any],
+    formats: Sequence[str],
+    how: How,
+    calibration: np.ndarray | None,
 ) -> None:
     """Write the files of all formats and the contract into an empty folder."""
     from ssld import runtime  # imports Paddle
 
-    contracts.check_formats(formats)
+    forms.check(formats, how, calibration)
     contracts.check_given(contract)
-    if "onnx" in formats:
-        check_onnx(opset)
-    size = int(contract["input"]["size"])
-    with evaluating(model):
-        dynamic = takes_other_sizes(model, size) and _write_all(model, folder, formats, opset, None)
-        if not dynamic:
-            _write_all(model, folder, formats, opset, size)
+    size, names = int(contract["input"]["size"]), forms.needed(formats, how)
+    ends = _ends(contract, how)
+    given = None if calibration is None else as_given(calibration, ends["input"])[0]
+    network = with_ends(model, contract["input"], preprocess=how.preprocess, softmax=how.probabilities)
+    with evaluating(network):
+        any_size = takes_other_sizes(model, size) and _any_size(network, folder, names, how, given)
+        if any_size:
+            ends["input"]["dynamic"] += ["height", "width"]
+        else:
+            forms.write_programs(network, folder, names, how, size, given)
+    full = {"name": name, **contract, **ends, "opset": how.opset if "onnx" in names else None}
+    full |= forms.write_derived(folder, names, how, full, given)
     written = {path.name for path in folder.iterdir()}
-    names = [file for form in formats for file in contracts.FORMATS[form].among(written)]
-    for file in set(contracts.FORMATS["paddle"].files) - set(names):
+    asked = [*formats, "paddle2"] if "paddlelite" in formats else formats  # what the gate can run everywhere
+    kept = [file for form in contracts.FORMATS if form in asked for file in contracts.FORMATS[form].among(written)]
+    for file in written - set(kept):  # what others were made from
         (folder / file).unlink()
-    axes = ["batch", "height", "width"] if dynamic else ["batch"]
-    image = {"name": "image", "dtype": "float32", "layout": "NCHW", "dynamic": axes}
-    full = {
-        "name": name,
-        **contract,
-        "input": {**image, **contract["input"]},
-        "output": {"name": "logits", "dtype": "float32", "shape": ["batch", _class_number(contract["classes"])]},
-        "opset": opset if "onnx" in formats else None,
-        "files": {file: contracts.describe(folder / file) for file in names},
-        "versions": runtime.versions(),
-    }
+    full |= {"files": {file: contracts.describe(folder / file) for file in kept}, "versions": runtime.versions()}
     contracts.write(folder, full)
 
 
-def check_onnx(opset: int) -> None:
-    """Raise DeployError when the opset or this environment does not allow an ONNX export."""
-    if opset not in OPSETS:
-        raise DeployError(f"export: opset {opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]}")
-    for package in ("paddle2onnx", "onnx", "polygraphy", "onnx_graphsurgeon"):
-        if not find_spec(package):
-            raise DeployError(f"export: the format onnx needs {package}, not installed; pip install 'ssld[engines]'")
-
-
-def _write_all(model: Any, folder: Path, formats: Sequence[str], opset: int, size: int | None) -> bool:
-    """Write every format for one image size, or for any size (None); False where any size cannot be expressed."""
+def _any_size(network: Any, folder: Path, names: Sequence[str], how: How, calibration: np.ndarray | None) -> bool:
+    """Write the programs for images of any size; False where that cannot be expressed."""
     try:
-        save_program(model, folder, size)
-        if "onnx" in formats:
-            arguments = [str(folder / "model.json"), str(folder / "model.onnx"), str(opset)]
-            run_module("ssld.deploy.onnx", arguments, what="model.onnx", seconds=CONVERT_SECONDS)
+        forms.write_programs(network, folder, names, how, None, calibration)
     except DeployError:
-        if size is not None:
-            raise
         return False
     return True
 
 
-def save_program(model: Any, folder: Path, size: int | None) -> None:
-    """Write `model.json` + `model.pdiparams`; raises DeployError when the network cannot be traced."""
-    import paddle
-
-    spec = paddle.static.InputSpec([None, 3, size, size], "float32", "image")
-    try:
-        paddle.jit.save(model, str(folder / "model"), input_spec=[spec])
-    except OSError:
-        raise
-    except Exception as error:  # tracing runs the model's own code: anything may come out of it
-        raise DeployError(f"model.json: Paddle cannot trace the network; {reason(str(error))}") from error
+def _ends(contract: dict[str, Any], how: How) -> dict[str, Any]:
+    """What the contract says of input and output, for images of one size."""
+    image = {
+        "name": "image",
+        "dtype": "uint8" if how.preprocess else "float32",
+        "layout": "NHWC" if how.preprocess else "NCHW",
+        "dynamic": ["batch"] if how.dynamic_batch else [],
+    }
+    shape = ["batch" if how.dynamic_batch else 1, _class_number(contract["classes"])]
+    made = {"name": "probabilities" if how.probabilities else "logits", "dtype": "float32", "shape": shape}
+    return {"input": {**image, **contract["input"]}, "output": made}
 
 
 def takes_other_sizes(model: Any, size: int) -> bool:

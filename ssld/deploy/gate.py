@@ -1,19 +1,23 @@
 """The gate: an export leaves only when, on real images, it says what the trained model says."""
 
 import os
-from collections.abc import Sequence
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ssld.deploy import contract as contracts
-from ssld.deploy.engines.registry import ready
+from ssld.deploy.ends import as_given
+from ssld.deploy.engines.registry import ready, usable
 from ssld.deploy.export import evaluating, replace, staging, write_files
+from ssld.deploy.formats import PLAIN, How
 from ssld.errors import DeployError
 
 BOUND = 1e-4
-"""Largest |difference| of two logits, as a share of the largest |logit| of the slice.
+"""Largest |difference| of two logits in float32, as a share of the largest |logit| of the slice.
 
 A share, because logits of 0.00001 (an untrained network) and of 30 both occur. Correct float32 exports sum in another
 order and were measured at 4e-6 at most (ResNet18 to 200, MobileNetV3, ShuffleNetV2); the smallest mistake tried, a
@@ -24,27 +28,41 @@ BOUND_ON_GPU = 1e-3
 CHUNK = 32
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """What a format may differ by from its network."""
+
+    points: float
+    """Of top-1 over the slice; at 0 every single image must get the same class."""
+    share: float
+    """|difference| of a logit, as a share of the largest |logit|."""
+
+
+ALLOWED = {"fp32": Allowed(0.0, BOUND), "fp16": Allowed(0.1, 0.02), "int8": Allowed(0.5, 0.5)}
+"""By the precision that a format's files compute in."""
+
+
 def gate(
     model: Any,
     folder: str | Path,
     images: np.ndarray,
     labels: np.ndarray | None = None,
     *,
-    max_abs_diff: float | None = None,
+    allowed: Mapping[str, Allowed] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Run every format of an export on real images and compare it with the eager model.
 
-    images float32 [n, 3, S, S], normalised; labels int [n] (-1 = unlabelled) or None. `max_abs_diff` is relative;
-    None = BOUND, or BOUND_ON_GPU. Returns {format: {file (the one that holds the weights) and its sha256, bytes (all
-    files of the format), max_abs_diff and bound (both absolute), top1, top1_model (percent; None without labels),
-    agree (percent of images with equal top-1)}}. An export for any image size also runs two images enlarged by 32
-    pixels. Raises DeployError on the first format that differs, or whose top-1 is another class for any image; then
-    every file of the export is renamed to `*.rejected`.
+    images float32 [n, 3, S, S], normalised; labels int [n] (-1 = unlabelled) or None. `allowed`: None = ALLOWED, with
+    BOUND_ON_GPU where the model is on one. Returns {format: {file (the one that holds the weights) and its sha256,
+    bytes (all files of the format), max_abs_diff and bound (both absolute), top1, top1_model (percent; None without
+    labels), agree (percent of images with equal top-1)}}; a file for phones that cannot run here has `not_run`, the
+    reason, in place of the comparison. An export for any image size also runs two images enlarged by 32 pixels. Raises
+    DeployError on the first format that differs by more; then every file of the export is renamed to `*.rejected`.
     """
     folder = Path(folder)
     contract = contracts.read(folder)
     check_slice(images, labels, contract)
-    results, failure = compare(model, folder, contract, images, labels, max_abs_diff)
+    results, failure = compare(model, folder, contract, images, labels, allowed)
     if failure:
         _reject(folder, folder)
         raise DeployError(f"{folder}: {failure}; its files are kept as *{contracts.REJECTED}")
@@ -58,10 +76,11 @@ def release(
     labels: np.ndarray | None = None,
     *,
     name: str,
-    formats: Sequence[str] = ("paddle", "onnx"),
-    opset: int = 17,
     contract: dict[str, Any],
-    max_abs_diff: float | None = None,
+    formats: Sequence[str] = ("paddle", "onnx"),
+    how: How = PLAIN,
+    calibration: np.ndarray | None = None,
+    allowed: Mapping[str, Allowed] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Export, gate, and only then replace what `folder` held; returns what `gate` returns and adds it to contract.json.
 
@@ -69,10 +88,10 @@ def release(
     """
     folder = Path(folder)
     with staging(folder) as partial:
-        write_files(model, partial, name=name, formats=formats, opset=opset, contract=contract)
+        write_files(model, partial, name=name, contract=contract, formats=formats, how=how, calibration=calibration)
         full = contracts.read(partial)
         check_slice(images, labels, full)
-        results, failure = compare(model, partial, full, images, labels, max_abs_diff)
+        results, failure = compare(model, partial, full, images, labels, allowed)
         if failure:
             _reject(partial, folder)
             raise DeployError(f"{folder}: {failure}; its files are kept as *{contracts.REJECTED}")
@@ -82,13 +101,49 @@ def release(
 
 
 def check_slice(images: np.ndarray, labels: np.ndarray | None, contract: dict[str, Any]) -> None:
-    """Raise DeployError unless the images are what the contract asks for."""
+    """Raise DeployError unless the images are what the network was trained on."""
     size = contract["input"]["size"]
     if images.dtype != np.float32 or images.shape[1:] != (3, size, size) or not len(images):
         got = f"{images.dtype} {list(images.shape)}"
-        raise DeployError(f"gate: the contract asks for float32 [n, 3, {size}, {size}], got {got}; use its own input")
+        raise DeployError(f"gate: the network asks for float32 [n, 3, {size}, {size}], got {got}; use its own input")
     if labels is not None and len(labels) != len(images):
         raise DeployError(f"gate: {len(images)} images and {len(labels)} labels; give one label an image, or none")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Images, and what the network says to them."""
+
+    given: np.ndarray
+    """As the file takes them."""
+    labels: np.ndarray | None
+    wanted: np.ndarray
+    """Logits, or probabilities where the file returns those."""
+    scale: float
+    """What a share of 1 allows: the largest |logit|; of probabilities half of it, as their slope is p(1-p) <= 1/4, and
+    a logit may go up while the others go down."""
+    pixels: int
+    whole: bool
+    """Whether it is the slice, of which top-1 is compared in points, and no image enlarged to try another size."""
+
+
+def trials(model: Any, contract: dict[str, Any], images: np.ndarray, labels: np.ndarray | None) -> list[Trial]:
+    """The slice, and where any size is taken two of its images enlarged by 32 pixels."""
+    import paddle
+    from paddle.nn.functional import softmax
+
+    made = [(images, labels, True)]
+    if "height" in contract["input"]["dynamic"]:
+        made.append((np.pad(images[:2], ((0, 0), (0, 0), (0, 32), (0, 32)), mode="wrap"), None, False))
+    found = []
+    for floats, known, whole in made:
+        given, seen = as_given(floats, contract["input"])
+        wanted = eager_logits(model, seen)
+        scale = float(np.abs(wanted).max())
+        if contract["output"]["name"] == "probabilities":
+            wanted, scale = softmax(paddle.to_tensor(wanted), axis=1).numpy(), scale / 2
+        found.append(Trial(given, known, wanted, scale, floats.shape[-1], whole))
+    return found
 
 
 def compare(
@@ -97,62 +152,107 @@ def compare(
     contract: dict[str, Any],
     images: np.ndarray,
     labels: np.ndarray | None,
-    share: float | None,
+    allowed: Mapping[str, Allowed] | None,
 ) -> tuple[dict[str, dict[str, Any]], str | None]:
     """What `gate` returns, and the first failure in words (None = all passed)."""
-    trials = [images]
-    if "height" in contract["input"]["dynamic"]:
-        trials.append(np.pad(images[:2], ((0, 0), (0, 0), (0, 32), (0, 32)), mode="wrap"))
-    share = default_bound() if share is None else share
-    wanted = [eager_logits(model, trial) for trial in trials]
-    bounds = [share * float(np.abs(expected).max()) for expected in wanted]
+    tried, limits = trials(model, contract, images, labels), allowed or defaults()
+    size = CHUNK if "batch" in contract["input"]["dynamic"] else 1
     results: dict[str, dict[str, Any]] = {}
     for name in contracts.formats_of(contract):
-        form = contracts.FORMATS[name]
+        form, precision = contracts.FORMATS[name], contracts.precision_of(name, contract)
         files = form.among(contract["files"])
         contracts.check_files(folder, contract, files)
-        run = ready(form.engine).load(folder)
-        got = [np.concatenate([run(chunk) for chunk in chunks(trial)]) for trial in trials]
-        del run  # one engine in memory at a time
-        for trial, expected, logits, bound in zip(trials, wanted, got, bounds, strict=True):
-            if failure := difference(f"{name} at {trial.shape[-1]} px", expected, logits, bound):
-                return results, failure
-        expected, logits = wanted[0], got[0]
         results[name] = {
             "file": files[-1],
             "bytes": sum(contract["files"][file]["bytes"] for file in files),
             "sha256": contract["files"][files[-1]]["sha256"],
-            "max_abs_diff": float(np.abs(logits - expected).max()),
-            "bound": bounds[0],
-            "top1": top1(logits, labels),
-            "top1_model": top1(expected, labels),
-            "agree": 100.0 * float(np.mean(logits.argmax(1) == expected.argmax(1))),
         }
+        if why := not_here(name):
+            results[name] |= {"not_run": why}
+            continue
+        run = ready(form.engine, precision=precision).load(folder)
+        for trial in tried if form.any_size else tried[:1]:
+            answer = np.concatenate([run(chunk) for chunk in chunks(trial.given, size)])
+            if failure := judge(f"{name} at {trial.pixels} px", trial, answer, limits[precision]):
+                return results, failure
+            if trial.whole:
+                results[name] |= comparison(trial, answer, limits[precision])
+        del run  # one engine in memory at a time
     return results, None
 
 
-def difference(name: str, expected: np.ndarray, logits: np.ndarray, bound: float) -> str | None:
-    """How a format's logits differ beyond `bound` (absolute) or in their top-1, in words; None when they do not."""
+def judge(name: str, trial: Trial, answer: np.ndarray, limits: Allowed) -> str | None:
+    """How the answer of a format differs by more than it may, in words; None when it does not."""
+    bound = limits.share * trial.scale
+    if not limits.points:
+        return difference(name, trial.wanted, answer, bound)
+    if failure := far_apart(name, trial.wanted, answer, bound):
+        return failure
+    told = comparison(trial, answer, limits)
+    known = told["top1"] is not None
+    apart = abs(told["top1"] - told["top1_model"]) if known else 100 - told["agree"]
+    if not trial.whole or apart <= limits.points + 1e-9:
+        return None
+    if not known:
+        return f"{name} has another top-1 on {apart:.2f} % of the images > {limits.points:g}"
+    top = f"top-1 {told['top1']:.2f} %, the model's {told['top1_model']:.2f} %"
+    return f"{name} has {top} on {len(answer)} images, {apart:.2f} points apart > {limits.points:g}"
+
+
+def comparison(trial: Trial, answer: np.ndarray, limits: Allowed) -> dict[str, Any]:
+    """The numbers of a format beside those of the network."""
+    return {
+        "max_abs_diff": float(np.abs(answer - trial.wanted).max()),
+        "bound": limits.share * trial.scale,
+        "top1": top1(answer, trial.labels),
+        "top1_model": top1(trial.wanted, trial.labels),
+        "agree": 100.0 * float(np.mean(answer.argmax(1) == trial.wanted.argmax(1))),
+    }
+
+
+def far_apart(name: str, expected: np.ndarray, logits: np.ndarray, bound: float) -> str | None:
+    """How a format's logits differ in shape, or beyond `bound` (absolute), in words; None when they do not."""
     if logits.shape != expected.shape:
         return f"{name} returns {list(logits.shape)}, the model {list(expected.shape)}"
     diff = float(np.abs(logits - expected).max())
     if not diff <= bound:  # a NaN on either side fails here
         return f"{name} differs from the model, max |diff| of logits {diff:.3g} > bound {bound:.3g}"
+    return None
+
+
+def difference(name: str, expected: np.ndarray, logits: np.ndarray, bound: float) -> str | None:
+    """How a format's logits differ beyond `bound` (absolute) or in their top-1, in words; None when they do not."""
+    if failure := far_apart(name, expected, logits, bound):
+        return failure
     other = np.flatnonzero(logits.argmax(1) != expected.argmax(1))
     if not other.size:
         return None
     first, second = np.sort(expected[other[0]])[:-3:-1]
+    diff = float(np.abs(logits - expected).max())
     return (
         f"{name} has another top-1 on {other.size} of {len(logits)} images, the first is image {other[0]} (margin "
         f"{first - second:.3g}), max |diff| of logits {diff:.3g} <= bound {bound:.3g}"
     )
 
 
-def default_bound() -> float:
-    """The relative bound that fits the device of the eager model."""
+def defaults() -> dict[str, Allowed]:
+    """ALLOWED, with the bound of float32 that fits the device of the eager model."""
     import paddle
 
-    return BOUND_ON_GPU if paddle.get_device().startswith("gpu") else BOUND
+    fp32 = BOUND_ON_GPU if paddle.get_device().startswith("gpu") else BOUND
+    return ALLOWED | {"fp32": Allowed(ALLOWED["fp32"].points, fp32)}
+
+
+def not_here(name: str) -> str | None:
+    """Why a format is not run on this machine: a file for the processors of phones, elsewhere; None for all others.
+
+    The program of Paddle 2 that it is made from lies beside it and is run.
+    """
+    if name != "paddlelite":
+        return None
+    if platform.machine().lower() not in ("aarch64", "arm64"):
+        return f"for Arm processors, this is {platform.machine()}"
+    return usable()["paddlelite"]
 
 
 def eager_logits(model: Any, images: np.ndarray) -> np.ndarray:
@@ -163,9 +263,9 @@ def eager_logits(model: Any, images: np.ndarray) -> np.ndarray:
         return np.concatenate([model(paddle.to_tensor(chunk)).astype("float32").numpy() for chunk in chunks(images)])
 
 
-def chunks(images: np.ndarray) -> list[np.ndarray]:
-    """Contiguous parts of at most CHUNK images: the last one is smaller, which tries the dynamic batch."""
-    return [np.ascontiguousarray(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
+def chunks(images: np.ndarray, size: int = CHUNK) -> list[np.ndarray]:
+    """Contiguous parts of at most `size` images: the last one is smaller, which tries the dynamic batch."""
+    return [np.ascontiguousarray(images[start : start + size]) for start in range(0, len(images), size)]
 
 
 def top1(logits: np.ndarray, labels: np.ndarray | None) -> float | None:

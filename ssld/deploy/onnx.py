@@ -1,22 +1,22 @@
-"""The child process that turns a Paddle program into an ONNX file: `python -m ssld.deploy.onnx MODEL TARGET OPSET`.
+"""The child process that turns a Paddle program into an ONNX file.
 
-paddle2onnx aborts the whole process on what it cannot convert, so `ssld.deploy.export` runs this module in a child.
+    python -m ssld.deploy.onnx MODEL TARGET OPSET batch,channel,height,width logits
+
+paddle2onnx aborts the whole process on what it cannot convert, so `ssld.deploy.formats` runs this module in a child.
 """
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-DIMENSIONS = ("batch", None, "height", "width")
-"""Names of the input's dynamic axes, as a reader of the file sees them."""
 LARGEST = 2**31 - 2**24
 """Bytes of weights that one file takes: protobuf ends at 2 GiB, and the graph needs room beside them."""
 
 
-def main(program: str, target: str, opset: str) -> None:
-    """Convert `program` (model.json, its weights beside it), fold constants, name inputs and outputs, check, write.
+def main(program: str, target: str, opset: str, axes: str, output: str) -> None:
+    """Convert `program` (model.json, its weights beside it), fold constants, name axes and output, check, write.
 
     Weights of more than LARGEST bytes go into TARGET.data, beside the graph: the external data of the ONNX format.
     """
@@ -34,7 +34,7 @@ def main(program: str, target: str, opset: str) -> None:
     del model.graph.input[len(model.graph.input) - len(inputs) :]
     if apart:
         model.graph.initializer.extend(write_external(apart, Path(target + ".data")))
-    name_ends(model)
+    name_ends(model, axes.split(","), output)
     onnx.save(model, target)
     onnx.checker.check_model(target, full_check=True)
 
@@ -82,21 +82,21 @@ def kind_of(tensor: Any) -> int:
     return int(np_dtype_to_tensor_dtype(tensor[:0].numpy().dtype))
 
 
-def name_ends(model: Any) -> None:
-    """In an onnx.ModelProto, name the output `logits` and the dynamic axes batch, height and width."""
+def name_ends(model: Any, axes: Sequence[str], output: str) -> None:
+    """In an onnx.ModelProto, name the output, and the dynamic ones among the axes of the input."""
     graph = model.graph
-    (image,), (logits,) = graph.input, graph.output
+    (image,), (made,) = graph.input, graph.output
     shape = image.type.tensor_type.shape
-    axes = {axis.dim_param: name for axis, name in zip(shape.dim, DIMENSIONS, strict=True) if axis.dim_param and name}
-    old = logits.name
+    names = {axis.dim_param: name for axis, name in zip(shape.dim, axes, strict=True) if axis.dim_param}
+    old = made.name
     for value in (*graph.input, *graph.output, *graph.value_info):
         for axis in value.type.tensor_type.shape.dim:
-            if axis.dim_param in axes:
-                axis.dim_param = axes[axis.dim_param]
+            if axis.dim_param in names:
+                axis.dim_param = names[axis.dim_param]
     for node in graph.node:
-        node.input[:] = ["logits" if name == old else name for name in node.input]
-        node.output[:] = ["logits" if name == old else name for name in node.output]
-    logits.name = "logits"
+        node.input[:] = [output if name == old else name for name in node.input]
+        node.output[:] = [output if name == old else name for name in node.output]
+    made.name = output
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads
 
 def best(teacher: TeacherLogits, size: int, batch: int, threads: int, here: Runtime) -> TeacherLogits | EngineLogits:
     """The fastest of eager Paddle and the engines that can run here and agree with it."""
-    names = [engine for engine, reason in usable().items() if not reason]
+    able = [engine for engine, reason in usable().items() if not reason]
+    names = [engine for engine in able if format_of(engine) != "paddle2"]  # the kernels of `paddle`, an older program
     ways: dict[str, Any] = {"eager": teacher}
     images = drawn(size, batch)
     with exported(teacher, size, sorted({format_of(engine) for engine in names})) as folder:

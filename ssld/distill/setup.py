@@ -84,7 +84,11 @@ def eval_loader(plan: Plan, stage: Stage, root: Path, here: Runtime, take: Any =
     labelled(files, "every validation image needs one")
     if isinstance(take, int):
         take = sampler.evenly(take, len(files))
-    files = files if take is None else files.subset(take)
+    return centre_crops(data, files if take is None else files.subset(take), here)
+
+
+def centre_crops(data: Data, files: FileList, here: Runtime) -> EvalLoader:
+    """Images with the geometry of an evaluation."""
     return EvalLoader(files, size=data.crop, resize=data.resize, batch=data.eval_batch, **_pipeline(data, here))
 
 

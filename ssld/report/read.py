@@ -7,7 +7,7 @@ from typing import Any
 
 from ssld.errors import RunError
 
-TEXT_COLUMNS = {"network", "engine", "precision"}  # of bench.csv
+TEXT_COLUMNS = {"network", "engine", "precision", "span", "steady"}  # of bench.csv
 
 
 def result(file: Path) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def metrics(file: Path) -> list[dict[str, Any]]:
 
 
 def bench(file: Path) -> list[dict[str, Any]]:
-    """The rows of bench.csv, [] without the file; every column but TEXT_COLUMNS is a number."""
+    """The rows of bench.csv, [] without the file; every column but TEXT_COLUMNS is a number, None where it is empty."""
     if not file.is_file():
         return []
     with file.open(encoding="utf-8", newline="") as stream:
@@ -45,8 +45,8 @@ def bench(file: Path) -> list[dict[str, Any]]:
         raise RunError(f"{file}: has a damaged row ({error}); repeat `ssld bench`") from None
 
 
-def _numeric(text: str) -> int | float:
-    return int(text) if text.isdigit() else float(text)
+def _numeric(text: str) -> int | float | None:
+    return (int(text) if text.isdigit() else float(text)) if text else None
 
 
 def text(file: Path) -> str:

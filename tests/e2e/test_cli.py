@@ -1,8 +1,10 @@
 """Commands that answer at once, wrong command lines, and `--json`."""
 
+import hashlib
 import json
 import resource
 import subprocess
+from importlib.util import find_spec
 
 import pytest
 
@@ -132,18 +134,31 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(words, message, tmp_pa
         (["run", "quickstart", "stages.distil.epochs=1"], "no key 'distil'; did you mean 'distill'?"),
         (["run", "quickstart", "stages.distill.loss.ssld.wieght=1"], "no key 'wieght'; did you mean 'weight'?"),
         (["run", "quickstart", "student.arch=ResNet19"], "'ResNet19'"),
-        (["run", "quickstart", "bench.engines=[tensorrt]"], "no engine named 'tensorrt'"),
+        (["run", "quickstart", "bench.engines=[tensort]"], "no engine named 'tensort'; did you mean 'tensorrt'"),
+        (["run", "quickstart", "export.formats=[onxx]"], "quickstart: export.formats.0: Input should be 'paddle', "),
         (["run", "quickstart", "--ranks", "two"], "run: --ranks two: give a whole number from 1 up, or auto"),
         (["run", "quickstart", "--ranks", "0"], "run: --ranks 0: give a whole number"),
         (["run", "quickstart", "--seeds", "0"], "run: --seeds 0: give a whole number from 1 up"),
         (["bench", "ResNet18", "--csv", "no/b.csv"], "bench: no/b.csv: there is no such folder; make it first"),
         (["bench", "ResNet18", "--batch-size", "1", "0"], "bench: batch sizes [1, 0]; give numbers of 1 or more"),
+        pytest.param(
+            ["bench", "ResNet18", "--engine", "tensorrt"],
+            "bench: engine 'tensorrt': tensorrt is not installed; pip install tensorrt",
+            marks=pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed"),
+        ),
+        (["bench", "ResNet18", "--engine", "paddle", "--precision", "int8"], "'paddle': has no precision 'int8'; "),
+        (["bench", "--all-students", "--threads", "0"], "bench: threads [0]; give numbers of 1 or more"),
+        (["bench"], "bench: give networks (run folders, exports, model names) or --all-students"),
+        (["bench", "ResNet18", "--all-students"], "bench: give networks"),
         (["bench", "ResNet18", "--engine", "onnx"], "bench: no engine named 'onnx'; did you mean 'onednn'?"),
         (["list", "modles"], "list: no list named 'modles'; did you mean 'models'?; one of models, teachers"),
         (["show", "ResNet50_vs"], "show: nothing is named 'ResNet50_vs'; did you mean 'ResNet50_v"),
         (["show", "none.yaml"], "show: none.yaml: no such recipe"),
         (["eval", "nowhere"], "eval: nowhere: no run here (no plan.yaml)"),
         (["export", "nowhere"], "export: nowhere: no run here"),
+        (["export", "ResNet18_vd"], "export: ResNet18_vd: a model has no weights of its own; give --weights FILE"),
+        (["export", "ResNet18_vdd", "--weights", "x"], "export: no model named 'ResNet18_vdd'; did you mean"),
+        (["export", "ResNet18_vd", "--weights", "x"], "export: imagenet/val: no list file there; give one, or let"),
         (["report", "nowhere"], "report: nowhere"),
         (["bench", "ResNet50_vdd"], "bench: no model named 'ResNet50_vdd'; did you mean 'ResNet50_vd'?"),
     ],
@@ -152,6 +167,22 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(words, message, tmp_pa
 def test_a_wrong_name_or_value_is_one_line_and_exit_code_1(words, message, tmp_path):
     assert message in fails(*words, cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []  # nothing was begun
+
+
+def test_a_model_file_that_is_none_or_is_another_is_one_line(tmp_path):
+    export = tmp_path / "export"
+    export.mkdir()
+    (export / "contract.json").write_text("no contract")
+    bench = ["bench", "export", "--engine", "onnxruntime", "--quick"]
+    assert fails(*bench, cwd=tmp_path) == "ssld bench: export/contract.json: is no JSON; export the model again"
+    (export / "model.onnx").write_text("no model")
+    files = {"model.onnx": {"bytes": 8, "sha256": hashlib.sha256(b"no model").hexdigest()}}
+    given = {"size": 8, "dynamic": ["batch"]}
+    (export / "contract.json").write_text(json.dumps({"input": given, "files": files}))
+    told = fails(*bench, cwd=tmp_path)
+    assert told.startswith("ssld bench: export/model.onnx: ONNX Runtime cannot load it; ")
+    (export / "model.onnx").write_text("another one")
+    assert "export/model.onnx: changed since it was exported (sha256); export" in fails(*bench, cwd=tmp_path)
 
 
 def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path):
@@ -174,6 +205,16 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
+def test_whether_an_engine_can_run_here_is_told_within_two_seconds_of_work(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    rows = json.loads(succeeds("list", "engines", "--json", cwd=tmp_path))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    told = {row["name"]: row["usable here"] for row in rows}
+    assert told["paddle"] == told["onnxruntime"] == "yes"
+    assert all(answer == "yes" or "; " in answer for answer in told.values())
+
+
 # --- data and bench
 
 
@@ -189,11 +230,12 @@ def test_digits_are_prepared_once_and_checked(tmp_path):
 
 def test_the_bench_of_a_model_is_a_row_for_each_engine_and_size(tmp_path):
     words = ["bench", "MobileNetV3_small_x0_35", "--image-size", "32", "--quick", "--csv", "b.csv"]
-    rows = json.loads(succeeds(*words, "--engine", "paddle", "onnxruntime", "--json", cwd=tmp_path))
-    assert [(row["network"], row["engine"], row["batch"], row["size"]) for row in rows] == [
-        ("MobileNetV3_small_x0_35", "paddle", 1, 32),
-        ("MobileNetV3_small_x0_35", "onnxruntime", 1, 32),
+    told = json.loads(succeeds(*words, "--engine", "paddle", "onnxruntime", "--json", cwd=tmp_path))
+    network = "MobileNetV3_small_x0_35"
+    assert [(row["network"], row["engine"], row["size"], row["span"]) for row in told["rows"]] == [
+        (network, engine, 32, span) for span in ("model", "end-to-end") for engine in ("paddle", "onnxruntime")
     ]
-    assert all(0 < row["p50_ms"] <= row["p99_ms"] for row in rows)
-    assert (tmp_path / "b.csv").read_text().count("\n") == 3
-    assert [path.name for path in tmp_path.iterdir()] == ["b.csv"]
+    assert all(0 < row["p50_ms"] <= row["p99_ms"] for row in told["rows"])
+    assert (tmp_path / "b.csv").read_text().count("\n") == 5
+    assert json.loads((tmp_path / "b.json").read_text()) == told
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.csv", "b.json"]

@@ -206,12 +206,45 @@ def test_a_finished_run_can_be_evaluated_exported_measured_and_reported_again(pl
     )
     assert (list(gate), gate["onnx"]["agree"]) == (["onnx"], 100.0)
     assert json.loads((place / "x/contract.json").read_text())["opset"] == 13
-    rows = json.loads(succeeds("bench", "runs/a", "x", "--engine", "onnxruntime", "--quick", "--json", cwd=place))
+    words = ["bench", "runs/a", "x", "--engine", "onnxruntime", "--span", "model", "--quick", "--json"]
+    rows = json.loads(succeeds(*words, cwd=place))["rows"]
     assert [(row["network"], row["size"]) for row in rows] == [("a", 24), ("x", 24)]
     (place / "runs/a/report.html").unlink()
     told = json.loads(succeeds("report", "runs/a", "--json", cwd=place))
     assert told == {"report": "runs/a/report.html"}
     assert result["digest"] in (place / "runs/a/report.html").read_text()
+
+
+def test_a_run_is_exported_with_its_ends_inside_and_in_int8(place, result):
+    words = ["export", "runs/a", "--format", "onnx", "int8", "--with-preprocess", "--out", "whole", "--json"]
+    gate = json.loads(succeeds(*words, "--gate", "top1_int8=100", "images_lossy=8", cwd=place))
+    assert (list(gate), gate["onnx"]["agree"]) == (["onnx", "int8"], 100.0)
+    contract = json.loads((place / "whole/contract.json").read_text())
+    assert (contract["input"]["dtype"], contract["output"]["name"]) == ("uint8", "probabilities")
+    assert contract["accuracy"] == {
+        "top1": result["top1"], "top5": result["top5"], "images": 12, "source": "measured"
+    }  # fmt: skip
+    assert contract["gate"]["images"] == 8
+    told = fails("export", "runs/a", "--gate", "top=1", "--out", "y", cwd=place)
+    assert told == "ssld export: override export.gate_top: no key 'gate_top'; did you mean 'gate_top1'?"
+    told = fails("export", "runs/a", "--out", "some.yaml/x", cwd=place, begun=True)
+    assert told == "ssld export: some.yaml/x: cannot be written (Not a directory); free it or choose another"
+    told = fails("export", "runs/a", "--opset", "22", "--out", "y", cwd=place, begun=True)
+    assert told == "ssld export: export: opset 22 cannot be written; choose 9 to 21"
+
+
+def test_a_model_is_exported_with_the_weights_of_a_file_and_never_without(place):
+    (file,) = (place / "runs/a").glob("stages/fix-*/model.safetensors")
+    words = ["export", "MobileNetV3_small_x0_35", "--weights", file, "--data", "data/d/val.txt", "--format", "onnx"]
+    gate = json.loads(succeeds(*words, "--no-dynamic-batch", "--json", cwd=place))
+    assert gate["onnx"]["agree"] == 100.0
+    contract = json.loads((place / "exports/MobileNetV3_small_x0_35/contract.json").read_text())
+    assert (contract["classes"], contract["input"]["size"], contract["output"]["shape"]) == (4, 224, [1, 4])
+    (place / "other.txt").write_text((place / "data/d/val.txt").read_text().replace(" 3", " 7"))
+    told = fails(*words[:4], "--data", "other.txt", cwd=place)
+    assert "label 7" in told
+    told = fails(*words[:2], cwd=place)
+    assert "MobileNetV3_small_x0_35: a model has no weights of its own; give --weights FILE" in told
 
 
 def test_a_changed_last_stage_takes_over_the_others(place):

@@ -1,20 +1,25 @@
 """Bench: the rows, the order of the runs, the file."""
 
 import csv
-import time
+import io
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from PIL import Image
 
-from ssld.deploy import Row, bench, export_model, write_csv
-from ssld.deploy.bench import TURN_RUNS, measure
+from ssld.deploy import How, Row, bench, export_model, timing, unsteady, write_csv, write_json
+from ssld.deploy.pictures import jpegs, prepared
 from ssld.errors import DeployError, SsldError
 
 HEADER = (
-    "network,engine,precision,batch,size,threads,repeats,mean_ms,p50_ms,p90_ms,p99_ms,images_per_second,model_bytes"
+    "network,engine,precision,batch,size,threads,repeats,mean_ms,p50_ms,p90_ms,p99_ms,images_per_second,model_bytes,"
+    "span,speedup,speedup_low,speedup_high,drift,spread,steady,peak_bytes"
 )
 ROW = Row("teacher", "paddle", "fp32", 1, 32, 1, 50, 4.0, 4.0, 5.0, 6.0, 250.0, 1000)
 
@@ -24,10 +29,13 @@ def net(width: int) -> nn.Layer:
     return nn.Sequential(nn.Conv2D(3, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(width, 2))
 
 
-def export(model: nn.Layer, folder: Path, size: int, formats: tuple[str, ...] = ("paddle",)) -> Path:
+def contract(size: int) -> dict[str, Any]:
     given = {"size": size, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": size}
-    contract = {"arch": "toy", "classes": 2, "digest": "c" * 64, "input": given}
-    export_model(model, folder, name=folder.name, formats=formats, contract=contract)
+    return {"arch": "toy", "classes": 2, "digest": "c" * 64, "input": given}
+
+
+def export(model: nn.Layer, folder: Path, size: int, formats: tuple[str, ...] = ("paddle",)) -> Path:
+    export_model(model, folder, name=folder.name, formats=formats, contract=contract(size))
     return folder
 
 
@@ -63,43 +71,11 @@ def test_every_engine_runs_the_same_export(networks):
     assert rows[2].model_bytes == (networks["teacher"] / "model.onnx").stat().st_size
 
 
-def test_the_compared_calls_take_turns_and_the_order_alternates():
-    runs: list[str] = []
-    calls = [lambda name=name: runs.append(name) for name in "ab"]
-    times = measure(calls, warmup=2, repeats=2 * TURN_RUNS + 1)
-    turn = 1 + TURN_RUNS  # one untimed
-    assert "".join(runs) == "aabb" + "a" * turn + "b" * turn + "b" * turn + "a" * turn + "aabb"
-    assert [len(taken) for taken in times] == [2 * TURN_RUNS + 1] * 2
-
-
-def test_slow_calls_take_turns_run_by_run():
-    runs: list[str] = []
-
-    def call(name: str) -> None:
-        runs.append(name)
-        time.sleep(0.06)
-
-    measure([lambda: call("a"), lambda: call("b")], warmup=1, repeats=3)
-    assert "".join(runs) == "ab" + "abbaab"
-
-
-def test_a_time_limit_ends_the_repeats_of_all_at_the_same_number():
-    calls = [lambda: time.sleep(0.004), lambda: time.sleep(0.008)]
-    times = measure(calls, warmup=1, repeats=500, seconds=0.1)
-    assert len(times[0]) == len(times[1])
-    assert 1 <= len(times[0]) < 60
-
-
-def test_milliseconds_are_milliseconds():
-    (taken,) = measure([lambda: time.sleep(0.01)], warmup=1, repeats=3)
-    assert 10 <= min(taken) < 100
-
-
 def test_the_csv_has_the_agreed_columns(tmp_path):
     write_csv([ROW, replace(ROW, network="student, small")], tmp_path / "bench.csv")
     lines = (tmp_path / "bench.csv").read_text().splitlines()
     assert lines[0] == HEADER
-    assert lines[1] == "teacher,paddle,fp32,1,32,1,50,4.0,4.0,5.0,6.0,250.0,1000"
+    assert lines[1] == "teacher,paddle,fp32,1,32,1,50,4.0,4.0,5.0,6.0,250.0,1000,model,,,,,,,"
     assert next(csv.reader(lines[2:]))[0] == "student, small"
     assert [p.name for p in tmp_path.iterdir()] == ["bench.csv"]
     with pytest.raises(DeployError, match="cannot be written"):
@@ -114,9 +90,87 @@ def test_another_size_of_a_network_of_one_size_is_refused(tmp_path):
 
 
 def test_a_size_that_the_engine_cannot_run_is_one_line(networks):
-    with pytest.raises(DeployError, match=r"bench: teacher in onnxruntime cannot run \[1, 3, 2, 2\]; ") as caught:
+    with pytest.raises(DeployError, match=r"bench: teacher in onnxruntime fp32 cannot run \[1, 3, 2, 2\]; ") as caught:
         bench({"teacher": networks["teacher"]}, engines=["onnxruntime"], image_sizes=[2], quick=True)
     assert "\n" not in str(caught.value)
+
+
+def test_a_batch_of_a_file_for_one_image_is_refused(tmp_path):
+    folder = tmp_path / "one"
+    export_model(net(4), folder, name="one", formats=["paddle"], contract=contract(8), how=How(dynamic_batch=False))
+    with pytest.raises(DeployError, match="bench: one takes one image a call, not 2; drop that batch size"):
+        bench({"one": folder}, engines=["paddle"], batch_sizes=[1, 2], quick=True)
+
+
+def test_threads_and_precisions_are_lists_and_an_engine_is_measured_in_those_that_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "REST_SECONDS", 0.0)
+    folder, images = tmp_path / "both", np.zeros((1, 3, 8, 8), "float32")
+    export_model(net(4), folder, name="x", formats=["paddle", "onnx", "fp16"], contract=contract(8), calibration=images)
+    rows = bench(
+        {"x": folder}, engines=["paddle", "onnxruntime"], precisions=["fp16", "fp32"], threads=[1, 2], quick=True
+    )
+    kinds = [("paddle", "fp32"), ("onnxruntime", "fp16"), ("onnxruntime", "fp32")]
+    assert [(row.threads, row.engine, row.precision) for row in rows] == [(n, *kind) for n in (1, 2) for kind in kinds]
+    assert rows[1].model_bytes == (folder / "model.fp16.onnx").stat().st_size
+
+
+def test_from_files_to_answers_is_a_row_of_its_own_and_takes_longer(networks, tmp_path):
+    for name, side in (("a.jpg", 300), ("b.jpg", 400)):
+        pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    files = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    alone, whole = bench(
+        {"student": networks["student"]}, engines=["paddle"], spans=["model", "end-to-end"], pictures=files, quick=True
+    )
+    assert (alone.span, whole.span, whole.batch) == ("model", "end-to-end", 1)
+    assert whole.p50_ms > alone.p50_ms + 0.5  # decoding a JPEG of 300 x 300 takes more than that anywhere
+    with pytest.raises(DeployError, match=r"c.jpg: No such file or directory; give another list of images"):
+        bench({"student": networks["student"]}, engines=["paddle"], spans=["end-to-end"], pictures=[tmp_path / "c.jpg"])
+    (tmp_path / "c.jpg").write_text("no image")
+    with pytest.raises(DeployError, match=r"student in paddle fp32 cannot run .*cannot identify image file"):
+        bench({"student": networks["student"]}, engines=["paddle"], spans=["end-to-end"], pictures=[tmp_path / "c.jpg"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_an_image_is_prepared_as_the_contract_says(dtype):
+    """A picture of four flat quarters: its centre, half as large, has the same quarters."""
+    colours = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(colours.repeat(64, 0).repeat(96, 1)).save(stream, "PNG")
+    given = {"size": 48, "resize": 64, "mean": [0.5, 0.25, 0.0], "std": [0.5, 0.25, 1.0], "dtype": dtype}
+    made = prepared(stream.getvalue(), given, 48)
+    corners = (made if dtype == "uint8" else made.transpose(1, 2, 0))[[[2], [-3]], [2, -3]]
+    wanted = colours if dtype == "uint8" else (colours / 255 - given["mean"]) / given["std"]
+    np.testing.assert_allclose(corners, wanted, atol=1e-6)
+    assert made.shape == ((48, 48, 3) if dtype == "uint8" else (3, 48, 48))
+
+
+def test_drawn_pictures_are_jpegs_of_the_usual_size():
+    pictures = jpegs()
+    assert {Image.open(io.BytesIO(picture)).size for picture in pictures} == {(500, 375)}
+    assert all(30_000 < len(picture) < 200_000 for picture in pictures)
+
+
+def test_peak_memory_is_that_of_a_process_of_its_own(networks):
+    (row,) = bench({"teacher": networks["teacher"]}, engines=["onnxruntime"], repeats=1, warmup=1, memory=True)
+    assert row.peak_bytes is not None
+    assert 30e6 < row.peak_bytes < 500e6
+
+
+def test_the_rows_are_written_with_the_machine(tmp_path):
+    write_json([ROW], {"device": "a machine"}, tmp_path / "b.json")
+    held = json.loads((tmp_path / "b.json").read_text())
+    assert held["machine"] == {"device": "a machine"}
+    assert held["rows"][0]["p50_ms"] == 4.0
+
+
+def test_a_row_that_was_not_steady_is_named():
+    shaky = replace(ROW, drift=0.5, spread=0.02, steady=False)
+    assert unsteady([ROW, replace(ROW, drift=0.0, spread=0.0, steady=True)]) == []
+    assert unsteady([shaky]) == [
+        "teacher in paddle fp32, batch 1, 32 px, model: not steady, drift +50%, quartiles 2% apart; "
+        "quieten the machine and repeat"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -126,8 +180,11 @@ def test_a_size_that_the_engine_cannot_run_is_one_line(networks):
         ({"batch_sizes": []}, r"bench: batch sizes \[\]"),
         ({"image_sizes": [32, -1]}, r"bench: image sizes \[32, -1\]"),
         ({"repeats": 0}, r"bench: repeats \[0\]"),
-        ({"threads": 0}, "0 threads"),
-        ({"engines": []}, "no network or no engine given"),
+        ({"threads": [0]}, r"bench: threads \[0\]"),
+        ({"precisions": ["int8"]}, "engine 'paddle': has no precision 'int8'; choose from fp32$"),
+        ({"precisions": []}, "no engine or no precision given"),
+        ({"engines": []}, "no engine or no precision given"),
+        ({"networks": {}}, "no network given; name at least one"),
         ({"engines": ["padle"]}, "no engine named 'padle'; did you mean 'paddle'"),
         (
             {"engines": ["onnxruntime"]},

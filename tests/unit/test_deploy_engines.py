@@ -7,15 +7,32 @@ from pathlib import Path
 import pytest
 
 from ssld.deploy import ENGINES, ready, usable
+from ssld.deploy.contract import FORMATS
 from ssld.errors import DeployError, SsldError
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_engines_are_the_files_of_the_folder_and_each_has_a_summary():
-    assert ENGINES.names() == ["onednn", "onnxruntime", "openvino", "paddle"]
+    assert {"onednn", "onnxruntime", "openvino", "paddle", "tensorrt"} < set(ENGINES.names())
     assert all(ENGINES.summary(name) for name in ENGINES.names())
-    assert all(ENGINES.options(name) == {"threads": "int"} for name in ENGINES.names())
+    for name in ENGINES.names():
+        engine = ENGINES.build(name)
+        assert (engine.threads, engine.precision) == (1, "fp32")
+        assert engine.device in ("cpu", "gpu")
+        assert set(engine.reads.values()) <= FORMATS.keys()
+
+
+def test_every_format_is_checked_by_an_engine_that_reads_it():
+    for name, form in FORMATS.items():
+        assert ENGINES.get(form.engine).reads[form.precision] == name
+
+
+@pytest.mark.parametrize("name", ["paddle", "onednn", "openvino", "paddlelite"])
+def test_a_precision_that_an_engine_lacks_is_refused_with_those_that_it_has(name):
+    has = ", ".join(ENGINES.get(name).reads)
+    with pytest.raises(DeployError, match=f"^engine '{name}': has no precision 'fp16'; choose from {has}$"):
+        ready(name, precision="fp16")
 
 
 def test_what_is_usable_is_known_without_importing_an_engine():

@@ -12,7 +12,7 @@ import pytest
 from paddle import nn
 
 from ssld import models
-from ssld.deploy import BOUND, export_model, gate, ready, release
+from ssld.deploy import BOUND, How, export_model, gate, ready, release
 from ssld.deploy import contract as contracts
 from ssld.deploy.child import reason, run_module
 from ssld.deploy.gate import CHUNK, difference
@@ -270,15 +270,15 @@ def test_a_network_of_one_size_is_exported_for_that_size_and_says_so(tmp_path, m
 
 
 def test_only_onnx_leaves_no_paddle_program(tmp_path):
-    export_model(toy(), tmp_path / "export", name="toy", formats=["onnx"], opset=11, contract=GIVEN)
+    export_model(toy(), tmp_path / "export", name="toy", formats=["onnx"], how=How(opset=11), contract=GIVEN)
     assert sorted(p.name for p in (tmp_path / "export").iterdir()) == ["contract.json", "model.onnx"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"opset": 22}, "opset 22 cannot be written; choose 9 to 21"),
-        ({"opset": 8}, "opset 8 cannot be written"),
+        ({"how": How(opset=22)}, "opset 22 cannot be written; choose 9 to 21"),
+        ({"how": How(opset=8)}, "opset 8 cannot be written"),
         ({"formats": ["onyx"]}, "no format 'onyx'; did you mean 'onnx'"),
         ({"formats": []}, "no format given"),
         (
@@ -302,7 +302,7 @@ def test_weights_too_large_for_one_onnx_file_lie_beside_it(tmp_path, monkeypatch
         assert module == "ssld.deploy.onnx"
         subprocess.run([sys.executable, "-W", "ignore", "-c", code, *arguments], capture_output=True, check=True)
 
-    monkeypatch.setattr("ssld.deploy.export.run_module", run_lowered)
+    monkeypatch.setattr("ssld.deploy.formats.run_module", run_lowered)
     model = toy()
     results = release(model, tmp_path / "export", IMAGES, LABELS, name="toy", contract=GIVEN)
     weights = 4 * sum(value.size for value in model.state_dict().values())
@@ -316,7 +316,8 @@ def test_weights_too_large_for_one_onnx_file_lie_beside_it(tmp_path, monkeypatch
 
 
 def test_a_converter_that_aborts_is_reported_with_its_signal_and_its_words(exported, tmp_path):
-    arguments = [str(exported[1] / "model.json"), str(tmp_path / "model.onnx"), "22"]
+    ends = ["batch,channel,height,width", "logits"]
+    arguments = [str(exported[1] / "model.json"), str(tmp_path / "model.onnx"), "22", *ends]
     with pytest.raises(
         DeployError, match=r"^model.onnx: the converter ended with signal SIGABRT; .*opset version"
     ) as caught:

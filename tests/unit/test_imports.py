@@ -18,7 +18,8 @@ ALLOWED = {
     "cli": {"*"},
     "launch": {"config", "listing", "report"},
     "listing": {"config", "losses", "models", "deploy"},
-    "tools": {"distill", "deploy", "data", "config", "mining", "models", "weights", "result", "progress", "runtime"},
+    "tools": {"distill", "data", "config", "mining", "models", "weights", "progress", "runtime"},
+    "deploying": {"config", "data", "deploy", "distill", "progress", "result", "runtime", "tools"},
     "run": {"distill", "labels", "losses", "mining", "data", "config", "weights", "track", "progress", "report"}
     | {"result", "runtime"},
     "result": {"distill", "deploy", "data", "config", "models", "progress", "runtime"},
@@ -126,7 +127,7 @@ def test_what_must_answer_at_once_loads_nothing_heavy(code):
     assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
-@pytest.mark.parametrize("module", ["ssld.run", "ssld.tools", "ssld.result", "ssld.launch"])
+@pytest.mark.parametrize("module", ["ssld.run", "ssld.tools", "ssld.deploying", "ssld.result", "ssld.launch"])
 def test_a_run_needs_no_package_that_only_another_extra_brings(module):
     """As after `make quickstart`, which installs neither OpenCV nor faiss, PaddleSlim nor the tools of `dev`."""
     code = f"import sys; sys.modules |= dict.fromkeys(['cv2', 'faiss', 'paddleslim', 'pytest']); import {module}"

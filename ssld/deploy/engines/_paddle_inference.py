@@ -1,7 +1,9 @@
 """What the engines built on Paddle Inference share: the set-up of a predictor."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,26 +16,16 @@ def why_not() -> str | None:
     return None if find_spec("paddle") else "paddlepaddle is not installed; pip install 'ssld[cpu]'"
 
 
-def predictor(folder: Path, threads: int, *, onednn: bool) -> Run:
-    """Load `model.json` + `model.pdiparams`; raises DeployError when they are missing or are no model.
+def predictor(program: Path, configure: Callable[[Any], None]) -> Run:
+    """Load a program and the `.pdiparams` beside it; `configure` sets the paddle.inference.Config.
 
-    The thread number is Paddle's global one: the last predictor loaded decides it for the process.
+    Raises DeployError when they are no model.
     """
     import paddle.inference
 
-    program, weights = folder / "model.json", folder / "model.pdiparams"
-    for file in (program, weights):
-        if not file.is_file():
-            raise DeployError(f"{file}: no such file; export the model first")
-    config = paddle.inference.Config(str(program), str(weights))
-    config.disable_gpu()
+    config = paddle.inference.Config(str(program), str(program.with_suffix(".pdiparams")))
     config.disable_glog_info()
-    config.set_cpu_math_library_num_threads(threads)
-    # Said either way: the default differs between versions. enable_memory_optim() stays off, it crashes CPU predictors.
-    if onednn:
-        config.enable_mkldnn()
-    else:
-        config.disable_mkldnn()
+    configure(config)
     try:
         built = paddle.inference.create_predictor(config)
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
@@ -48,3 +40,30 @@ def predictor(folder: Path, threads: int, *, onednn: bool) -> Run:
         return target.copy_to_cpu()
 
     return run
+
+
+def on_cpu(threads: int, *, onednn: bool, int8: bool = False) -> Callable[[Any], None]:
+    """The thread number is Paddle's global one: the last predictor loaded decides it for the process."""
+
+    def configure(config: Any) -> None:
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(threads)
+        # Said either way: the default differs between versions. enable_memory_optim() stays off, it crashes on a CPU.
+        if onednn:
+            config.enable_mkldnn()
+        else:
+            config.disable_mkldnn()
+        if int8:
+            config.enable_mkldnn_int8()
+
+    return configure
+
+
+def on_gpu(config: Any, precision: str = "fp32") -> None:
+    """GPU 0. DeployError where Paddle stays on the CPU: without CUDA `enable_use_gpu` only logs that."""
+    from paddle.inference import PrecisionType
+
+    config.enable_use_gpu(256, 0, PrecisionType.Half if precision == "fp16" else PrecisionType.Float32)
+    if not config.use_gpu():
+        raise DeployError("Paddle Inference: did not take the GPU; install paddlepaddle-gpu in place of paddlepaddle")
+    config.enable_memory_optim()

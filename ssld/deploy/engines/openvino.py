@@ -1,14 +1,15 @@
 """OpenVINO on the CPU."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from ssld.deploy.child import reason
-from ssld.deploy.engines.registry import ENGINES, Run
+from ssld.deploy.engines.registry import ENGINES, Run, model_file
 from ssld.errors import DeployError
 
 
@@ -16,8 +17,9 @@ from ssld.errors import DeployError
 @dataclass(frozen=True)
 class OpenVINO:
     threads: int = 1
-    suffix: ClassVar[str] = ".onnx"
-    precision: ClassVar[str] = "fp32"
+    precision: str = "fp32"
+    device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
+    reads: ClassVar[Mapping[str, str]] = {"fp32": "onnx", "int8": "int8"}
 
     def why_not(self) -> str | None:
         return None if find_spec("openvino") else "openvino is not installed; pip install 'ssld[engines]'"
@@ -25,9 +27,7 @@ class OpenVINO:
     def load(self, folder: Path) -> Run:
         import openvino
 
-        file = folder / "model.onnx"
-        if not file.is_file():
-            raise DeployError(f"{file}: no such file; export the model with the format onnx first")
+        file = model_file(self, folder)
         # Said, because the default is whatever the processor is fastest with: bfloat16 on some.
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1}
         try:

@@ -1,22 +1,25 @@
 """Paddle Inference on the CPU with Paddle's own kernels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ssld.deploy.engines import _paddle_inference
-from ssld.deploy.engines.registry import ENGINES, Run
+from ssld.deploy.engines.registry import ENGINES, Run, model_file
 
 
 @ENGINES.register
 @dataclass(frozen=True)
 class PaddleNative:
     threads: int = 1
-    suffix: ClassVar[str] = ".json"
-    precision: ClassVar[str] = "fp32"
+    precision: str = "fp32"
+    device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
+    reads: ClassVar[Mapping[str, str]] = {"fp32": "paddle"}
 
     def why_not(self) -> str | None:
         return _paddle_inference.why_not()
 
     def load(self, folder: Path) -> Run:
-        return _paddle_inference.predictor(folder, self.threads, onednn=False)
+        configure = _paddle_inference.on_cpu(self.threads, onednn=False)
+        return _paddle_inference.predictor(model_file(self, folder), configure)

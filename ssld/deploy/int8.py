@@ -1,0 +1,70 @@
+"""The child process that quantises an ONNX file: `python -m ssld.deploy.int8 SOURCE TARGET IMAGES.npy`.
+
+Static quantisation of ONNX Runtime in the form that ONNX Runtime, OpenVINO and TensorRT all take: Q/DQ pairs before
+convolutions and matrix products, activations symmetric int8 with the range seen on the images, weights int8 with a
+scale a channel, biases in float32.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+OPERATORS = ["Conv", "MatMul", "Gemm"]
+OLDEST_OPSET = 13
+"""From this opset on a Q/DQ pair has a scale a channel."""
+BATCH = 16
+
+
+def main(source: str, target: str, images: str) -> None:
+    """`images`: what the file takes, [n, ...], as an array file; they give the ranges of the activations."""
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = target + ".prepared"
+    quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    quantize_static(
+        prepared,
+        target,
+        reader(prepared, np.load(images)),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=OPERATORS,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "AddQDQPairToWeight": True,
+        },
+    )
+    Path(prepared).unlink()
+    onnx.checker.check_model(target, full_check=True)
+
+
+def reader(source: str, images: np.ndarray) -> Any:
+    """The images in batches, as ONNX Runtime asks for them; one by one where the file has a fixed batch."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader
+
+    entry = onnx.load(source).graph.input[0]
+    size = entry.type.tensor_type.shape.dim[0].dim_value or BATCH
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches: Iterator[np.ndarray] = iter([images[at : at + size] for at in range(0, len(images), size)])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {entry.name: batch}
+
+    return Reader()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
