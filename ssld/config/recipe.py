@@ -134,7 +134,7 @@ class Teacher(Strict):
     arch: str | None = None
     stage: str | None = None
     norm: Literal["batch", "running"] = "batch"  # published: batch statistics, 76.00 against 75.84
-    engine: str = "eager"  # what computes its logits: eager, an inference engine (norm: running, on a CPU), auto
+    engine: str = "eager"  # what computes its logits: eager, an inference engine (norm: running), auto
     gate: int = 2000  # images of the validation set that check a teacher from a card before the first step; 0 is off
     gate_points: float = 1.0  # largest shortfall from the card's top-1 on them, in points plus sampling error
     bn_momentum: float | None = None

@@ -1,7 +1,7 @@
 """Export, gate and bench. Nothing heavy is imported until a function needs it."""
 
 from ssld.deploy.bench import Row, bench, unsteady, write_csv, write_json
-from ssld.deploy.engines.registry import ENGINES, format_of, formats_for, ready, usable
+from ssld.deploy.engines.registry import ENGINES, device_of, format_of, formats_for, ready, shaped, usable
 from ssld.deploy.export import export_model
 from ssld.deploy.formats import How, calibrated, needed
 from ssld.deploy.gate import ALLOWED, BOUND, Allowed, gate, release
@@ -15,6 +15,7 @@ __all__ = [
     "Row",
     "bench",
     "calibrated",
+    "device_of",
     "export_model",
     "format_of",
     "formats_for",
@@ -22,6 +23,7 @@ __all__ = [
     "needed",
     "ready",
     "release",
+    "shaped",
     "unsteady",
     "usable",
     "write_csv",

@@ -16,7 +16,7 @@ import numpy as np
 from ssld.deploy import contract as contracts
 from ssld.deploy import timing
 from ssld.deploy.child import reason, run_module
-from ssld.deploy.engines.registry import ENGINES, Engine, Run, combinations, ready
+from ssld.deploy.engines.registry import ENGINES, Engine, Run, combinations, ready, shaped
 from ssld.deploy.pictures import answer, drawn, jpegs
 from ssld.errors import DeployError
 from ssld.files import whole, write_whole
@@ -175,9 +175,7 @@ def load(case: Case, batch: int, size: int) -> Run:
 def options_of(case: Case, batch: int, size: int) -> dict[str, Any]:
     """The options of the engine for this shape."""
     options: dict[str, Any] = {"threads": case.engine.threads, "precision": case.engine.precision}
-    if "batches" in ENGINES.options(case.name):
-        options |= {"batches": (batch,) * 3, "pixels": (size,) * 3}
-    return options
+    return options | shaped(case.name, (batch, batch, batch), size)
 
 
 def call_of(

@@ -1,4 +1,4 @@
-"""A teacher in an inference engine of the CPU: the same logits, sooner, and beside the student on another core."""
+"""A teacher in an inference engine: the same logits, sooner, and on a CPU beside the student on another core."""
 
 import tempfile
 import time
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ssld.deploy import BOUND, export_model, format_of, ready, usable
+from ssld.deploy import BOUND, device_of, export_model, format_of, ready, shaped, usable
 from ssld.deploy.gate import difference, eager_logits
 from ssld.distill.evaluate import softmax
 from ssld.distill.teacher import Batch, TeacherLogits
@@ -31,9 +31,12 @@ class EngineLogits:
     those of the network up to rounding (of a logit BOUND, of a softmax value LARGEST_DIFFERENCE).
     """
 
+    beside = True
+
     def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: np.ndarray, threads: int):
-        self.engine = engine
-        self.run = ready(engine, threads=threads).load(folder)
+        self.engine, self.beside = engine, device_of(engine) == "cpu"
+        size, batch = images.shape[-1], len(images)
+        self.run = ready(engine, threads=threads, **shaped(engine, (1, batch, batch), size)).load(folder)
         wanted, found = eager_logits(teacher, images), self.run(images)
         failure = difference(engine, wanted, found, BOUND * float(np.abs(wanted).max()))
         gap = float(np.abs(softmax(found) - softmax(wanted)).max())
@@ -48,33 +51,44 @@ class EngineLogits:
     def labelled(self, batches: Iterable[Batch], precision: Callable[[], Any] | None = None) -> Iterator[Batch]:
         """Each batch with the logits of its images under `teacher`.
 
-        Those of the next batch are computed in a thread while the student trains on this one. The thread touches NumPy
-        and the engine alone: Paddle stays in the thread of the caller. An engine computes in float32 whatever the
-        student's `precision`.
+        On a CPU those of the next batch are computed in a thread while the student trains on this one. The thread
+        touches NumPy and the engine alone: Paddle stays in the thread of the caller. On a GPU, which both share, they
+        take turns. An engine computes in float32 whatever the student's `precision`.
         """
+        if not self.beside:
+            for batch in batches:
+                yield batch | {"teacher": self(batch["image"])}
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="ssld-teacher") as worker:
             ahead = None
             for following in batches:
-                batch, ahead = ahead, (following, worker.submit(self.run, following["image"].numpy()))
-                if batch:
-                    yield _with_logits(*batch)
+                current, ahead = ahead, (following, worker.submit(self.run, following["image"].numpy()))
+                if current:
+                    yield _with_logits(*current)
             if ahead:
                 yield _with_logits(*ahead)
 
 
 def in_engine(teacher: TeacherLogits, name: str, size: int, batch: int, here: Runtime) -> TeacherLogits | EngineLogits:
-    """The teacher in the engine of that name, for `batch` images [3, size, size] a call; RunError on a GPU.
+    """The teacher in the engine of that name, for `batch` images [3, size, size] a call.
 
-    `auto` measures eager Paddle and every engine that can run here for a few batches and takes the `fastest`.
+    `auto` measures eager Paddle and every engine that can run here for a few batches and takes the `fastest`. RunError
+    for an engine of another device than the student's, and on any GPU but the first, which is where engines run.
     """
     if name == "eager":
         return teacher
-    if here.gpu is not None:
-        raise RunError(f"teacher.engine {name} runs on a CPU; set teacher.engine=eager")
+    if name != "auto" and device_of(name) != device(here):
+        raise RunError(f"teacher.engine {name} runs on a {device_of(name).upper()}; set teacher.engine=eager")
+    if here.gpu:
+        raise RunError(f"teacher.engine {name} runs on GPU 0, this rank has GPU {here.gpu}; set teacher.engine=eager")
     threads = max(1, cores() // here.world - 1)  # a rank's training step takes one core, its teacher the others
     if name == "auto":
         return best(teacher, size, batch, threads, here)
     return compiled(teacher, name, size, batch, threads)
+
+
+def device(here: Runtime) -> str:
+    return "cpu" if here.gpu is None else "gpu"
 
 
 def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads: int) -> EngineLogits:
@@ -85,7 +99,7 @@ def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads
 
 def best(teacher: TeacherLogits, size: int, batch: int, threads: int, here: Runtime) -> TeacherLogits | EngineLogits:
     """The fastest of eager Paddle and the engines that can run here and agree with it."""
-    able = [engine for engine, reason in usable().items() if not reason]
+    able = [engine for engine, reason in usable().items() if not reason and device_of(engine) == device(here)]
     names = [engine for engine in able if format_of(engine) != "paddle2"]  # the kernels of `paddle`, an older program
     ways: dict[str, Any] = {"eager": teacher}
     images = drawn(size, batch)

@@ -17,7 +17,7 @@ from ssld.distill import setup
 from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.setup import load_teacher
 from ssld.distill.teacher import TeacherLogits, gate
-from ssld.errors import RecipeError, RunError, WeightsError
+from ssld.errors import DeployError, RecipeError, RunError, WeightsError
 from ssld.listing import load_plan
 from ssld.runtime import Runtime
 from tests.unit.some_recipe import written
@@ -303,7 +303,7 @@ class Wrong:
 
 def test_an_engine_that_says_something_else_stops_the_run(monkeypatch):
     teacher = logits_of(trained(), "running", 32)
-    monkeypatch.setattr(engines, "ready", lambda engine, threads: Wrong(lambda given: np.ones((len(given), 4), "f4")))
+    monkeypatch.setattr(engines, "ready", lambda engine, **options: Wrong(lambda given: np.ones((len(given), 4), "f4")))
     message = r"^teacher Small: onednn differs from the model, max .diff. .*; set teacher\.engine=eager$"
     with pytest.raises(RunError, match=message):
         in_engine(teacher, "onednn", 8, 4, HERE)
@@ -322,7 +322,7 @@ def test_an_engine_whose_softmax_is_off_stops_the_run_though_its_logits_are_clos
         logits = teacher(paddle.to_tensor(given)).numpy()
         return logits + np.float32(5e-5 * np.abs(logits).max()) * np.eye(4, dtype="f4")[logits.argmax(1)]
 
-    monkeypatch.setattr(engines, "ready", lambda engine, threads: Wrong(off))
+    monkeypatch.setattr(engines, "ready", lambda engine, **options: Wrong(off))
     with pytest.raises(RunError, match=r"onednn differs from the model, max .diff. of softmax .* > 1e-05; set teacher"):
         in_engine(teacher, "onednn", 8, 4, HERE)
 
@@ -331,10 +331,8 @@ def test_auto_takes_the_fastest_engine_that_agrees_and_says_what_each_took(monke
     teacher = logits_of(trained(), "running", 32)
     real = engines.ready
 
-    def ready(engine, threads):
-        return (
-            Wrong(lambda given: np.ones((len(given), 4), "f4")) if engine == "onednn" else real(engine, threads=threads)
-        )
+    def ready(engine, **options):
+        return Wrong(lambda given: np.ones((len(given), 4), "f4")) if engine == "onednn" else real(engine, **options)
 
     monkeypatch.setattr(engines, "ready", ready)
     chosen = in_engine(teacher, "auto", 8, 4, HERE)
@@ -343,6 +341,45 @@ def test_auto_takes_the_fastest_engine_that_agrees_and_says_what_each_took(monke
     times = dict(pair.split() for pair in said.rpartition("forward: ")[2].strip().split(", "))
     assert times.keys() == {"eager", "onnxruntime", "openvino", "paddle"}
     assert chosen.engine == min(times, key=lambda name: float(times[name])) == next(iter(times))
+
+
+ON_GPU = Runtime(rank=0, world=1, gpu=0)
+
+
+def test_on_a_gpu_the_teacher_is_in_an_engine_of_a_gpu_built_for_its_batch_and_takes_turns(monkeypatch):
+    """TensorRT as far as it goes without one: from there on it says what the network says."""
+    teacher, asked = logits_of(trained(), "running", 32), []
+
+    def ready(engine, **options):
+        asked.append((engine, options))
+        return Wrong(lambda given: teacher(paddle.to_tensor(given)).numpy())
+
+    monkeypatch.setattr(engines, "ready", ready)
+    found = in_engine(teacher, "tensorrt", 8, 4, ON_GPU)
+    assert asked == [("tensorrt", {"threads": 1, "batches": (1, 4, 4), "pixels": (8, 8, 8)})]
+    here, threads = threading.get_ident(), []
+    run, found.run = found.run, lambda given: threads.append(threading.get_ident()) or run(given)
+    batches = [{"image": images(4, 8, seed=seed)} for seed in range(3)]
+    for batch, labelled in zip(batches, found.labelled(iter(batches)), strict=True):
+        np.testing.assert_allclose(labelled["teacher"].numpy(), teacher(batch["image"]).numpy(), atol=1e-6)
+    assert threads == [here] * 3
+
+
+def test_an_engine_runs_where_the_student_does_and_on_the_first_gpu_alone(monkeypatch):
+    teacher = logits_of(trained(), "running", 32)
+    with pytest.raises(RunError, match=r"^teacher\.engine tensorrt runs on a GPU; set teacher\.engine=eager$"):
+        in_engine(teacher, "tensorrt", 8, 4, HERE)
+    with pytest.raises(RunError, match=r"^teacher\.engine tensorrt runs on GPU 0, this rank has GPU 1; set teacher"):
+        in_engine(teacher, "tensorrt", 8, 4, Runtime(rank=1, world=2, gpu=1))
+    with pytest.raises(DeployError, match=r"^engine 'tensorrt': tensorrt is not installed"):
+        in_engine(teacher, "tensorrt", 8, 4, ON_GPU)
+    tried = []
+    monkeypatch.setattr(engines, "usable", lambda: {"paddle": None, "tensorrt": None})
+    monkeypatch.setattr(engines, "EngineLogits", lambda teacher, engine, *rest: tried.append(engine) or teacher)
+    monkeypatch.setattr(engines, "fastest", lambda ways, *rest: list(ways)[-1])
+    for here in (HERE, ON_GPU):
+        in_engine(teacher, "auto", 8, 4, here)
+    assert tried == ["paddle", "tensorrt"]
 
 
 class Ticks:

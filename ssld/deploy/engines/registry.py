@@ -59,6 +59,17 @@ def ready(name: str, *, threads: int = 1, precision: str = "fp32", **options: An
     return engine
 
 
+def device_of(name: str) -> Literal["cpu", "gpu"]:
+    """Where the named engine runs; RecipeError when there is none of that name."""
+    engine: Engine = ENGINES.build(name)
+    return engine.device
+
+
+def shaped(name: str, batches: tuple[int, int, int], size: int) -> dict[str, Any]:
+    """Options of an engine that is built for shapes: smallest, best and largest batch, pixels; {} of any other."""
+    return {"batches": batches, "pixels": (size,) * 3} if "batches" in ENGINES.options(name) else {}
+
+
 def check_precision(name: str, engine: Engine) -> None:
     if engine.precision not in engine.reads:
         has = ", ".join(engine.reads)
