@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
     except SsldError as error:
         if args.debug:
             raise
-        sys.exit(f"ssld {args.command}: {error}")
+        sys.exit(f"ssld {args.command}: {str(error).removeprefix(f'{args.command}: ')}")
     except BrokenPipeError:  # `ssld list models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

@@ -14,6 +14,7 @@ from ssld.config import recipe
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.engine import check_engine
 from ssld.distill.labelling import filled_cache, logits_for
 from ssld.distill.setup import check_data, is_done, load_teacher, loaders, make_network, stage_folder
 from ssld.distill.stage import Job, run_stage
@@ -42,6 +43,8 @@ def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> di
         note(
             f"{FAST_MKL}={path}: the fast path of MKL on AMD processors; an empty {FAST_MKL} in the environment is kept"
         )
+    if plan.teacher:
+        check_engine(plan.teacher.engine, here)
     root = ensure_data(plan, out, here)
     check_data(plan, root, objectives, here)
     borrow(plan, out, here)

@@ -72,19 +72,32 @@ class EngineLogits:
 def in_engine(teacher: TeacherLogits, name: str, size: int, batch: int, here: Runtime) -> TeacherLogits | EngineLogits:
     """The teacher in the engine of that name, for `batch` images [3, size, size] a call.
 
-    `auto` measures eager Paddle and every engine that can run here for a few batches and takes the `fastest`. RunError
-    for an engine of another device than the student's, and on any GPU but the first, which is where engines run.
+    `auto` measures eager Paddle and every engine that can run here for a few batches and takes the `fastest`. Raises
+    what `check_engine` raises.
     """
+    check_engine(name, here)
     if name == "eager":
         return teacher
-    if name != "auto" and device_of(name) != device(here):
-        raise RunError(f"teacher.engine {name} runs on a {device_of(name).upper()}; set teacher.engine=eager")
-    if here.gpu:
-        raise RunError(f"teacher.engine {name} runs on GPU 0, this rank has GPU {here.gpu}; set teacher.engine=eager")
     threads = max(1, cores() // here.world - 1)  # a rank's training step takes one core, its teacher the others
     if name == "auto":
         return best(teacher, size, batch, threads, here)
     return compiled(teacher, name, size, batch, threads)
+
+
+def check_engine(name: str, here: Runtime) -> None:
+    """Raise unless the named engine can compute a teacher's logits here: before a stage has been trained in vain.
+
+    RunError for an engine of another device than the student's, and on any GPU but the first, which is where engines
+    run; DeployError for one that is not installed; RecipeError for a name that there is none of.
+    """
+    if name == "eager":
+        return
+    if name != "auto" and device_of(name) != device(here):
+        raise RunError(f"teacher.engine {name} runs on a {device_of(name).upper()}; set teacher.engine=eager")
+    if here.gpu:
+        raise RunError(f"teacher.engine {name} runs on GPU 0, this rank has GPU {here.gpu}; set teacher.engine=eager")
+    if name != "auto":
+        ready(name)
 
 
 def device(here: Runtime) -> str:

@@ -56,6 +56,19 @@ def test_an_unknown_key_of_a_file_is_named(place):
     assert line == "ssld run: some.yaml: stages.plain.optm: unknown key; did you mean 'optim'?"
 
 
+def test_a_teacher_s_engine_that_cannot_run_here_is_named_before_anything_is_trained(place):
+    teacher = {"card": "MobileNetV3_large_x1_0_ssld", "norm": "running", "gate": 0}
+    stages = {**TREE["stages"], "distill": {"epochs": 1, "loss": {"ssld": {}}}}
+    for engine, message in (
+        ("tensorrt", "teacher.engine tensorrt runs on a GPU; set teacher.engine=eager"),
+        ("paddlelite", "engine 'paddlelite': paddlelite is not installed; pip install paddlelite where"),
+    ):
+        write_recipe(place, {**TREE, "stages": stages, "teacher": {**teacher, "engine": engine}})
+        assert message in run_fails(place, begun=True)
+        assert not (place / "out" / "metrics.jsonl").exists()
+        shutil.rmtree(place / "out")
+
+
 # --- data
 
 

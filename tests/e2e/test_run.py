@@ -230,7 +230,7 @@ def test_a_run_is_exported_with_its_ends_inside_and_in_int8(place, result):
     told = fails("export", "runs/a", "--out", "some.yaml/x", cwd=place, begun=True)
     assert told == "ssld export: some.yaml/x: cannot be written (Not a directory); free it or choose another"
     told = fails("export", "runs/a", "--opset", "22", "--out", "y", cwd=place, begun=True)
-    assert told == "ssld export: export: opset 22 cannot be written; choose 9 to 21"
+    assert told == "ssld export: opset 22 cannot be written; choose 9 to 21"
 
 
 def test_a_model_is_exported_with_the_weights_of_a_file_and_never_without(place):
