@@ -6,9 +6,10 @@ Synthetic JPEG files of about 49 KB (500 x 375). Each contender makes batches of
 random-resized-crop, flip and normalisation; `autoaugment` and `randaugment` add a policy. Ours, the plain loop and
 decoding alone (whole images, Pillow) work on `--threads` threads; decoding alone is the floor of a pipeline that
 decodes more than the crop. PATH is a checkout of PaddleClas (see _peer.py for what it needs): `peer_N` is its own
-loader with N worker processes. Rounds are interleaved, so that another program on the machine slows all of them; every
-round makes and uses up its own batches, so nothing prefetched is left when a clock starts. CPU time is that of all
-threads and children. Ends with one JSON line; a ratio above 1 is faster than the base, the fastest of its kind.
+loader with N worker processes. Each is a process of its own; they take turns, so that another program on the machine
+slows all of them, and every round makes and uses up its own batches, so nothing prefetched is left when a clock starts.
+CPU time is that of all threads and children. Ends with one JSON line; a ratio above 1 is faster than the base, the
+fastest of its kind.
 """
 
 from __future__ import annotations
@@ -18,17 +19,16 @@ import json
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import _peer
+import _turns
 import numpy as np
 from PIL import Image
 
-from ssld import launch
 from ssld.data import Augment, FileList, Loader
 from ssld.data.augment import draw
 from ssld.runtime import hardware
@@ -97,7 +97,7 @@ def ours(files: FileList, batches: int, threads: int, augment: Augment) -> Calla
 
 def theirs(files: FileList, batches: int, workers: int, policy: dict[str, Any] | None) -> Callable[[], None]:
     """Its loader, an epoch a round."""
-    lists = Path(files.root) / "list.txt"
+    lists = Path(files.root).parent / f"list_{workers}_{bool(policy)}.txt"
     lists.write_text("".join(f"{path} 0\n" for path in files.paths[: batches * BATCH]), encoding="utf-8")
     block = _peer.reading(lists, Path(files.root), size=SIZE, batch=BATCH, workers=workers, policy=policy)
     loader = _peer.loader(block)
@@ -107,33 +107,6 @@ def theirs(files: FileList, batches: int, workers: int, policy: dict[str, Any] |
             pass
 
     return run
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, of its children that live and of those that it has waited for."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0.0
-    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(map(cpu_seconds, launch.children(pid)))
-
-
-def measure(contenders: dict[str, Callable[[], None]], images: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Median images per second (wall) and CPU milliseconds per image of each contender."""
-    wall: dict[str, list[float]] = {name: [] for name in contenders}
-    cpu: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(rounds + 1):  # the first builds graphs and warms the page cache
-        for name, run in contenders.items():
-            start, start_cpu = time.perf_counter(), cpu_seconds(os.getpid())
-            run()
-            if turn:
-                wall[name].append(images / (time.perf_counter() - start))
-                cpu[name].append(1000 * (cpu_seconds(os.getpid()) - start_cpu) / images)
-    return {
-        name: {"images_per_second": statistics.median(wall[name]), "cpu_ms": statistics.median(cpu[name])}
-        for name in contenders
-    }
 
 
 def ratios(found: dict[str, dict[str, float]], bases: list[str]) -> dict[str, float]:
@@ -149,35 +122,60 @@ def ratios(found: dict[str, dict[str, float]], bases: list[str]) -> dict[str, fl
     }
 
 
+def contenders(options: argparse.Namespace) -> list[str]:
+    found = ["plain", "decode_only", "ssld", "ssld_autoaugment", "ssld_randaugment"]
+    peers = [f"peer_{workers}" for workers in (0, 1, 2)] if options.peer else []
+    return [*found, *peers, *(f"{peer}_randaugment" for peer in peers)]
+
+
+def ready(options: argparse.Namespace, name: str, files: FileList) -> Callable[[], None]:
+    """A round of the named contender."""
+    batches, threads = len(files) // BATCH, options.threads
+    kind, _, policy = name.partition("_")
+    if kind == "ssld":
+        return ours(files, batches, threads, Augment(auto=policy or "none"))
+    if kind == "peer":
+        _peer.attach(options.peer)
+        workers, _, policy = policy.partition("_")
+        return theirs(files, batches, int(workers), {"RandAugment": RANDAUGMENT} if policy else None)
+    return (plain if kind == "plain" else decode)(files, batches, threads)
+
+
+def listed(root: Path) -> FileList:
+    names = sorted((path.name for path in (root / "images").iterdir()), key=lambda name: int(name.split(".")[0]))
+    return FileList(names, np.zeros(len(names), dtype=np.int64), str(root / "images"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=256, help="images a contender makes in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peer", type=Path, help="checkout of PaddleClas")
+    parser.add_argument("--contender", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    batches = max(1, options.images // BATCH)
+    if options.contender:
+        name, root = options.contender[0], Path(options.contender[1])
+        _turns.compete(root, lambda: (None, ready(options, name, listed(root))))
+        return
     if options.peer:
-        _peer.attach(options.peer)
-    with tempfile.TemporaryDirectory() as root:
-        files = write_images(root, batches * BATCH)
-        kilobytes = statistics.mean(os.path.getsize(files.path(i)) for i in range(len(files))) / 1000
-        contenders = {
-            "plain": plain(files, batches, options.threads),
-            "decode_only": decode(files, batches, options.threads),
-            "ssld": ours(files, batches, options.threads, Augment()),
-            "ssld_autoaugment": ours(files, batches, options.threads, Augment(auto="autoaugment")),
-            "ssld_randaugment": ours(files, batches, options.threads, Augment(auto="randaugment")),
-        }
-        for workers in (0, 1, 2) if options.peer else ():
-            contenders[f"peer_{workers}"] = theirs(files, batches, workers, None)
-            contenders[f"peer_{workers}_randaugment"] = theirs(files, batches, workers, {"RandAugment": RANDAUGMENT})
-        found = measure(contenders, batches * BATCH, options.rounds)
+        _peer.attach(options.peer)  # a wrong path is told now
+    count = max(1, options.images // BATCH) * BATCH
+    words = ["--threads", str(options.threads), *(["--peer", str(options.peer.resolve())] if options.peer else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "images").mkdir()
+        files = write_images(str(root / "images"), count)
+        kilobytes = statistics.mean(os.path.getsize(files.path(i)) for i in range(count)) / 1000
+        with _turns.open_door(root) as door:
+            team = [_turns.invite(name, __file__, words, root, door) for name in contenders(options)]
+            found = _turns.take_turns(team, count, options.rounds)
     for name, numbers in found.items():
         print(f"{name:20} {numbers['images_per_second']:7.0f} img/s   {numbers['cpu_ms']:6.2f} CPU-ms an image")
-    given = {"images": batches * BATCH, "rounds": options.rounds, "threads": options.threads}
+    given = {"images": count, "rounds": options.rounds, "threads": options.threads}
     conditions = {"hardware": hardware(), **given, "kilobytes": round(kilobytes, 1)}
     result = {"benchmark": "data_pipeline", **conditions, "ratio_to_plain": ratios(found, ["plain"])}
+    result |= {"ratio_to_decoding": ratios(found, ["decode_only"])}
     if options.peer:
         policies = [name for name in found if name.startswith("peer") and name.endswith("randaugment")]
         plain_ones = [name for name in found if name.startswith("peer") and name not in policies]

@@ -21,14 +21,11 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +36,10 @@ import ssld  # before Paddle: it chooses MKL's fast path on AMD
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import _peer
+import _turns
 import numpy as np
 import paddle
-from data_pipeline import MEAN, STD, cpu_seconds, write_images
+from data_pipeline import MEAN, STD, write_images
 
 from ssld import labels, models, runtime
 from ssld.config.recipe import Data
@@ -54,6 +52,7 @@ from ssld.losses import Objective
 
 CLASSES = 1000
 LARGEST_DIFFERENCE = 1e-3  # of two losses, relative
+FIRST = "first.npy"  # images whose loss is compared, made before: a process with threads of DALI must not fork workers
 SHARES = (1, 5, 20)  # epochs, students and seeds that one filling of the cache serves
 
 Round = Callable[[], None]
@@ -72,7 +71,8 @@ def main() -> None:
     parser.add_argument("--contender", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.contender:
-        compete(args, args.contender[0], Path(args.contender[1]))
+        name, folder = args.contender
+        _turns.compete(Path(folder), lambda: ready(args, name, Path(folder)))
         return
     if args.peer:
         _peer.attach(args.peer)  # a wrong path is told now
@@ -82,12 +82,10 @@ def main() -> None:
         files = write_images(str(root / "images"), args.batch * args.steps)
         (root / "list.txt").write_text("".join(f"{path} 0\n" for path in files.paths), encoding="utf-8")
         filling = fill(args, root)
-        with Listener(str(root / "door"), "AF_UNIX", backlog=16) as door:
+        with _turns.open_door(root) as door:
             team = [invite(name, args, root, door) for name in args.only or contenders(args)]
             compare_losses(team)
-            found = take_turns(team, args)
-            for one in team:
-                one.dismiss()
+            found = _turns.take_turns(team, args.batch * args.steps, args.rounds)
     report(args, found, filling)
 
 
@@ -97,85 +95,22 @@ def contenders(args: argparse.Namespace) -> list[str]:
     return ["eager", *engines, "cache", *several, *(["peer_0", "peer_2"] if args.peer else [])]
 
 
-# --- the one who calls the turns
+def invite(name: str, args: argparse.Namespace, root: Path, door: Any) -> _turns.Contender:
+    options = ("teacher", "student", "size", "batch", "steps")
+    words = [word for option in options for word in (f"--{option}", str(getattr(args, option)))]
+    words += ["--peer", str(args.peer.resolve())] if args.peer else []
+    return _turns.invite(name, __file__, words, root, door, runtime.cores() if name == "cache_ranks" else 1)
 
 
-@dataclass
-class Contender:
-    """A process, or one a rank, that waits for its turn."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    ranks: list[Connection]
-    loss: float
-
-    def turn(self) -> tuple[float, float]:
-        """Wall and CPU seconds of one round."""
-        cpu, start = cpu_seconds(self.process.pid), time.perf_counter()
-        for rank in self.ranks:
-            rank.send(True)
-        for rank in self.ranks:
-            rank.recv()
-        return time.perf_counter() - start, cpu_seconds(self.process.pid) - cpu
-
-    def dismiss(self) -> None:
-        for rank in self.ranks:
-            rank.send(False)
-        self.process.wait()
-
-
-def invite(name: str, args: argparse.Namespace, root: Path, door: Listener) -> Contender:
-    """Start a contender and wait until it is ready."""
-    count = runtime.cores() if name == "cache_ranks" else 1
-    command = [sys.executable, *launcher(count, root), str(Path(__file__).resolve())]
-    for option in ("teacher", "student", "size", "batch", "steps"):
-        command += [f"--{option}", str(getattr(args, option))]
-    command += ["--peer", str(args.peer.resolve())] if args.peer else []
-    print(f"{name}: getting ready", flush=True)
-    with (root / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen([*command, "--contender", name, str(root)], stdout=log, stderr=log)
-    ranks = []
-    while len(ranks) < count:
-        door._listener._socket.settimeout(1.0)  # type: ignore[attr-defined]
-        try:
-            ranks.append(door.accept())
-        except TimeoutError:
-            if process.poll() is not None:
-                sys.exit(f"{name}: ended before its turn\n{(root / f'{name}.log').read_text(errors='replace')[-2000:]}")
-    losses = [rank.recv() for rank in ranks]
-    return Contender(name, process, ranks, statistics.mean(losses))
-
-
-def launcher(ranks: int, root: Path) -> list[str]:
-    if ranks == 1:
-        return []
-    return ["-m", "paddle.distributed.launch", "--nproc_per_node", str(ranks), "--backend", "gloo",
-            "--log_dir", str(root / "ranks")]  # fmt: skip
-
-
-def compare_losses(team: list[Contender]) -> None:
+def compare_losses(team: list[_turns.Contender]) -> None:
     """Exit where a contender has another loss than the first one. Ranks share the batch: theirs differ."""
-    first = team[0]
+    losses = {one.name: statistics.mean(one.told) for one in team}
+    first = next(iter(losses))
     for one in team:
-        print(f"{one.name:16} loss {one.loss:.6g}")
-        if len(one.ranks) == 1 and abs(one.loss - first.loss) > LARGEST_DIFFERENCE * abs(first.loss):
-            sys.exit(f"{one.name}: another loss than {first.name}; the comparison would mean nothing")
-
-
-def take_turns(team: list[Contender], args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Median images a second and CPU milliseconds an image."""
-    taken: dict[str, list[tuple[float, float]]] = {one.name: [] for one in team}
-    for _ in range(args.rounds + 1):
-        for one in team:
-            taken[one.name].append(one.turn())
-    images = args.batch * args.steps
-    return {
-        name: {
-            "images_per_second": images / statistics.median(wall for wall, _ in turns[1:]),
-            "cpu_ms": 1000 * statistics.median(cpu for _, cpu in turns[1:]) / images,
-        }
-        for name, turns in taken.items()
-    }
+        loss, wanted = losses[one.name], losses[first]
+        print(f"{one.name:16} loss {loss:.6g}")
+        if len(one.ranks) == 1 and abs(loss - wanted) > LARGEST_DIFFERENCE * abs(wanted):
+            sys.exit(f"{one.name}: another loss than {first}; the comparison would mean nothing")
 
 
 def report(args: argparse.Namespace, found: dict[str, dict[str, float]], filling: float) -> None:
@@ -203,15 +138,10 @@ def report(args: argparse.Namespace, found: dict[str, dict[str, float]], filling
 # --- a contender
 
 
-def compete(args: argparse.Namespace, name: str, root: Path) -> None:
-    """Get ready, tell the loss of the first batch, then make a round whenever asked to."""
+def ready(args: argparse.Namespace, name: str, root: Path) -> tuple[float, Round]:
+    """The loss of the first batch, and a round of training."""
     here = runtime.start("cpu")
-    with Client(str(root / "door"), "AF_UNIX") as caller:
-        loss, work = peer(args, name, root) if name.startswith("peer") else ours(args, name, root, here)
-        caller.send(loss)
-        while caller.recv():
-            work()
-            caller.send(True)
+    return peer(args, name, root) if name.startswith("peer") else ours(args, name, root, here)
 
 
 def ours(args: argparse.Namespace, name: str, root: Path, here: runtime.Runtime) -> tuple[float, Round]:
@@ -248,23 +178,28 @@ def peer(args: argparse.Namespace, name: str, root: Path) -> tuple[float, Round]
         steady(network)
     engine.model.train()
     theirs["Teacher"].eval()
-    first = next(iter(loader(args, root, runtime.Runtime(rank=0, world=1, gpu=None)).batches(0, 1)))
-    loss = engine.train_loss_func(engine.model(first["image"]), None)["loss"]
+    loss = engine.train_loss_func(engine.model(paddle.to_tensor(np.load(root / FIRST))), None)["loss"]
     return float(loss), partial(engine.train_epoch_func, engine, 1, args.steps)
 
 
 def networks(args: argparse.Namespace) -> tuple[Any, Any]:
     """Teacher and student, with the same fresh weights in every process.
 
-    Logits a tenth as large, since the peer adds 1e-12 to probabilities: smaller ones would give it another loss.
+    The peer adds 1e-12 to probabilities: logits are kept so small that none of them is near that.
     """
     made = []
     for arch in (args.teacher, args.student):
         runtime.seed_networks("benchmark", arch)
         made.append(steady(models.create(arch, num_classes=CLASSES)))
-        head = [layer for layer in made[-1].sublayers() if isinstance(layer, paddle.nn.Linear)][-1]
-        head.weight.set_value(0.1 * head.weight)
-    return made[0], made[1]
+    teacher, student = made
+    teacher.eval()
+    with paddle.no_grad():  # fresh weights at fresh statistics: in a deep network they grow with every block
+        largest = float(teacher(paddle.randn([4, 3, args.size, args.size])).abs().max())
+    for network, factor in ((teacher, 4 / largest), (student, 0.1)):
+        head = [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.Linear)][-1]
+        for parameter in (head.weight, head.bias):
+            parameter.set_value(factor * parameter)
+    return teacher, student
 
 
 def steady(network: Any) -> Any:
@@ -298,6 +233,7 @@ def fill(args: argparse.Namespace, root: Path) -> float:
     logits = in_engine(teacher_logits(args, networks(args)[0]), engine, args.size, args.batch, here)
     kept, images = cache(args, root), loader(args, root, here)
     kept.folder.mkdir()
+    np.save(root / FIRST, next(iter(images.batches(0, 1)))["image"].numpy())
 
     def say(view: int, numbers: list[int]) -> Iterator[np.ndarray]:
         return (batch["teacher"].numpy() for batch in logits.labelled(images.of_view(view, numbers)))
