@@ -6,7 +6,7 @@ import pytest
 from paddle import nn
 
 from ssld import models
-from ssld.models.depthwise import DepthwiseConv2D
+from ssld.models.convolution import DepthwiseConv2D
 from ssld.models.efficientnet import Residual, pad_before
 
 
