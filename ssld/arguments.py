@@ -175,7 +175,7 @@ def _report_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--csv", nargs="+", default=[], metavar="FILE", help="speed, figures: more files of `ssld bench --csv`"
     )
-    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed: speed; figures: docs/figures)")
+    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed, or figures)")
 
 
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {

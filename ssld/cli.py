@@ -130,7 +130,7 @@ def report(args: Args) -> Any:
     if first == "speed" and rest:
         return pages.write_speed([Path(run) for run in rest], files, Path(args.out or "speed"))
     if first == "figures" and not rest:
-        return {"figures": [str(file) for file in pages.write_figures(Path(args.out or "docs/figures"), files)]}
+        return {"figures": [str(file) for file in pages.write_figures(Path(args.out or "figures"), files)]}
     if rest or first == "speed" or args.csv or args.out:
         parser(COMMANDS).error("report: give one RUN alone, or `speed RUN ...`, or `figures`")
     return {"report": str(pages.write_report(Path(first)))}

@@ -71,7 +71,7 @@ def bench_file(file: Path, device: str | None = None) -> Bench:
         named = ", ".join([machine["device"], *(card["name"] for card in machine.get("gpu", ()))])
         if rows and all(_is_row(row) for row in rows):
             return Bench(file, rows, named)
-    except (ValueError, KeyError, TypeError, AttributeError, RunError):
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error, RunError):
         pass
     raise RunError(f"{file}: is no bench file; give one that `ssld bench --csv` wrote, .csv or .json")
 
