@@ -14,11 +14,12 @@ NEEDED = ("network", "engine", "precision", "batch", "size", "threads", "p50_ms"
 
 @dataclass(frozen=True)
 class Bench:
-    """The rows of a bench file, and what they were measured on."""
+    """The rows of a bench file, and what they were measured on. `own`: a run's, whose networks go without its name."""
 
     file: Path
     rows: list[dict[str, Any]]
     device: str
+    own: bool = False
 
 
 def result(file: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Gain:
-    """A row of the student, and the teacher's of the same engine, batch, threads, span and file, if there is one.
+    """A row of the student, and the teacher's of the same engine, batch, threads and span, if there is one.
 
-    The teacher's is of the same precision, else in fp32. `ratio`: the teacher's time over the student's. `low`, `high`:
-    its 95 % interval, where the bench measured one against the other.
+    The teacher's is of the same file (else of another one of that machine: `apart`), of the same precision (else in
+    fp32). `ratio`: the teacher's time over the student's. `low`, `high`: its 95 % interval, where the bench measured
+    one against the other.
     """
 
     run: Run
     bench: Bench
     student: Row
-    teacher: Row | None
+    teacher: Row | None = None
+    apart: Bench | None = None
     ratio: float | None = None
     low: float | None = None
     high: float | None = None
@@ -78,7 +80,7 @@ def read_run(folder: Path) -> Run:
 def own_bench(folder: Path, run: Run) -> list[Bench]:
     """What the run measured itself; [] where it did not."""
     file = folder / "bench.csv"
-    return [read.bench_file(file, run.result["hardware"])] if file.is_file() else []
+    return [replace(read.bench_file(file, run.result["hardware"]), own=True)] if file.is_file() else []
 
 
 def gains(folders: Sequence[Path], files: Sequence[Path]) -> tuple[list[Gain], list[str]]:
@@ -90,8 +92,7 @@ def gains(folders: Sequence[Path], files: Sequence[Path]) -> tuple[list[Gain], l
     given = [read.bench_file(file) for file in files]
     found: list[Gain] = []
     for folder, run in runs.items():
-        found += [gain for bench in own_bench(folder, run) for gain in pairs(run, bench, alone=True)]
-        found += [gain for bench in given for gain in pairs(run, bench, alone=len(runs) == 1)]
+        found += pairs(run, [*own_bench(folder, run), *given], alone=len(runs) == 1)
     if not found:
         names = ", ".join(str(folder) for folder in folders)
         how = f"`ssld bench {folders[0]} {folders[0]}/teacher_export --csv FILE` measures, --csv FILE adds it here"
@@ -101,23 +102,30 @@ def gains(folders: Sequence[Path], files: Sequence[Path]) -> tuple[list[Gain], l
     return found, [name for name in networks if name not in taken]
 
 
-def pairs(run: Run, bench: Bench, alone: bool) -> list[Gain]:
-    roles = [(run.role(row["network"], alone), row) for row in bench.rows]
-    teachers = [row for role, row in roles if role == "teacher"]
-    return [_gain(run, bench, row, teachers) for role, row in roles if role == "student"]
+def pairs(run: Run, benches: Sequence[Bench], alone: bool) -> list[Gain]:
+    rows = [(bench, row, run.role(row["network"], alone or bench.own)) for bench in benches for row in bench.rows]
+    teachers = [(bench, row) for bench, row, role in rows if role == "teacher"]
+    return [_gain(run, bench, row, teachers) for bench, row, role in rows if role == "student"]
 
 
-def _gain(run: Run, bench: Bench, student: Row, teachers: Sequence[Row]) -> Gain:
+def _gain(run: Run, bench: Bench, student: Row, teachers: Sequence[tuple[Bench, Row]]) -> Gain:
+    def rank(other: Bench, row: Row) -> tuple[bool, bool, bool]:
+        return (other is not bench, row["precision"] != student["precision"], row["size"] != student["size"])
+
     same = ("engine", "batch", "threads")
-    held = [row for row in teachers if all(row[key] == student[key] for key in same) and span(row) == span(student)]
-    sized = [row for row in held if row["size"] == student["size"]] or held
-    rank = {student["precision"]: 0, "fp32": 1}
-    able = sorted((row for row in sized if row["precision"] in rank), key=lambda row: rank[row["precision"]])
-    if not able or (len({row["size"] for row in sized}) > 1):
-        return Gain(run, bench, student, None)
-    teacher = able[0]
-    ratio = teacher["p50_ms"] / student["p50_ms"]
-    return Gain(run, bench, student, teacher, *(interval(bench.rows, student, teacher) or (ratio, None, None)))
+    able = [
+        (rank(other, row), other, row)
+        for other, row in teachers
+        if other.device == bench.device and row["precision"] in (student["precision"], "fp32")
+        if all(row[key] == student[key] for key in same) and span(row) == span(student)
+    ]
+    best = [item for item in able if item[0] == min(able, key=lambda item: item[0])[0]]
+    if len({row["size"] for _, _, row in best}) != 1:  # none, or of several sizes, none of them the student's
+        return Gain(run, bench, student)
+    _, other, teacher = best[0]
+    apart = None if other is bench else other
+    turns = None if apart else interval(bench.rows, student, teacher)
+    return Gain(run, bench, student, teacher, apart, *(turns or (teacher["p50_ms"] / student["p50_ms"], None, None)))
 
 
 def span(row: Row) -> str:

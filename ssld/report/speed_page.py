@@ -86,6 +86,7 @@ def cells(gain: Gain) -> dict[str, Any]:
     parts = [f"{gain.ratio:.2f} x"] if gain.ratio else []
     parts += [f"({gain.low:.2f} to {gain.high:.2f})"] if gain.low and gain.high else []
     remarks = [f"teacher in {teacher['precision']}"] if teacher and teacher["precision"] != precision else []
+    remarks += [f"teacher of {gain.apart.file.name}"] if gain.apart else []
     remarks += ["no row of the teacher"] if not teacher else []
     remarks += [f"top-1 on the gate's {gain.run.images} images"] if own is not None and precision != "fp32" else []
     remarks += ["not steady"] if "False" in (str(student.get("steady")), str(teacher.get("steady"))) else []

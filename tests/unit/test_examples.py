@@ -74,7 +74,7 @@ def built(tmp_path_factory):
         places = (EXAMPLES / "cpp" / "include", Path("/usr/include") / folder)
         missing += [] if any((place / name).is_file() for place in places) else [name]
     if missing:
-        pytest.skip(f"no {', no '.join(missing)}; `make -C examples/cpp headers` gets the headers")
+        pytest.skip(f"no {', no '.join(missing)}; make -C examples/cpp headers")
     folder = tmp_path_factory.mktemp("build")
     runs("make", "-C", EXAMPLES / "cpp", f"PYTHON={sys.executable}", f"BUILD={folder}")
     return [folder / "classify"]

@@ -87,6 +87,20 @@ def test_rows_that_were_not_measured_in_turns_have_no_interval(run, tmp_path):
     assert [(gain.ratio, gain.low) for gain in found] == [(2.0, None), (6.0, None)]
 
 
+def test_a_teacher_of_another_file_serves_where_the_machine_is_the_same_and_has_no_interval(run, tmp_path):
+    ones = (1.0, 1.0, 1.0)
+    files = [
+        bench(tmp_path, row("student", 1.0, "openvino", "int8", (2.0, 1.9, 2.1)), name="int8.json"),
+        bench(tmp_path, row("teacher", 4.0, "openvino", speedup=ones), name="fp32.json"),
+        bench(tmp_path, row("teacher", 9.0, "openvino"), name="other.json", device="Another desk"),
+    ]
+    found, _ = gains([run], files)
+    gain = only([gain for gain in found if gain.bench.file == files[0]])
+    assert (gain.ratio, gain.low, gain.apart.file) == (4.0, None, files[1])
+    write_speed([run], files, tmp_path / "out")
+    assert "| teacher in fp32; teacher of fp32.json; top-1 on" in (tmp_path / "out" / "speed.md").read_text()
+
+
 def test_other_spans_threads_sizes_and_files_are_not_mixed(run, tmp_path):
     other = [row("teacher", 5.0, threads=2), row("teacher", 6.0, span="end-to-end"), row("teacher", 7.0, batch=8)]
     assert only(of_file(run, bench(tmp_path, row("student", 1.0), *other))).teacher is None
