@@ -19,7 +19,7 @@ from tests.unit.toy_export import CONTRACT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HEADERS = {"onnxruntime_cxx_api.h": "onnxruntime", "stb/stb_image.h": ""}  # and their folder below /usr/include
-SIZE, RESIZE = 24, 32
+SIZE = 24
 NAMES = ["boot", "hat", "sock", "shirt"]
 
 
@@ -31,12 +31,12 @@ def network():
     )
 
 
-@pytest.fixture(scope="module", params=["linear", "cubic"])
+@pytest.fixture(scope="module", params=[("linear", 32), ("cubic", 20)], ids=str)
 def place(request, tmp_path_factory):
     """A folder with `export`, made with the ends inside, and pictures of two shapes."""
-    folder = tmp_path_factory.mktemp(request.param)
-    given = {"size": SIZE, "resize": RESIZE, "mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3]}
-    about = CONTRACT | {"input": given | {"interpolation": request.param}, "class_names": NAMES}
+    folder, (interpolation, resize) = tmp_path_factory.mktemp("place"), request.param
+    given = {"size": SIZE, "resize": resize, "mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3]}
+    about = CONTRACT | {"input": given | {"interpolation": interpolation}, "class_names": NAMES}
     export_model(
         network(),
         folder / "export",

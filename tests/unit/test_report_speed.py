@@ -16,7 +16,8 @@ from ssld.report.read import bench_file
 from ssld.report.speed import CONVERTS, READS, Gain, gains
 from tests.unit.fake_run import LATENCY, make_result, make_run
 
-GATE = {"images": 2000, "formats": {"onnx": {"top1": 96.1}, "int8": {"top1": 95.5}, "paddle2_int8": {"top1": 94.0}}}
+TOP1 = {"onnx": 96.1, "fp16": 95.9, "int8": 95.5, "paddle2_int8": 94.0}
+GATE = {"images": 2000, "formats": {name: {"top1": top1} for name, top1 in TOP1.items()}}
 
 
 @pytest.fixture
@@ -54,6 +55,7 @@ def test_every_row_of_the_student_stands_beside_the_teachers_of_its_engine_and_b
     found, others = gains([run], [])
     assert others == []
     assert len(found) == 6
+    assert {gain.bench.device for gain in found} == {"A processor with a name, 2 cores"}
     for gain in found:
         engine = gain.student["engine"]
         assert (gain.teacher["network"], gain.teacher["engine"]) == ("teacher", engine)
@@ -90,12 +92,17 @@ def test_rows_that_were_not_measured_in_turns_have_no_interval(run, tmp_path):
 def test_a_teacher_of_another_file_serves_where_the_machine_is_the_same_and_has_no_interval(run, tmp_path):
     ones = (1.0, 1.0, 1.0)
     files = [
-        bench(tmp_path, row("student", 1.0, "openvino", "int8", (2.0, 1.9, 2.1)), name="int8.json"),
+        bench(
+            tmp_path,
+            row("student", 2.0, "openvino", speedup=ones),
+            row("student", 1.0, "openvino", "int8", (2.0, 1.9, 2.1)),
+            name="int8.json",
+        ),
         bench(tmp_path, row("teacher", 4.0, "openvino", speedup=ones), name="fp32.json"),
         bench(tmp_path, row("teacher", 9.0, "openvino"), name="other.json", device="Another desk"),
     ]
     found, _ = gains([run], files)
-    gain = only([gain for gain in found if gain.bench.file == files[0]])
+    gain = only([gain for gain in found if gain.student["precision"] == "int8"])
     assert (gain.ratio, gain.low, gain.apart.file) == (4.0, None, files[1])
     write_speed([run], files, tmp_path / "out")
     assert "| teacher in fp32; teacher of fp32.json; top-1 on" in (tmp_path / "out" / "speed.md").read_text()
@@ -116,7 +123,7 @@ def test_an_int8_student_has_the_accuracy_of_its_own_file_and_the_fp32_teacher_b
     file = bench(tmp_path, *rows, row("teacher", 8.0))
     shown = {gain.student["engine"]: gain for gain in of_file(run, file)}
     top1 = {name: g.run.top1("student", name, g.student["precision"]) for name, g in shown.items()}
-    assert top1 == {"onnxruntime": 95.5, "onednn": 94.0, "paddle_gpu": None, "onnxruntime_cuda": None}
+    assert top1 == {"onnxruntime": 95.5, "onednn": 94.0, "paddle_gpu": None, "onnxruntime_cuda": 95.9}
     assert (shown["onnxruntime"].ratio, shown["onednn"].teacher) == (8.0, None)
     text = (tmp_path / "out" / "speed.md").read_text() if write_speed([run], [file], tmp_path / "out") else ""
     (line,) = [line for line in text.splitlines() if line.startswith("| onnxruntime | int8")]
@@ -216,6 +223,7 @@ def test_without_a_teacher_there_is_a_table_and_no_gain(tmp_path):
         (["speed", "bare"], "bare: no row of a student in a bench.csv or a given file; `ssld bench bare "),
         (["speed", "run", "--csv", "none.csv"], "none.csv: no such file; give one that `ssld bench --csv` wrote"),
         (["speed", "run", "--csv", "text.csv"], "text.csv: is no bench file; give one that `ssld bench --csv` wrote"),
+        (["speed", "run", "--csv", "none/bench.csv"], "none/bench.csv: is no bench file; give one that"),
         (["speed", "run", "--csv", "bytes.csv"], "bytes.csv: is no bench file; give one that"),
         (["speed", "run", "--csv", "run/result.json"], "run/result.json: is no bench file; give one that"),
         (["speed", "run", "--csv", "list.json"], "list.json: is no bench file; give one that"),
@@ -230,6 +238,8 @@ def test_bad_input_is_one_line(words, told, tmp_path, monkeypatch):
     make_run(tmp_path / "run")
     (make_run(tmp_path / "bare") / "bench.csv").unlink()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "bench.csv").write_text((tmp_path / "run" / "bench.csv").read_text().splitlines()[0])
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "result.json").write_text('["no result"]')
     (tmp_path / "text.csv").write_text("name,age\nAnn,7\n")
