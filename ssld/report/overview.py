@@ -45,10 +45,12 @@ STYLE = {
     "text.parse_math": False,
 }
 DPI = 110
+STARS = "trained with SSLD; arrow: from the plain network (Fix, int8: from its SSLD weights)"
 RINGS = ("ink", "baseline", "more1", "more2")
 VARIANT = re.compile(r"small|large|swish|32x4d|64x4d|14w")  # of a series: networks that differ in more than their size
 SOURCE = "PaddleClas, branch release/static, docs/zh_CN/models/*.md (latency) and README_cn.md (top-1)"
 SHARED = "The tables repeat a network's time for its SSLD weights of the same size and precision, to the last digit."
+ORIGIN: dict[str, cards.Kind] = {"fix": "ssld_v2", "int8": "ssld"}  # what a training began with
 Spot = tuple[float, float]  # milliseconds, percent
 
 
@@ -174,9 +176,10 @@ def measured(chart: Chart, models: Sequence[Model], benches: Sequence[Bench]) ->
 
 
 def arrows(spots: dict[Model, float]) -> list[tuple[Spot, Spot]]:
-    """Ends of the arrows: from a plain network to each training of it with SSLD."""
-    plain = {model.arch: (ms, model.top1) for model, ms in spots.items() if model.kind == "plain"}
-    return [(plain[model.arch], (ms, model.top1)) for model, ms in spots.items() if "ssld" in model.name]
+    """Ends of the arrows: to each training with SSLD from the plain network, or from the weights that it began with."""
+    held = {(model.arch, model.kind): (ms, model.top1) for model, ms in spots.items()}
+    ends = {(model.arch, model.kind): ORIGIN.get(model.kind, "plain") for model in spots if "ssld" in model.name}
+    return [(held[arch, origin], held[arch, kind]) for (arch, kind), origin in ends.items()]
 
 
 def _scale(axes: Axes, times: Sequence[float], scores: Sequence[float]) -> None:
@@ -206,14 +209,14 @@ def _series(axes: Axes, chart: Chart, spots: dict[Model, float]) -> list[Line2D]
 
 
 def _arrows(axes: Axes, spots: dict[Model, float]) -> list[Line2D]:
-    """Stars for what was trained with SSLD, each with an arrow from the plain network."""
+    """Stars for what was trained with SSLD, each with its arrow."""
     line: dict[str, Any] = {"color": COLOUR["more5"], "linewidth": 1.1}
     star: dict[str, Any] = {"marker": "*", "markersize": 12, "markeredgewidth": 0}
     for begin, end in arrows(spots):
         arrow = {"arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 4, "shrinkB": 6, **line}
         axes.annotate("", end, begin, arrowprops=arrow, zorder=2.5)
         axes.plot(*end, zorder=3, **star, **line)
-    return [Line2D([], [], label="trained with SSLD; arrow: from the plain network", **star, **line)]
+    return [Line2D([], [], label=STARS, **star, **line)]
 
 
 def _along(axes: Axes, begin: Spot, end: Spot) -> list[Spot]:
