@@ -169,6 +169,15 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
 
 
+def _report_arguments(command: argparse.ArgumentParser) -> None:
+    command.usage = "ssld report RUN | speed RUN ... | figures [--csv FILE ...] [--out FOLDER]"
+    command.add_argument("what", nargs="+", metavar="RUN", help="folder of a finished run; `speed` and runs; `figures`")
+    command.add_argument(
+        "--csv", nargs="+", default=[], metavar="FILE", help="speed, figures: more files of `ssld bench --csv`"
+    )
+    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed, or figures)")
+
+
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run_arguments,
     "label": _label_arguments,
@@ -180,5 +189,5 @@ ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "data": _data_arguments,
     "mine": _mine_arguments,
     "weights": _weights_arguments,
-    "report": lambda command: (command.add_argument("run", help="folder of a finished run"), None)[1],
+    "report": _report_arguments,
 }

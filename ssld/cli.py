@@ -122,11 +122,18 @@ def weights(args: Args) -> Any:
 
 
 def report(args: Args) -> Any:
-    """write report.html of a finished run anew"""
-    from ssld.report import write_report
+    """write report.html of a finished run anew; `speed`: teacher against student; `figures`: of published latencies"""
+    from ssld import report as pages
 
-    page = write_report(Path(args.run))
-    return {"report": str(page)}
+    first, *rest = args.what
+    files = [Path(file) for file in args.csv]
+    if first == "speed" and rest:
+        return pages.write_speed([Path(run) for run in rest], files, Path(args.out or "speed"))
+    if first == "figures" and not rest:
+        return {"figures": [str(file) for file in pages.write_figures(Path(args.out or "figures"), files)]}
+    if rest or first == "speed" or args.csv or args.out:
+        parser(COMMANDS).error("report: give one RUN alone, or `speed RUN ...`, or `figures`")
+    return {"report": str(pages.write_report(Path(first)))}
 
 
 def _plan(args: Args) -> Any:

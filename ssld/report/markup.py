@@ -39,6 +39,14 @@ def table(columns: Columns, rows: list[dict[str, Any]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def markdown(columns: Columns, rows: list[dict[str, Any]]) -> str:
+    """The same table in Markdown; numbers to the right."""
+    right = [all(not isinstance(row.get(key), str) for row in rows) for key, _ in columns.values()]
+    lines = [[*columns], ["---:" if side else "---" for side in right]]
+    lines += [[number(row.get(key), form).replace("|", "\\|") for key, form in columns.values()] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def number(value: Any, form: str | Callable[[Any], str]) -> str:
     """A value by a format such as `.2f` or a function."""
     if value is None:

@@ -2,12 +2,24 @@
 
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssld.errors import RunError
 
 TEXT_COLUMNS = {"network", "engine", "precision", "span", "steady"}  # of bench.csv
+NEEDED = ("network", "engine", "precision", "batch", "size", "threads", "p50_ms", "images_per_second", "model_bytes")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The rows of a bench file, and what they were measured on. `own`: a run's, whose networks go without its name."""
+
+    file: Path
+    rows: list[dict[str, Any]]
+    device: str
+    own: bool = False
 
 
 def result(file: Path) -> dict[str, Any]:
@@ -43,6 +55,30 @@ def bench(file: Path) -> list[dict[str, Any]]:
         return [{key: text if key in TEXT_COLUMNS else _numeric(text) for key, text in row.items()} for row in rows]
     except (ValueError, TypeError) as error:
         raise RunError(f"{file}: has a damaged row ({error}); repeat `ssld bench`") from None
+
+
+def bench_file(file: Path, device: str | None = None) -> Bench:
+    """What `ssld bench --csv` wrote: the CSV, or the JSON beside it, which names the machine (else it is `device`).
+
+    RunError for other files.
+    """
+    if not file.is_file():
+        raise RunError(f"{file}: no such file; give one that `ssld bench --csv` wrote")
+    beside = file.with_suffix(".json")
+    try:
+        whole = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        rows = whole["rows"] if file == beside else bench(file)
+        machine = {"device": device or f"a machine that {file.name} does not name", **whole.get("machine", {})}
+        named = ", ".join([machine["device"], *(card["name"] for card in machine.get("gpu", ()))])
+        if rows and all(_is_row(row) for row in rows):
+            return Bench(file, rows, named)
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error, RunError):
+        pass
+    raise RunError(f"{file}: is no bench file; give one that `ssld bench --csv` wrote, .csv or .json")
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    return all(isinstance(row[key], str if key in TEXT_COLUMNS else (int, float)) for key in NEEDED)
 
 
 def _numeric(text: str) -> int | float | None:

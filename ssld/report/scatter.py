@@ -76,16 +76,17 @@ def _legend(colours: Mapping[str, str], star: str) -> str:
 
 def _panel(panel: Panel, colours: Mapping[str, str]) -> str:
     xs, ys = [point.x for point in panel.points], [point.y for point in panel.points]
-    span = log10(max(xs) / min(xs))
+    span = max(log10(max(xs) / min(xs)), 0.3)  # points of about one cost must not fill the width
     low, high = log10(min(xs)) - 0.06 * span, log10(max(xs)) + 0.03 * span
     floor_y, ceiling = floor(min(ys) - 1), max(ys) + 2
+    step = 5 if ceiling - floor_y > 12 else 1
 
     def at(x: float, y: float) -> tuple[float, float]:
         across, up = (log10(x) - low) / (high - low), (y - floor_y) / (ceiling - floor_y)
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - FOOT - up * (HEIGHT - HEAD - FOOT)
 
     placed = {point: at(point.x, point.y) for point in sorted(panel.points, key=lambda point: (point.star, point.name))}
-    parts = [_across(y, *at(10**low, y)) for y in range(5 * ceil(floor_y / 5), ceil(ceiling), 5)]
+    parts = [_across(y, *at(10**low, y)) for y in range(step * ceil(floor_y / step), ceil(ceiling), step)]
     parts += [_down(x, at(x, 1)[0]) for x in _ticks(low, high)]
     parts.append(f'<text class="muted middle" x="{WIDTH / 2:g}" y="{HEIGHT - 8}">{html.escape(panel.label)}</text>')
     parts.append(f'<text class="muted" x="{LEFT}" y="{HEAD - 12}">{html.escape(panel.height)}</text>')
@@ -108,7 +109,8 @@ def _down(x: float, left: float) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    every = [digit * 10.0**power for power in range(floor(low), ceil(high) + 1) for digit in (1, 2, 5)]
+    digits = (1, 2, 5) if high - low > 0.7 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    every = [digit * 10.0**power for power in range(floor(low), ceil(high) + 1) for digit in digits]
     return [round(tick, 9) for tick in every if low <= log10(tick) <= high]
 
 

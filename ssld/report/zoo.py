@@ -55,6 +55,17 @@ Stars are weights trained with SSLD, which changes no cost. The dashed line join
 ![Published top-1 against parameters](zoo/top1_params.svg)
 
 ![Published top-1 against published latency](zoo/top1_latency.svg)
+
+## The figures of the overview, drawn anew
+
+From the same cards, by `ssld report figures`; the captions say what the published tables and pictures get wrong. With
+`--csv FILE`, rows of `ssld bench NAME --csv FILE` are laid over them. A picture leads to its SVG.
+
+[![V100, FP32, batch 1](figures/v100_fp32_batch1.png)](figures/v100_fp32_batch1.svg)
+
+[![T4, FP32, batch 4](figures/t4_fp32_batch4.png)](figures/t4_fp32_batch4.svg)
+
+[![Snapdragon 855, batch 1](figures/sd855_batch1.png)](figures/sd855_batch1.svg)
 """
 HEAD = """\
 Published by PaddleClas, not measured here; but parameters and FLOPs (2 x MACs at the input size) are counted here.

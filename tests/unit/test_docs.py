@@ -19,7 +19,7 @@ from ssld.report import ledger, zoo
 from tests.unit.test_imports import ALLOWED
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")] + sorted(
     (ROOT / "docs").rglob("*.md")
 )
 PARTS = (
@@ -37,7 +37,7 @@ PARTS = (
     "Smoke",
 )
 BLOCKS = [getattr(recipe, name) for name in PARTS]
-FOLDERS = "ssld|recipes|teachers|students|experiments|benchmarks|tests|docs"
+FOLDERS = "ssld|recipes|teachers|students|experiments|benchmarks|examples|tests|docs"
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 

@@ -1,0 +1,161 @@
+"""Teacher against student: every row of a run's bench beside that of its teacher, with the accuracy of that format."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ssld.errors import RunError
+from ssld.report import read
+from ssld.report.read import Bench
+
+Row = dict[str, Any]
+ROLES = {"student": "student", "export": "student", "teacher": "teacher", "teacher_export": "teacher"}
+# What an engine reads where the gate measured no file of the precision's own name: see `ssld/deploy/engines`.
+READS = {("onednn", "int8"): "paddle2_int8", **{("tensorrt_plan", name): "tensorrt" for name in ("fp16", "int8")}}
+CONVERTS = {"paddle_gpu", "paddle_tensorrt", "paddle_tensorrt_subgraph"}  # lower the precision themselves: never gated
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its result, and what the gate of its newest export found."""
+
+    name: str
+    result: dict[str, Any]
+    gates: dict[str, dict[str, Any]]
+    images: int | None  # of the gate
+
+    def top1(self, role: str, engine: str, precision: str) -> float | None:
+        """Percent: in fp32 of all validation images; below that of those of the gate, where it saw the file."""
+        if precision == "fp32":
+            return (self.result if role == "student" else self.result.get("teacher") or {}).get("top1")
+        if role == "teacher" or engine in CONVERTS:
+            return None
+        return self.gates.get(READS.get((engine, precision), precision), {}).get("top1")
+
+    def role(self, network: str, alone: bool) -> str | None:
+        """What a bench file's name of a network means here; only a run that is `alone` takes names without a run."""
+        *folders, last = Path(network).parts
+        if last == self.name:
+            return "student"
+        return ROLES.get(last) if (folders[-1] == self.name if folders else alone) else None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A row of the student, and the teacher's of the same engine, batch, threads and span, if there is one.
+
+    The teacher's is of the same file (else of another one of that machine: `apart`), of the same precision (else in
+    fp32). `ratio`: the teacher's time over the student's. `low`, `high`: its 95 % interval, where the bench measured
+    one against the other.
+    """
+
+    run: Run
+    bench: Bench
+    student: Row
+    teacher: Row | None = None
+    apart: Bench | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def read_run(folder: Path) -> Run:
+    """RunError for a folder that is no finished run."""
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such folder; give the folder of a finished run")
+    result = read.result(folder / "result.json")
+    try:
+        contract = json.loads(read.text(folder / "export" / "contract.json") or "{}")
+        gate = contract.get("gate") or {"images": None, "formats": {}}
+        gates = {**(result.get("export") or {}), **gate["formats"]}
+        result["top1"], result["student"]["arch"], result["hardware"]
+        return Run(folder.resolve().name, result, gates, gate["images"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RunError(f"{folder}: result.json or export/contract.json is not that of a run; repeat the run") from None
+
+
+def own_bench(folder: Path, run: Run) -> list[Bench]:
+    """What the run measured itself; [] where it did not."""
+    file = folder / "bench.csv"
+    return [replace(read.bench_file(file, run.result["hardware"]), own=True)] if file.is_file() else []
+
+
+def gains(folders: Sequence[Path], files: Sequence[Path]) -> tuple[list[Gain], list[str]]:
+    """Of each run its own bench and the given files; and the networks of the files that are of no run.
+
+    RunError for what is no run or no bench file, and when no row is a student's.
+    """
+    runs = {folder: read_run(folder) for folder in folders}
+    given = [read.bench_file(file) for file in files]
+    found: list[Gain] = []
+    for folder, run in runs.items():
+        found += pairs(run, [*own_bench(folder, run), *given], alone=len(runs) == 1)
+    if not found:
+        names = ", ".join(str(folder) for folder in folders)
+        how = f"`ssld bench {folders[0]} {folders[0]}/teacher_export --csv FILE` measures, --csv FILE adds it here"
+        raise RunError(f"{names}: no row of a student in a bench.csv or a given file; {how}")
+    networks = dict.fromkeys(row["network"] for bench in given for row in bench.rows)
+    taken = {name for name in networks for run in runs.values() if run.role(name, len(runs) == 1)}
+    return found, [name for name in networks if name not in taken]
+
+
+def pairs(run: Run, benches: Sequence[Bench], alone: bool) -> list[Gain]:
+    rows = [(bench, row, run.role(row["network"], alone or bench.own)) for bench in benches for row in bench.rows]
+    teachers = [(bench, row) for bench, row, role in rows if role == "teacher"]
+    return [_gain(run, bench, row, teachers) for bench, row, role in rows if role == "student"]
+
+
+def _gain(run: Run, bench: Bench, student: Row, teachers: Sequence[tuple[Bench, Row]]) -> Gain:
+    def rank(other: Bench, row: Row) -> tuple[bool, bool, bool]:
+        return (other is not bench, row["precision"] != student["precision"], row["size"] != student["size"])
+
+    same = ("engine", "batch", "threads")
+    able = [
+        (rank(other, row), other, row)
+        for other, row in teachers
+        if other.device == bench.device and row["precision"] in (student["precision"], "fp32")
+        if all(row[key] == student[key] for key in same) and span(row) == span(student)
+    ]
+    best = [item for item in able if item[0] == min(able, key=lambda item: item[0])[0]]
+    if len({row["size"] for _, _, row in best}) != 1:  # none, or of several sizes, none of them the student's
+        return Gain(run, bench, student)
+    _, other, teacher = best[0]
+    apart = None if other is bench else other
+    turns = None if apart else interval(bench.rows, student, teacher)
+    return Gain(run, bench, student, teacher, apart, *(turns or (teacher["p50_ms"] / student["p50_ms"], None, None)))
+
+
+def span(row: Row) -> str:
+    return row.get("span") or "model"
+
+
+def interval(rows: Sequence[Row], student: Row, teacher: Row) -> tuple[float, float, float] | None:
+    """The speed-up of student over teacher, where one of them is the row that the other was compared with.
+
+    A row that others are compared with says exactly 1. Where a file holds several such rows of one kind, they were not
+    measured in turns, and nothing is known of the interval.
+    """
+
+    def kind(row: Row) -> tuple[Any, ...]:
+        size = row["size"] if student["size"] == teacher["size"] else None
+        return (row["batch"], row["threads"], span(row), size)
+
+    firsts = Counter(kind(row) for row in rows if _speedup(row) == (1, 1, 1))
+    if firsts[kind(student)] != 1:
+        return None
+    if _speedup(teacher) == (1, 1, 1):
+        found = _speedup(student)
+    elif _speedup(student) == (1, 1, 1):
+        value, low, high = _speedup(teacher)
+        found = (1 / value, 1 / high, 1 / low) if value and low and high else (None, None, None)
+    else:
+        return None
+    value, low, high = found
+    return (value, low, high) if value and low and high else None
+
+
+def _speedup(row: Row) -> tuple[Any, Any, Any]:
+    return (row.get("speedup"), row.get("speedup_low"), row.get("speedup_high"))
