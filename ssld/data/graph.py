@@ -140,8 +140,7 @@ def _translate(image: Any, warp: Any) -> Any:
 
 @do_not_convert
 def _solarize(image: Any, threshold: Any) -> Any:
-    keep = image < _beside(threshold, image)
-    return keep * image + (keep ^ True) * (types.Constant(255, dtype=types.UINT8) - image)
+    return image ^ ((image >= _beside(threshold, image)) * types.Constant(255, dtype=types.UINT8))
 
 
 @do_not_convert
@@ -154,8 +153,7 @@ def _contrast(image: Any, factor: Any) -> Any:
     """Away from or towards the image's mean grey (ITU-R BT.601 luma)."""
     luma = types.Constant(np.array([0.299, 0.587, 0.114], dtype=np.float32), device=image.device)
     grey = fn.reductions.sum(fn.reductions.mean(image, axis_names="HW") * luma)
-    factor = _beside(factor, image)
-    return fn.cast_like(image * factor + grey * (1 - factor), image)
+    return fn.contrast(image, contrast=factor, contrast_center=grey)
 
 
 @do_not_convert
