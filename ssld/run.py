@@ -39,15 +39,13 @@ def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> di
     if (out / "report.html").is_file():
         note(f"{out}: already finished")
         return json.loads((out / "result.json").read_text(encoding="utf-8")) if here.main else {}
-    if here.main and (path := versions().get(FAST_MKL)):
-        note(
-            f"{FAST_MKL}={path}: the fast path of MKL on AMD processors; an empty {FAST_MKL} in the environment is kept"
-        )
     if plan.teacher:
         check_engine(plan.teacher.engine, here)
     root = ensure_data(plan, out, here)
     check_data(plan, root, objectives, here)
     borrow(plan, out, here)
+    if here.main and (path := versions().get(FAST_MKL)):
+        note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment is kept")
     with start_track(plan, out, here, wandb_mode) as log:
         stages = {}
         teacher = None
