@@ -1,7 +1,6 @@
 """`ssld export` and `ssld bench`: a finished run, or a model of the zoo with weights, as files that passed the gate."""
 
 import argparse
-import hashlib
 import json
 import tempfile
 from dataclasses import asdict
@@ -79,6 +78,7 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
     from ssld import result
     from ssld.data import EvalLoader, read_list, sampler
     from ssld.deploy import calibrated, needed, release
+    from ssld.distill.labelling import weights_digest
     from ssld.distill.setup import labelled
     from ssld.runtime import start
 
@@ -105,7 +105,7 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
                 "classes": network.num_classes,
                 "class_names": result.names_beside(listed, network.num_classes),
                 "accuracy": {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"},
-                "digest": digest_of(network),
+                "digest": weights_digest(network),
                 "weights": file.name,
                 "input": shape | {"mean": list(given.mean), "std": list(given.std), "interpolation": "linear"},
             },
@@ -114,14 +114,6 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
             calibration=pictures(export.calibration_images)[0] if calibrated(needed(export.formats, how)) else None,
             allowed=result.allowed(export),
         )
-
-
-def digest_of(network: Any) -> str:
-    """sha256 over the keys and values of a network's state."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(network.state_dict().items()):
-        digest.update(key.encode() + tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def destination(args: argparse.Namespace) -> Path:

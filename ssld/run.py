@@ -4,6 +4,7 @@ Plan -> data -> stages (each named by the digest of what made it) -> predictions
 """
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from ssld.paths import data_root
 from ssld.progress import note, progress
 from ssld.report import write_report
 from ssld.result import finish
-from ssld.runtime import Runtime, barrier, versions
+from ssld.runtime import Runtime, barrier
 
 
 def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> dict[str, Any]:
@@ -44,7 +45,7 @@ def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> di
     root = ensure_data(plan, out, here)
     check_data(plan, root, objectives, here)
     borrow(plan, out, here)
-    if here.main and (path := versions().get(FAST_MKL)):
+    if here.main and (path := os.environ.get(FAST_MKL)):
         note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment is kept")
     with start_track(plan, out, here, wandb_mode) as log:
         stages = {}

@@ -86,12 +86,15 @@ def barrier(runtime: Runtime) -> None:
         paddle.distributed.barrier()
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that a number may depend on, and the MKL path that was asked for."""
+PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "nvidia-dali-cuda120", "numpy", "paddle2onnx", "onnxruntime")
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Versions of PACKAGES, which a number may depend on, and of `more`; and the MKL path that was asked for."""
     found = {"ssld": ssld.__version__, "python": platform.python_version()}
     if path := os.environ.get(ssld.FAST_MKL):
         found[ssld.FAST_MKL] = path
-    for package in ("paddlepaddle", "paddlepaddle-gpu", "nvidia-dali-cuda120", "numpy", "paddle2onnx", "onnxruntime"):
+    for package in (*PACKAGES, *more):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

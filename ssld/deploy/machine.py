@@ -1,6 +1,5 @@
 """What a measurement of speed depends on beside the network: the machine, its clock, its load, the libraries."""
 
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -29,7 +28,7 @@ def describe() -> dict[str, Any]:
         "load": round(load, 2),
         "threads_set": {name: os.environ[name] for name in THREADS if name in os.environ},
         "gpu": gpu(),
-        "versions": versions(),
+        "versions": runtime.versions(*PACKAGES),
     }
     return facts | {"notes": notes(facts)}
 
@@ -51,17 +50,6 @@ def notes(facts: dict[str, Any]) -> list[str]:
     for card in facts["gpu"]:
         if card.get("clocks.sm") != card.get("clocks.max.sm"):
             found.append(f"the clock of the {card.get('name')} is not fixed; `nvidia-smi --lock-gpu-clocks`")
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, ssld and the packages that a latency may depend on."""
-    found = runtime.versions()
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
