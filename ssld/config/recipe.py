@@ -10,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ssld.config import delivery, parse
+from ssld.config import delivery, optim, parse
 from ssld.config.delivery import Bench, Export
+from ssld.config.optim import Optim, check_optim
 from ssld.config.pool import Mine, check_mine
 from ssld.errors import RecipeError
 from ssld.files import json_digest
@@ -19,7 +20,7 @@ from ssld.files import json_digest
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # Keys younger than recorded results, with their defaults.
-LATER = {"engine": "eager", "labels": None, "prepare": None, **delivery.LATER}
+LATER = {"engine": "eager", "labels": None, "prepare": None, **optim.LATER, **delivery.LATER}
 LABEL_LOSSES = frozenset({"ce"})  # learn from labels; all others from the teacher (a test compares with ssld/losses)
 
 
@@ -68,24 +69,6 @@ class Data(Strict):
     @property
     def resize(self) -> int:
         return self.eval_resize or round(self.crop * 256 / 224)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optim(Strict):
-    """How a stage updates the weights. A step's learning rate is a closed form of the step (distill/optim.py)."""
-
-    lr: float
-    algorithm: Literal["momentum", "adamw"] = "momentum"
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    decay_all: bool = False  # true: also biases and normalisation scales
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_epochs: float = 0.0
-    clip_norm: float = 0.0  # global gradient norm; 0 is off
-    accumulate: int = 1  # micro-batches of a step
-    ema: float = 0.0  # decay of the averaged weights; 0 is off
-    amp: Literal["off", "O1"] = "off"  # mixed precision, GPU only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +194,8 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
     check_teachers(plan, str(path))
     check_engine(plan, str(path))
     check_labels(plan, str(path))
+    for name, stage in plan.stages.items():
+        check_optim(stage.optim, f"{path}: stages.{name}.optim.")
     for name, step in (plan.prepare or {}).items():
         check_mine(step, f"{path}: prepare.{name}.")
     return shrink(plan) if smoke else plan

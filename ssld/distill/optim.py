@@ -10,20 +10,36 @@ from ssld.config.recipe import Optim
 
 
 def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:
-    """Rate of step 0 .. steps-1: linear warm-up to `lr`, then a cosine to 0 (SGDR without restarts, arXiv:1608.03983).
+    """Rate of step 0 .. steps-1: linear warm-up to `lr`, then what `schedule` makes of it (`_left`).
 
     A closed form, so that a resumed run needs no scheduler state.
     """
     warmup = min(round(optim.warmup_epochs * steps_per_epoch), steps - 1)
     if step < warmup:
         return optim.lr * (step + 1) / warmup
+    return optim.lr * _left(optim, step, warmup, steps, steps_per_epoch)
+
+
+def _left(optim: Optim, step: int, warmup: int, steps: int, steps_per_epoch: int) -> float:
+    """Share of `lr` that a step after the warm-up has.
+
+    cosine: half a wave from 1 to 0 (SGDR without restarts, arXiv:1608.03983); cosine_by_epoch: the same, held over
+    each epoch, as Paddle 1.x's `cosine_decay` does; step, exponential: `gamma` to the number of decays so far.
+    """
+    past = step - warmup
     if optim.schedule == "constant":
-        return optim.lr
-    return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+        return 1.0
+    if optim.schedule == "step":
+        return float(optim.gamma ** sum(step >= round(epoch * steps_per_epoch) for epoch in optim.milestones))
+    if optim.schedule == "exponential":
+        return float(optim.gamma ** math.floor(past / (optim.decay_epochs * steps_per_epoch)))
+    if optim.schedule == "cosine_by_epoch":
+        past -= past % steps_per_epoch
+    return 0.5 * (1 + math.cos(math.pi * past / (steps - warmup)))
 
 
 def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
-    """Momentum or AdamW. Biases and normalisation scales (one-dimensional) are not decayed unless `decay_all`.
+    """Momentum, AdamW or RMSProp. Biases and normalisation scales (one-dimensional) are not decayed unless `decay_all`.
 
     No parameter groups: Paddle clips the gradient norm of each group for itself.
     """
@@ -36,6 +52,8 @@ def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
         return paddle.optimizer.AdamW(**options, **decay)
     for p in parameters:
         p.regularizer = paddle.regularizer.L2Decay(optim.weight_decay if p.name in decayed else 0.0)
+    if optim.algorithm == "rmsprop":
+        return paddle.optimizer.RMSProp(rho=optim.rho, epsilon=optim.epsilon, momentum=optim.momentum, **options)
     return paddle.optimizer.Momentum(momentum=optim.momentum, use_nesterov=optim.nesterov, **options)
 
 

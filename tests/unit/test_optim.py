@@ -42,6 +42,33 @@ def test_a_warm_up_longer_than_the_stage_ends_before_its_last_step(steps, wanted
     assert [learning_rate(Optim(lr=0.5, warmup_epochs=5), step, steps, 100) for step in range(steps)] == wanted
 
 
+def test_by_epoch_the_cosine_stands_still_within_an_epoch():
+    optim = Optim(lr=0.4, schedule="cosine_by_epoch")
+    rates = [learning_rate(optim, step, 30, steps_per_epoch=5) for step in range(30)]
+    epochs = [0.4 * 0.5 * (1 + math.cos(math.pi * epoch / 6)) for epoch in range(6)]
+    np.testing.assert_allclose(rates, np.repeat(epochs, 5), rtol=1e-12)
+
+
+def test_a_step_schedule_falls_by_gamma_at_its_milestones():
+    optim = Optim(lr=0.1, schedule="step", milestones=(1, 2.5, 3), gamma=0.5)
+    rates = [learning_rate(optim, step, 16, steps_per_epoch=4) for step in range(16)]
+    np.testing.assert_allclose(rates, [0.1] * 4 + [0.05] * 6 + [0.025] * 2 + [0.0125] * 4, rtol=1e-12)
+
+
+def test_milestones_count_from_the_start_of_the_stage_and_not_from_the_end_of_the_warm_up():
+    optim = Optim(lr=0.1, schedule="step", milestones=(2,), warmup_epochs=1)
+    rates = [learning_rate(optim, step, 6, steps_per_epoch=2) for step in range(6)]
+    np.testing.assert_allclose(rates, [0.05, 0.1, 0.1, 0.1, 0.01, 0.01], rtol=1e-12)
+
+
+def test_an_exponential_schedule_falls_every_few_epochs_after_the_warm_up():
+    optim = Optim(lr=0.032, schedule="exponential", warmup_epochs=1, decay_epochs=2.4, gamma=0.97)
+    rates = [learning_rate(optim, step, 40, steps_per_epoch=5) for step in range(40)]
+    warmup = [0.032 * (step + 1) / 5 for step in range(5)]
+    falls = [0.032 * 0.97**decays for decays in (0, 1, 2) for _ in range(12)]  # 2.4 epochs are 12 steps
+    np.testing.assert_allclose(rates, (warmup + falls)[:40], rtol=1e-12)
+
+
 # --- optimizers
 
 
@@ -118,6 +145,28 @@ def test_momentum_is_the_published_update(nesterov):
         weight -= rate * (gradient + 0.9 * velocity if nesterov else velocity)
         wanted.append(weight)
     np.testing.assert_allclose(one_weight(optim, gradients, rates), wanted, rtol=1e-5)
+
+
+def test_rmsprop_is_the_published_update():
+    """The step is scaled before the momentum adds it up, and epsilon stands under the root, as in TensorFlow's."""
+    gradients, rates, decay = [1.0, -0.5, 0.25, 2.0], [0.1, 0.2, 0.05, 0.1], 0.1
+    optim = Optim(lr=0.1, algorithm="rmsprop", momentum=0.8, rho=0.7, epsilon=0.01, weight_decay=decay)
+    weight, square, velocity, wanted = 1.0, 0.0, 0.0, []
+    for gradient, rate in zip(gradients, rates, strict=True):
+        gradient += decay * weight  # L2: joins the gradient
+        square = 0.7 * square + 0.3 * gradient**2
+        velocity = 0.8 * velocity + rate * gradient / math.sqrt(square + 0.01)
+        weight -= velocity
+        wanted.append(weight)
+    np.testing.assert_allclose(one_weight(optim, gradients, rates), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_rmsprop_decays_the_same_parameters_as_momentum(everything):
+    optim = Optim(lr=0.1, algorithm="rmsprop", weight_decay=0.5, decay_all=everything)
+    moved = {name for name, change in step_without_gradient(small_network(), optim).items() if change.any()}
+    assert moved >= {"0.weight", "3.weight"}
+    assert (moved >= {"0.bias", "1.weight", "1.bias", "3.bias"}) == everything
 
 
 def test_adamw_decays_apart_from_the_gradient():

@@ -61,6 +61,30 @@ def test_a_recipe_that_makes_no_run_is_refused(load, path, value, message):
     assert f"some.yaml: {message}" in fails(load, changed(TREE, path, value))
 
 
+STEP = {"schedule": "step", "lr": 0.1}
+EXPONENTIAL = {"schedule": "exponential", "lr": 0.1, "decay_epochs": 2.4}
+
+
+@pytest.mark.parametrize(
+    ("optim", "message"),
+    [
+        (STEP, "milestones: [] with schedule step; give epochs in rising order: [30, 60, 90]"),
+        ({**STEP, "milestones": [3, 2]}, "milestones: [3, 2] with schedule step; give epochs in rising order"),
+        ({**STEP, "milestones": [2, 2]}, "milestones: [2, 2] with schedule step; give epochs in rising order"),
+        ({**STEP, "milestones": [2], "gamma": 0}, "gamma: must be above 0 and at most 1; got 0.0"),
+        ({**EXPONENTIAL, "decay_epochs": 0}, "decay_epochs: must be above 0 with schedule exponential; got 0.0"),
+        ({**EXPONENTIAL, "gamma": 1.5}, "gamma: must be above 0 and at most 1; got 1.5"),
+    ],
+)
+def test_a_schedule_without_its_numbers_is_refused(load, optim, message):
+    assert f"some.yaml: stages.plain.optim.{message}" in fails(load, changed(TREE, "stages.plain.optim", optim))
+
+
+def test_a_schedule_may_be_changed_without_taking_its_numbers_away(load):
+    step = changed(TREE, "stages.plain.optim", {**STEP, "milestones": [1, 2]})
+    assert load(step, "stages.plain.optim.schedule=cosine").stages["plain"].optim.schedule == "cosine"
+
+
 def test_a_stage_without_a_loss_is_refused(load):
     tree = changed(TREE, "stages.teach.loss", {})
     assert "stages.teach.loss: a stage needs at least one loss term" in fails(load, tree)
@@ -135,7 +159,7 @@ def another(path, value):
     if isinstance(value, (int, float)):
         return value + 1
     if isinstance(value, list):
-        return value[:-1] if path == "export.formats" else [another("", item) for item in value]
+        return value[:-1] if path == "export.formats" else [another("", item) for item in value] or [7]
     return OTHER.get(value, f"{value}x")
 
 

@@ -1,0 +1,45 @@
+"""How a stage updates its weights, as a recipe says it."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ssld.errors import RecipeError
+
+# Keys younger than recorded results, with their defaults.
+LATER: dict[str, Any] = {"milestones": [], "gamma": 0.1, "decay_epochs": 0.0, "rho": 0.9, "epsilon": 1e-3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """How a stage updates the weights. A step's learning rate is a closed form of the step (distill/optim.py)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    lr: float
+    algorithm: Literal["momentum", "adamw", "rmsprop"] = "momentum"
+    momentum: float = 0.9
+    nesterov: bool = False
+    rho: float = 0.9  # of rmsprop: share of the mean square that a step keeps
+    epsilon: float = 1e-3  # of rmsprop: joins the mean square under the root
+    weight_decay: float = 0.0
+    decay_all: bool = False  # true: also biases and normalisation scales
+    schedule: Literal["cosine", "cosine_by_epoch", "step", "exponential", "constant"] = "cosine"
+    warmup_epochs: float = 0.0
+    milestones: tuple[float, ...] = ()  # of step: epochs at whose start the rate is multiplied by gamma
+    decay_epochs: float = 0.0  # of exponential: the rate is multiplied by gamma every so many epochs after the warm-up
+    gamma: float = 0.1
+    clip_norm: float = 0.0  # global gradient norm; 0 is off
+    accumulate: int = 1  # micro-batches of a step
+    ema: float = 0.0  # decay of the averaged weights; 0 is off
+    amp: Literal["off", "O1"] = "off"  # mixed precision, GPU only
+
+
+def check_optim(optim: Optim, where: str) -> None:
+    """RecipeError for a schedule without its numbers, or with numbers that make no schedule."""
+    if optim.schedule == "step" and not (optim.milestones and sorted(set(optim.milestones)) == [*optim.milestones]):
+        given = ", ".join(f"{epoch:g}" for epoch in optim.milestones)
+        raise RecipeError(f"{where}milestones: [{given}] with schedule step; give epochs in rising order: [30, 60, 90]")
+    if optim.schedule == "exponential" and not optim.decay_epochs > 0:
+        raise RecipeError(f"{where}decay_epochs: must be above 0 with schedule exponential; got {optim.decay_epochs}")
+    if optim.schedule in ("step", "exponential") and not 0 < optim.gamma <= 1:
+        raise RecipeError(f"{where}gamma: must be above 0 and at most 1; got {optim.gamma}")
