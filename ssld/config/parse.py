@@ -5,6 +5,7 @@ import dataclasses
 import re
 import types
 import typing
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -175,11 +176,16 @@ def _change(tree: dict[str, Any], full: dict[str, Any], path: list[str], new: An
 def build(cls: type[T], tree: Any, where: str) -> T:
     """Construct the dataclass; the first thing wrong becomes one line that names file and key."""
     try:
-        adapter = pydantic.TypeAdapter(cls)
-        return adapter.validate_python(tree)
+        built: T = _adapter(cls).validate_python(tree)  # type: ignore[arg-type]  # mypy: no hash in type[T]
+        return built
     except pydantic.ValidationError as error:
         first = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "unexpected_keyword_argument")[0]
         raise RecipeError(f"{where}: {_explain(cls, first)}") from None
+
+
+@cache
+def _adapter(cls: Any) -> Any:
+    return pydantic.TypeAdapter(cls)
 
 
 def _explain(cls: type, error: Any) -> str:

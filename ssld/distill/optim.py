@@ -6,7 +6,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ssld.config.recipe import Optim
+from ssld.config.optim import Optim
 
 
 def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:

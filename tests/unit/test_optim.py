@@ -7,7 +7,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from ssld.config.recipe import Optim
+from ssld.config.optim import Optim
 from ssld.distill.optim import Average, learning_rate, make_optimizer
 
 # --- learning rate

@@ -144,7 +144,11 @@ def test_an_unknown_key_that_resembles_none_lists_the_known_ones(load):
         ("classes", "ten", "classes: Input should be a valid integer"),
         ("stages.plain.epochs", [1], "stages.plain.epochs: Input should be a valid number"),
         ("stages.plain.data.augment.area", [1.0], "stages.plain.data.augment.area.1: "),
-        ("stages.plain.optim.schedule", "cosin", "stages.plain.optim.schedule: Input should be 'cosine', 'cosine_by_epoch', 'step'"),
+        (
+            "stages.plain.optim.schedule",
+            "cosin",
+            "stages.plain.optim.schedule: Input should be 'cosine', 'cosine_by_epoch', 'step'",
+        ),
         ("stages.plain.data", 5, "stages.plain.data: "),
         ("stages.plain", 5, "stages.plain: "),
         ("stages", [1], "stages: "),

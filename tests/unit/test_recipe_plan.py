@@ -228,7 +228,7 @@ def test_smoke_shrinks_sizes_and_keeps_stages_losses_and_networks(name):
     assert (smoke.student.arch, list(smoke.stages), smoke.baseline) == (
         full.student.arch, list(full.stages), full.baseline
     )  # fmt: skip
-    assert smoke.student.bn_momentum == smoke.teacher.bn_momentum == 1
+    assert {network.bn_momentum for network in (smoke.student, smoke.teacher) if network} == {1}
     assert (smoke.scope, smoke.dataset, smoke.claim) == ("smoke", None, None)
     assert smoke.digest != full.digest
     for stage, small in zip(full.stages.values(), smoke.stages.values(), strict=True):
@@ -239,6 +239,17 @@ def test_smoke_shrinks_sizes_and_keeps_stages_losses_and_networks(name):
         assert (small.data.size, small.data.crop, small.data.resize) == (smoke.smoke.size,) * 3
         images = smoke.smoke.images * len(small.data.train)
         assert round(small.epochs * (images // small.data.batch)) == smoke.smoke.steps
+
+
+def test_no_two_recipes_of_the_shelf_have_one_name():
+    names = [recipe.load(name).name for name in SHELF]
+    assert len(set(names)) == len(names) > 100
+
+
+def test_a_recipe_in_a_folder_is_named_with_its_folder():
+    assert parse.locate("plain/resnet50_vd") == parse.locate("recipes/plain/resnet50_vd.yaml")
+    with pytest.raises(RecipeError, match=r"no such recipe; did you mean 'plain/resnet50_vd'"):
+        parse.locate("plain/resnet50vd")
 
 
 def test_a_recipe_is_found_by_path_by_name_and_by_its_shelf_path_from_anywhere(tmp_path, monkeypatch):
