@@ -7,9 +7,11 @@ import csv
 import json
 import re
 from collections import Counter
+from functools import reduce
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ssld.config import cards, parse, recipe
 
@@ -162,6 +164,29 @@ def test_a_base_counts_the_recipes_that_stand_on_it():
     assert set(used) == {file.stem for file in (SHELF / "_base").glob("plain_*.yaml")}
     for base, number in used.items():
         assert f"({number} of its 104 configurations)" in (SHELF / "_base" / f"{base}.yaml").read_text()
+
+
+def row_of_tricks(condition):
+    """A row of docs/tricks.md: how many recipes have `key: value`, and which models, or how many of which series."""
+    key, _, value = condition.partition(": ")
+    models = [
+        model
+        for model in cards.all_students()
+        if model in PLANS
+        and reduce(dict.__getitem__, key.split("."), parse.to_plain(train(model))) == yaml.safe_load(value)
+    ]
+    series = Counter(cards.find_student(model).series for model in models)
+    who = models if len(models) <= 3 else [f"{name} {number}" for name, number in series.items()]
+    return f"| `{condition}` | {len(models)} | {', '.join(who)} |"
+
+
+def test_the_table_of_tricks_is_counted_from_the_recipes():
+    page = (SHELF.parent / "docs" / "tricks.md").read_text(encoding="utf-8")
+    table = [line for line in page.splitlines() if line.startswith("| `")]
+    found = [row_of_tricks(line.split("`")[1]) for line in table]
+    assert table == found
+    varied = {line.split("`")[1].split(":")[0] for line in table}
+    assert varied >= {"loss.ce.smoothing", "data.augment.mixup", "optim.ema", "optim.schedule", "data.size"}
 
 
 def test_the_configuration_names_of_the_table_are_the_architectures_but_for_the_slips():
