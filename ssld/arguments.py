@@ -118,14 +118,20 @@ def _bench_arguments(command: argparse.ArgumentParser) -> None:
 def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("action", choices=("prepare", "check"))
     command.add_argument(
-        "what", help="prepare: digits, fashion_mnist, imagenet, folder or unlabelled; check: a list file"
+        "what",
+        help="prepare: digits, fashion_mnist, imagenet, imagenet_v2, imagenet_real, imagenet_a, imagenet_r, "
+        "imagenet_sketch, imagenet_c, folder or unlabelled; check: a list file",
     )
     command.add_argument("--source", help="folder (or file) that the images come from")
     command.add_argument("--out", help="prepare: target folder (default: <data folder>/<kind>)")
     command.add_argument("--val-share", type=float, help="prepare folder: share of each class kept for validation")
     command.add_argument(
-        "--allow-partial", action="store_true", help="prepare imagenet: accept other counts than ImageNet-1k's"
+        "--allow-partial", action="store_true", help="prepare imagenet...: accept other counts than the published ones"
     )
+    command.add_argument(
+        "--imagenet", metavar="FOLDER", help="prepare imagenet_real, _a, _r, _sketch, _c: the prepared ImageNet "
+        "(default: <data folder>/imagenet)",
+    )  # fmt: skip
     command.add_argument("--ground-truth", help="prepare imagenet: list of labels of a flat validation folder")
     command.add_argument("--labelled", type=int, help="prepare digits, fashion_mnist: labelled images a class")
     command.add_argument("--seed", type=int, help="prepare folder: seed of the split")

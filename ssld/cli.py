@@ -16,6 +16,7 @@ from ssld.arguments import parser
 from ssld.errors import RecipeError, RunError, SsldError, did_you_mean
 
 Args = argparse.Namespace
+LONG = ("reliability", "per_class", "worst")  # of an evaluation: shown with --json
 
 
 def run(args: Args) -> Any:
@@ -74,8 +75,10 @@ def eval_(args: Args) -> Any:
     from ssld.tools import evaluate_model, evaluate_run
 
     if args.weights:
-        return evaluate_model(args.target, Path(args.weights), args.data, args.device)
-    return evaluate_run(Path(args.target), args.data, args.device)
+        result = evaluate_model(args.target, Path(args.weights), args.data, args.device)
+    else:
+        result = evaluate_run(Path(args.target), args.data, args.device)
+    return result if args.json else _short(result)
 
 
 def export(args: Args) -> Any:
@@ -171,6 +174,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1e}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _short(result: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in result.items() if key not in LONG}
+    return {key: _short(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def _print_facts(facts: dict[str, Any]) -> None:

@@ -12,24 +12,31 @@ from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, sampler
 from ssld.deploy import Allowed, How, bench, calibrated, export_model, needed, release, write_csv
+from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
-from ssld.distill.evaluate import agreement, log_softmax, predict, scores
+from ssld.distill.evaluate import predict
 from ssld.distill.setup import build, centre_crops, eval_loader, file_list, teacher_card, trained_network
 from ssld.errors import DeployError
 from ssld.progress import note, progress
 from ssld.runtime import Runtime
 
 SAMPLES = 64  # validation images whose predictions the report may show
+WRONG = 4  # and so many mistakes of each of the worst classes
 
 
 def finish(plan: Plan, out: Path, root: Path, stages: dict[str, Any], here: Runtime) -> dict[str, Any]:
     """Predictions of all networks on the validation images, the gated export, the bench: everything but the report."""
     alone = Runtime(rank=0, world=1, gpu=here.gpu)
     logits, labels = predictions(plan, out, root, alone)
-    result = describe(plan, stages, scores(logits["student"], labels))
+    scored = {kind: metrics.score(values, labels) for kind, values in logits.items()}
+    result = describe(plan, stages, metrics.summary(scored["student"], plan.classes), len(labels))
+    for kind in scored.keys() - {"student"}:
+        found = metrics.summary(scored[kind], plan.classes)
+        result[kind] |= {key: found[key] for key in ("top5", "nll", "ece")}
     if "teacher" in logits:
-        result["agreement"] = agreement(logits["student"], logits["teacher"], labels)
-    save_samples(plan, out, root, alone, logits, labels)
+        result["agreement"] = metrics.agreement(logits["student"], logits["teacher"], labels)
+    wrong = metrics.worst_images(scored["student"], result["worst"], WRONG)
+    save_samples(plan, out, root, alone, logits, labels, wrong)
     result["export"] = release_student(plan, out, root, alone, out / "export", result)
     result["student"]["bytes"] = next(iter(result["export"].values()))["bytes"]
     result["bench"] = measure(plan, out)
@@ -107,10 +114,9 @@ def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": given}
 
 
-def describe(plan: Plan, stages: dict[str, Any], sums: np.ndarray) -> dict[str, Any]:
-    """The result without its measurements of speed."""
+def describe(plan: Plan, stages: dict[str, Any], found: dict[str, Any], images: int) -> dict[str, Any]:
+    """The result without its measurements of speed. `found`: `metrics.summary` on so many validation images."""
     last = plan.stages[list(plan.stages)[-1]]
-    count, top1, top5, _ = sums
     student = build(plan, "student", last.data.crop)
     params, macs = models.count(student, last.data.crop)
     result: dict[str, Any] = {
@@ -126,13 +132,18 @@ def describe(plan: Plan, stages: dict[str, Any], sums: np.ndarray) -> dict[str, 
         "teacher": None,
         "baseline": None,
         "stages": stages,
-        "top1": 100 * top1 / count,
-        "top5": 100 * top5 / count,
+        "top1": found["top1"],
+        "top5": found["top5"],
+        "nll": found["nll"],
+        "ece": found["ece"],
         "gain": None,
-        "images": {"val": int(count)},
+        "images": {"val": images},
         "versions": runtime.versions(),
         "hardware": runtime.hardware(),
         "plan": recipe.plan_tree(plan),
+        "reliability": found["reliability"],
+        "per_class": found["per_class"],
+        "worst": found["worst"],
     }
     if plan.teacher:
         result["teacher"] = describe_teacher(plan, stages)
@@ -194,16 +205,24 @@ def all_images(loader: EvalLoader) -> tuple[np.ndarray, np.ndarray]:
 
 
 def save_samples(
-    plan: Plan, out: Path, root: Path, alone: Runtime, logits: dict[str, np.ndarray], labels: np.ndarray
+    plan: Plan,
+    out: Path,
+    root: Path,
+    alone: Runtime,
+    logits: dict[str, np.ndarray],
+    labels: np.ndarray,
+    wrong: np.ndarray,
 ) -> None:
-    """samples.npz: validation images, where the networks disagree first, with every network's probabilities."""
+    """samples.npz: SAMPLES validation images, where the networks disagree first, then those of `wrong` (positions) that
+    are not among them, with every network's probabilities."""
     said = np.stack([labels, *(values.argmax(1) for values in logits.values())])
     split = (said != said[0]).any(0)
     chosen = np.concatenate([np.flatnonzero(split), np.flatnonzero(~split)])[:SAMPLES]
+    chosen = np.concatenate([chosen, np.setdiff1d(wrong, chosen)])
     images, shown = slice_images(plan, root, alone, chosen)
     data = list(plan.stages.values())[-1].data
     pixels = (images.transpose(0, 2, 3, 1) * np.array(data.std) + np.array(data.mean)) * 255
-    arrays = {name: np.exp(log_softmax(values[chosen])).astype("float32") for name, values in logits.items()}
+    arrays = {name: metrics.softmax(values[chosen]).astype("float32") for name, values in logits.items()}
     with disk_errors(out / "samples.npz"):
         np.savez_compressed(
             out / "samples.npz",

@@ -26,57 +26,84 @@ def open_run(folder: Path) -> tuple[Plan, Path]:
 
 
 def evaluate_run(folder: Path, data: str | None, device: str) -> dict[str, Any]:
-    """top1, top5, loss of a finished run's student on its validation list, or on another labelled list."""
+    """What `measure` says of a finished run's student on its validation list, or on another labelled list; with the
+    agreement where the run has trained its teacher."""
     plan, root = open_run(folder)
     from dataclasses import replace
 
-    from ssld.distill.evaluate import evaluate
-    from ssld.distill.setup import eval_loader, trained_network
-    from ssld.progress import progress
+    from ssld.distill.setup import centre_crops, stage_folder, trained_network
     from ssld.runtime import start
 
     here, last = start(device), list(plan.stages)[-1]
-    stage = plan.stages[last]
-    if data:
-        stage, root = replace(stage, data=replace(stage.data, val=Path(data).name)), Path(data).parent
-    network, loader = trained_network(plan, last, folder), eval_loader(plan, stage, root, here)
-    with progress(loader.images, "eval") as bar:
-        scores = evaluate(network, loader, here, bar.update)
-    return {"run": str(folder), "student": plan.student.arch, "images": loader.images, **scores}
+    listed = Path(data) if data else root / plan.stages[last].data.val
+    files, scoring = scored_list(listed, plan.classes)
+    stages = {"student": last}
+    if plan.teacher and (trains := plan.teacher.stage) and stage_folder(plan, trains, folder).is_dir():
+        stages["teacher"] = trains
+    networks = {}
+    for kind, stage in stages.items():
+        given = plan.stages[stage].data
+        given = replace(given, eval_size=given.crop, eval_resize=given.crop if scoring.cropped else given.resize)
+        networks[kind] = (
+            trained_network(plan, stage, folder),
+            lambda part, given=given: centre_crops(given, part, here),
+        )
+    about = {"run": str(folder), "student": plan.student.arch, "data": str(listed), "images": len(files)}
+    return about | _measured(networks, files, scoring, plan.classes)
 
 
 def evaluate_model(name: str, file: Path, data: str | None, device: str) -> dict[str, Any]:
-    """top1, top5, loss of published weights, or of others for the same name, beside what its card claims.
+    """What `measure` says of published weights, or of others for the same name, beside what its card claims.
 
     Images are prepared as the card says. `data`: see `labelled_list`. `published_top1` and `difference` are in percent
-    and points; `standard_error` is that of the claim on so many images, in points.
+    and points; `standard_error` is that of the claim on so many images, in points. All three are left out where a
+    scoring beside the list asks for another number than the claim is.
     """
-    from ssld.data import EvalLoader, read_list
-    from ssld.distill.evaluate import evaluate
-    from ssld.distill.setup import labelled
-    from ssld.progress import progress
+    from ssld.data import EvalLoader, FileList
     from ssld.runtime import start
 
     card, here = cards.find_model(name), start(device)
     listed = labelled_list(data)
     network = with_weights(name, file)
-    files = read_list(listed, listed.parent, network.num_classes)
-    labelled(files, "every image needs one here")
-    size, resize, mean, std = card.input.size, card.input.resize, card.input.mean, card.input.std
-    loader = EvalLoader(files, size=size, resize=resize, batch=64, mean=mean, std=std, device=here.gpu)
-    with progress(loader.images, "eval") as bar:
-        scores = evaluate(network, loader, here, bar.update)
+    files, scoring = scored_list(listed, network.num_classes)
+    size, mean, std = card.input.size, card.input.mean, card.input.std
+    resize = size if scoring.cropped else card.input.resize
+
+    def crops(part: FileList) -> Any:
+        return EvalLoader(part, size=size, resize=resize, batch=64, mean=mean, std=std, device=here.gpu)
+
+    found = _measured({"student": (network, crops)}, files, scoring, network.num_classes)
+    about = {"model": name, "weights": str(file), "data": str(listed), "images": len(files), **found}
+    if not scoring.plain:
+        return about
     claimed = card.top1 / 100
-    return {
-        "model": name,
-        "weights": str(file),
-        "data": str(listed),
-        "images": loader.images,
-        **scores,
+    return about | {
         "published_top1": card.top1,
-        "difference": round(scores["top1"] - card.top1, 3),
-        "standard_error": round(100 * math.sqrt(claimed * (1 - claimed) / loader.images), 3),
+        "difference": round(found["top1"] - card.top1, 3),
+        "standard_error": round(100 * math.sqrt(claimed * (1 - claimed) / len(files)), 3),
     }
+
+
+def scored_list(listed: Path, classes: int) -> tuple[Any, Any]:
+    """The images of a list, each with a label, and how they are scored."""
+    from ssld.data import read_list, read_scoring
+    from ssld.distill.setup import labelled
+
+    files = read_list(listed, listed.parent, classes)
+    labelled(files, "every image needs one here")
+    return files, read_scoring(listed, files, classes)
+
+
+def _measured(networks: dict[str, Any], files: Any, scoring: Any, classes: int) -> dict[str, Any]:
+    """`networks`: student, and perhaps teacher -> (network, function from images to their loader)."""
+    from ssld.distill.evaluate import measure, predict
+    from ssld.progress import progress
+
+    def ask(network: Any, crops: Any) -> Any:
+        return lambda part, tell: predict(network, crops(part), tell)[0]
+
+    with progress(len(files), "eval") as bar:
+        return measure({kind: ask(*pair) for kind, pair in networks.items()}, files, scoring, classes, bar.update)
 
 
 def with_weights(name: str, file: Path) -> Any:
@@ -109,7 +136,7 @@ def prepare_data(args: argparse.Namespace) -> dict[str, Any]:
     from ssld.data import prepare
     from ssld.progress import progress
 
-    names = ("source", "ground_truth", "labelled", "val_share", "seed")
+    names = ("source", "ground_truth", "imagenet", "labelled", "val_share", "seed")
     options = {name: getattr(args, name) for name in names} | {"allow_partial": args.allow_partial or None}
     out = Path(args.out) if args.out else data_root() / args.what
     with progress(0, f"prepare {args.what}") as bar:

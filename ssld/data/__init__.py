@@ -10,11 +10,25 @@ from ssld.data.check import check
 from ssld.data.fake import fake
 from ssld.data.lists import FileList, read_list
 from ssld.data.prepare import prepare
+from ssld.data.scoring import Scoring, read_scoring, refuse_scoring
 
 if TYPE_CHECKING:
     from ssld.data.pipeline import EvalLoader, Loader, Views
 
-__all__ = ["Augment", "EvalLoader", "FileList", "Loader", "Views", "check", "fake", "prepare", "read_list"]
+__all__ = [
+    "Augment",
+    "EvalLoader",
+    "FileList",
+    "Loader",
+    "Scoring",
+    "Views",
+    "check",
+    "fake",
+    "prepare",
+    "read_list",
+    "read_scoring",
+    "refuse_scoring",
+]
 
 
 def __getattr__(name: str) -> Any:

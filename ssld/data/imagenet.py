@@ -6,13 +6,16 @@ The label is the rank of the class's WordNet id among the thousand, as all publi
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from ssld.data.folder import images_under, source_folder, sub_folders
 from ssld.data.target import Prepared, Progress, Target
 from ssld.errors import DataError
+from ssld.paths import data_root
 
 TRAIN_IMAGES, VAL_IMAGES, CLASSES = 1_281_167, 50_000, 1000  # O. Russakovsky et al., arXiv:1409.0575, table 2
+WNID = re.compile(r"n\d{8}")
 SUFFIX = (".jpeg", ".jpg", ".png")  # a few of the originals are PNG under the name .JPEG; other copies rename them
 
 
@@ -33,22 +36,58 @@ def prepare(
     options = {"source": str(root), "ground_truth": str(ground_truth or ""), "allow_partial": allow_partial}
     target = Target("imagenet", out, options, root)
     wnids = sub_folders(root / "train")
-    _expect(root / "train", "classes", len(wnids), CLASSES, allow_partial)
+    expect(root / "train", "classes", len(wnids), CLASSES, allow_partial)
     train = _by_folder(root, "train", wnids, progress)
-    _expect(root / "train", "images", len(train), TRAIN_IMAGES, allow_partial)
+    expect(root / "train", "images", len(train), TRAIN_IMAGES, allow_partial)
     val = _val(root, wnids, ground_truth, progress)
-    _expect(root / "val", "images", len(val), VAL_IMAGES, allow_partial)
+    expect(root / "val", "images", len(val), VAL_IMAGES, allow_partial)
     for name, lines in (("train_list.txt", train), ("val_list.txt", val)):
         target.save_list(name, [path for path, _ in lines], [label for _, label in lines])
     return target.finish(wnids)
 
 
-def _expect(where: Path, what: str, found: int, expected: int, allow_partial: bool) -> None:
+def expect(where: Path, what: str, found: int, expected: int, allow_partial: bool, name: str = "ImageNet") -> None:
+    """DataError when there is none, or not the number that `name` was published with, unless a part is allowed."""
     if found == 0 or (found != expected and not allow_partial):
         raise DataError(
-            f"{where}: {found:,} {what}, ImageNet has {expected:,}; complete the folder or allow a partial one "
+            f"{where}: {found:,} {what}, {name} has {expected:,}; complete the folder or allow a partial one "
             f"(--allow-partial)"
         )
+
+
+def prepared_folder(given: str | os.PathLike[str] | None) -> Path:
+    """The folder that `ssld data prepare imagenet` wrote: the given one, else that in the data folder."""
+    return Path(given) if given else data_root() / "imagenet"
+
+
+def wordnet_ids(folder: Path) -> list[str]:
+    """The 1,000 WordNet ids in the order of the labels, from a prepared ImageNet; DataError without them."""
+    file = folder / "classes.txt"
+    if not file.is_file():
+        raise DataError(
+            f"{file}: no such file, and labels are ranks among ImageNet's 1,000 WordNet ids; name the folder that "
+            f"`ssld data prepare imagenet` wrote (--imagenet)"
+        )
+    wnids = file.read_text(encoding="utf-8").split()
+    if len(wnids) != CLASSES or wnids != sorted(set(wnids)) or not all(WNID.fullmatch(wnid) for wnid in wnids):
+        raise DataError(f"{file}: is not the sorted list of ImageNet's 1,000 WordNet ids; prepare the whole ImageNet")
+    return wnids
+
+
+def labelled_folders(folder: Path, root: Path, wnids: list[str]) -> list[tuple[str, int]]:
+    """(path relative to `root`, label) of the images in a folder of folders named by WordNet id.
+
+    DataError for a folder of another name, and one without images.
+    """
+    label, lines = {wnid: rank for rank, wnid in enumerate(wnids)}, []
+    for name in sub_folders(folder):
+        if name not in label:
+            raise DataError(f"{folder / name}: is not named by a WordNet id of ImageNet's classes; give their folder")
+        paths = images_under(folder / name, root, SUFFIX)
+        if not paths:
+            raise DataError(f"{folder / name}: no images; complete the folder or remove it")
+        lines += [(path, label[name]) for path in paths]
+    return lines
 
 
 def _by_folder(root: Path, part: str, wnids: list[str], progress: Progress) -> list[tuple[str, int]]:

@@ -10,25 +10,32 @@ from typing import Any
 from ssld.data.target import Prepared, Progress
 from ssld.errors import DataError, did_you_mean
 
-# kind -> module of `ssld.data` with a function `prepare(out, progress, **options)`
+# kind -> module and function of `ssld.data`: `prepare(out, progress, **options)`
 KINDS = {
-    "digits": "digits",
-    "fashion_mnist": "fashion_mnist",
-    "imagenet": "imagenet",
-    "folder": "folder",
-    "unlabelled": "unlabelled",
+    "digits": "digits.prepare",
+    "fashion_mnist": "fashion_mnist.prepare",
+    "imagenet": "imagenet.prepare",
+    "imagenet_v2": "imagenet_tests.version_2",
+    "imagenet_real": "imagenet_tests.reassessed",
+    "imagenet_a": "imagenet_tests.adversarial",
+    "imagenet_r": "imagenet_tests.renditions",
+    "imagenet_sketch": "imagenet_tests.sketches",
+    "imagenet_c": "imagenet_tests.corrupted",
+    "folder": "folder.prepare",
+    "unlabelled": "unlabelled.prepare",
 }
 
 
 def prepare(kind: str, out: str | os.PathLike[str], progress: Progress | None = None, **options: Any) -> Prepared:
     """Prepare a data set of one of KINDS under `out`; repeating the same command changes nothing.
 
-    `progress(done, total)` is called now and then. For the options see `prepare` of the kind's module. Raises DataError
+    `progress(done, total)` is called now and then. For the options see the kind's function. Raises DataError
     for an unknown kind or option, a source that is missing or not as expected, and a folder that holds something else.
     """
     if kind not in KINDS:
         raise DataError(f"data prepare: no kind {kind!r}{did_you_mean(kind, KINDS)}; known: {', '.join(KINDS)}")
-    function = import_module(f"ssld.data.{KINDS[kind]}").prepare
+    module, name = KINDS[kind].split(".")
+    function = getattr(import_module(f"ssld.data.{module}"), name)
     known = [name for name in inspect.signature(function).parameters if name not in ("out", "progress")]
     for option in options:
         if option not in known:

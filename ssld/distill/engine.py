@@ -13,7 +13,7 @@ import paddle
 
 from ssld.deploy import BOUND, device_of, export_model, format_of, ready, shaped, usable
 from ssld.deploy.gate import difference, eager_logits
-from ssld.distill.evaluate import softmax
+from ssld.distill.metrics import softmax
 from ssld.distill.teacher import Batch, TeacherLogits
 from ssld.errors import DeployError, RunError
 from ssld.progress import note

@@ -1,23 +1,25 @@
-"""Accuracy of a network, and how far a student agrees with its teacher."""
+"""Networks put to images: their logits, the scores of a stage, and all that an evaluation states."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
 
+from ssld.data import FileList, Scoring
+from ssld.distill import metrics
+from ssld.distill.corruption import corruption_errors
 from ssld.runtime import Runtime, sum_over_ranks
+
+Progress = Callable[[int], None]  # is told the number of images that are done
+Ask = Callable[[FileList, Progress], np.ndarray]  # the logits float32 [n, classes] of images
 
 
 @paddle.no_grad()
-def predict(
-    network: nn.Layer, loader: Any, progress: Callable[[int], None] = lambda images: None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order; leaves eval mode on.
-
-    `progress` is told the number of images that are done.
-    """
+def predict(network: nn.Layer, loader: Any, progress: Progress = lambda images: None) -> tuple[np.ndarray, np.ndarray]:
+    """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order; leaves eval mode on."""
     network.eval()
     logits: list[np.ndarray] = []
     labels: list[np.ndarray] = []
@@ -29,7 +31,7 @@ def predict(
 
 
 def evaluate(
-    network: nn.Layer, loader: Any, runtime: Runtime, progress: Callable[[int], None] = lambda images: None
+    network: nn.Layer, loader: Any, runtime: Runtime, progress: Progress = lambda images: None
 ) -> dict[str, float]:
     """top1, top5 (percent) and cross entropy `loss` (nats) over the images of all ranks.
 
@@ -39,51 +41,58 @@ def evaluate(
         for key, value in network.state_dict().items():
             if key.endswith(("._mean", "._variance")):
                 paddle.distributed.broadcast(value, src=0)
-    sums = scores(*predict(network, loader, progress))
+    found = metrics.score(*predict(network, loader, progress))
+    sums = np.array([len(found), found.right.sum(), (found.place < 5).sum(), found.nll.sum()])
     count, top1, top5, loss = sum_over_ranks(sums, runtime)
     return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
 
 
-def scores(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[count, top-1 hits, top-5 hits, summed cross entropy], float64.
+def measure(
+    ask: dict[str, Ask], files: FileList, scoring: Scoring, classes: int, progress: Progress = lambda images: None
+) -> dict[str, Any]:
+    """`metrics.summary` of the student on labelled images, scored as their list asks; with a teacher in `ask` also the
+    `agreement` of the two.
 
-    A tie counts as a miss of the later class, logits that are NaN as a miss.
+    Of restricted classes the other logits are left out, so that no probability is given to them. Where several labels
+    are right, the one that the network ranks first counts; nll and classes, which need one label, are left out.
+    Corruptions are asked one after the other and get their `corruption_errors`; agreement is then left out.
     """
-    own = logits[np.arange(len(labels)), labels]
-    order = np.arange(logits.shape[1])
-    behind = (logits < own[:, None]) | ((logits == own[:, None]) & (order >= labels[:, None]))
-    rank = (~behind).sum(1)
-    return np.array(
-        [len(labels), (rank < 1).sum(), (rank < 5).sum(), -log_softmax(logits)[np.arange(len(labels)), labels].sum()]
+    parts, done = [], 0
+    for positions in scoring.parts(len(files)):
+        part = files.subset(positions)
+        tell = partial(_further, progress, done)
+        said = {name: logits(part, tell) for name, logits in ask.items()}
+        if scoring.classes is not None:
+            said = {name: logits[:, scoring.classes] for name, logits in said.items()}
+        labels = _labels(said["student"], part, scoring, positions)
+        parts.append(metrics.score(said["student"], labels))
+        done += len(part)
+    found = metrics.summary(metrics.joined(parts), classes if scoring.classes is None else len(scoring.classes))
+    if scoring.classes is not None:
+        _name_by_label(found, scoring.classes.tolist())
+    if scoring.valid is not None:
+        found = {key: value for key, value in found.items() if key not in ("nll", "per_class", "worst")}
+    if scoring.corruptions is not None:
+        return found | corruption_errors(scoring.corruptions, parts)
+    return found | (
+        {"agreement": metrics.agreement(said["student"], said["teacher"], labels)} if "teacher" in said else {}
     )
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis, in float64."""
-    shifted = logits.astype("float64") - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+def _further(progress: Progress, done: int, images: int) -> None:
+    progress(done + images)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis, in float64."""
-    return np.exp(log_softmax(logits))
+def _labels(logits: np.ndarray, part: FileList, scoring: Scoring, positions: np.ndarray) -> np.ndarray:
+    """int64 [n], columns of `logits`."""
+    if scoring.valid is not None:
+        return metrics.likeliest(logits, [scoring.valid[i] for i in positions])
+    return part.labels if scoring.classes is None else np.searchsorted(scoring.classes, part.labels)
 
 
-def agreement(student: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Of logits [n, classes]: share of equal top-1 (percent, also per true class), mean KL(teacher || student) in nats,
-    and how many images both, one or none of the two get right."""
-    said, taught = student.argmax(1), teacher.argmax(1)
-    log_s, log_t = log_softmax(student), log_softmax(teacher)
-    right, taught_right = said == labels, taught == labels
-    classes = student.shape[1]
-    return {
-        "top1": 100 * float((said == taught).mean()),
-        "kl": float((np.exp(log_t) * (log_t - log_s)).sum(1).mean()),
-        "both_right": int((right & taught_right).sum()),
-        "only_student": int((right & ~taught_right).sum()),
-        "only_teacher": int((~right & taught_right).sum()),
-        "both_wrong": int((~right & ~taught_right).sum()),
-        "per_class": [
-            100 * float((said == taught)[labels == c].mean()) if (labels == c).any() else None for c in range(classes)
-        ],
-    }
+def _name_by_label(found: dict[str, Any], classes: list[int]) -> None:
+    """From columns of restricted logits back to labels; `per_class` says which they are."""
+    found["per_class"] = {"class": classes, **found["per_class"]}
+    for entry in found["worst"]:
+        entry["class"] = classes[entry["class"]]
+        entry["mistakes"] = [[classes[c], images] for c, images in entry["mistakes"]]

@@ -14,7 +14,8 @@ from ssld.config.cards import TeacherCard
 from ssld.config.recipe import Data
 from ssld.data import EvalLoader, FileList, sampler
 from ssld.distill.engine import compiled
-from ssld.distill.evaluate import evaluate, softmax
+from ssld.distill.evaluate import evaluate
+from ssld.distill.metrics import softmax
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import RunError
 from ssld.files import sha256

@@ -11,7 +11,7 @@ from paddle import nn
 from ssld import models, weights
 from ssld.config import cards
 from ssld.config.recipe import Data, Plan, Stage
-from ssld.data import EvalLoader, FileList, Loader, Views, read_list, sampler
+from ssld.data import EvalLoader, FileList, Loader, Views, read_list, refuse_scoring, sampler
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.evaluate import evaluate
@@ -45,6 +45,7 @@ def check_data(plan: Plan, root: Path, objectives: dict[str, Objective], here: R
             files = file_list(plan, root, *stage.data.train)
             sampler.steps_per_epoch(len(files), stage.data.batch)
             sampler.micro_size(stage.data.batch, stage.optim.accumulate, here.world)
+            refuse_scoring(root / stage.data.val)
             labelled(file_list(plan, root, stage.data.val), "every validation image needs one")
             if objectives[name].needs_label and stage.loss.get("ce", {}).get("unlabelled") != "ignore":
                 labelled(files, "the loss learns from labels; use one that learns from the teacher, or other lists")

@@ -175,8 +175,8 @@ def latency(rows: list[dict[str, Any]], result: dict[str, Any]) -> str | None:
         return svg(figure, "Accuracy against latency")
 
 
-def per_class(shares: list[float | None], names: list[str]) -> str:
-    """Agreement of student and teacher for each true class, percent; the lowest CLASSES of many."""
+def per_class(shares: list[float | None], names: list[str], label: str, title: str) -> str:
+    """A share for each true class, percent; the lowest CLASSES of many."""
     known = [(share, name) for share, name in zip(shares, names, strict=True) if share is not None]
     if len(known) > CLASSES:
         known = sorted(known)[:CLASSES]
@@ -191,10 +191,35 @@ def per_class(shares: list[float | None], names: list[str]) -> str:
         axes.set(
             xlim=(0, 108),
             ylim=(len(known) - 0.4, -0.6),
-            xlabel="same top-1 as the teacher, %",
+            xlabel=label,
             xticks=range(0, 101, 20),
         )
-        return svg(figure, "Agreement with the teacher, by class")
+        return svg(figure, title)
+
+
+def reliability(bins: dict[str, list[Any]]) -> str:
+    """Accuracy against confidence in bins of equal width, beside the diagonal, and below how many images are in each.
+
+    `bins`: lists `images`, `confidence`, `accuracy`, the last two in percent with None for an empty bin.
+    """
+    count = len(bins["images"])
+    held = [i for i in range(count) if bins["images"][i]]
+    middles, width = [100 * (i + 0.5) / count for i in held], 100 / count
+    right, sure = ([bins[name][i] for i in held] for name in ("accuracy", "confidence"))
+    shares = [100 * bins["images"][i] / sum(bins["images"]) for i in held]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.7, 4.2), layout="constrained")
+        top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        top.plot([0, 100], [0, 100], color=MUTED, label="perfectly calibrated", **DASHED)
+        top.bar(middles, right, width=0.9 * width, color=STUDENT, label="accuracy")
+        top.plot(sure, right, color=INK, linestyle="", marker="o", markersize=2.6, label="at its mean confidence")
+        top.set(ylabel="accuracy, %", xlim=(0, 100), ylim=(0, 103), yticks=range(0, 101, 20))
+        below.bar(middles, shares, width=0.9 * width, color=MUTED)
+        below.set(xlabel="confidence: probability of the answer, %", ylabel="images, %", xticks=range(0, 101, 20))
+        below.yaxis.set_major_locator(MaxNLocator(3))
+        figure.align_ylabels()
+        figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2)
+        return svg(figure, "Reliability diagram")
 
 
 def svg(figure: Figure, title: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ssld.config import parse
 from ssld.errors import RunError
 from ssld.files import write_whole
-from ssld.report import read, samples, sections
+from ssld.report import evaluation, read, samples, sections
 from ssld.report.style import CSS
 
 PAGE = """<!doctype html>
@@ -38,13 +38,16 @@ def write_report(folder: str | Path) -> Path:
     plan = read.text(folder / "plan.yaml")
     tree = parse.read_yaml(folder / "plan.yaml") if plan else {}
     held = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
+    names = [str(name) for name in held.get("classes", [])]
     parts = [
         sections.header(result, rows),
         sections.glance(result, records, rows, tree),
         sections.results(result),
         sections.training(result, records, tree),
         sections.speeds(result, rows),
-        sections.agreement(result, [str(name) for name in held.get("classes", [])]),
+        sections.agreement(result, names),
+        evaluation.beyond(result, names),
+        evaluation.worst(result, held, names),
         sections.pictures(held),
         sections.export(result),
         sections.about(result),

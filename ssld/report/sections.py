@@ -150,17 +150,28 @@ def agreement(result: dict[str, Any], names: list[str]) -> str:
         f"<div>student right</div>{cells[0]}{cells[1]}<div>student wrong</div>{cells[2]}{cells[3]}</div>"
     )
     shares = found["per_class"]
-    few = (
-        f"The lowest {figures.CLASSES} of {len(shares)} classes."
-        if len(shares) > figures.CLASSES
-        else "By the true class."
-    )
     bars = figures.per_class(
-        shares, names if len(names) == len(shares) else [str(index) for index in range(len(shares))]
+        shares, names_for(shares, names), "same top-1 as the teacher, %", "Agreement with the teacher, by class"
     )
-    how = f"The same class for {found['top1']:.2f} % of the images; mean KL(teacher ‖ student) {found['kl']:.4f} nats."
-    both = figure("Who is right", "Validation images.", square) + figure("Same class as the teacher", few, bars)
+    among = f", the teacher's among the student's first five for {found['top5']:.2f} %" if "top5" in found else ""
+    how = (
+        f"The same class for {found['top1']:.2f} % of the images{among}; mean KL(teacher ‖ student) "
+        f"{number(found['kl'], '.4f')} nats."
+    )
+    both = figure("Who is right", "Validation images.", square)
+    both += figure("Same class as the teacher", which_classes(shares), bars)
     return section("Agreement with the teacher", how, f'<div class="grid wide">{both}</div>')
+
+
+def which_classes(shares: list[Any]) -> str:
+    """What a figure by class shows of them."""
+    many = len(shares) > figures.CLASSES
+    return f"The lowest {figures.CLASSES} of {len(shares)} classes." if many else "By the true class."
+
+
+def names_for(shares: list[Any], names: list[str]) -> list[str]:
+    """The names of the classes, their numbers where the run has kept no such names."""
+    return names if len(names) == len(shares) else [str(index) for index in range(len(shares))]
 
 
 def _cell(count: int, total: int) -> str:

@@ -26,6 +26,8 @@ p { margin: 0 0 12px; max-width: 100ch; }
 .tiles { --least: 155px; }
 .first { margin-top: 14px; }
 .wide { --least: 440px; }
+.short { align-items: start; }
+.terms { font-size: 13px; margin: 12px 0 0; }
 .card, .tile, figure { background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
   padding: 14px 16px; margin: 0; min-width: 0; }
 .tile b { display: block; font-size: 25px; line-height: 1.25; font-weight: 650; font-variant-numeric: tabular-nums;
@@ -64,6 +66,11 @@ td:last-child, th:last-child { padding-right: 0; }
 .guess span { position: relative; color: var(--ink); overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .right span:first-child { font-weight: 650; }
 .teacher { color: var(--teacher); } .baseline { color: var(--baseline); } .student { color: var(--student); }
+.strip { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 8px; }
+.strip img { width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 6px; image-rendering: pixelated;
+  background: #888; display: block; }
+.strip span { display: block; font-size: 12px; line-height: 1.3; color: var(--muted); white-space: nowrap;
+  overflow: hidden; text-overflow: ellipsis; }
 details summary { cursor: pointer; color: var(--student); }
 pre { overflow-x: auto;
   font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; margin: 12px 0 0; }

@@ -1,0 +1,47 @@
+"""Errors under corruption: ImageNet-C. D. Hendrycks and T. Dietterich, arXiv:1903.12261"""
+
+from typing import Any
+
+import numpy as np
+
+from ssld.distill.metrics import Scored
+
+# Mean top-1 error of AlexNet over the five severities, percent: the errors that the authors of ImageNet-C divide by
+# (github.com/hendrycks/robustness), as listed with all their digits in github.com/google-research/augmix, imagenet.py.
+ALEXNET = {
+    "gaussian_noise": 88.6428,
+    "shot_noise": 89.4468,
+    "impulse_noise": 92.2640,
+    "defocus_blur": 81.9880,
+    "glass_blur": 82.6268,
+    "motion_blur": 78.5948,
+    "zoom_blur": 79.8360,
+    "snow": 86.6816,
+    "frost": 82.6572,
+    "fog": 81.9324,
+    "brightness": 56.4592,
+    "contrast": 85.3204,
+    "elastic_transform": 64.6056,
+    "pixelate": 71.7840,
+    "jpeg_compression": 60.6500,
+}
+SEVERITIES = 5
+
+
+def corruption_errors(named: list[tuple[str, int, int]], parts: list[Scored]) -> dict[str, Any]:
+    """Of (corruption, severity, images) and what was said of each: `corruptions`, for each its `errors` by severity and
+    their mean `error`; `mean_error` over all; `mce`. All in percent.
+
+    mCE is the mean over the 15 corruptions of the error over AlexNet's (section 4); None unless all 15 are there in all
+    five severities.
+    """
+    errors: dict[str, dict[int, float]] = {}
+    for (corruption, severity, _), part in zip(named, parts, strict=True):
+        errors.setdefault(corruption, {})[severity] = 100 * float(1 - part.right.mean())
+    means = {corruption: float(np.mean(list(found.values()))) for corruption, found in errors.items()}
+    whole = errors.keys() == ALEXNET.keys() and all(len(found) == SEVERITIES for found in errors.values())
+    return {
+        "corruptions": {name: {"errors": list(errors[name].values()), "error": means[name]} for name in errors},
+        "mean_error": float(np.mean(list(means.values()))),
+        "mce": 100 * float(np.mean([means[name] / ALEXNET[name] for name in ALEXNET])) if whole else None,
+    }

@@ -1,0 +1,89 @@
+"""The sections of a report page beyond top-1: calibration, single classes, the worst of them with pictures."""
+
+import html
+from typing import Any
+
+import numpy as np
+
+from ssld.report import figures
+from ssld.report.markup import Columns, figure, section, table
+from ssld.report.samples import data_url
+from ssld.report.sections import names_for, which_classes
+
+COLUMNS: Columns = {
+    "network": ("name", str),
+    "top-1, %": ("top1", ".2f"),
+    "top-5, %": ("top5", ".2f"),
+    "NLL, nats": ("nll", ".4f"),
+    "ECE, %": ("ece", ".2f"),
+}
+PICTURES = 4  # of a class
+TERMS = (
+    '<p class="note terms">NLL: negative log-likelihood of the label, mean over the images. ECE: expected calibration '
+    "error, the mean over the images of |accuracy - confidence| of their bin; the bins are those of the diagram, the "
+    "confidence is the probability of the answer.</p>"
+)
+OLDER = "Not measured: this result is older than these numbers."
+
+
+def beyond(result: dict[str, Any], names: list[str]) -> str:
+    """Likelihood and calibration error of the networks; the student's reliability diagram, and its top-1 by class."""
+    if "ece" not in result:
+        return section("Beyond top-1", OLDER, "")
+    held = {name: result.get(name) or {} for name in ("teacher", "baseline")} | {"distilled": result}
+    rows = [{"name": name, **found} for name, found in held.items() if "ece" in found]
+    shares, bins = result["per_class"]["top1"], result["reliability"]
+    bars = figures.per_class(shares, names_for(shares, names), "top-1, %", "Top-1 of the student, by class")
+    right = figure("Scores", "Validation images.", f'<div class="scroll">{table(COLUMNS, rows)}</div>{TERMS}')
+    right += figure("Top-1 by class", f"The student's. {which_classes(shares)}", bars)
+    left = '<p class="note">No reliability diagram: a logit of the student is not finite.</p>'
+    if bins:
+        left = figure("Reliability", f"The student's. {lean(bins)}", figures.reliability(bins))
+    how = "Whether the networks are right as often as their probabilities say, and where the student is not."
+    return section("Beyond top-1", how, f'<div class="grid wide short">{left}<div class="grid">{right}</div></div>')
+
+
+def lean(bins: dict[str, list[Any]]) -> str:
+    """Whether a network is too sure or not sure enough, on average."""
+    images = np.array(bins["images"])
+    right, sure = (
+        sum(count * (value or 0) for count, value in zip(images, bins[key], strict=True)) / images.sum()
+        for key in ("accuracy", "confidence")
+    )
+    return f"Mean confidence {sure:.1f} %, accuracy {right:.1f} %: {'over' if sure > right else 'under'}confident."
+
+
+def worst(result: dict[str, Any], held: dict[str, np.ndarray], names: list[str]) -> str:
+    """The classes of lowest top-1, with images that were got wrong; nothing for a result without them."""
+    if not result.get("worst"):
+        return ""
+    names = names_for(result["per_class"]["top1"], names)
+    cards = "".join(worst_class(entry, held, names) for entry in result["worst"])
+    how = "The classes of lowest top-1, and their most confident mistakes: what the student said instead."
+    return section("Worst classes", how, f'<div class="grid">{cards}</div>')
+
+
+def worst_class(entry: dict[str, Any], held: dict[str, np.ndarray], names: list[str]) -> str:
+    """One class: how much of it is right, what it is taken for, and pictures of mistakes where the run has kept any."""
+    taken = ", ".join(f"{names[c]} ({images:,})" for c, images in entry["mistakes"])
+    text = f"{entry['top1']:.1f} % of {entry['images']:,} right" + (f"; taken for {taken}" if taken else "")
+    shown = "".join(_mistake(held, index, names) for index in mistakes(held, entry["class"]))
+    strip = f'<div class="strip">{shown}</div>' if shown else ""
+    head = f"<h3>{html.escape(names[entry['class']])}</h3><figcaption>{html.escape(text)}</figcaption>"
+    return f'<div class="card">{head}{strip}</div>'
+
+
+def mistakes(held: dict[str, np.ndarray], label: int) -> list[int]:
+    """Positions of kept images of a class that the student got wrong, the most confident first, PICTURES at most."""
+    if not held:
+        return []
+    wrong = np.flatnonzero((held["label"] == label) & (held["student"].argmax(1) != label))
+    return wrong[np.argsort(-held["student"][wrong].max(1), kind="stable")][:PICTURES].tolist()
+
+
+def _mistake(held: dict[str, np.ndarray], index: int, names: list[str]) -> str:
+    said = int(held["student"][index].argmax())
+    name, share = html.escape(names[said]), f"{100 * float(held['student'][index][said]):.0f}&thinsp;%"
+    return (
+        f'<div><img src="{data_url(held["image"][index])}" alt="{name}"><span>{name}</span><span>{share}</span></div>'
+    )
