@@ -15,7 +15,16 @@ from ssld.deploy import Allowed, How, bench, calibrated, export_model, needed, r
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
-from ssld.distill.setup import build, centre_crops, eval_loader, file_list, teacher_card, trained_network
+from ssld.distill.setup import (
+    Teacher,
+    build,
+    centre_crops,
+    eval_loader,
+    file_list,
+    teacher_card,
+    teacher_loader,
+    trained_network,
+)
 from ssld.errors import DeployError
 from ssld.progress import note, progress
 from ssld.runtime import Runtime
@@ -24,15 +33,21 @@ SAMPLES = 64  # validation images whose predictions the report may show
 WRONG = 4  # and so many mistakes of each of the worst classes
 
 
-def finish(plan: Plan, out: Path, root: Path, stages: dict[str, Any], here: Runtime) -> dict[str, Any]:
-    """Predictions of all networks on the validation images, the gated export, the bench: everything but the report."""
+def finish(
+    plan: Plan, out: Path, root: Path, stages: dict[str, Any], teacher: Teacher | None, here: Runtime
+) -> dict[str, Any]:
+    """Predictions of all networks on the validation images, the gated export, the bench: everything but the report.
+
+    `teacher`: what the stages learnt from, where it is from a card.
+    """
     alone = Runtime(rank=0, world=1, gpu=here.gpu)
-    logits, labels = predictions(plan, out, root, alone)
+    logits, labels = predictions(plan, out, root, teacher, alone)
     scored = {kind: metrics.score(values, labels) for kind, values in logits.items()}
     result = describe(plan, stages, metrics.summary(scored["student"], plan.classes), len(labels))
     for kind in scored.keys() - {"student"}:
-        found = metrics.summary(scored[kind], plan.classes)
-        result[kind] |= {key: found[key] for key in ("top5", "nll", "ece")}
+        if result[kind]["source"] == "measured":  # of a card the accuracy is published: no row of both
+            found = metrics.summary(scored[kind], plan.classes)
+            result[kind] |= {key: found[key] for key in ("top5", "nll", "ece")}
     if "teacher" in logits:
         result["agreement"] = metrics.agreement(logits["student"], logits["teacher"], labels)
     wrong = metrics.worst_images(scored["student"], result["worst"], WRONG)
@@ -174,9 +189,11 @@ def describe_teacher(plan: Plan, stages: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def predictions(plan: Plan, out: Path, root: Path, alone: Runtime) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def predictions(
+    plan: Plan, out: Path, root: Path, teacher: Teacher | None, alone: Runtime
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Validation logits [n, classes] of the student, and of the teacher and the baseline if this recipe trained them
-    (each with the geometry of its own stage), and the labels [n]."""
+    (each with the geometry of its own stage) or the teacher is from a card (with its own), and the labels [n]."""
     wanted = {
         "student": list(plan.stages)[-1],
         "teacher": plan.teacher and plan.teacher.stage,
@@ -187,6 +204,9 @@ def predictions(plan: Plan, out: Path, root: Path, alone: Runtime) -> tuple[dict
         if stage:
             loader = eval_loader(plan, plan.stages[stage], root, alone)
             logits[kind], labels = predict(trained_network(plan, stage, out), loader)
+    if plan.teacher and plan.teacher.card and teacher:
+        loader = teacher_loader(plan, list(plan.stages.values())[-1], root, alone)
+        logits["teacher"] = predict(teacher.network, loader)[0]
     return logits, labels
 
 

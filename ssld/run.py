@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,19 @@ def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> di
             if objectives[name].needs_teacher and teacher is None and not is_done(plan, name, out):
                 teacher = load_teacher(plan, out, root, here)
             stages[name] = stage_result(plan, name, teacher, objectives[name], out, root, log, here)
-        return conclude(plan, out, root, stages, log, here) if here.main else {}
+        if not here.main:
+            return {}
+        if teacher is None and plan.teacher and plan.teacher.card and any(o.needs_teacher for o in objectives.values()):
+            teacher = load_teacher(plan, out, root, replace(here, world=1))  # resumed after the last stage
+        return conclude(plan, out, root, stages, teacher, log, here)
 
 
-def conclude(plan: Plan, out: Path, root: Path, stages: dict[str, Any], log: Any, here: Runtime) -> dict[str, Any]:
+def conclude(
+    plan: Plan, out: Path, root: Path, stages: dict[str, Any], teacher: Any, log: Any, here: Runtime
+) -> dict[str, Any]:
     """After training, on rank 0: predictions, export, bench, result.json, report."""
     trained = time.monotonic()
-    result = finish(plan, out, root, stages, here)
+    result = finish(plan, out, root, stages, teacher, here)
     result["wall_seconds"] = round(sum(stage["seconds"] for stage in stages.values()) + time.monotonic() - trained, 1)
     write_json(out / "result.json", result)
     publish(plan, out, result, log)

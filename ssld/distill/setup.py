@@ -88,6 +88,14 @@ def eval_loader(plan: Plan, stage: Stage, root: Path, here: Runtime, take: Any =
     return centre_crops(data, files if take is None else files.subset(take), here)
 
 
+def teacher_loader(plan: Plan, stage: Stage, root: Path, here: Runtime, take: Any = None) -> EvalLoader:
+    """A stage's validation images as the card of the teacher wants them; in a smoke run of the student's size."""
+    given, smoke = teacher_card(plan).input, plan.scope == "smoke"
+    size, resize = (plan.smoke.size,) * 2 if smoke else (given.size, given.resize)
+    data = replace(stage.data, eval_size=size, eval_resize=resize, mean=given.mean, std=given.std)
+    return eval_loader(plan, replace(stage, data=data), root, here, take)
+
+
 def centre_crops(data: Data, files: FileList, here: Runtime) -> EvalLoader:
     """Images with the geometry of an evaluation."""
     return EvalLoader(files, size=data.crop, resize=data.resize, batch=data.eval_batch, **_pipeline(data, here))
@@ -200,9 +208,7 @@ def load_teacher(plan: Plan, out: Path, root: Path, here: Runtime) -> Teacher:
 def pass_gate(plan: Plan, card: Any, network: nn.Layer, root: Path, here: Runtime) -> None:
     """Measure a teacher on a slice of the validation images, with its own input, and compare with its card."""
     assert plan.teacher is not None
-    stage, given = next(iter(plan.stages.values())), card.input
-    data = replace(stage.data, eval_size=given.size, eval_resize=given.resize, mean=given.mean, std=given.std)
-    loader = eval_loader(plan, replace(stage, data=data), root, here, take=plan.teacher.gate)
+    loader = teacher_loader(plan, next(iter(plan.stages.values())), root, here, take=plan.teacher.gate)
     images = int(sum_over_ranks(np.array([float(loader.images)]), here)[0])  # a short list holds fewer than asked for
     top1 = evaluate(network, loader, here)["top1"]
     note(f"teacher {plan.teacher.card}: {top1:.2f} top-1 on {images} validation images, its card says {card.top1:.2f}")
