@@ -77,15 +77,25 @@ def make_result(seed: int = 0, top1: float = 96.33, baseline: float | None = 91.
         "complete": True,
         "seed": seed,
         "student": {"arch": "MobileNetV3_small_x0_35", "params": 674_000, "macs": 3_200_000, "size": 40},
-        "teacher": {"arch": "ResNet18_vd", "params": 11_700_000, "macs": 92_000_000, "top1": 96.83, "norm": "batch"},
+        "teacher": {"arch": "ResNet18_vd", "params": 11_700_000, "macs": 92_000_000, "top1": 96.83, "norm": "batch"}
+        | {"top5": 99.9, "nll": 0.2345, "ece": 3.45},
         "baseline": None if baseline is None else {"top1": baseline, "source": "measured"},
         "stages": stages,
         "plan": {"baseline": None if baseline is None else "baseline"},
         "top1": top1,
         "top5": 99.7,
+        "nll": 0.1234,
+        "ece": 2.34,
         "gain": None if baseline is None else top1 - baseline,
+        "reliability": reliability(),
+        "per_class": {"images": [60] * 10, "top1": [100, 95, 98.3, 96.7, 98.3, 98.3, 100, 96.7, 85, 95]},
+        "worst": [
+            {"class": 8, "top1": 85, "images": 60, "mistakes": [[3, 5], [9, 3], [0, 1]]},
+            {"class": 1, "top1": 95, "images": 60, "mistakes": [[7, 3]]},
+        ],
         "agreement": {
             "top1": 97.17,
+            "top5": 99.83,
             "kl": 0.0312,
             "both_right": 570,
             "only_student": 8,
@@ -100,6 +110,13 @@ def make_result(seed: int = 0, top1: float = 96.33, baseline: float | None = 91.
         "wall_seconds": 301.2,
         **changes,
     }
+
+
+def reliability() -> dict[str, list[Any]]:
+    """Nothing below one half, then ever more images, a little too sure."""
+    images = [0] * 8 + [2, 5, 10, 20, 40, 90, 433]
+    sure = [100 * (i + 0.6) / 15 if count else None for i, count in enumerate(images)]
+    return {"images": images, "confidence": sure, "accuracy": [value and value - 2 for value in sure]}
 
 
 def bench_rows() -> list[dict[str, Any]]:

@@ -100,7 +100,13 @@ def test_every_stage_has_a_row_and_a_figure(page: str) -> None:
 
 
 def test_all_kinds_of_figures_are_there(page: str) -> None:
-    for label in ("Validation accuracy over steps", "Accuracy against latency", "Agreement with the teacher, by class"):
+    for label in (
+        "Validation accuracy over steps",
+        "Accuracy against latency",
+        "Agreement with the teacher, by class",
+        "Reliability diagram",
+        "Top-1 of the student, by class",
+    ):
         assert page.count(f'aria-label="{label}"') == 1
 
 
@@ -158,6 +164,11 @@ PARTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "baseline": ("", {"baseline": None, "gain": None}, "This run has no baseline."),
     "teacher": ("", {"teacher": None, "agreement": None}, "this run has no teacher of its own"),
     "export": ("", {"export": None}, "This run was not exported."),
+    "diagram": (
+        "",
+        {"reliability": None, "ece": None},
+        "No reliability diagram: a logit of the student is not finite.",
+    ),
 }
 
 
@@ -170,6 +181,53 @@ def test_a_part_that_is_missing_leaves_a_note(tmp_path: Path, part: str) -> None
     text = Reader(write_report(folder).read_text(encoding="utf-8")).text
     assert note in text
     assert sum(other in text for _, _, other in PARTS.values()) == 1
+
+
+def test_calibration_and_classes_stand_beside_top1(page: str) -> None:
+    text = Reader(page).text
+    for part in (
+        "teacher 96.83 99.90 0.2345 3.45",
+        "distilled 96.33 99.70 0.1234 2.34",
+        "the teacher's among the student's first five for 99.83 %",
+        "digit 8 85.0 % of 60 right; taken for digit 3 (5), digit 9 (3), digit 0 (1)",
+        "Mean confidence 93.9 %, accuracy 91.9 %: overconfident.",
+    ):
+        assert part in text
+
+
+def test_the_worst_classes_show_what_was_said_of_their_images_most_confident_first(tmp_path: Path) -> None:
+    folder, arrays = make_run(tmp_path / "run", short()), sample_arrays()
+    arrays["label"][:6] = 8
+    arrays["student"][:6] = 0.001
+    for index, share in enumerate((0.5, 0.7, 0.6, 0.8, 0.55, 0.9)):
+        arrays["student"][index, 3 if index else 8] = share  # the first one is right
+    arrays["label"][6:][arrays["label"][6:] == 8] = 0
+    np.savez(folder / "samples.npz", **arrays)
+    text = Reader(write_report(folder).read_text(encoding="utf-8")).text
+    shown = text[text.index("digit 8 85.0") : text.index("digit 1 95.0")]
+    assert re.findall(r"digit 3 (\d+)", shown) == ["90", "80", "70", "60"]
+
+
+def test_a_result_that_is_older_than_these_numbers_says_so_and_keeps_the_rest(tmp_path: Path) -> None:
+    result = short()
+    for key in ("nll", "ece", "reliability", "per_class", "worst"):
+        del result[key]
+    del result["agreement"]["top5"]
+    result["teacher"] = {key: value for key, value in result["teacher"].items() if key not in ("top5", "nll", "ece")}
+    page = write_report(make_run(tmp_path / "run", result)).read_text(encoding="utf-8")
+    text = Reader(page).text
+    assert "Not measured: this result is older than these numbers." in text
+    assert "The same class for 97.17 % of the images; mean KL" in text
+    assert "Worst classes" not in text
+    assert "Reliability diagram" not in page
+
+
+def test_recorded_results_of_all_ages_have_pages(tmp_path: Path) -> None:
+    for file in sorted((Path(__file__).parents[2] / "experiments" / "results").glob("*/*.json"))[::5]:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        (tmp_path / file.stem).mkdir()
+        (tmp_path / file.stem / "result.json").write_text(json.dumps(result))
+        assert Reader(write_report(tmp_path / file.stem).read_text(encoding="utf-8")).open == []
 
 
 def test_stages_taken_over_from_another_run_have_no_curves_but_a_note(tmp_path: Path) -> None:
@@ -192,7 +250,8 @@ def test_a_smoke_run_says_that_its_numbers_mean_nothing(tmp_path: Path) -> None:
 def test_a_run_of_one_step_that_got_nothing_right_has_a_page(tmp_path: Path) -> None:
     result = short(top1=0.0, baseline=0.0)
     counts = dict.fromkeys(("both_right", "only_student", "only_teacher", "both_wrong"), 0)
-    result["agreement"] = {"top1": 0.0, "kl": 0.0, **counts, "per_class": [None] * 10}
+    result["agreement"] = {"top1": 0.0, "kl": None, **counts, "per_class": [None] * 10}
+    result["per_class"] = {"images": [0] * 10, "top1": [None] * 10}
     folder = make_run(tmp_path / "run", result)
     about = {"stage": "distill", "step": 1, "epoch": 0.5, "loss": 0.0}
     lines = [json.dumps({"kind": "train", **about}), json.dumps({"kind": "eval", **about, "top1": 0.0})]
@@ -204,6 +263,7 @@ def test_a_run_of_one_step_that_got_nothing_right_has_a_page(tmp_path: Path) -> 
 def test_a_long_run_of_many_classes_still_makes_a_small_page(tmp_path: Path) -> None:
     result = short()
     result["agreement"]["per_class"] = [None, *np.linspace(50, 100, 999)]
+    result["per_class"] = {"images": [50] * 1000, "top1": [None, *np.linspace(50, 100, 999)]}
     folder = make_run(tmp_path / "run", result)
     lines = [
         json.dumps({"kind": "train", "stage": "distill", "step": step, "loss": 1 / step}) for step in range(1, 50_001)
@@ -212,7 +272,7 @@ def test_a_long_run_of_many_classes_still_makes_a_small_page(tmp_path: Path) -> 
     np.savez(folder / "samples.npz", **sample_arrays(classes=1000, size=224))
     file = write_report(folder)
     assert file.stat().st_size < 1_500_000
-    assert "The lowest 20 of 1000 classes." in file.read_text(encoding="utf-8")
+    assert file.read_text(encoding="utf-8").count("The lowest 20 of 1000 classes.") == 2
 
 
 def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
