@@ -89,6 +89,11 @@ def test_the_result_holds_the_numbers_of_every_stage(result, place):
     assert (result["seed"], result["images"], result["student"]["size"]) == (0, {"val": 12}, 24)
     assert result["wall_seconds"] > sum(stage["seconds"] for stage in result["stages"].values()) > 0
     assert {"ssld", "paddlepaddle", "numpy"} <= result["versions"].keys()
+    assert result["nll"] == pytest.approx(result["stages"]["fix"]["loss"])
+    assert result["teacher"]["nll"] == pytest.approx(result["stages"]["teach"]["loss"])
+    assert sum(result["reliability"]["images"]) == sum(result["per_class"]["images"]) == 12
+    assert 0 <= result["ece"] <= 100
+    assert result["agreement"]["top5"] == 100  # of four classes
     plan = json.loads(succeeds("show", "some.yaml", "--json", cwd=place))
     assert result["digest"] == plan["digest"]
     assert {gate["agree"] for gate in result["export"].values()} == {100.0}
@@ -199,6 +204,8 @@ def test_the_same_command_again_repeats_nothing_and_prints_the_same(place, resul
 def test_a_finished_run_can_be_evaluated_exported_measured_and_reported_again(place, result):
     found = json.loads(succeeds("eval", "runs/a", "--json", cwd=place))
     assert (found["top1"], found["images"]) == (pytest.approx(result["top1"]), 12)
+    for key in ("nll", "ece", "per_class", "worst", "agreement"):
+        assert found[key] == result[key]
     other = json.loads(succeeds("eval", "runs/a", "--data", "data/d/train_labelled.txt", "--json", cwd=place))
     assert other["images"] == 16
     gate = json.loads(

@@ -93,6 +93,34 @@ def test_published_weights_are_evaluated_as_their_card_says_and_compared_with_it
     assert fails(*words, "nowhere", cwd=tmp_path).startswith("ssld eval: nowhere: no list file there; give one")
 
 
+def test_a_further_test_set_is_prepared_from_a_folder_and_scored_as_it_was_published(tmp_path):
+    """A network that ranks the classes 3, 4, 7, whatever it sees; of ImageNet-A only 4 and 7 are there."""
+    model = models.create(ARCH)
+    model.head.fc.weight.set_value(np.zeros([1280, 1000], "float32"))
+    model.head.fc.bias.set_value((np.eye(1000)[[3, 4, 7]] * [[9], [5], [2]]).sum(0).astype("float32"))
+    weights.save(model, tmp_path / "file.safetensors")
+    wnids = [f"n{number:08d}" for number in range(1000)]
+    (tmp_path / "data" / "imagenet").mkdir(parents=True)
+    (tmp_path / "data" / "imagenet" / "classes.txt").write_text("\n".join(wnids))
+    lists = fake(tmp_path / "drawn", 4, train=0, unlabelled=0, val=4, size=240)
+    for wnid, line in zip((wnids[4], wnids[4], wnids[4], wnids[7]), lists["val"].read_text().splitlines(), strict=True):
+        image = tmp_path / "drawn" / line.split()[0]
+        (tmp_path / "a" / wnid).mkdir(parents=True, exist_ok=True)
+        image.rename(tmp_path / "a" / wnid / image.name)
+    words = ("data", "prepare", "imagenet_a", "--source", "a")
+    assert "2 classes, ImageNet-A has 200" in fails(*words, cwd=tmp_path, begun=True)
+    told = json.loads(succeeds(*words, "--allow-partial", "--json", cwd=tmp_path))
+    assert (told["folder"], told["lists"]) == ("data/imagenet_a", {"val_list.txt": 4})
+    words = ("eval", ARCH, "--weights", "file.safetensors", "--data", "imagenet_a")
+    found = json.loads(succeeds(*words, "--json", cwd=tmp_path))
+    assert (found["top1"], found["top5"]) == (75, 100)
+    assert found["nll"] == pytest.approx(np.log1p(np.exp(-3)) + 3 / 4, abs=1e-5)
+    assert found["per_class"] == {"class": [4, 7], "images": [3, 1], "top1": [100, 0]}
+    assert "published_top1" not in found  # the claim is of ImageNet's own images
+    short = json.loads(succeeds(*words, cwd=tmp_path))
+    assert short == {key: value for key, value in found.items() if key not in ("reliability", "per_class", "worst")}
+
+
 def test_the_import_that_fetch_prints_names_the_revision_that_the_weights_need(tmp_path):
     file = cards.find_weights("GhostNet_x0_5")[1].url.rpartition("/")[2]
     (tmp_path / "mirror").mkdir()
@@ -111,5 +139,5 @@ def test_the_network_of_an_evaluation_is_of_the_revision_that_the_weights_are_of
         model.head.fc.bias.set_value(np.eye(1000, dtype="float32")[1])
         weights.save(model, tmp_path / f"{revision}.safetensors")
         words = ("eval", "GhostNet_x0_5", "--weights", f"{revision}.safetensors", "--data", "val.txt")
-        logits[revision] = json.loads(succeeds(*words, cwd=tmp_path))["loss"]
+        logits[revision] = json.loads(succeeds(*words, cwd=tmp_path))["nll"]
     assert logits["1.x"] != logits["2.x"]  # the same numbers, features x 0.8

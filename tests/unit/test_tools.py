@@ -1,0 +1,40 @@
+"""Commands on weights: the images of an evaluation are prepared as the card and the list say."""
+
+import json
+
+import paddle
+import pytest
+
+from ssld import models, weights
+from ssld.config import cards
+from ssld.data import EvalLoader, fake, read_list
+from ssld.distill.evaluate import predict
+from ssld.distill.metrics import score
+from ssld.tools import evaluate_model
+
+ARCH = "MobileNetV3_small_x0_35"
+
+
+def test_images_that_are_centre_crops_already_are_not_cropped_again(tmp_path):
+    paddle.seed(0)
+    model = models.create(ARCH)
+    model.head.fc.weight.set_value(1e5 * model.head.fc.weight)  # fresh weights say the same of every image
+    weights.save(model, tmp_path / "file.safetensors")
+    listed = fake(tmp_path, 4, train=0, unlabelled=0, val=3, size=224)["val"]
+    files, given = read_list(listed, tmp_path), cards.find_model(ARCH).input
+
+    def nll(resize):
+        loader = EvalLoader(files, size=224, resize=resize, batch=3, mean=given.mean, std=given.std)
+        return score(*predict(model, loader)).nll.mean()
+
+    def evaluated():
+        return evaluate_model(ARCH, tmp_path / "file.safetensors", str(listed), "cpu")
+
+    assert given.resize == 256
+    assert nll(224) != pytest.approx(nll(256), rel=1e-4)
+    assert evaluated()["nll"] == pytest.approx(nll(256), rel=1e-5)
+    listed.with_suffix(".scoring.json").write_text(json.dumps({"corruptions": [["fog", 1, 2], ["fog", 2, 1]]}))
+    found = evaluated()
+    assert found["nll"] == pytest.approx(nll(224), rel=1e-5)
+    assert found["corruptions"].keys() == {"fog"}
+    assert found["mce"] is None
