@@ -111,6 +111,14 @@ def test_a_list_that_cannot_be_used_is_named_before_training(place, change, mess
     assert not (place / "out" / "metrics.jsonl").exists()
 
 
+def test_a_list_that_is_not_scored_by_its_labels_alone_is_refused_as_validation_images(place):
+    (place / "data/d/val.scoring.json").write_text('{"classes": [0, 1]}')
+    line = run_fails(place)
+    assert line.startswith(
+        "ssld run: stage plain: data/d/val.txt: val.scoring.json says how to score it, as only `ssld"
+    )
+
+
 def test_an_unreadable_image_is_found_by_data_check_and_named_by_a_run(place):
     victim, gone = (place / "data/d/images" / f"0000{n}.jpg" for n in (2, 5))
     victim.write_bytes(victim.read_bytes()[:100])

@@ -298,6 +298,7 @@ def test_every_recipe_runs_as_a_smoke_test(recipe, tmp_path):
     assert (result["scope"], result["digest"], list(result["stages"])) == (
         "smoke", plan["digest"], list(plan["stages"])
     )  # fmt: skip
+    assert bool(result.get("agreement")) == bool(plan["teacher"])  # also with the teacher of a card
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "report.html").is_file()
     assert (run / "export" / "model.onnx").is_file()
