@@ -22,7 +22,7 @@ from ssld.errors import DataError
 
 Where = str | os.PathLike[str]
 LIST = "val_list.txt"
-CORRUPTIONS = (  # the fifteen of arXiv:1903.12261, section 3, in its order
+CORRUPTIONS = (  # the fifteen of arXiv:1903.12261, in its order
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
     "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
 )  # fmt: skip

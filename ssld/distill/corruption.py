@@ -32,7 +32,7 @@ def corruption_errors(named: list[tuple[str, int, int]], parts: list[Scored]) ->
     """Of (corruption, severity, images) and what was said of each: `corruptions`, for each its `errors` by severity and
     their mean `error`; `mean_error` over all; `mce`. All in percent.
 
-    mCE is the mean over the 15 corruptions of the error over AlexNet's (section 4); None unless all 15 are there in all
+    mCE is the mean over the 15 corruptions of the error over AlexNet's, in percent; None unless all 15 are there in all
     five severities.
     """
     errors: dict[str, dict[int, float]] = {}
