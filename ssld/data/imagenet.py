@@ -68,7 +68,7 @@ def wordnet_ids(folder: Path) -> list[str]:
             f"{file}: no such file, and labels are ranks among ImageNet's 1,000 WordNet ids; name the folder that "
             f"`ssld data prepare imagenet` wrote (--imagenet)"
         )
-    wnids = file.read_text(encoding="utf-8").split()
+    wnids = file.read_text(encoding="utf-8", errors="replace").split()
     if len(wnids) != CLASSES or wnids != sorted(set(wnids)) or not all(WNID.fullmatch(wnid) for wnid in wnids):
         raise DataError(f"{file}: is not the sorted list of ImageNet's 1,000 WordNet ids; prepare the whole ImageNet")
     return wnids

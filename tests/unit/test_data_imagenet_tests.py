@@ -177,7 +177,7 @@ def test_corruptions_are_listed_one_after_the_other_with_their_numbers_of_images
     paths = list(lines(tmp_path / "out"))
     for (corruption, severity, _), part in zip(found.corruptions, found.parts(76), strict=True):
         assert {paths[i].split("/")[-4:-2] == [corruption, str(severity)] for i in part} == {True}
-    assert set(CORRUPTIONS) == set(ALEXNET)
+    assert list(CORRUPTIONS) == list(ALEXNET)
 
 
 def test_a_missing_corruption_is_named_and_a_part_must_be_asked_for(tmp_path, imagenet):

@@ -222,14 +222,6 @@ def test_a_result_that_is_older_than_these_numbers_says_so_and_keeps_the_rest(tm
     assert "Reliability diagram" not in page
 
 
-def test_recorded_results_of_all_ages_have_pages(tmp_path: Path) -> None:
-    for file in sorted((Path(__file__).parents[2] / "experiments" / "results").glob("*/*.json"))[::5]:
-        result = json.loads(file.read_text(encoding="utf-8"))
-        (tmp_path / file.stem).mkdir()
-        (tmp_path / file.stem / "result.json").write_text(json.dumps(result))
-        assert Reader(write_report(tmp_path / file.stem).read_text(encoding="utf-8")).open == []
-
-
 def test_stages_taken_over_from_another_run_have_no_curves_but_a_note(tmp_path: Path) -> None:
     result = make_result()
     folder = make_run(
