@@ -12,10 +12,10 @@ from ssld.report.sections import names_for, which_classes
 
 COLUMNS: Columns = {
     "network": ("name", str),
-    "top-1, %": ("top1", ".2f"),
-    "top-5, %": ("top5", ".2f"),
-    "NLL, nats": ("nll", ".4f"),
-    "ECE, %": ("ece", ".2f"),
+    "top-1": ("top1", ".2f"),
+    "top-5": ("top5", ".2f"),
+    "NLL": ("nll", ".4f"),
+    "ECE": ("ece", ".2f"),
 }
 PICTURES = 4  # of a class
 TERMS = (
@@ -34,7 +34,9 @@ def beyond(result: dict[str, Any], names: list[str]) -> str:
     rows = [{"name": name, **found} for name, found in held.items() if "ece" in found]
     shares, bins = result["per_class"]["top1"], result["reliability"]
     bars = figures.per_class(shares, names_for(shares, names), "top-1, %", "Top-1 of the student, by class")
-    right = figure("Scores", "Validation images.", f'<div class="scroll">{table(COLUMNS, rows)}</div>{TERMS}')
+    right = figure(
+        "Scores", "Validation images; percent, NLL in nats.", f'<div class="scroll">{table(COLUMNS, rows)}</div>{TERMS}'
+    )
     right += figure("Top-1 by class", f"The student's. {which_classes(shares)}", bars)
     left = '<p class="note">No reliability diagram: a logit of the student is not finite.</p>'
     if bins:
