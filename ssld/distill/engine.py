@@ -78,7 +78,7 @@ def in_engine(teacher: TeacherLogits, name: str, size: int, batch: int, here: Ru
     check_engine(name, here)
     if name == "eager":
         return teacher
-    threads = max(1, cores() // here.world - 1)  # a rank's training step takes one core, its teacher the others
+    threads = max(1, cores() // here.world)  # an eager training step takes one core, and that not all the time
     if name == "auto":
         return best(teacher, size, batch, threads, here)
     return compiled(teacher, name, size, batch, threads)

@@ -19,7 +19,7 @@ from ssld.distill.setup import load_teacher
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import DeployError, RecipeError, RunError, WeightsError
 from ssld.listing import load_plan
-from ssld.runtime import Runtime
+from ssld.runtime import Runtime, cores
 from tests.unit.some_recipe import written
 
 HERE = Runtime(rank=0, world=1, gpu=None)
@@ -356,7 +356,7 @@ def test_on_a_gpu_the_teacher_is_in_an_engine_of_a_gpu_built_for_its_batch_and_t
 
     monkeypatch.setattr(engines, "ready", ready)
     found = in_engine(teacher, "tensorrt", 8, 4, ON_GPU)
-    assert asked[-1] == ("tensorrt", {"threads": 1, "batches": (1, 4, 4), "pixels": (8, 8, 8)})
+    assert asked[-1] == ("tensorrt", {"threads": cores(), "batches": (1, 4, 4), "pixels": (8, 8, 8)})
     here, threads = threading.get_ident(), []
     run, found.run = found.run, lambda given: threads.append(threading.get_ident()) or run(given)
     batches = [{"image": images(4, 8, seed=seed)} for seed in range(3)]
