@@ -12,28 +12,9 @@ import numpy as np
 from ssld.errors import RunError
 from ssld.files import write_whole
 from ssld.report.headline import points, ratios
+from ssld.report.paired import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
 
-CONFIDENCE = 0.95
 COLUMNS = ("teacher", "baseline", "distilled", "gain")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation (divisor n - 1) over seeds; no deviation of one seed."""
-
-    mean: float
-    sd: float | None
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """Two-sided t-test of distilled against baseline, paired by seed, and the interval of the mean gain in points."""
-
-    t: float
-    df: int
-    p: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -71,13 +52,14 @@ class Summary:
 
 
 def record(result: dict[str, Any], experiments: Path) -> Path:
-    """Keep a result as `results/<recipe>/<first 12 of its digest>.json`; the same result again changes nothing.
+    """Keep a result of a run, or of an evaluation (reproduce.py), as `result_file`; the same again changes nothing.
 
     Raises RunError for an unfinished run, and when the file already holds another measurement: that one is kept.
     """
     if not result.get("complete"):
         raise RunError(f"{result.get('recipe')}: the run is not complete; finish it before its result is recorded")
-    file = Path(experiments) / "results" / re.sub(r"[^\w.-]+", "-", result["recipe"]) / f"{result['digest'][:12]}.json"
+    name = result["model" if is_evaluation(result) else "recipe"]
+    file = result_file(experiments, name, result["digest"])
     if file.is_file():
         if load(file) != json.loads(json.dumps(result)):
             raise RunError(
@@ -86,6 +68,21 @@ def record(result: dict[str, Any], experiments: Path) -> Path:
         return file
     _write(file, json.dumps(result, indent=1) + "\n")
     return file
+
+
+def result_file(experiments: Path, name: str, digest: str) -> Path:
+    """`results/<recipe or model>/<first 12 of its digest>.json`"""
+    return Path(experiments) / "results" / re.sub(r"[^\w.-]+", "-", name) / f"{digest[:12]}.json"
+
+
+def is_evaluation(result: dict[str, Any]) -> bool:
+    """Whether it measures weights that somebody else trained; the others are results of runs."""
+    return result.get("kind") == "evaluation"
+
+
+def recorded(experiments: Path, name: str = "*") -> list[dict[str, Any]]:
+    """Every result, or those of one recipe or model, ordered by file. Raises RunError for a damaged one."""
+    return [load(file) for file in sorted((Path(experiments) / "results").glob(f"{name}/*.json"))]
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -114,7 +111,7 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
         raise RunError(f"{held[0]['recipe']}: a seed stands twice in {seeds}; give each once")
     rows = [_row(result) for result in held]
     spreads = {
-        name: _spread([row[name] for row in rows]) for name in COLUMNS if all(row[name] is not None for row in rows)
+        name: spread([row[name] for row in rows]) for name in COLUMNS if all(row[name] is not None for row in rows)
     }
     measured = all((result.get("baseline") or {}).get("source", "measured") == "measured" for result in held)
     return Summary(
@@ -123,7 +120,7 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
         hardware=tuple(sorted({result["hardware"] for result in held})),
         rows=tuple(rows),
         spreads=spreads,
-        test=_paired_test(*_columns(rows, "distilled", "baseline")) if measured and "gain" in spreads else None,
+        test=paired_test(*_columns(rows, "distilled", "baseline")) if measured and "gain" in spreads else None,
         stages=tuple(_stage(held, name) for name in held[0]["stages"]),
         speedups=_speedups(held),
         wall_seconds=max(result["wall_seconds"] for result in held),
@@ -141,8 +138,8 @@ def verdict(summary: Summary) -> str:
         return f"Mean gain {points(gain)} points; no paired test (the baseline is published, or all gains are equal)."
     test = summary.test
     interval = f"95 % interval {points(test.low)} to {points(test.high)}"
-    numbers = f"mean gain {points(gain)} points, {interval}, paired t({test.df}) = {test.t:.2f}, p = {_p(test.p)}"
-    if test.p >= 1 - CONFIDENCE:
+    numbers = f"mean gain {points(gain)} points, {interval}, paired t({test.df}) = {test.t:.2f}, p = {p_value(test.p)}"
+    if not test.distinguishable:
         return f"Distilled and baseline are not distinguishable over {summary.n} seeds: {numbers}."
     return f"Distilled is {'better' if gain > 0 else 'worse'} than the baseline over {summary.n} seeds: {numbers}."
 
@@ -160,7 +157,7 @@ def table(summary: Summary) -> str:
             + " | ".join(_cell(name, row[name]) for name in names)
             + f" | `{row['digest'][:12]}` |"
         )
-    means = [_cell(name, spread.mean) + _deviation(spread) for name, spread in summary.spreads.items()]
+    means = [_cell(name, found.mean) + deviation(found) for name, found in summary.spreads.items()]
     return "\n".join(
         [
             *lines,
@@ -173,21 +170,25 @@ def stages(summary: Summary) -> str:
     """Markdown: one row a stage, in the order of the recipe, with its gain over the baseline and that gain's p."""
     lines = ["| stage | network | top-1, % | over the baseline, points | p |", "|---|---|---:|---:|---:|"]
     for stage in summary.stages:
-        gain = "" if stage.gain is None else f"{points(stage.gain.mean)}{_deviation(stage.gain)}"
-        p = "" if stage.test is None else _p(stage.test.p)
-        top1 = f"{stage.top1.mean:.2f}{_deviation(stage.top1)}"
+        gain = "" if stage.gain is None else f"{points(stage.gain.mean)}{deviation(stage.gain)}"
+        p = "" if stage.test is None else p_value(stage.test.p)
+        top1 = f"{stage.top1.mean:.2f}{deviation(stage.top1)}"
         lines.append(f"| {stage.name} | {stage.network} | {top1} | {gain} | {p} |")
     return "\n".join(lines)
-
-
-def _deviation(spread: Spread) -> str:
-    return f" ± {spread.sd:.2f}" if spread.sd is not None else ""
 
 
 def speedups(summary: Summary) -> str:
     """`onednn 4.9 x (4.6 to 5.1)`, an engine after the other."""
     shown = [f"{engine} {mid:.1f} x ({low:.1f} to {high:.1f})" for engine, (mid, low, high) in summary.speedups.items()]
     return ", ".join(shown) or "not measured"
+
+
+def bootstrapped(summary: Summary) -> str:
+    """The interval beside that of the t distribution, and how it was drawn."""
+    if summary.test is None:
+        return "none, as there is no test"
+    low, high = points(summary.test.boot_low), points(summary.test.boot_high)
+    return f"{low} to {high} points (percentile method, {RESAMPLES:,} resamples of the seeds' gains)"
 
 
 def write_seed_report(
@@ -219,6 +220,7 @@ def write_seed_report(
         f"- scope: {summary.scope}",
         f"- longest run: {summary.wall_seconds / 60:.1f} minutes",
         f"- speed-up over the teacher, median over seeds (lowest to highest): {speedups(summary)}",
+        f"- bootstrap, 95 % interval of the mean gain: {bootstrapped(summary)}",
         "- ± is the sample standard deviation over seeds; the test is two-sided and paired by seed; the interval "
         "is that of the t distribution",
     ]
@@ -241,10 +243,6 @@ def _speedups(results: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float
     return {engine: (float(np.median(held)), min(held), max(held)) for engine, held in every.items()}
 
 
-def _spread(values: list[float]) -> Spread:
-    return Spread(mean=float(np.mean(values)), sd=float(np.std(values, ddof=1)) if len(values) > 1 else None)
-
-
 def _columns(rows: list[dict[str, Any]], *names: str) -> list[list[float]]:
     return [[row[name] for row in rows] for name in names]
 
@@ -256,34 +254,13 @@ def _stage(held: list[dict[str, Any]], name: str) -> StageSummary:
     network, baseline = held[0]["stages"][name]["network"], held[0]["plan"]["baseline"]
     gain = test = None
     if network == "student" and baseline not in (None, name):
-        gain = _spread([own - other for own, other in zip(tops(name), tops(baseline), strict=True)])
-        test = _paired_test(tops(name), tops(baseline))
-    return StageSummary(name, network, _spread(tops(name)), gain, test)
-
-
-def _paired_test(ours: list[float], theirs: list[float]) -> PairedTest | None:
-    """None for one pair, and where all differences are equal."""
-    from scipy import stats
-
-    if len(ours) < 2 or np.ptp(np.subtract(ours, theirs)) < 1e-9:
-        return None
-    found = stats.ttest_rel(ours, theirs)
-    interval = found.confidence_interval(CONFIDENCE)
-    return PairedTest(
-        t=float(found.statistic),
-        df=int(found.df),
-        p=float(found.pvalue),
-        low=float(interval.low),
-        high=float(interval.high),
-    )
+        gain = spread([own - other for own, other in zip(tops(name), tops(baseline), strict=True)])
+        test = paired_test(tops(name), tops(baseline))
+    return StageSummary(name, network, spread(tops(name)), gain, test)
 
 
 def _cell(name: str, value: float) -> str:
     return str(points(value)) if name == "gain" else f"{value:.2f}"
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
 
 
 def _write(file: Path, text: str) -> None:
