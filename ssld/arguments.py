@@ -42,11 +42,15 @@ def _run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", help="run folder (default runs/<recipe>-<digest>); with --seeds the folder of the run folders"
     )
+    _running_arguments(command)
+    command.add_argument("--experiments", default="experiments", help="where --seeds records its results")
+
+
+def _running_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--ranks", default="1", help="processes that share each batch: a number, or auto = one a GPU")
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
     command.add_argument("--wandb", default="offline", choices=("offline", "online", "disabled"))
     command.add_argument("--seeds", type=int, default=1, help="run so many seeds one after the other and compare them")
-    command.add_argument("--experiments", default="experiments", help="where --seeds records its results")
 
 
 def _label_arguments(command: argparse.ArgumentParser) -> None:
@@ -146,12 +150,16 @@ def _weights_arguments(command: argparse.ArgumentParser) -> None:
         "what", help="fetch: a published training (`ssld list models`, `teachers`); import: a weights file or folder"
     )
     command.add_argument("--out", help="fetch: target folder (default: the weights folder); import: safetensors file")
-    command.add_argument("--flavour", choices=("develop", "2.0", "static"), help="fetch: whose names the file has")
-    command.add_argument("--mirror", help="fetch: folder or base address that holds the file (default $SSLD_MIRROR)")
-    command.add_argument("--offline", action="store_true", help="fetch: use no network (also SSLD_OFFLINE=1)")
+    _fetch_arguments(command)
     command.add_argument("--arch", help="import: the architecture that the weights are of")
     command.add_argument("--revision", choices=("1.x", "2.x"), help="import: needed where the keys fit both")
     command.add_argument("--force", action="store_true", help="import: replace another file at the target")
+
+
+def _fetch_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--flavour", choices=("develop", "2.0", "static"), help="fetch: whose names the file has")
+    command.add_argument("--mirror", help="fetch: folder or base address that holds the file (default $SSLD_MIRROR)")
+    command.add_argument("--offline", action="store_true", help="fetch: use no network (also SSLD_OFFLINE=1)")
 
 
 def _mine_arguments(command: argparse.ArgumentParser) -> None:
@@ -175,13 +183,45 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
 
 
+# What belongs to one road of `ssld reproduce` alone, as it is when it was not given.
+OF_WEIGHTS = {"data": None, "flavour": None, "mirror": None, "offline": False}
+OF_TRAINING = {"overrides": [], "smoke": False, "out": None, "ranks": "1", "wandb": "offline", "seeds": 1}
+
+
+def _reproduce_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", help="a published training (`ssld list models`)")
+    road = command.add_mutually_exclusive_group()
+    road.add_argument(
+        "--weights", default="published", metavar="FILE", help="evaluate this file (default: published, from its card)"
+    )
+    road.add_argument("--train", action="store_true", help="run the recipe that its card names")
+    command.add_argument("--data", help="list file of labelled images, or its folder (default: imagenet/val_list.txt)")
+    _fetch_arguments(command)
+    _recipe_arguments(command)
+    command.add_argument("--out", help="--train: folder of the run folders (default runs)")
+    _running_arguments(command)
+    command.add_argument("--experiments", default="experiments", help="folder of the ledger (default experiments)")
+
+
+def _compare_arguments(command: argparse.ArgumentParser) -> None:
+    where = "a recipe with recorded results, a run folder or a folder of them, or a file of experiments/; then, where"
+    command.add_argument("a", metavar="A", help=f"{where} it applies, @DIGEST of one of its plans and :STAGE")
+    command.add_argument("b", metavar="B", help="the same of what A is compared with")
+    command.add_argument(
+        "--metric", default="top1", help="a number of a result or stage, e.g. top5, loss, agreement.kl"
+    )
+    command.add_argument("--experiments", default="experiments", help="folder of the recorded results")
+
+
 def _report_arguments(command: argparse.ArgumentParser) -> None:
-    command.usage = "ssld report RUN | speed RUN ... | figures [--csv FILE ...] [--out FOLDER]"
-    command.add_argument("what", nargs="+", metavar="RUN", help="folder of a finished run; `speed` and runs; `figures`")
+    command.usage = "ssld report RUN | speed RUN ... | figures [--csv FILE ...] | ledger [--check] [--out FOLDER]"
+    what = "folder of a finished run; `speed` and runs; `figures`; `ledger`: REPORT.md of experiments/"
+    command.add_argument("what", nargs="+", metavar="RUN", help=what)
+    command.add_argument("--check", action="store_true", help="ledger: write nothing, exit code 1 when it is stale")
     command.add_argument(
         "--csv", nargs="+", default=[], metavar="FILE", help="speed, figures: more files of `ssld bench --csv`"
     )
-    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed, or figures)")
+    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed, figures or experiments)")
 
 
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
@@ -195,5 +235,7 @@ ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "data": _data_arguments,
     "mine": _mine_arguments,
     "weights": _weights_arguments,
+    "reproduce": _reproduce_arguments,
+    "compare": _compare_arguments,
     "report": _report_arguments,
 }

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ssld.arguments import parser
+from ssld.arguments import OF_TRAINING, OF_WEIGHTS, parser
 from ssld.errors import RecipeError, RunError, SsldError, did_you_mean
 
 Args = argparse.Namespace
@@ -124,18 +124,49 @@ def weights(args: Args) -> Any:
     return result if args.json else _print_facts(result)
 
 
+def reproduce(args: Args) -> Any:
+    """measure a published training here, by its weights or (--train) by its recipe; ends in experiments/REPORT.md"""
+    other, owner = (OF_WEIGHTS, "--weights") if args.train else (OF_TRAINING, "--train")
+    for option, absent in other.items():
+        if getattr(args, option) != absent:
+            given = "key.path=value" if option == "overrides" else f"--{option}"
+            parser(COMMANDS).error(f"reproduce: {given} belongs to {owner}; leave one of the two out")
+    from ssld import reproduce as roads
+
+    if args.train:
+        if args.seeds < 1:
+            raise RunError(f"--seeds {args.seeds}: give a whole number from 1 up")
+        return roads.train(args)
+    result = roads.measure(args)
+    return result if args.json else _print_measured(result)
+
+
+def compare(args: Args) -> Any:
+    """compare two recipes, or stages of recipes, over their seeds; no winner is declared inside the noise"""
+    from ssld.report import compare as pairs
+
+    found = pairs.compare(args.a, args.b, args.metric, Path(args.experiments))
+    return pairs.as_json(found) if args.json else print(pairs.text(found))
+
+
 def report(args: Args) -> Any:
-    """write report.html of a finished run anew; `speed`: teacher against student; `figures`: of published latencies"""
+    """write report.html of a run; `speed`: teacher against student; `figures`; `ledger`: published against measured"""
+    first, *rest = args.what
+    if first == "ledger" and not (rest or args.csv):
+        from ssld.report import claims
+
+        return {"ledger": str((claims.check if args.check else claims.write)(Path(args.out or "experiments")))}
+    if args.check:
+        parser(COMMANDS).error("report: --check belongs to `ssld report ledger`")
     from ssld import report as pages
 
-    first, *rest = args.what
     files = [Path(file) for file in args.csv]
     if first == "speed" and rest:
         return pages.write_speed([Path(run) for run in rest], files, Path(args.out or "speed"))
     if first == "figures" and not rest:
         return {"figures": [str(file) for file in pages.write_figures(Path(args.out or "figures"), files)]}
     if rest or first == "speed" or args.csv or args.out:
-        parser(COMMANDS).error("report: give one RUN alone, or `speed RUN ...`, or `figures`")
+        parser(COMMANDS).error("report: give one RUN alone, or `speed RUN ...`, `figures`, or `ledger`")
     return {"report": str(pages.write_report(Path(first)))}
 
 
@@ -155,6 +186,11 @@ def _closing_table(result: dict[str, Any], out: Path) -> None:
 
     closing_table(result)
     print(f"\nreport: {out / 'report.html'}")
+
+
+def _print_measured(result: dict[str, Any]) -> None:
+    _print_rows([{key: value for key, value in row.items() if key != "result"} for row in result["rows"]])
+    print(f"\nledger: {result['ledger']}")
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
@@ -187,7 +223,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         print(name.ljust(max(map(len, facts))), f"{value:,}" if isinstance(value, int) else value)
 
 
-COMMANDS = (run, label, list_, show, eval_, export, bench, data, mine, weights, report)
+COMMANDS = (run, label, list_, show, eval_, reproduce, compare, export, bench, data, mine, weights, report)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """A run as several processes: one a rank, or one a seed. Standard output is kept for the result."""
 
 import argparse
+import ctypes
 import json
 import os
 import signal
@@ -64,6 +65,7 @@ def call(command: list[str], stop: Callable[[int], list[int]]) -> int:
 
     SIGINT and SIGTERM go to the processes `stop(child)` alone, and their end is awaited, so that they save their last
     step: the command has a session of its own, where the terminal's Ctrl-C does not reach. Then KeyboardInterrupt.
+    When this process is killed, the command gets SIGTERM: it must not train on beside the one that resumes.
     """
     asked = False
 
@@ -74,7 +76,7 @@ def call(command: list[str], stop: Callable[[int], list[int]]) -> int:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    child = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
+    child = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True, preexec_fn=_end_with_parent)
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while child.poll() is None:
@@ -89,6 +91,11 @@ def call(command: list[str], stop: Callable[[int], list[int]]) -> int:
     return child.returncode
 
 
+def _end_with_parent() -> None:
+    """In a new process: SIGTERM when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG = 1)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started: the ranks of a launcher, which itself would kill them in seconds."""
     with suppress(FileNotFoundError):
@@ -97,8 +104,11 @@ def children(pid: int) -> list[int]:
 
 
 def seeds(first: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """The recipe with `args.seeds` seeds, one process after the other, then their comparison in `args.experiments`."""
-    from ssld.report import ledger  # draws figures: slow to import
+    """The recipe with `args.seeds` seeds, one process after the other, then their comparison in `args.experiments`.
+
+    Seeds that are finished are not run again. Where the folder has a REPORT.md, that is written anew too.
+    """
+    from ssld.report import claims, ledger  # draws figures: slow to import
 
     folders = []
     for seed in range(first.seed, first.seed + args.seeds):
@@ -115,4 +125,6 @@ def seeds(first: Plan, args: argparse.Namespace) -> dict[str, Any]:
         ledger.record(result, target)
     command = " ".join(["ssld run", args.recipe, *args.overrides, f"--seeds {args.seeds}"])
     page = ledger.write_seed_report(results, target / f"{first.name}.md", command=command)
+    if (target / claims.FILE).is_file():
+        claims.write(target)
     return {"report": str(page), "runs": [str(folder) for folder in folders]}

@@ -59,29 +59,40 @@ def evaluate_model(name: str, file: Path, data: str | None, device: str) -> dict
     and points; `standard_error` is that of the claim on so many images, in points. All three are left out where a
     scoring beside the list asks for another number than the claim is.
     """
-    from ssld.data import EvalLoader, FileList
     from ssld.runtime import start
 
     card, here = cards.find_model(name), start(device)
     listed = labelled_list(data)
     network = with_weights(name, file)
     files, scoring = scored_list(listed, network.num_classes)
-    size, mean, std = card.input.size, card.input.mean, card.input.std
-    resize = size if scoring.cropped else card.input.resize
+    found = scores_on(network, files, scoring, card.input, here)
+    about = {"model": name, "weights": str(file), "data": str(listed), "images": len(files), **found}
+    if not scoring.plain:
+        return about
+    return about | {
+        "published_top1": card.top1,
+        "difference": round(found["top1"] - card.top1, 3),
+        "standard_error": standard_error(card.top1, len(files)),
+    }
+
+
+def scores_on(network: Any, files: Any, scoring: Any, given: cards.Input, here: Any) -> dict[str, Any]:
+    """What `measure` says of a network on images that are prepared as `given` says."""
+    from ssld.data import EvalLoader, FileList
+
+    size, mean, std = given.size, given.mean, given.std
+    resize = size if scoring.cropped else given.resize
 
     def crops(part: FileList) -> Any:
         return EvalLoader(part, size=size, resize=resize, batch=64, mean=mean, std=std, device=here.gpu)
 
-    found = _measured({"student": (network, crops)}, files, scoring, network.num_classes)
-    about = {"model": name, "weights": str(file), "data": str(listed), "images": len(files), **found}
-    if not scoring.plain:
-        return about
-    claimed = card.top1 / 100
-    return about | {
-        "published_top1": card.top1,
-        "difference": round(found["top1"] - card.top1, 3),
-        "standard_error": round(100 * math.sqrt(claimed * (1 - claimed) / len(files)), 3),
-    }
+    return _measured({"student": (network, crops)}, files, scoring, network.num_classes)
+
+
+def standard_error(top1: float, images: int) -> float:
+    """Of a claim of `top1` percent on so many images, in points."""
+    claimed = top1 / 100
+    return round(100 * math.sqrt(claimed * (1 - claimed) / images), 3)
 
 
 def scored_list(listed: Path, classes: int) -> tuple[Any, Any]:
@@ -192,18 +203,26 @@ def import_weights(args: argparse.Namespace) -> dict[str, Any]:
 def fetch_weights(args: argparse.Namespace) -> dict[str, Any]:
     """Download what a card names, or take it from a mirror, and check it; says how to go on."""
     from ssld.progress import note
-    from ssld.weights import Published, fetch
 
     arch, weights = cards.find_weights(args.what, args.flavour)
     teacher = cards.all_teachers().get(args.what)
     if teacher and teacher.weights.url != weights.url:
         note(f"the teacher {args.what} is another file: `ssld weights fetch {shelf('teachers') / args.what}.yaml`")
-    asked = f"{args.what} --flavour {args.flavour}" if args.flavour else args.what
-    wanted = Published(asked, weights.url, weights.sha256)
-    offline = args.offline or os.environ.get("SSLD_OFFLINE", "0") not in ("", "0")
-    mirror = args.mirror or os.environ.get("SSLD_MIRROR") or None
-    folder = Path(args.out) if args.out else weights_root()
-    fetched = fetch(wanted, folder, weights_root() / "pins.yaml", mirror, offline)
+    fetched = published_file(args.what, args.flavour, args.mirror, args.offline, args.out)
     model = cards.models().get(args.what)
     revision = " --revision 1.x" if model and model.revision == "1.x" else ""
     return {**fetched, "next": f"ssld weights import {shlex.quote(fetched['file'])} --arch {arch}{revision}"}
+
+
+def published_file(
+    name: str, flavour: cards.Flavour | None, mirror: str | None, offline: bool, out: str | None = None
+) -> dict[str, Any]:
+    """The weights that a card names, in `out` or the weights folder: file, status, url, sha256, bytes."""
+    from ssld.weights import Published, fetch
+
+    weights = cards.find_weights(name, flavour)[1]
+    wanted = Published(f"{name} --flavour {flavour}" if flavour else name, weights.url, weights.sha256)
+    offline = offline or os.environ.get("SSLD_OFFLINE", "0") not in ("", "0")
+    mirror = mirror or os.environ.get("SSLD_MIRROR") or None
+    folder = Path(out) if out else weights_root()
+    return fetch(wanted, folder, weights_root() / "pins.yaml", mirror, offline)

@@ -7,7 +7,7 @@ teacher card one training.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -86,13 +86,22 @@ class Printed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AtSize:
+    """The same weights on another crop than that of their input: `top1` and `source` are null where none is known."""
+
+    resize: int
+    top1: float | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One published training of an architecture. `top1`, `top5`: percent on the ImageNet validation set.
 
     `weights` maps the flavour of the file to its address: develop (keys that `models.keymap` reads), '2.0' (keys of
     PaddleClas 2.0), static (an archive of 1.x). `revision`: that of the network which they fit (`models.create`).
     `teacher` names a teacher card, `recipe` a file of recipes/. `input`, `params`, `macs`, `train_resolution` and
-    `printed` stand only where they differ from the card's.
+    `printed` stand only where they differ from the card's. `also_at`: pixels of a crop on which it is evaluated too.
     """
 
     name: str
@@ -108,6 +117,7 @@ class Claim:
     teacher: str | None = None
     recipe: str | None = None
     weights: dict[Flavour, str] = field(default_factory=dict)
+    also_at: dict[int, AtSize] = field(default_factory=dict)
     notes: str | None = None
 
 
@@ -147,7 +157,14 @@ class Model:
     top5: float | None
     source: str
     printed: Printed | None
+    claim: Claim
     notes: tuple[str, ...]
+
+    @property
+    def protocols(self) -> dict[Input, float | None]:
+        """The inputs on which its weights are evaluated, its own first -> the published top-1, where there is one."""
+        others = {replace(self.input, size=size, resize=at.resize): at.top1 for size, at in self.claim.also_at.items()}
+        return {self.input: self.top1, **others}
 
     @property
     def latency_ms(self) -> Latency:
@@ -264,6 +281,7 @@ def _model(card: StudentCard, kind: Kind) -> Model:
         printed=claim.printed or card.printed,
         notes=tuple(note for note in notes if note),
         **{key: getattr(claim, key) for key in ("name", "revision", "top1", "top5", "source")},
+        claim=claim,
     )
 
 

@@ -66,7 +66,7 @@ def record(result: dict[str, Any], experiments: Path) -> Path:
                 f"{file}: holds another measurement of the same plan, which is kept; move it away to record this one"
             )
         return file
-    _write(file, json.dumps(result, indent=1) + "\n")
+    write_text(file, json.dumps(result, indent=1) + "\n")
     return file
 
 
@@ -80,17 +80,31 @@ def is_evaluation(result: dict[str, Any]) -> bool:
     return result.get("kind") == "evaluation"
 
 
-def recorded(experiments: Path, name: str = "*") -> list[dict[str, Any]]:
-    """Every result, or those of one recipe or model, ordered by file. Raises RunError for a damaged one."""
-    return [load(file) for file in sorted((Path(experiments) / "results").glob(f"{name}/*.json"))]
+def recorded(experiments: Path) -> list[dict[str, Any]]:
+    """Every result, ordered by file. Raises RunError for what is none."""
+    return [_whole(file) for file in sorted((Path(experiments) / "results").glob("*/*.json"))]
+
+
+def _whole(file: Path) -> dict[str, Any]:
+    """A recorded result with the keys that tell what it measured."""
+    result = load(file)
+    own = (
+        ("model", "input", "data", "weights", "scope") if is_evaluation(result) else ("recipe", "seed", "group", "plan")
+    )
+    if missing := [key for key in (*own, "digest", "top1", "hardware") if key not in result]:
+        raise RunError(f"{file}: is no result (no {missing[0]!r}); move it out of the folder")
+    return result
 
 
 def load(file: Path) -> dict[str, Any]:
     """A recorded result or a result.json. Raises RunError when it is missing or damaged."""
     try:
-        return json.loads(Path(file).read_text(encoding="utf-8"))
+        found = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: is no result ({error}); finish the run first") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{file}: is no result ({type(found).__name__} instead of keys); finish the run first")
+    return found
 
 
 def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
@@ -225,8 +239,8 @@ def write_seed_report(
         "is that of the t distribution",
     ]
     twin = {**asdict(summary), "n": summary.n, "seeds": seeds, "command": command, "verdict": verdict(summary)}
-    _write(path, "\n".join(text) + "\n")
-    _write(path.with_suffix(".json"), json.dumps(twin, indent=1) + "\n")
+    write_text(path, "\n".join(text) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(twin, indent=1) + "\n")
     return path
 
 
@@ -263,7 +277,8 @@ def _cell(name: str, value: float) -> str:
     return str(points(value)) if name == "gain" else f"{value:.2f}"
 
 
-def _write(file: Path, text: str) -> None:
+def write_text(file: Path, text: str) -> None:
+    """Write a file of the ledger, whole. Raises RunError where the disk does not take it."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, text)

@@ -17,6 +17,7 @@ ALLOWED = {
     "arguments": NOTHING,
     "cli": {"*"},
     "launch": {"config", "listing", "report"},
+    "reproduce": {"config", "distill", "launch", "listing", "progress", "report", "runtime", "tools"},
     "listing": {"config", "losses", "models", "deploy"},
     "tools": {"distill", "data", "config", "mining", "models", "weights", "progress", "runtime"},
     "deploying": {"config", "data", "deploy", "distill", "progress", "result", "runtime", "tools"},
@@ -127,7 +128,7 @@ def test_what_must_answer_at_once_loads_nothing_heavy(code):
     assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
-@pytest.mark.parametrize("module", ["ssld.run", "ssld.tools", "ssld.deploying", "ssld.result", "ssld.launch"])
+@pytest.mark.parametrize("module", ["ssld.run", "ssld.tools", "ssld.deploying", "ssld.result", "ssld.launch", "ssld.reproduce"])
 def test_a_run_needs_no_package_that_only_another_extra_brings(module):
     """As after `make quickstart`, which installs neither OpenCV nor faiss, PaddleSlim nor the tools of `dev`."""
     code = f"import sys; sys.modules |= dict.fromkeys(['cv2', 'faiss', 'paddleslim', 'pytest']); import {module}"
