@@ -126,11 +126,11 @@ def weights(args: Args) -> Any:
 
 def reproduce(args: Args) -> Any:
     """measure a published training here, by its weights or (--train) by its recipe; ends in experiments/REPORT.md"""
-    other, owner = (OF_WEIGHTS, "--weights") if args.train else (OF_TRAINING, "--train")
-    for option, absent in other.items():
+    for option, absent in (OF_WEIGHTS if args.train else OF_TRAINING).items():
         if getattr(args, option) != absent:
             given = "key.path=value" if option == "overrides" else f"--{option}"
-            parser(COMMANDS).error(f"reproduce: {given} belongs to {owner}; leave one of the two out")
+            owner = "an evaluation of weights; leave --train out" if args.train else "--train; add it"
+            parser(COMMANDS).error(f"reproduce: {given} belongs to {owner}, or leave {given} out")
     from ssld import reproduce as roads
 
     if args.train:

@@ -85,7 +85,7 @@ def page(experiments: Path) -> str:
         if model.claim.recipe:
             rows += _cited(model, cited[model.claim.recipe], runs)
     every = [row for rows in tables.values() for row in rows]
-    measured = sum(row.measured != EMPTY for row in every)
+    measured = sum(row.scope not in (EMPTY, "smoke") for row in every)
     tables["Recipes of this project"] = _own(runs, {plan.name for plan in cited.values()}, experiments)
     parts = [INTRO.format(names=len(models), rows=len(every), measured=measured, empty=EMPTY, aside=ASIDE)]
     parts += [f"## {title}\n\n{_table(rows)}\n" for title, rows in tables.items() if rows]
@@ -170,7 +170,7 @@ def _trained(
             by=by + _changed(changed),
             input=str(held[0]["student"]["size"]),
             measured=f"{top1.mean:.2f}{deviation(top1)}",
-            delta=ASIDE if claim is None else str(points(top1.mean - claim)),
+            delta=ASIDE if claim is None or covered == "smoke" else str(points(top1.mean - claim)),
             scope=covered,
             seeds=", ".join(str(result["seed"]) for result in held),
             hardware="; ".join(sorted({result["hardware"] for result in held})),

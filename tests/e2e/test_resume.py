@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ssld import weights
+from ssld.config import recipe
 from ssld.data import fake
 from tests.e2e.command import command, ssld, succeeds, surroundings, write_recipe
 
@@ -127,6 +129,52 @@ def test_ctrl_c_while_seeds_run_saves_the_step_of_the_seed_that_runs(place):
     assert any(first.glob(f"stages/distill-*/checkpoint-{done:08d}/manifest.json"))
     succeeds(*words, cwd=place)
     assert state(first, "distill") == state(place / "whole/run", "distill")
+
+
+GROWN = {
+    **{key: TREE[key] for key in ("classes", "student", "stage", "export", "bench")},
+    "stages": {"plain": {"epochs": 12, "loss": {"ce": {}}}},
+}
+
+
+def written(*folders):
+    """When each file of the finished stages and the result was written."""
+    files = [file for folder in folders for file in (*folder.glob("stages/*/*"), folder / "result.json")]
+    return {file: file.stat().st_mtime_ns for file in files}
+
+
+def processes_of(text):
+    """Processes whose command line has the text, this one aside."""
+    lines = {file.parent.name: file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()}
+    return [number for number, line in lines.items() if text.encode() in line and int(number) != os.getpid()]
+
+
+def test_killed_seeds_resume_and_more_seeds_reuse_those_that_are_done(place):
+    """The kill reaches the typed command alone; the process of its seed must not train on beside another."""
+    write_recipe(place, GROWN, "grown.yaml")
+    words = ["run", "grown.yaml", "--wandb", "disabled", "--out", "more", "--experiments", "grown", "--seeds"]
+    digests = [recipe.load(place / "grown.yaml", [f"seed={seed}"]).digest for seed in range(3)]
+    first, second, third = (place / "more" / f"grown-{digest[:8]}" for digest in digests)
+    code, _ = stopped(
+        place, "more", signal.SIGKILL, 4, *words[6:], "2", metrics=first / "metrics.jsonl", recipe="grown.yaml"
+    )
+    assert code == -signal.SIGKILL
+    limit = time.monotonic() + 60
+    while processes_of(f"more/{first.name}") and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not processes_of(f"more/{first.name}")
+    assert not (first / "result.json").exists()
+    succeeds(*words, "2", cwd=place)
+    before, recorded = written(first, second), sorted((place / "grown/results/grown").iterdir())
+    kept = [file.read_bytes() for file in recorded]
+    assert [file.stem for file in recorded] == sorted(digest[:12] for digest in digests[:2])
+    done = ssld(*words, "3", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("already finished") == 2
+    assert written(first, second) == before
+    assert [file.read_bytes() for file in recorded] == kept
+    assert (third / "result.json").is_file()
+    assert json.loads((place / "grown/grown.json").read_text())["seeds"] == [0, 1, 2]
 
 
 # --- several processes

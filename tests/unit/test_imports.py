@@ -128,7 +128,9 @@ def test_what_must_answer_at_once_loads_nothing_heavy(code):
     assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
-@pytest.mark.parametrize("module", ["ssld.run", "ssld.tools", "ssld.deploying", "ssld.result", "ssld.launch", "ssld.reproduce"])
+@pytest.mark.parametrize(
+    "module", ["ssld.run", "ssld.tools", "ssld.deploying", "ssld.result", "ssld.launch", "ssld.reproduce"]
+)
 def test_a_run_needs_no_package_that_only_another_extra_brings(module):
     """As after `make quickstart`, which installs neither OpenCV nor faiss, PaddleSlim nor the tools of `dev`."""
     code = f"import sys; sys.modules |= dict.fromkeys(['cv2', 'faiss', 'paddleslim', 'pytest']); import {module}"
