@@ -157,7 +157,7 @@ class Model:
     top5: float | None
     source: str
     printed: Printed | None
-    claim: Claim
+    claim: Claim = field(hash=False)  # holds mappings; a model is a key in tables and figures
     notes: tuple[str, ...]
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CONFIDENCE = 0.95
+ALPHA, CONFIDENCE = 0.05, 0.95
 ENOUGH = 3  # paired seeds below which no difference is called one, however small its p
 RESAMPLES = 10_000
 
@@ -36,7 +36,7 @@ class PairedTest:
     @property
     def distinguishable(self) -> bool:
         """Whether a difference may be called one: enough pairs, p below 0.05, and a bootstrap interval without 0."""
-        return self.df + 1 >= ENOUGH and self.p < 1 - CONFIDENCE and (self.boot_low > 0 or self.boot_high < 0)
+        return self.df + 1 >= ENOUGH and self.p < ALPHA and (self.boot_low > 0 or self.boot_high < 0)
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -72,7 +72,7 @@ def bootstrap(differences: np.ndarray) -> tuple[float, float]:
     """
     drawn = np.random.RandomState(0).randint(0, len(differences), (RESAMPLES, len(differences)))
     means = differences[drawn].mean(1)
-    tail = 50 * (1 - CONFIDENCE)
+    tail = 50 * ALPHA
     low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
 

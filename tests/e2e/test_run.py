@@ -305,6 +305,20 @@ def test_every_recipe_runs_as_a_smoke_test(recipe, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
+@pytest.mark.slow
+def test_the_recipe_of_a_published_name_is_reproduced_into_the_ledger(tmp_path):
+    words = ["reproduce", "MobileNetV3_large_x1_0_ssld", "--train", "--smoke", "--wandb", "disabled"]
+    told = json.loads(succeeds(*words, "bench.repeats=1", "--json", cwd=tmp_path))
+    assert (told["report"], told["ledger"]) == (
+        "runs/smoke/mobilenet_v3_large_x1_0_ssld.md", "runs/smoke/REPORT.md"
+    )  # fmt: skip
+    (run,) = told["runs"]
+    result = json.loads((tmp_path / run / "result.json").read_text())
+    row = f"`recipes/mobilenet_v3_large_x1_0_ssld.yaml` | 32 | 78.96 | {result['top1']:.2f} | - | smoke | 0 |"
+    assert row in (tmp_path / told["ledger"]).read_text()
+    assert not (tmp_path / "experiments").exists()
+
+
 CACHED = ("teacher.norm=running", "stages.distill.labels={views: 1, k: 2}")
 
 
