@@ -3,7 +3,7 @@
 # make test-zoo     the tests of every network of the zoo (SHARD=2/4: the second quarter of them)
 # make check        style, types and the import table
 # make bench        measure this project against its peers (PEER=<checkout of PaddleClas>: against it too)
-# make docs         write docs/zoo.md, its figures and tables, and docs/figures/ anew from the cards
+# make docs         write docs/zoo.md, its figures and tables, docs/figures/ and experiments/REPORT.md anew
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
 # VENV=.venv          where the environment lives
@@ -52,6 +52,7 @@ bench: $(VENV)/.installed-$(DEVICE)-dev
 docs: $(VENV)/.installed-$(DEVICE)
 	$(BIN)/python -m ssld.report.zoo docs
 	$(BIN)/ssld report figures --out docs/figures
+	$(BIN)/ssld report ledger
 
 # An installation is repeated when what it depends on has changed; edits of the code need none (it is editable).
 $(VENV)/.installed-$(DEVICE): $(SOURCES) | $(BIN)/pip

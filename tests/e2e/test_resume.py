@@ -168,6 +168,7 @@ def test_killed_seeds_resume_and_more_seeds_reuse_those_that_are_done(place):
     before, recorded = written(first, second), sorted((place / "grown/results/grown").iterdir())
     kept = [file.read_bytes() for file in recorded]
     assert [file.stem for file in recorded] == sorted(digest[:12] for digest in digests[:2])
+    (place / "grown/REPORT.md").write_text("of before")
     done = ssld(*words, "3", cwd=place)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("already finished") == 2
@@ -175,6 +176,7 @@ def test_killed_seeds_resume_and_more_seeds_reuse_those_that_are_done(place):
     assert [file.read_bytes() for file in recorded] == kept
     assert (third / "result.json").is_file()
     assert json.loads((place / "grown/grown.json").read_text())["seeds"] == [0, 1, 2]
+    assert "| [grown](grown.md) | a recipe that is not on the shelf |" in (place / "grown/REPORT.md").read_text()
 
 
 # --- several processes

@@ -97,6 +97,17 @@ def test_the_notes_of_an_architecture_go_to_its_plain_training():
     assert not plain.notes[0].endswith("\n")
 
 
+def test_fix_and_v2_are_evaluated_at_both_sizes_and_a_number_there_has_its_source():
+    found = {name: [given.size for given in model.protocols] for name, model in cards.models().items()}
+    assert (found["ResNet50_vd_ssld_v2"], found["Fix_ResNet50_vd_ssld_v2"]) == ([224, 320], [320, 224])
+    assert {name for name, sizes in found.items() if len(sizes) > 1} == {
+        "ResNet50_vd_ssld_v2",
+        "Fix_ResNet50_vd_ssld_v2",
+    }
+    others = [at for model in cards.models().values() for at in model.claim.also_at.values()]
+    assert all((at.top1 is None) == (at.source is None) for at in others)
+
+
 def test_lists_follow_the_overview_and_smaller_networks_come_first():
     found = list(cards.models().values())
     every = [series for members in cards.FAMILIES.values() for series in members]
