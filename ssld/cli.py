@@ -36,6 +36,8 @@ def run(args: Args) -> Any:
         from ssld.run import run as run_plan
         from ssld.runtime import start
 
+        if launch.is_rank():
+            launch.end_with_parent()
         result = run_plan(plan, out, start(args.device), args.wandb)
     if launch.is_rank():
         return None  # the process that started the ranks prints

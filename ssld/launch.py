@@ -76,7 +76,7 @@ def call(command: list[str], stop: Callable[[int], list[int]]) -> int:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    child = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True, preexec_fn=_end_with_parent)
+    child = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True, preexec_fn=end_with_parent)
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while child.poll() is None:
@@ -91,8 +91,11 @@ def call(command: list[str], stop: Callable[[int], list[int]]) -> int:
     return child.returncode
 
 
-def _end_with_parent() -> None:
-    """In a new process: SIGTERM when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG = 1)."""
+def end_with_parent() -> None:
+    """This process gets SIGTERM when the one that started it is gone, killed too (prctl(2), PR_SET_PDEATHSIG = 1).
+
+    A launcher that ends by a signal leaves its ranks alone, so they ask for it themselves.
+    """
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 

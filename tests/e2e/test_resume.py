@@ -149,6 +149,17 @@ def processes_of(text):
     return [number for number, line in lines.items() if text.encode() in line and int(number) != os.getpid()]
 
 
+def assert_nobody_works_on(out):
+    """Within a minute; what is left is ended."""
+    limit = time.monotonic() + 60
+    while processes_of(out) and time.monotonic() < limit:
+        time.sleep(0.05)
+    left = processes_of(out)
+    for number in left:
+        os.kill(int(number), signal.SIGKILL)
+    assert not left
+
+
 def test_killed_seeds_resume_and_more_seeds_reuse_those_that_are_done(place):
     """The kill reaches the typed command alone; the process of its seed must not train on beside another."""
     write_recipe(place, GROWN, "grown.yaml")
@@ -159,10 +170,7 @@ def test_killed_seeds_resume_and_more_seeds_reuse_those_that_are_done(place):
         place, "more", signal.SIGKILL, 4, *words[6:], "2", metrics=first / "metrics.jsonl", recipe="grown.yaml"
     )
     assert code == -signal.SIGKILL
-    limit = time.monotonic() + 60
-    while processes_of(f"more/{first.name}") and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not processes_of(f"more/{first.name}")
+    assert_nobody_works_on(f"more/{first.name}")
     assert not (first / "result.json").exists()
     succeeds(*words, "2", cwd=place)
     before, recorded = written(first, second), sorted((place / "grown/results/grown").iterdir())
@@ -225,6 +233,13 @@ def test_ctrl_c_stops_all_ranks_at_one_step_and_saves_it(place):
     done = records(place / "ended/run")[-1]["step"]
     assert 8 <= done + 4 < 120  # lines of evaluations count as well
     assert any((place / "ended/run").glob(f"stages/plain-*/checkpoint-{done:08d}/manifest.json"))
+
+
+def test_ranks_end_with_the_command_that_was_killed(place):
+    write_recipe(place, {**GROWN, "stages": {"plain": {"epochs": 4000, "loss": {"ce": {}}}}}, "long.yaml")
+    code, _ = stopped(place, "long/run", signal.SIGKILL, 4, "--ranks", "2", recipe="long.yaml")
+    assert code == -signal.SIGKILL
+    assert_nobody_works_on("long/run")
 
 
 def test_two_ranks_with_shared_batch_statistics_are_one_process(place):
