@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -143,20 +144,25 @@ def written(*folders):
     return {file: file.stat().st_mtime_ns for file in files}
 
 
-def processes_of(text):
-    """Processes whose command line has the text, this one aside."""
-    lines = {file.parent.name: file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()}
-    return [number for number, line in lines.items() if text.encode() in line and int(number) != os.getpid()]
+def processes_in(place, out):
+    """Processes that were started in `place` to work on the run `out`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is not ours
+            words = (folder / "cmdline").read_bytes().decode(errors="replace")
+            if out in words and (folder / "cwd").resolve() == place.resolve():
+                found.append(int(folder.name))
+    return found
 
 
-def assert_nobody_works_on(out):
+def assert_nobody_works_on(place, out):
     """Within a minute; what is left is ended."""
     limit = time.monotonic() + 60
-    while processes_of(out) and time.monotonic() < limit:
+    while processes_in(place, out) and time.monotonic() < limit:
         time.sleep(0.05)
-    left = processes_of(out)
+    left = processes_in(place, out)
     for number in left:
-        os.kill(int(number), signal.SIGKILL)
+        os.kill(number, signal.SIGKILL)
     assert not left
 
 
@@ -170,7 +176,7 @@ def test_killed_seeds_resume_and_more_seeds_reuse_those_that_are_done(place):
         place, "more", signal.SIGKILL, 4, *words[6:], "2", metrics=first / "metrics.jsonl", recipe="grown.yaml"
     )
     assert code == -signal.SIGKILL
-    assert_nobody_works_on(f"more/{first.name}")
+    assert_nobody_works_on(place, f"more/{first.name}")
     assert not (first / "result.json").exists()
     succeeds(*words, "2", cwd=place)
     before, recorded = written(first, second), sorted((place / "grown/results/grown").iterdir())
@@ -239,7 +245,7 @@ def test_ranks_end_with_the_command_that_was_killed(place):
     write_recipe(place, {**GROWN, "stages": {"plain": {"epochs": 4000, "loss": {"ce": {}}}}}, "long.yaml")
     code, _ = stopped(place, "long/run", signal.SIGKILL, 4, "--ranks", "2", recipe="long.yaml")
     assert code == -signal.SIGKILL
-    assert_nobody_works_on("long/run")
+    assert_nobody_works_on(place, "long/run")
 
 
 def test_two_ranks_with_shared_batch_statistics_are_one_process(place):
