@@ -14,7 +14,7 @@ from ssld.errors import RecipeError
 from ssld.files import json_digest, sha256
 from ssld.listing import load_plan
 from ssld.progress import note
-from ssld.tools import labelled_files, labelled_list, published_file, scores_on, standard_error, with_weights
+from ssld.tools import labelled_list, published_file, scored_list, scores_on, standard_error, with_weights
 
 PUBLISHED = "published"  # --weights: those that the card names
 
@@ -41,14 +41,16 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     Returns rows, one an input, and ledger. What was measured before of the same weights on the same list is not
     measured again.
     """
+    from ssld.data import refuse_scoring
     from ssld.report import claims, ledger
     from ssld.runtime import start
 
     model, experiments = cards.find_model(args.name), Path(args.experiments)
     listed, here = labelled_list(args.data), start(args.device)
+    refuse_scoring(listed)  # it would measure another number than the claim is
     file, about = weights_of(args)
     network = with_weights(model.name, file)
-    files = labelled_files(listed, network.num_classes)
+    files, _ = scored_list(listed, network.num_classes)
     rows = []
     for result in evaluations(model, network, about, listed, files, experiments, here):
         kept = ledger.record(result, experiments)
@@ -90,10 +92,11 @@ def evaluation(
     model: Model, digest: str, about: dict[str, Any], network: Any, files: Any, given: Input, here: Any
 ) -> dict[str, Any]:
     """A result as it is recorded: of weights, not of a run."""
+    from ssld.data import Scoring
     from ssld.runtime import hardware, versions
 
     began = time.monotonic()
-    scores = scores_on(network, files, given, here)
+    scores = scores_on(network, files, Scoring(), given, here)
     return {
         "kind": "evaluation",
         "model": model.name,

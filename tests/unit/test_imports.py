@@ -17,7 +17,7 @@ ALLOWED = {
     "arguments": NOTHING,
     "cli": {"*"},
     "launch": {"config", "listing", "report"},
-    "reproduce": {"config", "distill", "launch", "listing", "progress", "report", "runtime", "tools"},
+    "reproduce": {"config", "data", "distill", "launch", "listing", "progress", "report", "runtime", "tools"},
     "listing": {"config", "losses", "models", "deploy"},
     "tools": {"distill", "data", "config", "mining", "models", "weights", "progress", "runtime"},
     "deploying": {"config", "data", "deploy", "distill", "progress", "result", "runtime", "tools"},
