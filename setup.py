@@ -54,7 +54,9 @@ EXTRAS = {
         # Headless, as it loads on a server without the libraries of a desktop.
         "opencv-python-headless==4.6.0.66",
     ],
+    "tensorboard": ["tensorboardX>=2.6.2,<3"],  # `ssld run --tensorboard`
     "dev": [
+        "tensorboardX>=2.6.2,<3",
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
         "pytest-xdist>=3.6,<4",

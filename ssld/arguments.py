@@ -1,6 +1,7 @@
 """The command line of `ssld`: what each command takes."""
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -36,6 +37,19 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--smoke", action="store_true", help="the whole recipe in seconds, on fake images")
 
 
+def _how_to_run(command: argparse.ArgumentParser) -> None:
+    """What changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
+    command.add_argument("--ranks", default="1", help="processes that share each batch: a number, or auto = one a GPU")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    command.add_argument("--wandb", default="offline", choices=("offline", "online", "disabled"))
+    command.add_argument(
+        "--wandb-project", metavar="NAME", default=os.environ.get("WANDB_PROJECT") or "ssld",
+        help="W&B project (default $WANDB_PROJECT, else ssld)",
+    )  # fmt: skip
+    command.add_argument("--wandb-tags", default="", metavar="A,B", help="more tags of the W&B run")
+    command.add_argument("--tensorboard", action="store_true", help="also write event files for TensorBoard")
+
+
 def _run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help="a recipe file, or its name (`ssld list recipes`)")
     _recipe_arguments(command)
@@ -47,10 +61,19 @@ def _run_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _running_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--ranks", default="1", help="processes that share each batch: a number, or auto = one a GPU")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
-    command.add_argument("--wandb", default="offline", choices=("offline", "online", "disabled"))
+    _how_to_run(command)
     command.add_argument("--seeds", type=int, default=1, help="run so many seeds one after the other and compare them")
+
+
+def _sweep_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", help="a sweep (docs/tracking.md), or its name in recipes/sweeps")
+    command.add_argument("--local", action="store_true", help="run it here, one trial after the other, no account")
+    command.add_argument("--count", type=int, help="number of trials (method random needs it with --local)")
+    command.add_argument("--seed", type=int, default=0, help="of the values that method random draws")
+    command.add_argument("--smoke", action="store_true", help="every trial in seconds, on fake images")
+    command.add_argument("--out", help="folder of the trials' run folders, or of the file for W&B (default runs)")
+    command.add_argument("--experiments", default="experiments", help="where --local records its results")
+    _how_to_run(command)
 
 
 def _label_arguments(command: argparse.ArgumentParser) -> None:
@@ -185,7 +208,8 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
 
 # What belongs to one road of `ssld reproduce` alone, as it is when it was not given.
 OF_WEIGHTS = {"data": None, "flavour": None, "mirror": None, "offline": False}
-OF_TRAINING = {"overrides": [], "smoke": False, "out": None, "ranks": "1", "wandb": "offline", "seeds": 1}
+OF_TRAINING: dict[str, object] = {"overrides": [], "smoke": False, "out": None, "ranks": "1", "wandb": "offline", "seeds": 1}
+OF_TRAINING |= {"wandb_tags": "", "tensorboard": False}
 
 
 def _reproduce_arguments(command: argparse.ArgumentParser) -> None:
@@ -226,6 +250,7 @@ def _report_arguments(command: argparse.ArgumentParser) -> None:
 
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run_arguments,
+    "sweep": _sweep_arguments,
     "label": _label_arguments,
     "list": lambda command: (command.add_argument("what"), None)[1],
     "show": _show_arguments,

@@ -35,13 +35,29 @@ def run(args: Args) -> Any:
     else:
         from ssld.run import run as run_plan
         from ssld.runtime import start
+        from ssld.track import Options
 
         if launch.is_rank():
             launch.end_with_parent()
-        result = run_plan(plan, out, start(args.device), args.wandb)
+        tags = tuple(filter(None, args.wandb_tags.split(",")))
+        told = Options(wandb=args.wandb, project=args.wandb_project, tags=tags, tensorboard=args.tensorboard)
+        result = run_plan(plan, out, start(args.device), told)
     if launch.is_rank():
         return None  # the process that started the ranks prints
     return result if args.json else _closing_table(result, out)
+
+
+def sweep(args: Args) -> Any:
+    """run a recipe over a grid or random values of its keys: as a W&B sweep, or here without an account (--local)"""
+    from ssld import sweep as sweeps
+
+    result: Any = sweeps.run_here(args) if args.local else sweeps.write_wandb(args)
+    if args.json:
+        return result
+    if not args.local:
+        return _print_facts(result)
+    _print_rows(result["rows"])
+    return print(f"\nreport: {result['report']}")
 
 
 def label(args: Args) -> Any:
@@ -130,7 +146,7 @@ def reproduce(args: Args) -> Any:
     """measure a published training here, by its weights or (--train) by its recipe; ends in experiments/REPORT.md"""
     for option, absent in (OF_WEIGHTS if args.train else OF_TRAINING).items():
         if getattr(args, option) != absent:
-            given = "key.path=value" if option == "overrides" else f"--{option}"
+            given = "key.path=value" if option == "overrides" else f"--{option.replace('_', '-')}"
             owner = "an evaluation of weights; leave --train out" if args.train else "--train; add it"
             parser(COMMANDS).error(f"reproduce: {given} belongs to {owner}, or leave {given} out")
     from ssld import reproduce as roads
@@ -225,7 +241,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         print(name.ljust(max(map(len, facts))), f"{value:,}" if isinstance(value, int) else value)
 
 
-COMMANDS = (run, label, list_, show, eval_, reproduce, compare, export, bench, data, mine, weights, report)
+COMMANDS = (run, sweep, label, list_, show, eval_, reproduce, compare, export, bench, data, mine, weights, report)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,14 @@ def children(pid: int) -> list[int]:
     return []
 
 
+def run_alone(recipe: str, overrides: Sequence[str], out: Path, args: argparse.Namespace) -> int:
+    """`ssld run` in a process of its own, with the options of this command; returns its exit code."""
+    options = ["--ranks", args.ranks, "--device", args.device, "--wandb", args.wandb, "--out", str(out)]
+    options += ["--wandb-project", args.wandb_project, "--wandb-tags", args.wandb_tags]
+    options += [option for option in ("--smoke", "--tensorboard") if getattr(args, option[2:])]
+    return call([sys.executable, "-m", "ssld", "run", recipe, *overrides, *options], stop=lambda child: [child])
+
+
 def seeds(first: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """The recipe with `args.seeds` seeds, one process after the other, then their comparison in `args.experiments`.
 
@@ -118,9 +126,7 @@ def seeds(first: Plan, args: argparse.Namespace) -> dict[str, Any]:
         overrides = [*args.overrides, f"seed={seed}"]
         plan = load_plan(args.recipe, overrides, smoke=args.smoke)
         folders.append(Path(args.out or "runs") / f"{plan.name}-{plan.digest[:8]}")
-        options = ["--ranks", args.ranks, "--device", args.device, "--wandb", args.wandb, "--out", str(folders[-1])]
-        options += ["--smoke"] if args.smoke else []
-        if call([sys.executable, "-m", "ssld", "run", args.recipe, *overrides, *options], stop=lambda child: [child]):
+        if run_alone(args.recipe, overrides, folders[-1], args):
             raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
     results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
     target = Path(args.out or "runs") / "smoke" if args.smoke else Path(args.experiments)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ssld import FAST_MKL, labels, track, weights
+from ssld import FAST_MKL, labels, weights
 from ssld.config import recipe
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
@@ -26,15 +26,18 @@ from ssld.losses import Objective
 from ssld.mining import mine_pool
 from ssld.paths import data_root
 from ssld.progress import note, progress
+from ssld.publish import publish, start_track
 from ssld.report import write_report
 from ssld.result import finish
 from ssld.runtime import Runtime, barrier
+from ssld.track import Options
 
 
-def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> dict[str, Any]:
+def run(plan: Plan, out: Path, here: Runtime, options: Options) -> dict[str, Any]:
     """Run every stage that is not yet done in `out`, then export, measure and report; returns what result.json holds.
 
-    Repeating the call resumes. Raises RunError when `out` holds the run of another recipe.
+    Repeating the call resumes. `options`: who is told beside metrics.jsonl. Raises RunError when `out` holds the run of
+    another recipe.
     """
     objectives = {name: Objective(stage.loss) for name, stage in plan.stages.items()}
     open_folder(plan, out, here)
@@ -48,7 +51,7 @@ def run(plan: Plan, out: Path, here: Runtime, wandb_mode: str = "offline") -> di
     borrow(plan, out, here)
     if here.main and (path := os.environ.get(FAST_MKL)):
         note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment is kept")
-    with start_track(plan, out, here, wandb_mode) as log:
+    with start_track(plan, out, here, options) as log:
         stages = {}
         teacher = None
         for name in plan.stages:
@@ -150,6 +153,8 @@ def stage_result(
                 "size": stage.data.crop,
                 "ranks": here.world,
             } | ({"teacher_engine": logits.engine} if logits else {})
+            if isinstance(logits, labels.CachedLogits):
+                about["labels"] = logits.cache.folder.name
             write_json(folder / "stage.json", {**about, **found})
         barrier(here)
     return json.loads((folder / "stage.json").read_text(encoding="utf-8"))
@@ -167,21 +172,3 @@ def borrow(plan: Plan, out: Path, here: Runtime) -> None:
                     shutil.copyfile(done.parent / file, folder / f"{file}.partial")
                     (folder / f"{file}.partial").replace(folder / file)
     barrier(here)
-
-
-def start_track(plan: Plan, out: Path, here: Runtime, mode: str) -> Any:
-    name = f"{plan.name}-{plan.digest[:8]}"
-    return track.start(
-        out, name=name, run_id=plan.digest[:16], config=recipe.plan_tree(plan), mode=mode if here.main else "silent"
-    )
-
-
-def publish(plan: Plan, out: Path, result: dict[str, Any], log: Any) -> None:
-    """What the tracker keeps of a finished run: its numbers, sample predictions and the exported files."""
-    speed = {f"{row['network']}/{row['engine']}/p50_ms": row["p50_ms"] for row in result["bench"]}
-    tops = {f"{name}/top1": stage["top1"] for name, stage in result["stages"].items()}
-    teacher = (result["teacher"] or {}).get("top1")
-    log.summary({"top1": result["top1"], "gain": result["gain"], "teacher_top1": teacher, **tops, **speed})
-    log.samples(out / "samples.npz")
-    files = sorted((out / "export").iterdir())
-    log.artifact(f"{plan.name}-{plan.student.arch}", "model", files, {"top1": result["top1"]})

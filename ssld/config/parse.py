@@ -88,10 +88,9 @@ def locate(path: str | Path) -> Path:
 
 
 def recipes() -> list[Path]:
-    """All recipe files of the shelf, bases left out."""
-    return sorted(
-        f for f in shelf("recipes").rglob("*.yaml") if not f.relative_to(shelf("recipes")).parts[0].startswith("_")
-    )
+    """All recipe files of the shelf, bases and sweeps left out."""
+    files = {file: file.relative_to(shelf("recipes")).parts[0] for file in shelf("recipes").rglob("*.yaml")}
+    return sorted(file for file, top in files.items() if not (top.startswith("_") or top == "sweeps"))
 
 
 def merge_base(file: Path) -> dict[str, Any]:

@@ -91,8 +91,8 @@ class TrainState:
 
     def log(self, kind: str, step: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl: `kind` is train or eval, `step` counts the steps done."""
-        epoch = step / self.job.train.steps_per_epoch
-        self.job.track.log({"kind": kind, "stage": self.job.name, "step": step, "epoch": epoch, **values})
+        at = {"step": step, "epoch": step / self.job.train.steps_per_epoch, "images": step * self.stage.data.batch}
+        self.job.track.log({"kind": kind, "stage": self.job.name, **at, **values})
 
     def finish(self) -> dict[str, float]:
         """Evaluate, keep one last checkpoint, hand on the averaged weights if there are any."""

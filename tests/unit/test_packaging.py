@@ -93,7 +93,7 @@ def test_the_wheel_states_version_python_licence_extras_and_command(installed):
     extras = {
         line.removeprefix("Provides-Extra: ") for line in metadata.splitlines() if line.startswith("Provides-Extra")
     }
-    assert extras == {"cpu", "gpu", "int8", "engines", "mine", "dev"}
+    assert extras == {"cpu", "gpu", "int8", "engines", "mine", "tensorboard", "dev"}
     assert "ssld = ssld.cli:main" in (info / "entry_points.txt").read_text()
 
 

@@ -80,7 +80,7 @@ def run(images, folder, stage, teacher=None, objective=None):
         folder=folder / "stage",
         seed=3,
         runtime=Runtime(rank=0, world=1, gpu=None),
-        track=track.start(folder, name="n", run_id="i", config={}, mode="disabled"),
+        track=track.start(folder, track.About(name="n", run_id="i"), track.Options(wandb="disabled")),
         train=Loader(
             images["train"], size=SIZE, batch=data.batch, accumulate=stage.optim.accumulate, augment=data.augment,
             seed=11, **options,

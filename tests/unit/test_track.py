@@ -1,18 +1,55 @@
-"""metrics.jsonl through kills and resumes."""
+"""metrics.jsonl, and what every logger is told, through kills and resumes."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ssld import track
 from ssld.errors import RunError
+from ssld.track.jsonl import Jsonl
 from tests.unit.fake_run import logged_steps, metric_line
+
+ABOUT = track.About(name="quickstart-0123", run_id="0123")
 
 
 def start(folder: Path, mode: str = "disabled") -> track.Track:
-    return track.start(folder, name="quickstart-0123", run_id="0123", config={}, mode=mode)
+    return track.start(folder, ABOUT, track.Options(wandb=mode))
+
+
+class Listener(track.Logger):
+    """Keeps what it is told."""
+
+    name = "listener"
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def begin(self, records: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        self.heard = [(step, record["stage"], record["step"]) for step, record in records]
+
+    def log(self, step: int, record: dict[str, Any]) -> None:
+        self.heard.append((step, record["stage"], record["step"]))
+
+    def alert(self, title: str, text: str) -> None:
+        self.heard.append((title, text))
+
+    def finish(self, failed: bool) -> None:
+        self.heard.append(("finish", failed))
+
+
+class Broken(Listener):
+    name = "broken"
+
+    def log(self, step: int, record: dict[str, Any]) -> None:
+        raise OSError("no room")
+
+
+def listened(folder: Path, *loggers: track.Logger) -> track.Track:
+    return track.Track(Jsonl(folder / "metrics.jsonl"), loggers, "quickstart-0123")
 
 
 def test_a_line_is_on_disk_as_soon_as_it_is_logged(tmp_path: Path) -> None:
@@ -60,7 +97,62 @@ def test_rewinding_leaves_other_stages_alone(tmp_path: Path) -> None:
             log.log(metric_line(stage, step))
     log.rewind("distill", 0)
     assert (logged_steps(tmp_path, "teach"), logged_steps(tmp_path, "distill")) == ([1, 2, 3, 4], [])
-    assert log.step == 4
+
+
+def test_a_logger_of_a_resumed_run_is_told_every_step_once_and_steps_never_fall(tmp_path: Path) -> None:
+    with listened(tmp_path, Listener()) as log:
+        for stage, last in (("teach", 2), ("distill", 3)):
+            for step in range(1, last + 1):
+                log.log(metric_line(stage, step))
+    listener = Listener()
+    log = listened(tmp_path, listener)
+    log.rewind("distill", 1)
+    assert listener.heard == [(1, "teach", 1), (2, "teach", 2), (3, "distill", 1)]
+    log.log(metric_line("distill", 2))
+    log.log(metric_line("fix", 1))
+    assert listener.heard[3:] == [(4, "distill", 2), (5, "fix", 1)]
+
+
+def test_a_stage_that_takes_steps_back_after_others_were_told_begins_the_loggers_anew(tmp_path: Path) -> None:
+    listener = Listener()
+    log = listened(tmp_path, listener)
+    for stage in ("teach", "distill"):
+        log.rewind(stage, 0)
+        log.log(metric_line(stage, 1))
+    log.rewind("distill", 0)
+    assert listener.heard == [(1, "teach", 1)]
+
+
+def test_a_logger_that_fails_costs_one_warning_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listener = Listener()
+    with listened(tmp_path, Broken(), listener) as log:
+        for step in (1, 2):
+            log.log(metric_line("teach", step))
+    assert listener.heard == [(1, "teach", 1), (2, "teach", 2), ("finish", False)]
+    assert logged_steps(tmp_path, "teach") == [1, 2]
+    assert capsys.readouterr().err == (
+        "warning: broken: OSError: no room; the run goes on without it, its numbers are in metrics.jsonl\n"
+    )
+
+
+def test_a_loss_that_becomes_nan_is_an_alert(tmp_path: Path) -> None:
+    listener = Listener()
+    with pytest.raises(RunError), listened(tmp_path, listener) as log:  # noqa: PT012 - the alert comes at the exit
+        log.log(metric_line("teach", 1))
+        log.log(metric_line("teach", 2, loss=float("nan")))
+    (title, text), end = listener.heard[-2:]
+    assert title == "quickstart-0123 stopped"
+    assert text.startswith("stage teach, step 2: loss is nan")
+    assert end == ("finish", True)
+
+
+def test_a_run_that_is_interrupted_alerts_nobody(tmp_path: Path) -> None:
+    listener = Listener()
+    with pytest.raises(KeyboardInterrupt), listened(tmp_path, listener):
+        raise KeyboardInterrupt
+    assert listener.heard == [("finish", True)]
 
 
 def test_a_number_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path: Path) -> None:
@@ -82,7 +174,7 @@ def test_the_other_ranks_leave_nothing(tmp_path: Path) -> None:
         log.rewind("teach", 0)
         log.log(metric_line("teach", 1))
         log.summary({"top1": 1.0})
-        log.artifact("a", "model", [], {})
+        log.artifact(track.Artifact(name="a", kind="model", files=(), digest="0"))
     assert not list(tmp_path.iterdir())
 
 

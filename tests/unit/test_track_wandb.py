@@ -12,10 +12,15 @@ import numpy as np
 import pytest
 
 from ssld import track
+from ssld.errors import RunError
+from ssld.track.wandb import Wandb
 from tests.unit.fake_run import logged_steps, metric_line, sample_arrays
 from tests.unit.wandb_file import kinds, plain
 
-CONFIG = {"student": {"arch": "MobileNetV3_small_x0_35"}, "stages": {"distill": {"optim": {"lr": 0.1}}}}
+CONFIG = {
+    "student": {"arch": "MobileNetV3_small_x0_35"},
+    "stages": {"distill": {"optim": {"lr": 0.1}, "data": {"train": ["a.txt", "b.txt"]}, "labels": None}},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +41,13 @@ def wandb_ends_with_this_file() -> Iterator[None]:
     os.environ.pop("WANDB_SERVICE", None)
 
 
-def start(folder: Path, mode: str = "offline") -> track.Track:
-    return track.start(folder, name="quickstart-0123", run_id="0123", config=CONFIG, mode=mode)
+ABOUT = track.About(
+    name="quickstart-0123", run_id="0123", group="quickstart-abcd", tags=("full", "ResNet18"), config=CONFIG
+)
+
+
+def start(folder: Path, mode: str = "offline", about: track.About = ABOUT) -> track.Track:
+    return track.start(folder, about, track.Options(wandb=mode, project="mine", tags=("night",)))
 
 
 @pytest.fixture(scope="module")
@@ -52,36 +62,96 @@ def offline_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         log.log(metric_line("teach", 3, "eval", top1=90.0))
         for step in range(1, 7):
             log.log(metric_line("distill", step))
+        log.alert("quickstart-0123 stopped", "the loss became nan at step 6")
     with start(folder) as log:
         log.rewind("distill", 4)
         for step in range(5, 9):
             log.log(metric_line("distill", step, **{"loss": 0.5, "loss/ssld": np.float32(0.25)}))
         log.summary({"top1": 96.33, "gain": 5.16, "teacher_top1": None})
         log.samples(folder / "samples.npz")
-        log.artifact("quick start/student", "model", [folder / "model.onnx"], {"top1": 96.33})
+        log.artifact(
+            track.Artifact(
+                name="quick start/student",
+                kind="model",
+                files=(folder / "model.onnx",),
+                digest="ab12",
+                made_from={"teacher-ResNet18": "cd34"},
+                metadata={"top1": 96.33},
+            )
+        )
+        log.artifact(track.Artifact(name="teacher-ResNet18", kind="model", files=(), digest="cd34", used=True))
     return folder
 
 
-def test_an_offline_run_holds_the_config(offline_run: Path) -> None:
-    run = kinds(offline_run, "run")[0]
+def test_an_offline_run_holds_the_plan_under_dotted_keys(offline_run: Path) -> None:
+    (run,) = kinds(offline_run, "run")
     config = plain(run.config.update)
-    assert (run.run_id, run.project, run.display_name) == ("0123", "ssld", "quickstart-0123")
-    assert {key: config[key] for key in CONFIG} == CONFIG
+    assert {key: value for key, value in config.items() if not key.startswith("_")} == {
+        "student.arch": "MobileNetV3_small_x0_35",
+        "stages.distill.optim.lr": 0.1,
+        "stages.distill.data.train": ["a.txt", "b.txt"],
+        "stages.distill.labels": None,
+    }
 
 
-def test_an_offline_run_holds_the_curves_over_a_step_that_never_falls_within_a_part(offline_run: Path) -> None:
+def test_an_offline_run_says_where_it_belongs(offline_run: Path) -> None:
+    (run,) = kinds(offline_run, "run")
+    assert (run.run_id, run.project, run.display_name) == ("0123", "mine", "quickstart-0123")
+    assert (run.run_group, run.job_type) == ("quickstart-abcd", "train")
+    assert list(run.tags) == ["full", "ResNet18", "night"]
+
+
+def test_a_resumed_offline_run_is_one_part_with_every_step_once(offline_run: Path) -> None:
+    """`wandb sync` keeps the last part of an id: it has to be whole."""
+    assert len(list(offline_run.glob("wandb/offline-run-*"))) == 1
     rows = [plain(history.item) for history in kinds(offline_run, "history")]
     curve = [(row["_step"], row["distill/step"]) for row in rows if "distill/train/loss" in row]
-    assert curve == [(4, 1), (5, 2), (6, 3), (7, 4), (8, 5), (9, 6), (8, 5), (9, 6), (10, 7), (11, 8)]
-    both = next(row for row in rows if row.get("teach/step") == 3)
-    assert both["teach/eval/top1"] == 90.0
-    assert both["teach/train/loss"] == pytest.approx(1 / 3)
+    assert curve == [(4, 1), (5, 2), (6, 3), (7, 4), (8, 5), (9, 6), (10, 7), (11, 8)]
+    teach = [(row["_step"], row["teach/train/loss"]) for row in rows if "teach/train/loss" in row]
+    assert teach == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert next(row for row in rows if row.get("teach/step") == 3)["teach/eval/top1"] == 90.0
     assert next(row for row in rows if "distill/train/loss/ssld" in row)["distill/train/loss/ssld"] == 0.25
 
 
-def test_a_curve_has_the_step_of_its_stage_as_axis(offline_run: Path) -> None:
-    axes = {metric.glob_name: metric.step_metric for metric in kinds(offline_run, "metric") if metric.glob_name}
-    assert axes == {"teach/*": "teach/step", "distill/*": "distill/step"}
+def test_a_part_of_another_run_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "wandb" / "offline-run-20200101_000000-4567"
+    other.mkdir(parents=True)
+    with start(tmp_path) as log:
+        log.log(metric_line("teach", 1))
+    assert other.is_dir()
+
+
+def test_a_curve_has_the_step_of_its_stage_as_axis_and_epoch_and_images_beside_it(tmp_path: Path) -> None:
+    with start(tmp_path) as log:
+        log.log(metric_line("teach", 2, loss=1.0, images=128))
+        log.log(metric_line("teach", 2, "eval", loss=0.5, top1=90.0, images=128))
+        log.log(metric_line("teach", 4, "eval", loss=0.7, top1=80.0, images=256))
+    metrics = kinds(tmp_path, "metric")
+    assert {metric.glob_name: metric.step_metric for metric in metrics if metric.glob_name} == {"teach/*": "teach/step"}
+    hidden = {metric.name for metric in metrics if metric.options.hidden}
+    assert hidden == {"teach/step", "teach/epoch", "teach/images"}
+    (first, last) = (plain(history.item) for history in kinds(tmp_path, "history"))
+    axes = ("teach/step", "teach/epoch", "teach/images")
+    assert [[row[axis] for axis in axes] for row in (first, last)] == [[2, 0.5, 128], [4, 1.0, 256]]
+    assert first["teach/train/loss"] == 1.0
+
+
+def test_the_summary_holds_the_best_of_the_evaluations(tmp_path: Path) -> None:
+    with start(tmp_path) as log:
+        for step, loss, top1 in ((1, 0.9, 50.0), (2, 0.4, 80.0), (3, 0.6, 70.0)):
+            log.log(metric_line("teach", step, "eval", loss=loss, top1=top1))
+    best: dict[str, Any] = {}
+    for record in kinds(tmp_path, "summary"):
+        best |= plain(record.update)
+    assert (best["teach/eval/top1"], best["teach/eval/loss"]) == ({"max": 80}, {"min": 0.4})
+
+
+def test_an_alert_reaches_wandb(tmp_path: Path) -> None:
+    with pytest.raises(RunError), start(tmp_path) as log:
+        log.log(metric_line("teach", 1, loss=float("inf")))
+    (alert,) = kinds(tmp_path, "alert")
+    assert (alert.title, alert.level) == ("quickstart-0123 stopped", "ERROR")
+    assert alert.text.startswith("stage teach, step 1: loss is inf")
 
 
 def test_an_offline_run_holds_the_summary(offline_run: Path) -> None:
@@ -112,7 +182,11 @@ def test_an_offline_run_holds_the_sample_table_with_its_images(offline_run: Path
 def test_an_offline_run_holds_the_exported_model_as_an_artifact(offline_run: Path) -> None:
     (artifact,) = [artifact for artifact in kinds(offline_run, "artifact") if artifact.type == "model"]
     assert artifact.name == "quick-start-student"
-    assert json.loads(artifact.metadata) == {"top1": 96.33}
+    assert json.loads(artifact.metadata) == {
+        "digest": "ab12",
+        "made_from": {"teacher-ResNet18": "cd34"},
+        "top1": 96.33,
+    }
     assert [(entry.path, entry.local_path) for entry in artifact.manifest.contents] == [
         ("model.onnx", str(offline_run / "model.onnx"))
     ]
@@ -135,7 +209,7 @@ def goes_on(log: track.Track, folder: Path, capsys: pytest.CaptureFixture[str], 
     for step in range(1, 4):
         log.log(metric_line("distill", step))
     log.summary({"top1": 1.0})
-    log.artifact("model", "model", [folder / "metrics.jsonl"], {})
+    log.artifact(track.Artifact(name="m", kind="model", files=(folder / "metrics.jsonl",), digest="0"))
     log.finish()
     warning = capsys.readouterr().err
     assert logged_steps(folder, "distill") == [1, 2, 3]
@@ -157,7 +231,7 @@ def test_a_run_goes_on_where_wandb_cannot_write(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_run_goes_on_where_wandb_refuses_to_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = track.start(tmp_path, name="n", run_id="not/an/id", config={}, mode="offline")
+    log = start(tmp_path, about=track.About(name="n", run_id="not/an/id"))
     goes_on(log, tmp_path, capsys, "UsageError")
 
 
@@ -173,7 +247,10 @@ def test_a_run_goes_on_where_nobody_is_logged_in(
 
 def test_a_run_goes_on_when_wandb_ends_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = start(tmp_path)
-    log.wandb.finish()
+    log.begin()
+    (logger,) = log.loggers
+    assert isinstance(logger, Wandb)
+    logger.run.finish()
     goes_on(log, tmp_path, capsys, "finished")
 
 
@@ -182,7 +259,7 @@ def test_a_run_goes_on_when_the_process_of_wandb_is_killed(tmp_path: Path) -> No
 import os, signal, sys, time
 from pathlib import Path
 from ssld import track
-log = track.start(Path(sys.argv[1]), name="n", run_id="0123", config={}, mode="offline")
+log = track.start(Path(sys.argv[1]), track.About(name="n", run_id="0123"), track.Options())
 log.log({"kind": "train", "stage": "distill", "step": 1, "loss": 1.0})
 children = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()
             and (p / "stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())]
@@ -207,3 +284,82 @@ os._exit(0)  # W&B's own exit handler prints a traceback about its lost process
     assert logged_steps(tmp_path, "distill") == list(range(1, 12))
     assert done.stderr.startswith("warning: W&B: ")
     assert done.stderr.count("\n") == 1
+
+
+class Server:
+    """Stands in for an online W&B run: what it was asked for, in order."""
+
+    starting_step = 3  # it has steps 0 to 2
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.asked.append(("log", step))
+
+    def define_metric(self, *args: Any, **options: Any) -> None:
+        pass
+
+    def use_artifact(self, artifact: Any) -> None:
+        self.asked.append(("use", artifact))
+
+    def log_artifact(self, artifact: Any) -> None:
+        self.asked.append(("made", artifact))
+
+    def finish(self, exit_code: int = 0) -> None:
+        self.asked.append(("finish", exit_code))
+
+
+@pytest.fixture
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[track.Track, Server, dict[str, Any]]:
+    """A run that five lines were logged of, begun again online; its server, and what `wandb.init` was given."""
+    import wandb
+
+    with start(tmp_path, "disabled") as log:
+        for step in range(1, 6):
+            log.log(metric_line("teach", step))
+    server, given = Server(), {}
+
+    def init(**options: Any) -> Server:
+        given.update(options)
+        return server
+
+    monkeypatch.setattr(wandb, "init", init)
+    return start(tmp_path, "online"), server, given
+
+
+def test_a_run_resumes_online_where_the_copy_of_the_server_ends(
+    online: tuple[track.Track, Server, dict[str, Any]],
+) -> None:
+    log, server, given = online
+    log.rewind("teach", 4)
+    log.log(metric_line("teach", 5))
+    assert (given["resume"], given["mode"], given["id"]) == ("allow", "online", "0123")
+    assert server.asked == [("log", 3), ("log", 4), ("log", 5)]
+
+
+def test_online_the_inputs_of_a_run_are_used_and_its_outputs_logged(
+    online: tuple[track.Track, Server, dict[str, Any]], tmp_path: Path
+) -> None:
+    log, server, _ = online
+    (tmp_path / "teacher.pdparams").write_bytes(b"large")
+    teacher = track.Artifact(
+        name="teacher-ResNet18",
+        kind="model",
+        files=(tmp_path / "teacher.pdparams",),
+        digest="cd34",
+        used=True,
+        copied=False,
+    )
+    log.artifact(teacher)
+    log.artifact(
+        track.Artifact(
+            name="student", kind="model", files=(tmp_path / "metrics.jsonl",), digest="ab", made_from={"t": "cd34"}
+        )
+    )
+    (used, first), (made, second) = server.asked[-2:]
+    assert (used, first.name, first.type, first.metadata["digest"]) == ("use", "teacher-ResNet18", "model", "cd34")
+    (entry,) = first.manifest.entries.values()
+    assert entry.ref == (tmp_path / "teacher.pdparams").as_uri()  # only where it lies: nothing is uploaded
+    assert (made, second.name, second.metadata["made_from"]) == ("made", "student", {"t": "cd34"})
+    assert second.manifest.entries["metrics.jsonl"].ref is None

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,5 +37,13 @@ def plain(items: Any) -> dict[str, Any]:
 
 
 def kinds(folder: Path, kind: str) -> list[Any]:
-    """The records of one kind: run, history, summary, artifact ..."""
-    return [getattr(record, kind) for record in wandb_records(folder) if record.WhichOneof("record_type") == kind]
+    """The records of one kind: run, history, summary, artifact ... of a run that is over.
+
+    W&B's own process writes the end of the file a moment after `finish` has returned.
+    """
+    limit = time.monotonic() + 10
+    while True:
+        records = [(record.WhichOneof("record_type"), record) for record in wandb_records(folder)]
+        if any(name == "exit" for name, _ in records) or time.monotonic() > limit:
+            return [getattr(record, kind) for name, record in records if name == kind]
+        time.sleep(0.02)

@@ -1,0 +1,217 @@
+"""A sweep, typed: which keys of a recipe take which values. Names and meanings are those of W&B's sweep schema.
+
+recipe: quickstart
+method: grid
+metric: {name: top1, goal: maximize}
+parameters:
+  stages.distill.optim.lr: {values: [0.05, 0.1, 0.2]}
+"""
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, Literal
+
+from ssld.config import parse
+from ssld.errors import RecipeError, did_you_mean
+from ssld.paths import shelf
+
+Trial = dict[str, Any]
+NEEDS = {  # distribution -> the keys that it must have; it has no other but `q`
+    "constant": ("value",),
+    "categorical": ("values",),
+    "uniform": ("min", "max"),
+    "int_uniform": ("min", "max"),
+    "q_uniform": ("min", "max"),
+    "log_uniform_values": ("min", "max"),
+}
+GRID = ("constant", "categorical", "int_uniform")
+DRAWS = 1000  # random draws for each trial that is asked for, before a small space counts as used up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    name: str = "top1"
+    goal: Literal["maximize", "minimize"] = "maximize"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """The values of one key. Without `distribution`: `value` is constant, `values` categorical, `min` and `max` uniform
+    (int_uniform where both are whole numbers)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    value: Any = None
+    values: tuple[Any, ...] | None = None
+    distribution: (
+        Literal["constant", "categorical", "uniform", "int_uniform", "q_uniform", "log_uniform_values"] | None
+    ) = None
+    min: int | float | None = None
+    max: int | float | None = None
+    q: int | float | None = None  # step of q_uniform; null: 1
+
+    @property
+    def kind(self) -> str:
+        if self.distribution:
+            return self.distribution
+        if self.value is not None:
+            return "constant"
+        if self.values is not None:
+            return "categorical"
+        return "int_uniform" if isinstance(self.min, int) and isinstance(self.max, int) else "uniform"
+
+    def given(self) -> dict[str, Any]:
+        """The keys that the file gives."""
+        return {key: value for key, value in parse.to_plain(self).items() if value is not None}
+
+    def grid(self) -> list[Any]:
+        """Every value, in order."""
+        if self.kind == "int_uniform":
+            assert self.min is not None
+            assert self.max is not None
+            return list(range(int(self.min), int(self.max) + 1))
+        return [self.value] if self.kind == "constant" else list(self.values or ())
+
+    def draw(self, share: float) -> Any:
+        """The value below which this share (0 to 1) of all draws lies, of a list the one that stands there.
+
+        Floats keep 6 significant digits: they are typed, printed and compared.
+        """
+        if self.kind in GRID:
+            values = self.grid()
+            return values[int(share * len(values))]
+        low, high = float(self.min or 0), float(self.max or 0)
+        if self.kind == "log_uniform_values":
+            return _short(low * (high / low) ** share, low, high)
+        value = low + (high - low) * share
+        if self.kind == "uniform":
+            return _short(value, low, high)
+        q = self.q or 1
+        return round(value / q) * q if isinstance(q, int) else float(f"{round(value / q) * q:.10g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A whole sweep file. `name` is by default the file's."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    name: str
+    recipe: str
+    method: Literal["grid", "random"]
+    metric: Metric = field(default_factory=Metric)
+    parameters: dict[str, Parameter]
+
+
+def load(path: str) -> Sweep:
+    """Read and check a sweep file, or one of `recipes/sweeps` by its name. Raises RecipeError."""
+    file = _locate(path)
+    tree = parse.read_yaml(file)
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{file}: a sweep is a mapping of keys; this file holds {type(tree).__name__}")
+    sweep = parse.build(Sweep, {"name": file.stem, **tree}, path)
+    if not sweep.parameters:
+        raise RecipeError(f"{path}: parameters: a sweep needs at least one; name a key of the recipe")
+    for key, parameter in sweep.parameters.items():
+        _check(parameter, sweep.method, f"{path}: parameters.{key}")
+    return sweep
+
+
+def _locate(path: str) -> Path:
+    if Path(path).is_file():
+        return Path(path)
+    known = {file.stem: file for file in (shelf("recipes") / "sweeps").glob("*.yaml")}
+    name = Path(path).stem
+    if name in known and Path(path).parent.as_posix() in (".", "recipes/sweeps"):
+        return known[name]
+    raise RecipeError(f"{path}: no such sweep{did_you_mean(name, known) or '; docs/tracking.md says how to write one'}")
+
+
+def _check(parameter: Parameter, method: str, where: str) -> None:
+    """RecipeError for a parameter that says too little, too much, or what no grid or command line can hold."""
+    kind, given = parameter.kind, parameter.given().keys() - {"distribution"}
+    needed = NEEDS[kind]
+    allowed = {*needed, "q"} if kind == "q_uniform" else {*needed}
+    if given - allowed or not given.issuperset(needed):
+        raise RecipeError(
+            f"{where}: {kind} takes {' and '.join(sorted(allowed))}; got {', '.join(sorted(given)) or 'none'}"
+        )
+    if method == "grid" and kind not in GRID:
+        raise RecipeError(f"{where}: a grid cannot hold every value of {kind}; give values, or method: random")
+    if needed == ("min", "max"):
+        _check_range(parameter, where)
+    for value in parameter.grid() if kind in ("constant", "categorical") else ():
+        if not _typed(value):
+            raise RecipeError(
+                f"{where}: {value!r} cannot stand on a command line; give numbers, text, true, false, lists"
+            )
+    if kind == "categorical" and not parameter.values:
+        raise RecipeError(f"{where}.values: is empty; give at least one value")
+
+
+def _check_range(parameter: Parameter, where: str) -> None:
+    assert parameter.min is not None
+    assert parameter.max is not None
+    if not parameter.min < parameter.max:
+        raise RecipeError(f"{where}: min {parameter.min} is not below max {parameter.max}; swap or change them")
+    if parameter.kind == "log_uniform_values" and parameter.min <= 0:
+        raise RecipeError(f"{where}.min: a logarithm needs more than 0; got {parameter.min}")
+    if parameter.kind == "int_uniform" and not all(isinstance(x, int) for x in (parameter.min, parameter.max)):
+        raise RecipeError(f"{where}: int_uniform needs whole numbers; got {parameter.min} and {parameter.max}")
+    if parameter.q is not None and not parameter.q > 0:
+        raise RecipeError(f"{where}.q: must be above 0; got {parameter.q}")
+
+
+def _typed(value: Any) -> bool:
+    """W&B's agent types a value as Python prints it: that of null or of a mapping would be read as another one."""
+    return all(map(_typed, value)) if isinstance(value, list) else isinstance(value, (bool, int, float, str))
+
+
+def trials(sweep: Sweep, count: int | None, seed: int) -> list[Trial]:
+    """Key -> value of every trial, no two the same.
+
+    Grid: in order, the last key fastest, `count` of them (None: all). Random: draw i follows from (seed, i) alone, so a
+    larger count goes on where a smaller one ended; fewer than `count` where the space holds no more. Raises RecipeError
+    for random without a count.
+    """
+    if count is not None and count < 1:
+        raise RecipeError(f"--count {count}: give a whole number from 1 up")
+    if sweep.method == "grid":
+        grids = [parameter.grid() for parameter in sweep.parameters.values()]
+        return [
+            dict(zip(sweep.parameters, values, strict=True))
+            for values in itertools.islice(itertools.product(*grids), count)
+        ]
+    if count is None:
+        raise RecipeError(f"{sweep.name}: method random has no end; give --count N")
+    found: dict[str, Trial] = {}
+    for number in range(DRAWS * count):
+        rng = Random(f"{seed}/{number}")
+        trial = {key: parameter.draw(rng.random()) for key, parameter in sweep.parameters.items()}
+        found.setdefault(json.dumps(trial), trial)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def overrides(trial: Trial) -> list[str]:
+    """A trial as `key.path=value` arguments of `ssld run`."""
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in trial.items()]
+
+
+def wandb_tree(sweep: Sweep, count: int | None, options: list[str]) -> dict[str, Any]:
+    """The sweep as W&B takes it: its agent types `ssld run RECIPE key.path=value ... --wandb online`."""
+    tree: dict[str, Any] = {"name": sweep.name, "program": sweep.recipe, "method": sweep.method}
+    tree["metric"] = parse.to_plain(sweep.metric)
+    tree["parameters"] = {key: parameter.given() for key, parameter in sweep.parameters.items()}
+    tree["command"] = ["ssld", "run", "${program}", "${args_no_hyphens}", "--wandb", "online", *options]
+    return tree | ({"run_cap": count} if count else {})
+
+
+def _short(value: float, low: float, high: float) -> float:
+    return min(max(float(f"{value:.6g}"), low), high)

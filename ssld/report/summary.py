@@ -1,0 +1,39 @@
+"""The numbers that runs are sorted and compared by: the summary of a tracker, and the metrics of a sweep."""
+
+from typing import Any
+
+from ssld.config.recipe import Plan
+from ssld.report.headline import ratios
+
+WHOLE = ("top1", "top5", "gain", "teacher_top1", "agreement", "kl", "params", "macs", "bytes", "wall_seconds")
+OF_A_STAGE = ("top1", "top5", "loss")
+NETWORKS = ("teacher", "student")
+
+
+def summary(result: dict[str, Any]) -> dict[str, float | None]:
+    """Of what result.json holds: percent, points (gain), nats (kl, loss).
+
+    At the smallest batch: `speedup/<engine>`, the teacher's median latency over the student's, and the medians,
+    `<network>/<engine>/p50_ms`.
+    """
+    agreement, student = result.get("agreement") or {}, result["student"]
+    values = {"top1": result["top1"], "top5": result["top5"], "gain": result["gain"]}
+    values |= {"teacher_top1": (result["teacher"] or {}).get("top1")}
+    values |= {"agreement": agreement.get("top1"), "kl": agreement.get("kl")}
+    values |= {"params": student["params"], "macs": student["macs"], "bytes": student.get("bytes")}
+    values |= {"wall_seconds": result.get("wall_seconds")}
+    for name, stage in result["stages"].items():
+        values |= {f"{name}/{key}": stage[key] for key in OF_A_STAGE}
+    rows = result.get("bench") or []
+    values |= {f"speedup/{engine}": ratio for engine, ratio in ratios(rows).items()}
+    first = min((row["batch"] for row in rows), default=None)
+    values |= {f"{row['network']}/{row['engine']}/p50_ms": row["p50_ms"] for row in rows if row["batch"] == first}
+    return values
+
+
+def names(plan: Plan) -> list[str]:
+    """What `summary` may hold of a run of this plan."""
+    engines = plan.bench.engines
+    stages = [f"{stage}/{key}" for stage in plan.stages for key in OF_A_STAGE]
+    latency = [f"{network}/{engine}/p50_ms" for network in NETWORKS for engine in engines]
+    return [*WHOLE, *stages, *(f"speedup/{engine}" for engine in engines), *latency]

@@ -1,0 +1,83 @@
+"""The trials of a sweep in one table, sorted by its metric: Markdown to read, CSV and JSON to go on with."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from ssld.errors import RunError
+from ssld.files import write_whole
+
+Row = dict[str, Any]
+
+
+def ordered(rows: list[Row], metric: str, goal: str) -> list[Row]:
+    """The best first; then, in the order of their trials, those that have no number."""
+    sign = -1 if goal == "maximize" else 1
+    measured = [row for row in rows if row[metric] is not None]
+    return sorted(measured, key=lambda row: (sign * row[metric], row["trial"])) + [
+        row for row in rows if row[metric] is None
+    ]
+
+
+def write_trials(rows: list[Row], path: Path, about: Row) -> Path:
+    """Write the page and beside it the same as .csv and .json; returns the page.
+
+    `about`: name, recipe, method, metric, goal, scope, trials (how many there will be), command, hardware. Raises
+    RunError when a file cannot be written.
+    """
+    rows = ordered(rows, about["metric"], about["goal"])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path.with_suffix(".csv"), _csv(rows))
+        write_whole(path.with_suffix(".json"), json.dumps({**about, "rows": rows}, indent=1) + "\n")
+        write_whole(path, _page(rows, about))
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); make room, or choose another folder") from None
+    return path
+
+
+def _page(rows: list[Row], about: Row) -> str:
+    smoke = ["", "**A smoke run: its numbers mean nothing.**"] if about["scope"] == "smoke" else []
+    text = [
+        f"# {about['name']}: {len(rows)} of {about['trials']} trials",
+        "",
+        "Generated from the results; do not edit.",
+        *smoke,
+        "",
+        f"Sorted by `{about['metric']}` ({about['goal']}). Each trial is one run of one seed: neighbours in the table "
+        "may differ by chance alone. `ssld run ... --seeds 5` of two of them says whether they do.",
+        "",
+        *_table(rows),
+        "",
+        f"- recipe: {about['recipe']}, method {about['method']}",
+        f"- command: `{about['command']}`",
+        f"- hardware: {'; '.join(about['hardware'])}",
+        f"- scope: {about['scope']}",
+        "- failed: the run stopped, as one does whose loss becomes NaN; the command tries it again",
+    ]
+    return "\n".join(text) + "\n"
+
+
+def _table(rows: list[Row]) -> list[str]:
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return [*lines, *("| " + " | ".join(_cell(key, row[key]) for key in columns) + " |" for row in rows)]
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if key == "digest":
+        return f"`{value}`"
+    text = f"{value:.4f}" if isinstance(value, float) and "." not in key else str(value)
+    return text.replace("|", "\\|")
+
+
+def _csv(rows: list[Row]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()

@@ -1,0 +1,6 @@
+"""What a run leaves behind while it trains: `metrics.jsonl` always, W&B and TensorBoard files where asked for."""
+
+from ssld.track.logger import About, Artifact, Logger
+from ssld.track.track import MODES, Options, Track, start
+
+__all__ = ["MODES", "About", "Artifact", "Logger", "Options", "Track", "start"]

@@ -1,0 +1,94 @@
+"""metrics.jsonl: one record a line. It is what every other logger is filled from when a run resumes."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ssld.errors import RunError
+from ssld.track.logger import Logger, Record
+
+
+class Jsonl(Logger):
+    """The file. Unlike other loggers it stops the run (RunError) when it cannot be written, or is not what it wrote."""
+
+    name = "metrics.jsonl"
+
+    def __init__(self, file: Path):
+        self.file = file
+        self._count = Count()
+        for _ in self.records() if file.is_file() else ():
+            pass  # the count goes on where the file ends
+
+    def log(self, step: int, record: Record) -> None:
+        _append(self.file, json.dumps(record) + "\n")
+
+    def advance(self, record: Record) -> int:
+        """The step of the next record, over all stages."""
+        return self._count.advance(record)
+
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """All records with their steps, counted anew."""
+        self._count = Count()
+        for record in _read(self.file) if self.file.is_file() else ():
+            yield self.advance(record), record
+
+    def rewind(self, stage: str, step: int) -> bool:
+        """Drop what `stage` logged after `step`; whether there was any."""
+        records = _read(self.file) if self.file.is_file() else []
+        kept = [record for record in records if record["stage"] != stage or record["step"] <= step]
+        if len(kept) < len(records):
+            _rewrite(self.file, kept)
+        return len(kept) < len(records)
+
+
+class Count:
+    """A step that never falls: steps of the stage, after those of all stages before."""
+
+    def __init__(self) -> None:
+        self._before, self._stage, self._step = 0, "", 0
+
+    def advance(self, record: Record) -> int:
+        if record["stage"] != self._stage:
+            self._before, self._stage, self._step = self._before + self._step, record["stage"], 0
+        self._step = max(self._step, record["step"])
+        return self._before + self._step
+
+
+def _append(file: Path, line: str) -> None:
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(line)
+    except OSError as error:
+        raise RunError(
+            f"{file}: cannot be written ({error.strerror}); make room and repeat the command, it resumes"
+        ) from None
+
+
+def _rewrite(file: Path, records: Iterable[Record]) -> None:
+    """Replace the file by these records, in one step: a kill leaves the old lines or the new ones."""
+    partial = file.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    _append(partial, "".join(json.dumps(record) + "\n" for record in records))
+    partial.replace(file)
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    """The records of the file. A last line that a kill cut short is removed from it."""
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RunError(f"{file}: cannot be read ({error.strerror}); choose another --out") from None
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line) if line else None
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and {"stage", "step"} <= record.keys():
+            records.append(record)
+        elif number < len(lines):
+            raise RunError(f"{file}: line {number} is no record of a run; remove the file, or choose another --out")
+    if lines[-1]:
+        _rewrite(file, records)
+    return records

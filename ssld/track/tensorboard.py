@@ -1,0 +1,73 @@
+"""Event files for TensorBoard and the viewers that read its format, one folder a stage: curves over its own step."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssld.errors import RunError
+from ssld.track.logger import AXES, Logger, Record
+
+RESULT = "result"  # the folder of what belongs to no stage
+FLUSH = 10  # seconds until a curve on the screen goes on
+
+
+class TensorBoard(Logger):
+    """`tensorboard/<stage>/` of the run folder, written anew from `metrics.jsonl` when a run resumes."""
+
+    name = "TensorBoard"
+
+    def __init__(self, folder: Path):
+        """Raises RunError where the library that writes the files is missing."""
+        try:
+            import tensorboardX  # noqa: F401
+        except ModuleNotFoundError:
+            what = "tensorboardX is not installed"
+            raise RunError(f'--tensorboard: {what}; pip install "ssld[tensorboard]", or leave the option out') from None
+        self.folder = folder / "tensorboard"
+        self._writers: dict[str, Any] = {}
+
+    def begin(self, records: Iterable[tuple[int, Record]]) -> None:
+        self.finish(failed=False)
+        for file in self.folder.glob("*/events.out.tfevents.*"):
+            file.unlink()
+        for step, record in records:
+            self.log(step, record)
+
+    def log(self, step: int, record: Record) -> None:
+        writer = self._writer(record["stage"])
+        for key, value in record.items():
+            if key not in ("kind", "stage", *AXES):
+                writer.add_scalar(f"{record['kind']}/{key}", value, record["step"])
+
+    def summary(self, values: dict[str, Any]) -> None:
+        self._text("summary", ["number", "value"], [[key, value] for key, value in values.items()])
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        for number, row in enumerate(rows):
+            for column, cell in zip(columns, row, strict=True):
+                if isinstance(cell, np.ndarray):
+                    self._writer(RESULT).add_image(f"{name}/{number:02d} {column}", cell, 0, dataformats="HWC")
+        shown = [column for column, cell in zip(columns, rows[0], strict=True) if not isinstance(cell, np.ndarray)]
+        self._text(name, shown, [[cell for cell in row if not isinstance(cell, np.ndarray)] for row in rows])
+
+    def alert(self, title: str, text: str) -> None:
+        self._writer(RESULT).add_text("alert", f"**{title}**: {text}", 0)
+
+    def finish(self, failed: bool) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _text(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A table in Markdown, which viewers draw."""
+        lines = [columns, ["---"] * len(columns), *rows]
+        self._writer(RESULT).add_text(name, "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines), 0)
+
+    def _writer(self, stage: str) -> Any:
+        if stage not in self._writers:
+            from tensorboardX import SummaryWriter
+
+            self._writers[stage] = SummaryWriter(str(self.folder / stage), flush_secs=FLUSH)
+        return self._writers[stage]

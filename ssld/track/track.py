@@ -1,0 +1,167 @@
+"""The record of one run, kept in `metrics.jsonl` and told to every logger.
+
+A logger never stops a run: whatever it raises costs one warning, and the run goes on without it.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ssld.errors import RunError, SsldError, did_you_mean
+from ssld.track.jsonl import Jsonl
+from ssld.track.logger import About, Artifact, Logger, Record
+from ssld.track.tensorboard import TensorBoard
+from ssld.track.wandb import Wandb
+
+MODES = ("offline", "online", "disabled", "silent")
+SAMPLES = 32  # rows of the sample table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which loggers a run has beside `metrics.jsonl`.
+
+    `wandb`: offline (W&B files in `wandb/` of the run folder, no network), online (also sent), disabled (no W&B),
+    silent (nothing at all, not even `metrics.jsonl`: the ranks above 0).
+    """
+
+    wandb: str = "offline"
+    project: str = "ssld"
+    tags: tuple[str, ...] = ()
+    tensorboard: bool = False
+
+
+def start(folder: Path, about: About, options: Options) -> "Track":
+    """Open the track of a run folder, after whatever it holds of an interrupted run.
+
+    Raises RunError when `metrics.jsonl` is not what it writes, and where TensorBoard is asked for and not installed.
+    """
+    mode = options.wandb
+    if mode not in MODES:
+        raise RunError(f"tracking: no mode {mode!r}{did_you_mean(mode, MODES)}; choose from {', '.join(MODES)}")
+    if mode == "silent":
+        return Track(None)
+    loggers: list[Logger] = []
+    if mode != "disabled":
+        loggers.append(Wandb(folder, about, mode, options.project, options.tags))
+    if options.tensorboard:
+        loggers.append(TensorBoard(folder))
+    return Track(Jsonl(folder / "metrics.jsonl"), loggers, about.name)
+
+
+class Track:
+    """What a run tells goes through here. `metrics` None: nothing is recorded."""
+
+    def __init__(self, metrics: Jsonl | None, loggers: Sequence[Logger] = (), name: str = "run"):
+        self.metrics, self.loggers, self.name = metrics, list(loggers), name
+        self._begun = False
+
+    def __enter__(self) -> "Track":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, SsldError):  # a loss that became NaN, a full disk
+            self.alert(f"{self.name} stopped", str(error))
+        self.finish(failed=kind is not None)
+
+    def log(self, record: Record) -> None:
+        """Keep a record {kind, stage, step, epoch, images, numbers}.
+
+        Raises RunError for a number that is not finite, and when the line cannot be written.
+        """
+        if self.metrics is None:
+            return
+        record = {key: _number(value) for key, value in record.items()}
+        if bad := [
+            f"{key} is {value}"
+            for key, value in record.items()
+            if isinstance(value, float) and not math.isfinite(value)
+        ]:
+            raise RunError(
+                f"stage {record['stage']}, step {record['step']}: {', '.join(bad)}; lower optim.lr, or look at the data"
+            )
+        self.begin()  # before the line is in the file: it would be told twice
+        step = self.metrics.advance(record)
+        self.metrics.log(step, record)
+        self._tell(lambda logger: logger.log(step, record))
+
+    def rewind(self, stage: str, step: int) -> None:
+        """Forget what `stage` logged after `step`: it resumes there, and no step shall be told twice."""
+        if self.metrics is None:
+            return
+        if self.metrics.rewind(stage, step):
+            self._begun = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Bring every logger to what `metrics.jsonl` holds, once; a run that is resumed rewinds before that."""
+        if self.metrics is not None and not self._begun:
+            self._begun = True
+            records = list(self.metrics.records())
+            self._tell(lambda logger: logger.begin(records))
+
+    def summary(self, values: dict[str, Any]) -> None:
+        """The numbers that runs are compared by."""
+        self.begin()
+        self._tell(lambda logger: logger.summary(values))
+
+    def samples(self, file: Path) -> None:
+        """The first images of a samples.npz with what each network says of them, as the table `samples`."""
+        if self.loggers and file.is_file():
+            columns, rows = sample_rows(file)
+            self.begin()
+            self._tell(lambda logger: logger.table("samples", columns, rows))
+
+    def artifact(self, item: Artifact) -> None:
+        """What the run used or made."""
+        self.begin()
+        self._tell(lambda logger: logger.artifact(item))
+
+    def alert(self, title: str, text: str) -> None:
+        """Something that somebody should look at."""
+        self.begin()
+        self._tell(lambda logger: logger.alert(title, text))
+
+    def finish(self, failed: bool = False) -> None:
+        """Close the loggers; waits, for a limited time, until an online run is uploaded."""
+        self._tell(lambda logger: logger.finish(failed))
+        self.loggers = []
+
+    def _tell(self, say: Callable[[Logger], None]) -> None:
+        """A logger that raises is left alone from then on, with one warning."""
+        for logger in list(self.loggers):
+            try:
+                say(logger)
+            except Exception as error:  # noqa: BLE001 - W&B raises anything; the numbers are in metrics.jsonl
+                self.loggers.remove(logger)
+                reason = " ".join(str(error).split())[:200]
+                sys.stderr.write(
+                    f"warning: {logger.name}: {type(error).__name__}: {reason}; the run goes on without it, "
+                    "its numbers are in metrics.jsonl\n"
+                )
+
+
+def sample_rows(file: Path) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of a samples.npz: image, label, and of every network its answer and that one's probability."""
+    with np.load(file, allow_pickle=False) as held:
+        names, arrays = held["classes"], {key: held[key][:SAMPLES] for key in held.files if key != "classes"}
+    networks = [name for name in ("teacher", "baseline", "student") if name in arrays]
+    rows = []
+    for index, label in enumerate(arrays["label"]):
+        row = [arrays["image"][index], str(names[label]) if label >= 0 else ""]
+        for scores in (arrays[name][index] for name in networks):
+            row += [str(names[scores.argmax()]), float(scores.max())]
+        rows.append(row)
+    return ["image", "label", *(f"{name}{part}" for name in networks for part in ("", "_probability"))], rows
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

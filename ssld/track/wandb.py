@@ -1,0 +1,142 @@
+"""Weights & Biases (W&B), offline or online.
+
+Offline, W&B cannot look up what it has of a run, and of several parts with one id `wandb sync` keeps the last. So a run
+that resumes writes its offline part anew from `metrics.jsonl`, whole: one part, one curve. Online it goes on where the
+server's copy ends.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssld.track.logger import AXES, About, Artifact, Logger, Record
+
+QUIET = {
+    "silent": True,
+    "console": "off",
+    "disable_git": True,
+    "disable_code": True,
+    "save_code": False,
+    "x_disable_meta": True,  # no host name, user name, command line
+    "x_disable_machine_info": True,
+    "init_timeout": 30.0,  # seconds; W&B waits 90 for a server it cannot reach
+    "login_timeout": 30.0,
+    "finish_timeout": 120.0,  # W&B waits for ever; `wandb sync` uploads the rest
+}
+BEST = {"eval/top1": "max", "eval/loss": "min"}  # also kept in the summary, as `<stage>/eval/top1.max`
+
+
+class Wandb(Logger):
+    """A W&B run whose files, staging and caches included, all lie in `wandb/` of the run folder."""
+
+    name = "W&B"
+
+    def __init__(self, folder: Path, about: About, mode: str, project: str, tags: tuple[str, ...] = ()):
+        self.folder, self.about, self.online = folder, about, mode == "online"
+        self.run: Any = None
+        self._options: dict[str, Any] = {
+            "project": project,
+            "name": about.name,
+            "id": about.run_id,
+            "group": about.group or None,
+            "job_type": about.job,
+            "tags": [tag[:64] for tag in (*about.tags, *tags)],  # W&B takes no longer ones
+            "config": flat(about.config),
+            "mode": mode,
+            "resume": "allow" if self.online else None,
+        }
+
+    def begin(self, records: Iterable[tuple[int, Record]]) -> None:
+        self._open()
+        for step, record in records:
+            if step >= self.run.starting_step:  # 0 offline, and of a run that the server does not know
+                self.log(step, record)
+
+    def _open(self) -> None:
+        home = self.folder.resolve() / "wandb"
+        home.mkdir(parents=True, exist_ok=True)  # W&B itself would fall back to the system's temporary folder
+        kinds = ["CACHE", "DATA", "ARTIFACT"] + (
+            [] if self.online else ["CONFIG"]
+        )  # online, the user's names the server
+        os.environ |= {f"WANDB_{kind}_DIR": str(home / kind.lower()) for kind in kinds}
+        os.environ["WANDB_ERROR_REPORTING"] = "false"  # else W&B reports its own faults over the network, offline too
+        import wandb
+
+        if self.run is not None:
+            self.run.finish()
+        if not self.online:
+            for part in home.glob(f"offline-run-*-{self.about.run_id}"):
+                shutil.rmtree(part)  # its numbers come again from metrics.jsonl, the rest is made at the end of a run
+        self._stages: set[str] = set()
+        self._step = 0
+        settings = wandb.Settings(**QUIET)
+        self.run = wandb.init(dir=str(self.folder), reinit="finish_previous", settings=settings, **self._options)
+
+    def log(self, step: int, record: Record) -> None:
+        stage, kind, self._step = record["stage"], record["kind"], step
+        if stage not in self._stages:
+            self._stages.add(stage)
+            self._define(stage)
+        values = {f"{stage}/{axis}": record.get(axis) for axis in AXES}
+        values |= {
+            f"{stage}/{kind}/{key}": value for key, value in record.items() if key not in ("kind", "stage", *AXES)
+        }
+        self.run.log({key: value for key, value in values.items() if value is not None}, step=step)
+
+    def _define(self, stage: str) -> None:
+        """Curves of a stage are drawn over its own step; epoch and images are there to choose."""
+        for axis in AXES:
+            self.run.define_metric(f"{stage}/{axis}", hidden=True)
+        usual = f"{stage}/{AXES[0]}"
+        for key, best in BEST.items():
+            self.run.define_metric(f"{stage}/{key}", step_metric=usual, summary=best)
+        self.run.define_metric(f"{stage}/*", step_metric=usual)
+
+    def summary(self, values: dict[str, Any]) -> None:
+        self.run.summary.update(values)
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        import wandb
+
+        cells = [[wandb.Image(cell) if isinstance(cell, np.ndarray) else cell for cell in row] for row in rows]
+        self.run.log({name: wandb.Table(columns=list(columns), data=cells)}, step=self._step)
+
+    def artifact(self, item: Artifact) -> None:
+        """Inputs are declared online alone, W&B cannot offline; metadata says in both what an output was made from."""
+        import wandb
+
+        if item.used and not self.online:
+            return
+        metadata = {"digest": item.digest, "made_from": item.made_from, **item.metadata}
+        held = wandb.Artifact(re.sub(r"[^\w.-]+", "-", item.name), item.kind, metadata=metadata)
+        for file in item.files:
+            if item.copied:
+                held.add_file(str(file), name=file.name, policy="immutable")  # not copied here, only when uploaded
+            else:
+                held.add_reference(file.resolve().as_uri(), name=file.name, checksum=False)
+        if item.used:
+            self.run.use_artifact(held)
+        else:
+            self.run.log_artifact(held)
+
+    def alert(self, title: str, text: str) -> None:
+        self.run.alert(title, text, level="ERROR")
+
+    def finish(self, failed: bool) -> None:
+        if self.run is not None:
+            self.run.finish(exit_code=int(failed))
+
+
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Nested mappings as one, under dotted keys as an override or a sweep names them."""
+    if not isinstance(tree, dict) or not tree:
+        return {path: tree} if path else {}
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{path}.{key}" if path else str(key))
+    return found

@@ -1,0 +1,99 @@
+"""Event files, read back as a viewer reads them."""
+
+import struct
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssld import track
+from ssld.errors import RunError
+from tests.unit.fake_run import metric_line, sample_arrays
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+def start(folder: Path) -> track.Track:
+    options = track.Options(wandb="disabled", tensorboard=True)
+    return track.start(folder, track.About(name="quickstart-0123", run_id="0123"), options)
+
+
+def values(folder: Path) -> list[tuple[int, Any]]:
+    """(step, value) of every event. A record is its length (8 bytes), a checksum, a protobuf, a checksum."""
+    from tensorboardX.proto import event_pb2
+    from tensorboardX.record_writer import masked_crc32c
+
+    found = []
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        data, at = file.read_bytes(), 0
+        while at < len(data):
+            (size,) = struct.unpack("<Q", data[at : at + 8])
+            body = data[at + 12 : at + 12 + size]
+            head, tail = (struct.unpack("<I", data[i : i + 4])[0] for i in (at + 8, at + 12 + size))
+            assert (head, tail) == (masked_crc32c(data[at : at + 8]), masked_crc32c(body))
+            event = event_pb2.Event()
+            event.ParseFromString(body)
+            found += [(event.step, value) for value in event.summary.value]
+            at += 16 + size
+    return found
+
+
+def curves(folder: Path) -> Curves:
+    found: Curves = defaultdict(list)
+    for step, value in values(folder):
+        if value.WhichOneof("value") == "simple_value":
+            found[value.tag].append((step, value.simple_value))
+    return found
+
+
+def test_each_stage_has_its_curves_over_its_own_step(tmp_path: Path) -> None:
+    with start(tmp_path) as log:
+        for stage in ("teach", "distill"):
+            for step in (1, 2):
+                log.log(metric_line(stage, step, loss=np.float32(1 / step), images=64 * step))
+        log.log(metric_line("distill", 2, "eval", top1=75.0))
+    assert curves(tmp_path / "tensorboard" / "teach") == {"train/loss": [(1, 1.0), (2, 0.5)]}
+    assert curves(tmp_path / "tensorboard" / "distill") == {
+        "train/loss": [(1, 1.0), (2, 0.5)],
+        "eval/top1": [(2, 75.0)],
+    }
+
+
+def test_a_resumed_run_shows_every_step_once(tmp_path: Path) -> None:
+    with start(tmp_path) as log:
+        for step in range(1, 5):
+            log.log(metric_line("distill", step))
+    with start(tmp_path) as log:
+        log.rewind("distill", 2)
+        for step in range(3, 6):
+            log.log(metric_line("distill", step))
+    shown = curves(tmp_path / "tensorboard" / "distill")["train/loss"]
+    assert [step for step, _ in shown] == [1, 2, 3, 4, 5]
+
+
+def test_the_result_is_shown_with_its_samples_and_alerts(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", **sample_arrays(count=3))
+    with pytest.raises(RunError), start(tmp_path) as log:  # noqa: PT012 - the alert comes at the exit
+        log.summary({"top1": 96.5, "gain": None})
+        log.samples(tmp_path / "samples.npz")
+        raise RunError("stage distill: the loss became nan at step 7")
+    found = {value.tag: value for _, value in values(tmp_path / "tensorboard" / "result")}
+    texts = {tag: value.tensor.string_val[0].decode() for tag, value in found.items() if "text_summary" in tag}
+    assert "| top1 | 96.5 |" in texts["summary/text_summary"]
+    assert "the loss became nan at step 7" in texts["alert/text_summary"]
+    assert texts["samples/text_summary"].startswith("| label | teacher | teacher_probability |")
+    pictures = [value.image for value in found.values() if value.WhichOneof("value") == "image"]
+    assert [(image.height, image.width) for image in pictures] == [(40, 40)] * 3
+
+
+def test_without_the_library_the_option_is_an_error_that_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(
+        RunError, match=r'^--tensorboard: tensorboardX is not installed; pip install "ssld\[tensorboard'
+    ):
+        start(tmp_path)
