@@ -9,6 +9,7 @@ parameters:
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -181,22 +182,25 @@ def trials(sweep: Sweep, count: int | None, seed: int) -> list[Trial]:
     """
     if count is not None and count < 1:
         raise RecipeError(f"--count {count}: give a whole number from 1 up")
-    if sweep.method == "grid":
-        grids = [parameter.grid() for parameter in sweep.parameters.values()]
-        return [
-            dict(zip(sweep.parameters, values, strict=True))
-            for values in itertools.islice(itertools.product(*grids), count)
-        ]
-    if count is None:
+    if count is None and sweep.method == "random":
         raise RecipeError(f"{sweep.name}: method random has no end; give --count N")
     found: dict[str, Trial] = {}
-    for number in range(DRAWS * count):
-        rng = Random(f"{seed}/{number}")
-        trial = {key: parameter.draw(rng.random()) for key, parameter in sweep.parameters.items()}
+    for values in _grid(sweep) if sweep.method == "grid" else _draws(sweep, seed, DRAWS * (count or 1)):
+        trial = dict(zip(sweep.parameters, values, strict=True))
         found.setdefault(json.dumps(trial), trial)
         if len(found) == count:
             break
     return list(found.values())
+
+
+def _grid(sweep: Sweep) -> Iterator[tuple[Any, ...]]:
+    return itertools.product(*(parameter.grid() for parameter in sweep.parameters.values()))
+
+
+def _draws(sweep: Sweep, seed: int, count: int) -> Iterator[list[Any]]:
+    for number in range(count):
+        rng = Random(f"{seed}/{number}")
+        yield [parameter.draw(rng.random()) for parameter in sweep.parameters.values()]
 
 
 def overrides(trial: Trial) -> list[str]:
