@@ -9,7 +9,7 @@ from ssld.config.recipe import Plan
 from ssld.distill.labelling import caches
 from ssld.distill.scorer import teacher_weights, weights_digest
 from ssld.distill.setup import stage_folder, teacher_card
-from ssld.errors import WeightsError
+from ssld.errors import RunError
 from ssld.files import sha256
 from ssld.progress import note
 from ssld.report.summary import summary
@@ -85,7 +85,7 @@ def teacher_artifact(plan: Plan, out: Path, result: dict[str, Any]) -> list[Arti
         return [Artifact(name=name, kind="model", files=files, digest=digest, metadata=metadata)]
     try:
         file = teacher_weights(str(teacher.card), teacher_card(plan), teacher.weights, "teacher.weights")
-    except WeightsError as error:  # moved away since the stages that it taught were finished
+    except RunError as error:  # moved away since the stages that it taught were finished
         note(f"the teacher is not among the artifacts of this run: {error}")
         return []
     name, digest = f"teacher-{teacher.card}", weights_digest(file)

@@ -91,8 +91,9 @@ def row(number: int, trial: Trial, plan: Plan, metric: str, result: dict[str, An
 
 def describe(spec: Sweep, args: argparse.Namespace, count: int, scope: str, hardware: list[str]) -> dict[str, Any]:
     """What stands on the page beside the table."""
-    options = [f"--count {args.count}" if args.count else "", f"--seed {args.seed}" if args.seed else ""]
-    command = " ".join(["ssld sweep", args.file, "--local", *filter(None, options)])
+    options = [f"--{name} {value}" for name, value in (("count", args.count), ("seed", args.seed)) if value]
+    options += ["--smoke"] if args.smoke else []
+    command = " ".join(["ssld sweep", args.file, "--local", *options])
     about = {"name": spec.name, "recipe": spec.recipe, "method": spec.method, "command": command}
     return about | {
         "metric": spec.metric.name,

@@ -48,7 +48,7 @@ class TensorBoard(Logger):
         for number, row in enumerate(rows):
             for column, cell in zip(columns, row, strict=True):
                 if isinstance(cell, np.ndarray):
-                    self._writer(RESULT).add_image(f"{name}/{number:02d} {column}", cell, 0, dataformats="HWC")
+                    self._writer(RESULT).add_image(f"{name}/{number:02d}_{column}", cell, 0, dataformats="HWC")
         shown = [column for column, cell in zip(columns, rows[0], strict=True) if not isinstance(cell, np.ndarray)]
         self._text(name, shown, [[cell for cell in row if not isinstance(cell, np.ndarray)] for row in rows])
 

@@ -1,0 +1,81 @@
+"""What trackers are told of a finished run: the line from its teacher to its exported files."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssld import publish
+from ssld.config import recipe
+from ssld.config.recipe import Plan
+from ssld.distill.setup import stage_folder
+from ssld.files import sha256
+from ssld.track import Artifact
+from tests.unit.fake_run import make_result
+from tests.unit.some_recipe import TREE, changed, written
+
+CARD = {**TREE, "teacher": {"card": "ResNet50_vd_ssld", "norm": "running"}}
+CARD = {**CARD, "stages": {name: stage for name, stage in TREE["stages"].items() if name != "teach"}}
+STUDENT = "some-student-MobileNetV3_small_x0_35"
+
+
+def finished(folder: Path, tree: dict[str, Any], **labels: str) -> tuple[Plan, dict[str, Any]]:
+    """A plan and the result of its run, whose weights and export lie in the folder; `labels`: stage -> cache."""
+    plan = recipe.load(written(folder, tree))
+    for name in plan.stages:
+        stage_folder(plan, name, folder).mkdir(parents=True)
+        (stage_folder(plan, name, folder) / "model.safetensors").write_bytes(name.encode())
+    (folder / "export").mkdir()
+    (folder / "export" / "model.onnx").write_bytes(b"graph")
+    stages = {name: {"labels": labels[name]} if name in labels else {} for name in plan.stages}
+    return plan, make_result() | {"stages": stages}
+
+
+def line(folder: Path, plan: Plan, result: dict[str, Any]) -> dict[str, Artifact]:
+    return {item.name: item for item in publish.lineage(plan, folder, result)}
+
+
+def test_a_teacher_that_the_run_trained_leads_to_its_student_and_that_one_to_the_export(tmp_path: Path) -> None:
+    plan, result = finished(tmp_path, TREE)
+    found = line(tmp_path, plan, result)
+    teacher, student, export = found.values()
+    assert (teacher.name, teacher.used) == ("some-teacher-ResNet18", False)
+    assert teacher.files == (stage_folder(plan, "teach", tmp_path) / "model.safetensors",)
+    assert (student.name, student.digest) == (STUDENT, plan.stage_digest("finetune"))
+    assert student.made_from == {"some-teacher-ResNet18": plan.stage_digest("teach")}
+    assert (export.name, export.made_from) == ("some-MobileNetV3_small_x0_35", {STUDENT: student.digest})
+    assert export.files == (tmp_path / "export" / "model.onnx",)
+
+
+def test_a_teacher_of_a_card_and_the_label_cache_are_inputs_that_stay_where_they_lie(tmp_path: Path) -> None:
+    (tmp_path / "teacher.pdparams").write_bytes(b"weights")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "manifest.json").write_text("{}")
+    tree = changed(CARD, "teacher.weights", str(tmp_path / "teacher.pdparams"))
+    tree = changed(tree, "stages.distill.labels", {"folder": str(cache)})
+    plan, result = finished(tmp_path, tree, distill="cache")
+    teacher, labels, student, _ = line(tmp_path, plan, result).values()
+    digest = sha256(tmp_path / "teacher.pdparams")
+    assert (teacher.name, teacher.digest, teacher.used, teacher.copied) == (
+        "teacher-ResNet50_vd_ssld", digest, True, False
+    )  # fmt: skip
+    assert (labels.name, labels.kind, labels.used) == ("labels-cache", "dataset", True)
+    assert (labels.files, labels.made_from) == ((cache / "manifest.json",), {teacher.name: digest})
+    assert student.made_from == {teacher.name: digest, labels.name: sha256(cache / "manifest.json")}
+
+
+def test_a_teacher_that_was_moved_away_since_is_left_out_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, result = finished(tmp_path, changed(CARD, "teacher.weights", str(tmp_path / "gone.pdparams")))
+    assert list(line(tmp_path, plan, result)) == [STUDENT, "some-MobileNetV3_small_x0_35"]
+    assert "the teacher is not among the artifacts of this run" in capsys.readouterr().err
+
+
+def test_runs_of_all_seeds_are_one_group_and_an_override_is_another(tmp_path: Path) -> None:
+    file = written(tmp_path, TREE)
+    first, second, other = (publish.about(recipe.load(file, [word])) for word in ("seed=0", "seed=1", "classes=9"))
+    assert first.group == second.group != other.group
+    assert first.run_id != second.run_id
+    assert first.tags == ("full", "MobileNetV3_small_x0_35", "ResNet18")
