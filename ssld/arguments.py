@@ -37,16 +37,20 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--smoke", action="store_true", help="the whole recipe in seconds, on fake images")
 
 
-def _how_to_run(command: argparse.ArgumentParser) -> None:
-    """What changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
-    command.add_argument("--ranks", default="1", help="processes that share each batch: a number, or auto = one a GPU")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
-    command.add_argument("--wandb", default="offline", choices=("offline", "online", "disabled"))
+def _wandb_arguments(command: argparse.ArgumentParser, mode: str) -> None:
+    command.add_argument("--wandb", default=mode, choices=("offline", "online", "disabled"))
     command.add_argument(
         "--wandb-project", metavar="NAME", default=os.environ.get("WANDB_PROJECT") or "ssld",
         help="W&B project (default $WANDB_PROJECT, else ssld)",
     )  # fmt: skip
     command.add_argument("--wandb-tags", default="", metavar="A,B", help="more tags of the W&B run")
+
+
+def _how_to_run(command: argparse.ArgumentParser) -> None:
+    """What changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
+    command.add_argument("--ranks", default="1", help="processes that share each batch: a number, or auto = one a GPU")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    _wandb_arguments(command, "offline")
     command.add_argument("--tensorboard", action="store_true", help="also write event files for TensorBoard")
 
 
@@ -84,6 +88,7 @@ def _label_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--verify", nargs="?", type=int, const=1000, default=0, metavar="N", help="compare N labels with the teacher"
     )
+    _wandb_arguments(command, "disabled")
 
 
 def _show_arguments(command: argparse.ArgumentParser) -> None:

@@ -35,13 +35,10 @@ def run(args: Args) -> Any:
     else:
         from ssld.run import run as run_plan
         from ssld.runtime import start
-        from ssld.track import Options
 
         if launch.is_rank():
             launch.end_with_parent()
-        tags = tuple(filter(None, args.wandb_tags.split(",")))
-        told = Options(wandb=args.wandb, project=args.wandb_project, tags=tags, tensorboard=args.tensorboard)
-        result = run_plan(plan, out, start(args.device), told)
+        result = run_plan(plan, out, start(args.device), _loggers(args))
     if launch.is_rank():
         return None  # the process that started the ranks prints
     return result if args.json else _closing_table(result, out)
@@ -66,7 +63,7 @@ def label(args: Args) -> Any:
     from ssld.runtime import start
 
     plan = _plan(args)
-    rows = label_plan(plan, _run_folder(plan, args), start(args.device), args.verify)
+    rows = label_plan(plan, _run_folder(plan, args), start(args.device), args.verify, _loggers(args))
     return rows if args.json else _print_rows(rows)
 
 
@@ -197,6 +194,15 @@ def _plan(args: Args) -> Any:
 
 def _run_folder(plan: Any, args: Args) -> Path:
     return Path(args.out) if args.out else Path("runs") / f"{plan.name}-{plan.digest[:8]}"
+
+
+def _loggers(args: Args) -> Any:
+    from ssld.track import Options
+
+    tags = tuple(filter(None, args.wandb_tags.split(",")))
+    return Options(
+        wandb=args.wandb, project=args.wandb_project, tags=tags, tensorboard="tensorboard" in args and args.tensorboard
+    )
 
 
 def _closing_table(result: dict[str, Any], out: Path) -> None:

@@ -46,7 +46,7 @@ def publish(plan: Plan, out: Path, result: dict[str, Any], log: Track) -> None:
 def lineage(plan: Plan, out: Path, result: dict[str, Any]) -> list[Artifact]:
     """teacher -> label caches -> student -> export; each names by digest what it was made from."""
     last = list(plan.stages)[-1]
-    teacher = teacher_artifact(plan, out, result)
+    teacher = teacher_artifact(plan, out, result["teacher"] or {})
     made_from = {item.name: item.digest for item in teacher}
     cached = [
         cache_artifact(plan, name, out, stage["labels"], made_from)
@@ -73,12 +73,27 @@ def lineage(plan: Plan, out: Path, result: dict[str, Any]) -> list[Artifact]:
     return [*found.values(), student, export]
 
 
-def teacher_artifact(plan: Plan, out: Path, result: dict[str, Any]) -> list[Artifact]:
-    """The teacher's weights: what a stage of this run made, or a card's file, which stays where it lies. [] without."""
+def publish_labels(plan: Plan, out: Path, cached: dict[str, str], options: Options) -> None:
+    """`ssld label` as a run of its own: the teacher goes in, the caches come out. `cached`: stage -> cache folder."""
+    this = about(plan)
+    this = replace(this, name=f"{this.name}-labels", run_id=f"labels-{this.run_id}", job="label")
+    teacher = [replace(item, used=True) for item in teacher_artifact(plan, out, {})]
+    made_from = {item.name: item.digest for item in teacher}
+    made = [cache_artifact(plan, name, out, folder, made_from) for name, folder in cached.items()]
+    with start(out, this, options) as log:
+        for item in [*teacher, *(replace(item, used=False) for item in made)]:
+            log.artifact(item)
+
+
+def teacher_artifact(plan: Plan, out: Path, facts: dict[str, Any]) -> list[Artifact]:
+    """The teacher's weights: what a stage of this run made, or a card's file, which stays where it lies. [] without.
+
+    `facts`: what the result says of it.
+    """
     teacher = plan.teacher
     if teacher is None or (teacher.card and plan.scope == "smoke"):  # a smoke run's card has fresh weights
         return []
-    metadata = {key: result["teacher"].get(key) for key in ("arch", "top1", "source", "norm")}
+    metadata = {key: facts.get(key) for key in ("arch", "top1", "source", "norm")}
     if teacher.stage:
         files = (stage_folder(plan, teacher.stage, out) / "model.safetensors",)
         name, digest = f"{plan.name}-teacher-{teacher.arch}", plan.stage_digest(teacher.stage)

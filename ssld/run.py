@@ -26,7 +26,7 @@ from ssld.losses import Objective
 from ssld.mining import mine_pool
 from ssld.paths import data_root
 from ssld.progress import note, progress
-from ssld.publish import publish, start_track
+from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
 from ssld.result import finish
 from ssld.runtime import Runtime, barrier
@@ -109,7 +109,7 @@ def ensure_data(plan: Plan, out: Path, here: Runtime) -> Path:
     return root
 
 
-def label(plan: Plan, out: Path, here: Runtime, sample: int) -> list[dict[str, Any]]:
+def label(plan: Plan, out: Path, here: Runtime, sample: int, options: Options) -> list[dict[str, Any]]:
     """Make the label caches of a recipe whole, one row each; `sample` labels of each are compared with the teacher.
 
     Raises RunError when no stage asks for a cache, or the stage that trains the teacher is not done in `out`.
@@ -124,12 +124,14 @@ def label(plan: Plan, out: Path, here: Runtime, sample: int) -> list[dict[str, A
     if trains and not is_done(plan, trains, out):
         what = f"stage {trains!r} trains the teacher and is not done"
         raise RunError(f"{out}: {what}; `ssld run` trains it, and makes the cache itself")
-    teacher, rows = load_teacher(plan, out, root, here), []
+    teacher, rows, cached = load_teacher(plan, out, root, here), [], {}
     for name in stages:
         cache, ask = filled_cache(plan, name, teacher, out, root, here)
         sizes = {"views": cache.views, "labels": cache.views * cache.places, "bytes a label": cache.layout.size}
         apart = {"max |diff| of softmax": labels.verify(cache, ask(), sample)} if sample else {}
         rows.append({"stage": name, "folder": str(cache.folder), **sizes, **apart})
+        cached[name] = cache.folder.name
+    publish_labels(plan, out, cached, options)
     return rows
 
 

@@ -11,7 +11,7 @@ AXES = ("step", "epoch", "images")  # keys of a record that curves are drawn ove
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """A run as a logger names it. `group`: runs that may be compared over seeds; `job`: what kind of work it is."""
+    """A run as a logger names it. `group`: runs that may be compared over seeds; `job`: train or label."""
 
     name: str
     run_id: str

@@ -52,11 +52,12 @@ def start(folder: Path, about: About, options: Options) -> "Track":
         loggers.append(Wandb(folder, about, mode, options.project, options.tags))
     if options.tensorboard:
         loggers.append(TensorBoard(folder))
-    return Track(Jsonl(folder / "metrics.jsonl"), loggers, about.name)
+    metrics = Jsonl(folder / "metrics.jsonl") if about.job == "train" else None  # only a training has curves
+    return Track(metrics, loggers, about.name)
 
 
 class Track:
-    """What a run tells goes through here. `metrics` None: nothing is recorded."""
+    """What a run tells goes through here. `metrics` None: it has no curves."""
 
     def __init__(self, metrics: Jsonl | None, loggers: Sequence[Logger] = (), name: str = "run"):
         self.metrics, self.loggers, self.name = metrics, list(loggers), name
@@ -103,9 +104,9 @@ class Track:
 
     def begin(self) -> None:
         """Bring every logger to what `metrics.jsonl` holds, once; a run that is resumed rewinds before that."""
-        if self.metrics is not None and not self._begun:
+        if not self._begun:
             self._begun = True
-            records = list(self.metrics.records())
+            records = list(self.metrics.records()) if self.metrics is not None else []
             self._tell(lambda logger: logger.begin(records))
 
     def summary(self, values: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from ssld.config import recipe
 from ssld.config.recipe import Plan
 from ssld.distill.setup import stage_folder
 from ssld.files import sha256
-from ssld.track import Artifact
+from ssld.track import About, Artifact, Logger, Options
 from tests.unit.fake_run import make_result
 from tests.unit.some_recipe import TREE, changed, written
 
@@ -29,6 +29,20 @@ def finished(folder: Path, tree: dict[str, Any], **labels: str) -> tuple[Plan, d
     (folder / "export" / "model.onnx").write_bytes(b"graph")
     stages = {name: {"labels": labels[name]} if name in labels else {} for name in plan.stages}
     return plan, make_result() | {"stages": stages}
+
+
+class Listener(Logger):
+    """In the place of W&B: keeps the artifacts that it is told of."""
+
+    def __init__(self) -> None:
+        self.items: list[Artifact] = []
+
+    def named(self, about: About) -> "Listener":
+        self.about = about
+        return self
+
+    def artifact(self, item: Artifact) -> None:
+        self.items.append(item)
 
 
 def line(folder: Path, plan: Plan, result: dict[str, Any]) -> dict[str, Artifact]:
@@ -79,3 +93,21 @@ def test_runs_of_all_seeds_are_one_group_and_an_override_is_another(tmp_path: Pa
     assert first.group == second.group != other.group
     assert first.run_id != second.run_id
     assert first.tags == ("full", "MobileNetV3_small_x0_35", "ResNet18")
+
+
+def test_labelling_is_a_run_of_its_own_from_the_teacher_to_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "teacher.pdparams").write_bytes(b"weights")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "manifest.json").write_text("{}")
+    tree = changed(CARD, "teacher.weights", str(tmp_path / "teacher.pdparams"))
+    plan, _ = finished(tmp_path, changed(tree, "stages.distill.labels", {"folder": str(tmp_path / "cache")}))
+    listener = Listener()
+    monkeypatch.setattr("ssld.track.track.Wandb", lambda *given: listener.named(given[1]))
+    publish.publish_labels(plan, tmp_path, {"distill": "cache"}, Options(wandb="online"))
+    teacher, cache = listener.items
+    assert (listener.about.job, listener.about.run_id) == ("label", f"labels-{plan.digest[:16]}")
+    assert (teacher.name, teacher.used) == ("teacher-ResNet50_vd_ssld", True)
+    assert (cache.name, cache.used, cache.made_from) == ("labels-cache", False, {teacher.name: teacher.digest})
+    assert not (tmp_path / "metrics.jsonl").exists()

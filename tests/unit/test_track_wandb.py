@@ -257,12 +257,16 @@ def test_a_run_goes_on_when_wandb_ends_before_it(tmp_path: Path, capsys: pytest.
 def test_a_run_goes_on_when_the_process_of_wandb_is_killed(tmp_path: Path) -> None:
     script = """
 import os, signal, sys, time
+from contextlib import suppress
 from pathlib import Path
 from ssld import track
 log = track.start(Path(sys.argv[1]), track.About(name="n", run_id="0123"), track.Options())
 log.log({"kind": "train", "stage": "distill", "step": 1, "loss": 1.0})
-children = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()
-            and (p / "stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())]
+children = []
+for stat in Path("/proc").glob("[0-9]*/stat"):
+    with suppress(OSError):  # a process that has ended since
+        if stat.read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
+            children.append(int(stat.parent.name))
 assert children
 for child in children:
     os.kill(child, signal.SIGKILL)
