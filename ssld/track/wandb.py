@@ -1,8 +1,8 @@
 """Weights & Biases (W&B), offline or online.
 
 Offline, W&B cannot look up what it has of a run, and `wandb sync` has let the last of several parts with one id replace
-the others (W&B's issues 3841 and 5865). So a run that resumes writes its offline part anew from `metrics.jsonl`, whole: one
-part, one curve. Online it goes on where the server's copy ends.
+the others (W&B's issues 3841 and 5865). So a run that resumes writes its offline part anew from `metrics.jsonl`, whole:
+one part, one curve. Online it goes on where the server's copy ends.
 """
 
 import os
