@@ -15,6 +15,8 @@ from ssld import weights
 from ssld.config import recipe
 from ssld.data import fake
 from tests.e2e.command import command, ssld, succeeds, surroundings, write_recipe
+from tests.unit.event_file import curves
+from tests.unit.wandb_file import kinds, plain
 
 TREE = {
     "classes": 4,
@@ -84,8 +86,8 @@ def stopped(place, out, number, after, *words, metrics=None, recipe="some.yaml")
     return process.returncode, errors
 
 
-def assert_ends_like_the_whole_run(place, out):
-    succeeds(*run(out), cwd=place)
+def assert_ends_like_the_whole_run(place, out, *words):
+    succeeds(*run(out, *words), cwd=place)
     for stage, steps in STEPS.items():
         assert state(place / out, stage) == state(place / "whole/run", stage)
         found = [(line["kind"], line["step"]) for line in records(place / out) if line["stage"] == stage]
@@ -102,10 +104,21 @@ def test_a_run_killed_at_any_step_ends_with_the_same_weights_bit_for_bit(after, 
     assert_ends_like_the_whole_run(place, out)
 
 
-def test_a_run_killed_again_and_again_ends_alike(place):
+def test_a_run_killed_again_and_again_ends_alike_and_its_curves_are_whole_in_wandb_and_tensorboard(place):
+    words = ["--wandb", "offline", "--tensorboard"]
     for after in (3, 8, 14):
-        stopped(place, "again/run", signal.SIGKILL, after)
-    assert_ends_like_the_whole_run(place, "again/run")
+        stopped(place, "again/run", signal.SIGKILL, after, *words)
+    assert_ends_like_the_whole_run(place, "again/run", *words)
+    folder = place / "again/run"
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 1
+    rows = [plain(record.item) for record in kinds(folder, "history")]
+    assert [row["_step"] for row in rows if "_step" in row] == sorted({row["_step"] for row in rows if "_step" in row})
+    for stage, steps in STEPS.items():
+        logged = [line for line in records(folder) if (line["stage"], line["kind"]) == (stage, "train")]
+        every = [(step, logged[step - 1]["loss"]) for step in range(1, steps + 1)]
+        key = f"{stage}/train/loss"
+        assert [(row[f"{stage}/step"], row[key]) for row in rows if key in row] == every
+        assert curves(folder / "tensorboard" / stage)["train/loss"] == every  # float32 in both
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

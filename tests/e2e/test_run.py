@@ -176,7 +176,7 @@ def test_wandb_offline_holds_what_the_run_logged(place, result):
     run = place / "runs/a"
     (opened,) = kinds(run, "run")
     config = plain(opened.config.update)
-    assert config["student"]["arch"] == TREE["student"]["arch"]
+    assert config["student.arch"] == TREE["student"]["arch"]
     history = [plain(record.item) for record in kinds(run, "history")]
     seen = [row["fix/eval/top1"] for row in history if "fix/eval/top1" in row]
     assert seen[-1] == result["top1"]
@@ -185,8 +185,11 @@ def test_wandb_offline_holds_what_the_run_logged(place, result):
         summary |= plain(record.update)
     assert (summary["top1"], summary["gain"]) == (result["top1"], result["gain"])
     assert summary["teacher_top1"] == result["teacher"]["top1"]
-    (artifact,) = [record for record in kinds(run, "artifact") if record.type == "model"]
-    assert {entry.path for entry in artifact.manifest.contents} == {path.name for path in run.glob("export/*")}
+    models = {record.name: record for record in kinds(run, "artifact") if record.type == "model"}
+    arch = TREE["student"]["arch"]
+    assert list(models) == [f"some-teacher-{TREE['teacher']['arch']}", f"some-student-{arch}", f"some-{arch}"]
+    files = {entry.path for entry in models[f"some-{arch}"].manifest.contents}
+    assert files == {path.name for path in run.glob("export/*")}
     assert list(run.glob("wandb/offline-run-*/files/media/table/samples*.json"))
 
 

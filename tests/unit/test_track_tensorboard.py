@@ -1,52 +1,20 @@
 """Event files, read back as a viewer reads them."""
 
-import struct
 import sys
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from ssld import track
 from ssld.errors import RunError
+from tests.unit.event_file import curves, values
 from tests.unit.fake_run import metric_line, sample_arrays
-
-Curves = dict[str, list[tuple[int, float]]]
 
 
 def start(folder: Path) -> track.Track:
     options = track.Options(wandb="disabled", tensorboard=True)
     return track.start(folder, track.About(name="quickstart-0123", run_id="0123"), options)
-
-
-def values(folder: Path) -> list[tuple[int, Any]]:
-    """(step, value) of every event. A record is its length (8 bytes), a checksum, a protobuf, a checksum."""
-    from tensorboardX.proto import event_pb2
-    from tensorboardX.record_writer import masked_crc32c
-
-    found = []
-    for file in sorted(folder.glob("events.out.tfevents.*")):
-        data, at = file.read_bytes(), 0
-        while at < len(data):
-            (size,) = struct.unpack("<Q", data[at : at + 8])
-            body = data[at + 12 : at + 12 + size]
-            head, tail = (struct.unpack("<I", data[i : i + 4])[0] for i in (at + 8, at + 12 + size))
-            assert (head, tail) == (masked_crc32c(data[at : at + 8]), masked_crc32c(body))
-            event = event_pb2.Event()
-            event.ParseFromString(body)
-            found += [(event.step, value) for value in event.summary.value]
-            at += 16 + size
-    return found
-
-
-def curves(folder: Path) -> Curves:
-    found: Curves = defaultdict(list)
-    for step, value in values(folder):
-        if value.WhichOneof("value") == "simple_value":
-            found[value.tag].append((step, value.simple_value))
-    return found
 
 
 def test_each_stage_has_its_curves_over_its_own_step(tmp_path: Path) -> None:
