@@ -53,7 +53,7 @@ def sweep(args: Args) -> Any:
         return result
     if not args.local:
         return _print_facts(result)
-    _print_rows(result["rows"])
+    _print_rows([{key: str(value) if "." in key else value for key, value in row.items()} for row in result["rows"]])
     return print(f"\nreport: {result['report']}")
 
 

@@ -70,7 +70,7 @@ class Wandb(Logger):
         if self.run is not None:
             self.run.finish()
         if not self.online:
-            for part in home.glob(f"offline-run-*-{self.about.run_id}"):
+            for part in home.glob(f"offline-run-????????_??????-{self.about.run_id}"):
                 shutil.rmtree(part)  # its numbers come again from metrics.jsonl, the rest is made at the end of a run
         self._stages: set[str] = set()
         self._step = 0

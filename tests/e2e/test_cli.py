@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.command import command, fails, ssld, succeeds, surroundings
 
 LISTS = ("models", "teachers", "students", "losses", "recipes", "engines")
-AT_ONCE = [["--help"], ["run", "--help"], *(["list", what] for what in LISTS)]
+AT_ONCE = [["--help"], ["run", "--help"], ["sweep", "--help"], *(["list", what] for what in LISTS)]
 AT_ONCE += [["show", name] for name in ("quickstart", "recipes/resnet50_vd_ssld.yaml", "ResNet50_vd", "ssld", "paddle")]
 ids = pytest.mark.parametrize("words", AT_ONCE, ids=" ".join)
 

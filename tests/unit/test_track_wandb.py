@@ -114,11 +114,12 @@ def test_a_resumed_offline_run_is_one_part_with_every_step_once(offline_run: Pat
 
 
 def test_a_part_of_another_run_is_left_alone(tmp_path: Path) -> None:
-    other = tmp_path / "wandb" / "offline-run-20200101_000000-4567"
-    other.mkdir(parents=True)
+    others = [tmp_path / "wandb" / f"offline-run-20200101_000000-{run_id}" for run_id in ("4567", "labels-0123")]
+    for other in others:
+        other.mkdir(parents=True)
     with start(tmp_path) as log:
         log.log(metric_line("teach", 1))
-    assert other.is_dir()
+    assert all(other.is_dir() for other in others)
 
 
 def test_a_curve_has_the_step_of_its_stage_as_axis_and_epoch_and_images_beside_it(tmp_path: Path) -> None:
