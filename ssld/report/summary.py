@@ -5,19 +5,32 @@ from typing import Any
 from ssld.config.recipe import Plan
 from ssld.report.headline import ratios
 
-WHOLE = ("top1", "top5", "gain", "teacher_top1", "agreement", "kl", "params", "macs", "bytes", "wall_seconds")
+WHOLE = (
+    "top1",
+    "top5",
+    "nll",
+    "ece",
+    "gain",
+    "teacher_top1",
+    "agreement",
+    "kl",
+    "params",
+    "macs",
+    "bytes",
+    "wall_seconds",
+)
 OF_A_STAGE = ("top1", "top5", "loss")
 NETWORKS = ("teacher", "student")
 
 
 def summary(result: dict[str, Any]) -> dict[str, float | None]:
-    """Of what result.json holds: percent, points (gain), nats (kl, loss).
+    """Of what result.json holds: percent, points (gain), nats (nll, kl, loss).
 
     At the smallest batch: `speedup/<engine>`, the teacher's median latency over the student's, and the medians,
     `<network>/<engine>/p50_ms`.
     """
     agreement, student = result.get("agreement") or {}, result["student"]
-    values = {"top1": result["top1"], "top5": result["top5"], "gain": result["gain"]}
+    values = {key: result.get(key) for key in ("top1", "top5", "nll", "ece", "gain")}  # older results lack nll and ece
     values |= {"teacher_top1": (result["teacher"] or {}).get("top1")}
     values |= {"agreement": agreement.get("top1"), "kl": agreement.get("kl")}
     values |= {"params": student["params"], "macs": student["macs"], "bytes": student.get("bytes")}
