@@ -213,8 +213,8 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
 
 # What belongs to one road of `ssld reproduce` alone, as it is when it was not given.
 OF_WEIGHTS = {"data": None, "flavour": None, "mirror": None, "offline": False}
-OF_TRAINING: dict[str, object] = {"overrides": [], "smoke": False, "out": None, "ranks": "1", "wandb": "offline", "seeds": 1}
-OF_TRAINING |= {"wandb_tags": "", "tensorboard": False}
+OF_TRAINING: dict[str, object] = {"overrides": [], "smoke": False, "out": None, "ranks": "1", "seeds": 1}
+OF_TRAINING |= {"wandb": "offline", "wandb_tags": "", "tensorboard": False}
 
 
 def _reproduce_arguments(command: argparse.ArgumentParser) -> None:
