@@ -96,6 +96,17 @@ def _show_arguments(command: argparse.ArgumentParser) -> None:
     _recipe_arguments(command)
 
 
+def _plan_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", help="a recipe file, or its name (`ssld list recipes`)")
+    command.add_argument("overrides", nargs="*", metavar="key.path=value", help="change keys of the recipe")
+    command.add_argument("--cards", type=int, default=1, metavar="N", help="GPUs, or processes, that share each batch")
+    command.add_argument("--per-card", type=int, metavar="IMAGES", help="most images that fit on a card at a time")
+    command.add_argument(
+        "--rate", default="measured", metavar="IMAGES", help="images a second a card, instead of measuring this machine"
+    )
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"), help="that is measured")
+
+
 def _eval_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("target", help="folder of a finished run; with --weights a model (`ssld list models`)")
     command.add_argument("--weights", help="file of weights of that model, in any format that is read here")
@@ -259,6 +270,7 @@ ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "label": _label_arguments,
     "list": lambda command: (command.add_argument("what"), None)[1],
     "show": _show_arguments,
+    "plan": _plan_arguments,
     "eval": _eval_arguments,
     "export": _export_arguments,
     "bench": _bench_arguments,

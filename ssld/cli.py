@@ -1,6 +1,6 @@
 """ssld COMMAND ... A command parses its arguments, calls one function, prints one result.
 
-PaddlePaddle is imported inside the commands that need it: --help, list and show answer at once.
+PaddlePaddle is imported inside the commands that need it: --help, list, show and plan with a rate answer at once.
 """
 
 import argparse
@@ -83,6 +83,20 @@ def show(args: Args) -> Any:
 
     tree, text = describe(args.name, args.overrides, smoke=args.smoke)
     return tree if args.json else print(text)
+
+
+def plan(args: Args) -> Any:
+    """print what a recipe will take: images, steps, how to split them among cards, storage, time"""
+    from ssld import planning
+    from ssld.progress import table
+
+    told = planning.plan_recipe(args)
+    if args.json:
+        return told
+    for title, rows in planning.tables(told):
+        table(rows, title)
+        print()
+    return _print_facts(planning.facts(told))
 
 
 def eval_(args: Args) -> Any:
@@ -247,7 +261,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
         print(name.ljust(max(map(len, facts))), f"{value:,}" if isinstance(value, int) else value)
 
 
-COMMANDS = (run, sweep, label, list_, show, eval_, reproduce, compare, export, bench, data, mine, weights, report)
+COMMANDS = (run, sweep, label, list_, show, plan, eval_, reproduce, compare, export, bench, data, mine, weights, report)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -267,7 +267,10 @@ def names_beside(listed: Path, classes: int) -> list[str] | None:
 
 
 def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
-    """Latency of the exported student, and of the teacher that this recipe trained, in every engine usable here."""
+    """Latency of the exported student, and of the teacher that this recipe trained, in every engine usable here.
+
+    A smoke run takes the first of them: of a large network each takes longer than the training.
+    """
     networks = {"student": out / "export"}
     if plan.teacher and plan.teacher.stage:
         teacher = trained_network(plan, plan.teacher.stage, out)
@@ -275,9 +278,11 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
         about = contract(plan, teacher.arch, plan.stage_digest(plan.teacher.stage), data)
         export_model(teacher, out / "teacher_export", name=teacher.arch, how=How(plan.export.opset), contract=about)
         networks["teacher"] = out / "teacher_export"
-    options, able = plan.bench, []
+    options, able = plan.bench, list[str]()
     with progress(0, "bench"):
         for engine in options.engines:
+            if able and plan.scope == "smoke":
+                break
             try:
                 bench(networks, engines=[engine], batch_sizes=options.batch_sizes, warmup=1, repeats=1)
                 able.append(engine)

@@ -13,14 +13,15 @@ from typing import Any
 
 from ssld import FAST_MKL, labels, weights
 from ssld.config import recipe
+from ssld.config.pool import DONE
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.engine import check_engine
 from ssld.distill.labelling import filled_cache, logits_for
-from ssld.distill.setup import check_data, is_done, load_teacher, loaders, make_network, stage_folder
+from ssld.distill.setup import check_beforehand, check_data, is_done, load_teacher, loaders, make_network, stage_folder
 from ssld.distill.stage import Job, run_stage
-from ssld.errors import RunError
+from ssld.errors import DataError, RunError
 from ssld.files import write_whole
 from ssld.losses import Objective
 from ssld.mining import mine_pool
@@ -104,8 +105,14 @@ def ensure_data(plan: Plan, out: Path, here: Runtime) -> Path:
         with progress(0, f"prepare {plan.dataset}") as bar:
             prepare(plan.dataset, root / plan.dataset, progress=bar.count)
     barrier(here)
-    for name, step in (plan.prepare or {}).items():
-        mine_pool(step, root, root / name, here)  # returns at once when it was finished
+    steps = plan.prepare or {}
+    if not all((root / name / DONE).is_file() for name in steps):
+        check_beforehand(plan, root)
+    for name, step in steps.items():
+        try:
+            mine_pool(step, root, root / name, here)  # returns at once when it was finished
+        except (DataError, RunError) as error:
+            raise type(error)(f"prepare.{name}: {error}") from None
     return root
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from ssld.errors import RecipeError
 
 LEAST_FOR_ALL = 0.01  # lower probabilities are not recorded
+LIST, DONE = "mined.txt", "mining.json"  # what a mining leaves; the second comes last
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,15 @@ def read_list(
     return FileList(paths, np.array(labels, dtype=np.int64), str(root))
 
 
+def count_lines(file: str | os.PathLike[str]) -> int:
+    """The images of a list file: its lines that are not blank, not looked at further. DataError: cannot be read."""
+    try:
+        with open(file, "rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); give a readable list file") from None
+
+
 def write_list(file: str | os.PathLike[str], paths: Sequence[str], labels: Sequence[int] | None = None) -> None:
     """Write a list file; without labels the images are unlabelled. DataError for a path that a line cannot hold."""
     Path(file).write_text(list_text(paths, labels), encoding="utf-8", errors="surrogateescape")

@@ -55,6 +55,11 @@ def steps_per_epoch(n: int, batch: int) -> int:
     return n // batch
 
 
+def steps(epochs: float, per_epoch: int) -> int:
+    """Steps of so many epochs, at least one."""
+    return max(1, round(epochs * per_epoch))
+
+
 def micro_size(batch: int, accumulate: int, world: int) -> int:
     """Images in one micro-batch of one rank; DataError when the global batch does not divide."""
     if min(batch, accumulate, world) < 1 or batch % (accumulate * world):

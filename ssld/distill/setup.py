@@ -10,6 +10,7 @@ from paddle import nn
 
 from ssld import models, weights
 from ssld.config import cards
+from ssld.config.pool import LIST
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.data import EvalLoader, FileList, Loader, Views, read_list, refuse_scoring, sampler
 from ssld.distill.checkpoint import disk_errors
@@ -51,6 +52,23 @@ def check_data(plan: Plan, root: Path, objectives: dict[str, Objective], here: R
                 labelled(files, "the loss learns from labels; use one that learns from the teacher, or other lists")
         except DataError as error:
             raise DataError(f"stage {name}: {error}") from None
+
+
+def check_beforehand(plan: Plan, root: Path) -> None:
+    """What no mining makes, the other lists and a card's weights, must be there before one begins: it may take weeks.
+
+    Raises DataError that names the stage, RunError for the weights.
+    """
+    made = {f"{name}/{LIST}" for name in plan.prepare or {}}  # and those that were looked at
+    for name, stage in plan.stages.items():
+        for listed in sorted({*stage.data.train, stage.data.val} - made):
+            try:
+                file_list(plan, root, listed)
+            except DataError as error:
+                raise DataError(f"stage {name}: {error}") from None
+            made.add(listed)
+    if plan.teacher and plan.teacher.card:
+        teacher_weights(plan.teacher.card, teacher_card(plan), plan.teacher.weights, "teacher.weights")
 
 
 def labelled(files: FileList, why: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ssld.data import sampler
 from ssld.distill import checkpoint, optim, parallel
 from ssld.distill.evaluate import evaluate
 from ssld.distill.teacher import BATCH_NORMS
@@ -21,7 +22,7 @@ class TrainState:
 
     def __init__(self, job: Any, network: nn.Layer):
         self.job, self.stage, self.network = job, job.stage, network
-        self.steps = max(1, round(job.stage.epochs * job.train.steps_per_epoch))
+        self.steps = sampler.steps(job.stage.epochs, job.train.steps_per_epoch)
         self.eval_every = job.stage.eval_every * job.train.steps_per_epoch
         self.log_every = max(1, min(10, self.steps // 100))
         trained = set_trainable(network, job.stage.train)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ssld.config.pool import DONE
 from ssld.data import FileList
 from ssld.errors import RunError
 from ssld.files import json_digest, sha256, whole, write_whole
@@ -24,7 +25,7 @@ from ssld.mine.sources import Shard
 from ssld.mine.validation import Validation
 from ssld.progress import Bar, note, progress
 
-DONE, JOB = "mining.json", "job.json"
+JOB = "job.json"
 METHOD = 1  # of scoring; a change that moves a result raises it
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ssld.config.pool import LIST
 from ssld.data import FileList
 from ssld.data.lists import list_text
 from ssld.errors import DataError
@@ -19,7 +20,7 @@ from ssld.mine.select import Choice, final, paths
 from ssld.mine.sheet import write_sheet
 from ssld.progress import progress
 
-LIST, CHOSEN, REMOVED, UNREADABLE, SHEET = "mined.txt", "mined.csv", "removed.csv", "unreadable.csv", "sheet.html"
+CHOSEN, REMOVED, UNREADABLE, SHEET = "mined.csv", "removed.csv", "unreadable.csv", "sheet.html"
 
 
 def write_out(

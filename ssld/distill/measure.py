@@ -1,0 +1,120 @@
+"""How many images a second this machine gets through: a few steps on images that are only numbers.
+
+The networks, the loss, the optimizer and the teacher are those of the plan; weights are fresh. There is no input
+pipeline, no evaluation and no checkpoint.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ssld import models
+from ssld.config import cards
+from ssld.config.pool import Mine
+from ssld.config.recipe import Plan, Stage
+from ssld.distill import scorer
+from ssld.distill.engine import drawn
+from ssld.distill.setup import Teacher, build, teacher_card
+from ssld.distill.stage import Job, train_step
+from ssld.distill.state import TrainState, set_mode
+from ssld.errors import RunError
+from ssld.losses import Objective
+from ssld.runtime import Runtime
+
+MOST_CPU, MOST_GPU = 4, 64  # images of a step: enough to fill the device, few enough for seconds and for its memory
+Batches = Generator[dict[str, Any], None, None]
+SECONDS = 2.0  # that are timed at least, in whole steps, after one that warms up
+
+
+def stage_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
+    """Images a second of a stage's training steps, its teacher's forward pass included, `images` at a time or fewer.
+
+    With a label cache the logits are at hand. RunError for mixed precision without a GPU.
+    """
+    stage = plan.stages[name]
+    if stage.optim.amp != "off" and here.gpu is None:
+        raise RunError(f"stage {name}: optim.amp {stage.optim.amp} needs a GPU; measure on one, or give --rate")
+    size = _few(images, here)
+    stage = replace(stage, data=replace(stage.data, batch=size), optim=replace(stage.optim, accumulate=1))
+    objective = Objective(stage.loss)
+    with tempfile.TemporaryDirectory(prefix="ssld-measure-") as scratch, paddle.utils.unique_name.guard():
+        job = Job(
+            name=name, stage=stage, folder=Path(scratch), seed=plan.seed, runtime=here, track=None,
+            train=SimpleNamespace(steps_per_epoch=1), val=None,
+        )  # fmt: skip
+        network = build(plan, stage.network, stage.data.size)
+        state = TrainState(job, network)
+        set_mode(network, stage.train)
+        with closing(_batches(plan, stage, size, objective.needs_teacher, here)) as batches:
+
+            def step() -> None:
+                float(train_step(state, objective, batches, 0)[0]["loss"])  # reading it waits for the device
+
+            return size / _seconds(step)
+
+
+def teacher_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
+    """Images a second of the forward pass that fills the label cache of a stage."""
+    stage, size = plan.stages[name], _few(images, here)
+    stage = replace(stage, data=replace(stage.data, batch=size), optim=replace(stage.optim, accumulate=1))
+    with closing(_labelled(plan, stage, _batch(plan, stage, size), here)) as batches:
+        return size / _seconds(lambda: next(batches)["teacher"].numpy())
+
+
+def mine_rate(step: Mine, here: Runtime) -> float:
+    """Images a second of a mining's scores; decoding and the comparison with the validation images are left out."""
+    card, size = cards.find_teacher(step.teacher), _few(MOST_GPU, here)
+    network = models.create(card.arch, num_classes=scorer.CLASSES, in_size=card.input.size)
+    ask = scorer.probabilities(network, card, step.engine, size, here)
+    images = drawn(card.input.size, size)
+    return size / _seconds(lambda: ask(images))
+
+
+def _few(images: int, here: Runtime) -> int:
+    return min(images, MOST_CPU if here.gpu is None else MOST_GPU)
+
+
+def _seconds(step: Callable[[], Any]) -> float:
+    """Of one step, on average, the first left out."""
+    step()
+    start, count = time.perf_counter(), 0
+    while not count or time.perf_counter() - start < SECONDS:
+        step()
+        count += 1
+    return (time.perf_counter() - start) / count
+
+
+def _batch(plan: Plan, stage: Stage, size: int) -> dict[str, Any]:
+    draw = np.random.default_rng(0)
+    label = paddle.to_tensor(draw.integers(0, plan.classes, size))
+    return {"image": paddle.to_tensor(drawn(stage.data.size, size)), "label": label}
+
+
+def _batches(plan: Plan, stage: Stage, size: int, needs_teacher: bool, here: Runtime) -> Batches:
+    """The same batch again and again, with what the losses ask for."""
+    batch = _batch(plan, stage, size)
+    if needs_teacher and stage.labels is None:
+        yield from _labelled(plan, stage, batch, here)
+    yield from repeat(batch | {"teacher": paddle.randn([size, plan.classes])})
+
+
+def _labelled(plan: Plan, stage: Stage, batch: dict[str, Any], here: Runtime) -> Batches:
+    """The batch again and again, each time with the logits of a teacher with fresh weights."""
+    assert plan.teacher is not None
+    if plan.teacher.stage:
+        given: Any = plan.stages[plan.teacher.stage].data
+    else:
+        given = teacher_card(plan).input
+    network = build(plan, "teacher", given.size)
+    teacher = Teacher(network, plan.teacher.norm, plan.teacher.engine, given.size, given.mean, given.std)
+    with tempfile.TemporaryDirectory(prefix="ssld-measure-") as scratch:
+        yield from teacher.on(stage, Path(scratch), here).labelled(repeat(batch))

@@ -1,0 +1,130 @@
+"""The work of a recipe as parts: minings, label caches and stages, with their images, steps and arithmetic."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ssld.config import cost, pool
+from ssld.config.pool import Mine
+from ssld.config.recipe import Plan
+from ssld.data import sampler
+from ssld.data.imagenet import CLASSES, TRAIN_IMAGES, VAL_IMAGES
+from ssld.data.lists import count_lines
+from ssld.errors import DataError
+from ssld.labels import Layout
+from ssld.planning.split import split
+
+# Images where there is no list to count. ImageNet-22k is the autumn 2011 release of 21,841 classes (image-net.org).
+KNOWN = {"imagenet/train_list.txt": TRAIN_IMAGES, "imagenet/val_list.txt": VAL_IMAGES, "imagenet_22k": 14_197_122}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A piece of the work: a mining, the making of a label cache, or a stage.
+
+    `images` an epoch, None where nobody knows; `counted` says from what. `macs`: multiply-adds a sample. `steps` and
+    what follows are a stage's alone; `micro`: images on a card at a time.
+    """
+
+    kind: str
+    name: str
+    images: int | None
+    counted: str
+    epochs: float = 1
+    macs: float
+    record: int = 0  # bytes of a label
+    steps: int | None = None
+    batch: int | None = None
+    micro: int | None = None
+    accumulate: int | None = None
+    lr: float | None = None
+
+    @property
+    def title(self) -> str:
+        return f"labels of {self.name}" if self.kind == "labels" else self.name
+
+    @property
+    def samples(self) -> int | None:
+        """Images that are looked at in all. A stage drops the rest of an epoch that fills no batch."""
+        if self.steps is not None and self.batch is not None:
+            return self.steps * self.batch
+        return None if self.images is None else round(self.images * self.epochs)
+
+
+def parts_of(plan: Plan, root: Path, cards: int = 1, per_card: int | None = None) -> list[Part]:
+    """The work of a recipe in its order, split among `cards`, each with at most `per_card` images at a time."""
+    parts = [mining(name, step, root) for name, step in (plan.prepare or {}).items()]
+    made: list[Any] = []
+    for name, stage in plan.stages.items():
+        data = stage.data
+        cached = (data.train, data.size, data.mean, data.std, data.interpolation, data.augment, stage.labels)
+        part = training(plan, name, root, cards, per_card)
+        if stage.labels and cached not in made:  # stages with the same images, views and k share a cache
+            made.append(cached)
+            layout = Layout(plan.classes, stage.labels.k or plan.classes)
+            about = {"kind": "labels", "steps": None, "epochs": stage.labels.views, "macs": cost.teacher_macs(plan)}
+            parts.append(replace(part, **about, record=layout.size, lr=None, micro=None, accumulate=None, batch=None))
+        parts.append(part)
+    return parts
+
+
+def mining(name: str, step: Mine, root: Path) -> Part:
+    """Images of the pool: as a finished mining counted them, of its list files, or known by the name of the folder."""
+    macs, done = cost.mine_macs(step), root / name / pool.DONE
+    if done.is_file():
+        counts = json.loads(done.read_text(encoding="utf-8"))["counts"]
+        return Part(kind="mine", name=name, images=counts["images"], counted="already mined", macs=macs)
+    found, counted = 0, list[str]()
+    for source in step.sources:
+        if (root / source).is_file() and not source.endswith(".tar"):
+            found, counted = found + count_lines(root / source), [*counted, "list"]
+        elif source in KNOWN:
+            found, counted = found + KNOWN[source], [*counted, "known size"]
+        else:
+            return Part(kind="mine", name=name, images=None, counted=f"not known: {source}", macs=macs)
+    return Part(kind="mine", name=name, images=found, counted=joined(counted), macs=macs)
+
+
+def training(plan: Plan, name: str, root: Path, cards: int, per_card: int | None) -> Part:
+    """A stage. DataError for a list that is neither there nor known, and for fewer images than a batch."""
+    stage = plan.stages[name]
+    counts = [images_of(plan, root, listed, f"stage {name}") for listed in stage.data.train]
+    images, batch = sum(count for count, _ in counts), stage.data.batch
+    try:
+        steps = sampler.steps(stage.epochs, sampler.steps_per_epoch(images, batch))
+    except DataError as error:
+        raise DataError(f"stage {name}: {error}") from None
+    accumulate = split(f"stages.{name}", stage, cards, per_card)
+    beside = cost.asks_teacher(stage) and stage.labels is None
+    return Part(
+        kind="stage",
+        name=name,
+        images=images,
+        counted=joined([how for _, how in counts]),
+        epochs=stage.epochs,
+        macs=cost.student_macs(plan, stage) + (cost.teacher_macs(plan) if beside else 0),
+        steps=steps,
+        batch=batch,
+        micro=sampler.micro_size(batch, accumulate, cards),
+        accumulate=accumulate,
+        lr=stage.optim.lr,
+    )
+
+
+def images_of(plan: Plan, root: Path, listed: str, where: str) -> tuple[int, str]:
+    """How many images a list holds, and how that is known."""
+    if (root / listed).is_file():
+        return count_lines(root / listed), "list"
+    for name, step in (plan.prepare or {}).items():
+        if listed == f"{name}/{pool.LIST}":
+            return step.k * CLASSES, f"at most k x {CLASSES:,}"
+    if listed in KNOWN:
+        return KNOWN[listed], "known size"
+    prepare = f"ssld data prepare {plan.dataset}" if plan.dataset else "ssld data prepare"
+    raise DataError(f"{where}: {root / listed}: no such list file, and its size is not known; run `{prepare}`")
+
+
+def joined(words: Sequence[str]) -> str:
+    return " + ".join(dict.fromkeys(words))
