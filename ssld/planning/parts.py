@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssld.config import cost, pool
 from ssld.config.pool import Mine
-from ssld.config.recipe import Plan
+from ssld.config.recipe import Labels, Plan
 from ssld.data import sampler
 from ssld.data.imagenet import CLASSES, TRAIN_IMAGES, VAL_IMAGES
 from ssld.data.lists import count_lines
@@ -63,11 +63,22 @@ def parts_of(plan: Plan, root: Path, cards: int = 1, per_card: int | None = None
         part = training(plan, name, root, cards, per_card)
         if stage.labels and cached not in made:  # stages with the same images, views and k share a cache
             made.append(cached)
-            layout = Layout(plan.classes, stage.labels.k or plan.classes)
-            about = {"kind": "labels", "steps": None, "epochs": stage.labels.views, "macs": cost.teacher_macs(plan)}
-            parts.append(replace(part, **about, record=layout.size, lr=None, micro=None, accumulate=None, batch=None))
+            parts.append(labelling(plan, stage.labels, part))
         parts.append(part)
     return parts
+
+
+def labelling(plan: Plan, labels: Labels, stage: Part) -> Part:
+    """The making of a stage's label cache: the teacher sees each view of each image once."""
+    return Part(
+        kind="labels",
+        name=stage.name,
+        images=stage.images,
+        counted=stage.counted,
+        epochs=labels.views,
+        macs=cost.teacher_macs(plan),
+        record=Layout(plan.classes, labels.k or plan.classes).size,
+    )
 
 
 def mining(name: str, step: Mine, root: Path) -> Part:

@@ -1,6 +1,7 @@
 """What `ssld plan` says: a row for each part, sums, storage, and what to type. Paddle only where it measures."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,12 +26,6 @@ def plan_recipe(args: argparse.Namespace) -> dict[str, Any]:
     parts = parts_of(plan, data_root(), args.cards, args.per_card)
     rates = scaled_rates(parts, rate) if rate else measured_rates(plan, parts, args.device)
     rows = [row(part, rates.get(part.title), args.cards) for part in parts]
-    accumulate = [
-        f"stages.{part.name}.optim.accumulate={part.accumulate}"
-        for part in parts
-        if part.kind == "stage" and part.accumulate != plan.stages[part.name].optim.accumulate
-    ]
-    ranks = ["--ranks", str(args.cards)] if args.cards > 1 else []
     return {
         "recipe": plan.name,
         "title": plan.title,
@@ -42,9 +37,20 @@ def plan_recipe(args: argparse.Namespace) -> dict[str, Any]:
         "total": totals(rows),
         "storage": storage(plan, parts),
         "cost": cost_line(parts),
-        "command": " ".join(["ssld run", args.recipe, *args.overrides, *accumulate, *ranks]),
+        "command": command(plan, parts, args),
         "linear_scaling": linear_scaling(plan, load_plan(args.recipe, [])) if args.overrides else [],
     }
+
+
+def command(plan: Plan, parts: Sequence[Part], args: argparse.Namespace) -> str:
+    """What runs the recipe so split, as typed in a shell."""
+    accumulate = [
+        f"stages.{part.name}.optim.accumulate={part.accumulate}"
+        for part in parts
+        if part.kind == "stage" and part.accumulate != plan.stages[part.name].optim.accumulate
+    ]
+    ranks = ["--ranks", str(args.cards)] if args.cards > 1 else []
+    return shlex.join(["ssld", "run", args.recipe, *args.overrides, *accumulate, *ranks])
 
 
 def row(part: Part, rate: float | None, cards: int) -> dict[str, Any]:

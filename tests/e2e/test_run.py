@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from ssld import weights
-from ssld.config import parse
 from ssld.data import fake
 from tests.e2e.command import fails, ssld, succeeds, write_recipe
 from tests.unit.wandb_file import kinds, plain
@@ -282,30 +281,6 @@ def test_seeds_are_run_and_compared(place):
     twin = json.loads((place / "kept/some.json").read_text())
     assert twin["spreads"]["distilled"]["mean"] == pytest.approx(np.mean([found["top1"] for found in results]))
     assert "± " in (place / "kept/some.md").read_text()
-
-
-# --- every recipe of the shelf
-
-
-# The 104 of recipes/plain differ in numbers and networks alone: one on each base, small, or the one with most keys.
-PLAIN = ("mobilenetv1_x0_25", "mobilenetv2_x0_25", "resnet18_vd", "efficientnetb0")
-TOP = [file.stem for file in parse.recipes() if file.parent == parse.shelf("recipes")]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("recipe", [*TOP, *(f"plain/{name}" for name in PLAIN)])
-def test_every_recipe_runs_as_a_smoke_test(recipe, tmp_path):
-    words = ["run", f"recipes/{recipe}.yaml", "--smoke", "--wandb", "disabled", "--json"]
-    result = json.loads(succeeds(*words, cwd=tmp_path))
-    plan = json.loads(succeeds("show", recipe, "--smoke", "--json", cwd=tmp_path))
-    assert (result["scope"], result["digest"], list(result["stages"])) == (
-        "smoke", plan["digest"], list(plan["stages"])
-    )  # fmt: skip
-    assert bool(result.get("agreement")) == bool(plan["teacher"])  # also with the teacher of a card
-    (run,) = (tmp_path / "runs").iterdir()
-    assert (run / "report.html").is_file()
-    assert (run / "export" / "model.onnx").is_file()
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from ssld.data.lists import list_text, read_list, write_list
+from ssld.data.lists import count_lines, list_text, read_list, write_list
 from ssld.errors import DataError
 
 
@@ -30,6 +30,13 @@ def test_a_line_without_a_label_or_with_minus_one_is_unlabelled(lines, tmp_path)
     files = read_list(lines("a.jpg\nmy cat.png\nodd.name -1\nb.jpg 4\n"), tmp_path, 5)
     assert files.paths == ["a.jpg", "my cat.png", "odd.name", "b.jpg"]
     assert files.labels.tolist() == [-1, -1, -1, 4]
+
+
+def test_the_lines_of_a_list_are_counted_as_it_is_read(lines, tmp_path):
+    file = lines("a.jpg 0\n\nb c.png\n   \nd.jpg 1")
+    assert count_lines(file) == len(read_list(file, tmp_path)) == 3
+    with pytest.raises(DataError, match=r"none\.txt: cannot be read \(No such file or directory\); give a readable"):
+        count_lines(tmp_path / "none.txt")
 
 
 def test_windows_line_ends_and_a_missing_last_line_end_do_no_harm(lines, tmp_path):

@@ -133,8 +133,8 @@ def test_every_command_in_a_code_block_is_one(page):
 
 
 def check_ssld(told):
-    if told.command in ("run", "show"):
-        named = told.recipe if told.command == "run" else told.name
+    if told.command in ("run", "show", "plan"):
+        named = told.name if told.command == "show" else told.recipe
         if not re.search("mine|RECIPE", named):
             recipe.load(ROOT / named, told.overrides)
     if told.command == "list":

@@ -12,7 +12,7 @@ from ssld.config import cards, recipe
 from ssld.data import EvalLoader, read_list
 from ssld.distill import scorer
 from ssld.distill.evaluate import predict
-from ssld.errors import RecipeError, RunError
+from ssld.errors import DataError, RecipeError, RunError
 from ssld.run import ensure_data
 from ssld.runtime import Runtime
 from tests.unit.mine_place import plain, tiles, write_validation
@@ -70,6 +70,32 @@ def test_a_changed_step_does_not_replace_what_was_mined(place):
     with pytest.raises(RunError, match="mined: holds another mining"):
         ensure_data(load(place, "prepare.mined.k=1"), place / "out", HERE)
     assert (root / "mined/mined.txt").read_bytes() == before
+
+
+def test_what_mining_does_not_make_is_asked_for_before_it_begins(place, monkeypatch):
+    monkeypatch.setattr(scorer, "load_network", lambda *given: pytest.fail("began to mine"))
+    lists = "stages.plain.data.train=[mined/mined.txt,val/other.txt]"
+    with pytest.raises(DataError, match=r"^stage plain: .*val/other\.txt: no such list file"):
+        ensure_data(load(place, lists), place / "out", HERE)
+    tree = TREE | {"teacher": {"card": "card.yaml"}, "prepare": {"mined": {**STEP, "weights": "teacher.safetensors"}}}
+    (place / "some.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    with pytest.raises(RunError, match=r"^teacher card\.yaml: no weights at weights/none\.safetensors"):
+        ensure_data(recipe.load(place / "some.yaml"), place / "out", HERE)
+    assert not (place / "data/mined").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sources": ["nowhere"]}, r"data/nowhere: no such folder, list file or \.tar; check the path$"),
+        ({"against": "val/gone.txt"}, r"data/val/gone\.txt: no such list file; check the path"),
+        ({"weights": "gone.safetensors"}, r"teacher card\.yaml: no weights at gone\.safetensors"),
+    ],
+)
+def test_what_a_mining_lacks_is_one_line_that_names_its_step(place, change, message):
+    with pytest.raises((DataError, RunError), match=rf"^prepare\.mined: .*{message}") as caught:
+        ensure_data(load(place, **change), place / "out", HERE)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_smoke_run_mines_nothing(place):
