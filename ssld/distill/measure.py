@@ -30,21 +30,25 @@ from ssld.errors import RunError
 from ssld.losses import Objective
 from ssld.runtime import Runtime
 
-MOST_CPU, MOST_GPU = 4, 64  # images of a step: enough to fill the device, few enough for seconds and for its memory
+MACS_CPU, MACS_GPU = 100e9, 4e12  # multiply-adds of a step, about: enough to fill the device, done in a second or some
 Batches = Generator[dict[str, Any], None, None]
 SECONDS = 2.0  # that are timed at least, in whole steps, after one that warms up
 
 
+def at_a_time(macs: float, most: int, here: Runtime) -> int:
+    """Images of a measured step that costs `macs` an image: 2 to `most`, as a batch norm needs 2."""
+    return min(most, max(2, round((MACS_CPU if here.gpu is None else MACS_GPU) / macs)))
+
+
 def stage_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
-    """Images a second of a stage's training steps, its teacher's forward pass included, `images` at a time or fewer.
+    """Images a second of a stage's training steps of so many images, its teacher's forward pass included.
 
     With a label cache the logits are at hand. RunError for mixed precision without a GPU.
     """
     stage = plan.stages[name]
     if stage.optim.amp != "off" and here.gpu is None:
         raise RunError(f"stage {name}: optim.amp {stage.optim.amp} needs a GPU; measure on one, or give --rate")
-    size = _few(images, here)
-    stage = replace(stage, data=replace(stage.data, batch=size), optim=replace(stage.optim, accumulate=1))
+    stage = replace(stage, data=replace(stage.data, batch=images), optim=replace(stage.optim, accumulate=1))
     objective = Objective(stage.loss)
     with tempfile.TemporaryDirectory(prefix="ssld-measure-") as scratch, paddle.utils.unique_name.guard():
         job = Job(
@@ -54,33 +58,29 @@ def stage_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
         network = build(plan, stage.network, stage.data.size)
         state = TrainState(job, network)
         set_mode(network, stage.train)
-        with closing(_batches(plan, stage, size, objective.needs_teacher, here)) as batches:
+        with closing(_batches(plan, stage, images, objective.needs_teacher, here)) as batches:
 
             def step() -> None:
                 float(train_step(state, objective, batches, 0)[0]["loss"])  # reading it waits for the device
 
-            return size / _seconds(step)
+            return images / _seconds(step)
 
 
 def teacher_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
     """Images a second of the forward pass that fills the label cache of a stage."""
-    stage, size = plan.stages[name], _few(images, here)
-    stage = replace(stage, data=replace(stage.data, batch=size), optim=replace(stage.optim, accumulate=1))
-    with closing(_labelled(plan, stage, _batch(plan, stage, size), here)) as batches:
-        return size / _seconds(lambda: next(batches)["teacher"].numpy())
+    stage = plan.stages[name]
+    stage = replace(stage, data=replace(stage.data, batch=images), optim=replace(stage.optim, accumulate=1))
+    with closing(_labelled(plan, stage, _batch(plan, stage, images), here)) as batches:
+        return images / _seconds(lambda: next(batches)["teacher"].numpy())
 
 
-def mine_rate(step: Mine, here: Runtime) -> float:
+def mine_rate(step: Mine, images: int, here: Runtime) -> float:
     """Images a second of a mining's scores; decoding and the comparison with the validation images are left out."""
-    card, size = cards.find_teacher(step.teacher), _few(MOST_GPU, here)
+    card = cards.find_teacher(step.teacher)
     network = models.create(card.arch, num_classes=scorer.CLASSES, in_size=card.input.size)
-    ask = scorer.probabilities(network, card, step.engine, size, here)
-    images = drawn(card.input.size, size)
-    return size / _seconds(lambda: ask(images))
-
-
-def _few(images: int, here: Runtime) -> int:
-    return min(images, MOST_CPU if here.gpu is None else MOST_GPU)
+    ask = scorer.probabilities(network, card, step.engine, images, here)
+    given = drawn(card.input.size, images)
+    return images / _seconds(lambda: ask(given))
 
 
 def _seconds(step: Callable[[], Any]) -> float:
@@ -93,18 +93,17 @@ def _seconds(step: Callable[[], Any]) -> float:
     return (time.perf_counter() - start) / count
 
 
-def _batch(plan: Plan, stage: Stage, size: int) -> dict[str, Any]:
-    draw = np.random.default_rng(0)
-    label = paddle.to_tensor(draw.integers(0, plan.classes, size))
-    return {"image": paddle.to_tensor(drawn(stage.data.size, size)), "label": label}
+def _batch(plan: Plan, stage: Stage, images: int) -> dict[str, Any]:
+    label = paddle.to_tensor(np.random.default_rng(0).integers(0, plan.classes, images))
+    return {"image": paddle.to_tensor(drawn(stage.data.size, images)), "label": label}
 
 
-def _batches(plan: Plan, stage: Stage, size: int, needs_teacher: bool, here: Runtime) -> Batches:
+def _batches(plan: Plan, stage: Stage, images: int, needs_teacher: bool, here: Runtime) -> Batches:
     """The same batch again and again, with what the losses ask for."""
-    batch = _batch(plan, stage, size)
+    batch = _batch(plan, stage, images)
     if needs_teacher and stage.labels is None:
         yield from _labelled(plan, stage, batch, here)
-    yield from repeat(batch | {"teacher": paddle.randn([size, plan.classes])})
+    yield from repeat(batch | {"teacher": paddle.randn([images, plan.classes])})
 
 
 def _labelled(plan: Plan, stage: Stage, batch: dict[str, Any], here: Runtime) -> Batches:

@@ -10,6 +10,8 @@ from ssld.errors import RunError
 from ssld.planning.parts import Part
 from ssld.progress import note, progress
 
+MOST = 64  # images at a time of a teacher that is measured alone
+
 
 def given_rate(text: str) -> float | None:
     """The number behind --rate, None for `measured`. RunError for anything else."""
@@ -37,17 +39,18 @@ def measured_rates(plan: Plan, parts: Sequence[Part], device: str) -> dict[str, 
     from ssld.runtime import start
 
     here, found, rates = start(device), dict[Any, float](), dict[str, float]()
-    ways: dict[str, Callable[[Part], float]] = {
-        "mine": lambda part: measure.mine_rate((plan.prepare or {})[part.name], here),
-        "labels": lambda part: measure.teacher_rate(plan, part.name, plan.stages[part.name].data.batch, here),
-        "stage": lambda part: measure.stage_rate(plan, part.name, part.micro or 1, here),
+    ways: dict[str, Callable[[Part, int], float]] = {
+        "mine": lambda part, images: measure.mine_rate((plan.prepare or {})[part.name], images, here),
+        "labels": lambda part, images: measure.teacher_rate(plan, part.name, images, here),
+        "stage": lambda part, images: measure.stage_rate(plan, part.name, images, here),
     }
     for part in parts:
         key = same(plan, part)
         if key not in found:
+            images = measure.at_a_time(part.macs, part.micro or MOST, here)
             with progress(0, f"measure {part.title}"):
-                found[key] = ways[part.kind](part)
-            note(f"measure {part.title}: {found[key]:.3g} images a second")
+                found[key] = ways[part.kind](part, images)
+            note(f"measure {part.title}: {found[key]:.3g} images a second, {images} at a time")
         rates[part.title] = found[key]
     return rates
 

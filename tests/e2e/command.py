@@ -17,16 +17,15 @@ def surroundings(**changes):
     return {**kept, "OMP_NUM_THREADS": "1", **changes}
 
 
-def ssld(*words, cwd, **changes):
+def ssld(*words, cwd, seconds=280, **changes):
     """The finished process; `changes` are environment variables."""
-    return subprocess.run(
-        command(*words), cwd=cwd, env=surroundings(**changes), capture_output=True, text=True, timeout=280, check=False
-    )
+    options = {"capture_output": True, "text": True, "timeout": seconds, "check": False}
+    return subprocess.run(command(*words), cwd=cwd, env=surroundings(**changes), **options)
 
 
-def succeeds(*words, cwd, **changes):
+def succeeds(*words, cwd, **options):
     """Standard output of a command that must succeed."""
-    done = ssld(*words, cwd=cwd, **changes)
+    done = ssld(*words, cwd=cwd, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

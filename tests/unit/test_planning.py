@@ -312,6 +312,13 @@ def test_the_teacher_is_measured_beside_the_student_but_not_with_a_cache(lists, 
     assert seen == ["running"] * 2
 
 
+def test_a_measured_step_is_large_enough_to_fill_the_device_and_no_larger_than_the_plan_s():
+    cpu, gpu = (measure.Runtime(rank=0, world=1, gpu=gpu) for gpu in (None, 0))
+    assert [measure.at_a_time(macs, 64, cpu) for macs in (1e6, 5e9, 49e9, 400e9)] == [64, 20, 2, 2]
+    assert [measure.at_a_time(macs, 1024, gpu) for macs in (1e6, 5e9, 49e9)] == [1024, 800, 82]
+    assert measure.at_a_time(1e6, 1, cpu) == 1
+
+
 def test_mixed_precision_is_not_measured_without_a_gpu(lists, capsys):
     words = ("stages.teach.optim.amp=O1", "--device", "cpu")
     assert "optim.amp O1 needs a GPU; measure on one, or give --rate" in refused(capsys, "some.yaml", *words)

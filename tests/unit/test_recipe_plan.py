@@ -228,7 +228,7 @@ def test_smoke_shrinks_sizes_and_keeps_stages_losses_and_networks(name):
     assert (smoke.student.arch, list(smoke.stages), smoke.baseline) == (
         full.student.arch, list(full.stages), full.baseline
     )  # fmt: skip
-    assert {network.bn_momentum for network in (smoke.student, smoke.teacher) if network} == {1}
+    assert {network.bn_momentum for network in (smoke.student, smoke.teacher) if network} == {0.7}
     assert (smoke.scope, smoke.dataset, smoke.claim) == ("smoke", None, None)
     assert smoke.digest != full.digest
     for stage, small in zip(full.stages.values(), smoke.stages.values(), strict=True):
