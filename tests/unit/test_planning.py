@@ -1,12 +1,15 @@
 """`ssld plan`: its arithmetic against numbers worked out by hand, and what it refuses."""
 
 import json
+from typing import get_args, get_type_hints
 
+import paddle
 import pytest
 
 from ssld.cli import main
 from ssld.config import cards, cost, recipe
 from ssld.distill import measure
+from ssld.distill.optim import make_optimizer
 from ssld.planning import cost_line, parts_of
 from tests.unit.some_recipe import TREE, changed, written
 
@@ -207,6 +210,17 @@ def test_checkpoints_and_exports_are_counted_by_the_weights(place, capsys):
     other = told(capsys, R50, "export.formats=[onnx, fp16, int8]", "stages.distill.optim.ema=0.99")["storage"]
     assert other["exports"] == (4 + 2 + 1) * params
     assert other["checkpoints"] == kept["checkpoints"] + 2 * 4 * params
+
+
+def test_every_optimizer_keeps_a_known_number_of_values_a_weight():
+    assert set(cost.SLOTS) == set(get_args(get_type_hints(recipe.Optim)["algorithm"]))
+    weight = paddle.create_parameter([2, 3], "float32")
+    for algorithm, slots in cost.SLOTS.items():
+        optimizer = make_optimizer(recipe.Optim(lr=0.1, algorithm=algorithm), [weight])
+        weight.sum().backward()
+        optimizer.step()
+        kept = [value for value in optimizer.state_dict().values() if getattr(value, "shape", None) == [2, 3]]
+        assert len(kept) == slots, algorithm
 
 
 # --- what is refused
