@@ -88,15 +88,9 @@ def show(args: Args) -> Any:
 def plan(args: Args) -> Any:
     """print what a recipe will take: images, steps, how to split them among cards, storage, time"""
     from ssld import planning
-    from ssld.progress import table
 
     told = planning.plan_recipe(args)
-    if args.json:
-        return told
-    for title, rows in planning.tables(told):
-        table(rows, title)
-        print()
-    return _print_facts(planning.facts(told))
+    return told if args.json else _print_facts(planning.show(told))
 
 
 def eval_(args: Args) -> Any:

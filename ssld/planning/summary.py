@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from ssld.paths import data_root
 from ssld.planning.parts import Part, parts_of
 from ssld.planning.rates import given_rate, measured_rates, scaled_rates
 from ssld.planning.split import linear_scaling
+from ssld.progress import table
 
 
 def plan_recipe(args: argparse.Namespace) -> dict[str, Any]:
@@ -94,6 +96,14 @@ def cost_line(parts: Sequence[Part]) -> str:
 
 
 # --- for a person
+
+
+def show(told: dict[str, Any]) -> dict[str, str]:
+    """Print the tables; returns what stands below them."""
+    for title, rows in tables(told):
+        table(rows, title)
+        sys.stdout.write("\n")
+    return facts(told)
 
 
 def tables(told: dict[str, Any]) -> list[tuple[str, list[dict[str, str]]]]:
