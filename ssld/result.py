@@ -113,10 +113,12 @@ def slice_size(options: Export) -> int:
 
 
 def calibration_images(plan: Plan, root: Path, alone: Runtime) -> np.ndarray | None:
-    """Normalised training images float32 [n, 3, S, S] of the last stage, an even selection; None without int8."""
-    if not calibrated(needed(plan.export.formats, how(plan.export))):
+    """Normalised training images float32 [n, 3, S, S] of the last stage, an even selection; None where no format needs
+    them, or the student was trained in int8 and has its ranges."""
+    last = list(plan.stages.values())[-1]
+    if last.quantize or not calibrated(needed(plan.export.formats, how(plan.export))):
         return None
-    data = list(plan.stages.values())[-1].data
+    data = last.data
     files = file_list(plan, root, *data.train)
     chosen = files.subset(sampler.evenly(plan.export.calibration_images, len(files)))
     return all_images(centre_crops(data, chosen, alone))[0]
@@ -267,24 +269,28 @@ def names_beside(listed: Path, classes: int) -> list[str] | None:
 
 
 def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
-    """Latency of the exported student, and of the teacher that this recipe trained, in every engine usable here.
+    """Latency of the exported student, of the teacher that this recipe trained, and of the float network that a student
+    in int8 was made from, in every engine usable here.
 
     A smoke run takes the first of them: of a large network each takes longer than the training.
     """
-    networks = {"student": out / "export"}
-    if plan.teacher and plan.teacher.stage:
-        teacher = trained_network(plan, plan.teacher.stage, out)
-        data = plan.stages[plan.teacher.stage].data
-        about = contract(plan, teacher.arch, plan.stage_digest(plan.teacher.stage), data)
-        export_model(teacher, out / "teacher_export", name=teacher.arch, how=How(plan.export.opset), contract=about)
-        networks["teacher"] = out / "teacher_export"
+    networks, last = {"student": out / "export"}, list(plan.stages.values())[-1]
+    others = {"teacher": plan.teacher and plan.teacher.stage, "float": last.init if last.quantize else None}
+    for label, stage in others.items():
+        if stage:
+            network = trained_network(plan, stage, out)
+            about = contract(plan, network.arch, plan.stage_digest(stage), plan.stages[stage].data)
+            networks[label] = out / f"{label}_export"
+            export_model(network, networks[label], name=network.arch, how=How(plan.export.opset), contract=about)
     options, able = plan.bench, list[str]()
+    precisions = [*dict.fromkeys([*(["int8"] if last.quantize else []), *options.precisions])]
+    asked: dict[str, Any] = {"precisions": precisions, "batch_sizes": options.batch_sizes}
     with progress(0, "bench"):
         for engine in options.engines:
             if able and plan.scope == "smoke":
                 break
             try:
-                bench(networks, engines=[engine], batch_sizes=options.batch_sizes, warmup=1, repeats=1)
+                bench(networks, engines=[engine], **asked, warmup=1, repeats=1)
                 able.append(engine)
             except DeployError as error:
                 note(f"bench: {engine} is left out: {error}")
@@ -293,7 +299,7 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
         rows = bench(
             networks,
             engines=able,
-            batch_sizes=options.batch_sizes,
+            **asked,
             threads=[options.threads],
             warmup=options.warmup,
             repeats=options.repeats,

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,18 @@ from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.engine import check_engine
 from ssld.distill.labelling import filled_cache, logits_for
-from ssld.distill.setup import check_beforehand, check_data, is_done, load_teacher, loaders, make_network, stage_folder
+from ssld.distill.quantised import check_installed, crops, float_teacher, quantise
+from ssld.distill.setup import (
+    QUANTIZE,
+    Teacher,
+    check_beforehand,
+    check_data,
+    is_done,
+    load_teacher,
+    loaders,
+    make_network,
+    stage_folder,
+)
 from ssld.distill.stage import Job, run_stage
 from ssld.errors import DataError, RunError
 from ssld.files import write_whole
@@ -49,21 +61,18 @@ def run(plan: Plan, out: Path, here: Runtime, options: Options) -> dict[str, Any
         check_engine(plan.teacher.engine, here)
     root = ensure_data(plan, out, here)
     check_data(plan, root, objectives, here)
+    check_installed(plan)
     borrow(plan, out, here)
     if here.main and (path := os.environ.get(FAST_MKL)):
         note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment is kept")
     with start_track(plan, out, here, options) as log:
         stages = {}
-        teacher = None
+        recipes_own = cache(lambda: load_teacher(plan, out, root, here))
         for name in plan.stages:
-            if objectives[name].needs_teacher and teacher is None and not is_done(plan, name, out):
-                teacher = load_teacher(plan, out, root, here)
-            stages[name] = stage_result(plan, name, teacher, objectives[name], out, root, log, here)
-        if not here.main:
-            return {}
-        if teacher is None and plan.teacher and plan.teacher.card and any(o.needs_teacher for o in objectives.values()):
-            teacher = load_teacher(plan, out, root, replace(here, world=1))  # resumed after the last stage
-        return conclude(plan, out, root, stages, teacher, log, here)
+            stages[name] = stage_result(plan, name, recipes_own, objectives[name], out, root, log, here)
+        from_card = plan.teacher and plan.teacher.card and any(stage.asks_teacher for stage in plan.stages.values())
+        teacher = recipes_own() if from_card else None  # on every rank: they share the images of its gate
+        return conclude(plan, out, root, stages, teacher, log, here) if here.main else {}
 
 
 def conclude(
@@ -131,27 +140,45 @@ def label(plan: Plan, out: Path, here: Runtime, sample: int, options: Options) -
     if trains and not is_done(plan, trains, out):
         what = f"stage {trains!r} trains the teacher and is not done"
         raise RunError(f"{out}: {what}; `ssld run` trains it, and makes the cache itself")
-    teacher, rows, cached = load_teacher(plan, out, root, here), [], {}
+    recipes_own, rows, cached = cache(lambda: load_teacher(plan, out, root, here)), [], {}
     for name in stages:
-        cache, ask = filled_cache(plan, name, teacher, out, root, here)
-        sizes = {"views": cache.views, "labels": cache.views * cache.places, "bytes a label": cache.layout.size}
-        apart = {"max |diff| of softmax": labels.verify(cache, ask(), sample)} if sample else {}
-        rows.append({"stage": name, "folder": str(cache.folder), **sizes, **apart})
-        cached[name] = cache.folder.name
+        held, ask = filled_cache(plan, name, teacher_of(plan, name, recipes_own, out), out, root, here)
+        sizes = {"views": held.views, "labels": held.views * held.places, "bytes a label": held.layout.size}
+        apart = {"max |diff| of softmax": labels.verify(held, ask(), sample)} if sample else {}
+        rows.append({"stage": name, "folder": str(held.folder), **sizes, **apart})
+        cached[name] = held.folder.name
     publish_labels(plan, out, cached, options)
     return rows
 
 
+def teacher_of(plan: Plan, name: str, recipes_own: Callable[[], Teacher], out: Path) -> Teacher:
+    """Who teaches a stage: the recipe's teacher, or the float network that a quantised stage starts from."""
+    return recipes_own() if plan.stages[name].asks_teacher else float_teacher(plan, name, out)
+
+
 def stage_result(
-    plan: Plan, name: str, teacher: Any, objective: Objective, out: Path, root: Path, log: Any, here: Runtime
+    plan: Plan,
+    name: str,
+    recipes_own: Callable[[], Teacher],
+    objective: Objective,
+    out: Path,
+    root: Path,
+    log: Any,
+    here: Runtime,
 ) -> dict[str, Any]:
     """The scores of a stage: its finished result if there is one, else train it."""
     folder, stage = stage_folder(plan, name, out), plan.stages[name]
     if not is_done(plan, name, out):
         network = make_network(plan, name, out)
         train, val = loaders(plan, name, root, here)
-        job = Job(name=name, stage=stage, folder=folder, seed=plan.seed, runtime=here, track=log, train=train, val=val)
-        logits = logits_for(plan, name, teacher, out, root, here) if objective.needs_teacher else None
+        norm_images: Any = ()
+        if stage.quantize:
+            network = quantise(plan, name, network, out, root, here)
+            norm_images = crops(plan, name, stage.quantize.recalibrate, root, here) if stage.quantize.recalibrate else ()
+        about_job: dict[str, Any] = {"name": name, "stage": stage, "folder": folder, "seed": plan.seed}
+        job = Job(**about_job, runtime=here, track=log, train=train, val=val, norm_images=norm_images)
+        taught = stage.is_taught and teacher_of(plan, name, recipes_own, out)
+        logits = logits_for(plan, name, taught, out, root, here) if taught else None
         found = run_stage(job, network, logits, objective)
         if here.main:
             with disk_errors(folder):
@@ -177,7 +204,7 @@ def borrow(plan: Plan, out: Path, here: Runtime) -> None:
             if not is_done(plan, name, out) and json.loads(done.read_text(encoding="utf-8"))["digest"] == digest:
                 note(f"{name}: taken over from {done.parent.parent.parent.name}")
                 folder.mkdir(parents=True, exist_ok=True)
-                for file in ("model.safetensors", "stage.json"):
+                for file in ("model.safetensors", *([QUANTIZE] if plan.stages[name].quantize else []), "stage.json"):
                     shutil.copyfile(done.parent / file, folder / f"{file}.partial")
                     (folder / f"{file}.partial").replace(folder / file)
     barrier(here)

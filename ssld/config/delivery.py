@@ -7,6 +7,7 @@ LATER = {  # keys younger than recorded results, with their defaults
     **{"preprocess": False, "softmax": False, "dynamic_batch": True, "plan_precision": "fp32"},
     **{"gate_images_lossy": 2000, "gate_top1": 0.0, "gate_top1_fp16": 0.1, "gate_top1_int8": 0.5},
     **{"gate_diff_fp16": 0.02, "gate_diff_int8": 0.5, "calibration_images": 512},
+    **{"precisions": ["fp32"]},
 }
 EXACT = {"paddle", "paddle2", "onnx", "paddlelite"}  # formats that compute in float32
 
@@ -46,6 +47,7 @@ class Bench:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     engines: tuple[str, ...] = ("paddle", "onednn", "onnxruntime")
+    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32",)  # those of them that were exported
     batch_sizes: tuple[int, ...] = (1,)
     threads: int = 1
     warmup: int = 10

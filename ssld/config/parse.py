@@ -247,6 +247,8 @@ def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: 
         "eval_every": stage.eval_every,
         "data.eval_batch": stage.data.eval_batch,
     }
+    if stage.quantize and stage.epochs == 0:
+        del positive["epochs"]  # its ranges are set, and nothing is trained
     for key, value in positive.items():
         if not value > 0:
             raise RecipeError(f"{where}.{key}: must be above 0; got {value}")

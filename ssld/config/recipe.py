@@ -10,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ssld.config import delivery, optim, parse
+from ssld.config import check, delivery, optim, parse, quantize
 from ssld.config.delivery import Bench, Export
-from ssld.config.optim import Optim, check_optim
-from ssld.config.pool import Mine, check_mine
-from ssld.errors import RecipeError
+from ssld.config.optim import Optim
+from ssld.config.pool import Mine
+from ssld.config.quantize import Quantize
 from ssld.files import json_digest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # Keys younger than recorded results, with their defaults.
-LATER = {"engine": "eager", "labels": None, "prepare": None, **optim.LATER, **delivery.LATER}
+LATER = {"engine": "eager", "labels": None, "prepare": None, "quantize": None, **optim.LATER, **delivery.LATER}
 LABEL_LOSSES = frozenset({"ce"})  # learn from labels; all others from the teacher (a test compares with ssld/losses)
 
 
@@ -98,9 +98,20 @@ class Stage(Strict):
     eval_every: int = 1  # epochs between evaluations; the last step is always evaluated
     checkpoint_minutes: float = 10.0
     labels: Labels | None = None  # null: the teacher runs beside the student and labels fresh views
+    quantize: Quantize | None = None  # null: the stage trains in float
     sync_bn: bool = (
         False  # batch statistics over all ranks; false: each rank its own, rank 0's running statistics are kept
     )
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether a loss of it learns from a teacher."""
+        return self.epochs > 0 and not LABEL_LOSSES.issuperset(self.loss)
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether that is the recipe's teacher, and not the float network that a quantised stage starts from."""
+        return self.is_taught and not (self.quantize and self.quantize.teacher == "float")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +184,7 @@ class Plan(Strict):
         parts |= {"name": name, "stage": _plain(stage), "network": [network.arch, network.bn_momentum]}
         if stage.init != "scratch":
             parts["init"] = self.stage_digest(stage.init)
-        if self.teacher and stage.network == "student" and not LABEL_LOSSES.issuperset(stage.loss):
+        if self.teacher and stage.network == "student" and stage.asks_teacher:
             parts["teacher"] = _plain(self.teacher)
             if self.teacher.stage:
                 parts["teacher_stage"] = self.stage_digest(self.teacher.stage)
@@ -191,50 +202,8 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
         parse.override(tree, plan_tree(plan), override)
     plan = parse.build(Plan, tree, str(path)) if overrides else plan
     parse.check_plan(plan, str(path))
-    check_teachers(plan, str(path))
-    check_engine(plan, str(path))
-    check_labels(plan, str(path))
-    for name, stage in plan.stages.items():
-        check_optim(stage.optim, f"{path}: stages.{name}.optim.")
-    for name, step in (plan.prepare or {}).items():
-        check_mine(step, f"{path}: prepare.{name}.")
+    check.check_parts(plan, str(path))
     return shrink(plan) if smoke else plan
-
-
-def check_teachers(plan: Plan, where: str) -> None:
-    """RecipeError unless every stage that learns from a teacher has one, trained before it."""
-    earlier: set[str] = set()
-    for name, stage in plan.stages.items():
-        if not LABEL_LOSSES.issuperset(stage.loss):
-            if plan.teacher is None:
-                raise RecipeError(f"{where}: stages.{name}.loss: learns from a teacher; the recipe has none, add one")
-            if plan.teacher.stage and plan.teacher.stage not in earlier:
-                what = f"learns from the teacher of stage {plan.teacher.stage!r}"
-                raise RecipeError(f"{where}: stages.{name}.loss: {what}, which comes later; put that stage first")
-        earlier.add(name)
-
-
-def check_engine(plan: Plan, where: str) -> None:
-    """RecipeError for a teacher on batch statistics in an inference engine, which holds the running ones."""
-    if plan.teacher and plan.teacher.engine != "eager" and plan.teacher.norm != "running":
-        what = f"{plan.teacher.engine} has the running statistics built in"
-        raise RecipeError(f"{where}: teacher.engine: {what}; set teacher.norm: running, or teacher.engine: eager")
-
-
-def check_labels(plan: Plan, where: str) -> None:
-    """RecipeError for a label cache that no teacher fills, whose logits would depend on the batch, or of no size."""
-    for name, stage in plan.stages.items():
-        at, labels = f"{where}: stages.{name}.labels", stage.labels
-        if labels is None:
-            continue
-        if plan.teacher is None or LABEL_LOSSES.issuperset(stage.loss):
-            raise RecipeError(f"{at}: no loss of this stage learns from a teacher; set labels: null")
-        if plan.teacher.norm != "running":
-            what = "with teacher.norm: batch the logits of an image depend on the others of its batch"
-            raise RecipeError(f"{at}: {what}; set teacher.norm: running, or labels: null")
-        if labels.views < 1 or (labels.k is not None and not 1 <= labels.k <= plan.classes):
-            what = f"{labels.views} views, k {labels.k}"
-            raise RecipeError(f"{at}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
 
 
 def shrink(plan: Plan) -> Plan:
@@ -245,11 +214,14 @@ def shrink(plan: Plan) -> Plan:
         lists = ["fake/train_labelled.txt"]
         if LABEL_LOSSES.isdisjoint(stage["loss"]):
             lists.append("fake/train_unlabelled.txt")
-        stage["epochs"] = smoke.steps * smoke.batch / (smoke.images * len(lists))
+        if stage["epochs"]:
+            stage["epochs"] = smoke.steps * smoke.batch / (smoke.images * len(lists))
         stage["data"] |= {"train": lists, "val": "fake/val.txt", "size": smoke.size, "batch": smoke.batch, "threads": 1}
         stage["data"] |= {"eval_size": smoke.size, "eval_resize": smoke.size, "eval_batch": smoke.batch}
         if stage["labels"]:
             stage["labels"] |= {"folder": None}
+        if stage["quantize"]:
+            quantize.shrink(stage["quantize"], smoke.images)
         stage["optim"] |= {"lr": 1e-5, "warmup_epochs": 0, "accumulate": 1, "amp": "off"}
     for network in filter(None, (tree["student"], tree["teacher"])):
         network["bn_momentum"] = 0.7  # statistics between fresh ones (logits up to 1e12) and those of two tiny batches

@@ -91,7 +91,8 @@ def bench(
 ) -> list[Row]:
     """Time exported folders ({label: folder}); rows in order of threads, batch, size, span, network, engine, precision.
 
-    A precision that an engine lacks is left out where the engine has another one that is asked for. image_sizes: pixels
+    A precision that an engine lacks, or whose files an export lacks, is left out where there is another one that is
+    asked for. image_sizes: pixels
     of a side; None = each network at the size of its own contract. pictures: image files for end-to-end; none = drawn
     ones. seconds: limit of a configuration, warm-up not counted; its row says how many repeats fitted (at least one
     turn). quick: 3 + at most 50 runs in at most a second. memory: peak memory, from a child process a row. Raises
@@ -135,11 +136,19 @@ def cases(
     found = []
     for label, folder in networks.items():
         contract = contracts.read(Path(folder))
-        for name, engine in chosen:
+        for name, engine in exported(chosen, contract):
             form = contracts.FORMATS[engine.reads[engine.precision]]
             contracts.check_files(Path(folder), contract, form.among(contract["files"]))
             found.append(Case(label, Path(folder), contract, name, engine))
     return found
+
+
+def exported(chosen: Sequence[tuple[str, Engine]], contract: dict[str, Any]) -> list[tuple[str, Engine]]:
+    """Those whose files an export has; of an engine for which it has none, all: their files are then missed by name."""
+    forms = contracts.formats_of(contract)
+    there = [(name, engine) for name, engine in chosen if engine.reads[engine.precision] in forms]
+    names = {name for name, _ in there}
+    return [one for one in chosen if one in there or one[0] not in names]
 
 
 def check_asked(

@@ -33,6 +33,8 @@ def export_model(
 ) -> None:
     """Write `model` (any paddle Layer: float32 [n, 3, S, S] -> logits [n, classes]) into `folder`, ungated.
 
+    One that was trained in int8 (`ssld.quantize`) leaves as int8, rounded where and as it was in the training.
+
     `contract` gives arch, classes, digest and input {size, mean, std, resize}; other keys are kept as they are.
     `calibration`: normalised images float32 [n, 3, S, S], which int8 needs. The model keeps its train or eval mode.
     Files appear all at once, when everything is written. A folder with the export of another digest, or with files
@@ -60,22 +62,28 @@ def write_files(
     calibration: np.ndarray | None,
 ) -> None:
     """Write the files of all formats and the contract into an empty folder."""
-    from ssld import runtime  # imports Paddle
+    from ssld import quantize, runtime  # import Paddle
 
-    forms.check(formats, how, calibration)
+    in_int8 = bool(quantize.quantised(model))
+    forms.check(formats, how, calibration, in_int8)
     contracts.check_given(contract)
     size, names = int(contract["input"]["size"]), forms.needed(formats, how)
     ends = _ends(contract, how)
     given = None if calibration is None else as_given(calibration, ends["input"])[0]
-    network = with_ends(model, contract["input"], preprocess=how.preprocess, softmax=how.probabilities)
-    with evaluating(network):
-        any_size = takes_other_sizes(model, size) and _any_size(network, folder, names, how, given)
+    exact = quantize.float_twin(model) if in_int8 else model
+    scales = quantize.file_scales(model, exact) if in_int8 else None
+    network, rounded = (
+        with_ends(one, contract["input"], preprocess=how.preprocess, softmax=how.probabilities) for one in (exact, model)
+    )
+    with evaluating(network), evaluating(rounded):
+        programs = {"folder": folder, "names": names, "how": how, "calibration": given}
+        any_size = takes_other_sizes(exact, size) and _any_size(network, rounded, **programs)
         if any_size:
             ends["input"]["dynamic"] += ["height", "width"]
         else:
-            forms.write_programs(network, folder, names, how, size, given)
+            forms.write_programs(network, rounded, size=size, **programs)
     full = {"name": name, **contract, **ends, "opset": how.opset if "onnx" in names else None}
-    full |= forms.write_derived(folder, names, how, full, given)
+    full |= forms.write_derived(folder, names, how, full, given if scales is None else scales)
     written = {path.name for path in folder.iterdir()}
     asked = [*formats, "paddle2"] if "paddlelite" in formats else formats  # what the gate can run everywhere
     kept = [file for form in contracts.FORMATS if form in asked for file in contracts.FORMATS[form].among(written)]
@@ -85,10 +93,10 @@ def write_files(
     contracts.write(folder, full)
 
 
-def _any_size(network: Any, folder: Path, names: Sequence[str], how: How, calibration: np.ndarray | None) -> bool:
+def _any_size(network: Any, rounded: Any, **programs: Any) -> bool:
     """Write the programs for images of any size; False where that cannot be expressed."""
     try:
-        forms.write_programs(network, folder, names, how, None, calibration)
+        forms.write_programs(network, rounded, size=None, **programs)
     except DeployError:
         return False
     return True

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ssld.deploy import contract as contracts
-from ssld.deploy import slim
+from ssld.deploy import qdq, slim
 from ssld.deploy.child import reason, run_command, run_module
 from ssld.deploy.int8 import OLDEST_OPSET
 from ssld.errors import DeployError
@@ -26,9 +26,13 @@ OPSETS = range(9, 22)
 """ONNX opsets that paddle2onnx 2.1 writes; 22 aborts it."""
 CONVERT_SECONDS = 900.0
 QUANTISE_SECONDS = 3600.0
+IN_INT8 = {"int8", "paddle2_int8", "tensorrt"}
 LITE = "paddle_lite_opt"
 PLAN_BATCHES = (1, 1, 32)
 """Smallest, best and largest batch of a TensorRT plan that is written."""
+
+Scales = list[tuple[np.ndarray, float | None]]
+"""What `quantize.file_scales` says of a network that was trained in int8."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,22 @@ def calibrated(names: Sequence[str]) -> bool:
     return bool({"int8", "paddle2_int8"} & set(names))
 
 
-def check(formats: Sequence[str], how: How, calibration: np.ndarray | None) -> None:
-    """Raise DeployError when a format cannot be written here; nothing has been written then."""
+def check(formats: Sequence[str], how: How, calibration: np.ndarray | None, in_int8: bool = False) -> None:
+    """Raise DeployError when a format cannot be written here; nothing has been written then.
+
+    `in_int8`: the network was trained so; it has its ranges, and leaves in int8 only.
+    """
     contracts.check_formats(formats)
     names = needed(formats, how)
+    in_float = [form for form in formats if form not in IN_INT8 or (form == "tensorrt" and how.plan_precision != "int8")]
+    if in_int8 and in_float:
+        what = f"{in_float[0]} is of float networks and this one was trained in int8"
+        raise DeployError(f"export: {what}; choose int8, paddle2_int8, or tensorrt with --precision int8")
     if "onnx" in names:
         check_onnx(how.opset)
     if "int8" in names and how.opset < OLDEST_OPSET:
         raise DeployError(f"export: int8 needs an opset of {OLDEST_OPSET} or more, not {how.opset}; raise --opset")
-    if calibrated(names) and (calibration is None or not len(calibration)):
+    if calibrated(names) and not in_int8 and (calibration is None or not len(calibration)):
         raise DeployError("export: int8 needs images to calibrate with; give it some")
     if "paddle2_int8" in names and not find_spec("paddleslim"):
         raise DeployError("export: the format paddle2_int8 needs paddleslim, not installed; pip install 'ssld[int8]'")
@@ -115,11 +126,19 @@ def check_onnx(opset: int) -> None:
 
 
 def write_programs(
-    network: Any, folder: Path, names: Sequence[str], how: How, size: int | None, calibration: np.ndarray | None
+    network: Any,
+    rounded: Any,
+    *,
+    folder: Path,
+    names: Sequence[str],
+    how: How,
+    size: int | None,
+    calibration: np.ndarray | None,
 ) -> None:
     """Write those of paddle, paddle2, paddle2_int8 and onnx that are named, for images of `size` pixels (None: of any).
 
-    `calibration`: images as the files take them. DeployError where the network cannot be expressed so.
+    `rounded`: the same network as it was trained in int8, else `network` again. `calibration`: images as the files take
+    them. DeployError where the network cannot be expressed so.
     """
     import paddle
 
@@ -132,7 +151,7 @@ def write_programs(
             save_program(network, folder / "model2", spec)
         (folder / "model2.pdiparams.info").unlink(missing_ok=True)
     if "paddle2_int8" in names:
-        slim.write(network, folder / "model2_int8", spec, np.asarray(calibration))
+        slim.write(rounded, folder / "model2_int8", spec, calibration)
     if "onnx" in names:
         output = "probabilities" if how.probabilities else "logits"
         arguments = [str(folder / "model.json"), str(folder / "model.onnx"), str(how.opset), ",".join(how.axes), output]
@@ -152,9 +171,12 @@ def save_program(network: Any, prefix: Path, spec: Any) -> None:
 
 
 def write_derived(
-    folder: Path, names: Sequence[str], how: How, contract: dict[str, Any], calibration: np.ndarray | None
+    folder: Path, names: Sequence[str], how: How, contract: dict[str, Any], ranges: np.ndarray | Scales | None
 ) -> dict[str, Any]:
-    """Write those of fp16, int8, tensorrt and paddlelite that are named; returns what the contract says of them."""
+    """Write those of fp16, int8, tensorrt and paddlelite that are named; returns what the contract says of them.
+
+    `ranges`: of int8, those of the training, else images to take them from.
+    """
     source, large = folder / "model.onnx", (folder / "model.onnx.data").exists()
     if large and {"fp16", "int8", "tensorrt"} & set(names):
         raise DeployError("export: weights over 2 GiB have no format but paddle, paddle2 and onnx; choose of these")
@@ -162,14 +184,23 @@ def write_derived(
         arguments = [str(source), str(folder / "model.fp16.onnx")]
         run_module("ssld.deploy.half", arguments, what="model.fp16.onnx", seconds=CONVERT_SECONDS)
     if "int8" in names:
-        images = folder / "calibration.npy"
-        np.save(images, np.asarray(calibration))
-        arguments = [str(source), str(folder / "model.int8.onnx"), str(images)]
-        run_module("ssld.deploy.int8", arguments, what="model.int8.onnx", seconds=QUANTISE_SECONDS)
-        images.unlink()
+        write_int8(folder, ranges)
     if "paddlelite" in names:
         write_lite(folder)
     return {"plan": write_plan(folder, how, contract)} if "tensorrt" in names else {}
+
+
+def write_int8(folder: Path, ranges: np.ndarray | Scales | None) -> None:
+    """Round `model.onnx` to `model.int8.onnx`, in the ranges of a training or those that images show."""
+    if isinstance(ranges, list):
+        module, given = "ssld.deploy.qdq", folder / "scales.npz"
+        qdq.save_scales(given, ranges)
+    else:
+        module, given = "ssld.deploy.int8", folder / "calibration.npy"
+        np.save(given, np.asarray(ranges))
+    arguments = [str(folder / "model.onnx"), str(folder / "model.int8.onnx"), str(given)]
+    run_module(module, arguments, what="model.int8.onnx", seconds=QUANTISE_SECONDS)
+    given.unlink()
 
 
 def write_plan(folder: Path, how: How, contract: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from ssld.runtime import Runtime, sum_over_ranks
 Progress = Callable[[int], None]  # is told the number of images that are done
 Ask = Callable[[FileList, Progress], np.ndarray]  # the logits float32 [n, classes] of images
 
+RUNNING = ("._mean", "._variance", "._scale", "._state", "._accum")
+"""Ends of the keys that a forward pass in training mode changes: of batch norms, and of simulated quantisation."""
+
 
 @paddle.no_grad()
 def predict(network: nn.Layer, loader: Any, progress: Progress = lambda images: None) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +42,7 @@ def evaluate(
     """
     if runtime.world > 1:
         for key, value in network.state_dict().items():
-            if key.endswith(("._mean", "._variance")):
+            if key.endswith(RUNNING):
                 paddle.distributed.broadcast(value, src=0)
     found = metrics.score(*predict(network, loader, progress))
     sums = np.array([len(found), found.right.sum(), (found.place < 5).sum(), found.nll.sum()])

@@ -1,5 +1,6 @@
 """From a plan to what a stage needs: its images, its network, its teacher."""
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
-from ssld import models, weights
+from ssld import models, quantize, weights
 from ssld.config import cards
 from ssld.config.pool import LIST
 from ssld.config.recipe import Data, Plan, Stage
@@ -23,6 +24,9 @@ from ssld.files import write_whole
 from ssld.losses import Objective
 from ssld.progress import note
 from ssld.runtime import Runtime, barrier, seed_networks, seed_of, sum_over_ranks
+
+QUANTIZE = "quantize.json"
+"""In the folder of a quantised stage: its layers, and which of them stay float, chosen before the first step."""
 
 
 def file_list(plan: Plan, root: Path, *names: str) -> FileList:
@@ -169,10 +173,19 @@ def make_network(plan: Plan, name: str, out: Path) -> nn.Layer:
 
 
 def trained_network(plan: Plan, name: str, out: Path) -> nn.Layer:
-    network = build(plan, plan.stages[name].network, plan.stages[name].data.crop)
-    weights.load_into(network, stage_folder(plan, name, out) / "model.safetensors")
+    """The result of a finished stage, in evaluation mode; of a quantised one the network that rounds."""
+    stage, folder = plan.stages[name], stage_folder(plan, name, out)
+    network = build(plan, stage.network, stage.data.crop)
+    if stage.quantize:
+        quantize.quantise(network, kept_float(folder))
+    weights.load_into(network, folder / "model.safetensors")
     network.eval()
     return network
+
+
+def kept_float(folder: Path) -> list[str]:
+    """The names of the layers of a quantised stage that stay float."""
+    return json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))["kept_float"]
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,11 @@ class Job:
     track: Any
     train: Any  # data.Loader
     val: Any  # data.EvalLoader
+    norm_images: Any = ()  # batches float32 [n, 3, S, S] that give batch norms their statistics after the last step
 
 
 def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict[str, float]:
-    """Train `network` in place, from the newest checkpoint of `job.folder` if there is one; returns its final scores.
+    """Train `network` in place (`teacher`: what labels the batches, if its losses learn from one), from the newest checkpoint of `job.folder` if there is one; returns its final scores.
 
     Step s is a function of the state after step s-1 and of (seed, stage, s) alone: sample order, augmentation, dropout
     and learning rate are closed forms of the step, so a resumed run ends with the same weights bit for bit. Raises
@@ -42,7 +43,7 @@ def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict
     start = state.restore()
     job.track.rewind(job.name, start)
     batches = job.train.batches(start, state.steps)
-    if objective.needs_teacher:
+    if teacher is not None:
         batches = teacher.labelled(batches, state.precision)
     pending: list[Any] = []  # losses not yet checked: reading one waits for the device
     # Paddle names optimizer state by a counter: a fresh one, so that any process finds what another one saved.

@@ -14,6 +14,7 @@ from ssld.distill.evaluate import evaluate
 from ssld.distill.teacher import BATCH_NORMS
 from ssld.errors import RunError
 from ssld.progress import progress
+from ssld.quantize import recalibrate
 from ssld.runtime import seed_networks
 
 
@@ -98,6 +99,8 @@ class TrainState:
     def finish(self) -> dict[str, float]:
         """Evaluate, keep one last checkpoint, hand on the averaged weights if there are any."""
         if self.scores is None:  # else a kill came after that checkpoint, and they are logged
+            if len(self.job.norm_images):
+                recalibrate(self.network, self.job.norm_images)
             self.scores = self.evaluate(self.steps)
             self.save(self.steps)
         self.network.set_state_dict(self.average.weights(self.network))

@@ -33,7 +33,7 @@ class Conv2D(nn.Conv2D):
         self.kernel, self.stride, self.before = kernel, stride, before
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self._by_product(x) if self.product(x) else super().forward(x)
+        return self.multiply(x, self.weight) if self.product(x) else super().forward(x)
 
     def product(self, x: paddle.Tensor) -> bool:
         """Whether this input takes the product."""
@@ -46,14 +46,15 @@ class Conv2D(nn.Conv2D):
         height, width = ((side + 2 * self.before - self.kernel) // self.stride + 1 for side in x.shape[2:])
         return height, width
 
-    def _by_product(self, x: paddle.Tensor) -> paddle.Tensor:
-        n, filters, (height, width) = x.shape[0], self.weight.shape[0], self._out(x)
+    def multiply(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        """The product, with these filters [C', C, kernel, kernel]: its own, or its own rounded to int8."""
+        n, filters, (height, width) = x.shape[0], weight.shape[0], self._out(x)
         if x.shape[2] == x.shape[3] == 1:  # a lone pixel meets one tap
-            tap = self.weight[:, :, self.before, self.before]
+            tap = weight[:, :, self.before, self.before]
             return paddle.matmul(x.reshape([n, -1]), tap, transpose_y=True).reshape([n, filters, 1, 1])
         columns = F.unfold(x, self.kernel, strides=self.stride, paddings=self.before)  # [N, C kernel^2, H' W']
         columns = columns.transpose([1, 0, 2]).reshape([-1, n * height * width])
-        out = self.weight.reshape([filters, -1]) @ columns
+        out = weight.reshape([filters, -1]) @ columns
         return out.reshape([filters, n, -1]).transpose([1, 0, 2]).reshape([n, filters, height, width])
 
 
@@ -74,9 +75,11 @@ class DepthwiseConv2D(nn.Conv2D):
         self.kernel, self.stride, self.before = kernel, stride, before
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        if self.product(x):
-            return _by_matrix(x, self.weight, self.kernel, self.stride, self.before)
-        return super().forward(x)
+        return self.multiply(x, self.weight) if self.product(x) else super().forward(x)
+
+    def multiply(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        """The product, with these filters [C, 1, kernel, kernel]: its own, or its own rounded to int8."""
+        return _by_matrix(x, weight, self.kernel, self.stride, self.before)
 
     def product(self, x: paddle.Tensor) -> bool:
         """Whether this input takes the matrix route."""

@@ -30,8 +30,9 @@ def speed(rows: list[dict[str, Any]]) -> Speed | None:
     student, teacher = _measured(rows)
     if not student:
         return None
-    key = min([key for key in student if key in teacher] or student, key=lambda key: student[key]["p50_ms"])
-    other = teacher.get(key, {})
+    found = {key: _beside(key, teacher) for key in student}
+    key = min([key for key in student if found[key]] or student, key=lambda key: student[key]["p50_ms"])
+    other = found[key]
     return Speed(
         engine=key[0],
         batch=student[key]["batch"],
@@ -45,7 +46,13 @@ def speed(rows: list[dict[str, Any]]) -> Speed | None:
 def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Engine -> the teacher's median latency over the student's, at the smallest batch; engines that ran both."""
     student, teacher = _measured(rows)
-    return {key[0]: teacher[key]["p50_ms"] / row["p50_ms"] for key, row in student.items() if key in teacher}
+    found = {key: _beside(key, teacher) for key in student}
+    return {key[0]: found[key]["p50_ms"] / row["p50_ms"] for key, row in student.items() if found[key]}
+
+
+def _beside(key: tuple[str, str], teacher: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+    """The teacher's row of the same engine and precision, or that of float32 where it has no other; {} for none."""
+    return teacher.get(key) or teacher.get((key[0], "fp32")) or {}
 
 
 def _measured(rows: list[dict[str, Any]]) -> tuple[dict[tuple[str, str], dict[str, Any]], ...]:

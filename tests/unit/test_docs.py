@@ -25,6 +25,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 PARTS = (
     "Plan",
     "Mine",
+    "Quantize",
     "Network",
     "Teacher",
     "Labels",

@@ -1,0 +1,44 @@
+"""What a recipe may ask for of a stage that makes the student ready for int8."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ssld.errors import RecipeError
+
+FORMATS = {"int8", "paddle2_int8", "tensorrt"}  # what a network that was trained in int8 leaves as
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize:
+    """The stage trains its network as the int8 file will compute it; with `epochs: 0` it only sets the ranges."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    teacher: Literal["float", "teacher"] = "float"  # who teaches: the network of `init`, or the recipe's teacher
+    keep: int = 0  # layers that stay float: those whose rounding alone moves the answers most
+    images: int = 512  # training images, cropped as in an evaluation, that give ranges and sensitivities
+    recalibrate: int = 2048  # such images that give the batch norms their statistics after the last step; 0 is off
+
+
+def check_quantize(plan: Any, where: str) -> None:
+    """RecipeError for a quantised stage that has nothing to start from, or that something else starts from."""
+    for name, stage in plan.stages.items():
+        at, start = f"{where}: stages.{name}", plan.stages.get(stage.init)
+        if start is not None and start.quantize:
+            raise RecipeError(f"{at}.init: {stage.init!r} is quantised, and what is cannot be trained on; name another")
+        if stage.quantize is None:
+            continue
+        if stage.network != "student" or start is None:
+            raise RecipeError(f"{at}.quantize: starts from a trained student; name the stage that trains it in init")
+        if stage.train != "all" or stage.optim.ema:
+            raise RecipeError(f"{at}.quantize: trains the whole network and no average of it; drop train and optim.ema")
+        if stage.quantize.images < 1 or min(stage.quantize.keep, stage.quantize.recalibrate) < 0:
+            raise RecipeError(f"{at}.quantize: images must be above 0, keep and recalibrate 0 or more")
+    if list(plan.stages.values())[-1].quantize and not FORMATS.issuperset(plan.export.formats):
+        wrong = next(form for form in plan.export.formats if form not in FORMATS)
+        raise RecipeError(f"{where}: export.formats: {wrong} is of float networks; after a quantised stage give int8")
+
+
+def shrink(quantize: dict[str, Any], images: int) -> None:
+    """Change the block, as a mapping, to what a smoke test needs."""
+    quantize |= {"images": images, "recalibrate": min(images, quantize["recalibrate"])}

@@ -1,0 +1,63 @@
+"""A stage in int8: which layers are int8 is chosen before its first step, and kept in `quantize.json`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paddle import nn
+
+from ssld import quantize
+from ssld.config.recipe import Plan
+from ssld.data import sampler
+from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.setup import QUANTIZE, Teacher, centre_crops, file_list, kept_float, stage_folder, trained_network
+from ssld.errors import RunError
+from ssld.progress import progress
+from ssld.runtime import Runtime, barrier
+
+def check_installed(plan: Plan) -> None:
+    """RunError, naming the stage, where one is quantised and PaddleSlim is not there."""
+    for name, stage in plan.stages.items():
+        if stage.quantize and not quantize.available():
+            raise RunError(f"stage {name}: quantize {quantize.MISSING}")
+
+
+def quantise(plan: Plan, name: str, network: Any, out: Path, root: Path, here: Runtime) -> nn.Layer:
+    """Change the float network that a stage starts from, in place, to one that rounds, with ranges; returns it."""
+    wanted, file = plan.stages[name].quantize, stage_folder(plan, name, out) / QUANTIZE
+    assert wanted is not None
+    batches = crops(plan, name, wanted.images, root, here)
+    if here.main and not file.is_file():
+        measured = rank_layers(network, batches, name) if wanted.keep else {}
+        kept = quantize.most_sensitive(measured, wanted.keep)
+        with disk_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, {"layers": list(quantize.layers(network)), "kept_float": kept, "sensitivity": measured})
+    barrier(here)
+    quantize.quantise(network, kept_float(file.parent))
+    quantize.calibrate(network, batches)
+    return network
+
+
+def rank_layers(network: nn.Layer, batches: list[np.ndarray], name: str) -> dict[str, float]:
+    with progress(len(quantize.layers(network)), f"{name}: sensitivity", unit="layers") as bar:
+        return quantize.sensitivities(network, batches, bar.update)
+
+
+def crops(plan: Plan, name: str, number: int, root: Path, here: Runtime) -> list[np.ndarray]:
+    """Batches float32 [n, 3, S, S] of an even selection of the stage's training images, cropped as in an evaluation.
+
+    Every rank has them all: what is set from them is the same everywhere.
+    """
+    data = plan.stages[name].data
+    files = file_list(plan, root, *data.train)
+    chosen = files.subset(sampler.evenly(number, len(files)))
+    loader = centre_crops(data, chosen, Runtime(rank=0, world=1, gpu=here.gpu))
+    return [batch["image"].numpy().copy() for batch in loader.batches()]
+
+
+def float_teacher(plan: Plan, name: str, out: Path) -> Teacher:
+    """The float network that a quantised stage starts from, as its teacher."""
+    start = plan.stages[name].init
+    data = plan.stages[start].data
+    return Teacher(trained_network(plan, start, out), "running", "eager", data.size, data.mean, data.std)

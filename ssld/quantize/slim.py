@@ -1,0 +1,130 @@
+"""A network that computes as its int8 file will: PaddleSlim's simulated quantisation, of chosen layers.
+
+Weights are rounded to int8 with a scale a channel, the inputs of the same layers to int8 with one scale: the moving
+average of the largest |value| of a batch. Gradients pass the rounding unchanged (arXiv:1712.05877, section 3).
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ssld import models
+from ssld.errors import RunError
+from ssld.models.convolution import Conv2D, DepthwiseConv2D
+
+CONFIG = {
+    "weight_quantize_type": "channel_wise_abs_max",
+    "activation_quantize_type": "moving_average_abs_max",
+    "weight_bits": 8,
+    "activation_bits": 8,
+    "quantizable_layer_type": ["Conv2D", "Linear"],
+    "onnx_format": True,
+}
+UPDATES = 64
+"""Of the moving averages at least: they begin at 1 and forget a tenth of that an update, so this leaves 0.1 %."""
+MISSING = "needs paddleslim, not installed; pip install 'ssld[int8]'"
+
+
+def available() -> bool:
+    """Whether PaddleSlim is installed."""
+    return find_spec("paddleslim") is not None
+
+
+def layers(network: nn.Layer) -> dict[str, nn.Layer]:
+    """Name -> layer, of what can be quantised in a float network: its convolutions and linear layers, in order."""
+    return {name: layer for name, layer in network.named_sublayers() if isinstance(layer, (nn.Conv2D, nn.Linear))}
+
+
+def quantise(network: nn.Layer, keep: Collection[str] = ()) -> nn.Layer:
+    """Change `network` in place, all of `layers` but those in `keep`; returns it. The scales are still fresh.
+
+    A layer `x` becomes `x._layer`: its weights are `x._layer.weight`, its scales `x._layer._fake_quant_*._scale`. Raises
+    RunError without PaddleSlim, and for a name in `keep` that is no layer's.
+    """
+    if not available():
+        raise RunError(f"quantize {MISSING}")
+    from paddleslim import QAT
+
+    found = layers(network)
+    if unknown := sorted(set(keep) - found.keys()):
+        raise RunError(f"quantize: no layer {unknown[0]!r} in {network.arch}; the stage is of another network")
+    for name in keep:
+        found[name].skip_quant = True
+    logging.getLogger("paddleslim").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of calls between the two packages
+        QAT(config=dict(CONFIG)).quantize(network)
+    for name, layer in quantised(network).items():
+        if isinstance(found[name], (Conv2D, DepthwiseConv2D)):
+            layer.__class__, layer.like = _fast(type(layer)), (found[name],)
+    return network
+
+
+def quantised(network: nn.Layer) -> dict[str, nn.Layer]:
+    """Name in the float network -> PaddleSlim's layer, in order; {} of a float network."""
+    found = {name: layer for name, layer in network.named_sublayers() if hasattr(layer, "_fake_quant_input")}
+    return {name.removesuffix("._layer"): layer for name, layer in found.items()}
+
+
+@paddle.no_grad()
+def calibrate(network: nn.Layer, batches: Iterable[Any]) -> None:
+    """Set the scales of a quantised network from batches of images [n, 3, S, S], shown until UPDATES is reached.
+
+    Only the observers of ranges are in training mode meanwhile: batch norm and dropout are as in an evaluation. Leaves
+    evaluation mode on.
+    """
+    network.eval()
+    for layer in network.sublayers():
+        layer.training = type(layer).__module__.startswith("paddle.nn.quant")
+    held, updates = [paddle.to_tensor(batch) for batch in batches], 0
+    while updates < UPDATES:
+        for batch in held:
+            network(batch)
+        updates += len(held)
+    network.eval()
+
+
+def largest(network: nn.Layer) -> dict[str, float]:
+    """Name of a quantised layer -> the |input| that becomes 127; larger ones are clipped."""
+    return {name: float(layer._fake_quant_input._scale.item()) for name, layer in quantised(network).items()}
+
+
+def float_twin(network: Any) -> models.Classifier:
+    """The network with its trained weights and statistics and without any rounding, in evaluation mode.
+
+    Its names are those of the architecture, so that `layers` of it and `quantised` of `network` agree.
+    """
+    twin = models.create(network.arch, network.num_classes, network.in_size, network.revision)
+    state = {key.replace("._layer.", "."): value for key, value in network.state_dict().items()}
+    for key, tensor in twin.state_dict().items():
+        tensor.set_value(state[key])
+    twin.eval()
+    return twin
+
+
+def file_scales(network: Any, twin: nn.Layer) -> list[tuple[np.ndarray, float | None]]:
+    """For each layer the weights that identify it in a file and the largest |input|; None: it stays float."""
+    scales: Mapping[str, float] = largest(network)
+    return [(layer.weight.numpy(), scales.get(name)) for name, layer in layers(twin).items()]
+
+
+def _fast(kind: type) -> type:
+    """PaddleSlim's convolution, by the matrix product of ours where that is the faster way on a CPU."""
+
+    class Fast(kind):  # type: ignore[misc, valid-type]
+        like: tuple[Conv2D | DepthwiseConv2D]  # the layer that it was; in a tuple, as it is no part of the network
+
+        def forward(self, x: Any) -> Any:
+            if not self.like[0].product(x):
+                return super().forward(x)
+            return self.like[0].multiply(self._fake_quant_input(x), self._fake_quant_weight(self.weight))
+
+    return Fast
