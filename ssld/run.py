@@ -20,7 +20,7 @@ from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.engine import check_engine
 from ssld.distill.labelling import filled_cache, logits_for
-from ssld.distill.quantised import check_installed, crops, float_teacher, quantise
+from ssld.distill.quantised import check_installed, float_teacher, in_int8
 from ssld.distill.setup import (
     QUANTIZE,
     Teacher,
@@ -30,6 +30,7 @@ from ssld.distill.setup import (
     load_teacher,
     loaders,
     make_network,
+    noted,
     stage_folder,
 )
 from ssld.distill.stage import Job, run_stage
@@ -171,10 +172,7 @@ def stage_result(
     if not is_done(plan, name, out):
         network = make_network(plan, name, out)
         train, val = loaders(plan, name, root, here)
-        norm_images: Any = ()
-        if stage.quantize:
-            network = quantise(plan, name, network, out, root, here)
-            norm_images = crops(plan, name, stage.quantize.recalibrate, root, here) if stage.quantize.recalibrate else ()
+        norm_images = in_int8(plan, name, network, out, root, here) if stage.quantize else ()
         about_job: dict[str, Any] = {"name": name, "stage": stage, "folder": folder, "seed": plan.seed}
         job = Job(**about_job, runtime=here, track=log, train=train, val=val, norm_images=norm_images)
         taught = stage.is_taught and teacher_of(plan, name, recipes_own, out)

@@ -72,11 +72,10 @@ def write_files(
     given = None if calibration is None else as_given(calibration, ends["input"])[0]
     exact = quantize.float_twin(model) if in_int8 else model
     scales = quantize.file_scales(model, exact) if in_int8 else None
-    network, rounded = (
-        with_ends(one, contract["input"], preprocess=how.preprocess, softmax=how.probabilities) for one in (exact, model)
-    )
+    ends_inside: dict[str, Any] = {"preprocess": how.preprocess, "softmax": how.probabilities}
+    network, rounded = (with_ends(one, contract["input"], **ends_inside) for one in (exact, model))
     with evaluating(network), evaluating(rounded):
-        programs = {"folder": folder, "names": names, "how": how, "calibration": given}
+        programs: dict[str, Any] = {"folder": folder, "names": names, "how": how, "calibration": given}
         any_size = takes_other_sizes(exact, size) and _any_size(network, rounded, **programs)
         if any_size:
             ends["input"]["dynamic"] += ["height", "width"]

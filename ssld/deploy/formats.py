@@ -92,7 +92,8 @@ def check(formats: Sequence[str], how: How, calibration: np.ndarray | None, in_i
     """
     contracts.check_formats(formats)
     names = needed(formats, how)
-    in_float = [form for form in formats if form not in IN_INT8 or (form == "tensorrt" and how.plan_precision != "int8")]
+    may = IN_INT8 if how.plan_precision == "int8" else IN_INT8 - {"tensorrt"}
+    in_float = [form for form in formats if form not in may]
     if in_int8 and in_float:
         what = f"{in_float[0]} is of float networks and this one was trained in int8"
         raise DeployError(f"export: {what}; choose int8, paddle2_int8, or tensorrt with --precision int8")

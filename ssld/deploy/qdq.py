@@ -1,4 +1,6 @@
-"""The child process that rounds an ONNX file as its network was trained: `python -m ssld.deploy.qdq SOURCE TARGET SCALES`.
+"""The child process that rounds an ONNX file as its network was trained.
+
+    python -m ssld.deploy.qdq SOURCE TARGET SCALES
 
 The form is that of `int8`: Q/DQ pairs before convolutions and matrix products, activations and weights symmetric int8,
 weights with a scale a channel. Here the ranges are those of the training, a layer may stay float, and every rounding

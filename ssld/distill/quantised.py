@@ -1,7 +1,6 @@
 """A stage in int8: which layers are int8 is chosen before its first step, and kept in `quantize.json`."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from paddle import nn
@@ -15,6 +14,7 @@ from ssld.errors import RunError
 from ssld.progress import progress
 from ssld.runtime import Runtime, barrier
 
+
 def check_installed(plan: Plan) -> None:
     """RunError, naming the stage, where one is quantised and PaddleSlim is not there."""
     for name, stage in plan.stages.items():
@@ -22,8 +22,11 @@ def check_installed(plan: Plan) -> None:
             raise RunError(f"stage {name}: quantize {quantize.MISSING}")
 
 
-def quantise(plan: Plan, name: str, network: Any, out: Path, root: Path, here: Runtime) -> nn.Layer:
-    """Change the float network that a stage starts from, in place, to one that rounds, with ranges; returns it."""
+def in_int8(plan: Plan, name: str, network: nn.Layer, out: Path, root: Path, here: Runtime) -> list[np.ndarray]:
+    """Change the float network that a stage starts from, in place, to one that rounds, with ranges.
+
+    Returns the images that its batch norms see after the last step.
+    """
     wanted, file = plan.stages[name].quantize, stage_folder(plan, name, out) / QUANTIZE
     assert wanted is not None
     batches = crops(plan, name, wanted.images, root, here)
@@ -36,7 +39,7 @@ def quantise(plan: Plan, name: str, network: Any, out: Path, root: Path, here: R
     barrier(here)
     quantize.quantise(network, kept_float(file.parent))
     quantize.calibrate(network, batches)
-    return network
+    return crops(plan, name, wanted.recalibrate, root, here) if wanted.recalibrate else []
 
 
 def rank_layers(network: nn.Layer, batches: list[np.ndarray], name: str) -> dict[str, float]:

@@ -33,7 +33,9 @@ class Job:
 
 
 def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict[str, float]:
-    """Train `network` in place (`teacher`: what labels the batches, if its losses learn from one), from the newest checkpoint of `job.folder` if there is one; returns its final scores.
+    """Train `network` in place, from the newest checkpoint of `job.folder` if there is one; returns its final scores.
+
+    `teacher` labels the batches, None where no loss learns from one.
 
     Step s is a function of the state after step s-1 and of (seed, stage, s) alone: sample order, augmentation, dropout
     and learning rate are closed forms of the step, so a resumed run ends with the same weights bit for bit. Raises

@@ -2,7 +2,17 @@
 
 from ssld.quantize.norms import recalibrate
 from ssld.quantize.sensitivity import most_sensitive, sensitivities
-from ssld.quantize.slim import CONFIG, MISSING, available, calibrate, file_scales, float_twin, layers, quantise, quantised
+from ssld.quantize.slim import (
+    CONFIG,
+    MISSING,
+    available,
+    calibrate,
+    file_scales,
+    float_twin,
+    layers,
+    quantise,
+    quantised,
+)
 
 __all__ = [
     "CONFIG",

@@ -46,8 +46,8 @@ def layers(network: nn.Layer) -> dict[str, nn.Layer]:
 def quantise(network: nn.Layer, keep: Collection[str] = ()) -> nn.Layer:
     """Change `network` in place, all of `layers` but those in `keep`; returns it. The scales are still fresh.
 
-    A layer `x` becomes `x._layer`: its weights are `x._layer.weight`, its scales `x._layer._fake_quant_*._scale`. Raises
-    RunError without PaddleSlim, and for a name in `keep` that is no layer's.
+    A layer `x` becomes `x._layer`: its weights are `x._layer.weight`, its scales `x._layer._fake_quant_*._scale`.
+    Raises RunError without PaddleSlim, and for a name in `keep` that is no layer's.
     """
     if not available():
         raise RunError(f"quantize {MISSING}")
@@ -116,10 +116,10 @@ def file_scales(network: Any, twin: nn.Layer) -> list[tuple[np.ndarray, float | 
     return [(layer.weight.numpy(), scales.get(name)) for name, layer in layers(twin).items()]
 
 
-def _fast(kind: type) -> type:
+def _fast(kind: Any) -> Any:
     """PaddleSlim's convolution, by the matrix product of ours where that is the faster way on a CPU."""
 
-    class Fast(kind):  # type: ignore[misc, valid-type]
+    class Fast(kind):
         like: tuple[Conv2D | DepthwiseConv2D]  # the layer that it was; in a tuple, as it is no part of the network
 
         def forward(self, x: Any) -> Any:

@@ -126,8 +126,9 @@ def test_the_layer_whose_rounding_hurts_most_is_found(floating):
     planted = copy.deepcopy(floating)
     names = list(quantize.layers(planted))
     widen, last = (quantize.layers(planted)[name].weight for name in names[-2:])
-    widen.set_value(np.concatenate([0 * widen.numpy()[:1], widen.numpy()[1:]]))  # the last layer's first input is 0 ...
-    last.set_value(np.concatenate([0 * last.numpy()[:1] + 100, last.numpy()[1:]]))  # ... and its others fall between steps
+    # The last layer's first input is 0, so that huge weights on it do nothing, but to put all others between two steps.
+    widen.set_value(np.concatenate([0 * widen.numpy()[:1], widen.numpy()[1:]]))
+    last.set_value(np.concatenate([0 * last.numpy()[:1] + 100, last.numpy()[1:]]))
     before = {key: value.numpy().copy() for key, value in planted.state_dict().items()}
     done = []
     found = quantize.sensitivities(planted, IMAGES[:2], done.append)
@@ -185,13 +186,17 @@ def test_pairs_stand_before_the_layers_that_were_trained_so_and_nowhere_else(exp
     values = {held.name: to_array(held) for held in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
     convolutions = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    in_int8 = [node for node in convolutions if node.input[0] in made_by and "Dequantize" in made_by[node.input[0]].op_type]
+    in_int8 = [node for node in convolutions if node.input[0] in made_by and is_pair(made_by[node.input[0]])]
     assert len(convolutions) - len(in_int8) == len(kept)
     steps = sorted(float(values[made_by[node.input[0]].input[1]]) for node in in_int8)
     np.testing.assert_allclose(steps, sorted(scale / 127 for scale in largest(made).values()), rtol=1e-6)
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul", "DequantizeLinear"):
-            assert not any("Dequantize" in made_by[name].op_type for name in node.input if name in made_by), node.name
+            assert not any(is_pair(made_by[name]) for name in node.input if name in made_by), node.name
+
+
+def is_pair(node):
+    return node.op_type == "DequantizeLinear"
 
 
 def test_a_network_in_int8_leaves_in_no_other_format(exported, tmp_path):
@@ -210,9 +215,8 @@ def test_a_channel_of_next_to_nothing_lets_its_bias_fit_into_int32():
 
 def test_layers_that_a_file_cannot_tell_apart_are_refused():
     weight = np.ones((1, 1, 1, 1), "float32")
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Conv", ["x", "w"], ["y"], "one")], "g", [], [], [onnx.numpy_helper.from_array(weight, "w")]
-    )
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], "one")
+    graph = onnx.helper.make_graph([node], "g", [], [], [onnx.numpy_helper.from_array(weight, "w")])
     assert node_ranges(graph, [(weight, 2.0)]) == {"one": 2.0}
     assert node_ranges(graph, [(weight, np.nan)]) == {}
     with pytest.raises(SystemExit, match="two layers have equal weights and other ranges"):
