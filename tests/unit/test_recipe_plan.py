@@ -61,6 +61,54 @@ def test_a_recipe_that_makes_no_run_is_refused(load, path, value, message):
     assert f"some.yaml: {message}" in fails(load, changed(TREE, path, value))
 
 
+IN_INT8 = {"init": "finetune", "epochs": 1, "loss": {"ssld": {}}, "quantize": {}}
+
+
+def with_int8(**stage):
+    """TREE with a last stage in int8, changed."""
+    tree = changed(TREE, "export", {"formats": ["int8"]})
+    tree["stages"] = {**tree["stages"], "qad": {**IN_INT8, **stage}}
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"init": "scratch"}, "stages.qad.quantize: starts from a trained student; name the stage that trains it"),
+        ({"train": "head"}, "stages.qad.quantize: trains the whole network and no average of it; drop train and"),
+        ({"optim": {"ema": 0.9}}, "stages.qad.quantize: trains the whole network and no average of it"),
+        ({"quantize": {"images": 0}}, "stages.qad.quantize: images must be above 0, keep and recalibrate 0 or more"),
+        ({"quantize": {"keep": -1}}, "stages.qad.quantize: images must be above 0, keep and recalibrate 0 or more"),
+        ({"quantize": {"teacher": "flaot"}}, "stages.qad.quantize.teacher"),
+        ({"quantize": None, "epochs": 0}, "stages.qad.epochs: must be above 0; got 0"),
+    ],
+)
+def test_a_stage_in_int8_that_cannot_be_is_refused(load, stage, message):
+    assert f"some.yaml: {message}" in fails(load, with_int8(**stage))
+
+
+def test_nothing_is_trained_on_from_a_stage_in_int8_and_it_leaves_in_int8(load):
+    on = with_int8()
+    on["stages"]["more"] = {"init": "qad", "epochs": 1, "loss": {"ce": {}}}
+    assert "stages.more.init: 'qad' is quantised, and what is cannot be trained on; name another" in fails(load, on)
+    wrong = changed(with_int8(), "export.formats", ["int8", "onnx"])
+    assert "export.formats: onnx is of float networks; after a quantised stage give int8" in fails(load, wrong)
+
+
+def test_a_stage_in_int8_depends_on_the_teacher_only_where_that_teaches_it(load):
+    digests = [
+        load(with_int8(quantize={"teacher": who}), f"teacher.norm={norm}").stage_digest("qad")
+        for who in ("float", "teacher")
+        for norm in ("batch", "running")
+    ]
+    assert digests[2] != digests[3]
+    alone = with_int8(init="plain")
+    del alone["stages"]["distill"], alone["stages"]["finetune"], alone["stages"]["teach"], alone["teacher"]
+    assert load(alone).stages["qad"].is_taught
+    float_only = [load(changed(alone, "baseline", name)).stage_digest("qad") for name in ("plain", None)]
+    assert float_only[0] == float_only[1]
+
+
 STEP = {"schedule": "step", "lr": 0.1}
 EXPONENTIAL = {"schedule": "exponential", "lr": 0.1, "decay_epochs": 2.4}
 
@@ -148,12 +196,14 @@ OTHER |= {"batch": "running", "off": "O1", "full": "smoke", "student": "teacher"
 FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "dataset": "x"}
 FOR_NONE |= {"prepare": {"mined": {"sources": ["x"], "teacher": "x", "against": "x", "k": 1}}}
 CACHE = {"views": 1, "k": 1, "seed": 0, "folder": None}
+INT8 = {"teacher": "float", "keep": 0, "images": 1, "recalibrate": 0}
 
 
 def another(path, value):
     """A value of the same type that differs."""
     if value is None:
-        return CACHE if path.endswith(".labels") else FOR_NONE.get(path, 7)
+        blocks = {"labels": CACHE, "quantize": INT8}
+        return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path, 7)
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
@@ -238,7 +288,8 @@ def test_smoke_shrinks_sizes_and_keeps_stages_losses_and_networks(name):
         assert {Path(file).parent.name for file in (*small.data.train, small.data.val)} == {"fake"}
         assert (small.data.size, small.data.crop, small.data.resize) == (smoke.smoke.size,) * 3
         images = smoke.smoke.images * len(small.data.train)
-        assert round(small.epochs * (images // small.data.batch)) == smoke.smoke.steps
+        steps = smoke.smoke.steps if stage.epochs else 0
+        assert round(small.epochs * (images // small.data.batch)) == steps
 
 
 def test_no_two_recipes_of_the_shelf_have_one_name():
