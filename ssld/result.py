@@ -10,7 +10,7 @@ from ssld import models, runtime
 from ssld.config import cards, recipe
 from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
-from ssld.data import EvalLoader, sampler
+from ssld.data import EvalLoader
 from ssld.deploy import Allowed, How, bench, calibrated, export_model, needed, release, write_csv
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
@@ -18,9 +18,8 @@ from ssld.distill.evaluate import predict
 from ssld.distill.setup import (
     Teacher,
     build,
-    centre_crops,
+    crops,
     eval_loader,
-    file_list,
     teacher_card,
     teacher_loader,
     trained_network,
@@ -115,13 +114,10 @@ def slice_size(options: Export) -> int:
 def calibration_images(plan: Plan, root: Path, alone: Runtime) -> np.ndarray | None:
     """Normalised training images float32 [n, 3, S, S] of the last stage, an even selection; None where no format needs
     them, or the student was trained in int8 and has its ranges."""
-    last = list(plan.stages.values())[-1]
-    if last.quantize or not calibrated(needed(plan.export.formats, how(plan.export))):
+    last = list(plan.stages)[-1]
+    if plan.stages[last].quantize or not calibrated(needed(plan.export.formats, how(plan.export))):
         return None
-    data = last.data
-    files = file_list(plan, root, *data.train)
-    chosen = files.subset(sampler.evenly(plan.export.calibration_images, len(files)))
-    return all_images(centre_crops(data, chosen, alone))[0]
+    return np.concatenate(crops(plan, last, plan.export.calibration_images, root, alone))
 
 
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
@@ -297,13 +293,8 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
         if not able:
             raise DeployError(f"bench: none of {', '.join(options.engines)} runs here; install ssld[engines]")
         rows = bench(
-            networks,
-            engines=able,
-            **asked,
-            threads=[options.threads],
-            warmup=options.warmup,
-            repeats=options.repeats,
+            networks, engines=able, **asked, threads=[options.threads], warmup=options.warmup, repeats=options.repeats,
             seconds=options.seconds,
-        )
+        )  # fmt: skip
     write_csv(rows, out / "bench.csv")
     return [asdict(row) for row in rows]

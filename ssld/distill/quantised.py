@@ -7,9 +7,8 @@ from paddle import nn
 
 from ssld import quantize
 from ssld.config.recipe import Plan
-from ssld.data import sampler
 from ssld.distill.checkpoint import disk_errors, write_json
-from ssld.distill.setup import QUANTIZE, Teacher, centre_crops, file_list, kept_float, stage_folder, trained_network
+from ssld.distill.setup import QUANTIZE, Teacher, crops, kept_float, stage_folder, trained_network
 from ssld.errors import RunError
 from ssld.progress import progress
 from ssld.runtime import Runtime, barrier
@@ -45,18 +44,6 @@ def in_int8(plan: Plan, name: str, network: nn.Layer, out: Path, root: Path, her
 def rank_layers(network: nn.Layer, batches: list[np.ndarray], name: str) -> dict[str, float]:
     with progress(len(quantize.layers(network)), f"{name}: sensitivity", unit="layers") as bar:
         return quantize.sensitivities(network, batches, bar.update)
-
-
-def crops(plan: Plan, name: str, number: int, root: Path, here: Runtime) -> list[np.ndarray]:
-    """Batches float32 [n, 3, S, S] of an even selection of the stage's training images, cropped as in an evaluation.
-
-    Every rank has them all: what is set from them is the same everywhere.
-    """
-    data = plan.stages[name].data
-    files = file_list(plan, root, *data.train)
-    chosen = files.subset(sampler.evenly(number, len(files)))
-    loader = centre_crops(data, chosen, Runtime(rank=0, world=1, gpu=here.gpu))
-    return [batch["image"].numpy().copy() for batch in loader.batches()]
 
 
 def float_teacher(plan: Plan, name: str, out: Path) -> Teacher:

@@ -123,6 +123,18 @@ def centre_crops(data: Data, files: FileList, here: Runtime) -> EvalLoader:
     return EvalLoader(files, size=data.crop, resize=data.resize, batch=data.eval_batch, **_pipeline(data, here))
 
 
+def crops(plan: Plan, name: str, number: int, root: Path, here: Runtime) -> list[np.ndarray]:
+    """Batches float32 [n, 3, S, S] of an even selection of the stage's training images, cropped as in an evaluation.
+
+    Every rank has them all: what is set from them is the same everywhere.
+    """
+    data = plan.stages[name].data
+    files = file_list(plan, root, *data.train)
+    chosen = files.subset(sampler.evenly(number, len(files)))
+    loader = centre_crops(data, chosen, Runtime(rank=0, world=1, gpu=here.gpu))
+    return [batch["image"].numpy().copy() for batch in loader.batches()]
+
+
 def _pipeline(data: Data, here: Runtime) -> dict[str, Any]:
     options: dict[str, Any] = {
         "mean": data.mean,
