@@ -24,7 +24,19 @@ from ssld.distill.quantised import check_installed, float_teacher, in_int8
 from ssld.distill.setup import (
     QUANTIZE,
     Teacher,
+from ssld.distill.quantised import check_installed, float_teacher, in_int8
+from ssld.distill.setup import (
+    QUANTIZE,
+    Teacher,
     check_beforehand,
+    check_data,
+    is_done,
+    load_teacher,
+    loaders,
+    make_network,
+    noted,
+    stage_folder,
+)
     check_data,
     is_done,
     load_teacher,
@@ -189,6 +201,7 @@ def stage_result(
             } | ({"teacher_engine": logits.engine} if logits else {})
             if isinstance(logits, labels.CachedLogits):
                 about["labels"] = logits.cache.folder.name
+            about |= {"int8": noted(folder)} if stage.quantize else {}
             write_json(folder / "stage.json", {**about, **found})
         barrier(here)
     return json.loads((folder / "stage.json").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from paddle import nn
 from ssld import quantize
 from ssld.config.recipe import Plan
 from ssld.distill.checkpoint import disk_errors, write_json
-from ssld.distill.setup import QUANTIZE, Teacher, crops, kept_float, stage_folder, trained_network
+from ssld.distill.setup import QUANTIZE, Teacher, crops, noted, stage_folder, trained_network
 from ssld.errors import RunError
 from ssld.progress import progress
 from ssld.runtime import Runtime, barrier
@@ -28,15 +28,18 @@ def in_int8(plan: Plan, name: str, network: nn.Layer, out: Path, root: Path, her
     """
     wanted, file = plan.stages[name].quantize, stage_folder(plan, name, out) / QUANTIZE
     assert wanted is not None
+    every = list(quantize.layers(network))
+    if wanted.keep >= len(every):
+        raise RunError(f"stage {name}: quantize.keep: {wanted.keep} of {len(every)} layers; leave some for int8")
     batches = crops(plan, name, wanted.images, root, here)
     if here.main and not file.is_file():
         measured = rank_layers(network, batches, name) if wanted.keep else {}
         kept = quantize.most_sensitive(measured, wanted.keep)
         with disk_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"layers": list(quantize.layers(network)), "kept_float": kept, "sensitivity": measured})
+            write_json(file, {"layers": every, "kept_float": kept, "sensitivity": measured})
     barrier(here)
-    quantize.quantise(network, kept_float(file.parent))
+    quantize.quantise(network, noted(file.parent)["kept_float"])
     quantize.calibrate(network, batches)
     return crops(plan, name, wanted.recalibrate, root, here) if wanted.recalibrate else []
 

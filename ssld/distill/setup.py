@@ -189,15 +189,15 @@ def trained_network(plan: Plan, name: str, out: Path) -> nn.Layer:
     stage, folder = plan.stages[name], stage_folder(plan, name, out)
     network = build(plan, stage.network, stage.data.crop)
     if stage.quantize:
-        quantize.quantise(network, kept_float(folder))
+        quantize.quantise(network, noted(folder)["kept_float"])
     weights.load_into(network, folder / "model.safetensors")
     network.eval()
     return network
 
 
-def kept_float(folder: Path) -> list[str]:
-    """The names of the layers of a quantised stage that stay float."""
-    return json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))["kept_float"]
+def noted(folder: Path) -> dict[str, Any]:
+    """Of a stage in int8 its `layers`, those that stay float (`kept_float`), and the `sensitivity` of each in nats."""
+    return json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

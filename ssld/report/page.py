@@ -6,7 +6,7 @@ from pathlib import Path
 from ssld.config import parse
 from ssld.errors import RunError
 from ssld.files import write_whole
-from ssld.report import evaluation, read, samples, sections
+from ssld.report import evaluation, int8, read, samples, sections
 from ssld.report.style import CSS
 
 PAGE = """<!doctype html>
@@ -45,6 +45,7 @@ def write_report(folder: str | Path) -> Path:
         sections.results(result),
         sections.training(result, records, tree),
         sections.speeds(result, rows),
+        int8.layers(result),
         sections.agreement(result, names),
         evaluation.beyond(result, names),
         evaluation.worst(result, held, names),
