@@ -60,7 +60,9 @@ $(VENV)/.installed-$(DEVICE): $(SOURCES) | $(BIN)/pip
 	@touch $@
 
 $(VENV)/.installed-$(DEVICE)-dev: $(SOURCES) | $(BIN)/pip
-	$(BIN)/python -m pip install $(INDEX_$(DEVICE)) --editable ".[$(DEVICE),engines,mine,dev]"
+	$(BIN)/python -m pip install $(INDEX_$(DEVICE)) --editable ".[$(DEVICE),engines,int8,mine,dev]"
+	@# Both OpenCV packages fill one folder; the one of `int8` needs the libraries of a desktop, so the other comes last.
+	$(BIN)/python -m pip install --force-reinstall --no-deps "opencv-python-headless==4.6.0.66"
 	@touch $@ $(VENV)/.installed-$(DEVICE)
 
 $(BIN)/pip:
