@@ -24,19 +24,7 @@ from ssld.distill.quantised import check_installed, float_teacher, in_int8
 from ssld.distill.setup import (
     QUANTIZE,
     Teacher,
-from ssld.distill.quantised import check_installed, float_teacher, in_int8
-from ssld.distill.setup import (
-    QUANTIZE,
-    Teacher,
     check_beforehand,
-    check_data,
-    is_done,
-    load_teacher,
-    loaders,
-    make_network,
-    noted,
-    stage_folder,
-)
     check_data,
     is_done,
     load_teacher,

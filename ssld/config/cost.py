@@ -5,13 +5,13 @@ The one estimate is `gpu_hours`: multiply-adds over a stated share of a stated c
 
 from ssld.config import cards
 from ssld.config.pool import Mine
-from ssld.config.recipe import LABEL_LOSSES, Plan, Stage
+from ssld.config.recipe import Plan, Stage
 
 PEAK = 15.7e12 / 2  # multiply-adds a second of a V100 (SXM2) in float32, by NVIDIA's data sheet: two operations each
 SHARE = 0.5  # of it that a training is thought to reach; an assumption, too high for depthwise convolutions
 FORWARDS = {"all": 3, "head_and_norms": 2, "head": 1}  # of a step in forward passes, by what the stage trains
 FLOAT = 4  # bytes
-WEIGHT_BYTES = {"fp16": 2, "int8": 1, "paddle2_int8": 1}  # of a weight in an exported file; others hold float32
+WEIGHT_BYTES = {"fp16": 2, "paddle2_int8": 1}  # of a weight in an exported file; others hold float32, int8 too
 SLOTS = {"momentum": 1, "adamw": 2, "rmsprop": 3}  # numbers that an optimizer keeps for each weight
 CHECKPOINTS = 2  # of a stage, the newest
 
@@ -50,9 +50,11 @@ def mine_macs(step: Mine) -> float:
     return cards.find_teacher(step.teacher).macs
 
 
-def asks_teacher(stage: Stage) -> bool:
-    """Whether a loss of the stage learns from the teacher."""
-    return not LABEL_LOSSES.issuperset(stage.loss)
+def taught_macs(plan: Plan, stage: Stage) -> float:
+    """Multiply-adds of the forward pass that labels an image of a stage; 0 where no loss learns from a teacher."""
+    if not stage.is_taught:
+        return 0.0
+    return teacher_macs(plan) if stage.asks_teacher else network_macs(plan.student.arch, stage.data.size)
 
 
 def checkpoint_bytes(plan: Plan, stage: Stage) -> int:

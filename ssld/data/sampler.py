@@ -56,8 +56,8 @@ def steps_per_epoch(n: int, batch: int) -> int:
 
 
 def steps(epochs: float, per_epoch: int) -> int:
-    """Steps of so many epochs, at least one."""
-    return max(1, round(epochs * per_epoch))
+    """Steps of so many epochs, at least one of any part of an epoch, and none of none."""
+    return max(1, round(epochs * per_epoch)) if epochs else 0
 
 
 def micro_size(batch: int, accumulate: int, world: int) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ssld import models
+from ssld import models, quantize
 from ssld.config import cards
 from ssld.config.pool import Mine
 from ssld.config.recipe import Plan, Stage
@@ -56,9 +56,11 @@ def stage_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
             train=SimpleNamespace(steps_per_epoch=1), val=None,
         )  # fmt: skip
         network = build(plan, stage.network, stage.data.size)
+        if stage.quantize:
+            quantize.quantise(network)
         state = TrainState(job, network)
         set_mode(network, stage.train)
-        with closing(_batches(plan, stage, images, objective.needs_teacher, here)) as batches:
+        with closing(_batches(plan, stage, images, here)) as batches:
 
             def step() -> None:
                 float(train_step(state, objective, batches, 0)[0]["loss"])  # reading it waits for the device
@@ -98,22 +100,23 @@ def _batch(plan: Plan, stage: Stage, images: int) -> dict[str, Any]:
     return {"image": paddle.to_tensor(drawn(stage.data.size, images)), "label": label}
 
 
-def _batches(plan: Plan, stage: Stage, images: int, needs_teacher: bool, here: Runtime) -> Batches:
+def _batches(plan: Plan, stage: Stage, images: int, here: Runtime) -> Batches:
     """The same batch again and again, with what the losses ask for."""
     batch = _batch(plan, stage, images)
-    if needs_teacher and stage.labels is None:
+    if stage.is_taught and stage.labels is None:
         yield from _labelled(plan, stage, batch, here)
     yield from repeat(batch | {"teacher": paddle.randn([images, plan.classes])})
 
 
 def _labelled(plan: Plan, stage: Stage, batch: dict[str, Any], here: Runtime) -> Batches:
     """The batch again and again, each time with the logits of a teacher with fresh weights."""
-    assert plan.teacher is not None
-    if plan.teacher.stage:
-        given: Any = plan.stages[plan.teacher.stage].data
+    given: Any
+    if not stage.asks_teacher:  # but from the float network that a stage in int8 starts from
+        given, kind, norm, engine = plan.stages[stage.init].data, "student", "running", "eager"
     else:
-        given = teacher_card(plan).input
-    network = build(plan, "teacher", given.size)
-    teacher = Teacher(network, plan.teacher.norm, plan.teacher.engine, given.size, given.mean, given.std)
+        assert plan.teacher is not None
+        given = plan.stages[plan.teacher.stage].data if plan.teacher.stage else teacher_card(plan).input
+        kind, norm, engine = "teacher", plan.teacher.norm, plan.teacher.engine
+    teacher = Teacher(build(plan, kind, given.size), norm, engine, given.size, given.mean, given.std)
     with tempfile.TemporaryDirectory(prefix="ssld-measure-") as scratch:
         yield from teacher.on(stage, Path(scratch), here).labelled(repeat(batch))

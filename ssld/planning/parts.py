@@ -76,7 +76,7 @@ def labelling(plan: Plan, labels: Labels, stage: Part) -> Part:
         images=stage.images,
         counted=stage.counted,
         epochs=labels.views,
-        macs=cost.teacher_macs(plan),
+        macs=cost.taught_macs(plan, plan.stages[stage.name]),
         record=Layout(plan.classes, labels.k or plan.classes).size,
     )
 
@@ -108,14 +108,13 @@ def training(plan: Plan, name: str, root: Path, cards: int, per_card: int | None
     except DataError as error:
         raise DataError(f"stage {name}: {error}") from None
     accumulate = split(f"stages.{name}", stage, cards, per_card)
-    beside = cost.asks_teacher(stage) and stage.labels is None
     return Part(
         kind="stage",
         name=name,
         images=images,
         counted=joined([how for _, how in counts]),
         epochs=stage.epochs,
-        macs=cost.student_macs(plan, stage) + (cost.teacher_macs(plan) if beside else 0),
+        macs=cost.student_macs(plan, stage) + (0 if stage.labels else cost.taught_macs(plan, stage)),
         steps=steps,
         batch=batch,
         micro=sampler.micro_size(batch, accumulate, cards),

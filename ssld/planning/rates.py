@@ -45,6 +45,8 @@ def measured_rates(plan: Plan, parts: Sequence[Part], device: str) -> dict[str, 
         "stage": lambda part, images: measure.stage_rate(plan, part.name, images, here),
     }
     for part in parts:
+        if part.samples == 0:  # a stage that only sets its ranges
+            continue
         key = same(plan, part)
         if key not in found:
             images = measure.at_a_time(part.macs, part.micro or MOST, here)
@@ -64,4 +66,5 @@ def same(plan: Plan, part: Part) -> tuple[Any, ...]:
     if part.kind == "labels":
         return part.kind, stage.data.size
     optim = replace(stage.optim, lr=1, warmup_epochs=0, weight_decay=0, accumulate=1)
-    return part.kind, stage.network, stage.data.size, stage.train, str(stage.loss), bool(stage.labels), optim
+    kinds = stage.network, stage.train, str(stage.loss), bool(stage.labels), stage.quantize
+    return part.kind, stage.data.size, *kinds, optim
