@@ -222,6 +222,7 @@ def shrink(plan: Plan) -> Plan:
             stage["labels"] |= {"folder": None}
         if stage["quantize"]:
             quantize.shrink(stage["quantize"], smoke.images)
+            stage["optim"] |= {"clip_norm": 1.0}  # rounding makes channels constant, and their gradients 1e11
         stage["optim"] |= {"lr": 1e-5, "warmup_epochs": 0, "accumulate": 1, "amp": "off"}
     for network in filter(None, (tree["student"], tree["teacher"])):
         network["bn_momentum"] = 0.7  # statistics between fresh ones (logits up to 1e12) and those of two tiny batches

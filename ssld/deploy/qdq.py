@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 STEPS = 127
-TINY = np.float32(1e-8)  # a channel of zeros still has a scale
+TINY = np.float32(1e-30)  # a channel of zeros still has a scale
 LARGEST_BIAS = 2.0**30
 """An engine may hold a bias as int32, in units of both scales: a channel whose weights are next to nothing beside its
 bias gets a scale that lets the bias fit (its weights then take fewer of the 127 steps)."""
