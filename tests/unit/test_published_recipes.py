@@ -28,10 +28,12 @@ CHOSEN = {
     "hrnet_w18_c_ssld": (WSL, 7e-5, (1024, 0.4), (30, 1024, 0.004)),
     "hrnet_w48_c_ssld": (WSL, 7e-5, (1024, 0.4), (30, 1024, 0.004)),
     "ghostnet_x1_3_ssld": (R50, 1e-5, (4096, 1.6), (30, 4096, 0.016)),
+    "mobilenet_v3_large_x1_0_ssld_int8": (R50, 1e-5, (5760, 3.65625), (30, 2048, 0.008)),
 }
 UNDECAYED = {
     "mobilenet_v3_large_x1_0_ssld",
     "mobilenet_v3_small_x1_0_ssld",
+    "mobilenet_v3_large_x1_0_ssld_int8",
     "ghostnet_x1_3_ssld",
 }  # batch norms, in 1.x
 NOT_IN_THE_OVERVIEW = {"ghostnet_x1_3_ssld"}
@@ -87,6 +89,14 @@ def test_the_fix_recipe_goes_on_from_the_stages_of_v2_with_what_inference_sees()
     )  # fmt: skip
     augment = stage.data.augment
     assert (augment.area, augment.flip, augment.auto) == ((1.0, 1.0), 0.0, "none")
+
+
+def test_the_recipe_in_int8_goes_on_from_the_stages_of_the_float_one():
+    float_one, in_int8 = (recipe.load(f"mobilenet_v3_large_x1_0_ssld{end}") for end in ("", "_int8"))
+    for name in ("distill", "finetune"):  # so a run beside a finished one of it takes them over
+        assert in_int8.stage_digest(name) == float_one.stage_digest(name)
+    stage = in_int8.stages["qad"]
+    assert (stage.init, stage.quantize.teacher, in_int8.export.formats) == ("finetune", "float", ("int8",))
 
 
 @each
