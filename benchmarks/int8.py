@@ -4,10 +4,10 @@
 
 Of every run the float network that its last stage started from and each stage in int8 leave as files, and these are
 asked for the class of every validation image: `float` in float32; `static`, the same network by ONNX Runtime's own
-post-training quantisation, which `ssld export --format int8` uses (largest values of 512 training images); and one row a
-stage in int8, with the ranges of its training. Differences are paired by run. Conditions: one thread, opset 17. Ends with
-one JSON line: mean differences from float in points, by file and engine, and the paired test of the last stage against
-`static`.
+post-training quantisation, which `ssld export --format int8` uses (largest values of 512 training images); and one row
+for each stage in int8, with the ranges of its training. Differences are paired by run. Conditions: one thread, opset
+17. Ends with one JSON line: mean differences from float in points, by file and engine, and the paired test of the last
+stage against `static`.
 """
 
 import argparse

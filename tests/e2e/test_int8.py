@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ TREE = {
         "data": {
             "train": ["d/train_labelled.txt"], "val": "d/val.txt", "size": 16, "batch": 8, "eval_batch": 8, "threads": 1
         },
+        "checkpoint_minutes": 0,  # after every step
         "optim": {"lr": 0.001, "clip_norm": 1.0},  # of a network so fresh, on maps so small, gradients are huge
     },
     "stages": {
@@ -63,23 +65,14 @@ def test_a_run_trains_in_int8_and_leaves_in_int8(place):
 
 
 def test_a_stopped_stage_in_int8_ends_where_an_uninterrupted_one_does(place):
-    elsewhere = place / "again"
-    elsewhere.mkdir()
-    (elsewhere / "data").symlink_to(place / "data")
-    tree = json.loads(json.dumps(TREE))
-    for stage in tree["stages"].values():
-        stage["checkpoint_minutes"] = 0  # after every step
-    write_recipe(elsewhere, tree)
-    succeeds("run", "some.yaml", "--out", "runs/whole", "--wandb", "disabled", cwd=elsewhere)
-    (folder,) = (elsewhere / "runs/whole/stages").glob("qad-*")
+    run = place / "elsewhere/a"  # with no finished run beside it
+    shutil.copytree(place / "runs/a", run)
+    (folder,) = run.glob("stages/qad-*")
     whole = weights.load(folder / "model.safetensors")
-    last = max(folder.glob("checkpoint-*"))
-    for file in (folder / "model.safetensors", folder / "stage.json", *last.iterdir()):
+    for file in (folder / "model.safetensors", folder / "stage.json", run / "report.html", run / "result.json"):
         file.unlink()
-    last.rmdir()
-    for name in ("report.html", "result.json"):
-        (elsewhere / "runs/whole" / name).unlink()
-    done = ssld("run", "some.yaml", "--out", "runs/whole", "--wandb", "disabled", cwd=elsewhere)
+    shutil.rmtree(max(folder.glob("checkpoint-*")))
+    done = ssld("run", "some.yaml", "--out", run, "--wandb", "disabled", cwd=place)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^qad: .*of them done before", done.stderr, flags=re.MULTILINE)
     assert "sensitivity" not in done.stderr  # the layers were chosen before
