@@ -19,9 +19,9 @@ from ssld.report import claims, ledger, zoo
 from tests.unit.test_imports import ALLOWED
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")] + sorted(
-    (ROOT / "docs").rglob("*.md")
-)
+PAGES = [
+    ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")
+] + sorted((ROOT / "docs").rglob("*.md"))
 PARTS = (
     "Plan",
     "Mine",

@@ -104,6 +104,18 @@ def test_the_example_in_python_knows_the_names_of_the_classes(place):
     assert {line.split()[2] for line in done.stdout.splitlines()} == set(NAMES)
 
 
+@pytest.mark.parametrize("place", [("linear", 32)], indirect=True, ids=str)  # as the recipe of that page resizes
+def test_the_program_in_the_quickstart_answers_as_the_network_does(place, tmp_path, monkeypatch):
+    page = (EXAMPLES.parent / "docs/quickstart.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(import json\n.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("classify.py").write_text(program)
+    Path("exported").symlink_to(place / "export")
+    name, probability = runs(sys.executable, "classify.py", place / "wide.png").stdout.split()
+    expected = wanted(place, "wide.png")
+    assert (name, float(probability)) == (NAMES[expected.argmax()], pytest.approx(expected.max(), abs=3e-3))
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
