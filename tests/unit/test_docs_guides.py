@@ -1,11 +1,13 @@
 """Quickstart and method: their recipe, their programs and their tables are tried, not believed."""
 
 import re
+import shutil
 
 import pytest
 
 from ssld import cli, models
 from ssld.config import cards, recipe
+from ssld.errors import RecipeError
 from ssld.models.base import count
 from tests.unit.test_docs import ROOT, commands, section
 
@@ -72,6 +74,21 @@ def test_the_example_of_the_quickstart_makes_the_folders_and_lists_that_it_says(
     assert len((place / "data/mine/train.txt").read_text().splitlines()) == LABELLED
     assert len((place / "data/pool/unlabelled.txt").read_text().splitlines()) == OTHER
     assert f"{LABELLED} labelled and {OTHER:,} other" in PAGE
+
+
+def test_the_recipes_of_the_page_of_keys_hold_and_the_smallest_needs_all_of_its_keys(tmp_path):
+    text = section("docs/recipes.md", "Writing one")
+    smallest, changed = re.findall(r"^```yaml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    shutil.copy(ROOT / "recipes/quickstart.yaml", tmp_path)
+    file = tmp_path / "mine.yaml"
+    file.write_text(changed)
+    assert recipe.load(file, []).stages["distill"].loss.keys() == {"ssld", "ce"}
+    file.write_text(smallest)
+    assert list(recipe.load(file, []).stages) == ["plain"]
+    for key in ("classes", "student", "epochs", "data", "loss", "optim"):
+        file.write_text(re.sub(rf"^ *{key}:.*\n", "", smallest, flags=re.MULTILINE))
+        with pytest.raises(RecipeError, match=key):
+            recipe.load(file, [])
 
 
 def test_the_table_of_published_models_is_that_of_the_recipes():
