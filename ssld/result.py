@@ -158,7 +158,7 @@ def describe(plan: Plan, stages: dict[str, Any], found: dict[str, Any], images: 
         "per_class": found["per_class"],
         "worst": found["worst"],
     }
-    if plan.teacher:
+    if plan.compared:
         result["teacher"] = describe_teacher(plan, stages)
     if plan.baseline:
         result["baseline"] = {"top1": stages[plan.baseline]["top1"], "source": "measured"}
@@ -194,7 +194,7 @@ def predictions(
     (each with the geometry of its own stage) or the teacher is from a card (with its own), and the labels [n]."""
     wanted = {
         "student": list(plan.stages)[-1],
-        "teacher": plan.teacher and plan.teacher.stage,
+        "teacher": plan.compared and plan.compared.stage,
         "baseline": plan.baseline,
     }
     logits, labels = {}, np.empty(0, "int64")
@@ -202,7 +202,7 @@ def predictions(
         if stage:
             loader = eval_loader(plan, plan.stages[stage], root, alone)
             logits[kind], labels = predict(trained_network(plan, stage, out), loader)
-    if plan.teacher and plan.teacher.card and teacher:
+    if plan.compared and plan.compared.card and teacher:
         loader = teacher_loader(plan, list(plan.stages.values())[-1], root, alone)
         logits["teacher"] = predict(teacher.network, loader)[0]
     return logits, labels
@@ -271,7 +271,7 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
     A smoke run takes the first of them: of a large network each takes longer than the training.
     """
     networks, last = {"student": out / "export"}, list(plan.stages.values())[-1]
-    others = {"teacher": plan.teacher and plan.teacher.stage, "float": last.init if last.quantize else None}
+    others = {"teacher": plan.compared and plan.compared.stage, "float": last.init if last.quantize else None}
     for label, stage in others.items():
         if stage:
             network = trained_network(plan, stage, out)

@@ -20,6 +20,7 @@ from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.engine import check_engine
 from ssld.distill.labelling import filled_cache, logits_for
+from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, float_teacher, in_int8
 from ssld.distill.setup import (
     QUANTIZE,
@@ -60,6 +61,7 @@ def run(plan: Plan, out: Path, here: Runtime, options: Options) -> dict[str, Any
         return json.loads((out / "result.json").read_text(encoding="utf-8")) if here.main else {}
     if plan.teacher:
         check_engine(plan.teacher.engine, here)
+    check_starts(plan)
     root = ensure_data(plan, out, here)
     check_data(plan, root, objectives, here)
     check_installed(plan)
@@ -111,9 +113,10 @@ def ensure_data(plan: Plan, out: Path, here: Runtime) -> Path:
     root = out if plan.scope == "smoke" else data_root()
     if here.main and plan.scope == "smoke" and not (out / "fake" / "val.txt").is_file():
         fake(out / "fake", plan.classes, train=plan.smoke.images, val=plan.smoke.images, unlabelled=plan.smoke.images)
-    elif here.main and plan.dataset and not (root / plan.dataset / "dataset.json").is_file():
-        with progress(0, f"prepare {plan.dataset}") as bar:
-            prepare(plan.dataset, root / plan.dataset, progress=bar.count)
+    for kind in plan.datasets if here.main else ():
+        if not (root / kind / "dataset.json").is_file():
+            with progress(0, f"prepare {kind}") as bar:
+                prepare(kind, root / kind, progress=bar.count)
     barrier(here)
     steps = plan.prepare or {}
     if not all((root / name / DONE).is_file() for name in steps):

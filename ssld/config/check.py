@@ -14,8 +14,12 @@ def check_parts(plan: Any, where: str) -> None:
     check_engine(plan, where)
     check_labels(plan, where)
     check_quantize(plan, where)
+    check_pretrained(plan, where)
     for name, stage in plan.stages.items():
         check_optim(stage.optim, f"{where}: stages.{name}.optim.")
+        if stage.optim.stage_lr and stage.train == "head":
+            at = f"{where}: stages.{name}.optim.stage_lr"
+            raise RecipeError(f"{at}: train: head updates the last layer alone, which has 1; leave it out")
     for name, step in (plan.prepare or {}).items():
         check_mine(step, f"{where}: prepare.{name}.")
 
@@ -31,6 +35,21 @@ def check_teachers(plan: Any, where: str) -> None:
                 what = f"learns from the teacher of stage {plan.teacher.stage!r}"
                 raise RecipeError(f"{where}: stages.{name}.loss: {what}, which comes later; put that stage first")
         earlier.add(name)
+
+
+def check_pretrained(plan: Any, where: str) -> None:
+    """RecipeError unless the stages that start from given weights are the student's, and there are such weights."""
+    if "pretrained" in plan.stages:
+        raise RecipeError(f"{where}: stages.pretrained: init uses this name for given weights; choose another")
+    starts = [name for name, stage in plan.stages.items() if stage.init == "pretrained"]
+    for name in starts:
+        if plan.stages[name].network != "student":
+            raise RecipeError(f"{where}: stages.{name}.init: given weights are the student's; name a stage, or scratch")
+        if plan.student.pretrained is None:
+            what = f"stage {name} starts from it; give a weights file, or the name of a published training"
+            raise RecipeError(f"{where}: student.pretrained: {what}")
+    if plan.student.pretrained is not None and not starts:
+        raise RecipeError(f"{where}: student.pretrained: no stage starts from it; set init: pretrained in one")
 
 
 def check_engine(plan: Any, where: str) -> None:

@@ -6,7 +6,10 @@ from typing import Any, ClassVar, Literal
 from ssld.errors import RecipeError
 
 # Keys younger than recorded results, with their defaults.
-LATER: dict[str, Any] = {"milestones": [], "gamma": 0.1, "decay_epochs": 0.0, "rho": 0.9, "epsilon": 1e-3}
+LATER: dict[str, Any] = {
+    **{"milestones": [], "gamma": 0.1, "decay_epochs": 0.0, "rho": 0.9, "epsilon": 1e-3},
+    **{"stage_lr": []},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +19,7 @@ class Optim:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     lr: float
+    stage_lr: tuple[float, ...] = ()  # multiplies lr: of the stem, then of each stage of the network; the head has 1
     algorithm: Literal["momentum", "adamw", "rmsprop"] = "momentum"
     momentum: float = 0.9
     nesterov: bool = False
@@ -35,7 +39,9 @@ class Optim:
 
 
 def check_optim(optim: Optim, where: str) -> None:
-    """RecipeError for a schedule without its numbers, or with numbers that make no schedule."""
+    """RecipeError for a schedule without its numbers, or with numbers that make no schedule or no rate."""
+    if min(optim.stage_lr, default=0) < 0:
+        raise RecipeError(f"{where}stage_lr: {min(optim.stage_lr):g} is below 0; 0 leaves a stage as it is")
     if optim.schedule == "step" and not (optim.milestones and sorted(set(optim.milestones)) == [*optim.milestones]):
         given = ", ".join(f"{epoch:g}" for epoch in optim.milestones)
         raise RecipeError(f"{where}milestones: [{given}] with schedule step; give epochs in rising order: [30, 60, 90]")

@@ -229,10 +229,10 @@ def check_plan(plan: Any, where: str) -> None:
 
 
 def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: str) -> None:
-    if stage.init != "scratch" and stage.init not in seen:
-        hint = did_you_mean(stage.init, [*seen, "scratch"])
+    if stage.continues and stage.init not in seen:
+        hint = did_you_mean(stage.init, [*seen, "scratch", "pretrained"])
         raise RecipeError(f"{where}.init: no earlier stage named {stage.init!r}{hint}")
-    if stage.init != "scratch" and seen[stage.init].network != stage.network:
+    if stage.continues and seen[stage.init].network != stage.network:
         raise RecipeError(
             f"{where}.init: stage {stage.init!r} trains the {seen[stage.init].network}; name one of the {stage.network}"
         )

@@ -20,7 +20,9 @@ from ssld.files import json_digest
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # Keys younger than recorded results, with their defaults.
-LATER = {"engine": "eager", "labels": None, "prepare": None, "quantize": None, **optim.LATER, **delivery.LATER}
+LATER: dict[str, Any] = {"engine": "eager", "labels": None, "prepare": None, "quantize": None, "pretrained": None}
+LATER |= {**optim.LATER, **delivery.LATER}
+STARTS = ("scratch", "pretrained")  # what a stage may start from beside an earlier one
 LABEL_LOSSES = frozenset({"ce"})  # learn from labels; all others from the teacher (a test compares with ssld/losses)
 
 
@@ -89,7 +91,7 @@ class Stage(Strict):
     """student -> student (or teacher -> teacher): one training with one loss."""
 
     network: Literal["student", "teacher"] = "student"
-    init: str = "scratch"  # 'scratch', or the earlier stage whose result it continues
+    init: str = "scratch"  # one of STARTS, or the earlier stage whose result it continues
     train: Literal["all", "head", "head_and_norms"] = "all"  # what is updated; see distill/state.py
     epochs: float
     data: Data
@@ -102,6 +104,11 @@ class Stage(Strict):
     sync_bn: bool = (
         False  # batch statistics over all ranks; false: each rank its own, rank 0's running statistics are kept
     )
+
+    @property
+    def continues(self) -> str | None:
+        """The earlier stage whose result it starts from, if there is one."""
+        return None if self.init in STARTS else self.init
 
     @property
     def is_taught(self) -> bool:
@@ -118,6 +125,7 @@ class Stage(Strict):
 class Network(Strict):
     arch: str
     bn_momentum: float | None = None  # of the running statistics (share kept); null: the architecture's own
+    pretrained: str | None = None  # what `init: pretrained` starts from: a weights file, or a published training's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +162,7 @@ class Plan(Strict):
     claim: float | None = None  # published top-1 that the recipe should reach, percent
     seed: int = 0
     classes: int
-    dataset: str | None = None  # `ssld data prepare` kind that is made on demand
+    dataset: str | tuple[str, ...] | None = None  # `ssld data prepare` kinds that are made on demand
     prepare: dict[str, Mine] | None = None  # folder under the data folder -> how its `mined.txt` is made
     student: Network
     teacher: Teacher | None = None
@@ -166,6 +174,18 @@ class Plan(Strict):
     bench: Bench = field(default_factory=Bench)
     smoke: Smoke = field(default_factory=Smoke)
     scope: Literal["full", "smoke"] = "full"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The kinds that are made on demand."""
+        return (self.dataset,) if isinstance(self.dataset, str) else self.dataset or ()
+
+    @property
+    def compared(self) -> Teacher | None:
+        """The teacher, unless it taught other images than those that the student ends with: of them it knows nothing."""
+        own, last = self.teacher and self.teacher.stage, list(self.stages.values())[-1]
+        taught = [stage.data.val for name, stage in self.stages.items() if stage.asks_teacher or name == own]
+        return self.teacher if last.data.val in taught or not taught else None
 
     @cached_property
     def digest(self) -> str:
@@ -182,8 +202,10 @@ class Plan(Strict):
         stage, network = self.stages[name], getattr(self, self.stages[name].network)
         parts: dict[str, Any] = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
         parts |= {"name": name, "stage": _plain(stage), "network": [network.arch, network.bn_momentum]}
-        if stage.init != "scratch":
-            parts["init"] = self.stage_digest(stage.init)
+        if stage.continues:
+            parts["init"] = self.stage_digest(stage.continues)
+        if stage.init == "pretrained":
+            parts["init"] = {"pretrained": self.student.pretrained}
         if self.teacher and stage.network == "student" and stage.asks_teacher:
             parts["teacher"] = _plain(self.teacher)
             if self.teacher.stage:

@@ -7,6 +7,7 @@ import paddle
 from paddle import nn
 
 from ssld.config.optim import Optim
+from ssld.errors import RunError
 
 
 def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -55,6 +56,25 @@ def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
     if optim.algorithm == "rmsprop":
         return paddle.optimizer.RMSProp(rho=optim.rho, epsilon=optim.epsilon, momentum=optim.momentum, **options)
     return paddle.optimizer.Momentum(momentum=optim.momentum, use_nesterov=optim.nesterov, **options)
+
+
+def check_stages(optim: Optim, network: nn.Layer, where: str) -> None:
+    """RunError unless `stage_lr` has a number for the stem and for each stage of the network."""
+    given, wanted = len(optim.stage_lr), 1 + len(network.stages) if optim.stage_lr else 0
+    if given != wanted:
+        what = f"{given} numbers; {network.arch} needs {wanted}, of its stem and its {wanted - 1} stages"
+        raise RunError(f"{where}.optim.stage_lr: {what}")
+
+
+def scale_rates(optim: Optim, network: nn.Layer) -> None:
+    """Give the parameters of the stem and of each stage of the network their multiple of the learning rate.
+
+    Whatever is in neither, the head, keeps 1. It belongs to a parameter and is no state of the optimizer: who resumes
+    sets it anew. It multiplies the whole update, weight decay included, L2 as well as AdamW's decoupled one.
+    """
+    for rate, part in zip(optim.stage_lr, [network.stem, *network.stages] if optim.stage_lr else [], strict=True):
+        for parameter in part.parameters():
+            parameter.optimize_attr["learning_rate"] = rate
 
 
 class Average:

@@ -17,6 +17,7 @@ from ssld.data import EvalLoader, FileList, Loader, Views, read_list, refuse_sco
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.evaluate import evaluate
+from ssld.distill.pretrained import start_pretrained
 from ssld.distill.scorer import teacher_weights
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import DataError, RunError
@@ -176,11 +177,13 @@ def build(plan: Plan, kind: str, size: int) -> nn.Layer:
 
 
 def make_network(plan: Plan, name: str, out: Path) -> nn.Layer:
-    """The network that a stage starts from: fresh, or the result of the stage that `init` names."""
+    """The network that a stage starts from: fresh, of given weights, or the result of the stage that `init` names."""
     stage = plan.stages[name]
     network = build(plan, stage.network, stage.data.size)
-    if stage.init != "scratch":
-        weights.load_into(network, stage_folder(plan, stage.init, out) / "model.safetensors")
+    if stage.continues:
+        weights.load_into(network, stage_folder(plan, stage.continues, out) / "model.safetensors")
+    elif stage.init == "pretrained":
+        start_pretrained(plan, network)
     return network
 
 

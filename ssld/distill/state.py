@@ -28,6 +28,7 @@ class TrainState:
         self.log_every = max(1, min(10, self.steps // 100))
         trained = set_trainable(network, job.stage.train)
         self.forward = parallel.wrap(network, job.runtime, job.stage.sync_bn)
+        optim.scale_rates(job.stage.optim, network)
         self.optimizer = optim.make_optimizer(job.stage.optim, trained)
         self.average = optim.Average(network, job.stage.optim.ema)
         self.scaler = paddle.amp.GradScaler(enable=job.stage.optim.amp == "O1", init_loss_scaling=2.0**15)

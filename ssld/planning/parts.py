@@ -132,7 +132,8 @@ def images_of(plan: Plan, root: Path, listed: str, where: str) -> tuple[int, str
             return step.k * CLASSES, f"at most k x {CLASSES:,}"
     if listed in KNOWN:
         return KNOWN[listed], "known size"
-    prepare = f"ssld data prepare {plan.dataset}" if plan.dataset else "ssld data prepare"
+    kind = next((kind for kind in plan.datasets if listed.startswith(f"{kind}/")), None)
+    prepare = f"ssld data prepare {kind}" if kind else "ssld data prepare"
     raise DataError(f"{where}: {root / listed}: no such list file, and its size is not known; run `{prepare}`")
 
 

@@ -28,13 +28,20 @@ class Found:
     state: Mapping[str, Kept]
 
 
-def load_into(model: Classifier, path: str | Path, arch: str | None = None, revision: Revision | None = None) -> None:
+def load_into(
+    model: Classifier,
+    path: str | Path,
+    arch: str | None = None,
+    revision: Revision | None = None,
+    fresh_head: bool = False,
+) -> None:
     """Set every entry of the network's state from weights: a `.safetensors` file of ours, or published ones.
 
     Published are a `.pdparams` file with names of any flavour, or a `.tar` of 1.x or the folder in it. `arch` is the
     architecture that the file is expected to hold (the network's own by default), `revision` is needed where its keys
-    fit several. Raises WeightsError, before anything is set, when a key is missing or extra, a shape differs, a value
-    is no finite float, or the file was made for another architecture or revision.
+    fit several. With `fresh_head` arrays that differ in the number of classes alone stay as they are in the network,
+    and a line on standard error says so. Raises WeightsError, before anything is set, when a key is missing or extra, a
+    shape differs, a value is no finite float, or the file was made for another architecture or revision.
     """
     found = read(path, arch or model.arch, revision)
     if found.revision and found.revision != model.revision and models.revised(found.way.arch):
@@ -43,10 +50,12 @@ def load_into(model: Classifier, path: str | Path, arch: str | None = None, revi
             f"create {found.way.arch!r} with revision={found.revision!r} or give other weights"
         )
     own = model.state_dict()
-    check(found, {key: tuple(tensor.shape) for key, tensor in own.items()}, model.num_classes)
-    state = {key: floats(found, key) for key in own}
-    for key, tensor in own.items():
-        tensor.set_value(state[key])
+    wanted = {key: tuple(tensor.shape) for key, tensor in own.items()}
+    fresh = _fresh(found, wanted, model.num_classes) if fresh_head else {}
+    check(found, {**wanted, **fresh}, model.num_classes)
+    state = {key: floats(found, key) for key in own if key not in fresh}
+    for key, array in state.items():
+        own[key].set_value(array)
 
 
 def read(path: str | Path, arch: str, revision: Revision | None = None) -> Found:
@@ -105,6 +114,18 @@ def check(found: Found, wanted: Shapes, classes: int) -> None:
         raise WeightsError(
             f"{path}: {len(odd)} arrays are not floats ({some(odd)}); quantised weights cannot be loaded here"
         )
+
+
+def _fresh(found: Found, wanted: Shapes, classes: int) -> dict[str, tuple[int, ...]]:
+    """Key -> the file's shape, for the arrays that differ in the number of classes alone; notes what they are."""
+    if found.state.keys() != wanted.keys():
+        return {}
+    differ = [key for key in wanted if found.state[key].shape != wanted[key]]
+    others = _classes(found, wanted, differ) if differ else None
+    if others is None:
+        return {}
+    note(f"{found.contents.path}: made for {others} classes; fresh for {classes}: {', '.join(differ)}")
+    return {key: tuple(found.state[key].shape) for key in differ}
 
 
 def _classes(found: Found, wanted: Shapes, differ: Sequence[str]) -> int | None:
