@@ -182,7 +182,7 @@ class Plan(Strict):
 
     @property
     def compared(self) -> Teacher | None:
-        """The teacher, unless it taught other images than those that the student ends with: of them it knows nothing."""
+        """The teacher, unless it taught other images than the last stage's: of these it knows nothing."""
         own, last = self.teacher and self.teacher.stage, list(self.stages.values())[-1]
         taught = [stage.data.val for name, stage in self.stages.items() if stage.asks_teacher or name == own]
         return self.teacher if last.data.val in taught or not taught else None

@@ -8,7 +8,7 @@ import pytest
 from paddle import nn
 
 from ssld.config.optim import Optim
-from ssld.distill.optim import Average, learning_rate, make_optimizer
+from ssld.distill.optim import Average, learning_rate, make_optimizer, scale_rates
 
 # --- learning rate
 
@@ -190,6 +190,55 @@ def test_the_gradient_norm_is_clipped_over_all_groups_together():
     optimizer.step()
     moved = [after - before[name] for name, after in parameters(network).items()]
     assert math.sqrt(sum(float((change**2).sum()) for change in moved)) == pytest.approx(0.5, rel=1e-4)
+
+
+# --- rates of stages
+
+
+class Staged(nn.Layer):
+    """A weight 1.0 in stem, two stages, head, and in something beside them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head, self.aux = nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)
+        self.stages = nn.LayerList([nn.Linear(1, 1), nn.Linear(1, 1)])
+        for value in self.parameters():
+            value.set_value(paddle.ones(value.shape))
+
+
+MULTIPLES = {"stem": 0.1, "stages.0": 0.0, "stages.1": 0.5, "head": 1.0, "aux": 1.0}
+
+
+@pytest.mark.parametrize("algorithm", ["momentum", "adamw", "rmsprop"])
+def test_a_stage_s_multiple_is_that_of_its_whole_step_weight_decay_included(algorithm):
+    """Two steps of every weight, as a weight alone takes them at that multiple of the rate."""
+    network, numbers = Staged(), {"lr": 0.1, "algorithm": algorithm, "weight_decay": 0.1, "decay_all": True}
+    optim = Optim(**numbers, stage_lr=(0.1, 0.0, 0.5))
+    scale_rates(optim, network)
+    optimizer = make_optimizer(optim, network.parameters())
+    gradients, rates = [1.0, -0.5], [0.1, 0.05]
+    for gradient, rate in zip(gradients, rates, strict=True):
+        optimizer.set_lr(rate)
+        (sum(p.sum() for p in network.parameters()) * gradient).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    for name, value in network.named_parameters():
+        multiple = MULTIPLES[name.rpartition(".")[0]]
+        alone = one_weight(Optim(**numbers), gradients, [multiple * rate for rate in rates])[-1]
+        assert value.item() == pytest.approx(alone, rel=1e-5), name
+    assert network.stages[0].weight.item() == 1.0  # 0 leaves a stage as it is
+
+
+def test_the_first_step_of_momentum_is_the_multiple_of_gradient_and_l2():
+    network, optim = Staged(), Optim(lr=0.1, weight_decay=0.5, stage_lr=(0.1, 0.2, 0.3))
+    scale_rates(optim, network)
+    optimizer = make_optimizer(optim, network.parameters())
+    (sum(p.sum() for p in network.parameters()) * 2.0).backward()
+    optimizer.step()
+    found = [part.weight.item() for part in (network.stem, *network.stages, network.head)]
+    np.testing.assert_allclose(
+        found, [1 - 0.1 * multiple * (2.0 + 0.5) for multiple in (0.1, 0.2, 0.3, 1.0)], rtol=1e-6
+    )
 
 
 # --- averaged weights

@@ -30,7 +30,9 @@ EVERYTHING = replace(
     epochs=2,  # of two steps
     data=replace(DATA, augment=Augment(mixup=0.2)),
     loss={"ssld": {}, "ce": {"smoothing": 0.1}},
-    optim=Optim(lr=0.05, weight_decay=1e-4, warmup_epochs=1, accumulate=2, ema=0.9, nesterov=True),
+    optim=Optim(
+        lr=0.05, weight_decay=1e-4, warmup_epochs=1, accumulate=2, ema=0.9, nesterov=True, stage_lr=(0.1, 1, 1, 1, 0.3)
+    ),
     checkpoint_minutes=0,  # after every step
 )
 
