@@ -160,9 +160,10 @@ def describe(plan: Plan, stages: dict[str, Any], found: dict[str, Any], images: 
     }
     if plan.compared:
         result["teacher"] = describe_teacher(plan, stages)
+    published = cards.find_student(plan.student.arch).published.get("plain")
     if plan.baseline:
         result["baseline"] = {"top1": stages[plan.baseline]["top1"], "source": "measured"}
-    elif plan.scope == "full" and (published := cards.find_student(plan.student.arch).published.get("plain")):
+    elif plan.scope == "full" and published and not plan.student.pretrained:  # else it is of other images
         result["baseline"] = {"top1": published.top1, "source": published.source}
     if result["baseline"]:
         result["gain"] = result["top1"] - result["baseline"]["top1"]
@@ -192,11 +193,8 @@ def predictions(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Validation logits [n, classes] of the student, and of the teacher and the baseline if this recipe trained them
     (each with the geometry of its own stage) or the teacher is from a card (with its own), and the labels [n]."""
-    wanted = {
-        "student": list(plan.stages)[-1],
-        "teacher": plan.compared and plan.compared.stage,
-        "baseline": plan.baseline,
-    }
+    own = plan.compared and plan.compared.stage
+    wanted = {"student": list(plan.stages)[-1], "teacher": own, "baseline": plan.baseline}
     logits, labels = {}, np.empty(0, "int64")
     for kind, stage in wanted.items():
         if stage:

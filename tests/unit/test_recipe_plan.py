@@ -193,7 +193,7 @@ def leaves(tree, path=()):
 
 OTHER = {"momentum": "adamw", "cosine": "constant", "linear": "cubic", "none": "randaugment", "all": "head"}
 OTHER |= {"batch": "running", "off": "O1", "full": "smoke", "student": "teacher", "teacher": "student", "fp32": "fp16"}
-FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "dataset": "x"}
+FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "student.pretrained": "x", "dataset": "x"}
 FOR_NONE |= {"prepare": {"mined": {"sources": ["x"], "teacher": "x", "against": "x", "k": 1}}}
 CACHE = {"views": 1, "k": 1, "seed": 0, "folder": None}
 INT8 = {"teacher": "float", "keep": 0, "images": 1, "recalibrate": 0}
