@@ -3,7 +3,8 @@
 # make test-zoo     the tests of every network of the zoo (SHARD=2/4: the second quarter of them)
 # make check        style, types and the import table
 # make bench        measure this project against its peers (PEER=<checkout of PaddleClas>: against it too)
-# make docs         write docs/zoo.md, its figures and tables, docs/figures/ and experiments/REPORT.md anew
+# make docs         write docs/zoo.md, its figures and tables, docs/figures/, experiments/REPORT.md and
+#                   docs/what_moves_ssld.md anew
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
 # VENV=.venv          where the environment lives
@@ -53,6 +54,7 @@ docs: $(VENV)/.installed-$(DEVICE)
 	$(BIN)/python -m ssld.report.zoo docs
 	$(BIN)/ssld report figures --out docs/figures
 	$(BIN)/ssld report ledger
+	$(BIN)/ssld report ablation
 
 # An installation is repeated when what it depends on has changed; edits of the code need none (it is editable).
 $(VENV)/.installed-$(DEVICE): $(SOURCES) | $(BIN)/pip

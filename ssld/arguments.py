@@ -162,8 +162,8 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("action", choices=("prepare", "check"))
     command.add_argument(
         "what",
-        help="prepare: digits, fashion_mnist, imagenet, imagenet_v2, imagenet_real, imagenet_a, imagenet_r, "
-        "imagenet_sketch, imagenet_c, folder or unlabelled; check: a list file",
+        help="prepare: digits, fashion_mnist, fashion_pool, imagenet, imagenet_v2, imagenet_real, imagenet_a, "
+        "imagenet_r, imagenet_sketch, imagenet_c, folder or unlabelled; check: a list file",
     )
     command.add_argument("--source", help="folder (or file) that the images come from")
     command.add_argument("--out", help="prepare: target folder (default: <data folder>/<kind>)")
@@ -203,7 +203,8 @@ def _fetch_arguments(command: argparse.ArgumentParser) -> None:
 
 def _mine_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", nargs="+", help="folders, list files or .tar files of images")
-    command.add_argument("--teacher", required=True, help="a card of teachers/, or the path of one")
+    where = "a card of teachers/, or the path of one, or a run folder: the teacher that it trained"
+    command.add_argument("--teacher", required=True, help=where)
     command.add_argument("--weights", help="weights file instead of the card's")
     command.add_argument("--against", required=True, metavar="LIST", help="list file of the validation images")
     command.add_argument("--k", type=int, required=True, help="images that are chosen a class")
@@ -254,14 +255,15 @@ def _compare_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _report_arguments(command: argparse.ArgumentParser) -> None:
-    command.usage = "ssld report RUN | speed RUN ... | figures [--csv FILE ...] | ledger [--check] [--out FOLDER]"
-    what = "folder of a finished run; `speed` and runs; `figures`; `ledger`: REPORT.md of experiments/"
+    command.usage = "ssld report RUN | speed RUN ... | figures [--csv FILE ...] | ledger [--check] | ablation [--check], [--out FOLDER]"
+    what = "folder of a finished run; `speed` and runs; `figures`; `ledger`: REPORT.md of experiments/; "
+    what += "`ablation`: docs/what_moves_ssld.md from experiments/"
     command.add_argument("what", nargs="+", metavar="RUN", help=what)
-    command.add_argument("--check", action="store_true", help="ledger: write nothing, exit code 1 when it is stale")
+    command.add_argument("--check", action="store_true", help="ledger, ablation: write nothing, exit code 1 when stale")
     command.add_argument(
         "--csv", nargs="+", default=[], metavar="FILE", help="speed, figures: more files of `ssld bench --csv`"
     )
-    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed, figures or experiments)")
+    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed, figures, experiments or docs)")
 
 
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {

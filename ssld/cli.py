@@ -173,14 +173,19 @@ def compare(args: Args) -> Any:
 
 
 def report(args: Args) -> Any:
-    """write report.html of a run; `speed`: teacher against student; `figures`; `ledger`: published against measured"""
+    """write report.html of a run; `speed`: teacher against student; `figures`; `ledger`, `ablation`: measured"""
     first, *rest = args.what
     if first == "ledger" and not (rest or args.csv):
         from ssld.report import claims
 
         return {"ledger": str((claims.check if args.check else claims.write)(Path(args.out or "experiments")))}
+    if first == "ablation" and not (rest or args.csv):
+        from ssld.report import ablation
+
+        done = ablation.check if args.check else ablation.write
+        return {"page": str(done(Path("experiments"), Path(args.out or "docs")))}
     if args.check:
-        parser(COMMANDS).error("report: --check belongs to `ssld report ledger`")
+        parser(COMMANDS).error("report: --check belongs to `ssld report ledger` and `ssld report ablation`")
     from ssld import report as pages
 
     files = [Path(file) for file in args.csv]
@@ -189,7 +194,7 @@ def report(args: Args) -> Any:
     if first == "figures" and not rest:
         return {"figures": [str(file) for file in pages.write_figures(Path(args.out or "figures"), files)]}
     if rest or first == "speed" or args.csv or args.out:
-        parser(COMMANDS).error("report: give one RUN alone, or `speed RUN ...`, `figures`, or `ledger`")
+        parser(COMMANDS).error("report: give one RUN alone, or `speed RUN ...`, `figures`, `ledger`, or `ablation`")
     return {"report": str(pages.write_report(Path(first)))}
 
 

@@ -29,12 +29,7 @@ def prepare(out: str | os.PathLike[str], progress: Progress, labelled: int = 18)
         raise DataError(f"data prepare digits: labelled {labelled} is out of range; give 1..100 images of each class")
     if already := target.done():
         return already
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise DataError("data prepare digits: scikit-learn is not installed; pip install scikit-learn") from None
-    pixels, labels = load_digits(return_X_y=True)
-    images = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    images, labels = load()
     paths = [f"images/{number:04d}.png" for number in range(len(labels))]
     for number, (path, image) in enumerate(zip(paths, images, strict=True), start=1):
         target.save(path, png(image))
@@ -42,6 +37,16 @@ def prepare(out: str | os.PathLike[str], progress: Progress, labelled: int = 18)
     val, kept, rest = take_per_class(labels, [VAL, labelled], seed=0)
     save_parts(target, paths, labels, val=val, labelled=kept, unlabelled=rest)
     return target.finish([str(digit) for digit in range(10)])
+
+
+def load() -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [1797, 8, 8] and labels [1797]. DataError where scikit-learn is missing."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise DataError("data prepare digits: scikit-learn is not installed; pip install scikit-learn") from None
+    pixels, labels = load_digits(return_X_y=True)
+    return np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8), labels
 
 
 def png(image: np.ndarray) -> bytes:

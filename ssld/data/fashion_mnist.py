@@ -16,6 +16,7 @@ from ssld.data.split import take_per_class
 from ssld.data.target import Prepared, Progress, Target
 from ssld.errors import DataError
 
+LABELLED = 600  # of each class, unless another number is asked for
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEBIAN = "/usr/share/datasets/fashion-mnist"  # where Debian's package dataset-fashion-mnist puts the files
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"  # plain http is safe here: the content is pinned
@@ -29,7 +30,10 @@ SHA256 = {
 
 
 def prepare(
-    out: str | os.PathLike[str], progress: Progress, source: str | os.PathLike[str] | None = None, labelled: int = 600
+    out: str | os.PathLike[str],
+    progress: Progress,
+    source: str | os.PathLike[str] | None = None,
+    labelled: int = LABELLED,
 ) -> Prepared:
     """PNG files and the lists train_labelled, train_unlabelled, train_all (every label known) and val.
 
@@ -42,9 +46,7 @@ def prepare(
         raise DataError(f"data prepare fashion_mnist: labelled {labelled} is out of range; give 1..5999 of each class")
     if already := target.done():
         return already
-    content = {name: _content(name, source) for name in SHA256}
-    images, val_images = (read_idx(content[f"{part}-images-idx3-ubyte"]) for part in ("train", "t10k"))
-    labels, val_labels = (read_idx(content[f"{part}-labels-idx1-ubyte"]) for part in ("train", "t10k"))
+    (images, labels), (val_images, val_labels) = (_part(part, source) for part in ("train", "t10k"))
     paths = [f"train/{i:05d}.png" for i in range(len(images))] + [f"val/{i:05d}.png" for i in range(len(val_images))]
     for number, (path, image) in enumerate(zip(paths, (*images, *val_images), strict=True), start=1):
         target.save(path, png(image))
@@ -54,6 +56,16 @@ def prepare(
     val = np.arange(len(labels), len(paths))
     save_parts(target, paths, np.concatenate([labels, val_labels]), val=val, labelled=kept, unlabelled=rest)
     return target.finish(CLASSES)
+
+
+def training_part(source: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The 60,000 training images, uint8 [n, 28, 28], and their labels [n]. DataError as `prepare` raises."""
+    return _part("train", source)
+
+
+def _part(part: str, source: str | os.PathLike[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = (read_idx(_content(f"{part}-{kind}-ubyte", source)) for kind in ("images-idx3", "labels-idx1"))
+    return images, labels
 
 
 def read_idx(content: bytes) -> np.ndarray:

@@ -14,6 +14,7 @@ from ssld.errors import DataError, did_you_mean
 KINDS = {
     "digits": "digits.prepare",
     "fashion_mnist": "fashion_mnist.prepare",
+    "fashion_pool": "fashion_pool.prepare",
     "imagenet": "imagenet.prepare",
     "imagenet_v2": "imagenet_tests.version_2",
     "imagenet_real": "imagenet_tests.reassessed",

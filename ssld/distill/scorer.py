@@ -1,16 +1,16 @@
-"""A teacher from a card that gives probabilities for images, without a student: what `ssld mine` asks."""
+"""A teacher that gives probabilities for images, without a student: what `ssld mine` asks."""
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import paddle
 from paddle import nn
 
 from ssld import models, weights
-from ssld.config.cards import TeacherCard
+from ssld.config.cards import Input, TeacherCard
 from ssld.config.recipe import Data
 from ssld.data import EvalLoader, FileList, sampler
 from ssld.distill.engine import compiled
@@ -24,6 +24,19 @@ from ssld.progress import note, progress
 from ssld.runtime import Runtime, cores
 
 CLASSES = 1000  # of a weights file that does not say how many it has
+
+
+class Trained(Protocol):
+    """What is known of a training: a card, or the stage of a run that trained a teacher."""
+
+    @property
+    def arch(self) -> str: ...
+
+    @property
+    def top1(self) -> float: ...
+
+    @property
+    def input(self) -> Input: ...
 
 
 def teacher_weights(name: str, card: TeacherCard, given: str | None, option: str = "--weights") -> Path:
@@ -43,7 +56,7 @@ def classes_of(file: Path) -> int:
     return int(known.get("num_classes", CLASSES))
 
 
-def load_network(card: TeacherCard, file: Path) -> nn.Layer:
+def load_network(card: Trained, file: Path) -> nn.Layer:
     """The card's network with these weights, in evaluation mode; every key must fit (WeightsError)."""
     network = models.create(card.arch, num_classes=classes_of(file), in_size=card.input.size)
     weights.load_into(network, file)
@@ -52,7 +65,7 @@ def load_network(card: TeacherCard, file: Path) -> nn.Layer:
 
 
 def check_teacher(
-    name: str, card: TeacherCard, network: nn.Layer, files: FileList, images: int, here: Runtime, quiet: bool
+    name: str, card: Trained, network: nn.Layer, files: FileList, images: int, here: Runtime, quiet: bool
 ) -> None:
     """RunError unless its top-1 on a slice of labelled images is about what its card says, see `teacher.gate`."""
     if not images:
@@ -71,7 +84,7 @@ def check_teacher(
 
 
 def probabilities(
-    network: nn.Layer, card: TeacherCard, engine: str, batch: int, here: Runtime
+    network: nn.Layer, card: Trained, engine: str, batch: int, here: Runtime
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from images float32 [n, 3, size, size], normalised as the card says, to float32 [n, classes].
 

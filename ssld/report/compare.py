@@ -55,11 +55,15 @@ def compare(a: str, b: str, metric: str, experiments: Path) -> Comparison:
     Raises RunError for a side that has no results, or those of several plans, for a stage or a metric that there is
     not, and where no seed is on both sides.
     """
-    ours, theirs = side(a, experiments), side(b, experiments)
+    return between(side(a, experiments), side(b, experiments), metric)
+
+
+def between(ours: Side, theirs: Side, metric: str) -> Comparison:
+    """One side against the other, paired by seed. RunError where they share no seed, or a result lacks the metric."""
     seeds = sorted(ours.results.keys() & theirs.results.keys())
     if not seeds:
         what = f"no seed is on both sides ({_listed(ours.results)} and {_listed(theirs.results)})"
-        raise RunError(f"{a} and {b}: {what}; run the seeds of one for the other too")
+        raise RunError(f"{ours.label} and {theirs.label}: {what}; run the seeds of one for the other too")
     left, right = ([value(one, seed, metric) for seed in seeds] for one in (ours, theirs))
     return Comparison(
         metric=metric,

@@ -1,0 +1,213 @@
+"""docs/what_moves_ssld.md: which published findings hold here, from experiments/ablation.yaml and recorded results."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from ssld.config import parse, scope
+from ssld.errors import RecipeError, RunError
+from ssld.report import ledger
+from ssld.report.compare import SIDE, Comparison, Result, Side, between
+from ssld.report.forest import Line, forest
+from ssld.report.headline import points
+from ssld.report.paired import ENOUGH, deviation, p_value, spread
+
+FINDINGS, PAGE, FIGURE = "ablation.yaml", "what_moves_ssld.md", "figures/what_moves_ssld.svg"
+BEGIN, END = "<!-- ablation: written by `ssld report ablation` -->\n", "<!-- /ablation -->"
+EMPTY, ASIDE = "not run", "-"
+HOLDS, FAILS, NOISE = "holds", "does not hold", "not distinguishable here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """`arm`, `against`: stages, as RECIPE:STAGE. `published`: the difference in points; None without a number."""
+
+    change: str
+    arm: str
+    against: str
+    claim: Literal["better", "same", "none"]
+    published: float | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    findings: dict[str, Finding] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finding, its two stages, and their comparison over the seeds that both have; None while there are none."""
+
+    finding: Finding
+    sides: tuple[Side, Side]
+    found: Comparison | None
+
+    @property
+    def verdict(self) -> str:
+        return EMPTY if self.found is None else judge(self.finding.claim, self.found)
+
+
+def judge(claim: str, found: Comparison) -> str:
+    """Whether a published finding holds, by the rule of `paired`: no difference is called one inside the noise.
+
+    A finding of no difference is never said to hold: that a difference was not seen does not show that there is none.
+    """
+    if len(found.seeds) < ENOUGH:
+        return f"too few seeds ({len(found.seeds)} of {ENOUGH})"
+    if found.test is None or not found.test.distinguishable:
+        return NOISE
+    higher = found.difference.mean > 0
+    if claim == "none":
+        return "higher here" if higher else "lower here"
+    return HOLDS if claim == "better" and higher else FAILS
+
+
+def load(experiments: Path) -> dict[str, Finding]:
+    """The findings by name. Raises RecipeError for a key or value that does not hold, or a stage that no recipe has."""
+    file = experiments / FINDINGS
+    held = parse.build(Findings, {"findings": parse.read_yaml(file)}, str(file)).findings
+    for name, finding in held.items():
+        for text in (finding.arm, finding.against):
+            place, stage = _split(text)
+            if (known := scope.shelf_recipe(place)) is None or stage not in known[1].stages:
+                raise RecipeError(f"{file}: {name}: {text}: no stage of a recipe; give RECIPE:STAGE")
+    return held
+
+
+def measure(experiments: Path) -> dict[str, Measured]:
+    """Each finding with what was measured of it, by the recipes as they stand on the shelf; not other plans."""
+    runs = [result for result in ledger.recorded(experiments) if not ledger.is_evaluation(result)]
+
+    @cache
+    def of(name: str) -> dict[int, Result]:
+        known = scope.shelf_recipe(name)
+        held = [run for run in runs if known and (run["recipe"], run["group"]) == (name, known[1].group)]
+        return {run["seed"]: run for run in sorted(held, key=lambda run: run["seed"])}
+
+    measured = {}
+    for name, finding in load(experiments).items():
+        ours, theirs = (Side(text, of(_split(text)[0]), _split(text)[1]) for text in (finding.arm, finding.against))
+        shared = ours.results.keys() & theirs.results.keys()
+        measured[name] = Measured(finding, (ours, theirs), between(ours, theirs, "top1") if shared else None)
+    return measured
+
+
+def write(experiments: Path, docs: Path) -> Path:
+    """Write the page's generated part and the figure anew. Raises RunError where the page has no place for it."""
+    for file, text in _files(experiments, docs).items():
+        ledger.write_text(file, text)
+    return docs / PAGE
+
+
+def check(experiments: Path, docs: Path) -> Path:
+    """Raises RunError when page or figure are not what `write` would write."""
+    for file, text in _files(experiments, docs).items():
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            raise RunError(f"{file}: is not what {experiments} says now; `ssld report ablation` writes it anew")
+    return docs / PAGE
+
+
+def _files(experiments: Path, docs: Path) -> dict[Path, str]:
+    page = docs / PAGE
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise RunError(f"{page}: has no lines {BEGIN.strip()} and {END}; restore them")
+    measured = measure(experiments)
+    return {page: head + BEGIN + body(measured) + END + tail, docs / FIGURE: figure(measured)}
+
+
+def body(measured: Mapping[str, Measured]) -> str:
+    """The generated part of the page: what holds, the figure, the table, where the published numbers are from."""
+    results = {_split(side.label)[0]: side.results.values() for one in measured.values() for side in one.sides}
+    hardware = sorted({result["hardware"] for held in results.values() for result in held})
+    teachers = [f"`{name}` {_teacher(held)}" for name, held in sorted(results.items())]
+    parts = [
+        "\n".join(_answers(measured)),
+        f"![Difference of each change, with its interval]({FIGURE})",
+        _table(list(measured.values())),
+        "\n".join(_sources(measured)),
+        f"Top-1 of the teachers, %: {', '.join(teachers)}. Measured on: {'; '.join(hardware) or EMPTY}.",
+        "\n".join(_warnings(measured)),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def figure(measured: Mapping[str, Measured]) -> str:
+    """The table as a picture."""
+    return forest("What moves an SSLD student: points of top-1 on Fashion-MNIST", [_line(o) for o in measured.values()])
+
+
+def _answers(measured: Mapping[str, Measured]) -> list[str]:
+    """A line for each verdict, with the changes that have it."""
+    said: dict[str, list[str]] = {}
+    for one in measured.values():
+        published = one.finding.claim != "none" or one.verdict == EMPTY
+        said.setdefault(one.verdict if published else f"none published, {one.verdict}", []).append(one.finding.change)
+    rank = [HOLDS, FAILS, NOISE]
+    order = sorted(said, key=lambda verdict: (rank.index(verdict) if verdict in rank else 3, verdict == EMPTY, verdict))
+    return [f"- **{verdict}**: {'; '.join(said[verdict])}" for verdict in order]
+
+
+def _table(rows: Sequence[Measured]) -> str:
+    head = ("change", "published, points", "without, %", "with, %", "difference, points", "95 % interval", "p", "seeds")
+    lines = ["| " + " | ".join((*head, "verdict")) + " |", "|---|" + "---:|" * 6 + "---|---|"]
+    return "\n".join([*lines, *("| " + " | ".join(_cells(one)) + " |" for one in rows)])
+
+
+def _cells(one: Measured) -> list[str]:
+    finding, found = one.finding, one.found
+    start = [f"{finding.change} (`{finding.arm}` against `{finding.against}`)", published(finding)]
+    if found is None:
+        return [*start, *[EMPTY] * 7]
+    test = found.test
+    return [
+        *start,
+        f"{found.b.mean:.2f}{deviation(found.b)}",
+        f"{found.a.mean:.2f}{deviation(found.a)}",
+        f"{points(found.difference.mean)}{deviation(found.difference)}",
+        f"{points(test.low)} to {points(test.high)}" if test else ASIDE,
+        p_value(test.p) if test else ASIDE,
+        ", ".join(map(str, found.seeds)),
+        one.verdict,
+    ]
+
+
+def published(finding: Finding) -> str:
+    if finding.published is not None:
+        return str(points(finding.published))
+    return {"same": "about 0", "none": "none"}.get(finding.claim, ASIDE)
+
+
+def _teacher(results: Iterable[Result]) -> str:
+    """Mean and deviation over all seeds of a recipe."""
+    tops = [result["teacher"]["top1"] for result in results]
+    return f"{(found := spread(tops)).mean:.2f}{deviation(found)}" if tops else EMPTY
+
+
+def _warnings(measured: Mapping[str, Measured]) -> list[str]:
+    """What makes a pair of stages no fair one."""
+    return [f"- **{o.finding.change}**: {told}" for o in measured.values() if o.found for told in o.found.warnings]
+
+
+def _line(one: Measured) -> Line:
+    colour = {HOLDS: "more1", FAILS: "more5", NOISE: "muted"}.get(one.verdict, "student")
+    wanted, found = one.finding.published, one.found
+    if found is None:
+        return Line(one.finding.change, EMPTY, colour, published=wanted)
+    ends = (found.test.low, found.test.high) if found.test else None
+    return Line(one.finding.change, one.verdict, colour, found.difference.mean, ends, wanted)
+
+
+def _sources(measured: Mapping[str, Measured]) -> list[str]:
+    told = [f"- {one.finding.change}: {one.finding.source}" for one in measured.values() if one.finding.source]
+    return ["Published, on ImageNet, not measured here:", "", *told]
+
+
+def _split(text: str) -> tuple[str, str]:
+    found = SIDE.fullmatch(text)
+    return (found["place"], found["stage"] or "") if found else (text, "")
