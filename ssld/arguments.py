@@ -255,15 +255,18 @@ def _compare_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _report_arguments(command: argparse.ArgumentParser) -> None:
-    command.usage = "ssld report RUN | speed RUN ... | figures [--csv FILE ...] | ledger [--check] | ablation [--check], [--out FOLDER]"
+    command.usage = (
+        "ssld report RUN | speed RUN ... | figures [--csv FILE ...] [--out FOLDER] | ledger [--check] [--out FOLDER] | "
+        "ablation [--check] [--out FOLDER]"
+    )
     what = "folder of a finished run; `speed` and runs; `figures`; `ledger`: REPORT.md of experiments/; "
-    what += "`ablation`: docs/what_moves_ssld.md from experiments/"
+    what += "`ablation`: docs/what_moves_ssld.md beside it"
     command.add_argument("what", nargs="+", metavar="RUN", help=what)
     command.add_argument("--check", action="store_true", help="ledger, ablation: write nothing, exit code 1 when stale")
     command.add_argument(
         "--csv", nargs="+", default=[], metavar="FILE", help="speed, figures: more files of `ssld bench --csv`"
     )
-    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed, figures, experiments or docs)")
+    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed, figures or experiments)")
 
 
 ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {

@@ -175,15 +175,11 @@ def compare(args: Args) -> Any:
 def report(args: Args) -> Any:
     """write report.html of a run; `speed`: teacher against student; `figures`; `ledger`, `ablation`: measured"""
     first, *rest = args.what
-    if first == "ledger" and not (rest or args.csv):
-        from ssld.report import claims
+    if first in ("ledger", "ablation") and not (rest or args.csv):
+        from ssld.report import ablation, claims
 
-        return {"ledger": str((claims.check if args.check else claims.write)(Path(args.out or "experiments")))}
-    if first == "ablation" and not (rest or args.csv):
-        from ssld.report import ablation
-
-        done = ablation.check if args.check else ablation.write
-        return {"page": str(done(Path("experiments"), Path(args.out or "docs")))}
+        page = claims if first == "ledger" else ablation
+        return {first: str((page.check if args.check else page.write)(Path(args.out or "experiments")))}
     if args.check:
         parser(COMMANDS).error("report: --check belongs to `ssld report ledger` and `ssld report ablation`")
     from ssld import report as pages

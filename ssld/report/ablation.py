@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from ssld.config import parse, scope
+from ssld.config.recipe import Plan
 from ssld.errors import RecipeError, RunError
 from ssld.report import ledger
 from ssld.report.compare import SIDE, Comparison, Result, Side, between
@@ -14,7 +14,7 @@ from ssld.report.forest import Line, forest
 from ssld.report.headline import points
 from ssld.report.paired import ENOUGH, deviation, p_value, spread
 
-FINDINGS, PAGE, FIGURE = "ablation.yaml", "what_moves_ssld.md", "figures/what_moves_ssld.svg"
+FINDINGS, PAGE, FIGURE = "ablation.yaml", "docs/what_moves_ssld.md", "figures/what_moves_ssld.svg"
 BEGIN, END = "<!-- ablation: written by `ssld report ablation` -->\n", "<!-- /ablation -->"
 EMPTY, ASIDE = "not run", "-"
 HOLDS, FAILS, NOISE = "holds", "does not hold", "not distinguishable here"
@@ -65,60 +65,66 @@ def judge(claim: str, found: Comparison) -> str:
     return HOLDS if claim == "better" and higher else FAILS
 
 
-def load(experiments: Path) -> dict[str, Finding]:
-    """The findings by name. Raises RecipeError for a key or value that does not hold, or a stage that no recipe has."""
+def load(experiments: Path) -> tuple[dict[str, Finding], dict[str, Plan]]:
+    """The findings by name, and the plans of the recipes that they ask about.
+
+    Raises RecipeError for a key or value that does not hold, and for a stage that no recipe has.
+    """
     file = experiments / FINDINGS
     held = parse.build(Findings, {"findings": parse.read_yaml(file)}, str(file)).findings
-    for name, finding in held.items():
-        for text in (finding.arm, finding.against):
-            place, stage = _split(text)
-            if (known := scope.shelf_recipe(place)) is None or stage not in known[1].stages:
-                raise RecipeError(f"{file}: {name}: {text}: no stage of a recipe; give RECIPE:STAGE")
-    return held
+    sides = {text: name for name, finding in held.items() for text in (finding.arm, finding.against)}
+    known = {place: scope.shelf_recipe(place) for place in {_split(text)[0] for text in sides}}
+    plans = {place: found[1] for place, found in known.items() if found}
+    for text, name in sides.items():
+        place, stage = _split(text)
+        if place not in plans or stage not in plans[place].stages:
+            raise RecipeError(f"{file}: {name}: {text}: no stage of a recipe; give RECIPE:STAGE")
+    return held, plans
 
 
 def measure(experiments: Path) -> dict[str, Measured]:
     """Each finding with what was measured of it, by the recipes as they stand on the shelf; not other plans."""
+    findings, plans = load(experiments)
     runs = [result for result in ledger.recorded(experiments) if not ledger.is_evaluation(result)]
-
-    @cache
-    def of(name: str) -> dict[int, Result]:
-        known = scope.shelf_recipe(name)
-        held = [run for run in runs if known and (run["recipe"], run["group"]) == (name, known[1].group)]
-        return {run["seed"]: run for run in sorted(held, key=lambda run: run["seed"])}
-
+    of = {
+        name: {run["seed"]: run for run in runs if (run["recipe"], run["group"]) == (name, plan.group)}
+        for name, plan in plans.items()
+    }
     measured = {}
-    for name, finding in load(experiments).items():
-        ours, theirs = (Side(text, of(_split(text)[0]), _split(text)[1]) for text in (finding.arm, finding.against))
+    for name, finding in findings.items():
+        ours, theirs = (Side(text, of[_split(text)[0]], _split(text)[1]) for text in (finding.arm, finding.against))
         shared = ours.results.keys() & theirs.results.keys()
         measured[name] = Measured(finding, (ours, theirs), between(ours, theirs, "top1") if shared else None)
     return measured
 
 
-def write(experiments: Path, docs: Path) -> Path:
-    """Write the page's generated part and the figure anew. Raises RunError where the page has no place for it."""
-    for file, text in _files(experiments, docs).items():
+def write(experiments: Path) -> Path:
+    """Write the page's generated part, and the figure, anew: they are in `docs/` beside the folder of the results.
+
+    Raises RunError where the page has no place for it, or a result is damaged.
+    """
+    for file, text in _files(experiments).items():
         ledger.write_text(file, text)
-    return docs / PAGE
+    return experiments.parent / PAGE
 
 
-def check(experiments: Path, docs: Path) -> Path:
+def check(experiments: Path) -> Path:
     """Raises RunError when page or figure are not what `write` would write."""
-    for file, text in _files(experiments, docs).items():
+    for file, text in _files(experiments).items():
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             raise RunError(f"{file}: is not what {experiments} says now; `ssld report ablation` writes it anew")
-    return docs / PAGE
+    return experiments.parent / PAGE
 
 
-def _files(experiments: Path, docs: Path) -> dict[Path, str]:
-    page = docs / PAGE
+def _files(experiments: Path) -> dict[Path, str]:
+    page = experiments.parent / PAGE
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
         raise RunError(f"{page}: has no lines {BEGIN.strip()} and {END}; restore them")
     measured = measure(experiments)
-    return {page: head + BEGIN + body(measured) + END + tail, docs / FIGURE: figure(measured)}
+    return {page: head + BEGIN + body(measured) + END + tail, page.parent / FIGURE: figure(measured)}
 
 
 def body(measured: Mapping[str, Measured]) -> str:

@@ -68,11 +68,9 @@ def _axis(reach: float, height: int, at: Callable[[float], float]) -> list[str]:
     parts = []
     for points in range(-int(reach) // step * step, int(reach) + 1, step):
         if abs(points) <= reach:
-            kind = "rule" if points else "zero"
-            parts.append(
-                f'<line class="{kind}" x1="{at(points):.1f}" y1="{HEAD}" x2="{at(points):.1f}" y2="{bottom}"/>'
-            )
-            parts.append(f'<text class="muted middle" x="{at(points):.1f}" y="{bottom + 18}">{points:+d}</text>')
+            kind, x, said = "rule" if points else "zero", f"{at(points):.1f}", f"{points:+d}" if points else "0"
+            parts.append(f'<line class="{kind}" x1="{x}" y1="{HEAD}" x2="{x}" y2="{bottom}"/>')
+            parts.append(f'<text class="muted middle" x="{x}" y="{bottom + 18}">{said}</text>')
     middle = f'x="{at(0):.1f}" y="{bottom + 38}"'
     return [*parts, f'<text class="muted middle" {middle}>difference, points of top-1</text>']
 

@@ -14,6 +14,7 @@ from tests.e2e.command import succeeds
 
 SECONDS = 900  # on a machine that does other work too
 # The 104 of recipes/plain differ in numbers and networks alone: one on each base, small, or the one with most keys.
+# The recipes of recipes/ablation share networks and losses with others here; one of them stands for all.
 PLAIN = ("mobilenetv1_x0_25", "mobilenetv2_x0_25", "resnet18_vd", "efficientnetb0")
 TRANSFER = ("digits_from_fashion", "oxford_102_flowers")  # nine more are the second with other lists and classes
 SOME = [f"{folder}/{name}" for folder, names in (("plain", PLAIN), ("transfer", TRANSFER)) for name in names]
@@ -22,7 +23,7 @@ TOP = [file.stem for file in parse.recipes() if file.parent == parse.shelf("reci
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 60)
-@pytest.mark.parametrize("recipe", [*TOP, *SOME])
+@pytest.mark.parametrize("recipe", [*TOP, *SOME, "ablation/ablation_stages"])
 def test_every_recipe_runs_as_a_smoke_test(recipe, tmp_path):
     words = ["run", f"recipes/{recipe}.yaml", "--smoke", "--wandb", "disabled", "--json"]
     result = json.loads(succeeds(*words, cwd=tmp_path, seconds=SECONDS))

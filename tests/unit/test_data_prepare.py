@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from ssld.data import fake, prepare, read_list
+from ssld.data import digits as real_digits
+from ssld.data import fake, fashion_pool, prepare, read_list
 from ssld.data import fashion_mnist as fashion
 from ssld.errors import DataError
 
@@ -140,6 +141,28 @@ def test_fashion_mnist_becomes_files_and_lists(tiny_fashion, tmp_path):
     pixels = gzip.decompress((tiny_fashion / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
     assert pixels_of(out / "val/00003.png").tobytes() == pixels[12:16]
     assert prepare("fashion_mnist", out, labelled=6)["status"] == "already prepared"
+
+
+def test_the_fashion_pool_holds_garments_and_digits_apart_from_the_labelled_ones(tiny_fashion, tmp_path, monkeypatch):
+    for name, number in {"FEW": 3, "POOL": 5, "RANDOM": 50}.items():
+        monkeypatch.setattr(fashion_pool, name, number)
+    monkeypatch.setattr(fashion, "LABELLED", 6)
+    held = real_digits.load()
+    monkeypatch.setattr(real_digits, "load", lambda: (held[0][:60], held[1][:60]))
+    out = tmp_path / "pool"
+    found = prepare("fashion_pool", out, source=tiny_fashion)
+    assert found["lists"] == {"few.txt": 30, "pool.txt": 50 + 60, "random.txt": 50}
+    few, pool, drawn = (read_list(out / f"{name}.txt", out).paths for name in ("few", "pool", "random"))
+    assert np.bincount(read_list(out / "few.txt", out, 10).labels).tolist() == [3] * 10
+    prepare("fashion_mnist", tmp_path / "all", source=tiny_fashion, labelled=6)
+    labelled = {path[-9:-4] for path in read_list(tmp_path / "all/train_labelled.txt", tmp_path / "all").paths}
+    garments = {path[-9:-4] for path in pool if "garment" in path}
+    assert {path[-9:-4] for path in few} < labelled
+    assert len(garments) == 50
+    assert not garments & labelled
+    assert set(drawn) < set(pool)
+    assert len({"digit" in path for path in drawn}) == 2
+    assert prepare("fashion_pool", out)["status"] == "already prepared"
 
 
 def test_fashion_mnist_of_another_content_or_missing_or_unreachable_is_refused(tiny_fashion, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Mining as a step of a recipe, with a real network as teacher."""
 
+import shutil
 import subprocess
 import sys
 
@@ -12,8 +13,9 @@ from ssld.config import cards, recipe
 from ssld.data import EvalLoader, read_list
 from ssld.distill import scorer
 from ssld.distill.evaluate import predict
+from ssld.distill.setup import stage_folder
 from ssld.errors import DataError, RecipeError, RunError
-from ssld.run import ensure_data
+from ssld.run import ensure_data, open_folder
 from ssld.runtime import Runtime
 from tests.unit.mine_place import plain, tiles, write_validation
 
@@ -150,3 +152,33 @@ def test_an_engine_gives_the_scores_of_the_network(place):
     found = scorer.probabilities(network, card, "onnxruntime", 4, HERE)(images)
     np.testing.assert_allclose(found, eager, atol=1e-5)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_a_run_lends_the_teacher_that_it_trained(place):
+    """The same weights by a card and by the run choose the same images, at the size that the teacher was tested at."""
+    data = {"train": ["val/val.txt"], "val": "val/val.txt", "size": 32, "eval_resize": 36, "mean": [0.5] * 3}
+    stage = {
+        "network": "teacher",
+        "epochs": 1,
+        "loss": {"ce": {}},
+        "data": data | {"std": [0.25] * 3},
+        "optim": {"lr": 0.1},
+    }
+    tree = {"classes": 3, "student": {"arch": ARCH}, "teacher": {"arch": ARCH, "stage": "teach"}}
+    stages = {"teach": stage, "plain": TREE["stages"]["plain"] | {"data": data, "optim": {"lr": 0.1}}}
+    (place / "own.yaml").write_text(yaml.safe_dump(tree | {"stages": stages}, sort_keys=False))
+    plan, run = recipe.load(place / "own.yaml"), place / "run"
+    open_folder(plan, run, HERE)
+    with pytest.raises(RunError, match=r"prepare\.mined: teacher .*run: this run has trained no teacher; give another"):
+        ensure_data(load(place, teacher=str(run), weights=None), place / "out", HERE)
+    folder = stage_folder(plan, "teach", run)
+    folder.mkdir(parents=True)
+    (folder / "stage.json").write_text('{"top1": 90.0}')
+    shutil.copy(place / "teacher.safetensors", folder / "model.safetensors")
+    with pytest.raises(RunError, match=r"prepare\.mined: teacher .*run: a run has its own weights; leave weights out"):
+        ensure_data(load(place, teacher=str(run)), place / "out", HERE)
+    root = ensure_data(load(place), place / "out", HERE)
+    by_card = (root / "mined/mined.csv").read_text()
+    shutil.rmtree(root / "mined")
+    ensure_data(load(place, teacher=str(run), weights=None), place / "out", HERE)
+    assert (root / "mined/mined.csv").read_text() == by_card
