@@ -10,7 +10,7 @@ from math import ceil
 
 from ssld.report.style import COLOURS
 
-WIDTH, NAME, SAID, ROW, HEAD, FOOT = 960, 270, 190, 30, 62, 50  # pixels; NAME, SAID: left and right of the picture
+WIDTH, NAME, SAID, ROW, HEAD, FOOT = 960, 280, 190, 30, 62, 50  # pixels; NAME, SAID: left and right of the picture
 CSS = f"""{COLOURS}text {{ font: 13px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--ink); }}
 .muted {{ fill: var(--muted); }} .middle {{ text-anchor: middle; }} .end {{ text-anchor: end; }}
 .rule {{ stroke: var(--rule); }} .zero {{ stroke: var(--muted); }} .published {{ fill: none; stroke: var(--baseline);
@@ -58,7 +58,7 @@ def _legend() -> list[str]:
     return [
         f'<circle cx="{x}" cy="{y - 4}" r="4.5" fill="var(--ink)"/>'
         f'<text class="muted" x="{x + 10}" y="{y}">measured here, mean and 95 % interval over seeds</text>',
-        _diamond(x + 320, y - 4) + f'<text class="muted" x="{x + 331}" y="{y}">published, on ImageNet</text>',
+        _diamond(x + 370, y - 4) + f'<text class="muted" x="{x + 381}" y="{y}">published, on ImageNet</text>',
     ]
 
 
