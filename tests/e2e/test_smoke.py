@@ -35,5 +35,7 @@ def test_every_recipe_runs_as_a_smoke_test(recipe, tmp_path):
     assert len({row["engine"] for row in result["bench"]}) == 1
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "report.html").is_file()
-    assert (run / "export" / "model.onnx").is_file()
+    contract = json.loads((run / "export" / "contract.json").read_text())
+    assert set(contract["gate"]["formats"]) == set(plan["export"]["formats"])
+    assert all((run / "export" / file).is_file() for file in contract["files"])
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
