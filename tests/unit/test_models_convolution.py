@@ -129,8 +129,8 @@ def test_one_product_for_all_images_equals_the_convolution(size, kernel, stride,
 def test_one_product_is_made_where_it_pays(images, side, options, product, monkeypatch):
     assert FEW_PIXELS == 9
     taken = []
-    by_product = Conv2D._by_product
-    monkeypatch.setattr(Conv2D, "_by_product", lambda self, x: taken.append(x.shape) or by_product(self, x))
+    multiply = Conv2D.multiply
+    monkeypatch.setattr(Conv2D, "multiply", lambda self, x, weight: taken.append(x.shape) or multiply(self, x, weight))
     Conv2D(4, 4, 3, **options)(paddle.randn([images, 4, side, side]))
     assert bool(taken) == product
 
