@@ -5,7 +5,10 @@ from typing import Any, ClassVar, Literal
 
 from ssld.errors import RecipeError
 
-FORMATS = {"int8", "paddle2_int8", "tensorrt"}  # what a network that was trained in int8 leaves as
+
+def formats(plan_precision: str) -> set[str]:
+    """What a network that was trained in int8 may leave as."""
+    return {"int8", "paddle2_int8"} | ({"tensorrt"} if plan_precision == "int8" else set())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +37,10 @@ def check_quantize(plan: Any, where: str) -> None:
             raise RecipeError(f"{at}.quantize: trains the whole network and no average of it; drop train and optim.ema")
         if stage.quantize.images < 1 or min(stage.quantize.keep, stage.quantize.recalibrate) < 0:
             raise RecipeError(f"{at}.quantize: images must be above 0, keep and recalibrate 0 or more")
-    if list(plan.stages.values())[-1].quantize and not FORMATS.issuperset(plan.export.formats):
-        wrong = next(form for form in plan.export.formats if form not in FORMATS)
-        raise RecipeError(f"{where}: export.formats: {wrong} is of float networks; after a quantised stage give int8")
+    wrong = [form for form in plan.export.formats if form not in formats(plan.export.plan_precision)]
+    if list(plan.stages.values())[-1].quantize and wrong:
+        what = f"{wrong[0]} is of float networks; after a quantised stage give int8"
+        raise RecipeError(f"{where}: export.formats: {what}")
 
 
 def shrink(quantize: dict[str, Any], images: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ssld.config import quantize
 from ssld.deploy import contract as contracts
 from ssld.deploy import qdq, slim
 from ssld.deploy.child import reason, run_command, run_module
@@ -26,7 +27,6 @@ OPSETS = range(9, 22)
 """ONNX opsets that paddle2onnx 2.1 writes; 22 aborts it."""
 CONVERT_SECONDS = 900.0
 QUANTISE_SECONDS = 3600.0
-IN_INT8 = {"int8", "paddle2_int8", "tensorrt"}
 LITE = "paddle_lite_opt"
 PLAN_BATCHES = (1, 1, 32)
 """Smallest, best and largest batch of a TensorRT plan that is written."""
@@ -92,8 +92,7 @@ def check(formats: Sequence[str], how: How, calibration: np.ndarray | None, in_i
     """
     contracts.check_formats(formats)
     names = needed(formats, how)
-    may = IN_INT8 if how.plan_precision == "int8" else IN_INT8 - {"tensorrt"}
-    in_float = [form for form in formats if form not in may]
+    in_float = [form for form in formats if form not in quantize.formats(how.plan_precision)]
     if in_int8 and in_float:
         what = f"{in_float[0]} is of float networks and this one was trained in int8"
         raise DeployError(f"export: {what}; choose int8, paddle2_int8, or tensorrt with --precision int8")

@@ -3,10 +3,7 @@
 Weights int8 with a scale a channel, activations with the moving average of their largest values on the images.
 """
 
-import contextlib
 import copy
-import io
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +21,15 @@ def write(network: Any, prefix: Path, spec: Any, images: np.ndarray | None) -> N
     `images`, as the network takes them, give the copy its ranges. Raises DeployError when the network cannot be
     quantised or traced.
     """
-    from paddleslim import QAT
-
-    from ssld.quantize import CONFIG, calibrate, quantise, quantised
+    from ssld.quantize import calibrate, quantise, quantised, save
 
     try:
-        network = copy.deepcopy(network)  # PaddleSlim leaves it traced
+        network = copy.deepcopy(network)  # `save` spends it
         if not quantised(network):
             assert images is not None
             quantise(network)
             calibrate(network, [images[start : start + BATCH] for start in range(0, len(images), BATCH)])
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of calls between the two packages
-            QAT(config=dict(CONFIG)).save_quantized_model(network, str(prefix), input_spec=[spec])
+        save(network, str(prefix), spec)
     except OSError:
         raise
     except Exception as error:  # tracing runs the model's own code: anything may come out of it

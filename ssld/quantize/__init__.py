@@ -3,7 +3,6 @@
 from ssld.quantize.norms import recalibrate
 from ssld.quantize.sensitivity import most_sensitive, sensitivities
 from ssld.quantize.slim import (
-    CONFIG,
     MISSING,
     available,
     calibrate,
@@ -12,10 +11,10 @@ from ssld.quantize.slim import (
     layers,
     quantise,
     quantised,
+    save,
 )
 
 __all__ = [
-    "CONFIG",
     "MISSING",
     "available",
     "calibrate",
@@ -26,5 +25,6 @@ __all__ = [
     "quantise",
     "quantised",
     "recalibrate",
+    "save",
     "sensitivities",
 ]

@@ -8,7 +8,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -58,14 +58,32 @@ def quantise(network: nn.Layer, keep: Collection[str] = ()) -> nn.Layer:
         raise RunError(f"quantize: no layer {unknown[0]!r} in {network.arch}; the stage is of another network")
     for name in keep:
         found[name].skip_quant = True
-    logging.getLogger("paddleslim").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of calls between the two packages
+    with _quiet():
         QAT(config=dict(CONFIG)).quantize(network)
     for name, layer in quantised(network).items():
         if isinstance(found[name], (Conv2D, DepthwiseConv2D)):
             layer.__class__, layer.like = _fast(type(layer)), (found[name],)
     return network
+
+
+def save(network: nn.Layer, prefix: str, spec: Any) -> None:
+    """Write a quantised network as a program of Paddle 2, `.pdmodel` and `.pdiparams`, for an input of `spec`.
+
+    PaddleSlim leaves the network traced: it is of no further use.
+    """
+    from paddleslim import QAT
+
+    with _quiet():
+        QAT(config=dict(CONFIG)).save_quantized_model(network, prefix, input_spec=[spec])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PaddleSlim prints and warns of calls between its package and Paddle's."""
+    logging.getLogger("paddleslim").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def quantised(network: nn.Layer) -> dict[str, nn.Layer]:

@@ -93,6 +93,9 @@ def test_nothing_is_trained_on_from_a_stage_in_int8_and_it_leaves_in_int8(load):
     assert "stages.more.init: 'qad' is quantised, and what is cannot be trained on; name another" in fails(load, on)
     wrong = changed(with_int8(), "export.formats", ["int8", "onnx"])
     assert "export.formats: onnx is of float networks; after a quantised stage give int8" in fails(load, wrong)
+    plan = changed(with_int8(), "export.formats", ["tensorrt"])
+    assert "export.formats: tensorrt is of float networks" in fails(load, plan)
+    assert load(changed(plan, "export.plan_precision", "int8")).export.formats == ("tensorrt",)
 
 
 def test_a_stage_in_int8_depends_on_the_teacher_only_where_that_teaches_it(load):
