@@ -60,6 +60,7 @@ EXTRAS = {
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
         "pytest-xdist>=3.6,<4",
+        "playwright>=1.50,<2",  # drives the Chromium of the system: none of its own is downloaded
         "ruff>=0.14,<0.18",
         "mypy>=1.14,<3",
         "types-PyYAML>=6.0.12,<7",

@@ -8,7 +8,8 @@ Columns = dict[str, tuple[str, str | Callable[[Any], str]]]  # title: (key, form
 
 
 def section(title: str, text: str, body: str) -> str:
-    return f"<section>\n<h2>{html.escape(title)}</h2>\n<p>{html.escape(text)}</p>\n{body}\n</section>\n"
+    under = f"<p>{html.escape(text)}</p>\n" if text else ""
+    return f"<section>\n<h2>{html.escape(title)}</h2>\n{under}{body}\n</section>\n"
 
 
 def figure(title: str, caption: str, body: str, dot: str = "") -> str:
