@@ -76,7 +76,7 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
     """
     export, card, listed = options(Export(), args), cards.find_model(name), labelled_list(args.data)
     from ssld import result
-    from ssld.data import EvalLoader, read_list, sampler
+    from ssld.data import EvalLoader, class_names, read_list, sampler
     from ssld.deploy import calibrated, needed, release
     from ssld.distill.labelling import weights_digest
     from ssld.distill.setup import labelled
@@ -103,7 +103,7 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
             contract={
                 "arch": network.arch,
                 "classes": network.num_classes,
-                "class_names": result.names_beside(listed, network.num_classes),
+                "class_names": class_names(listed, network.num_classes) or None,
                 "accuracy": {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"},
                 "digest": weights_digest(network),
                 "weights": file.name,

@@ -10,7 +10,7 @@ from ssld import models, runtime
 from ssld.config import cards, recipe
 from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
-from ssld.data import EvalLoader
+from ssld.data import EvalLoader, class_names
 from ssld.deploy import Allowed, How, bench, calibrated, export_model, needed, release, write_csv
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
@@ -69,7 +69,7 @@ def release_student(
     images, labels = slice_images(plan, root, alone, slice_size(options))
     accuracy = {"top1": result["top1"], "top5": result["top5"], "images": result["images"]["val"], "source": "measured"}
     about = contract(plan, plan.student.arch, plan.digest, last.data)
-    about |= {"class_names": names_beside(root / last.data.val, plan.classes), "accuracy": accuracy}
+    about |= {"class_names": class_names(root / last.data.val, plan.classes) or None, "accuracy": accuracy}
     with progress(0, "export"), runtime.on_cpu():
         return release(
             trained_network(plan, list(plan.stages)[-1], out),
@@ -238,28 +238,16 @@ def save_samples(
     images, shown = slice_images(plan, root, alone, chosen)
     data = list(plan.stages.values())[-1].data
     pixels = (images.transpose(0, 2, 3, 1) * np.array(data.std) + np.array(data.mean)) * 255
+    names = class_names(root / data.val, plan.classes) or [str(number) for number in range(plan.classes)]
     arrays = {name: metrics.softmax(values[chosen]).astype("float32") for name, values in logits.items()}
     with disk_errors(out / "samples.npz"):
         np.savez_compressed(
             out / "samples.npz",
             image=pixels.round().clip(0, 255).astype("uint8"),
             label=shown,
-            classes=class_names(plan, root),
+            classes=np.array(names),
             **arrays,
         )
-
-
-def class_names(plan: Plan, root: Path) -> np.ndarray:
-    """Names from the `classes.txt` beside the validation list, else the numbers."""
-    names = names_beside(root / list(plan.stages.values())[-1].data.val, plan.classes)
-    return np.array(names or [str(c) for c in range(plan.classes)])
-
-
-def names_beside(listed: Path, classes: int) -> list[str] | None:
-    """The lines of the `classes.txt` beside a list file, where there is one of so many classes."""
-    file = listed.parent / "classes.txt"
-    names = file.read_text(encoding="utf-8").split("\n")[:classes] if file.is_file() else []
-    return names if len(names) == classes else None
 
 
 def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:

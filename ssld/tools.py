@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld import create_model
-from ssld.config import cards, parse
+from ssld.config import cards, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import DataError, RunError
 from ssld.paths import data_root, shelf, weights_root
@@ -21,7 +21,7 @@ def open_run(folder: Path) -> tuple[Plan, Path]:
         raise RunError(f"{folder}: no run here (no plan.yaml); give the folder that `ssld run` printed")
     if not (folder / "result.json").is_file():
         raise RunError(f"{folder}: this run is not finished; repeat its `ssld run` command")
-    plan = parse.build(Plan, parse.read_yaml(folder / "plan.yaml"), str(folder / "plan.yaml"))
+    plan = recipe.of_run(folder)
     return plan, folder if plan.scope == "smoke" else data_root()
 
 

@@ -3,9 +3,12 @@
 The one estimate is `gpu_hours`: multiply-adds over a stated share of a stated card's peak. All else is counted.
 """
 
-from ssld.config import cards
+from pathlib import Path
+
+from ssld.config import cards, recipe
 from ssld.config.pool import Mine
 from ssld.config.recipe import Plan, Stage
+from ssld.errors import RecipeError
 
 PEAK = 15.7e12 / 2  # multiply-adds a second of a V100 (SXM2) in float32, by NVIDIA's data sheet: two operations each
 SHARE = 0.5  # of it that a training is thought to reach; an assumption, too high for depthwise convolutions
@@ -46,8 +49,18 @@ def teacher_macs(plan: Plan) -> float:
 
 
 def mine_macs(step: Mine) -> float:
-    """Multiply-adds of scoring one image of the pool."""
-    return cards.find_teacher(step.teacher).macs
+    """Multiply-adds of scoring one image of the pool. RecipeError for a run that trains no teacher."""
+    if not is_run(step.teacher):
+        return cards.find_teacher(step.teacher).macs
+    plan = recipe.of_run(Path(step.teacher))
+    if plan.teacher is None or plan.teacher.stage is None:
+        raise RecipeError(f"teacher {step.teacher}: this run trains no teacher; give another run, or a card")
+    return network_macs(str(plan.teacher.arch), plan.stages[plan.teacher.stage].data.crop)
+
+
+def is_run(teacher: str) -> bool:
+    """Whether the teacher of a mining is the folder of a run; else it is the name of a card."""
+    return (Path(teacher) / "plan.yaml").is_file()
 
 
 def taught_macs(plan: Plan, stage: Stage) -> float:

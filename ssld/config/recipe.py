@@ -228,6 +228,12 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
     return shrink(plan) if smoke else plan
 
 
+def of_run(folder: Path) -> Plan:
+    """The plan that a run folder keeps, as `dump` wrote it."""
+    file = folder / "plan.yaml"
+    return parse.build(Plan, parse.read_yaml(file), str(file))
+
+
 def shrink(plan: Plan) -> Plan:
     """The same recipe at a size that runs in seconds: every stage, loss and network, on fake images."""
     tree, smoke = plan_tree(plan), plan.smoke

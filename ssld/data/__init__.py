@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ssld.data.augment import Augment
 from ssld.data.check import check
 from ssld.data.fake import fake
-from ssld.data.lists import FileList, read_list
+from ssld.data.lists import FileList, class_names, read_list
 from ssld.data.prepare import prepare
 from ssld.data.scoring import Scoring, read_scoring, refuse_scoring
 
@@ -23,6 +23,7 @@ __all__ = [
     "Scoring",
     "Views",
     "check",
+    "class_names",
     "fake",
     "prepare",
     "read_list",

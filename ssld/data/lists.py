@@ -138,3 +138,10 @@ def _check_range(file: Path, labels: np.ndarray, classes: int) -> None:
             f"{file}:{number}: label {labels[bad[0]]} is out of range; the recipe has {classes} classes, "
             f"labels 0..{classes - 1}"
         )
+
+
+def class_names(listed: Path, classes: int) -> list[str]:
+    """The first lines of the `classes.txt` beside a list file, one a class; [] where there are not so many."""
+    file = listed.parent / "classes.txt"
+    names = file.read_text(encoding="utf-8", errors="replace").splitlines()[:classes] if file.is_file() else []
+    return names if len(names) == classes and all(names) else []

@@ -18,10 +18,9 @@ import numpy as np
 import paddle
 
 from ssld import models, quantize
-from ssld.config import cards
 from ssld.config.pool import Mine
 from ssld.config.recipe import Plan, Stage
-from ssld.distill import scorer
+from ssld.distill import mined_by, scorer
 from ssld.distill.engine import drawn
 from ssld.distill.setup import Teacher, build, teacher_card
 from ssld.distill.stage import Job, train_step
@@ -78,8 +77,8 @@ def teacher_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
 
 def mine_rate(step: Mine, images: int, here: Runtime) -> float:
     """Images a second of a mining's scores; decoding and the comparison with the validation images are left out."""
-    card = cards.find_teacher(step.teacher)
-    network = models.create(card.arch, num_classes=scorer.CLASSES, in_size=card.input.size)
+    card, classes = mined_by.known(step)
+    network = models.create(card.arch, num_classes=classes, in_size=card.input.size)
     ask = scorer.probabilities(network, card, step.engine, images, here)
     given = drawn(card.input.size, images)
     return images / _seconds(lambda: ask(given))

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import paddle
+from scipy.special import softmax
 
 from ssld.data.sampler import evenly
 from ssld.errors import DataError
@@ -167,7 +168,7 @@ def verify(cache: Cache, ask: Say, number: int) -> float:
         for micro, logits in zip(numbers, ask(view, numbers), strict=True):
             places = micro * cache.micro + np.arange(len(logits))
             again = cache.layout.decode(cache.layout.encode(logits))
-            apart = np.abs(_softmax(again) - _softmax(cache.logits(view, places))).max(axis=1)
+            apart = np.abs(softmax(again, axis=1) - softmax(cache.logits(view, places), axis=1)).max(axis=1)
             largest = max(largest, float(apart.max()))
             if largest > APART:
                 raise DataError(
@@ -185,8 +186,3 @@ def _places(cache: Cache, number: int, blocks: list[int]) -> np.ndarray:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return f"{text[:12]}..." if len(text) > 60 else text
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)

@@ -75,11 +75,6 @@ class Objective:
         }
 
     @property
-    def needs_teacher(self) -> bool:
-        """Whether any term reads the teacher's logits."""
-        return any(loss.needs_teacher for loss in self.losses.values())
-
-    @property
     def needs_label(self) -> bool:
         """Whether any term reads `batch["label"]`."""
         return any(loss.needs_label for loss in self.losses.values())

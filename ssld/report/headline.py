@@ -44,10 +44,15 @@ def speed(rows: list[dict[str, Any]]) -> Speed | None:
 
 
 def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Engine -> the teacher's median latency over the student's, at the smallest batch; engines that ran both."""
+    """`where` -> the teacher's median latency over the student's, at the smallest batch; engines that ran both."""
     student, teacher = _measured(rows)
     found = {key: _beside(key, teacher) for key in student}
-    return {key[0]: found[key]["p50_ms"] / row["p50_ms"] for key, row in student.items() if found[key]}
+    return {where(*key): found[key]["p50_ms"] / row["p50_ms"] for key, row in student.items() if found[key]}
+
+
+def where(engine: str, precision: str) -> str:
+    """`openvino`, or `openvino-int8` for a precision other than fp32."""
+    return engine if precision == "fp32" else f"{engine}-{precision}"
 
 
 def _beside(key: tuple[str, str], teacher: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ssld.config.recipe import Plan
-from ssld.report.headline import ratios
+from ssld.report.headline import ratios, where
 
 WHOLE = (
     "top1",
@@ -27,7 +27,7 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
     """Of what result.json holds: percent, points (gain), nats (nll, kl, loss).
 
     At the smallest batch: `speedup/<engine>`, the teacher's median latency over the student's, and the medians,
-    `<network>/<engine>/p50_ms`.
+    `<network>/<engine>/p50_ms`; for a precision other than fp32 the engine is named with it, as `openvino-int8`.
     """
     agreement, student = result.get("agreement") or {}, result["student"]
     values = {key: result.get(key) for key in ("top1", "top5", "nll", "ece", "gain")}  # older results lack nll and ece
@@ -39,14 +39,15 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
         values |= {f"{name}/{key}": stage[key] for key in OF_A_STAGE}
     rows = result.get("bench") or []
     values |= {f"speedup/{engine}": ratio for engine, ratio in ratios(rows).items()}
-    first = min((row["batch"] for row in rows), default=None)
-    values |= {f"{row['network']}/{row['engine']}/p50_ms": row["p50_ms"] for row in rows if row["batch"] == first}
+    first = [row for row in rows if row["batch"] == min(row["batch"] for row in rows)]
+    values |= {f"{row['network']}/{where(row['engine'], row['precision'])}/p50_ms": row["p50_ms"] for row in first}
     return values
 
 
 def names(plan: Plan) -> list[str]:
     """What `summary` may hold of a run of this plan."""
-    engines = plan.bench.engines
+    precisions = dict.fromkeys(["fp32", "int8", *plan.bench.precisions])  # a student in int8 is measured in int8
+    engines = [where(engine, precision) for engine in plan.bench.engines for precision in precisions]
     stages = [f"{stage}/{key}" for stage in plan.stages for key in OF_A_STAGE]
     latency = [f"{network}/{engine}/p50_ms" for network in NETWORKS for engine in engines]
     return [*WHOLE, *stages, *(f"speedup/{engine}" for engine in engines), *latency]

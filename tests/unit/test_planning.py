@@ -132,6 +132,20 @@ def test_a_trained_teacher_costs_what_its_stage_and_its_forward_passes_cost(list
     )  # fmt: skip
 
 
+def test_a_pool_that_a_run_s_teacher_scores_costs_its_forward_passes(lists, capsys, monkeypatch):
+    (lists / "run").mkdir()
+    (lists / "run/plan.yaml").write_text(recipe.dump(recipe.load("some.yaml", ["stages.teach.data.size=64"])))
+    mine = ("dataset=null", "prepare={mined: {sources: [pool], teacher: run, against: val.txt, k: 5}}")
+    found = parts(told(capsys, "some.yaml", *mine))
+    large = cards.find_student("ResNet18").macs
+    assert found["mined"]["macs_per_image"] == pytest.approx(large * (64 / 224) ** 2)
+    assert refused(capsys, "some.yaml", *mine, "--rate", "measured", "--device", "cpu") == (
+        "ssld plan: teacher run: this run has trained no teacher; give another run, or a card"
+    )
+    (lists / "run/plan.yaml").write_text(recipe.dump(recipe.load("fashion_mnist_int8_resnet")))
+    assert "this run trains no teacher" in refused(capsys, "some.yaml", *mine)
+
+
 # --- cards
 
 

@@ -16,7 +16,7 @@ from ssld.config import sweep
 from ssld.errors import RecipeError, RunError
 from ssld.listing import load_plan
 from ssld.report.summary import names, summary
-from tests.unit.fake_run import make_result
+from tests.unit.fake_run import bench_row, bench_rows, make_result
 from tests.unit.some_recipe import TREE, written
 
 LR, BATCH = "stages.distill.optim.lr", "stage.data.batch"
@@ -280,3 +280,13 @@ def test_every_number_of_a_summary_may_be_a_metric() -> None:
     assert (values["top1"], values["gain"], values["teacher_top1"]) == (96.33, pytest.approx(5.16), 96.83)
     assert values["speedup/onnxruntime"] == pytest.approx(1.7 / 0.31, rel=1e-3)
     assert (values["nll"], values["ece"], values["distill/loss"]) == (0.1234, 2.34, 0.2)
+
+
+def test_precisions_of_one_engine_are_told_apart() -> None:
+    rows = [*bench_rows(), bench_row("student", "onnxruntime", 0.62, 1) | {"precision": "int8"}]
+    values = summary(make_result(bench=rows))
+    assert values["student/onnxruntime/p50_ms"] == 0.31
+    assert values["student/onnxruntime-int8/p50_ms"] == 0.62
+    assert values["speedup/onnxruntime"] == pytest.approx(1.7 / 0.31)
+    assert values["speedup/onnxruntime-int8"] == pytest.approx(1.7 / 0.62)  # the teacher has no int8: its float32
+    assert set(values) <= set(names(load_plan("quickstart", [])))
