@@ -63,7 +63,6 @@ class Raises:
 
     def __init__(self, terms, number, act):
         self.real, self.number, self.act, self.calls = Objective(terms), number, act, 0
-        self.needs_teacher = self.real.needs_teacher
 
     def __call__(self, *args):
         self.calls += 1
