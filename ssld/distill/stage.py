@@ -10,7 +10,7 @@ import paddle
 from paddle import nn
 
 from ssld.config.recipe import Stage
-from ssld.distill import checkpoint, optim, parallel
+from ssld.distill import checkpoint, optim
 from ssld.distill.state import TrainState
 from ssld.distill.stop import stop_signals
 from ssld.errors import RunError
@@ -85,10 +85,11 @@ def train_step(
     for part in range(parts_of_step):
         batch = next(batches)
         state.seed(step, part)
-        with parallel.hold_gradients(state.forward, more_follow=part + 1 < parts_of_step), state.precision():
-            logits = state.forward(batch["image"])
+        with state.ranks.hold(more_follow=part + 1 < parts_of_step), state.precision():
+            logits = state.ranks.forward(batch["image"])
             loss, parts = objective(logits, batch.get("teacher"), batch)
             state.scaler.scale(loss / parts_of_step).backward()
+    state.ranks.average()
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.clear_grad()

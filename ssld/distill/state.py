@@ -27,7 +27,7 @@ class TrainState:
         self.eval_every = job.stage.eval_every * job.train.steps_per_epoch
         self.log_every = max(1, min(10, self.steps // 100))
         trained = set_trainable(network, job.stage.train)
-        self.forward = parallel.wrap(network, job.runtime, job.stage.sync_bn)
+        self.ranks = parallel.Ranks(network, trained, job.runtime, job.stage.sync_bn)
         optim.scale_rates(job.stage.optim, network)
         self.optimizer = optim.make_optimizer(job.stage.optim, trained)
         self.average = optim.Average(network, job.stage.optim.ema)
