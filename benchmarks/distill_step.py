@@ -46,7 +46,7 @@ from ssld.config.recipe import Data
 from ssld.data import Augment, FileList, Loader, Views
 from ssld.deploy import usable
 from ssld.distill.engine import in_engine
-from ssld.distill.parallel import wrap
+from ssld.distill.parallel import Ranks
 from ssld.distill.teacher import TeacherLogits
 from ssld.losses import Objective
 
@@ -151,15 +151,16 @@ def ours(args: argparse.Namespace, name: str, root: Path, here: runtime.Runtime)
         logits: Any = labels.CachedLogits(cache(args, root))
     else:
         logits = in_engine(teacher_logits(args, teacher), name, args.size, args.batch, here)
-    forward = wrap(student, here, sync_bn=False)
+    ranks = Ranks(student, [p for p in student.parameters() if p.trainable], here, sync_bn=False)
     optimizer = paddle.optimizer.Momentum(0.01, parameters=student.parameters())
 
     def loss_of(batch: Any) -> Any:
-        return objective(forward(batch["image"]), batch["teacher"], batch)[0]
+        return objective(ranks.forward(batch["image"]), batch["teacher"], batch)[0]
 
     def work() -> None:
         for batch in logits.labelled(images.batches(0, args.steps)):
             loss_of(batch).backward()
+            ranks.average()
             optimizer.step()
             optimizer.clear_grad()
 
