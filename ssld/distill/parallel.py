@@ -51,8 +51,8 @@ class Ranks:
 class SharedMean:
     """The mean of gradients over the ranks of one machine, each rank taking it of its share of the numbers.
 
-    Gloo sends gradients through sockets, in four times as long. The sum goes in the order of the ranks, so bits do not
-    depend on time; with two ranks they are those of `paddle.DataParallel`.
+    Gloo sends gradients through sockets, in three times the processor time. The sum goes in the order of the ranks, so
+    bits do not depend on time; with two ranks they are those of `paddle.DataParallel`.
     """
 
     def __init__(self, parameters: list[Any], runtime: Runtime, memory: np.ndarray):
