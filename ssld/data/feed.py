@@ -78,8 +78,8 @@ def unreadable(path: str, reason: str) -> DataError:
 class Stream:
     """Runs a DALI pipeline over any sequence of batches, again and again, with one build."""
 
-    def __init__(self, feed: Feed, build: Callable[[], Any]):
-        self._feed, self._build = feed, build
+    def __init__(self, feed: Feed, build: Callable[[], Any], finish: Callable[[Any], Any]):
+        self._feed, self._build, self._finish = feed, build, finish
         self._pipe: Any = None
         self._turn, self._ended = 0, True
 
@@ -101,7 +101,7 @@ class Stream:
             except BaseException:  # from our callback: an unreadable file, Ctrl-C
                 self._pipe = None  # a pipeline is beyond use after any failure
                 raise
-            yield self._feed.flying.popleft(), _to_paddle(outputs[0])
+            yield self._feed.flying.popleft(), self._finish(outputs)
         raise RuntimeError("this loader was started again: only the latest `batches()` can be read")
 
     def _rewind(self) -> None:
@@ -121,6 +121,6 @@ class Stream:
             self._pipe.reset()
 
 
-def _to_paddle(output: Any) -> Any:
+def to_paddle(outputs: Any) -> Any:
     """A Paddle tensor on DALI's memory; DALI's executor takes the buffer back only when the last user has gone."""
-    return paddle.utils.dlpack.from_dlpack(output.as_tensor())
+    return paddle.utils.dlpack.from_dlpack(outputs[0].as_tensor())

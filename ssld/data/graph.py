@@ -32,7 +32,7 @@ def train_graph(
     feed: Callable[[], Any], *, size: int, slots: int, erase: bool, mean: Sequence[float], std: Sequence[float],
     interpolation: str, **pipeline: Any,
 ) -> Any:  # fmt: skip
-    """Graph of a training batch. Output: float32 [b, 3, size, size].
+    """Graph of a training batch. Output on a GPU: float32 [b, 3, size, size]; on a CPU what `normalise.finish` takes.
 
     `feed` gives, as in `augment.Draw`: bytes, crop anchor and shape, flip, then kind, value and warp of each slot, and
     with `erase` the erased anchor and shape. Only the crop is decoded. EXIF orientation is not applied, so that the
@@ -55,6 +55,8 @@ def train_graph(
         image = fn.resize(image, size=[size, size], interp_type=interp, antialias=True)
         for slot in range(slots):
             image = _operation(image, *more[3 * slot : 3 * slot + 3])
+        if _decoder(pipeline) == "cpu":
+            return image, flip, *(more[-2:] if erase else ())
         image = _normalise(image, mean, std, mirror=flip)
         if erase:
             image = fn.erase(image, anchor=more[-2], shape=more[-1], axis_names="HW", fill_value=0)
@@ -67,7 +69,10 @@ def eval_graph(
     feed: Callable[[], Any], *, size: int, mean: Sequence[float], std: Sequence[float], interpolation: str,
     **pipeline: Any,
 ) -> Any:  # fmt: skip
-    """Graph of an evaluation batch. `feed` gives: bytes, resized height and width, top-left corner of the crop."""
+    """Graph of an evaluation batch, with outputs as of `train_graph`.
+
+    `feed` gives: bytes, resized height and width, top-left corner of the crop.
+    """
     interp = interpolation_of(interpolation)
 
     @pipeline_def(**pipeline)
@@ -78,7 +83,7 @@ def eval_graph(
         image = fn.decoders.image(image, device=_decoder(pipeline), output_type=types.RGB, adjust_orientation=False)
         image = fn.resize(image, size=resized, interp_type=interp, antialias=True)
         image = fn.slice(image, start=corner, shape=[size, size], axis_names="HW")
-        return _normalise(image, mean, std)
+        return image if _decoder(pipeline) == "cpu" else _normalise(image, mean, std)
 
     return graph()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,10 +12,11 @@ import paddle
 
 from ssld.data import policies, sampler
 from ssld.data.augment import draw
-from ssld.data.feed import Feed, Job, Stream
+from ssld.data.feed import Feed, Job, Stream, to_paddle
 from ssld.data.graph import eval_graph, interpolation_of, train_graph
 from ssld.data.lists import FileList
 from ssld.data.mix import mix
+from ssld.data.normalise import finish
 from ssld.errors import DataError
 
 FRESH = 2**62  # views of an image: every epoch shows a new one
@@ -59,7 +60,7 @@ class Loader:
         options = _graph_options(size, mean, std, interpolation, threads, device, prefetch)
         options |= {"slots": policies.slots(augment), "erase": augment.erase > 0, "batch_size": self._micro}
         feed = Feed(files, self._numbers, threads)
-        self._stream = Stream(feed, partial(train_graph, feed, **options))
+        self._stream = Stream(feed, partial(train_graph, feed, **options), _end(mean, std, device))
 
     def batches(self, start_step: int, stop_step: int) -> Iterator[dict[str, Any]]:
         """Yield the micro-batches of the global steps start_step..stop_step-1, counted from the run's beginning.
@@ -144,7 +145,7 @@ class EvalLoader:
 
         options = _graph_options(size, mean, std, interpolation, threads, device, prefetch)
         feed = Feed(files, numbers, threads)
-        self._stream = Stream(feed, partial(eval_graph, feed, batch_size=batch, **options))
+        self._stream = Stream(feed, partial(eval_graph, feed, batch_size=batch, **options), _end(mean, std, device))
 
     def __len__(self) -> int:
         return -(-self.images // self._batch)
@@ -178,6 +179,10 @@ def _graph_options(
     interpolation_of(interpolation)  # a wrong name is told now, not at the first batch
     graph = {"size": size, "mean": mean, "std": std, "interpolation": interpolation}
     return graph | {"num_threads": threads, "device_id": device, "prefetch_queue_depth": prefetch}
+
+
+def _end(mean: Sequence[float], std: Sequence[float], device: int | None) -> Callable[[Any], Any]:
+    return finish(mean, std) if device is None else to_paddle
 
 
 def _batch(files: FileList, index: np.ndarray, image: Any) -> dict[str, Any]:

@@ -5,12 +5,14 @@ import itertools
 import numpy as np
 import paddle
 import pytest
+from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
-from ssld.data import Augment, EvalLoader, Loader
+from ssld.data import Augment, EvalLoader, Loader, normalise
 from ssld.data.augment import draw
-from ssld.data.feed import _to_paddle
+from ssld.data.graph import _normalise
 from ssld.data.lists import FileList
+from ssld.data.normalise import normalised
 from ssld.data.pipeline import eval_geometry
 from ssld.errors import DataError
 
@@ -117,13 +119,40 @@ def test_a_tensor_keeps_its_pixels_while_the_loader_goes_on(files):
     assert len({tensor.data_ptr() for tensor in kept}) == len(kept)
 
 
-def test_the_batch_is_handed_to_paddle_without_a_copy(files):
-    loader = make(files)
-    stream = loader._stream
-    stream._rewind()
-    stream._feed.start(loader._jobs(0, 1))
-    output = stream._pipe.run()[0]
-    assert _to_paddle(output).data_ptr() == output.as_tensor().data_ptr()
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def test_normalised_images_have_the_bits_of_dali_which_does_it_on_a_gpu():
+    images = np.random.default_rng(0).integers(0, 256, (4, 24, 20, 3), dtype=np.uint8)
+    flip = np.array([0, 1, 1, 0], dtype=np.int32)
+    corner = np.array([[2, 3], [0, 0], [5, 10], [7, 7]], dtype=np.float32)
+    shape = np.array([[4, 5], [24, 1], [0, 0], [17, 13]], dtype=np.float32)
+
+    @pipeline_def(batch_size=4, num_threads=1, device_id=None)
+    def graph():
+        given = (list(images), flip, corner, shape)
+        dtypes = [types.UINT8, types.INT32, types.FLOAT, types.FLOAT]
+        image, mirror, anchor, box = fn.external_source(
+            lambda: given, num_outputs=4, batch=True, dtype=dtypes, ndim=[3, 0, 1, 1], layout=["HWC", "", "", ""]
+        )
+        image = _normalise(image, MEAN, STD, mirror=mirror)
+        return fn.erase(image, anchor=anchor, shape=box, axis_names="HW", fill_value=0)
+
+    pipe = graph()
+    pipe.build()
+    wanted = np.array(pipe.run()[0].as_tensor())
+    found = normalised(images, MEAN, STD, flip, (corner, shape))
+    assert found.tobytes() == wanted.tobytes()
+    assert (found[1, :, :, 0] == 0).all()
+    assert (found[2] != 0).all()
+
+
+def test_the_batch_is_handed_to_paddle_without_a_copy_and_at_an_even_place(files, monkeypatch):
+    made = []
+    monkeypatch.setattr(normalise, "normalised", lambda *given: made.append(normalised(*given)) or made[-1])
+    (batch,) = make(files).batches(0, 1)
+    assert batch["image"].data_ptr() == made[0].ctypes.data
+    assert batch["image"].data_ptr() % 64 == 0
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
