@@ -72,7 +72,7 @@ class Target:
                 raise DataError(f"{path}: exists with other content; choose another folder or delete it")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")  # another process may prepare the same set now
         part.write_bytes(data)
         part.replace(path)
         self._wrote = True

@@ -3,8 +3,10 @@
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from sklearn.datasets import load_digits
 from ssld.data import digits as real_digits
 from ssld.data import fake, fashion_pool, prepare, read_list
 from ssld.data import fashion_mnist as fashion
+from ssld.data.target import Target
 from ssld.errors import DataError
 
 
@@ -285,3 +288,19 @@ def test_fake_data_is_deterministic_and_readable(tmp_path):
     assert len({image.shape for image in images}) > 1
     colour = np.array([image.mean((0, 1)) for image in images])  # labels 0..4, then 0..4 again
     assert np.abs(colour[:5] - colour[5:]).max() < 25 < np.abs(colour[0] - colour[1]).max()
+
+
+def test_two_processes_may_prepare_the_same_set_at_once(tmp_path, monkeypatch):
+    """As two runs side by side do: while one has a file half written, the other writes it too."""
+    mine, other = (Target("fake", tmp_path / "set", {}) for _ in range(2))
+    replace, pid = Path.replace, os.getpid()
+
+    def late(part, path):
+        monkeypatch.setattr(Path, "replace", replace)
+        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+        other.save("a.txt", b"the same")
+        return replace(part, path)
+
+    monkeypatch.setattr(Path, "replace", late)
+    mine.save("a.txt", b"the same")
+    assert snapshot(tmp_path / "set") == {"a.txt": b"the same"}
