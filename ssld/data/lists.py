@@ -143,5 +143,5 @@ def _check_range(file: Path, labels: np.ndarray, classes: int) -> None:
 def class_names(listed: Path, classes: int) -> list[str]:
     """The first lines of the `classes.txt` beside a list file, one a class; [] where there are not so many."""
     file = listed.parent / "classes.txt"
-    names = file.read_text(encoding="utf-8", errors="replace").splitlines()[:classes] if file.is_file() else []
+    names = file.read_text(encoding="utf-8", errors="replace").split("\n")[:classes] if file.is_file() else []
     return names if len(names) == classes and all(names) else []

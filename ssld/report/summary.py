@@ -39,7 +39,8 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
         values |= {f"{name}/{key}": stage[key] for key in OF_A_STAGE}
     rows = result.get("bench") or []
     values |= {f"speedup/{engine}": ratio for engine, ratio in ratios(rows).items()}
-    first = [row for row in rows if row["batch"] == min(row["batch"] for row in rows)]
+    least = min((row["batch"] for row in rows), default=None)
+    first = [row for row in rows if row["batch"] == least]
     values |= {f"{row['network']}/{where(row['engine'], row['precision'])}/p50_ms": row["p50_ms"] for row in first}
     return values
 
