@@ -108,7 +108,7 @@ setup(
     extras_require=EXTRAS,
     packages=[*find_packages(include=["ssld", "ssld.*"]), *shelf()],
     package_dir=shelf(),
-    package_data={"ssld": ["py.typed"], **{name: ["*.yaml", "*.md"] for name in shelf()}},
+    package_data={"ssld": ["py.typed", "data/*.c"], **{name: ["*.yaml", "*.md"] for name in shelf()}},
     entry_points={"console_scripts": ["ssld = ssld.cli:main"]},
     zip_safe=False,
 )

@@ -28,6 +28,22 @@ def interpolation_of(name: str) -> Any:
     return INTERPOLATION[name]
 
 
+def decode_graph(feed: Callable[[], Any], *, crop: bool, **pipeline: Any) -> Any:
+    """Graph on a CPU of images for `resample`. Outputs: uint8 [h, w, 3] each, of any sizes; their jobs, int32 [b, JOB].
+
+    `feed` gives bytes, with `crop` the anchor and shape of what is decoded, and the jobs. EXIF orientation is not
+    applied, in any graph here, so that the header's height and width hold.
+    """
+    dtypes, ndims = [types.UINT8, *[types.INT32] * (2 * crop + 1)], [1] * (2 * crop + 2)
+
+    @pipeline_def(**pipeline)
+    def graph() -> Any:
+        image, *box, jobs = fn.external_source(feed, num_outputs=len(ndims), batch=True, dtype=dtypes, ndim=ndims)
+        return _decoded(image, *box, device="cpu"), jobs
+
+    return graph()
+
+
 def train_graph(
     feed: Callable[[], Any], *, size: int, slots: int, erase: bool, mean: Sequence[float], std: Sequence[float],
     interpolation: str, **pipeline: Any,
@@ -35,8 +51,7 @@ def train_graph(
     """Graph of a training batch. Output on a GPU: float32 [b, 3, size, size]; on a CPU what `normalise.finish` takes.
 
     `feed` gives, as in `augment.Draw`: bytes, crop anchor and shape, flip, then kind, value and warp of each slot, and
-    with `erase` the erased anchor and shape. Only the crop is decoded. EXIF orientation is not applied, so that the
-    header's height and width hold.
+    with `erase` the erased anchor and shape. Only the crop is decoded.
     """
     interp = interpolation_of(interpolation)
     int32, float32 = types.INT32, types.FLOAT
@@ -48,10 +63,7 @@ def train_graph(
         image, anchor, shape, flip, *more = fn.external_source(
             feed, num_outputs=len(ndims), batch=True, dtype=dtypes, ndim=ndims
         )
-        image = fn.decoders.image_slice(
-            image, anchor, shape, axis_names="HW", device=_decoder(pipeline), output_type=types.RGB,
-            adjust_orientation=False,
-        )  # fmt: skip
+        image = _decoded(image, anchor, shape, device=_decoder(pipeline))
         image = fn.resize(image, size=[size, size], interp_type=interp, antialias=True)
         for slot in range(slots):
             image = _operation(image, *more[3 * slot : 3 * slot + 3])
@@ -80,7 +92,7 @@ def eval_graph(
         image, resized, corner = fn.external_source(
             feed, num_outputs=3, batch=True, dtype=[types.UINT8, types.FLOAT, types.INT32], ndim=[1, 1, 1]
         )
-        image = fn.decoders.image(image, device=_decoder(pipeline), output_type=types.RGB, adjust_orientation=False)
+        image = _decoded(image, device=_decoder(pipeline))
         image = fn.resize(image, size=resized, interp_type=interp, antialias=True)
         image = fn.slice(image, start=corner, shape=[size, size], axis_names="HW")
         return image if _decoder(pipeline) == "cpu" else _normalise(image, mean, std)
@@ -90,6 +102,14 @@ def eval_graph(
 
 def _decoder(pipeline: dict[str, Any]) -> str:
     return "cpu" if pipeline["device_id"] is None else "mixed"
+
+
+@do_not_convert
+def _decoded(image: Any, *box: Any, device: str) -> Any:
+    options = {"device": device, "output_type": types.RGB, "adjust_orientation": False}
+    if box:
+        return fn.decoders.image_slice(image, *box, axis_names="HW", **options)
+    return fn.decoders.image(image, **options)
 
 
 @do_not_convert

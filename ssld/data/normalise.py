@@ -23,7 +23,7 @@ def normalised(
     the box that becomes 0, the mean colour; after the flip.
     """
     count, height, width, _ = images.shape
-    out = _empty((count, 3, height, width))
+    out = empty((count, 3, height, width))
     middle, spread = (np.array([255 * v for v in values], dtype=np.float32)[:, None, None] for values in (mean, std))
     scale = 1 / spread
     for number, (image, into) in enumerate(zip(images, out, strict=True)):
@@ -48,7 +48,8 @@ def finish(mean: Sequence[float], std: Sequence[float]) -> Any:
     return to_paddle
 
 
-def _empty(shape: tuple[int, ...]) -> np.ndarray:
+def empty(shape: tuple[int, ...]) -> np.ndarray:
+    """float32, unset, at a place in memory that is a multiple of ALIGNED."""
     size = 4 * int(np.prod(shape))
     held = np.empty(size + ALIGNED, dtype=np.uint8)
     start = -held.ctypes.data % ALIGNED

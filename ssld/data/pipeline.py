@@ -13,10 +13,12 @@ import paddle
 from ssld.data import policies, sampler
 from ssld.data.augment import draw
 from ssld.data.feed import Feed, Job, Stream, to_paddle
-from ssld.data.graph import eval_graph, interpolation_of, train_graph
+from ssld.data.graph import decode_graph, eval_graph, interpolation_of, train_graph
 from ssld.data.lists import FileList
 from ssld.data.mix import mix
 from ssld.data.normalise import finish
+from ssld.data.resample import Resample, jobs, resampler
+from ssld.data.resample import finish as finish_decoded
 from ssld.errors import DataError
 
 FRESH = 2**62  # views of an image: every epoch shows a new one
@@ -57,10 +59,12 @@ class Loader:
         self._files, self._augment, self._seed, self._size = files, augment, seed, size
         self._batch, self._accumulate, self._rank, self._world = batch, accumulate, rank, world
         self._orders: dict[int, np.ndarray] = {}
-        options = _graph_options(size, mean, std, interpolation, threads, device, prefetch)
-        options |= {"slots": policies.slots(augment), "erase": augment.erase > 0, "batch_size": self._micro}
+        pipeline = _pipeline(self._micro, threads, device, prefetch)
+        slots, look = policies.slots(augment), _look(size, mean, std, interpolation)
+        self._resample = None if slots or device is not None else resampler(interpolation, mean, std, threads)
         feed = Feed(files, self._numbers, threads)
-        self._stream = Stream(feed, partial(train_graph, feed, **options), _end(mean, std, device))
+        whole = partial(train_graph, feed, slots=slots, erase=augment.erase > 0, **look, **pipeline)
+        self._stream = _stream(feed, whole, self._resample, crop=True, look=look, pipeline=pipeline)
 
     def batches(self, start_step: int, stop_step: int) -> Iterator[dict[str, Any]]:
         """Yield the micro-batches of the global steps start_step..stop_step-1, counted from the run's beginning.
@@ -117,6 +121,8 @@ class Loader:
 
     def _numbers(self, epoch: int, index: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
         d = draw(self._augment, self._views.seed, epoch % self._views.number, index, sizes, self._size)
+        if self._resample:
+            return [d.anchor, d.shape, jobs(len(index), self._size, 0, d.flip, d.erase_anchor, d.erase_shape)]
         auto = [np.ascontiguousarray(part[:, s]) for s in range(d.kind.shape[1]) for part in (d.kind, d.value, d.warp)]
         erase = [d.erase_anchor, d.erase_shape] if self._augment.erase > 0 else []
         return [d.anchor, d.shape, d.flip, *auto, *erase]
@@ -138,14 +144,18 @@ class EvalLoader:
             raise DataError(f"evaluation: resize {resize} is smaller than the crop {size}; set resize >= size")
         self._share = np.arange(rank * len(files) // world, (rank + 1) * len(files) // world)
         self.images, self._files, self._batch = len(self._share), files, batch
+        pipeline, look = _pipeline(batch, threads, device, prefetch), _look(size, mean, std, interpolation)
+        resample = None if device is not None else resampler(interpolation, mean, std, threads)
 
         def numbers(epoch: int, index: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
             resized, corner = eval_geometry(sizes, resize, size)
+            if resample:
+                return [jobs(len(index), resized, corner)]
             return [resized.astype(np.float32), corner.astype(np.int32)]
 
-        options = _graph_options(size, mean, std, interpolation, threads, device, prefetch)
         feed = Feed(files, numbers, threads)
-        self._stream = Stream(feed, partial(eval_graph, feed, batch_size=batch, **options), _end(mean, std, device))
+        whole = partial(eval_graph, feed, **look, **pipeline)
+        self._stream = _stream(feed, whole, resample, crop=False, look=look, pipeline=pipeline)
 
     def __len__(self) -> int:
         return -(-self.images // self._batch)
@@ -167,22 +177,23 @@ def eval_geometry(sizes: np.ndarray, resize: int, size: int) -> tuple[np.ndarray
     return resized, (resized - size) // 2
 
 
-def _graph_options(
-    size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    interpolation: str,
-    threads: int,
-    device: int | None,
-    prefetch: int,
-) -> dict[str, Any]:
+def _look(size: int, mean: Sequence[float], std: Sequence[float], interpolation: str) -> dict[str, Any]:
     interpolation_of(interpolation)  # a wrong name is told now, not at the first batch
-    graph = {"size": size, "mean": mean, "std": std, "interpolation": interpolation}
-    return graph | {"num_threads": threads, "device_id": device, "prefetch_queue_depth": prefetch}
+    return {"size": size, "mean": mean, "std": std, "interpolation": interpolation}
 
 
-def _end(mean: Sequence[float], std: Sequence[float], device: int | None) -> Callable[[Any], Any]:
-    return finish(mean, std) if device is None else to_paddle
+def _pipeline(batch: int, threads: int, device: int | None, prefetch: int) -> dict[str, Any]:
+    return {"batch_size": batch, "num_threads": threads, "device_id": device, "prefetch_queue_depth": prefetch}
+
+
+def _stream(
+    feed: Feed, whole: Callable[[], Any], resample: Resample | None, *, crop: bool, look: dict[str, Any],
+    pipeline: dict[str, Any],
+) -> Stream:  # fmt: skip
+    """DALI makes everything on a GPU (`whole`); on a CPU it decodes and, without `resample`, resizes."""
+    if resample:
+        return Stream(feed, partial(decode_graph, feed, crop=crop, **pipeline), finish_decoded(resample, look["size"]))
+    return Stream(feed, whole, finish(look["mean"], look["std"]) if pipeline["device_id"] is None else to_paddle)
 
 
 def _batch(files: FileList, index: np.ndarray, image: Any) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import pytest
 from nvidia.dali import fn, pipeline_def, types
 from PIL import Image
 
-from ssld.data import Augment, EvalLoader, Loader, normalise
+from ssld.data import Augment, EvalLoader, Loader, normalise, resample
 from ssld.data.augment import draw
 from ssld.data.graph import _normalise
 from ssld.data.lists import FileList
-from ssld.data.normalise import normalised
+from ssld.data.normalise import empty, normalised
 from ssld.data.pipeline import eval_geometry
 from ssld.errors import DataError
 
@@ -147,10 +147,12 @@ def test_normalised_images_have_the_bits_of_dali_which_does_it_on_a_gpu():
     assert (found[2] != 0).all()
 
 
-def test_the_batch_is_handed_to_paddle_without_a_copy_and_at_an_even_place(files, monkeypatch):
+@pytest.mark.parametrize("auto", ["none", "randaugment"])  # resized by compiled code, by DALI
+def test_the_batch_is_handed_to_paddle_without_a_copy_and_at_an_even_place(files, monkeypatch, auto):
     made = []
-    monkeypatch.setattr(normalise, "normalised", lambda *given: made.append(normalised(*given)) or made[-1])
-    (batch,) = make(files).batches(0, 1)
+    for module in (normalise, resample):
+        monkeypatch.setattr(module, "empty", lambda shape: made.append(empty(shape)) or made[-1])
+    (batch,) = make(files, augment=Augment(auto=auto)).batches(0, 1)
     assert batch["image"].data_ptr() == made[0].ctypes.data
     assert batch["image"].data_ptr() % 64 == 0
 

@@ -77,7 +77,7 @@ def test_the_wheel_carries_every_module_recipe_and_card(wheel, checkout):
     for shelf in SHELVES:
         assert {f"ssld/shelf/{path}" for path in carried(checkout, shelf)} <= names
     assert "ssld/shelf/recipes/_base/probe.yaml" in names
-    assert {"ssld/py.typed"} <= names
+    assert {"ssld/py.typed", "ssld/data/resample.c"} <= names
     assert any(name.endswith("/LICENSE") for name in names)
     assert {name.split("/")[0] for name in names} == {"ssld", f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"}
 

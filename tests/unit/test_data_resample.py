@@ -1,0 +1,143 @@
+"""Compiled resizing on a CPU: the bits of DALI's, wherever it can be compiled."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssld.data import Augment, EvalLoader, FileList, Loader, resample
+from ssld.data.normalise import normalised
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+pytestmark = pytest.mark.skipif(
+    not any(map(shutil.which, resample.COMPILERS)), reason="no C compiler: DALI resizes, there is nothing to compare"
+)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and nothing remembered before or after."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CC", raising=False)
+    resample._library.cache_clear()
+    yield tmp_path / "cache" / "ssld" / "compiled"
+    resample._library.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """36 files of as many sizes, JPEG and PNG."""
+    root, rng = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
+    paths = [f"{i}.{'jpg' if i % 2 else 'png'}" for i in range(36)]
+    for path in paths:
+        height, width = rng.integers(8, 150, 2)
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(root / path)
+    return FileList(paths, np.zeros(36, dtype=np.int64), str(root))
+
+
+def noise(rng, height, width):
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_bit_is_that_of_dalis_resize_and_of_numpys_normalisation(interpolation, seed):
+    rng = np.random.default_rng(seed)
+    count, size = 40, int(rng.integers(8, 90))
+    resized = rng.integers(size, size + 80, (count, 2))
+    shapes = rng.integers(3, 300, (count, 2))
+    shapes[::4] = 2 * resized[::4]  # many sums end in one half
+    shapes[1::8] = resized[1::8]  # nothing to resize
+    shapes[2] = (1, 1)
+    images = [noise(rng, *shape) for shape in shapes]
+    corner, flip = rng.integers(0, resized - size + 1), rng.integers(0, 2, count)
+    erase_anchor = rng.integers(0, size, (count, 2))
+    erase_shape = rng.integers(0, size - erase_anchor + 1)
+    jobs = resample.jobs(count, resized, corner, flip, erase_anchor, erase_shape)
+
+    whole = resample.resized_by_dali(images, resized, interpolation)
+    cut = np.stack([w[t : t + size, x : x + size] for w, (t, x) in zip(whole, corner, strict=True)])
+    wanted = normalised(cut, MEAN, STD, flip, (erase_anchor, erase_shape))
+    for threads in (1, 3):
+        found = np.full((count, 3, size, size), np.nan, dtype=np.float32)
+        resample.resampler(interpolation, MEAN, STD, threads)(images, jobs, found)
+        assert found.tobytes() == wanted.tobytes()
+
+
+def batches(files, size, interpolation, threads):
+    """Of a training and an evaluation."""
+    look = {"size": size, "mean": MEAN, "std": STD, "interpolation": interpolation, "threads": threads}
+    train = Loader(files, batch=12, augment=Augment(area=(0.2, 1), erase=0.5), seed=3, **look)
+    evaluation = EvalLoader(files, batch=10, resize=size + 9, **look)
+    made = [batch["image"].numpy().copy() for batch in (*train.batches(1, 5), *evaluation.batches())]
+    assert len(made) == 8
+    return made
+
+
+@pytest.mark.parametrize(("size", "interpolation", "threads"), [(28, "linear", 1), (61, "cubic", 2), (96, "linear", 3)])
+def test_loaders_give_the_same_images_where_nothing_can_be_compiled(files, monkeypatch, size, interpolation, threads):
+    compiled = batches(files, size, interpolation, threads)
+    asked = []
+    monkeypatch.setattr(resample, "_library", lambda: asked.append(1))
+    by_dali = batches(files, size, interpolation, threads)
+    assert len(asked) == 2
+    assert [a.tobytes() for a in compiled] == [b.tobytes() for b in by_dali]
+
+
+def test_it_is_compiled_once_and_then_taken_from_the_cache(cache, monkeypatch, capfd):
+    assert resample.resampler("linear", MEAN, STD, 1)
+    (kept,) = cache.iterdir()
+    resample._library.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    assert resample.resampler("linear", MEAN, STD, 1)
+    assert list(cache.iterdir()) == [kept]
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(resample.dali, "__version__", "0.0")  # another DALI may round otherwise: compare again
+    with pytest.raises(resample.Missing, match="no C compiler"):
+        resample.library()
+
+
+def says(capfd):
+    assert resample.resampler("linear", MEAN, STD, 1) is None
+    assert resample.resampler("cubic", MEAN, STD, 2) is None
+    (line,) = capfd.readouterr().err.splitlines()  # once, not for every loader
+    assert line.startswith("images are resized by DALI, for the same pixels in more time: ")
+    return line
+
+
+def test_one_line_says_that_there_is_no_compiler(cache, monkeypatch, capfd):
+    monkeypatch.setenv("PATH", "")
+    assert "no C compiler (cc, gcc, clang); install one or set CC" in says(capfd)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "said"), [("false", "exit status 1"), ("no-such-compiler", "no-such-compiler does not run")]
+)
+def test_one_line_says_that_the_compiler_failed(cache, monkeypatch, capfd, compiler, said):
+    monkeypatch.setenv("CC", compiler)
+    assert said in says(capfd)
+    assert list(cache.iterdir()) == []
+
+
+def test_one_line_says_that_the_code_has_a_fault(cache, tmp_path, monkeypatch, capfd):
+    (tmp_path / "resample.c").write_text("int ssld_resample(void) { return 0 }\n")
+    monkeypatch.setattr(resample, "SOURCE", tmp_path / "resample.c")
+    assert "cannot compile resample.c (" in (line := says(capfd))
+    assert "error" in line
+
+
+def test_code_that_rounds_otherwise_than_dali_is_not_used(cache, tmp_path, monkeypatch, capfd):
+    source = resample.SOURCE.read_text(encoding="utf-8")
+    (tmp_path / "resample.c").write_text(source.replace("even + (value - even == 0.5f", "even + (value - even == 2.5f"))
+    assert (tmp_path / "resample.c").read_text() != source
+    monkeypatch.setattr(resample, "SOURCE", tmp_path / "resample.c")
+    assert "rounds otherwise" in says(capfd)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, cache, monkeypatch, capfd):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert f"{tmp_path}/file/ssld/compiled: Not a directory; set XDG_CACHE_HOME" in says(capfd)
