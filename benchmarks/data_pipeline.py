@@ -3,13 +3,13 @@
     python benchmarks/data_pipeline.py [--images 256] [--rounds 5] [--threads 1] [--peer PATH]
 
 Synthetic JPEG files of about 49 KB (500 x 375). Each contender makes batches of 224 x 224 images with
-random-resized-crop, flip and normalisation; `autoaugment` and `randaugment` add a policy. Ours, the plain loop and
-decoding alone (whole images, Pillow) work on `--threads` threads; decoding alone is the floor of a pipeline that
-decodes more than the crop. PATH is a checkout of PaddleClas (see _peer.py for what it needs): `peer_N` is its own
-loader with N worker processes. Each is a process of its own; they take turns, so that another program on the machine
-slows all of them, and every round makes and uses up its own batches, so nothing prefetched is left when a clock starts.
-CPU time is that of all threads and children. Ends with one JSON line; a ratio above 1 is faster than the base, the
-fastest of its kind.
+random-resized-crop, flip and normalisation; `autoaugment` and `randaugment` add a policy, `labels` a teacher's logits
+from a cache (10 of 1,000 classes). Ours, the plain loop and decoding alone (whole images, Pillow) work on `--threads`
+threads; ours decodes, resizes and feeds side by side besides, so read its CPU time too. PATH is a checkout of
+PaddleClas (see _peer.py for what it needs): `peer_N` is its own loader with N worker processes. Each is a process of
+its own; they take turns, so that another program on the machine slows all of them, and every round makes and uses up
+its own batches, so nothing prefetched is left when a clock starts. CPU time is that of all threads and children. Ends
+with one JSON line; a ratio above 1 is faster than the base, the fastest of its kind.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import json
 import os
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ import _turns
 import numpy as np
 from PIL import Image
 
-from ssld.data import Augment, FileList, Loader
+from ssld import labels
+from ssld.data import Augment, FileList, Loader, Views
 from ssld.data.augment import draw
-from ssld.runtime import hardware
+from ssld.runtime import hardware, start
 
 RANDAUGMENT = {"num_layers": 2, "magnitude": 9}  # as ours
 SIZE, BATCH, MEAN, STD = 224, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -85,11 +86,33 @@ def decode(files: FileList, batches: int, threads: int) -> Callable[[], None]:
     return run
 
 
+def loader(files: FileList, threads: int, augment: Augment, views: Views | None = None) -> Loader:
+    look: dict[str, Any] = {"size": SIZE, "mean": MEAN, "std": STD}
+    return Loader(files, batch=BATCH, augment=augment, seed=0, threads=threads, views=views, **look)
+
+
 def ours(files: FileList, batches: int, threads: int, augment: Augment) -> Callable[[], None]:
-    loader = Loader(files, size=SIZE, batch=BATCH, augment=augment, mean=MEAN, std=STD, seed=0, threads=threads)
+    made = loader(files, threads, augment)
 
     def run() -> None:
-        for _ in loader.batches(0, batches):
+        for _ in made.batches(0, batches):
+            pass
+
+    return run
+
+
+def with_labels(files: FileList, batches: int, threads: int) -> Callable[[], None]:
+    cache = labels.Cache(Path(files.root).parent / "labels", labels.Layout(1000, 10), 1, len(files), BATCH)
+    cache.folder.mkdir()
+
+    def say(view: int, numbers: list[int]) -> Iterator[np.ndarray]:
+        return (np.random.default_rng(n).normal(0, 3, (BATCH, 1000)).astype(np.float32) for n in numbers)
+
+    labels.fill(cache, lambda: say, start("cpu"))
+    made, logits = loader(files, threads, Augment(), Views(0, 1)), labels.CachedLogits(cache)
+
+    def run() -> None:
+        for _ in logits.labelled(made.batches(0, batches)):
             pass
 
     return run
@@ -123,7 +146,7 @@ def ratios(found: dict[str, dict[str, float]], bases: list[str]) -> dict[str, fl
 
 
 def contenders(options: argparse.Namespace) -> list[str]:
-    found = ["plain", "decode_only", "ssld", "ssld_autoaugment", "ssld_randaugment"]
+    found = ["plain", "decode_only", "ssld", "ssld_labels", "ssld_autoaugment", "ssld_randaugment"]
     peers = [f"peer_{workers}" for workers in (0, 1, 2)] if options.peer else []
     return [*found, *peers, *(f"{peer}_randaugment" for peer in peers)]
 
@@ -132,6 +155,8 @@ def ready(options: argparse.Namespace, name: str, files: FileList) -> Callable[[
     """A round of the named contender."""
     batches, threads = len(files) // BATCH, options.threads
     kind, _, policy = name.partition("_")
+    if name == "ssld_labels":
+        return with_labels(files, batches, threads)
     if kind == "ssld":
         return ours(files, batches, threads, Augment(auto=policy or "none"))
     if kind == "peer":
@@ -175,7 +200,9 @@ def main() -> None:
     given = {"images": count, "rounds": options.rounds, "threads": options.threads}
     conditions = {"hardware": hardware(), **given, "kilobytes": round(kilobytes, 1)}
     result = {"benchmark": "data_pipeline", **conditions, "ratio_to_plain": ratios(found, ["plain"])}
-    result |= {"ratio_to_decoding": ratios(found, ["decode_only"])}
+    result |= {
+        f"ratio_to_{base}": ratios(found, [name]) for base, name in (("decoding", "decode_only"), ("ssld", "ssld"))
+    }
     if options.peer:
         policies = [name for name in found if name.startswith("peer") and name.endswith("randaugment")]
         plain_ones = [name for name in found if name.startswith("peer") and name not in policies]
