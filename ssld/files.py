@@ -1,8 +1,12 @@
 """Files that are whole or not there, and their digests."""
 
+import errno
+import fcntl
 import hashlib
 import json
+import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,3 +55,31 @@ def write_whole(file: Path, text: str, errors: str = "strict") -> None:
     """
     with whole(file) as partial:
         partial.write_text(text, encoding="utf-8", errors=errors)
+
+
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems that have none: nobody is kept out
+
+
+@contextmanager
+def alone(folder: Path, patience: float = math.inf) -> Iterator[None]:
+    """Until it is left, no other process gets in for the same folder. However a process ends, others then can.
+
+    BlockingIOError where another one is still in after `patience` seconds.
+    """
+    held, end = os.open(folder, os.O_RDONLY), time.monotonic() + patience
+    try:
+        while True:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(0.1)
+            except OSError as error:
+                if error.errno not in WITHOUT_LOCKS:
+                    raise
+                break
+        yield
+    finally:
+        os.close(held)

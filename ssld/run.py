@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from ssld.distill.setup import (
 )
 from ssld.distill.stage import Job, run_stage
 from ssld.errors import DataError, RunError
-from ssld.files import write_whole
+from ssld.files import alone, write_whole
 from ssld.losses import Objective
 from ssld.mining import mine_pool
 from ssld.paths import data_root
@@ -47,6 +48,8 @@ from ssld.result import finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options
 
+PATIENCE = 30  # seconds for a run that was stopped and still writes its checkpoint
+
 
 def run(plan: Plan, out: Path, here: Runtime, options: Options) -> dict[str, Any]:
     """Run every stage that is not yet done in `out`, then export, measure and report; returns what result.json holds.
@@ -55,27 +58,27 @@ def run(plan: Plan, out: Path, here: Runtime, options: Options) -> dict[str, Any
     another recipe.
     """
     objectives = {name: Objective(stage.loss) for name, stage in plan.stages.items()}
-    open_folder(plan, out, here)
-    if (out / "report.html").is_file():
-        note(f"{out}: already finished")
-        return json.loads((out / "result.json").read_text(encoding="utf-8")) if here.main else {}
-    if plan.teacher:
-        check_engine(plan.teacher.engine, here)
-    check_starts(plan)
-    root = ensure_data(plan, out, here)
-    check_data(plan, root, objectives, here)
-    check_installed(plan)
-    borrow(plan, out, here)
-    if here.main and (path := os.environ.get(FAST_MKL)):
-        note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment is kept")
-    with start_track(plan, out, here, options) as log:
-        stages = {}
-        recipes_own = cache(lambda: load_teacher(plan, out, root, here))
-        for name in plan.stages:
-            stages[name] = stage_result(plan, name, recipes_own, objectives[name], out, root, log, here)
-        from_card = plan.teacher and plan.teacher.card and any(stage.asks_teacher for stage in plan.stages.values())
-        teacher = recipes_own() if from_card else None  # on every rank: they share the images of its gate
-        return conclude(plan, out, root, stages, teacher, log, here) if here.main else {}
+    with opened(plan, out, here):
+        if (out / "report.html").is_file():
+            note(f"{out}: already finished")
+            return json.loads((out / "result.json").read_text(encoding="utf-8")) if here.main else {}
+        if plan.teacher:
+            check_engine(plan.teacher.engine, here)
+        check_starts(plan)
+        root = ensure_data(plan, out, here)
+        check_data(plan, root, objectives, here)
+        check_installed(plan)
+        borrow(plan, out, here)
+        if here.main and (path := os.environ.get(FAST_MKL)):
+            note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment stays")
+        with start_track(plan, out, here, options) as log:
+            stages = {}
+            recipes_own = cache(lambda: load_teacher(plan, out, root, here))
+            for name in plan.stages:
+                stages[name] = stage_result(plan, name, recipes_own, objectives[name], out, root, log, here)
+            from_card = plan.teacher and plan.teacher.card and any(stage.asks_teacher for stage in plan.stages.values())
+            teacher = recipes_own() if from_card else None  # on every rank: they share the images of its gate
+            return conclude(plan, out, root, stages, teacher, log, here) if here.main else {}
 
 
 def conclude(
@@ -89,6 +92,23 @@ def conclude(
     publish(plan, out, result, log)
     write_report(out)
     return result
+
+
+@contextmanager
+def opened(plan: Plan, out: Path, here: Runtime) -> Iterator[None]:
+    """The run folder, for this process and its ranks alone. RunError for another recipe's, or while it is in use."""
+    open_folder(plan, out, here)
+    with ExitStack() as held:
+        for patience in (0, PATIENCE) if here.main else ():
+            try:
+                held.enter_context(alone(out, patience))
+                break
+            except BlockingIOError:
+                busy = f"{out}: another process is at work in it"
+                if patience:
+                    raise RunError(f"{busy}; let it end, or choose another --out") from None
+                note(f"{busy}; waiting {PATIENCE} s for its end")
+        yield
 
 
 def open_folder(plan: Plan, out: Path, here: Runtime) -> None:
@@ -137,22 +157,22 @@ def label(plan: Plan, out: Path, here: Runtime, sample: int, options: Options) -
     stages = [name for name, stage in plan.stages.items() if stage.labels]
     if not stages:
         raise RunError(f"{plan.name}: no stage asks for a label cache; add stages.<name>.labels (docs/labels.md)")
-    open_folder(plan, out, here)
-    root = ensure_data(plan, out, here)
-    borrow(plan, out, here)
-    trains = plan.teacher and plan.teacher.stage
-    if trains and not is_done(plan, trains, out):
-        what = f"stage {trains!r} trains the teacher and is not done"
-        raise RunError(f"{out}: {what}; `ssld run` trains it, and makes the cache itself")
-    recipes_own, rows, cached = cache(lambda: load_teacher(plan, out, root, here)), [], {}
-    for name in stages:
-        held, ask = filled_cache(plan, name, teacher_of(plan, name, recipes_own, out), out, root, here)
-        sizes = {"views": held.views, "labels": held.views * held.places, "bytes a label": held.layout.size}
-        apart = {"max |diff| of softmax": labels.verify(held, ask(), sample)} if sample else {}
-        rows.append({"stage": name, "folder": str(held.folder), **sizes, **apart})
-        cached[name] = held.folder.name
-    publish_labels(plan, out, cached, options)
-    return rows
+    with opened(plan, out, here):
+        root = ensure_data(plan, out, here)
+        borrow(plan, out, here)
+        trains = plan.teacher and plan.teacher.stage
+        if trains and not is_done(plan, trains, out):
+            what = f"stage {trains!r} trains the teacher and is not done"
+            raise RunError(f"{out}: {what}; `ssld run` trains it, and makes the cache itself")
+        recipes_own, rows, cached = cache(lambda: load_teacher(plan, out, root, here)), [], {}
+        for name in stages:
+            held, ask = filled_cache(plan, name, teacher_of(plan, name, recipes_own, out), out, root, here)
+            sizes = {"views": held.views, "labels": held.views * held.places, "bytes a label": held.layout.size}
+            apart = {"max |diff| of softmax": labels.verify(held, ask(), sample)} if sample else {}
+            rows.append({"stage": name, "folder": str(held.folder), **sizes, **apart})
+            cached[name] = held.folder.name
+        publish_labels(plan, out, cached, options)
+        return rows
 
 
 def teacher_of(plan: Plan, name: str, recipes_own: Callable[[], Teacher], out: Path) -> Teacher:

@@ -108,7 +108,10 @@ def _library() -> Any:
     try:
         return library()
     except (Missing, OSError, RuntimeError) as error:  # RuntimeError: no home folder
-        reason = f"{error.filename}: {error.strerror}; set XDG_CACHE_HOME" if isinstance(error, OSError) else error
+        reason = str(error)
+        if not isinstance(error, Missing):
+            what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else reason
+            reason = f"{what}; set XDG_CACHE_HOME to a folder for compiled code"
         if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
             sys.stderr.write(f"images are resized by DALI, for the same pixels in more time: {reason}\n")
         return None

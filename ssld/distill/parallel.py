@@ -15,6 +15,7 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddle.autograd import PyLayer
 
+from ssld.progress import note
 from ssld.runtime import Runtime, barrier, sum_over_ranks
 
 
@@ -33,6 +34,8 @@ class Ranks:
             _synchronise(network)
         memory = None if runtime.gpu is not None else shared_memory(runtime, sum(p.size for p in trained))
         if memory is None:
+            if runtime.main and runtime.gpu is None:
+                note("the ranks share no memory: gloo averages gradients; more than two ranks round otherwise then")
             self.forward = paddle.DataParallel(network)
         else:
             self._mean = SharedMean(trained, runtime, memory)

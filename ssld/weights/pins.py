@@ -10,10 +10,6 @@ The publishers give no checksums. So the first download of an address is trusted
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,7 @@ from typing import Any
 import yaml
 
 from ssld.errors import WeightsError
-from ssld.files import write_whole
+from ssld.files import alone, write_whole
 
 HEADING = "# What each address held when it was first fetched. Later downloads must be the same. Written by ssld.\n"
 
@@ -45,19 +41,8 @@ def add(file: Path, url: str, sha256: str, size: int) -> None:
     today = datetime.now(timezone.utc).date().isoformat()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(file):
+        with alone(file.parent):  # two downloads at a time must not drop each other's pin
             pins = read(file) | {url: {"sha256": sha256, "bytes": size, "date": today}}
             write_whole(file, HEADING + yaml.safe_dump(pins, width=1000))
     except OSError as error:
         raise WeightsError(f"{file}: cannot be written ({error.strerror or error}); make room and repeat") from None
-
-
-@contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Two downloads at a time must not drop each other's pin."""
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)

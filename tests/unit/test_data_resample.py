@@ -140,4 +140,11 @@ def test_code_that_rounds_otherwise_than_dali_is_not_used(cache, tmp_path, monke
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, cache, monkeypatch, capfd):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert f"{tmp_path}/file/ssld/compiled: Not a directory; set XDG_CACHE_HOME" in says(capfd)
+    said = f"{tmp_path}/file/ssld/compiled: Not a directory; set XDG_CACHE_HOME to a folder for compiled code"
+    assert said in says(capfd)
+
+
+def test_a_damaged_file_in_the_cache_is_named(cache, capfd):
+    cache.mkdir(parents=True)
+    (kept := cache / f"{resample._key()}.so").write_bytes(b"no library")
+    assert f"{kept}: file too short" in says(capfd)

@@ -52,6 +52,18 @@ def test_one_rank_shares_nothing():
     ranks.average()
 
 
+def test_ranks_that_share_no_memory_say_so_once_and_leave_it_to_paddle(monkeypatch, capsys):
+    network = paddle.nn.Linear(2, 2)
+    monkeypatch.setattr(parallel, "shared_memory", lambda runtime, size: None)
+    monkeypatch.setattr(paddle, "DataParallel", lambda network: ("parallel", network))
+    for rank in (0, 1):
+        ranks = parallel.Ranks(network, network.parameters(), Runtime(rank, 2, None), sync_bn=False)
+        assert ranks.forward == ("parallel", network)
+    assert capsys.readouterr().err.splitlines() == [
+        "the ranks share no memory: gloo averages gradients; more than two ranks round otherwise then"
+    ]
+
+
 def test_the_memory_is_that_of_the_main_rank_and_of_no_other(monkeypatch):
     """Rank 0 finds its own mark; a rank that is told another mark, as of a process elsewhere, does without."""
     monkeypatch.setattr(parallel, "barrier", lambda runtime: None)

@@ -1,0 +1,73 @@
+"""One process at a time in a run folder."""
+
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from ssld import run
+from ssld.config import recipe
+from ssld.errors import RunError
+from ssld.files import alone
+from ssld.runtime import Runtime
+from tests.unit.some_recipe import TREE, written
+
+HERE = Runtime(rank=0, world=1, gpu=None)
+SITS_IN = """
+import sys, time
+from pathlib import Path
+from ssld.files import alone
+with alone(Path(sys.argv[1])):
+    print("in", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def sitting(tmp_path):
+    """Another process that is in the folder `tmp_path`, until the test ends or kills it."""
+    process = subprocess.Popen([sys.executable, "-c", SITS_IN, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "in\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_nobody_gets_into_a_folder_that_another_process_is_in_until_it_is_killed(sitting, tmp_path):
+    with pytest.raises(BlockingIOError), alone(tmp_path, 0.2):
+        pass
+    threading.Timer(0.5, sitting.kill).start()
+    start = time.monotonic()
+    with alone(tmp_path, 60):
+        assert sitting.wait(10) < 0
+    assert 0.3 < time.monotonic() - start < 20
+    with alone(tmp_path, 0):  # left, it can be entered again
+        pass
+
+
+def test_a_second_run_in_the_same_folder_waits_and_then_says_why_not(tmp_path, monkeypatch, capsys):
+    plan, out = recipe.load(written(tmp_path, TREE)), tmp_path / "out"
+    monkeypatch.setattr(run, "PATIENCE", 0.3)
+    with run.opened(plan, out, HERE):
+        text = (out / "plan.yaml").read_text()
+        said = "out: another process is at work in it; let it end, or choose another --out"
+        with pytest.raises(RunError, match=said), run.opened(plan, out, HERE):
+            raise AssertionError("two are in")
+        assert capsys.readouterr().err == f"{out}: another process is at work in it; waiting 0.3 s for its end\n"
+        assert (out / "plan.yaml").read_text() == text
+        with run.opened(plan, out, Runtime(rank=1, world=1, gpu=None)):  # another rank of the first
+            pass
+    with run.opened(plan, out, HERE):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_goes_on_when_the_one_before_has_ended_meanwhile(tmp_path):
+    plan, out, first = recipe.load(written(tmp_path, TREE)), tmp_path / "out", ExitStack()
+    first.enter_context(run.opened(plan, out, HERE))
+    threading.Timer(0.5, first.close).start()
+    with run.opened(plan, out, HERE):
+        pass
