@@ -1,4 +1,5 @@
-/* The end of a pipeline on a CPU: decoded 8-bit RGB images -> resized, cut, flipped, normalised, erased float planes.
+/* The end of a pipeline on a CPU: decoded 8-bit RGB images -> resized, cut, flipped, normalised, erased float planes;
+ * or resized and cut alone, for a policy that takes 8-bit images.
  *
  * Resizing has the bits of DALI's on a CPU, which resample.py checks before it uses this: float sums in the order of
  * the taps without fused multiply-add (-ffp-contract=off), the axis first that DALI holds for cheaper, one rounding at
@@ -155,7 +156,7 @@ static void write_out(const float *row, const struct job *job, int y, int size, 
 }
 
 static int one(const struct image *image, const struct job *job, int size, int cubic, const float *mean,
-               const float *scale, float *out) {
+               const float *scale, void *out) {
     int height = image->height, width = image->width;
     struct taps y = {.support = support(cubic, height, job->tall)}, x = {.support = support(cubic, width, job->wide)};
     int down_first = down_is_first(image, job, &y, &x);
@@ -194,16 +195,21 @@ static int one(const struct image *image, const struct job *job, int size, int c
             down(rows, 0, height, stride, &y, job->top + i, (int)stride, row);
         }
         round_off(row, away + 3 * job->left, (int)stride);
-        write_out(row, job, i, size, mean, scale, out);
+        if (mean)
+            write_out(row, job, i, size, mean, scale, out);
+        else
+            for (size_t j = 0; j < stride; j++) ((uint8_t *)out)[i * stride + j] = (uint8_t)row[j];
     }
     free(held);
     return 0;
 }
 
-/* Images to out, float [count, 3, size, size]: (value - mean) * scale of a channel. Returns -1 where memory is out. */
+/* Images to out: float [count, 3, size, size], (value - mean) * scale of a channel; or, with no `mean`, bytes [count,
+ * size, size, 3] as they are after the cut. Returns -1 where memory is out. */
 int ssld_resample(const struct image *images, const struct job *jobs, int count, int size, int cubic, const float *mean,
-                  const float *scale, float *out) {
+                  const float *scale, void *out) {
+    size_t bytes = 3 * (size_t)size * size * (mean ? sizeof(float) : 1);
     for (int i = 0; i < count; i++)
-        if (one(&images[i], &jobs[i], size, cubic, mean, scale, out + (size_t)i * 3 * size * size)) return -1;
+        if (one(&images[i], &jobs[i], size, cubic, mean, scale, (char *)out + i * bytes)) return -1;
     return 0;
 }
