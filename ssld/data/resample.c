@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef float pixel __attribute__((vector_size(16), aligned(4))); /* red, green, blue and a float of another pixel */
+/* Red, green, blue and a float of another pixel. */
+typedef float pixel __attribute__((vector_size(16), aligned(4), may_alias));
 
 /* resample.py fills these two in: keep their fields in step. */
 struct image {
@@ -36,14 +37,14 @@ static int at_least(int a, int b) { return a > b ? a : b; }
 static int at_most(int a, int b) { return a < b ? a : b; }
 static int within(int i, int count) { return at_least(0, at_most(i, count - 1)); }
 
-/* The filter at i / 64 of its whole width: a triangle is given by 3 points, the Keys cubic with a = -1/2 by 129. */
+/* The filter, given by points that lines join: a triangle by 3, the Keys cubic with a = -1/2 by 129. */
 static float point(int cubic, int i) {
     if (!cubic) return i == 1;
     float x = fabsf((i - 64) / 32.0f);
     return x <= 1 ? (1.5f * x - 2.5f) * x * x + 1 : x <= 2 ? ((-0.5f * x + 2.5f) * x - 4) * x + 2 : 0;
 }
 
-/* Filter points per input pixel: the filter is as wide as `reach` pixels on both sides, of the coarser grid. */
+/* Filter points per input pixel. A filter reaches 1 pixel (cubic: 2) of the coarser grid to both sides. */
 static float density(int cubic, int from, int to) {
     float step = from > to ? (float)from / to : 1;
     return (cubic ? 128 : 2) / (2 * (cubic ? 2 * step : step));
@@ -117,8 +118,8 @@ static inline __attribute__((always_inline)) void down(const void *image, int by
     }
 }
 
-/* Pixels from `begin` on of an output row; the input row has room for x->support pixels on either side. Writes a float
- * more than it should. */
+/* `count` pixels from `begin` on of an output row, and a float more. The input row has room for x->support pixels on
+ * either side. */
 static void along(float *row, int width, const struct taps *x, int begin, int count, float *out) {
     for (int i = 1; i <= x->support; i++) {
         memcpy(row - 3 * i, row, 3 * sizeof(float));
