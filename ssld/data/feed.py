@@ -70,6 +70,27 @@ class Feed:
         return DataError(f"{self._files.root}: DALI could not process a batch ({message}); run `ssld data check`")
 
 
+class Relay:
+    """DALI's callback of a graph that goes on with what another one made."""
+
+    def __init__(self, first: Stream):
+        self._first = first
+        self.start(())
+
+    def start(self, jobs: Iterable[Job]) -> None:
+        """From now on the first graph makes these batches."""
+        self._made = self._first.run(jobs)
+        self.flying: deque[np.ndarray] = deque()
+
+    def __call__(self) -> tuple[Any, ...]:
+        index, made = next(self._made)
+        self.flying.append(index)
+        return made
+
+    def culprit(self, error: Exception) -> DataError:
+        return self._first.culprit(error)
+
+
 def unreadable(path: str, reason: str) -> DataError:
     one_line = " ".join(reason.split())
     return DataError(f"{path}: unreadable image ({one_line}); run `ssld data check` and mend or drop what it lists")
@@ -78,8 +99,9 @@ def unreadable(path: str, reason: str) -> DataError:
 class Stream:
     """Runs a DALI pipeline over any sequence of batches, again and again, with one build."""
 
-    def __init__(self, feed: Feed, build: Callable[[], Any], finish: Callable[[Any], Any]):
+    def __init__(self, feed: Feed | Relay, build: Callable[[], Any], finish: Callable[[Any], Any]):
         self._feed, self._build, self._finish = feed, build, finish
+        self.culprit = feed.culprit
         self._pipe: Any = None
         self._turn, self._ended = 0, True
 
@@ -97,7 +119,7 @@ class Stream:
                 return
             except RuntimeError as error:
                 self._pipe = None
-                raise self._feed.culprit(error) from None
+                raise self.culprit(error) from None
             except BaseException:  # from our callback: an unreadable file, Ctrl-C
                 self._pipe = None  # a pipeline is beyond use after any failure
                 raise

@@ -18,6 +18,8 @@ from ssld.data.policies import KINDS
 from ssld.errors import DataError
 
 INTERPOLATION = {"linear": types.INTERP_LINEAR, "cubic": types.INTERP_CUBIC}
+Inputs = Sequence[tuple[Any, int]]  # type and dimensions of what a graph is fed
+BYTES, BOX, IMAGE = (types.UINT8, 1), (types.INT32, 1), (types.UINT8, 3)
 FILL = 128  # what a warp moves in from outside the image
 
 
@@ -28,43 +30,45 @@ def interpolation_of(name: str) -> Any:
     return INTERPOLATION[name]
 
 
-def decode_graph(feed: Callable[[], Any], *, crop: bool, **pipeline: Any) -> Any:
+def decode_graph(feed: Callable[[], Any], *, crop: bool, handed: Inputs = (), **pipeline: Any) -> Any:
     """Graph on a CPU of images for `resample`. Outputs: uint8 [h, w, 3] each, of any sizes; their jobs, int32 [b, JOB].
 
-    `feed` gives bytes, with `crop` the anchor and shape of what is decoded, and the jobs. EXIF orientation is not
-    applied, in any graph here, so that the header's height and width hold.
+    `feed` gives bytes, with `crop` the anchor and shape of what is decoded, the jobs, and what is handed on as it is.
+    EXIF orientation is not applied, in any graph here, so that the header's height and width hold.
     """
-    dtypes, ndims = [types.UINT8, *[types.INT32] * (2 * crop + 1)], [1] * (2 * crop + 2)
+    dtypes, ndims = zip(BYTES, *[BOX] * (2 * crop), (types.INT32, 1), *handed, strict=True)
 
     @pipeline_def(**pipeline)
     def graph() -> Any:
-        image, *box, jobs = fn.external_source(feed, num_outputs=len(ndims), batch=True, dtype=dtypes, ndim=ndims)
-        return _decoded(image, *box, device="cpu"), jobs
+        image, *more = fn.external_source(feed, num_outputs=len(ndims), batch=True, dtype=dtypes, ndim=ndims)
+        return _decoded(image, *more[: 2 * crop], device="cpu"), *more[2 * crop :]
 
     return graph()
 
 
 def train_graph(
     feed: Callable[[], Any], *, size: int, slots: int, erase: bool, mean: Sequence[float], std: Sequence[float],
-    interpolation: str, **pipeline: Any,
+    interpolation: str, resized: bool = False, **pipeline: Any,
 ) -> Any:  # fmt: skip
     """Graph of a training batch. Output on a GPU: float32 [b, 3, size, size]; on a CPU what `normalise.finish` takes.
 
-    `feed` gives, as in `augment.Draw`: bytes, crop anchor and shape, flip, then kind, value and warp of each slot, and
-    with `erase` the erased anchor and shape. Only the crop is decoded.
+    `feed` gives, as in `augment.Draw`: bytes, crop anchor and shape, then what `after_resize` lists. Only the crop is
+    decoded. With `resized`, images uint8 [size, size, 3] stand in the place of the first three.
     """
     interp = interpolation_of(interpolation)
-    int32, float32 = types.INT32, types.FLOAT
-    dtypes = [types.UINT8, int32, int32, int32] + [int32, float32, float32] * slots + [float32, float32] * erase
-    ndims = [1, 1, 1, 0] + [0, 0, 2] * slots + [1, 1] * erase
+    dtypes, ndims = zip(*([IMAGE] if resized else [BYTES, BOX, BOX]), *after_resize(slots, erase), strict=True)
+    layout = ["HWC" if resized else "", *[""] * (len(ndims) - 1)]
 
     @pipeline_def(enable_conditionals=slots > 0, **pipeline)
     def graph() -> Any:
-        image, anchor, shape, flip, *more = fn.external_source(
-            feed, num_outputs=len(ndims), batch=True, dtype=dtypes, ndim=ndims
+        image, *more = fn.external_source(
+            feed, num_outputs=len(ndims), batch=True, dtype=dtypes, ndim=ndims, layout=layout
         )
-        image = _decoded(image, anchor, shape, device=_decoder(pipeline))
-        image = fn.resize(image, size=[size, size], interp_type=interp, antialias=True)
+        if not resized:
+            anchor, shape, *more = more
+            image = _decoded(image, anchor, shape, device=_decoder(pipeline))
+            image = fn.resize(image, size=[size, size], interp_type=interp, antialias=True)
+        flip, *more = more
         for slot in range(slots):
             image = _operation(image, *more[3 * slot : 3 * slot + 3])
         if _decoder(pipeline) == "cpu":
@@ -75,6 +79,15 @@ def train_graph(
         return image
 
     return graph()
+
+
+def after_resize(slots: int, erase: bool) -> Inputs:
+    """What a training graph takes for the steps after the resize.
+
+    Flip; kind, value and warp of each slot; with `erase` the erased anchor and shape.
+    """
+    slot = [(types.INT32, 0), (types.FLOAT, 0), (types.FLOAT, 2)]
+    return [(types.INT32, 0), *slot * slots, *[(types.FLOAT, 1)] * (2 * erase)]
 
 
 def eval_graph(

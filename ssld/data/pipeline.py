@@ -12,12 +12,12 @@ import paddle
 
 from ssld.data import policies, sampler
 from ssld.data.augment import draw
-from ssld.data.feed import Feed, Job, Stream, to_paddle
-from ssld.data.graph import decode_graph, eval_graph, interpolation_of, train_graph
+from ssld.data.feed import Feed, Job, Relay, Stream, to_paddle
+from ssld.data.graph import after_resize, decode_graph, eval_graph, interpolation_of, train_graph
 from ssld.data.lists import FileList
 from ssld.data.mix import mix
 from ssld.data.normalise import finish
-from ssld.data.resample import Resample, jobs, resampler
+from ssld.data.resample import Resample, hand_on, jobs, resampler
 from ssld.data.resample import finish as finish_decoded
 from ssld.errors import DataError
 
@@ -59,12 +59,18 @@ class Loader:
         self._files, self._augment, self._seed, self._size = files, augment, seed, size
         self._batch, self._accumulate, self._rank, self._world = batch, accumulate, rank, world
         self._orders: dict[int, np.ndarray] = {}
-        pipeline = _pipeline(self._micro, threads, device, prefetch)
-        slots, look = policies.slots(augment), _look(size, mean, std, interpolation)
-        self._resample = None if slots or device is not None else resampler(interpolation, mean, std, threads)
+        pipeline, look = _pipeline(self._micro, threads, device, prefetch), _look(size, mean, std, interpolation)
+        self._resample = None if device is not None else resampler(interpolation, mean, std, threads)
+        self._slots, erase = policies.slots(augment), augment.erase > 0
         feed = Feed(files, self._numbers, threads)
-        whole = partial(train_graph, feed, slots=slots, erase=augment.erase > 0, **look, **pipeline)
-        self._stream = _stream(feed, whole, self._resample, crop=True, look=look, pipeline=pipeline)
+        whole = partial(train_graph, slots=self._slots, erase=erase, **look, **pipeline)
+        if self._resample and self._slots:
+            handed = after_resize(self._slots, erase)
+            decode = partial(decode_graph, feed, crop=True, handed=handed, **pipeline)
+            relay = Relay(Stream(feed, decode, hand_on(self._resample, size)))
+            self._stream = Stream(relay, partial(whole, relay, resized=True), finish(mean, std))
+        else:
+            self._stream = _stream(feed, partial(whole, feed), self._resample, crop=True, look=look, pipeline=pipeline)
 
     def batches(self, start_step: int, stop_step: int) -> Iterator[dict[str, Any]]:
         """Yield the micro-batches of the global steps start_step..stop_step-1, counted from the run's beginning.
@@ -121,11 +127,13 @@ class Loader:
 
     def _numbers(self, epoch: int, index: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
         d = draw(self._augment, self._views.seed, epoch % self._views.number, index, sizes, self._size)
-        if self._resample:
-            return [d.anchor, d.shape, jobs(len(index), self._size, 0, d.flip, d.erase_anchor, d.erase_shape)]
-        auto = [np.ascontiguousarray(part[:, s]) for s in range(d.kind.shape[1]) for part in (d.kind, d.value, d.warp)]
-        erase = [d.erase_anchor, d.erase_shape] if self._augment.erase > 0 else []
-        return [d.anchor, d.shape, d.flip, *auto, *erase]
+        auto = [np.ascontiguousarray(part[:, s]) for s in range(self._slots) for part in (d.kind, d.value, d.warp)]
+        after = [d.flip, *auto, *([d.erase_anchor, d.erase_shape] if self._augment.erase > 0 else [])]
+        if not self._resample:
+            return [d.anchor, d.shape, *after]
+        if self._slots:
+            return [d.anchor, d.shape, jobs(len(index), self._size), *after]
+        return [d.anchor, d.shape, jobs(len(index), self._size, 0, d.flip, d.erase_anchor, d.erase_shape)]
 
 
 class EvalLoader:

@@ -1,4 +1,5 @@
-/* The end of a pipeline on a CPU: decoded 8-bit RGB images -> resized, cut, flipped, normalised, erased float planes.
+/* The end of a pipeline on a CPU: decoded 8-bit RGB images -> resized, cut, flipped, normalised, erased float planes;
+ * or resized and cut alone, for a policy that takes 8-bit images.
  *
  * Resizing has the bits of DALI's on a CPU, which resample.py checks before it uses this: float sums in the order of
  * the taps without fused multiply-add (-ffp-contract=off), the axis first that DALI holds for cheaper, one rounding at
@@ -9,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef float pixel __attribute__((vector_size(16), aligned(4))); /* red, green, blue and a float of another pixel */
+/* Red, green, blue and a float of another pixel. */
+typedef float pixel __attribute__((vector_size(16), aligned(4), may_alias));
 
 /* resample.py fills these two in: keep their fields in step. */
 struct image {
@@ -35,14 +37,14 @@ static int at_least(int a, int b) { return a > b ? a : b; }
 static int at_most(int a, int b) { return a < b ? a : b; }
 static int within(int i, int count) { return at_least(0, at_most(i, count - 1)); }
 
-/* The filter at i / 64 of its whole width: a triangle is given by 3 points, the Keys cubic with a = -1/2 by 129. */
+/* The filter, given by points that lines join: a triangle by 3, the Keys cubic with a = -1/2 by 129. */
 static float point(int cubic, int i) {
     if (!cubic) return i == 1;
     float x = fabsf((i - 64) / 32.0f);
     return x <= 1 ? (1.5f * x - 2.5f) * x * x + 1 : x <= 2 ? ((-0.5f * x + 2.5f) * x - 4) * x + 2 : 0;
 }
 
-/* Filter points per input pixel: the filter is as wide as `reach` pixels on both sides, of the coarser grid. */
+/* Filter points per input pixel. A filter reaches 1 pixel (cubic: 2) of the coarser grid to both sides. */
 static float density(int cubic, int from, int to) {
     float step = from > to ? (float)from / to : 1;
     return (cubic ? 128 : 2) / (2 * (cubic ? 2 * step : step));
@@ -116,8 +118,8 @@ static inline __attribute__((always_inline)) void down(const void *image, int by
     }
 }
 
-/* Pixels from `begin` on of an output row; the input row has room for x->support pixels on either side. Writes a float
- * more than it should. */
+/* `count` pixels from `begin` on of an output row, and a float more. The input row has room for x->support pixels on
+ * either side. */
 static void along(float *row, int width, const struct taps *x, int begin, int count, float *out) {
     for (int i = 1; i <= x->support; i++) {
         memcpy(row - 3 * i, row, 3 * sizeof(float));
@@ -155,7 +157,7 @@ static void write_out(const float *row, const struct job *job, int y, int size, 
 }
 
 static int one(const struct image *image, const struct job *job, int size, int cubic, const float *mean,
-               const float *scale, float *out) {
+               const float *scale, void *out) {
     int height = image->height, width = image->width;
     struct taps y = {.support = support(cubic, height, job->tall)}, x = {.support = support(cubic, width, job->wide)};
     int down_first = down_is_first(image, job, &y, &x);
@@ -194,16 +196,21 @@ static int one(const struct image *image, const struct job *job, int size, int c
             down(rows, 0, height, stride, &y, job->top + i, (int)stride, row);
         }
         round_off(row, away + 3 * job->left, (int)stride);
-        write_out(row, job, i, size, mean, scale, out);
+        if (mean)
+            write_out(row, job, i, size, mean, scale, out);
+        else
+            for (size_t j = 0; j < stride; j++) ((uint8_t *)out)[i * stride + j] = (uint8_t)row[j];
     }
     free(held);
     return 0;
 }
 
-/* Images to out, float [count, 3, size, size]: (value - mean) * scale of a channel. Returns -1 where memory is out. */
+/* Images to out: float [count, 3, size, size], (value - mean) * scale of a channel; or, with no `mean`, bytes [count,
+ * size, size, 3] as they are after the cut. Returns -1 where memory is out. */
 int ssld_resample(const struct image *images, const struct job *jobs, int count, int size, int cubic, const float *mean,
-                  const float *scale, float *out) {
+                  const float *scale, void *out) {
+    size_t bytes = 3 * (size_t)size * size * (mean ? sizeof(float) : 1);
     for (int i = 0; i < count; i++)
-        if (one(&images[i], &jobs[i], size, cubic, mean, scale, out + (size_t)i * 3 * size * size)) return -1;
+        if (one(&images[i], &jobs[i], size, cubic, mean, scale, (char *)out + i * bytes)) return -1;
     return 0;
 }

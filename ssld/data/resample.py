@@ -61,8 +61,8 @@ def jobs(
 def resampler(interpolation: str, mean: Sequence[float], std: Sequence[float], threads: int) -> Resample | None:
     """A function (images, jobs, out), or None where compiled code cannot be used; a line has said why, then.
 
-    images: uint8 [h, w, 3] each, RGB; jobs: see `jobs`; out: float32 [n, 3, size, size] to fill, (pixel - mean) / std.
-    mean, std: of RGB in 0..1.
+    images: uint8 [h, w, 3] each, RGB; jobs: see `jobs`; out, to fill: float32 [n, 3, size, size], (pixel - mean) / std;
+    or uint8 [n, size, size, 3], resized and cut alone. mean, std: of RGB in 0..1.
     """
     library = _library()
     return None if library is None else _bound(library, interpolation, mean, std, threads)
@@ -75,9 +75,9 @@ def _bound(library: Any, interpolation: str, mean: Sequence[float], std: Sequenc
 
     def part(images: Sequence[np.ndarray], jobs: np.ndarray, out: np.ndarray) -> None:
         given = np.array([(image.ctypes.data, *image.shape[:2]) for image in images], dtype=IMAGE)
-        arrays = [array.ctypes.data for array in (given, jobs, middle, scale, out)]
-        size, cubic = out.shape[-1], int(interpolation == "cubic")
-        if library.ssld_resample(*arrays[:2], len(images), size, cubic, *arrays[2:]):
+        look = (middle.ctypes.data, scale.ctypes.data) if out.dtype == np.float32 else (None, None)
+        shape = (len(images), out.shape[2], int(interpolation == "cubic"))
+        if library.ssld_resample(given.ctypes.data, jobs.ctypes.data, *shape, *look, out.ctypes.data):
             raise MemoryError(f"resizing {len(images)} images")
 
     def resample(images: Sequence[np.ndarray], jobs: np.ndarray, out: np.ndarray) -> None:
@@ -95,12 +95,31 @@ def finish(resample: Resample, size: int) -> Callable[[Sequence[Any]], Any]:
 
     def to_paddle(outputs: Sequence[Any]) -> Any:
         decoded, given = outputs  # valid until the graph runs again
-        images = [np.asarray(decoded[i]) for i in range(len(decoded))]
-        finished = empty((len(images), 3, size, size))
-        resample(images, np.asarray(given.as_tensor()), finished)
+        finished = empty((len(decoded), 3, size, size))
+        resample(_arrays(decoded), _array(given), finished)
         return paddle.utils.dlpack.from_dlpack(finished)
 
     return to_paddle
+
+
+def hand_on(resample: Resample, size: int) -> Callable[[Sequence[Any]], tuple[np.ndarray, ...]]:
+    """A function from the outputs of `graph.decode_graph` to what `graph.train_graph` takes with `resized`."""
+
+    def to_graph(outputs: Sequence[Any]) -> tuple[np.ndarray, ...]:
+        decoded, given, *more = outputs
+        resized = np.empty((len(decoded), size, size, 3), dtype=np.uint8)
+        resample(_arrays(decoded), _array(given), resized)
+        return (resized, *map(_array, more))
+
+    return to_graph
+
+
+def _arrays(decoded: Any) -> list[np.ndarray]:
+    return [np.asarray(decoded[i]) for i in range(len(decoded))]
+
+
+def _array(output: Any) -> np.ndarray:
+    return np.asarray(output.as_tensor())
 
 
 @lru_cache(maxsize=1)

@@ -26,10 +26,14 @@ STRETCH = 4.0  # largest scale, and its inverse the smallest, of such a map
 
 @dataclass(frozen=True)
 class Features:
-    """Of a picture: key points float32 [n, 2] (x, y) in pixels, descriptors float32 [n, 128]."""
+    """Of a picture: key points float32 [n, 2] (x, y) in pixels, descriptors uint8 [n, 128] (SIFT's are whole)."""
 
     points: np.ndarray
     described: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return self.points.nbytes + self.described.nbytes
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,18 @@ def features(grey: np.ndarray) -> Features:
     grey = cv2.GaussianBlur(grey, (0, 0), SMOOTH)
     points, described = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
     if described is None:
-        return Features(np.empty((0, 2), np.float32), np.empty((0, 128), np.float32))
-    return Features(np.array([point.pt for point in points], dtype=np.float32), described)
+        return Features(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
+    return Features(np.array([point.pt for point in points], dtype=np.float32), described.astype(np.uint8))
 
 
 def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
     """The evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
     if min(len(own.points), len(its.points)) < FEW:
         return None
+    described = (own.described.astype(np.float32), its.described.astype(np.float32))  # OpenCV is slow on uint8
     pairs = [
         pair[0]
-        for pair in cv2.BFMatcher(cv2.NORM_L2).knnMatch(own.described, its.described, k=2)
+        for pair in cv2.BFMatcher(cv2.NORM_L2).knnMatch(*described, k=2)
         if pair[0].distance < RATIO * pair[1].distance
     ]
     if len(pairs) < FEW:

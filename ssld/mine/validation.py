@@ -18,7 +18,7 @@ from ssld.mine.duplicates import Features, features, same
 from ssld.mine.picture import Unreadable, look
 from ssld.mine.sources import Item
 
-KEPT = 512  # validation pictures whose features stay in memory
+KEPT = 1 << 30  # bytes of validation pictures and features that stay in memory: at most 130 kB a picture
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Validation:
     def __init__(self, files: FileList, pool: Executor, progress: Callable[[int], None] = lambda images: None):
         self._files, self._index = files, Index()
         self._features: OrderedDict[int, tuple[np.ndarray, Features]] = OrderedDict()
-        self._lock = Lock()
+        self._held, self._lock = 0, Lock()
         cv2.setNumThreads(1)  # the threads are those of `pool`
         for start in range(0, len(files), 256):
             for described in pool.map(self._describe, range(start, min(start + 256, len(files)))):
@@ -68,9 +68,11 @@ class Validation:
             grey = self._grey(image)
             known = (grey, features(grey))
             with self._lock:
-                self._features[image] = known
-                while len(self._features) > KEPT:
-                    self._features.popitem(last=False)
+                if image not in self._features:
+                    self._features[image] = known
+                    self._held += _size(known)
+                while self._held > KEPT:
+                    self._held -= _size(self._features.popitem(last=False)[1])
         return known
 
     def _describe(self, image: int) -> np.ndarray:
@@ -84,3 +86,7 @@ class Validation:
             raise DataError(
                 f"{path}: unreadable validation image ({error}); mend it, or take it off the list"
             ) from None
+
+
+def _size(known: tuple[np.ndarray, Features]) -> int:
+    return sum(part.nbytes for part in known)

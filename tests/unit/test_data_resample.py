@@ -60,28 +60,35 @@ def test_every_bit_is_that_of_dalis_resize_and_of_numpys_normalisation(interpola
     whole = resample.resized_by_dali(images, resized, interpolation)
     cut = np.stack([w[t : t + size, x : x + size] for w, (t, x) in zip(whole, corner, strict=True)])
     wanted = normalised(cut, MEAN, STD, flip, (erase_anchor, erase_shape))
+    pixels = np.empty((count, size, size, 3), dtype=np.uint8)
+    resample.resampler(interpolation, MEAN, STD, 2)(images, resample.jobs(count, resized, corner), pixels)
+    assert pixels.tobytes() == cut.tobytes()
     for threads in (1, 3):
         found = np.full((count, 3, size, size), np.nan, dtype=np.float32)
         resample.resampler(interpolation, MEAN, STD, threads)(images, jobs, found)
         assert found.tobytes() == wanted.tobytes()
 
 
-def batches(files, size, interpolation, threads):
+def batches(files, size, interpolation, threads, auto):
     """Of a training and an evaluation."""
     look = {"size": size, "mean": MEAN, "std": STD, "interpolation": interpolation, "threads": threads}
-    train = Loader(files, batch=12, augment=Augment(area=(0.2, 1), erase=0.5), seed=3, **look)
+    augment = Augment(area=(0.2, 1), erase=0.0 if auto == "autoaugment" else 0.5, auto=auto)
+    train = Loader(files, batch=12, augment=augment, seed=3, **look)
     evaluation = EvalLoader(files, batch=10, resize=size + 9, **look)
     made = [batch["image"].numpy().copy() for batch in (*train.batches(1, 5), *evaluation.batches())]
     assert len(made) == 8
     return made
 
 
+@pytest.mark.parametrize("auto", ["none", "autoaugment", "randaugment"])
 @pytest.mark.parametrize(("size", "interpolation", "threads"), [(28, "linear", 1), (61, "cubic", 2), (96, "linear", 3)])
-def test_loaders_give_the_same_images_where_nothing_can_be_compiled(files, monkeypatch, size, interpolation, threads):
-    compiled = batches(files, size, interpolation, threads)
+def test_loaders_give_the_same_images_where_nothing_can_be_compiled(
+    files, monkeypatch, size, interpolation, threads, auto
+):
+    compiled = batches(files, size, interpolation, threads, auto)
     asked = []
     monkeypatch.setattr(resample, "_library", lambda: asked.append(1))
-    by_dali = batches(files, size, interpolation, threads)
+    by_dali = batches(files, size, interpolation, threads, auto)
     assert len(asked) == 2
     assert [a.tobytes() for a in compiled] == [b.tobytes() for b in by_dali]
 

@@ -12,7 +12,7 @@ from scipy.fft import dctn
 from ssld.config.cards import Input
 from ssld.data import EvalLoader, read_list
 from ssld.errors import DataError
-from ssld.mine import candidates, duplicates
+from ssld.mine import candidates, duplicates, validation
 from ssld.mine.picture import Unreadable, look
 from ssld.mine.sources import Item
 from ssld.mine.validation import Validation
@@ -64,6 +64,29 @@ def near(place, images):
 def test_a_changed_validation_image_is_found_as_a_copy_of_the_right_one(place, change):
     own = tiles()[::2]
     assert near(place, [change(image) for image in own]) == list(range(len(own)))
+
+
+def test_features_of_validation_images_are_made_once_and_kept_within_a_limit(place, monkeypatch):
+    known, made, images = place[0], [], tiles()[::2]
+    right = list(range(len(images)))
+    monkeypatch.setattr(validation, "features", lambda grey: made.append(1) or duplicates.features(grey))
+
+    def held():
+        assert known._held == sum(map(validation._size, known._features.values()))
+        return known._held
+
+    assert near(place, images) == right
+    everything, count = held(), len(known._features)
+    made.clear()
+    assert near(place, images) == right
+    assert len(images) <= len(made) <= 2 * len(images)  # their own, and of their mirror images
+    assert held() == everything > 0
+
+    monkeypatch.setattr(validation, "KEPT", everything // count * 2)
+    known._features.clear()
+    known._held = 0
+    assert near(place, images) == right
+    assert 0 < held() <= validation.KEPT
 
 
 def test_other_parts_of_the_same_photograph_are_no_copies(place):
