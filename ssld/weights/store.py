@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,8 +40,8 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
     """Write a network (with its `arch`, `num_classes` and `revision`), or a mapping of key -> array or tensor, and
     `metadata`.
 
-    The file appears whole or not at all: it is written under a temporary name, flushed to disk and renamed. Raises
-    WeightsError when it cannot be written, e.g. on a full disk.
+    The file appears whole or not at all: it is written under a temporary name, flushed to disk and renamed. The same
+    arrays and metadata make the same bytes. Raises WeightsError when it cannot be written, e.g. on a full disk.
     """
     path = Path(path)
     if hasattr(model_or_state, "state_dict"):
@@ -53,12 +54,26 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(state, part, {key: str(value) for key, value in metadata.items()})
+        _sort_metadata(part)
         flush(part)
         os.replace(part, path)
         flush(path.parent)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise WeightsError(f"{path}: cannot be written ({_line(error)}); nothing was changed") from None
+
+
+def _sort_metadata(file: Path) -> None:
+    """safetensors writes them in an order that changes from one time to the next."""
+    with file.open("r+b") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+            text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+            if len(text) == size:  # JSON of the same text in the same form
+                stream.seek(8)
+                stream.write(text)
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:

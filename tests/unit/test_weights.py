@@ -58,6 +58,18 @@ def test_a_round_trip_gives_every_entry_back(model, tmp_path):
     }
 
 
+def test_the_same_weights_make_the_same_bytes_every_time(model, tmp_path):
+    noted = {"source": 'a "quoted" line\n', "z": "ü/\\", "digest": "abc", "y": "", "x": "1"}
+    made = set()
+    for number in range(6):
+        weights.save(model, tmp_path / f"{number}.safetensors", **noted)
+        made.add((tmp_path / f"{number}.safetensors").read_bytes())
+        assert noted.items() <= weights.metadata(tmp_path / f"{number}.safetensors").items()
+    assert len(made) == 1
+    weights.save({"a": np.ones(3)}, tmp_path / "bare.safetensors")
+    assert weights.load(tmp_path / "bare.safetensors")["a"].tolist() == [1, 1, 1]
+
+
 def test_a_mapping_of_strided_arrays_is_written_as_it_reads(tmp_path):
     array = np.arange(12, dtype="float32").reshape(3, 4)
     weights.save({"a": array.T, "b": array[:, ::2]}, tmp_path / "x.safetensors")
