@@ -97,8 +97,9 @@ def test_mixing_is_the_same_on_two_ranks_as_in_two_micro_batches(files):
     assert len({batch["lam"] for batch in accumulated}) == 8
 
 
-def test_a_run_started_in_the_middle_continues_bit_for_bit_across_an_epoch_and_after_a_break(files):
-    augment = Augment(erase=0.3, mixup=0.2, cutmix=1.0)
+@pytest.mark.parametrize("auto", ["none", "autoaugment"])
+def test_a_run_started_in_the_middle_continues_bit_for_bit_across_an_epoch_and_after_a_break(files, auto):
+    augment = Augment(erase=0.3, mixup=0.2, cutmix=1.0, auto=auto)
     loader = make(files, augment=augment, accumulate=2, threads=3)
     whole = take(loader.batches(0, 7))
     assert same(take(make(files, augment=augment, accumulate=2).batches(2, 7)), whole[4:])
@@ -319,12 +320,14 @@ def test_an_unreadable_image_is_named_and_the_loader_lives_on_without_it(tmp_pat
     with pytest.raises(DataError, match=rf"(?i){name}: unreadable image \(.*{reason}.*run `ssld data check`") as error:
         list(loader.batches())
     assert "\n" not in str(error.value)
-    training = make(files, batch=13)
-    with pytest.raises(DataError, match=name):
-        list(training.batches(0, 1))
+    trainings = [make(files, batch=13, augment=Augment(auto=auto)) for auto in ("none", "randaugment")]
+    for training in trainings:
+        with pytest.raises(DataError, match=name):
+            list(training.batches(0, 1))
     Image.fromarray(photo(1, 40, 40)).save(tmp_path / name)  # mended
     assert len(list(loader.batches())) == 4
-    assert len(list(training.batches(0, 2))) == 2
+    for training in trainings:
+        assert len(list(training.batches(0, 2))) == 2
 
 
 def test_an_unreadable_image_that_was_only_prefetched_does_not_stop_the_next_run(tmp_path):
@@ -338,6 +341,22 @@ def test_an_unreadable_image_that_was_only_prefetched_does_not_stop_the_next_run
     next(first)
     (tmp_path / "5.jpg").write_bytes(good)
     assert len(list(loader.batches())) == 2
+
+
+@pytest.mark.parametrize("auto", ["none", "randaugment"])
+def test_a_training_left_in_the_middle_by_an_unreadable_image_can_go_on(tmp_path, auto):
+    for i in range(12):
+        Image.fromarray(photo(i, 40, 40)).save(tmp_path / f"{i}.jpg")
+    files = FileList([f"{i}.jpg" for i in range(12)], np.zeros(12, dtype=np.int64), str(tmp_path))
+    training = make(files, batch=4, augment=Augment(auto=auto))
+    whole = take(training.batches(0, 3))
+    broken = tmp_path / f"{whole[2]['index'][1]}.jpg"
+    good = broken.read_bytes()
+    broken.write_bytes(good[: len(good) * 9 // 10])
+    begun = training.batches(0, 3)
+    next(begun)
+    broken.write_bytes(good)
+    assert same(take(training.batches(1, 3)), whole[1:])
 
 
 def test_a_gif_is_named_because_dali_does_not_read_it(tmp_path):
