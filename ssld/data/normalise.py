@@ -24,8 +24,7 @@ def normalised(
     """
     count, height, width, _ = images.shape
     out = empty((count, 3, height, width))
-    middle, spread = (np.array([255 * v for v in values], dtype=np.float32)[:, None, None] for values in (mean, std))
-    scale = 1 / spread
+    middle, scale = (part[:, None, None] for part in scaling(mean, std))
     for number, (image, into) in enumerate(zip(images, out, strict=True)):
         into[...] = (image[:, ::-1] if flip is not None and flip[number] else image).transpose(2, 0, 1)
         into -= middle
@@ -34,6 +33,12 @@ def normalised(
             (top, left), (tall, wide) = (part[number].astype(int) for part in erased)
             into[:, top : top + tall, left : left + wide] = 0
     return out
+
+
+def scaling(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """What is taken off the pixels 0..255 of each channel, and what they are then multiplied by: float32 [3] each."""
+    middle, spread = (np.array([255 * v for v in values], dtype=np.float32) for values in (mean, std))
+    return middle, 1 / spread
 
 
 def finish(mean: Sequence[float], std: Sequence[float]) -> Any:
