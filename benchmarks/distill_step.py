@@ -47,8 +47,10 @@ from ssld.data import Augment, FileList, Loader, Views
 from ssld.deploy import usable
 from ssld.distill.engine import in_engine
 from ssld.distill.parallel import Ranks
+from ssld.distill.step import Step
 from ssld.distill.teacher import TeacherLogits
-from ssld.losses import Objective
+from ssld.losses import build_terms
+from ssld.losses.objective import Objective
 
 CLASSES = 1000
 LARGEST_DIFFERENCE = 1e-3  # of two losses, relative
@@ -146,16 +148,16 @@ def ready(args: argparse.Namespace, name: str, root: Path) -> tuple[float, Round
 
 def ours(args: argparse.Namespace, name: str, root: Path, here: runtime.Runtime) -> tuple[float, Round]:
     teacher, student = networks(args)
-    images, objective = loader(args, root, here), Objective({"ssld": {}})
+    images, objective = loader(args, root, here), Objective(build_terms({"ssld": {}}))
     if name.startswith("cache"):
         logits: Any = labels.CachedLogits(cache(args, root))
     else:
         logits = in_engine(teacher_logits(args, teacher), name, args.size, args.batch, here)
-    ranks = Ranks(student, [p for p in student.parameters() if p.trainable], here, sync_bn=False)
+    ranks = Ranks(Step(student, objective), [p for p in student.parameters() if p.trainable], here, sync_bn=False)
     optimizer = paddle.optimizer.Momentum(0.01, parameters=student.parameters())
 
     def loss_of(batch: Any) -> Any:
-        return objective(ranks.forward(batch["image"]), batch["teacher"], batch)[0]
+        return ranks.forward(batch)[0]
 
     def work() -> None:
         for batch in logits.labelled(images.batches(0, args.steps)):
@@ -237,7 +239,7 @@ def fill(args: argparse.Namespace, root: Path) -> float:
     np.save(root / FIRST, next(iter(images.batches(0, 1)))["image"].numpy())
 
     def say(view: int, numbers: list[int]) -> Iterator[np.ndarray]:
-        return (batch["teacher"].numpy() for batch in logits.labelled(images.of_view(view, numbers)))
+        return (batch["teacher"]["logits"].numpy() for batch in logits.labelled(images.of_view(view, numbers)))
 
     start = time.perf_counter()
     labels.fill(kept, lambda: say, here)

@@ -31,8 +31,10 @@ from ssld import models
 from ssld.config.recipe import Data
 from ssld.data import Augment, Loader
 from ssld.distill.engine import in_engine
+from ssld.distill.step import Step
 from ssld.distill.teacher import TeacherLogits
-from ssld.losses import Objective
+from ssld.losses import build_terms
+from ssld.losses.objective import Objective
 from ssld.runtime import Runtime, hardware
 
 matplotlib.use("svg")
@@ -69,7 +71,8 @@ def main() -> None:
 def training(way: Any, images: Loader, args: argparse.Namespace) -> Callable[[], list[Span]]:
     """A function that trains a fresh student for `steps` steps and says who did what when."""
     spans: list[Span] = []
-    student, objective = models.create(args.student), Objective({"ssld": {}})
+    student = models.create(args.student)
+    step = Step(student, Objective(build_terms({"ssld": {}})))
     optimizer = paddle.optimizer.Momentum(0.01, parameters=student.parameters())
     place = "forward" if isinstance(way, TeacherLogits) else "run"
     setattr(way, place, timed("teacher", getattr(way, place), spans))
@@ -81,7 +84,7 @@ def training(way: Any, images: Loader, args: argparse.Namespace) -> Callable[[],
             yield batch
 
     def update(batch: Any) -> None:
-        objective(student(batch["image"]), batch["teacher"], batch)[0].backward()
+        step(batch)[0].backward()
         optimizer.step()
         optimizer.clear_grad()
 

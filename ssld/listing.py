@@ -7,7 +7,7 @@ from ssld.config import cards, parse, recipe
 from ssld.config.recipe import Plan
 from ssld.deploy.engines.registry import ENGINES, usable
 from ssld.errors import RecipeError, did_you_mean
-from ssld.losses.registry import LOSSES, check_terms
+from ssld.losses import registry as losses
 from ssld.paths import shelf
 
 Row = dict[str, Any]
@@ -17,8 +17,6 @@ KINDS: tuple[cards.Kind, ...] = ("plain", "ssld", "ssld_v2")
 def load_plan(path: str, overrides: Sequence[str], *, smoke: bool = False) -> Plan:
     """A recipe, checked further than its types: losses and their options, engines, networks, cards (RecipeError)."""
     plan = recipe.load(path, list(overrides), smoke=smoke)
-    for name, stage in plan.stages.items():
-        check_terms(stage.loss, f"{path}: stages.{name}.loss")
     for engine in plan.bench.engines:
         ENGINES.check(engine)
     cards.find_student(plan.student.arch)
@@ -77,8 +75,8 @@ def _recipes() -> list[Row]:
 
 def _losses() -> list[Row]:
     return [
-        {"name": name, "summary": LOSSES.summary(name), "options": ", ".join(LOSSES.options(name)) or None}
-        for name in LOSSES.names()
+        {"name": name, "summary": losses.summary(cls), "options": ", ".join(losses.options(cls)) or None}
+        for name, cls in losses.built_in().items()
     ]
 
 
@@ -106,15 +104,17 @@ def describe(name: str, overrides: Sequence[str], *, smoke: bool = False) -> tup
         plan = load_plan(name, overrides, smoke=smoke)
         tree = {**recipe.plan_tree(plan), "digest": plan.digest}
         return tree, f"{recipe.dump(plan)}digest: {plan.digest}"
-    if name in LOSSES.names() or name in ENGINES.names():
-        registry = LOSSES if name in LOSSES.names() else ENGINES
-        tree = {registry.kind: name, "summary": registry.summary(name), "options": registry.options(name)}
+    if name in losses.built_in():
+        cls = losses.built_in()[name]
+        tree = {"loss": name, "summary": losses.summary(cls), "options": losses.options(cls)}
+    elif name in ENGINES.names():
+        tree = {"engine": name, "summary": ENGINES.summary(name), "options": ENGINES.options(name)}
     elif name in models or name in cards.all_teachers():
         tree = _facts(models[name]) if name in models else {"arch": cards.find_teacher(name).arch}
         if name in cards.all_teachers():
             tree["as a teacher"] = _given(parse.to_plain(cards.find_teacher(name)))
     else:
-        known = [*_recipe_names(), *models, *cards.all_teachers(), *LOSSES.names(), *ENGINES.names()]
+        known = [*_recipe_names(), *models, *cards.all_teachers(), *losses.built_in(), *ENGINES.names()]
         raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, known)}")
     return tree, parse.to_yaml(tree).rstrip()
 

@@ -20,6 +20,7 @@ from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.engine import check_engine
+from ssld.distill.job import Job
 from ssld.distill.labelling import filled_cache, logits_for
 from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, float_teacher, in_int8
@@ -28,6 +29,7 @@ from ssld.distill.setup import (
     Teacher,
     check_beforehand,
     check_data,
+    file_list,
     is_done,
     load_teacher,
     loaders,
@@ -35,10 +37,9 @@ from ssld.distill.setup import (
     noted,
     stage_folder,
 )
-from ssld.distill.stage import Job, run_stage
+from ssld.distill.stage import run_stage
 from ssld.errors import DataError, RunError
 from ssld.files import alone, write_whole
-from ssld.losses import Objective
 from ssld.mining import mine_pool
 from ssld.paths import data_root
 from ssld.progress import note, progress
@@ -57,7 +58,6 @@ def run(plan: Plan, out: Path, here: Runtime, options: Options) -> dict[str, Any
     Repeating the call resumes. `options`: who is told beside metrics.jsonl. Raises RunError when `out` holds the run of
     another recipe.
     """
-    objectives = {name: Objective(stage.loss) for name, stage in plan.stages.items()}
     with opened(plan, out, here):
         if (out / "report.html").is_file():
             note(f"{out}: already finished")
@@ -66,7 +66,7 @@ def run(plan: Plan, out: Path, here: Runtime, options: Options) -> dict[str, Any
             check_engine(plan.teacher.engine, here)
         check_starts(plan)
         root = ensure_data(plan, out, here)
-        check_data(plan, root, objectives, here)
+        check_data(plan, root, here)
         check_installed(plan)
         borrow(plan, out, here)
         if here.main and (path := os.environ.get(FAST_MKL)):
@@ -75,7 +75,7 @@ def run(plan: Plan, out: Path, here: Runtime, options: Options) -> dict[str, Any
             stages = {}
             recipes_own = cache(lambda: load_teacher(plan, out, root, here))
             for name in plan.stages:
-                stages[name] = stage_result(plan, name, recipes_own, objectives[name], out, root, log, here)
+                stages[name] = stage_result(plan, name, recipes_own, out, root, log, here)
             from_card = plan.teacher and plan.teacher.card and any(stage.asks_teacher for stage in plan.stages.values())
             teacher = recipes_own() if from_card else None  # on every rank: they share the images of its gate
             return conclude(plan, out, root, stages, teacher, log, here) if here.main else {}
@@ -184,7 +184,6 @@ def stage_result(
     plan: Plan,
     name: str,
     recipes_own: Callable[[], Teacher],
-    objective: Objective,
     out: Path,
     root: Path,
     log: Any,
@@ -197,10 +196,12 @@ def stage_result(
         train, val = loaders(plan, name, root, here)
         norm_images = in_int8(plan, name, network, out, root, here) if stage.quantize else ()
         about_job: dict[str, Any] = {"name": name, "stage": stage, "folder": folder, "seed": plan.seed}
-        job = Job(**about_job, runtime=here, track=log, train=train, val=val, norm_images=norm_images)
+        given = file_list(plan, root, *stage.data.train).labels
+        about_job |= {"classes": plan.classes, "labels": given, "norm_images": norm_images}
+        job = Job(**about_job, runtime=here, track=log, train=train, val=val)
         taught = stage.is_taught and teacher_of(plan, name, recipes_own, out)
         logits = logits_for(plan, name, taught, out, root, here) if taught else None
-        found = run_stage(job, network, logits, objective)
+        found = run_stage(job, network, logits)
         if here.main:
             with disk_errors(folder):
                 weights.save(network, folder / "model.safetensors", digest=plan.stage_digest(name))

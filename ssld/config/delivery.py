@@ -3,12 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-LATER = {  # keys younger than recorded results, with their defaults
-    **{"preprocess": False, "softmax": False, "dynamic_batch": True, "plan_precision": "fp32"},
-    **{"gate_images_lossy": 2000, "gate_top1": 0.0, "gate_top1_fp16": 0.1, "gate_top1_int8": 0.5},
-    **{"gate_diff_fp16": 0.02, "gate_diff_int8": 0.5, "calibration_images": 512},
-    **{"precisions": ["fp32"]},
-}
+from ssld.config.keys import key
+
 EXACT = {"paddle", "paddle2", "onnx", "paddlelite"}  # formats that compute in float32
 
 
@@ -25,19 +21,19 @@ class Export:
         "onnx",
     )
     opset: int = 17
-    preprocess: bool = False  # true: uint8 NHWC images in, probabilities out
-    softmax: bool = False  # true: probabilities out
-    dynamic_batch: bool = True  # false: one image a call
-    plan_precision: Literal["fp32", "fp16", "int8"] = "fp32"  # of the format tensorrt
-    calibration_images: int = 512  # training images that give int8 its ranges
+    preprocess: bool = key(False, later=True)  # true: uint8 NHWC images in, probabilities out
+    softmax: bool = key(False, later=True)  # true: probabilities out
+    dynamic_batch: bool = key(True, later=True)  # false: one image a call
+    plan_precision: Literal["fp32", "fp16", "int8"] = key("fp32", later=True)  # of the format tensorrt
+    calibration_images: int = key(512, later=True)  # training images that give int8 its ranges
     gate_images: int = 256
-    gate_images_lossy: int = 2000  # where fp16 or int8 is among the formats: 0.5 points are 10 of them
-    gate_top1: float = 0.0  # points; 0: the same class for every image
-    gate_top1_fp16: float = 0.1
-    gate_top1_int8: float = 0.5
+    gate_images_lossy: int = key(2000, later=True)  # where fp16 or int8 is among the formats: 0.5 points are 10 of them
+    gate_top1: float = key(0.0, later=True)  # points; 0: the same class for every image
+    gate_top1_fp16: float = key(0.1, later=True)
+    gate_top1_int8: float = key(0.5, later=True)
     gate_diff: float = 1e-4  # largest |difference| of logits, relative to the largest |logit|
-    gate_diff_fp16: float = 0.02
-    gate_diff_int8: float = 0.5
+    gate_diff_fp16: float = key(0.02, later=True)
+    gate_diff_int8: float = key(0.5, later=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +43,9 @@ class Bench:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     engines: tuple[str, ...] = ("paddle", "onednn", "onnxruntime")
-    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32",)  # those of them that were exported
+    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = key(
+        ("fp32",), later=True
+    )  # those of them that were exported
     batch_sizes: tuple[int, ...] = (1,)
     threads: int = 1
     warmup: int = 10

@@ -1,15 +1,10 @@
 """How a stage updates its weights, as a recipe says it."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
+from ssld.config.keys import key
 from ssld.errors import RecipeError
-
-# Keys younger than recorded results, with their defaults.
-LATER: dict[str, Any] = {
-    **{"milestones": [], "gamma": 0.1, "decay_epochs": 0.0, "rho": 0.9, "epsilon": 1e-3},
-    **{"stage_lr": []},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,19 +14,25 @@ class Optim:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     lr: float
-    stage_lr: tuple[float, ...] = ()  # multiplies lr: of the stem, then of each stage of the network; the head has 1
+    stage_lr: tuple[float, ...] = key(
+        (), later=True
+    )  # multiplies lr: of the stem, then of each stage of the network; the head has 1
     algorithm: Literal["momentum", "adamw", "rmsprop"] = "momentum"
     momentum: float = 0.9
     nesterov: bool = False
-    rho: float = 0.9  # of rmsprop: share of the mean square that a step keeps
-    epsilon: float = 1e-3  # of rmsprop: joins the mean square under the root
+    rho: float = key(0.9, later=True)  # of rmsprop: share of the mean square that a step keeps
+    epsilon: float = key(1e-3, later=True)  # of rmsprop: joins the mean square under the root
     weight_decay: float = 0.0
     decay_all: bool = False  # true: also biases and normalisation scales
     schedule: Literal["cosine", "cosine_by_epoch", "step", "exponential", "constant"] = "cosine"
     warmup_epochs: float = 0.0
-    milestones: tuple[float, ...] = ()  # of step: epochs at whose start the rate is multiplied by gamma
-    decay_epochs: float = 0.0  # of exponential: the rate is multiplied by gamma every so many epochs after the warm-up
-    gamma: float = 0.1
+    milestones: tuple[float, ...] = key(
+        (), later=True
+    )  # of step: epochs at whose start the rate is multiplied by gamma
+    decay_epochs: float = key(
+        0.0, later=True
+    )  # of exponential: the rate is multiplied by gamma every so many epochs after the warm-up
+    gamma: float = key(0.1, later=True)
     clip_norm: float = 0.0  # global gradient norm; 0 is off
     accumulate: int = 1  # micro-batches of a step
     ema: float = 0.0  # decay of the averaged weights; 0 is off

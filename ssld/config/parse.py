@@ -5,14 +5,18 @@ import dataclasses
 import re
 import types
 import typing
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 import yaml
+from pydantic_core import PydanticCustomError
 
+from ssld.config.keys import plain as to_plain  # noqa: F401
 from ssld.errors import RecipeError, did_you_mean
+from ssld.losses import Loss, Term, build_terms
 from ssld.paths import shelf
 
 T = TypeVar("T")
@@ -66,15 +70,6 @@ def to_yaml(tree: Any) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
-def to_plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as plain dicts and lists, in field order."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: to_plain(item) for key, item in value.items()}
-    return [to_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 def locate(path: str | Path) -> Path:
     """A recipe by path, or by name on the recipe shelf (`quickstart`, `recipes/quickstart.yaml` outside a checkout)."""
     file = Path(path)
@@ -125,16 +120,12 @@ def merge(below: Any, above: Any) -> Any:
 
 
 def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
-    """Merge the block `shared` under each entry of `over`; give every loss term its weight."""
+    """Merge the block `shared` under each entry of `over`."""
     tree, block = dict(tree), tree.get(shared) or {}
     tree.pop(shared, None)
     if not isinstance(tree.get(over), dict):
         return tree
     tree[over] = {name: merge(block, stage or {}) for name, stage in tree[over].items()}
-    for stage in tree[over].values():
-        if isinstance(stage, dict) and isinstance(stage.get("loss"), dict):
-            terms = stage["loss"].items()
-            stage["loss"] = {term: merge({"weight": 1.0}, {} if given is None else given) for term, given in terms}
     return tree
 
 
@@ -172,14 +163,29 @@ def _change(tree: dict[str, Any], full: dict[str, Any], path: list[str], new: An
     node[last] = new
 
 
-def build(cls: type[T], tree: Any, where: str) -> T:
-    """Construct the dataclass; the first thing wrong becomes one line that names file and key."""
+def build(cls: type[T], tree: Any, where: str, losses: Mapping[str, type[Loss]] | None = None) -> T:
+    """Construct the dataclass; the first thing wrong becomes one line that names file and key.
+
+    `losses`: those there are, by default those of this package.
+    """
     try:
-        built: T = _adapter(cls).validate_python(tree)  # type: ignore[arg-type]  # mypy: no hash in type[T]
+        adapter = _adapter(cls)  # type: ignore[arg-type]  # mypy: no hash in type[T]
+        built: T = adapter.validate_python(tree, context=losses)
         return built
     except pydantic.ValidationError as error:
         first = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "unexpected_keyword_argument")[0]
         raise RecipeError(f"{where}: {_explain(cls, first)}") from None
+
+
+def _loss_terms(tree: Any, info: pydantic.ValidationInfo) -> dict[str, Term]:
+    try:
+        return build_terms(tree, info.context)
+    except RecipeError as error:
+        raise PydanticCustomError("loss", "{reason}", {"reason": str(error)}) from None
+
+
+LossTerms = pydantic.PlainValidator(_loss_terms)
+"""How a mapping of loss terms is checked: by the losses, whose options are fields of theirs."""
 
 
 @cache
@@ -194,6 +200,8 @@ def _explain(cls: type, error: Any) -> str:
         known = _fields_at(cls, location[:-1])
         hint = did_you_mean(location[-1], known) or f"; known: {', '.join(known)}"
         return f"{path}: unknown key{hint}"
+    if error["type"] == "loss":
+        return f"{path}{error['msg']}"
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{path}: this key is required; add it"
     return f"{path}: {error['msg']}; got {error['input']!r}"
@@ -256,8 +264,6 @@ def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: 
         raise RecipeError(
             f"{where}.optim.accumulate: {stage.optim.accumulate} does not divide data.batch {stage.data.batch}"
         )
-    if not stage.loss:
-        raise RecipeError(f"{where}.loss: a stage needs at least one loss term")
     if not stage.data.train:
         raise RecipeError(f"{where}.data.train: a stage needs at least one list file")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from ssld.config.keys import key
 from ssld.errors import RecipeError
 
 LEAST_FOR_ALL = 0.01  # lower probabilities are not recorded
@@ -22,8 +23,8 @@ class Mine:
     min_score: float = 0.0  # smallest probability of a chosen image
     assign: Literal["best", "all"] = "best"  # an image serves its likeliest class, or all that give it min_score
     weights: str | None = None  # a weights file, instead of the card's
-    engine: str = "eager"  # what computes the scores
-    gate: int = 2000  # validation images that check the teacher before the first shard; 0 is off
+    engine: str = key("eager", later=True, trains=False)  # what computes the scores
+    gate: int = key(2000, trains=False)  # validation images that check the teacher before the first shard; 0 is off
 
 
 def check_mine(step: Mine, where: str) -> None:

@@ -8,22 +8,24 @@ one.
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from ssld.config import check, delivery, optim, parse, quantize
+from ssld.config import check, code, delivery, parse, quantize
 from ssld.config.delivery import Bench, Export
+from ssld.config.keys import digested, key, plain
 from ssld.config.optim import Optim
 from ssld.config.pool import Mine
 from ssld.config.quantize import Quantize
+from ssld.errors import RecipeError
 from ssld.files import json_digest
+from ssld.losses import Term
+from ssld.losses.registry import with_own
+from ssld.losses.terms import student_reads, teacher_reads
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# Keys younger than recorded results, with their defaults.
-LATER: dict[str, Any] = {"engine": "eager", "labels": None, "prepare": None, "quantize": None, "pretrained": None}
-LATER |= {**optim.LATER, **delivery.LATER}
 STARTS = ("scratch", "pretrained")  # what a stage may start from beside an earlier one
-LABEL_LOSSES = frozenset({"ce"})  # learn from labels; all others from the teacher (a test compares with ssld/losses)
+Terms = Annotated[dict[str, Term], parse.LossTerms]
 
 
 class Strict:
@@ -57,11 +59,11 @@ class Data(Strict):
     eval_size: int | None = None  # pixels, centre crop of the evaluation; default: size
     eval_resize: int | None = None  # pixels, short side before that crop; default: eval_size * 256 / 224
     batch: int = 256  # images of a step, over all ranks
-    eval_batch: int = 256
+    eval_batch: int = key(256, trains=False)
     interpolation: Literal["linear", "cubic"] = "linear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    threads: int = 2  # of the input pipeline, a rank
+    threads: int = key(2, trains=False)  # of the input pipeline, a rank
     augment: Augment = field(default_factory=Augment)
 
     @property
@@ -83,7 +85,8 @@ class Labels(Strict):
     views: int = 4
     k: int | None = 10  # logits of a view that are kept, the largest; null: all
     seed: int = 0  # of the views
-    folder: str | None = None  # null: a folder of $SSLD_LABELS, else of `labels`, named by what the labels depend on
+    # null: a folder of $SSLD_LABELS, else of `labels`, named by what the labels depend on
+    folder: str | None = key(None, trains=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +98,12 @@ class Stage(Strict):
     train: Literal["all", "head", "head_and_norms"] = "all"  # what is updated; see distill/state.py
     epochs: float
     data: Data
-    loss: dict[str, dict[str, float | bool | str]]
+    loss: Terms  # by name; see losses/terms.py
     optim: Optim
-    eval_every: int = 1  # epochs between evaluations; the last step is always evaluated
-    checkpoint_minutes: float = 10.0
-    labels: Labels | None = None  # null: the teacher runs beside the student and labels fresh views
-    quantize: Quantize | None = None  # null: the stage trains in float
+    eval_every: int = key(1, trains=False)  # epochs between evaluations; the last step is always evaluated
+    checkpoint_minutes: float = key(10.0, trains=False)
+    labels: Labels | None = key(None, later=True)  # null: the teacher runs beside the student and labels fresh views
+    quantize: Quantize | None = key(None, later=True)  # null: the stage trains in float
     sync_bn: bool = (
         False  # batch statistics over all ranks; false: each rank its own, rank 0's running statistics are kept
     )
@@ -113,7 +116,23 @@ class Stage(Strict):
     @property
     def is_taught(self) -> bool:
         """Whether a loss of it learns from a teacher."""
-        return self.epochs > 0 and not LABEL_LOSSES.issuperset(self.loss)
+        return self.epochs > 0 and bool(self.teacher_reads)
+
+    @property
+    def teacher_reads(self) -> frozenset[str]:
+        """The outputs of a teacher that the losses read, `logits` or taps."""
+        return teacher_reads(self.loss.values())
+
+    @property
+    def student_reads(self) -> frozenset[str]:
+        """The outputs of the trained network that the losses read."""
+        return student_reads(self.loss.values())
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a loss stops at an image without a label."""
+        terms = [term.loss for term in self.loss.values() if "label" in term.loss.reads.batch]
+        return any(loss.on_unlabelled() == "refuse" for loss in terms)
 
     @property
     def asks_teacher(self) -> bool:
@@ -125,7 +144,9 @@ class Stage(Strict):
 class Network(Strict):
     arch: str
     bn_momentum: float | None = None  # of the running statistics (share kept); null: the architecture's own
-    pretrained: str | None = None  # what `init: pretrained` starts from: a weights file, or a published training's name
+    pretrained: str | None = key(
+        None, later=True
+    )  # what `init: pretrained` starts from: a weights file, or a published training's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +157,13 @@ class Teacher(Strict):
     arch: str | None = None
     stage: str | None = None
     norm: Literal["batch", "running"] = "batch"  # published: batch statistics, 76.00 against 75.84
-    engine: str = "eager"  # what computes its logits: eager, an inference engine (norm: running), auto
-    gate: int = 2000  # images of the validation set that check a teacher from a card before the first step; 0 is off
-    gate_points: float = 1.0  # largest shortfall from the card's top-1 on them, in points plus sampling error
+    # what computes its logits: eager, an inference engine (norm: running), auto
+    engine: str = key("eager", later=True, trains=False)
+    # images of the validation set that check a teacher from a card before the first step; 0 is off
+    gate: int = key(2000, trains=False)
+    gate_points: float = key(
+        1.0, trains=False
+    )  # largest shortfall from the card's top-1 on them, in points plus sampling error
     bn_momentum: float | None = None
     weights: str | None = None  # a weights file, instead of the card's
 
@@ -157,22 +182,25 @@ class Smoke(Strict):
 class Plan(Strict):
     """A whole recipe, every default filled in. `digest` names its run, its folder and its result."""
 
-    name: str
-    title: str = ""
-    claim: float | None = None  # published top-1 that the recipe should reach, percent
-    seed: int = 0
+    name: str = key(trains=False)
+    title: str = key("", trains=False)
+    claim: float | None = key(None, trains=False)  # published top-1 that the recipe should reach, percent
+    seed: int = key(0, trains=False)
+    code: dict[str, str] = key(factory=dict, later=True)  # own Python files, relative to the recipe -> sha256
     classes: int
     dataset: str | tuple[str, ...] | None = None  # `ssld data prepare` kinds that are made on demand
-    prepare: dict[str, Mine] | None = None  # folder under the data folder -> how its `mined.txt` is made
+    prepare: dict[str, Mine] | None = key(
+        None, later=True
+    )  # folder under the data folder -> how its `mined.txt` is made
     student: Network
     teacher: Teacher | None = None
     baseline: str | None = (
         None  # the stage whose result the gain is measured against; null: the student card's plain top-1
     )
     stages: dict[str, Stage]
-    export: Export = field(default_factory=Export)
-    bench: Bench = field(default_factory=Bench)
-    smoke: Smoke = field(default_factory=Smoke)
+    export: Export = key(factory=Export, trains=False)
+    bench: Bench = key(factory=Bench, trains=False)
+    smoke: Smoke = key(factory=Smoke, trains=False)
     scope: Literal["full", "smoke"] = "full"
 
     @property
@@ -189,28 +217,36 @@ class Plan(Strict):
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over every key of the recipe. What it leaves out (device, ranks, contents of files) is in docs/."""
-        return _digest(_plain(self))
+        """sha256 over every key of the recipe. What it leaves out (device, ranks, contents of lists) is in docs/."""
+        return json_digest(digested(self))
 
     @property
     def group(self) -> str:
         """The digest without the seed: runs of one group differ in nothing else."""
-        return _digest({**_plain(self), "seed": None})
+        return json_digest({**digested(self), "seed": None})
 
     def stage_digest(self, name: str) -> str:
         """Names a stage's output: its own keys, its network, its teacher, and the digests of the stages before it."""
-        stage, network = self.stages[name], getattr(self, self.stages[name].network)
+        tree, stage = digested(self), self.stages[name]
+        network = getattr(self, stage.network)
         parts: dict[str, Any] = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
-        parts |= {"name": name, "stage": _plain(stage), "network": [network.arch, network.bn_momentum]}
+        parts |= {"name": name, "stage": tree["stages"][name], "network": [network.arch, network.bn_momentum]}
+        if own := self.code_of(name):
+            parts["code"] = own
         if stage.continues:
             parts["init"] = self.stage_digest(stage.continues)
         if stage.init == "pretrained":
             parts["init"] = {"pretrained": self.student.pretrained}
         if self.teacher and stage.network == "student" and stage.asks_teacher:
-            parts["teacher"] = _plain(self.teacher)
+            parts["teacher"] = tree["teacher"]
             if self.teacher.stage:
                 parts["teacher_stage"] = self.stage_digest(self.teacher.stage)
-        return _digest(parts)
+        return json_digest(parts)
+
+    def code_of(self, name: str) -> dict[str, str]:
+        """The own files that a stage uses -> sha256: those of its losses."""
+        used = {code.file_of(type(term.loss), self.code) for term in self.stages[name].loss.values()}
+        return {file: self.code[file] for file in sorted(filter(None, used))}
 
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke: bool = False) -> Plan:
@@ -218,29 +254,61 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
     file = parse.locate(path)
     tree = parse.merge_base(file)
     tree.setdefault("name", file.stem)
+    return from_tree(tree, str(path), file.parent, overrides, smoke=smoke)
+
+
+def from_tree(
+    tree: dict[str, Any],
+    where: str,
+    folder: Path,
+    overrides: list[str] | tuple[str, ...] = (),
+    *,
+    smoke: bool = False,
+) -> Plan:
+    """The plan of a recipe as mappings and scalars. `where` begins its errors; its own code is relative to `folder`."""
     tree = parse.spread(tree, shared="stage", over="stages")
-    plan = parse.build(Plan, tree, str(path))
+    tree["code"] = _load_code(tree.get("code"), where, folder)
+    plan = build(tree, where)
     for override in overrides:
         parse.override(tree, plan_tree(plan), override)
-    plan = parse.build(Plan, tree, str(path)) if overrides else plan
-    parse.check_plan(plan, str(path))
-    check.check_parts(plan, str(path))
+    plan = build(tree, where) if overrides else plan
+    parse.check_plan(plan, where)
+    check.check_parts(plan, where)
     return shrink(plan) if smoke else plan
+
+
+def build(tree: dict[str, Any], where: str) -> Plan:
+    """A plan from its whole tree, whose own code is loaded."""
+    return parse.build(Plan, tree, where, losses=with_own(code.modules(tree.get("code") or {})))
 
 
 def of_run(folder: Path) -> Plan:
     """The plan that a run folder keeps, as `dump` wrote it."""
     file = folder / "plan.yaml"
-    return parse.build(Plan, parse.read_yaml(file), str(file))
+    tree = parse.read_yaml(file)
+    code.reload(tree.get("code") or {}, folder)
+    return build(tree, str(file))
+
+
+def _load_code(files: Any, where: str, folder: Path) -> dict[str, str]:
+    """File -> sha256 of the recipe's `code`, a list of Python files."""
+    if files is None:
+        return {}
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise RecipeError(f"{where}: code: {files!r} is not a list of Python files; write [losses.py, nets.py]")
+    try:
+        return code.load(files, folder)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: code: {error}") from error
 
 
 def shrink(plan: Plan) -> Plan:
     """The same recipe at a size that runs in seconds: every stage, loss and network, on fake images."""
     tree, smoke = plan_tree(plan), plan.smoke
     tree |= {"scope": "smoke", "dataset": None, "prepare": None, "claim": None}
-    for stage in tree["stages"].values():
+    for name, stage in tree["stages"].items():
         lists = ["fake/train_labelled.txt"]
-        if LABEL_LOSSES.isdisjoint(stage["loss"]):
+        if not plan.stages[name].needs_labels:
             lists.append("fake/train_unlabelled.txt")
         if stage["epochs"]:
             stage["epochs"] = smoke.steps * smoke.batch / (smoke.images * len(lists))
@@ -257,29 +325,15 @@ def shrink(plan: Plan) -> Plan:
     if tree["teacher"]:
         tree["teacher"] |= {"gate": 0}
     delivery.shrink(tree["export"], tree["bench"], smoke.images)
-    return parse.build(Plan, tree, plan.name)
+    return build(tree, plan.name)
 
 
 def plan_tree(plan: Plan) -> dict[str, Any]:
     """The plan as plain mappings, lists and scalars."""
-    return _plain(plan)
+    tree: dict[str, Any] = plain(plan)
+    return tree
 
 
 def dump(plan: Plan) -> str:
     """The full plan as YAML: base, overrides and every default filled in."""
     return parse.to_yaml(plan_tree(plan))
-
-
-def _plain(value: Any) -> Any:
-    return parse.to_plain(value)
-
-
-def _digest(value: Any) -> str:
-    return json_digest(_early(value))
-
-
-def _early(value: Any) -> Any:
-    """Without the keys that came LATER and have their defaults: results recorded before keep their digests."""
-    if not isinstance(value, dict):
-        return value
-    return {key: _early(item) for key, item in value.items() if key not in LATER or item != LATER[key]}

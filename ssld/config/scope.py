@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ssld.config import parse, recipe
+from ssld.config.keys import trained_leaves
 from ssld.config.recipe import Plan, Stage
 from ssld.paths import shelf
 
@@ -11,10 +12,6 @@ Scope = Literal["full", "reduced", "smoke"]
 # Images of the lists that `ssld data prepare imagenet` writes; a test compares them with data/imagenet.py.
 IMAGES = {"imagenet/train_list.txt": 1_281_167, "imagenet/val_list.txt": 50_000}
 CLASSES, OF_A_CLASS = 1000, 50  # of ImageNet's validation images
-# Keys that change what a run costs, shows or writes, but not what is trained.
-BLOCKS = frozenset({"name", "title", "claim", "seed", "export", "bench", "smoke"})
-KEYS = frozenset({"threads", "eval_batch", "eval_every", "checkpoint_minutes", "engine", "gate", "gate_points"})
-KEYS |= {"folder"}  # of a label cache
 
 
 def of_list(per_class: Sequence[int]) -> Scope:
@@ -50,14 +47,14 @@ def _steps(stage: Stage) -> int | None:
 
 def changes(plan: Plan, committed: Plan) -> dict[str, tuple[Any, Any]]:
     """Key -> (value of the recipe, value of the plan), of the keys that change what is trained or evaluated."""
-    ours, theirs = (dict(_flat(recipe.plan_tree(one))) for one in (plan, committed))
-    differ = [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key) and not _aside(key)]
+    ours, theirs = (dict(trained_leaves(one)) for one in (plan, committed))
+    differ = [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key)]
     return {key: (theirs.get(key), ours.get(key)) for key in differ}
 
 
 def plan_of(result: Mapping[str, Any]) -> Plan:
     """The plan of a result; keys that came later have their defaults. Raises RecipeError where it holds no longer."""
-    return parse.build(Plan, result["plan"], f"{result['recipe']}: plan of the result {result['digest'][:12]}")
+    return recipe.build(result["plan"], f"{result['recipe']}: plan of the result {result['digest'][:12]}")
 
 
 def shelf_recipe(name: str) -> tuple[str, Plan] | None:
@@ -71,14 +68,3 @@ def shelf_recipe(name: str) -> tuple[str, Plan] | None:
 def cited_plan(path: str) -> Plan:
     """The plan of `recipes/<file>.yaml`, as a card names it. RecipeError where there is no such recipe."""
     return recipe.load(shelf("recipes") / path.removeprefix("recipes/"))
-
-
-def _flat(tree: Any, path: str = "") -> list[tuple[str, Any]]:
-    if isinstance(tree, dict) and tree:
-        return [pair for key, item in tree.items() for pair in _flat(item, f"{path}.{key}" if path else key)]
-    return [(path, tree)]
-
-
-def _aside(key: str) -> bool:
-    first, last = key.partition(".")[0], key.rpartition(".")[2]
-    return first in BLOCKS or last in KEYS

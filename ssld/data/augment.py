@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssld.data import policies
-from ssld.data.sampler import AUGMENT, uniform
+from ssld.random import AUGMENT, uniform
 
 TRIES = 10  # attempts to place a crop or an erased rectangle before giving up
 # Columns of the random numbers of one image. Fixed places: switching one augmentation on does not change the others.

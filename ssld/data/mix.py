@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ssld.data.sampler import MIX, bits, uniform
+from ssld.random import MIX, bits, uniform
 
 
 def draw_mix(augment: Any, seed: int, number: int, size: int) -> tuple[float, tuple[int, int, int, int] | None]:

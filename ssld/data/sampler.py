@@ -1,37 +1,11 @@
-"""Stateless randomness: every draw is a pure function of (seed, stream, epoch, index), so nothing has to be saved.
-
-The numbers come from SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014;
-constants as published there and in Vigna's reference) used as a counter-based generator on whole arrays.
-"""
+"""Which images stand in which batch: orders of epochs and shares of ranks, pure functions of seed and epoch."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ssld.errors import DataError
-
-ORDER, AUGMENT, MIX = 1, 2, 3  # streams: draws for different purposes never share numbers
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix64(z: np.ndarray) -> np.ndarray:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def bits(seed: int, stream: int, epoch: int, index: np.ndarray, lanes: int = 1) -> np.ndarray:
-    """Random uint64 [n, lanes], one row for each entry of `index` (whole numbers >= 0)."""
-    key = np.zeros(1, dtype=np.uint64)
-    for part in (seed, stream, epoch):
-        key = _mix64((key ^ np.uint64(part % 2**64)) + _GAMMA)
-    rows = _mix64(key ^ _mix64(np.asarray(index).astype(np.uint64) + _GAMMA))
-    return _mix64(rows[:, None] + _GAMMA * np.arange(1, lanes + 1, dtype=np.uint64))
-
-
-def uniform(seed: int, stream: int, epoch: int, index: np.ndarray, lanes: int = 1) -> np.ndarray:
-    """Uniform float64 [n, lanes] in [0, 1)."""
-    return (bits(seed, stream, epoch, index, lanes) >> np.uint64(11)) * 2.0**-53
+from ssld.random import ORDER, bits
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:

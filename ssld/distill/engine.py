@@ -2,9 +2,9 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import paddle
 from ssld.deploy import BOUND, device_of, export_model, format_of, ready, shaped, usable
 from ssld.deploy.gate import difference, eager_logits
 from ssld.distill.metrics import softmax
-from ssld.distill.teacher import Batch, TeacherLogits
+from ssld.distill.teacher import TeacherLogits
 from ssld.errors import DeployError, RunError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Shape
 from ssld.progress import note
 from ssld.runtime import Runtime, cores, sum_over_ranks
 
@@ -32,10 +34,11 @@ class EngineLogits:
     """
 
     beside = True
+    gives = frozenset({"logits"})
 
     def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: np.ndarray, threads: int):
         self.engine, self.beside = engine, device_of(engine) == "cpu"
-        size, batch = images.shape[-1], len(images)
+        size, batch, self.classes = images.shape[-1], len(images), teacher.network.num_classes
         self.run = ready(engine, threads=threads, **shaped(engine, (1, batch, batch), size)).load(folder)
         wanted, found = eager_logits(teacher, images), self.run(images)
         failure = difference(engine, wanted, found, BOUND * float(np.abs(wanted).max()))
@@ -48,7 +51,13 @@ class EngineLogits:
     def __call__(self, images: Any) -> Any:
         return paddle.to_tensor(self.run(images.numpy()))
 
-    def labelled(self, batches: Iterable[Batch], precision: Callable[[], Any] | None = None) -> Iterator[Batch]:
+    def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
+        """The shape of the logits, without the batch."""
+        return {name: (self.classes,) for name in names}
+
+    def labelled(
+        self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] | None = None
+    ) -> Iterator[Batch]:
         """Each batch with the logits of its images under `teacher`.
 
         On a CPU those of the next batch are computed in a thread while the student trains on this one. The thread
@@ -57,7 +66,7 @@ class EngineLogits:
         """
         if not self.beside:
             for batch in batches:
-                yield batch | {"teacher": self(batch["image"])}
+                yield {**batch, "teacher": Outputs({"logits": self(batch["image"])})}
             return
         with ThreadPoolExecutor(1, thread_name_prefix="ssld-teacher") as worker:
             ahead = None
@@ -163,5 +172,5 @@ def exported(teacher: TeacherLogits, size: int, formats: list[str]) -> Iterator[
         yield Path(scratch) / "export"
 
 
-def _with_logits(batch: Batch, logits: Any) -> Batch:
-    return batch | {"teacher": paddle.to_tensor(logits.result())}
+def _with_logits(batch: Batch, logits: Future[np.ndarray]) -> Batch:
+    return {**batch, "teacher": Outputs({"logits": paddle.to_tensor(logits.result())})}

@@ -11,38 +11,43 @@ from paddle import nn
 from ssld.data import FileList, Scoring
 from ssld.distill import metrics
 from ssld.distill.corruption import corruption_errors
+from ssld.distill.step import evaluating
+from ssld.interfaces import Evaluator
 from ssld.runtime import Runtime, sum_over_ranks
 
 Progress = Callable[[int], None]  # is told the number of images that are done
 Ask = Callable[[FileList, Progress], np.ndarray]  # the logits float32 [n, classes] of images
 
-RUNNING = ("._mean", "._variance", "._scale", "._state", "._accum")
-"""Ends of the keys that a forward pass in training mode changes: of batch norms, and of simulated quantisation."""
-
 
 @paddle.no_grad()
-def predict(network: nn.Layer, loader: Any, progress: Progress = lambda images: None) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order; leaves eval mode on."""
-    network.eval()
+def predict(
+    network: nn.Layer, loader: Evaluator, progress: Progress = lambda images: None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order, in evaluation mode.
+
+    Afterwards every layer of the network is in the mode that it was in.
+    """
     logits: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    for batch in loader.batches():
-        logits.append(network(batch["image"]).astype("float32").numpy())
-        labels.append(batch["label"].numpy())
-        progress(sum(map(len, labels)))
+    with evaluating(network):
+        for batch in loader.batches():
+            logits.append(network(batch["image"]).astype("float32").numpy())
+            labels.append(batch["label"].numpy())
+            progress(sum(map(len, labels)))
     return np.concatenate(logits), np.concatenate(labels)
 
 
 def evaluate(
-    network: nn.Layer, loader: Any, runtime: Runtime, progress: Progress = lambda images: None
+    network: nn.Layer, loader: Evaluator, runtime: Runtime, progress: Progress = lambda images: None
 ) -> dict[str, float]:
     """top1, top5 (percent) and cross entropy `loss` (nats) over the images of all ranks.
 
-    Running statistics are rank 0's: they are sent to the other ranks first.
+    What a forward pass changes, running statistics and buffers of any kind, is rank 0's: it is sent to the other ranks
+    first.
     """
     if runtime.world > 1:
-        for key, value in network.state_dict().items():
-            if key.endswith(RUNNING):
+        for value in network.state_dict().values():
+            if value.stop_gradient:
                 paddle.distributed.broadcast(value, src=0)
     found = metrics.score(*predict(network, loader, progress))
     sums = np.array([len(found), found.right.sum(), (found.place < 5).sum(), found.nll.sum()])

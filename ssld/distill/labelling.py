@@ -65,7 +65,7 @@ def open_cache(
         logits = teacher.on(stage, stage_folder(plan, name, out), here)
 
         def say(view: int, numbers: list[int]) -> Iterator[np.ndarray]:
-            return (batch["teacher"].numpy() for batch in logits.labelled(loader.of_view(view, numbers)))
+            return (batch["teacher"]["logits"].numpy() for batch in logits.labelled(loader.of_view(view, numbers)))
 
         return say
 

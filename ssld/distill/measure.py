@@ -22,11 +22,12 @@ from ssld.config.pool import Mine
 from ssld.config.recipe import Plan, Stage
 from ssld.distill import mined_by, scorer
 from ssld.distill.engine import drawn
+from ssld.distill.job import Job
 from ssld.distill.setup import Teacher, build, teacher_card
-from ssld.distill.stage import Job, train_step
+from ssld.distill.stage import train_step
 from ssld.distill.state import TrainState, set_mode
 from ssld.errors import RunError
-from ssld.losses import Objective
+from ssld.interfaces import Outputs
 from ssld.runtime import Runtime
 
 MACS_CPU, MACS_GPU = 100e9, 4e12  # multiply-adds of a step, about: enough to fill the device, done in a second or some
@@ -48,11 +49,10 @@ def stage_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
     if stage.optim.amp != "off" and here.gpu is None:
         raise RunError(f"stage {name}: optim.amp {stage.optim.amp} needs a GPU; measure on one, or give --rate")
     stage = replace(stage, data=replace(stage.data, batch=images), optim=replace(stage.optim, accumulate=1))
-    objective = Objective(stage.loss)
     with tempfile.TemporaryDirectory(prefix="ssld-measure-") as scratch, paddle.utils.unique_name.guard():
         job = Job(
             name=name, stage=stage, folder=Path(scratch), seed=plan.seed, runtime=here, track=None,
-            train=SimpleNamespace(steps_per_epoch=1), val=None,
+            train=SimpleNamespace(steps_per_epoch=1), val=None, classes=plan.classes,
         )  # fmt: skip
         network = build(plan, stage.network, stage.data.size)
         if stage.quantize:
@@ -62,7 +62,7 @@ def stage_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
         with closing(_batches(plan, stage, images, here)) as batches:
 
             def step() -> None:
-                float(train_step(state, objective, batches, 0)[0]["loss"])  # reading it waits for the device
+                float(train_step(state, batches, 0)[0]["loss"])  # reading it waits for the device
 
             return images / _seconds(step)
 
@@ -72,7 +72,7 @@ def teacher_rate(plan: Plan, name: str, images: int, here: Runtime) -> float:
     stage = plan.stages[name]
     stage = replace(stage, data=replace(stage.data, batch=images), optim=replace(stage.optim, accumulate=1))
     with closing(_labelled(plan, stage, _batch(plan, stage, images), here)) as batches:
-        return images / _seconds(lambda: next(batches)["teacher"].numpy())
+        return images / _seconds(lambda: next(batches)["teacher"]["logits"].numpy())
 
 
 def mine_rate(step: Mine, images: int, here: Runtime) -> float:
@@ -104,7 +104,7 @@ def _batches(plan: Plan, stage: Stage, images: int, here: Runtime) -> Batches:
     batch = _batch(plan, stage, images)
     if stage.is_taught and stage.labels is None:
         yield from _labelled(plan, stage, batch, here)
-    yield from repeat(batch | {"teacher": paddle.randn([images, plan.classes])})
+    yield from repeat(batch | {"teacher": Outputs({"logits": paddle.randn([images, plan.classes])})})
 
 
 def _labelled(plan: Plan, stage: Stage, batch: dict[str, Any], here: Runtime) -> Batches:

@@ -22,7 +22,6 @@ from ssld.distill.scorer import teacher_weights
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import DataError, RunError
 from ssld.files import write_whole
-from ssld.losses import Objective
 from ssld.progress import note
 from ssld.runtime import Runtime, barrier, seed_networks, seed_of, sum_over_ranks
 
@@ -37,7 +36,7 @@ def file_list(plan: Plan, root: Path, *names: str) -> FileList:
     return FileList(paths, np.concatenate([found.labels for _, found in lists]), str(root))
 
 
-def check_data(plan: Plan, root: Path, objectives: dict[str, Objective], here: Runtime) -> None:
+def check_data(plan: Plan, root: Path, here: Runtime) -> None:
     """Read every list of every stage before the first step: what the last stage lacks must not show after days.
 
     Raises DataError, naming the stage, for what `read_list` finds, too few images for a batch, a batch that does not
@@ -53,7 +52,7 @@ def check_data(plan: Plan, root: Path, objectives: dict[str, Objective], here: R
             sampler.micro_size(stage.data.batch, stage.optim.accumulate, here.world)
             refuse_scoring(root / stage.data.val)
             labelled(file_list(plan, root, stage.data.val), "every validation image needs one")
-            if objectives[name].needs_label and stage.loss.get("ce", {}).get("unlabelled") != "ignore":
+            if stage.needs_labels:
                 labelled(files, "the loss learns from labels; use one that learns from the teacher, or other lists")
         except DataError as error:
             raise DataError(f"stage {name}: {error}") from None
@@ -218,7 +217,8 @@ class Teacher:
         """Its logits for the images of a stage. What `engine: auto` chose stands in the stage's folder: a stage that
         is resumed goes on with the same engine, and so with the same bits."""
         data, chosen = stage.data, folder / "teacher_engine"
-        logits = TeacherLogits(self.network, self.norm, data, self.size, self.mean, self.std)
+        reads = stage.teacher_reads
+        logits = TeacherLogits(self.network, self.norm, data, self.size, self.mean, self.std, reads)
         engine = chosen.read_text(encoding="utf-8") if chosen.is_file() else self.engine
         batch = sampler.micro_size(data.batch, stage.optim.accumulate, here.world)
         found = in_engine(logits, engine, data.size, batch, here)

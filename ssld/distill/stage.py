@@ -1,58 +1,47 @@
 """One stage of a plan: a network in, a better network out. This is the whole training loop."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 
-from ssld.config.recipe import Stage
 from ssld.distill import checkpoint, optim
-from ssld.distill.state import TrainState
+from ssld.distill.job import Job
+from ssld.distill.state import TrainState, set_mode
+from ssld.distill.step import check_gradients
 from ssld.distill.stop import stop_signals
 from ssld.errors import RunError
-from ssld.runtime import Runtime, barrier
+from ssld.interfaces import Batch, Labeller
+from ssld.runtime import barrier
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a stage works with, beside its networks."""
-
-    name: str
-    stage: Stage
-    folder: Path
-    seed: int
-    runtime: Runtime
-    track: Any
-    train: Any  # data.Loader
-    val: Any  # data.EvalLoader
-    norm_images: Any = ()  # batches float32 [n, 3, S, S] that give batch norms their statistics after the last step
-
-
-def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict[str, float]:
+def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> dict[str, float]:
     """Train `network` in place, from the newest checkpoint of `job.folder` if there is one; returns its final scores.
 
-    `teacher` labels the batches, None where no loss learns from one.
+    `labeller` puts a teacher's outputs beside the batches; it is None where no loss learns from a teacher.
 
     Step s is a function of the state after step s-1 and of (seed, stage, s) alone: sample order, augmentation, dropout
     and learning rate are closed forms of the step, so a resumed run ends with the same weights bit for bit. Raises
-    RunError for a loss that is not finite; KeyboardInterrupt, after saving a checkpoint, for Ctrl-C or SIGTERM.
+    RunError for a loss that is not finite, and after the first step for a trained parameter that no loss reaches;
+    KeyboardInterrupt, after saving a checkpoint, for Ctrl-C or SIGTERM.
     """
-    state = TrainState(job, network)
+    assert job.track is not None, "a job that is run keeps its numbers"
+    state = TrainState(job, network, labeller)
     start = state.restore()
+    set_mode(network, job.stage.train)
     job.track.rewind(job.name, start)
     batches = job.train.batches(start, state.steps)
-    if teacher is not None:
-        batches = teacher.labelled(batches, state.precision)
-    pending: list[Any] = []  # losses not yet checked: reading one waits for the device
+    if labeller is not None:
+        batches = labeller.labelled(batches, state.precision)
+    pending: list[Tensor] = []  # losses not yet checked: reading one waits for the device
     # Paddle names optimizer state by a counter: a fresh one, so that any process finds what another one saved.
     with state.bar(start) as bar, stop_signals() as stop, paddle.utils.unique_name.guard():
         for step in range(start, state.steps):
             state.optimizer.set_lr(optim.learning_rate(job.stage.optim, step, state.steps, job.train.steps_per_epoch))
-            metrics, batch = train_step(state, objective, batches, step)
+            metrics, batch = train_step(state, batches, step, first=step == start)
             state.average.update(network, step)
             pending.append(metrics["loss"])
             done = step + 1
@@ -78,25 +67,34 @@ def run_stage(job: Job, network: nn.Layer, teacher: Any, objective: Any) -> dict
 
 
 def train_step(
-    state: TrainState, objective: Any, batches: Iterator[dict[str, Any]], step: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One update of the weights from `accumulate` micro-batches; returns the last one's metrics and batch."""
-    parts_of_step = state.stage.optim.accumulate
+    state: TrainState, batches: Iterator[Batch], step: int, first: bool = False
+) -> tuple[dict[str, Tensor], Batch]:
+    """One update of the weights from `accumulate` micro-batches.
+
+    Returns the metrics, the mean of the losses and the parts and logits of the last micro-batch, and that batch. In the
+    `first` step of a process every trained parameter must have a gradient.
+    """
+    parts_of_step, losses = state.stage.optim.accumulate, []
     for part in range(parts_of_step):
         batch = next(batches)
+        batch["step"], batch["epoch"] = step, step // state.job.train.steps_per_epoch + 1
         state.seed(step, part)
         with state.ranks.hold(more_follow=part + 1 < parts_of_step), state.precision():
-            logits = state.ranks.forward(batch["image"])
-            loss, parts = objective(logits, batch.get("teacher"), batch)
+            loss, parts, logits = state.ranks.forward(batch)
             state.scaler.scale(loss / parts_of_step).backward()
+        losses.append(loss.detach())
+    if first:
+        check_gradients(state.named_trained, state.job.name)
     state.ranks.average()
     state.scaler.step(state.optimizer)
     state.scaler.update()
-    state.optimizer.clear_grad()
-    return {"loss": loss.detach(), **parts, "logits": logits.detach()}, batch
+    state.optimizer.clear_grad(set_to_zero=False)  # zeros would move a parameter that no loss reaches, by its momentum
+    state.step.after_step(state.job.runtime)
+    mean = losses[0] if len(losses) == 1 else paddle.stack(losses).mean()  # not finite where one of them is not
+    return {"loss": mean, **parts, "logits": logits.detach()}, batch
 
 
-def check_finite(losses: list[Any], done: int, job: Job) -> None:
+def check_finite(losses: list[Tensor], done: int, job: Job) -> None:
     """Raise RunError, naming the step, when a loss since the last check was NaN or infinite; empties the list."""
     first = done - len(losses) + 1
     for step, loss in enumerate((float(loss) for loss in losses), first):
@@ -108,7 +106,7 @@ def check_finite(losses: list[Any], done: int, job: Job) -> None:
     losses.clear()
 
 
-def read(metrics: dict[str, Any], batch: dict[str, Any]) -> dict[str, float]:
+def read(metrics: dict[str, Tensor], batch: Batch) -> dict[str, float]:
     """The metrics as numbers, with top-1 (percent) on the labelled images of the batch where no images were mixed."""
     values = {name: float(value) for name, value in metrics.items() if name != "logits"}
     labels = batch["label"].numpy()

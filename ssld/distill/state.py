@@ -1,6 +1,10 @@
 """What a stage changes while it trains, and how it is saved and restored."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +15,31 @@ from paddle import nn
 from ssld.data import sampler
 from ssld.distill import checkpoint, optim, parallel
 from ssld.distill.evaluate import evaluate
+from ssld.distill.job import Job
+from ssld.distill.step import Step, check_helpers, shapes
 from ssld.distill.teacher import BATCH_NORMS
 from ssld.errors import RunError
+from ssld.interfaces import Labeller
+from ssld.losses import About
+from ssld.losses.objective import Objective
 from ssld.progress import progress
 from ssld.quantize import recalibrate
-from ssld.runtime import seed_networks
+from ssld.runtime import seed_networks, seed_of
 
 
 class TrainState:
     """Everything a stage changes while it trains, and how it is saved and restored."""
 
-    def __init__(self, job: Any, network: nn.Layer):
+    def __init__(self, job: Job, network: nn.Layer, labeller: Labeller | None = None):
         self.job, self.stage, self.network = job, job.stage, network
         self.steps = sampler.steps(job.stage.epochs, job.train.steps_per_epoch)
         self.eval_every = job.stage.eval_every * job.train.steps_per_epoch
         self.log_every = max(1, min(10, self.steps // 100))
         trained = set_trainable(network, job.stage.train)
-        self.ranks = parallel.Ranks(network, trained, job.runtime, job.stage.sync_bn)
+        self.objective = Objective(job.stage.loss, job.train.steps_per_epoch)
+        self.step = Step(network, self.objective, self._helpers(labeller))
+        trained += [p for p in self.step.helpers.parameters() if not p.stop_gradient]
+        self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn)
         optim.scale_rates(job.stage.optim, network)
         self.optimizer = optim.make_optimizer(job.stage.optim, trained)
         self.average = optim.Average(network, job.stage.optim.ema)
@@ -35,12 +47,39 @@ class TrainState:
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
         self.scores: dict[str, float] | None = None  # of the finished stage
 
+    def _helpers(self, labeller: Labeller | None) -> dict[str, nn.Layer]:
+        """The layers of the losses that own any, with fresh weights: the same on every rank."""
+        job, size = self.job, self.stage.data.size
+        if not self.objective.helped:
+            return {}
+        student = shapes(self.network, self.objective.student_reads, size)
+        teacher = labeller.shapes(self.objective.teacher_reads, size) if labeller else {}
+        micro = sampler.micro_size(self.stage.data.batch, self.stage.optim.accumulate, job.runtime.world)
+
+        def about(name: str) -> About:
+            seed_networks(job.seed, job.name, "helper", name)
+            return About(
+                student=student, teacher=teacher, classes=job.classes, images=len(job.labels), labels=job.labels,
+                steps=self.steps, steps_per_epoch=job.train.steps_per_epoch, micro=micro, world=job.runtime.world,
+                seed=seed_of(job.seed, job.name, name),
+            )  # fmt: skip
+
+        with paddle.utils.unique_name.guard("helper_"):  # networks have names that begin with their architecture
+            helpers = self.objective.helpers(about)
+        check_helpers(self.network, helpers)
+        return helpers
+
     def seed(self, step: int, part: int) -> None:
         """Dropout follows from the micro-batch's place in the global batch: two ranks draw what one draws in turn."""
-        here = self.job.runtime
-        seed_networks(self.job.seed, self.job.name, step, part * here.world + here.rank)
+        runtime = self.job.runtime
+        seed_networks(self.job.seed, self.job.name, step, part * runtime.world + runtime.rank)
 
-    def precision(self) -> Any:
+    def named_trained(self) -> Iterator[tuple[str, Any]]:
+        """(key, parameter) of what the stage updates: the network's own keys, then `helpers.<term>.<key>`."""
+        yield from ((name, p) for name, p in self.network.named_parameters() if not p.stop_gradient)
+        yield from ((f"helpers.{n}", p) for n, p in self.step.helpers.named_parameters() if not p.stop_gradient)
+
+    def precision(self) -> AbstractContextManager[Any]:
         return paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")
 
     def bar(self, start: int) -> Any:
@@ -57,6 +96,7 @@ class TrainState:
             "model": self.network.state_dict(),
             "optimizer": _tensors(self.optimizer.state_dict()),
             "average": self.average.state,
+            "helpers": self.step.helpers.state_dict(),
         }
         scaler = self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}
         state = {"seconds": self._elapsed(), "scaler": scaler, "scores": self.scores}
@@ -64,7 +104,7 @@ class TrainState:
         self.saved = time.monotonic()
 
     def restore(self) -> int:
-        """Take over the newest whole checkpoint; returns the step to go on from."""
+        """Take over the newest whole checkpoint; returns the step to go on from. Modes of layers stay as they are."""
         found = checkpoint.load(self.job.folder)
         if found is not None:
             _assign(self.network.state_dict(), found.tensors["model"], self.job.folder)
@@ -72,23 +112,22 @@ class TrainState:
                 {k: paddle.to_tensor(v) for k, v in found.tensors.get("optimizer", {}).items()}
             )
             _assign(self.average.state, found.tensors.get("average", {}), self.job.folder)
+            _assign(self.step.helpers.state_dict(), found.tensors.get("helpers", {}), self.job.folder)
             if found.state["scaler"]:
                 self.scaler.load_state_dict(
                     {k: np.asarray(v) if isinstance(v, list) else v for k, v in found.state["scaler"].items()}
                 )
             self.seconds, self.scores = found.state["seconds"], found.state.get("scores")
-        set_mode(self.network, self.stage.train)
         return found.step if found else 0
 
     def evaluate(self, step: int) -> dict[str, float]:
-        """Scores on the validation images, of the averaged weights if there are any; logged."""
+        """Scores on the validation images, of the averaged weights if there are any; they are logged."""
         kept = {key: value.clone() for key, value in self.network.state_dict().items()} if self.average.state else {}
         if kept:
             self.network.set_state_dict(self.average.state)
         scores = evaluate(self.network, self.job.val, self.job.runtime)
         if kept:
             self.network.set_state_dict(kept)
-        set_mode(self.network, self.stage.train)
         self.log("eval", step, scores)
         return scores
 

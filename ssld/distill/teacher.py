@@ -1,20 +1,29 @@
 """The teacher's side of a distillation: its batch-norm mode, its input, and the gate before the first step."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import paddle
 import paddle.nn.functional as F
-from paddle import nn
+from paddle import Tensor, nn
 
 from ssld.config.recipe import Data
+from ssld.distill.step import classifier_weights, outputs_of, shapes
 from ssld.errors import RunError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Shape
 
-Batch = dict[str, Any]
 MODES = {"linear": "bilinear", "cubic": "bicubic"}
 BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
+
+
+def taps_of(network: nn.Layer) -> frozenset[str]:
+    """The names of the taps that a network gives; none where it says nothing of taps."""
+    return frozenset(getattr(network, "taps", ()))
 
 
 class TeacherLogits(nn.Layer):
@@ -30,28 +39,51 @@ class TeacherLogits(nn.Layer):
 
     engine = "eager"
 
-    def __init__(self, network: nn.Layer, norm: str, student: Data, size: int, mean: Any, std: Any):
+    def __init__(
+        self, network: nn.Layer, norm: str, student: Data, size: int, mean: Sequence[float], std: Sequence[float],
+        reads: Collection[str] = ("logits",),
+    ):  # fmt: skip
         super().__init__()
-        self.network = network
+        self.network, self.reads = network, frozenset(reads)
+        self.gives = taps_of(network) | {"logits"}
         self.register_buffer("enlarge", _enlarge(student.size, size, MODES[student.interpolation]))
         self.scale, self.shift = _renormalise(student, mean, std)
         set_norm(network, norm)
         for parameter in network.parameters():
             parameter.stop_gradient = True
 
-    def forward(self, images: Any) -> Any:
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(self._seen(images))
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """The images as the teacher expects them."""
         if self.scale is not None:
             images = images * self.scale + self.shift
         if self.enlarge is not None:
             images = self.enlarge @ images @ self.enlarge.T
-        return self.network(images)
+        return images
 
-    def labelled(self, batches: Iterable[Batch], precision: Callable[[], Any] = nullcontext) -> Iterator[Batch]:
-        """Each batch with the teacher's logits of its images under `teacher`, without a gradient."""
+    def outputs(self, images: Tensor) -> Outputs:
+        """The outputs that the losses read, in one forward pass, and the weights of the classifier where there is
+        one.
+        """
+        found = outputs_of(self.network, self._seen(images), self.reads)
+        if hasattr(self.network, "classifier"):
+            found.weights = classifier_weights(self.network)
+        return found
+
+    def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
+        """The shape of each of these outputs, without the batch, for images of the student of `size` pixels a side."""
+        return shapes(self.network, names, size if self.enlarge is None else self.enlarge.shape[0])
+
+    def labelled(
+        self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> Iterator[Batch]:
+        """Each batch with the teacher's outputs for its images under `teacher`, without a gradient."""
         for batch in batches:
             with precision(), paddle.no_grad():
-                logits = self(batch["image"])
-            yield batch | {"teacher": logits}
+                outputs = self.outputs(batch["image"])
+            yield {**batch, "teacher": outputs}
 
 
 def set_norm(network: nn.Layer, norm: str) -> None:
@@ -80,7 +112,7 @@ def gate(name: str, top1: float, claimed: float, images: int, points: float, ski
         )
 
 
-def _enlarge(size: int, wanted: int, mode: str) -> Any:
+def _enlarge(size: int, wanted: int, mode: str) -> Tensor | None:
     """[wanted, size]: a matrix M with M x M^T = x resized, for x [size, size]; None when the sizes are equal.
 
     Resizing is linear, in rows and columns alike. The product runs in every engine; oneDNN fails on the resize itself.
@@ -91,7 +123,7 @@ def _enlarge(size: int, wanted: int, mode: str) -> Any:
     return F.interpolate(rows, size=[wanted, size], mode=mode, align_corners=False)[0, 0]
 
 
-def _renormalise(student: Data, mean: Any, std: Any) -> tuple[Any, Any]:
+def _renormalise(student: Data, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor | None, Tensor | None]:
     """Factor and offset [1, 3, 1, 1] from the student's normalisation to the teacher's; None when they are equal."""
     if tuple(mean) == tuple(student.mean) and tuple(std) == tuple(student.std):
         return None, None

@@ -8,8 +8,8 @@ manifest's seed, the number of the view and the place of the image (`data/augmen
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from scipy.special import softmax
 from ssld.data.sampler import evenly
 from ssld.errors import DataError
 from ssld.files import write_whole
+from ssld.interfaces import Batch, Outputs
 from ssld.labels import shard
 from ssld.labels.record import Layout
 from ssld.progress import note, progress
@@ -69,14 +70,22 @@ class CachedLogits:
     """The labels of a distillation from a cache, in the place of a teacher."""
 
     engine = "cache"
+    gives = frozenset({"logits"})
 
     def __init__(self, cache: Cache):
         self.cache = cache
 
-    def labelled(self, batches: Iterable[dict[str, Any]], precision: Callable[[], Any] = nullcontext) -> Iterator[Any]:
+    def shapes(self, names: Collection[str], size: int) -> dict[str, tuple[int, ...]]:
+        """The shape of the logits, without the batch."""
+        return {name: (self.cache.layout.classes,) for name in names}
+
+    def labelled(
+        self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> Iterator[Batch]:
         """Each batch of a loader of views with the logits of its images under `teacher`, float32 as they were kept."""
         for batch in batches:
-            yield batch | {"teacher": paddle.to_tensor(self.cache.logits(batch["view"], batch["place"]))}
+            logits = paddle.to_tensor(self.cache.logits(batch["view"], batch["place"]))
+            yield {**batch, "teacher": Outputs({"logits": logits})}
 
 
 def claim(folder: Path, manifest: dict[str, Any], here: Runtime) -> None:

@@ -1,5 +1,6 @@
-"""Losses: callables (student logits, teacher logits, batch) -> scalar. One file a loss; Paddle loads with the first."""
+"""Losses: what a stage minimises. One file a loss; Paddle loads when the first one is computed."""
 
-from ssld.losses.registry import LOSSES, Objective, check_terms
+from ssld.losses.base import About, Loss, Reads
+from ssld.losses.terms import Term, build_terms
 
-__all__ = ["LOSSES", "Objective", "check_terms"]
+__all__ = ["About", "Loss", "Reads", "Term", "build_terms"]

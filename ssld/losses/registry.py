@@ -1,94 +1,92 @@
-"""The losses of this folder, the check of a recipe's `loss:` mapping, and the weighted sum that a stage minimises.
-
-Paddle is imported by the file of a loss, not here: a recipe is checked before anything heavy loads.
-"""
+"""The losses that there are: one file each in the folders of this room, and those that a recipe brings along."""
 
 from __future__ import annotations
 
-import ast
-import math
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType, ModuleType
 
 from ssld.errors import RecipeError, did_you_mean
-from ssld.registry import Registry
+from ssld.losses.base import Loss
 
-if TYPE_CHECKING:
-    from paddle import Tensor
-
-LOSSES = Registry("loss", __file__, "ssld.losses")
-
-_TYPES = {"float": (int, float), "int": (int,), "bool": (bool,), "str": (str,)}
+FOLDERS = ("label", "logit", "feature", "contrast")
+"""What a loss compares the student with: labels, logits, feature maps, or other images of a memory."""
 
 
-def check_terms(terms: Mapping[str, Mapping[str, Any]], where: str = "loss") -> None:
-    """Check a mapping {loss name: {"weight": 1.0, option: value}} without importing Paddle.
+@cache
+def built_in() -> Mapping[str, type[Loss]]:
+    """Name -> class of the losses of this package, in the order of the folders; the name is that of the file."""
+    found = {}
+    for folder in FOLDERS:
+        for module in sorted(
+            pkgutil.iter_modules([str(Path(__file__).parent / folder)]), key=lambda module: module.name
+        ):
+            (found[module.name],) = defined(importlib.import_module(f"ssld.losses.{folder}.{module.name}"))
+    return MappingProxyType(found)
 
-    `where` begins each message, such as "recipes/a.yaml: stages.distill.loss". Raises RecipeError for no terms, an
-    unknown loss or option (with the nearest name), a value of the wrong type, and weights that are negative or all 0.
+
+def defined(module: ModuleType) -> list[type[Loss]]:
+    """The losses that a module itself defines, but for those whose name begins with an underscore."""
+    classes = [value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, Loss)]
+    return [cls for cls in classes if cls.__module__ == module.__name__ and not cls.__name__.startswith("_")]
+
+
+def with_own(modules: Mapping[str, ModuleType]) -> Mapping[str, type[Loss]]:
+    """The built-in losses and those of a recipe's own files (`modules`: file -> module), by name.
+
+    The name of one's own loss is that of its class in small letters: `class FocalLoss` is `focal_loss`. RecipeError for
+    a name that is taken, and for a class that lacks its decorator.
     """
-    if not terms:
-        raise RecipeError(f"{where}: no terms; name at least one loss, such as ssld: {{weight: 1.0}}")
-    for name, options in terms.items():
-        if name not in LOSSES.names():
-            raise RecipeError(f"{where}: no loss named {name!r}{did_you_mean(name, LOSSES.names())}")
-        if not isinstance(options, Mapping):
-            raise RecipeError(f"{where}.{name}: {options!r} is not a mapping; write {name}: {{weight: 1.0}}")
-        known = {"weight": "float", **LOSSES.options(name)}
-        for option, value in options.items():
-            if option not in known:
-                raise RecipeError(f"{where}.{name}: no option {option!r}{did_you_mean(option, known)}")
-            _check_value(f"{where}.{name}.{option}", value, known[option])
-        if options.get("weight", 1.0) < 0:
-            raise RecipeError(f"{where}.{name}.weight: {options['weight']} is negative; use 0 or more")
-    if all(options.get("weight", 1.0) == 0 for options in terms.values()):
-        raise RecipeError(f"{where}: every weight is 0; give one loss a positive weight")
+    found, where = dict(built_in()), dict.fromkeys(built_in(), "ssld")
+    for file, module in modules.items():
+        for cls in defined(module):
+            name = snake_case(cls.__name__)
+            if name in found:
+                raise RecipeError(f"{file}: loss {name!r}: {where[name]} has one of this name; rename the class")
+            if "__dataclass_fields__" not in vars(cls):
+                raise RecipeError(
+                    f"{file}: class {cls.__name__}: is no dataclass; write @dataclass(frozen=True) above it"
+                )
+            found[name], where[name] = cls, file
+    return found
 
 
-def _check_value(where: str, value: Any, annotation: str) -> None:
-    """Compare a value with an annotation as written in the source: float, int, bool, str or Literal['a', 'b']."""
-    if annotation.startswith("Literal["):
-        choices = ast.literal_eval(f"({annotation[len('Literal[') : -1]},)")
-        if value not in choices:
-            raise RecipeError(f"{where}: {value!r} is none of {', '.join(choices)}{did_you_mean(value, choices)}")
-        return
-    wrong_bool = isinstance(value, bool) and annotation != "bool"
-    if wrong_bool or not isinstance(value, _TYPES[annotation]):
-        raise RecipeError(f"{where}: {value!r} is not a {annotation}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RecipeError(f"{where}: {value} is not finite; give a number")
+def snake_case(name: str) -> str:
+    """FocalLoss -> focal_loss, DKD -> dkd."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-class Objective:
-    """The weighted sum of one or more losses; it keeps the parts for the log.
+def find(name: str, known: Mapping[str, type[Loss]] | None = None) -> type[Loss]:
+    """The class of that name. RecipeError, with the nearest name, when there is none."""
+    known = built_in() if known is None else known
+    if name not in known:
+        hint = did_you_mean(name, known) or "; `ssld list losses` prints them"
+        raise RecipeError(f"no loss named {name!r}{hint}")
+    return known[name]
 
-    `Objective({"ssld": {"weight": 1.0}, "ce": {"weight": 0.5, "smoothing": 0.1}})`. The weight (default 1) multiplies
-    also when there is only one term. Raises RecipeError as `check_terms` does, and for an option out of range.
-    """
 
-    def __init__(self, terms: Mapping[str, Mapping[str, Any]]):
-        check_terms(terms)
-        self.weights = {name: float(options.get("weight", 1.0)) for name, options in terms.items()}
-        self.losses = {
-            name: LOSSES.build(name, **{option: value for option, value in options.items() if option != "weight"})
-            for name, options in terms.items()
-        }
+def summary(cls: type[Loss]) -> str:
+    """The first line of the text at the head of the file that defines a loss, else of the class."""
+    module = inspect.getmodule(cls)
+    text = inspect.getdoc(module) if cls in built_in().values() else inspect.getdoc(cls)
+    return (text or "").partition("\n")[0]
 
-    @property
-    def needs_label(self) -> bool:
-        """Whether any term reads `batch["label"]`."""
-        return any(loss.needs_label for loss in self.losses.values())
 
-    def __call__(
-        self, student: Tensor, teacher: Tensor | None, batch: Mapping[str, Any]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return (weighted sum, {"loss/<name>": the part before its weight, detached}), all scalar tensors.
+def options(cls: type[Loss]) -> dict[str, str]:
+    """Name -> type and default of each option, as text."""
+    return {field.name: _described(field) for field in dataclasses.fields(cls)}
 
-        student and teacher: logits [b, classes]. `teacher` is None where no term needs it.
-        """
-        from paddle.amp import auto_cast
 
-        with auto_cast(enable=False):  # level O2 would run differences of log-probabilities in 16 bits
-            parts = {name: loss(student, teacher, batch) for name, loss in self.losses.items()}
-            total = sum(self.weights[name] * part for name, part in parts.items())
-        return total, {f"loss/{name}": part.detach() for name, part in parts.items()}
+def _described(field: dataclasses.Field[object]) -> str:
+    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    if field.default is not dataclasses.MISSING:
+        return f"{kind} = {field.default!r}"
+    if field.default_factory is not dataclasses.MISSING:
+        return f"{kind} = {field.default_factory()!r}"
+    return kind

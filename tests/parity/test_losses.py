@@ -7,7 +7,8 @@ import paddle
 import pytest
 
 from ssld.errors import DataError
-from ssld.losses import LOSSES, Objective
+from ssld.interfaces import Outputs
+from ssld.losses import build_terms, objective
 
 LABEL = np.array([3, 0, 9, 5])
 LABEL_B = np.array([1, 0, 2, 9])
@@ -83,15 +84,21 @@ def tensors(batch):
     return {key: paddle.to_tensor(value) if isinstance(value, np.ndarray) else value for key, value in batch.items()}
 
 
+def summed(terms, student, teacher, batch):
+    """(total, parts) of an objective on logits."""
+    outputs = Outputs({"logits": student}), Outputs({"logits": teacher})
+    return objective.Objective(build_terms(terms))(*outputs, tensors(batch or {}))
+
+
 def value(name, student, teacher, batch=None, dtype="float32", **options):
     student, teacher = paddle.to_tensor(student, dtype=dtype), paddle.to_tensor(teacher, dtype=dtype)
-    return float(LOSSES.build(name, **options)(student, teacher, tensors(batch or {})))
+    return float(summed({name: options}, student, teacher, batch)[0])
 
 
 def gradient(name, student, teacher, batch=None, dtype="float64", **options):
     student = paddle.to_tensor(student, dtype=dtype, stop_gradient=False)
     teacher = paddle.to_tensor(teacher, dtype=dtype, stop_gradient=False)
-    LOSSES.build(name, **options)(student, teacher, tensors(batch or {})).backward()
+    summed({name: options}, student, teacher, batch)[0].backward()
     assert teacher.grad is None, "a loss must not push gradients into the teacher"
     return student.grad.astype("float64").numpy()
 
@@ -135,7 +142,7 @@ def test_16_bit_logits_are_computed_in_32_bits(name, options, batch, formula, dt
 def test_mixed_precision_leaves_the_value_alone(name, options, batch, formula, level, logits):
     student, teacher = (paddle.to_tensor(z, dtype="float32") for z in logits)
     with paddle.amp.auto_cast(level=level, dtype="float16"):
-        total, _ = Objective({name: options})(student, teacher, tensors(batch))
+        total, _ = summed({name: options}, student, teacher, batch)
     assert float(total) == pytest.approx(formula(*logits), rel=2e-6)
 
 
@@ -223,10 +230,11 @@ def test_ce_refuses_a_label_out_of_range(logits):
         value("ce", *logits, {"label": np.array([3, 0, -2, 5])}, unlabelled="ignore")
 
 
-def test_ce_that_ignores_unlabelled_rows_is_the_mean_over_the_others(logits):
+def test_rows_that_ce_ignores_count_0_and_the_mean_is_over_all_rows(logits):
+    """So the value does not depend on how rows are shared out among ranks and micro-batches."""
     keep = [0, 2]
     batch = {"label": np.array([3, -1, 9, -1])}
-    expected = value("ce", logits[0][keep], logits[1][keep], {"label": LABEL[keep]}, dtype="float64")
+    expected = value("ce", logits[0][keep], logits[1][keep], {"label": LABEL[keep]}, dtype="float64") * 2 / 4
     assert value("ce", *logits, batch, dtype="float64", unlabelled="ignore") == pytest.approx(expected, rel=1e-12)
     slope = gradient("ce", *logits, batch, unlabelled="ignore")
     assert not slope[[1, 3]].any()
@@ -237,7 +245,7 @@ def test_ce_ignores_a_mixed_row_when_either_half_is_unlabelled(logits):
     batch = {"label": np.array([3, -1, 9, 5]), "label_b": np.array([1, 0, -1, 9]), "lam": LAM}
     keep = [0, 3]
     known = {"label": LABEL[keep], "label_b": LABEL_B[keep], "lam": LAM}
-    expected = value("ce", logits[0][keep], logits[1][keep], known, dtype="float64")
+    expected = value("ce", logits[0][keep], logits[1][keep], known, dtype="float64") * 2 / 4
     assert value("ce", *logits, batch, dtype="float64", unlabelled="ignore") == pytest.approx(expected, rel=1e-12)
 
 
@@ -248,7 +256,7 @@ def test_ce_of_a_batch_without_any_label_is_zero_when_told_to_ignore(logits):
 
 
 def test_ce_on_a_device_that_cannot_be_asked_turns_infinite_for_an_unlabelled_row(logits, monkeypatch):
-    monkeypatch.setattr("ssld.losses.ce._on_gpu", lambda tensor: True)
+    monkeypatch.setattr(objective, "_check", lambda *asked: None)  # what happens on a GPU
     batch = {"label": np.array([3, -1, 9, 5])}
     assert value("ce", *logits, batch) == math.inf
     assert np.isnan(gradient("ce", *logits, batch)).any()
@@ -257,26 +265,37 @@ def test_ce_on_a_device_that_cannot_be_asked_turns_infinite_for_an_unlabelled_ro
 
 def test_objective_is_the_weighted_sum_and_logs_unweighted_parts(logits):
     student, teacher = (paddle.to_tensor(z, stop_gradient=False) for z in logits)
-    objective = Objective({"ssld": {"weight": 2.0}, "ce": {"weight": 0.5, "smoothing": 0.1}, "kl": {}})
-    total, parts = objective(student, teacher, tensors({"label": LABEL}))
-    expected = {"loss/ssld": ssld(*logits), "loss/ce": ce(0.1)(*logits), "loss/kl": kl_at(1.0)(*logits)}
+    terms = {"ssld": {"weight": 2.0}, "ce": {"weight": 0.5, "smoothing": 0.1}, "soft": {"kind": "kl"}}
+    total, parts = summed(terms, student, teacher, {"label": LABEL})
+    expected = {"loss/ssld": ssld(*logits), "loss/ce": ce(0.1)(*logits), "loss/soft": kl_at(1.0)(*logits)}
     assert {name: float(part) for name, part in parts.items()} == pytest.approx(expected, rel=1e-8)
     assert all(part.stop_gradient for part in parts.values())
-    wanted = 2 * expected["loss/ssld"] + 0.5 * expected["loss/ce"] + expected["loss/kl"]
+    wanted = 2 * expected["loss/ssld"] + 0.5 * expected["loss/ce"] + expected["loss/soft"]
     assert float(total) == pytest.approx(wanted, rel=1e-8)
     total.backward()
     slope = central_differences(lambda s, t: 2 * ssld(s, t) + 0.5 * ce(0.1)(s, t) + kl_at(1.0)(s, t), *logits)
     np.testing.assert_allclose(student.grad.numpy(), slope, atol=1e-8)
 
 
+def test_one_loss_may_stand_in_several_terms(logits):
+    terms = {"warm": {"kind": "kl", "temperature": 4.0}, "cold": {"kind": "kl", "weight": 3.0}}
+    total, parts = summed(terms, *map(paddle.to_tensor, logits), {})
+    assert parts.keys() == {"loss/warm", "loss/cold"}
+    assert float(total) == pytest.approx(kl_at(4.0)(*logits) + 3 * kl_at(1.0)(*logits), rel=1e-8)
+
+
 def test_the_weight_of_a_single_term_counts(logits):
     student, teacher = map(paddle.to_tensor, logits)
-    total, parts = Objective({"ssld": {"weight": 3.0}})(student, teacher, {})
+    total, parts = summed({"ssld": {"weight": 3.0}}, student, teacher, {})
     assert total.shape == []
     assert float(total) == pytest.approx(3 * float(parts["loss/ssld"]))
 
 
-def test_objective_says_whether_it_reads_labels():
-    assert not Objective({"ssld": {}}).needs_label
-    assert Objective({"ce": {}}).needs_label
-    assert Objective({"ce": {}, "kl": {}}).needs_label
+def test_a_weight_that_changes_is_a_closed_form_of_the_step_and_is_logged(logits):
+    student, teacher = (Outputs({"logits": paddle.to_tensor(z)}) for z in logits)
+    ramp = {"at": [[0, 0.0], [2, 1.0]], "per": "step"}
+    asked = objective.Objective(build_terms({"kl": {"weight": ramp}}), steps_per_epoch=4)
+    for step, weight in ((0, 0.0), (1, 0.125), (4, 0.5), (8, 1.0), (100, 1.0)):
+        total, parts = asked(student, teacher, {"step": step})
+        assert float(parts["weight/kl"]) == pytest.approx(weight)
+        assert float(total) == pytest.approx(weight * kl_at(1.0)(*logits))

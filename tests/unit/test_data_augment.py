@@ -9,8 +9,8 @@ from ssld.data.augment import Augment, crop, draw, erase
 from ssld.data.graph import _operation
 from ssld.data.policies import IMAGENET_POLICY, KINDS, OPS, RANDAUGMENT_OPS, parameters
 from ssld.data.policies import draw as draw_policy
-from ssld.data.sampler import uniform
 from ssld.errors import DataError
+from ssld.random import uniform
 
 N = 5000
 

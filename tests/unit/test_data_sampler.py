@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ssld.data.sampler import _GAMMA, _mix64, bits, epoch_order, micro_slice, steps_per_epoch, uniform
+from ssld.data.sampler import epoch_order, micro_slice, steps_per_epoch
 from ssld.errors import DataError
+from ssld.random import _GAMMA, _mix64, bits, uniform
 
 
 def test_the_mixer_is_splitmix64_as_published():

@@ -1,43 +1,114 @@
-"""The `loss:` mapping of a recipe: names, options, weights. The values of the losses are in tests/parity."""
+"""The `loss:` mapping of a recipe: names, kinds, options, weights. The values of the losses are in tests/parity."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
 
 import pytest
 
 from ssld.errors import RecipeError
-from ssld.losses import LOSSES, Objective, check_terms
+from ssld.losses import Loss, Reads, build_terms, registry
+from ssld.losses.schedule import Schedule, weight_at
+from ssld.losses.terms import Term
+
+
+@dataclass(frozen=True)
+class Everything(Loss):
+    """A loss with an option of each type."""
+
+    rows: int = 32
+    limit: float | None = None
+    taps: tuple[str, ...] = ("stage1",)
+    grid: tuple[tuple[int, int], ...] = ()
+    mode: Literal["soft", "hard"] = "soft"
+    both: bool = False
+
+    reads: ClassVar = Reads()
+
+
+KNOWN = {**registry.built_in(), "everything": Everything}
 
 
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"sslt": {}}, r"^here: no loss named 'sslt'; did you mean 'ssld'\?$"),
-        ({"kl": {"temprature": 4}}, r"^here\.kl: no option 'temprature'; did you mean 'temperature'\?$"),
-        ({"kl": {"temperature": "hot"}}, r"^here\.kl\.temperature: 'hot' is not a float$"),
-        ({"kl": {"temperature": True}}, r"^here\.kl\.temperature: True is not a float$"),
-        ({"kl": {"weight": float("nan")}}, r"^here\.kl\.weight: nan is not finite"),
-        ({"ce": {"unlabelled": "ignor"}}, r"^here\.ce\.unlabelled: 'ignor' is none of error, ignore; .* 'ignore'\?$"),
-        ({"ce": {"weight": -1}}, r"^here\.ce\.weight: -1 is negative"),
-        ({"ce": {"weight": 0}, "kl": {"weight": 0.0}}, "^here: every weight is 0"),
-        ({"ssld": None}, r"^here\.ssld: None is not a mapping; write ssld: \{weight: 1\.0\}$"),
-        ({}, "^here: no terms"),
+        ({"sslt": {}}, r"^\.sslt: no loss named 'sslt'; did you mean 'ssld'\?$"),
+        ({"soft": {"kind": "sslt"}}, r"^\.soft: no loss named 'sslt'; did you mean 'ssld'\?$"),
+        ({"kl": {"temprature": 4}}, r"^\.kl: no option 'temprature'; did you mean 'temperature'\?$"),
+        ({"kl": {"temperature": "hot"}}, r"^\.kl\.temperature: 'hot': input should be a valid number$"),
+        ({"kl": {"temperature": True}}, r"^\.kl\.temperature: True: input should be a valid number$"),
+        ({"kl": {"temperature": math.inf}}, r"^\.kl\.temperature: .*: input should be a finite number$"),
+        ({"kl": {"temperature": 0}}, r"^\.kl\.temperature: 0\.0 is not positive"),
+        ({"kl": {"weight": math.nan}}, r"^\.kl\.weight: nan is negative or not finite"),
+        ({"kl": {"weight": "1"}}, r"^\.kl\.weight: '1' is not a number"),
+        ({"kl": {"weight": {"at": [[2, 1], [1, 1]]}}}, r"^\.kl\.weight\.at: the epochs \[2\.0, 1\.0\] do not rise"),
+        ({"kl": {"weight": {"at": [[0, 0]]}}}, r"^\.kl\.weight\.at: every weight is 0"),
+        ({"kl": {"weight": {"at": [[0, 1]], "per": "day"}}}, r"^\.kl\.weight\.per: 'day': input should be 'step' or "),
+        ({"kl": {"weight": {"at": [[0, 1]], "each": 1}}}, r"^\.kl\.weight\.each: "),
+        ({"ce": {"unlabelled": "ignor"}}, r"^\.ce\.unlabelled: 'ignor': input should be 'error' or 'ignore'$"),
+        ({"ce": {"smoothing": 1.0}}, r"^\.ce\.smoothing: 1\.0 is not in \[0, 1\)"),
+        ({"ce": {"weight": -1}}, r"^\.ce\.weight: -1 is negative"),
+        ({"ce": {"weight": 0}, "kl": {"weight": 0.0}}, "^: every weight is 0"),
+        ({"ssld": 3}, r"^\.ssld: 3 is not a mapping; write ssld: \{weight: 1\.0\}$"),
+        ({"everything": {"rows": 2.5}}, r"^\.everything\.rows: 2\.5: input should be a valid integer"),
+        ({"everything": {"taps": "stage1"}}, r"^\.everything\.taps: 'stage1': input should be a valid "),
+        ({"at": {"student": ["stage1"], "teacher": []}}, r"^\.at\.teacher: 0 taps of the teacher for 1 of the student"),
+        ({}, "^: no terms"),
     ],
 )
 def test_a_wrong_term_is_one_line_that_helps(terms, message):
     with pytest.raises(RecipeError, match=message) as caught:
-        check_terms(terms, where="here")
+        build_terms(terms, KNOWN)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("terms", [{"kl": {"temperature": 0}}, {"ce": {"smoothing": 1.0}}, {"ce": {"smoothing": -0.1}}])
-def test_an_option_out_of_range_is_refused(terms):
-    with pytest.raises(RecipeError, match=r"^loss '(kl|ce)': (temperature|smoothing) .* is not"):
-        Objective(terms)
+def test_options_of_every_type_can_be_given():
+    given = {"rows": 8, "limit": 3, "taps": ["a", "b"], "grid": [[1, 2]], "mode": "hard", "both": True}
+    loss = build_terms({"everything": given}, KNOWN)["everything"].loss
+    assert loss == Everything(rows=8, limit=3.0, taps=("a", "b"), grid=((1, 2),), mode="hard", both=True)
+    assert build_terms({"everything": {"limit": None}}, KNOWN)["everything"].loss == Everything()
 
 
-@pytest.mark.parametrize("name", LOSSES.names())
+def test_a_term_written_out_is_read_back_as_it_was():
+    given = {"warm": {"kind": "kl", "temperature": 4, "weight": {"at": [[0, 0], [20, 1]], "between": "cosine"}}}
+    terms = build_terms(given)
+    assert build_terms({name: term.tree() for name, term in terms.items()}) == terms
+    assert terms["warm"].tree()["weight"]["per"] == "step"
+
+
+def test_what_says_nothing_new_is_not_in_a_digest():
+    plain = build_terms({"kl": {}})["kl"]
+    assert plain.tree("kl") == {"weight": 1.0} == build_terms({"kl": {"kind": "kl", "temperature": 1}})["kl"].tree("kl")
+    assert plain.tree("soft") == {"kind": "kl", "weight": 1.0}
+    assert build_terms({"kl": {"temperature": 4}})["kl"].tree("kl") == {"weight": 1.0, "temperature": 4.0}
+
+
+def test_a_loss_that_computes_something_else_now_is_told_apart_in_a_digest(monkeypatch):
+    term = build_terms({"kl": {}})["kl"]
+    monkeypatch.setattr(type(term.loss), "version", 2)
+    assert term.tree("kl") == {"version": 2, "weight": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("between", "middle"), [("linear", 0.25), ("constant", 0.0), ("cosine", 0.5 * (1 - math.cos(math.pi / 4)))]
+)
+def test_a_scheduled_weight_moves_between_its_points(between, middle):
+    weight = Schedule(at=((1.0, 0.0), (3.0, 1.0)), between=between)
+    found = [weight_at(weight, step, 4) for step in (0, 4, 6, 12, 40)]  # epochs 0, 1, 1.5, 3, 10
+    assert found == pytest.approx([0.0, 0.0, middle, 1.0, 1.0])
+
+
+def test_a_weight_by_epochs_counts_them_from_1():
+    weight = Schedule(at=((0.0, 0.0), (20.0, 1.0)), per="epoch")  # min(epoch / 20, 1), as of DKD
+    assert [weight_at(weight, step, 4) for step in (0, 3, 4, 75, 76, 400)] == pytest.approx([0.05, 0.05, 0.1, 0.95, 1, 1])
+
+
+@pytest.mark.parametrize("name", registry.built_in())
 def test_every_loss_follows_the_contract(name):
-    loss = LOSSES.build(name)
-    assert isinstance(loss.needs_teacher, bool)
-    assert isinstance(loss.needs_label, bool)
-    assert len(LOSSES.summary(name)) > 20
-    assert "weight" not in LOSSES.options(name), "weight belongs to the sum"
-    check_terms({name: {option: getattr(loss, option) for option in LOSSES.options(name)}})
+    cls = registry.built_in()[name]
+    term = build_terms({name: {}})[name]
+    assert isinstance(term, Term)
+    assert term.loss.reads.student
+    assert len(registry.summary(cls)) > 20
+    assert not {field.name for field in fields(cls)} & {"weight", "kind"}, "these belong to the term"
+    assert build_terms({name: term.tree()})[name] == term

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -15,21 +16,23 @@ from ssld.config.recipe import Augment, Data, Optim, Stage
 from ssld.data import EvalLoader, Loader, fake, read_list
 from ssld.distill import checkpoint
 from ssld.distill.engine import in_engine
-from ssld.distill.stage import Job, check_finite, run_stage
+from ssld.distill.job import Job
+from ssld.distill.stage import check_finite, run_stage
 from ssld.distill.stop import stop_signals
 from ssld.distill.teacher import TeacherLogits
 from ssld.errors import RunError
-from ssld.losses import Objective
+from ssld.losses import build_terms
+from ssld.losses.objective import Objective
 from ssld.runtime import Runtime, seed_networks
 
 ARCH, SIZE, CLASSES = "MobileNetV3_small_x0_35", 16, 4
 DATA = Data(train=("train.txt",), val="val.txt", size=SIZE, batch=8, eval_batch=8, mean=(0.5,) * 3, std=(0.25,) * 3)
-PLAIN = Stage(epochs=1, data=DATA, loss={"ce": {}}, optim=Optim(lr=0.05), checkpoint_minutes=60)
+PLAIN = Stage(epochs=1, data=DATA, loss=build_terms({"ce": {}}), optim=Optim(lr=0.05), checkpoint_minutes=60)
 EVERYTHING = replace(
     PLAIN,
     epochs=2,  # of two steps
     data=replace(DATA, augment=Augment(mixup=0.2)),
-    loss={"ssld": {}, "ce": {"smoothing": 0.1}},
+    loss=build_terms({"ssld": {}, "ce": {"smoothing": 0.1}}),
     optim=Optim(
         lr=0.05, weight_decay=1e-4, warmup_epochs=1, accumulate=2, ema=0.9, nesterov=True, stage_lr=(0.1, 1, 1, 1, 0.3)
     ),
@@ -58,19 +61,18 @@ def teacher():
     return TeacherLogits(small, "batch", DATA, SIZE, DATA.mean, DATA.std)
 
 
-class Raises:
+class Raises(Objective):
     """The objective, but its call `number` (from 0) does something else first."""
 
-    def __init__(self, terms, number, act):
-        self.real, self.number, self.act, self.calls = Objective(terms), number, act, 0
+    number, act, calls = -1, staticmethod(lambda loss: loss), 0
 
     def __call__(self, *args):
-        self.calls += 1
-        loss, parts = self.real(*args)
-        return (self.act(loss) if self.calls - 1 == self.number else loss), parts
+        Raises.calls += 1
+        loss, parts = super().__call__(*args)
+        return (Raises.act(loss) if Raises.calls - 1 == Raises.number else loss), parts
 
 
-def run(images, folder, stage, teacher=None, objective=None):
+def run(images, folder, stage, teacher=None):
     """(network, scores) of a stage in `folder`, begun or taken up."""
     folder.mkdir(exist_ok=True)
     data = stage.data
@@ -86,10 +88,11 @@ def run(images, folder, stage, teacher=None, objective=None):
             images["train"], size=SIZE, batch=data.batch, accumulate=stage.optim.accumulate, augment=data.augment,
             seed=11, **options,
         ),
+        classes=CLASSES,
         val=EvalLoader(images["val"], size=SIZE, resize=SIZE, batch=data.eval_batch, **options),
     )  # fmt: skip
     net = network()
-    return net, run_stage(job, net, teacher, objective or Objective(stage.loss))
+    return net, run_stage(job, net, teacher)
 
 
 def state(net):
@@ -133,9 +136,19 @@ def test_a_stage_logs_every_step_and_evaluates_every_epoch(whole):
     assert [record["lr"] for record in records[:2]] == pytest.approx([0.025, 0.05])
 
 
+@contextmanager
+def acting(number, act):
+    """Inside, the loss of micro-batch `number` (from 0) passes through `act`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("number", number), ("act", staticmethod(act)), ("calls", 0)):
+            patch.setattr(Raises, name, value)
+        patch.setattr("ssld.distill.state.Objective", Raises)
+        yield
+
+
 def stopped(images, teacher, folder, number, act, stage=EVERYTHING):
-    with pytest.raises((KeyboardInterrupt, OSError)):
-        run(images, folder, stage, teacher, Raises(stage.loss, number, act))
+    with pytest.raises((KeyboardInterrupt, OSError)), acting(number, act):
+        run(images, folder, stage, teacher)
 
 
 def broken(loss):

@@ -1,0 +1,159 @@
+"""Python files of one's own that a recipe names: imported before it is checked, known by their content.
+
+A file is named relative to the recipe. Its digest covers the file and the modules of its own folder that it imports
+when it is loaded. A run folder keeps a copy of them, so that what a run made can be opened when the originals have
+changed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ssld.errors import RecipeError, RunError, did_you_mean
+from ssld.files import json_digest, sha256
+
+COPIES = "code"  # folder of a run, holds a folder a file, named by the beginning of its digest
+SHORT = 16  # digits of a digest in the name of that folder
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A file that was loaded. parts: path below its folder -> sha256, of itself and of what it imports from there."""
+
+    path: Path
+    parts: Mapping[str, str]
+    module: ModuleType
+
+    @property
+    def digest(self) -> str:
+        """sha256, in hexadecimal, over names and contents; it does not depend on where the file lies."""
+        return json_digest(dict(self.parts))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the files on the disk are still those that were loaded."""
+        return all(_content(self.path.parent / name) == content for name, content in self.parts.items())
+
+
+_LOADED: dict[str, OwnFile] = {}  # digest -> file; a process may load several contents of one path
+_BY_PATH: dict[Path, OwnFile] = {}  # what was loaded last from a path
+
+
+def is_code(text: str) -> bool:
+    """Whether a value of a recipe names something in a Python file: `nets.py:Tiny`."""
+    return ".py:" in text
+
+
+def load(files: Iterable[str], folder: Path) -> dict[str, str]:
+    """Import files, named relative to `folder`; returns file -> digest. RecipeError for one that cannot be imported."""
+    return {str(file): _load(folder / file, str(file)).digest for file in files}
+
+
+def reload(known: Mapping[str, str], run: Path) -> None:
+    """Import the copies that a run folder keeps of the files of its plan. RunError where one is missing or changed."""
+    for file, digest in known.items():
+        if digest in _LOADED:
+            continue
+        copy = run / COPIES / digest[:SHORT] / Path(file).name
+        if not copy.is_file():
+            raise RunError(f"{copy}: the copy of {file} that this run was made with is missing; put it back")
+        if _load(copy, str(copy)).digest != digest:
+            raise RunError(f"{copy}: is not the {file} that this run was made with; restore it, or run the recipe anew")
+
+
+def keep(known: Mapping[str, str], run: Path) -> None:
+    """Copy the files of a plan into the folder of its run."""
+    for digest in known.values():
+        own = _LOADED[digest]
+        for name in own.parts:
+            copy = run / COPIES / digest[:SHORT] / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if not copy.is_file():
+                shutil.copyfile(own.path.parent / name, copy)
+
+
+def modules(known: Mapping[str, str]) -> dict[str, ModuleType]:
+    """File -> module, of files that `load` or `reload` has imported."""
+    return {file: _LOADED[digest].module for file, digest in known.items()}
+
+
+def find(name: str, known: Mapping[str, str]) -> Any:
+    """What `file.py:Name` means: an attribute of the module of a file of a plan. RecipeError when there is none."""
+    file, _, attribute = name.rpartition(":")
+    if file not in known:
+        raise RecipeError(f"{name}: the file {file} is not among the recipe's code{did_you_mean(file, known)}")
+    module = _LOADED[known[file]].module
+    if not hasattr(module, attribute):
+        raise RecipeError(f"{name}: nothing in {file} has this name{did_you_mean(attribute, vars(module))}")
+    return getattr(module, attribute)
+
+
+def file_of(value: Any, known: Mapping[str, str]) -> str | None:
+    """The file among a plan's code that defines a class or function, None where none does."""
+    return next((file for file, module in modules(known).items() if module.__name__ == value.__module__), None)
+
+
+def _load(path: Path, name: str) -> OwnFile:
+    path = path.resolve()
+    if path in _BY_PATH and _BY_PATH[path].is_current:
+        return _BY_PATH[path]
+    if path.suffix != ".py" or not path.is_file():
+        raise RecipeError(f"{name}: no such Python file; it is named relative to the recipe")
+    title = f"ssld_own_{len(_LOADED)}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(title, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with _neighbours(path.parent) as imported:
+        sys.modules[title] = module
+        try:
+            spec.loader.exec_module(module)
+        except SyntaxError as error:
+            raise RecipeError(f"{name}: line {error.lineno}: {error.msg}; correct the file") from error
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RecipeError(f"{name}: cannot be imported ({reason}); correct the file") from error
+    parts = {file.relative_to(path.parent).as_posix(): sha256(file) for file in sorted({path, *imported})}
+    own = OwnFile(path, parts, module)
+    _BY_PATH[path] = own
+    return _LOADED.setdefault(own.digest, own)
+
+
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[list[Path]]:
+    """Inside, modules of `folder` can be imported; afterwards the list holds their files, and no name is left
+    behind.
+    """
+    before, found = set(sys.modules), list[Path]()
+    sys.path.insert(0, str(folder))
+    try:
+        yield found
+    finally:
+        sys.path.remove(str(folder))
+        new = {name for name in set(sys.modules) - before if not name.startswith("ssld_own_")}
+        ours = {name for name in new if "." not in name and _lies_in(sys.modules[name], folder)}
+        for name in sorted(name for name in new if name.partition(".")[0] in ours):
+            if file := getattr(sys.modules[name], "__file__", None):
+                found.append(Path(file).resolve())
+            del sys.modules[name]
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    """Whether a module without a dot in its name is a file of the folder, or a package directly in it."""
+    file = getattr(module, "__file__", None)
+    places = (
+        [Path(file).resolve().parent] if file else [Path(place).resolve() for place in getattr(module, "__path__", ())]
+    )
+    return any(folder in ((place, place.parent) if hasattr(module, "__path__") else (place,)) for place in places)
+
+
+def _content(file: Path) -> str | None:
+    return sha256(file) if file.is_file() else None

@@ -1,0 +1,64 @@
+"""What is known of a key of a recipe beside its type: whether it entered digests from the start, and what it changes.
+
+A key is a field of a dataclass, and what is known of it stands there: nothing is told by a bare word that may stand
+anywhere in a tree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import MISSING, field
+from typing import Any
+
+from ssld.losses import Term
+
+
+def key(default: Any = MISSING, *, factory: Any = MISSING, later: bool = False, trains: bool = True) -> Any:
+    """A field of a block of a recipe.
+
+    later: the key is younger than recorded results; at its default it enters no digest, so theirs hold. trains: it
+    changes what is trained or evaluated; keys that change only what a run costs, shows or writes do not.
+    """
+    metadata = {"later": later, "trains": trains}
+    if factory is not MISSING:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata) if default is not MISSING else field(metadata=metadata)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as plain dicts and lists, in the order of the fields."""
+    if isinstance(value, Term):
+        return value.tree()
+    if dataclasses.is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def digested(value: Any, name: str = "") -> Any:
+    """`plain`, as it enters a digest: without keys that came later and have their defaults. `name`: of a term."""
+    if isinstance(value, Term):
+        return value.tree(name)
+    if dataclasses.is_dataclass(value):
+        kept = [f for f in dataclasses.fields(value) if not _silent(f, getattr(value, f.name))]
+        return {f.name: digested(getattr(value, f.name)) for f in kept}
+    if isinstance(value, dict):
+        return {name: digested(item, name) for name, item in value.items()}
+    return [digested(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def trained_leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    """(key path, value) of every leaf that changes what is trained or evaluated, in order."""
+    if isinstance(value, Term):
+        value = value.tree()
+    if dataclasses.is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.metadata.get("trains", True)}
+    if isinstance(value, dict) and value:
+        return [pair for name, item in value.items() for pair in trained_leaves(item, f"{path}.{name}".lstrip("."))]
+    return [(path, plain(value))]
+
+
+def _silent(f: dataclasses.Field[Any], value: Any) -> bool:
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    return bool(f.metadata.get("later")) and plain(value) == plain(default)

@@ -1,0 +1,115 @@
+"""What a loss is: options with types, what it reads, the layers that it owns, and a value."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from ssld.interfaces import Batch, Outputs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from paddle import Tensor, nn
+
+Shape = tuple[int, ...]
+LOGITS = frozenset({"logits"})
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a loss reads.
+
+    student, teacher: names of outputs, `logits` or taps such as `stage3` or `embedding`; an empty teacher means that
+    the loss needs none. batch: keys of the batch, such as `label` or `index`. weights: of `student` or `teacher` the
+    weights that it reads, `classifier` being the layer that makes the logits. each: it reads every teacher apart.
+    """
+
+    student: frozenset[str] = LOGITS
+    teacher: frozenset[str] = frozenset()
+    batch: frozenset[str] = frozenset()
+    weights: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    each: bool = False
+
+    def __init__(
+        self,
+        student: Collection[str] = LOGITS,
+        teacher: Collection[str] = (),
+        batch: Collection[str] = (),
+        weights: Mapping[str, Collection[str]] | None = None,
+        each: bool = False,
+    ):
+        for name, value in (("student", student), ("teacher", teacher), ("batch", batch)):
+            object.__setattr__(self, name, frozenset(value))
+        object.__setattr__(self, "weights", {of: frozenset(names) for of, names in (weights or {}).items()})
+        object.__setattr__(self, "each", each)
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What the layers of a loss may depend on.
+
+    student, teacher: the shape of each output that the loss reads, without the batch: `logits` (classes,), a map
+    (C, H, W), a vector (d,). classes: of the recipe. images: training images of the stage. labels: int64 [images], the
+    label of each of them, -1 where it has none. steps, steps_per_epoch: of the stage. micro: images of one micro-batch
+    of one rank. world: the number of ranks. seed: of this term of this stage; a loss that draws numbers while it trains
+    draws them from this and from the step.
+    """
+
+    student: Mapping[str, Shape]
+    teacher: Mapping[str, Shape]
+    classes: int
+    images: int
+    labels: np.ndarray
+    steps: int
+    steps_per_epoch: int
+    micro: int
+    world: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss is a frozen dataclass: its fields are its options, with types and defaults.
+
+        @dataclass(frozen=True)
+        class Hinge(Loss):
+            margin: float = 1.0
+            reads: ClassVar = Reads(teacher={"logits"})
+
+            def __call__(self, student, teacher, batch, helpers):
+                gap = student["logits"] - teacher["logits"]
+                return paddle.nn.functional.relu(gap.abs() - self.margin).sum(axis=-1)
+
+    It sees tensors, never a network. `reads` may be a property where it depends on the options.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
+
+    reads: ClassVar[Reads]
+    version: ClassVar[int] = 1
+    """A built-in loss raises it when its value changes for the same options; it then enters the digest."""
+    mixed: ClassVar[Literal["refuse", "both"]] = "refuse"
+    """What happens to images that were mixed, where the loss reads labels: it is refused, or it is computed with both
+    labels and weighed by their shares."""
+
+    def on_unlabelled(self) -> Literal["refuse", "ignore"]:
+        """What happens to images without a label, where the loss reads labels: they stop the run, or they count 0."""
+        return "refuse"
+
+    def helpers(self, about: About) -> nn.Layer | None:
+        """The layers that this loss trains or keeps beside the student, with fresh weights; None without any.
+
+        They are trained, checkpointed and resumed with the student, and never exported. Paddle's generator is seeded
+        for this term before the call. Where the returned layer has a method `after_step(runtime)`, it is called when
+        the optimiser has made its step; a store of past batches changes there and nowhere else.
+        """
+        return None
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
+        """The loss of each image, [N], or one number, which then is of the micro-batch of a rank as a whole.
+
+        student, teacher: the outputs that `reads` names, in float32 or wider; those of the teacher carry no gradient.
+        batch: has the keys that `reads` names, and `step` (from 0) and `epoch` (from 1). helpers: what `helpers` made.
+        """
+        raise NotImplementedError

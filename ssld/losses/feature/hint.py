@@ -1,0 +1,41 @@
+"""Hints of FitNets: a feature map of the student, through a trained layer, becomes that of the teacher. arXiv:1412.6550
+
+The form of the common benchmark (github.com/HobbitLong/RepDistiller, github.com/megvii-research/mdistiller): one
+training instead of the two stages of the paper, the regressor is a convolution that brings the map to the teacher's
+size, batch norm and ReLU, the loss is the mean squared gap over all numbers of the map, and its weight is 100.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About, Loss, Reads
+from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class Hint(Loss):
+    """Mean over C H W of (regressor(F_s) - F_t)^2.
+
+    student, teacher: names of taps that give maps [N, C, H, W].
+    """
+
+    student: str = "stage3"
+    teacher: str = "stage3"
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override]
+        return Reads(student={self.student}, teacher={self.teacher})
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.regressor import Regressor
+
+        return Regressor(about.student[self.student], about.teacher[self.teacher])
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        return (helpers(student[self.student]) - teacher[self.teacher]).square().mean(axis=[1, 2, 3])

@@ -1,0 +1,46 @@
+"""What several losses compute with."""
+
+from __future__ import annotations
+
+from ssld.losses.lazy import F, Tensor, paddle
+
+HIDDEN = -1e30
+"""In the place of a logit that is left out: its probability is 0, and 0 times its logarithm is 0 and not NaN."""
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Logarithm of the softmax over the last axis; [N, classes] -> [N, classes], float32 (float64 stays float64).
+
+    Paddle's own `log_softmax` is not used: on a CPU it cuts shifted logits off at -64, so that logits of 1e4 give a
+    wrong value and no gradient that matches it. 16-bit logits are cast first: a probability of 1e-8 is 0 in fp16.
+    """
+    if logits.dtype in (paddle.float16, paddle.bfloat16):
+        logits = logits.astype("float32")
+    shifted = logits - logits.detach().max(axis=-1, keepdim=True)
+    return shifted - shifted.exp().sum(axis=-1, keepdim=True).log()
+
+
+def log_sum_exp(logits: Tensor) -> Tensor:
+    """Logarithm of the sum of exponentials over the last axis, [N, classes] -> [N, 1], without overflow."""
+    top = logits.detach().max(axis=-1, keepdim=True)
+    return top + (logits - top).exp().sum(axis=-1, keepdim=True).log()
+
+
+def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) of each row in nats, from logarithms of probabilities: [N, classes] twice -> [N]."""
+    return (log_p.exp() * (log_p - log_q)).sum(axis=-1)
+
+
+def unit(x: Tensor, axis: int = -1) -> Tensor:
+    """x over its Euclidean length along an axis, which counts as 1e-12 at least."""
+    return x / x.norm(p=2, axis=axis, keepdim=True).clip(min=1e-12)
+
+
+def match(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps [N, C, H, W] at the size of the smaller one: the larger one is averaged, adaptively."""
+    size, other = student.shape[2:], teacher.shape[2:]
+    if size[0] > other[0]:
+        student = F.adaptive_avg_pool2d(student, other)
+    elif size[0] < other[0]:
+        teacher = F.adaptive_avg_pool2d(teacher, size)
+    return student, teacher

@@ -1,0 +1,1 @@
+"""Layers that losses own. They need Paddle when they are defined, so a loss imports them in its `helpers`."""

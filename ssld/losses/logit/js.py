@@ -1,0 +1,29 @@
+"""The textbook Jensen-Shannon divergence: symmetric, at most log 2, no labels (the `ssld` loss is another one)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Loss, Reads
+from ssld.losses.functions import log_softmax
+from ssld.losses.lazy import F, Tensor
+
+
+@dataclass(frozen=True)
+class JensenShannon(Loss):
+    """(KL(s || m) + KL(t || m)) / 2, with m = (s + t) / 2.
+
+    J. Lin, "Divergence measures based on the Shannon entropy", IEEE Transactions on Information Theory, 1991.
+    """
+
+    reads: ClassVar = Reads(teacher={"logits"})
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        log_s, log_t = log_softmax(student["logits"]), log_softmax(teacher["logits"])
+        # ln(s / m) = ln 2 - ln(1 + t/s): this is finite also where s or m is too small for a float.
+        kl_s = log_s.exp() * (math.log(2) - F.softplus(log_t - log_s))
+        kl_t = log_t.exp() * (math.log(2) - F.softplus(log_s - log_t))
+        return (kl_s + kl_t).sum(axis=-1) / 2

@@ -1,0 +1,28 @@
+"""The SSLD loss: half the symmetrised Kullback-Leibler divergence; no labels. arXiv:2103.05959
+
+The paper calls it JS divergence. The published code has no mixture of the two distributions in it: it averages
+KL(teacher || student) and KL(student || teacher) over the classes and multiplies by their number, which is the class
+sum and batch mean of this file. That code adds 1e-12 to probabilities; here logarithms are exact, so the two differ
+only where a probability is about that small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Loss, Reads
+from ssld.losses.functions import log_softmax
+from ssld.losses.lazy import Tensor
+
+
+@dataclass(frozen=True)
+class Ssld(Loss):
+    """(KL(t || s) + KL(s || t)) / 2 at temperature 1 = sum over classes of (t - s)(ln t - ln s) / 2."""
+
+    reads: ClassVar = Reads(teacher={"logits"})
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        log_s, log_t = log_softmax(student["logits"]), log_softmax(teacher["logits"])
+        return ((log_t.exp() - log_s.exp()) * (log_t - log_s)).sum(axis=-1) / 2

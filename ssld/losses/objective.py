@@ -1,0 +1,136 @@
+"""What a stage minimises: the weighted sum of its terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ssld.errors import DataError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About, Loss
+from ssld.losses.lazy import Tensor, paddle
+from ssld.losses.schedule import Schedule, weight_at
+from ssld.losses.terms import Term, student_reads, teacher_reads
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+class Objective:
+    """The weighted sum of the terms of a stage; it keeps the parts for the log.
+
+    steps_per_epoch: of the stage, for weights that change with the epochs. The weight multiplies also when there is
+    only one term, and a term of weight 0 is computed all the same: which parameters get a gradient never depends on a
+    weight.
+    """
+
+    def __init__(self, terms: Mapping[str, Term], steps_per_epoch: int = 1):
+        self.terms, self.steps_per_epoch = dict(terms), steps_per_epoch
+
+    @property
+    def student_reads(self) -> frozenset[str]:
+        """The outputs of the student that are needed, `logits` among them."""
+        return student_reads(self.terms.values()) | {"logits"}
+
+    @property
+    def teacher_reads(self) -> frozenset[str]:
+        """The outputs of the teacher that are needed; none where there is no teacher."""
+        return teacher_reads(self.terms.values())
+
+    @property
+    def helped(self) -> dict[str, Loss]:
+        """Name of a term -> its loss, of those that may own layers."""
+        return {name: t.loss for name, t in self.terms.items() if type(t.loss).helpers is not Loss.helpers}
+
+    def helpers(self, about: Callable[[str], About]) -> dict[str, nn.Layer]:
+        """Name of a term -> the layers of its loss, of the terms that own any. `about(name)` says what they depend on
+        and seeds Paddle's generator for the term."""
+        made = {name: loss.helpers(about(name)) for name, loss in self.helped.items()}
+        return {name: layer for name, layer in made.items() if layer is not None}
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return (weighted sum, parts), scalar tensors: `loss/<name>`, a term before its weight, without a gradient,
+        and `weight/<name>` where the weight of a term changes.
+
+        student, teacher: outputs, float [N, ...] each; `teacher` is None where no term needs one. A batch without
+        `step` counts as one of step 0. Raises DataError for a label that is not one of the classes, and for an image
+        without a label where a term does not ignore it; on a GPU, where looking would wait for the device, such an
+        image makes the loss infinite, which stops the run.
+        """
+        taught = Outputs(_wide(teacher, keep_gradient=False), *_also(teacher)) if teacher is not None else Outputs()
+        own, step = Outputs(_wide(student), *_also(student)), batch.get("step", 0)
+        with paddle.amp.auto_cast(enable=False):  # level O2 would run differences of log-probabilities in 16 bits
+            labels = _Labels(batch, student["logits"].shape[-1], self.terms)
+            parts = {
+                name: labels.value(term.loss, own, taught, (helpers or {}).get(name))
+                for name, term in self.terms.items()
+            }
+            weights = {name: weight_at(term.weight, step, self.steps_per_epoch) for name, term in self.terms.items()}
+            total = sum(weights[name] * part for name, part in parts.items())
+        changing = {
+            f"weight/{name}": paddle.to_tensor(weights[name], dtype="float32")
+            for name, term in self.terms.items()
+            if isinstance(term.weight, Schedule)
+        }
+        return total, {**{f"loss/{name}": part.detach() for name, part in parts.items()}, **changing}
+
+
+class _Labels:
+    """The labels of a batch, as each loss wants them: none is -1, and mixed images are counted with both labels."""
+
+    def __init__(self, batch: Batch, classes: int, terms: Mapping[str, Term]):
+        self.batch = batch
+        readers = {name: t.loss for name, t in terms.items() if "label" in t.loss.reads.batch}
+        self.keys = [key for key in ("label", "label_b") if readers and key in batch]
+        strict = next((name for name, loss in readers.items() if loss.on_unlabelled() == "refuse"), None)
+        values: dict[str, Any] = dict(batch)
+        for key in self.keys:
+            if not values[key].place.is_gpu_place():
+                _check(values[key].numpy(), classes, strict, batch)
+        self.clipped = [values[key].clip(min=0) for key in self.keys]
+        self.known = [values[key] >= 0 for key in self.keys]
+
+    def value(self, loss: Loss, student: Outputs, teacher: Outputs, helpers: nn.Layer | None) -> Tensor:
+        """The mean over the images of a loss, a scalar. Images that it ignores count 0, and are among those that the
+        mean is taken over: so it is the same for any number of ranks and micro-batches."""
+        if "label" not in loss.reads.batch or not self.keys:
+            found = loss(student, teacher, self.batch, helpers)
+            return found.mean() if found.ndim else found
+        rows = [loss(student, teacher, {**self.batch, "label": label}, helpers) for label in self.clipped]
+        known = [mask.astype(rows[0].dtype) for mask in self.known]
+        value, labelled = rows[0], known[0]
+        if len(rows) == 2:
+            share = self.batch["lam"]
+            value, labelled = share * rows[0] + (1 - share) * rows[1], known[0] * known[1]
+        if not value.ndim:
+            return value if loss.on_unlabelled() == "ignore" else value / labelled.min()
+        if loss.on_unlabelled() == "ignore":
+            return (value * labelled).mean()
+        return (value / labelled).mean()  # x / 0 = infinity
+
+
+def _check(values: Any, classes: int, strict: str | None, batch: Batch) -> None:
+    """DataError for labels, int64 [N] in NumPy, that are no classes. `strict`: a term that refuses missing ones."""
+    wrong = ((values < (0 if strict else -1)) | (values >= classes)).nonzero()[0]
+    if wrong.size == 0:
+        return
+    row, value = int(wrong[0]), int(values[wrong[0]])
+    image = f"image {int(batch['index'][row])}" if "index" in batch else f"row {row} of the batch"
+    if value == -1:
+        raise DataError(f"{image}: has no label; drop the loss {strict} here or set its unlabelled: ignore")
+    raise DataError(f"{image}: label {value} is not in 0..{classes - 1}; correct the list file or `classes`")
+
+
+def _wide(outputs: Outputs, keep_gradient: bool = True) -> dict[str, Tensor]:
+    """The outputs in 32 bits or more: sums and differences of 16-bit numbers lose what a loss is about."""
+    narrow = (paddle.float16, paddle.bfloat16)
+    wide = {name: value.astype("float32") if value.dtype in narrow else value for name, value in outputs.items()}
+    return wide if keep_gradient else {name: value.detach() for name, value in wide.items()}
+
+
+def _also(outputs: Outputs) -> tuple[Any, Any]:
+    """What stands beside the outputs themselves: those of each teacher, and weights."""
+    each = {name: Outputs(_wide(given, keep_gradient=False)) for name, given in outputs.each.items()}
+    return each, outputs.weights

@@ -1,0 +1,140 @@
+"""The terms of a stage's `loss:` block: each has a name, a kind of loss, options and a weight."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pydantic
+
+from ssld.errors import RecipeError, did_you_mean
+from ssld.losses.base import Loss
+from ssld.losses.registry import built_in, find
+from ssld.losses.schedule import Schedule, Weight
+
+OWN = ("kind", "weight")  # keys of a term that are no options of its loss
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss of the weighted sum. `kind` is the name of the loss, which may stand in several terms."""
+
+    kind: str
+    weight: Weight
+    loss: Loss
+
+    def tree(self, name: str | None = None) -> dict[str, Any]:
+        """The term as a recipe writes it, with every default; with the `name` it has, as it enters a digest.
+
+        A digest leaves out what says nothing new: a kind that is the name, and an option at its default. So an option
+        that a loss gains later changes no digest, and it is the same whether a default was written or not.
+        """
+        options = {field.name: _json(getattr(self.loss, field.name)) for field in dataclasses.fields(self.loss)}
+        weight = _json(dataclasses.asdict(self.weight) if isinstance(self.weight, Schedule) else self.weight)
+        if name is None:
+            return {"kind": self.kind, "weight": weight, **options}
+        given = {
+            key: value for key, value in options.items() if value != _json(_defaults(type(self.loss)).get(key, ...))
+        }
+        kind = {} if self.kind == name else {"kind": self.kind}
+        version = {} if self.loss.version == 1 else {"version": self.loss.version}
+        return {**kind, **version, "weight": weight, **given}
+
+
+def build_terms(tree: Any, known: Mapping[str, type[Loss]] | None = None) -> dict[str, Term]:
+    """The terms of a mapping {name: {kind: ..., weight: ..., option: value}}.
+
+    `kind` is the name unless it is given, `weight` 1. `known`: the losses there are, by default those of this package.
+    Raises RecipeError, whose message begins with the path below `loss`, for no terms, an unknown loss or option (with
+    the nearest name), a value of the wrong type or out of range, a missing option, and weights that are negative or all
+    0.
+    """
+    if not isinstance(tree, Mapping) or not tree:
+        raise RecipeError(": no terms; name at least one loss, such as ssld: {weight: 1.0}")
+    terms = {str(name): _term(str(name), given, built_in() if known is None else known) for name, given in tree.items()}
+    if all(term.weight == 0 for term in terms.values()):
+        raise RecipeError(": every weight is 0; give one loss a positive weight")
+    return terms
+
+
+def _term(name: str, given: Any, known: Mapping[str, type[Loss]]) -> Term:
+    if isinstance(given, Term):
+        return given
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise RecipeError(f".{name}: {given!r} is not a mapping; write {name}: {{weight: 1.0}}")
+    kind = given.get("kind", name)
+    try:
+        cls = find(str(kind), known)
+    except RecipeError as error:
+        raise RecipeError(f".{name}: {error}") from None
+    options = {key: value for key, value in given.items() if key not in OWN}
+    accepted = [*OWN, *(field.name for field in dataclasses.fields(cls))]
+    for key in options:
+        if key not in accepted:
+            raise RecipeError(f".{name}: no option {key!r}{did_you_mean(str(key), accepted)}")
+    weight = _weight(name, given.get("weight", 1.0))
+    return Term(str(kind), weight, _typed(cls, options, f".{name}"))
+
+
+def _weight(name: str, given: Any) -> Weight:
+    if isinstance(given, Mapping):
+        schedule: Schedule = _typed(Schedule, given, f".{name}.weight")
+        return schedule
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise RecipeError(f".{name}.weight: {given!r} is not a number; give one, or {{at: [[0, 0], [20, 1]]}}")
+    if not 0 <= given < float("inf"):
+        raise RecipeError(f".{name}.weight: {given} is negative or not finite; use 0 or more")
+    return float(given)
+
+
+def _typed(cls: Any, options: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from plain values. JSON is checked strictly: a list is a tuple, 4 is 4.0, and "4" or true are
+    neither.
+    """
+    try:
+        return _adapter(cls).validate_json(json.dumps(options), strict=True)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join([where, *map(str, first["loc"])])
+        if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+            raise RecipeError(f"{path}: this option is required; add it") from None
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        raise RecipeError(f"{path}: {first['input']!r}: {reason[0].lower()}{reason[1:]}") from None
+    except RecipeError as error:  # a loss, or a schedule, has looked at its options
+        raise RecipeError(f"{where}.{error}") from None
+    except (TypeError, ValueError) as error:  # json.dumps: a value that no YAML gives
+        raise RecipeError(f"{where}: {error}") from None
+
+
+@cache
+def _adapter(cls: Any) -> Any:
+    return pydantic.TypeAdapter(cls)
+
+
+def _defaults(cls: type[Loss]) -> dict[str, Any]:
+    fields = dataclasses.fields(cls)
+    found = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    made = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
+    return found | made
+
+
+def _json(value: Any) -> Any:
+    """Tuples as lists, as YAML and JSON have them."""
+    if isinstance(value, Mapping):
+        return {key: _json(item) for key, item in value.items()}
+    return [_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def teacher_reads(terms: Iterable[Term]) -> frozenset[str]:
+    """The outputs of a teacher that any of the terms reads; none where the stage needs no teacher."""
+    return frozenset().union(*(term.loss.reads.teacher for term in terms))
+
+
+def student_reads(terms: Iterable[Term]) -> frozenset[str]:
+    """The outputs of the student that any of the terms reads."""
+    return frozenset().union(*(term.loss.reads.student for term in terms))
