@@ -160,13 +160,15 @@ class TrainState:
 def set_trainable(network: nn.Layer, train: str) -> list[Any]:
     """The parameters that a stage updates; the others get no gradient.
 
-    'all'; 'head': only the last layer, which makes the class scores, as SSLD's Fix models were made; 'head_and_norms':
-    the scales, shifts and statistics of the batch norms too, as FixRes proposes (arXiv:1906.06423). Paddle lists
-    running statistics among the parameters, as ones without a gradient: they stay so.
+    'all': whatever the logits depend on; 'head': only the classifier, which makes the logits, as SSLD's Fix models were
+    made; 'head_and_norms': the scales, shifts and statistics of the batch norms too, as FixRes proposes
+    (arXiv:1906.06423). Paddle lists running statistics among the parameters, as ones without a gradient: they stay so.
+    RunError for a network that does not say which layer its classifier is.
     """
-    parts = [network] if train == "all" else [_head(network)]
+    parts = [network] if train == "all" else [_classifier(network, train)]
     parts += [layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)]
-    free = {id(p) for layer in parts for p in layer.parameters() if p.trainable}
+    unused = {id(p) for layer in getattr(network, "auxiliary", ()) for p in layer.parameters()}
+    free = {id(p) for layer in parts for p in layer.parameters() if p.trainable} - unused
     for parameter in network.parameters():
         parameter.stop_gradient = id(parameter) not in free
     return [p for p in network.parameters() if id(p) in free]
@@ -177,8 +179,12 @@ def set_mode(network: nn.Layer, train: str) -> None:
     network.eval() if train == "head" else network.train()
 
 
-def _head(network: nn.Layer) -> nn.Layer:
-    return [layer for layer in network.sublayers() if isinstance(layer, (nn.Linear, nn.Conv2D))][-1]
+def _classifier(network: nn.Layer, train: str) -> nn.Layer:
+    layer: nn.Layer | None = getattr(network, "classifier", None)
+    if layer is None:
+        what = f"{type(network).__name__} does not say which layer makes its logits"
+        raise RunError(f"train: {train}: {what}; give it an attribute `classifier`, or set train: all")
+    return layer
 
 
 def _tensors(state: dict[str, Any]) -> dict[str, Any]:

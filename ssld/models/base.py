@@ -1,8 +1,8 @@
 """What every network of the zoo is, and how one is made by name.
 
-A network is `stem`, `stages` (one an entry of `features`) and `head`. A series is one file of this folder: a class
-that takes numbers, and a `Family` that names rows of numbers. Networks are made by `create`, never by calling a
-class, so that a network has the same parameter names however many were made before it.
+A network is `stem`, `stages` and `head`; `outputs` gives what each stage makes, see `taps.py`. A series is one file of
+this folder: a class that takes numbers, and a `Family` that names rows of numbers. Networks are made by `create`, never
+by calling a class, so that a network has the same parameter names however many were made before it.
 
 Initialisation is that of the published 2.x training code: convolutions N(0, sqrt(2 / (kernel area * input
 channels))), which is Paddle's default and counts *all* input channels of a grouped convolution too; BN scale 1 and
@@ -15,7 +15,7 @@ import importlib
 import pkgutil
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -26,6 +26,7 @@ import paddle
 from paddle import nn
 
 from ssld.errors import RecipeError, did_you_mean
+from ssld.models.taps import classifier_of, is_activated, is_linear, read_head, split
 
 Revision = Literal["1.x", "2.x"]
 Flavour = Literal["develop", "2.0", "static"]
@@ -71,12 +72,69 @@ class Classifier(nn.Layer):
         super().__init__()
         self.num_classes, self.in_size = num_classes, in_size
 
-    def features(self, x: paddle.Tensor) -> dict[str, paddle.Tensor]:
-        """The output of every stage, shallow to deep: {"stage1": [N, C_1, H_1, W_1], "stage2": ...}."""
-        x, taps = self.stem(x), {}
+    @property
+    def classifier(self) -> nn.Layer:
+        """The layer that makes the logits, a Linear or a Conv2D. Of a network in int8 it holds the float weights."""
+        return classifier_of(self._chain)
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The names of the taps that this network gives, in the order in which a forward pass comes by them."""
+        names: list[str] = []
+        for number, stage in enumerate(self.stages):
+            names += [f"stage{number + 1}.pre"] if is_activated(stage) else []
+            names.append(f"stage{number + 1}")
+        return (*names, "map", *(["embedding"] if is_linear(self.classifier) else []))
+
+    def outputs(self, x: paddle.Tensor, taps: Collection[str] = ()) -> dict[str, paddle.Tensor]:
+        """The `logits` and these taps, in one forward pass.
+
+        `stage1` .. `stageN`: the output of each stage, [N, C, H, W]; `stage1.pre` ..: the same before its last
+        activation; `map`: the last map, which is pooled; `embedding`: the vector [N, d] that the classifier takes, so
+        that the classifier makes the logits of it. Raises RecipeError for a tap that this network does not give.
+        """
+        for name in taps:
+            if name not in self.taps:
+                raise RecipeError(self._no_tap(name))
+        found, x = {}, self._enter(x)
         for number, stage in enumerate(self.stages):  # Paddle cannot trace enumerate(start=1)
-            x = taps[f"stage{number + 1}"] = stage(x)
-        return taps
+            name = f"stage{number + 1}"
+            if f"{name}.pre" in taps:
+                before, x = split(stage, x)
+                found[f"{name}.pre"] = self._tapped(before)
+            else:
+                x = stage(x)
+            if name in taps:
+                found[name] = self._tapped(x)
+        return {**found, **read_head(self._chain, self._leave(x), taps)}
+
+    @property
+    def auxiliary(self) -> list[nn.Layer]:
+        """Layers that the logits do not depend on. They are not trained."""
+        return []
+
+    @property
+    def _chain(self) -> nn.Sequential:
+        """The part of the head that `_leave` leads to."""
+        return self.head
+
+    def _enter(self, x: paddle.Tensor) -> Any:
+        """From the images to what the first stage takes."""
+        return self.stem(x)
+
+    def _leave(self, x: Any) -> paddle.Tensor:
+        """From what the last stage gives to the map that the chain at the end of the head takes."""
+        return x
+
+    def _tapped(self, x: Any) -> paddle.Tensor:
+        """What a tap shows of the output of a stage."""
+        return x
+
+    def _no_tap(self, name: str) -> str:
+        what = f"model {self.arch}: no tap {name!r}{did_you_mean(name, self.taps)}"
+        if name.endswith(".pre") and name.removesuffix(".pre") in self.taps:
+            what = f"model {self.arch}: no tap {name!r}: that stage does not end in an activation"
+        return f"{what}; it gives {', '.join(self.taps)}"
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.stem(x)

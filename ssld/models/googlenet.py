@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import paddle
 from paddle import nn
-from paddle.nn.functional import relu
 from paddle.nn.initializer import Uniform
 
 from ssld.errors import RecipeError
 from ssld.models.base import Classifier, Family
 from ssld.models.layers import STATIC_ENDS
+from ssld.models.taps import Activated
 
 
 def conv(width_in: int, width: int, kernel: int, stride: int = 1) -> nn.Conv2D:
@@ -28,7 +28,7 @@ def linear(width_in: int, width: int, paper: int) -> nn.Linear:
     return nn.Linear(width_in, width, weight_attr=Uniform(-bound, bound))
 
 
-class Inception(nn.Layer):
+class Inception(Activated):
     """1x1, 3x3, 5x5 and pooling side by side: [N, width_in, H, W] -> [N, one + three + five + pooled, H, W]."""
 
     def __init__(self, width_in: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pooled: int):
@@ -39,8 +39,8 @@ class Inception(nn.Layer):
         self.pool = nn.Sequential(nn.MaxPool2D(3, 1, 1), conv(width_in, pooled, 1))
         self.width = one + three + five + pooled
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return relu(paddle.concat([self.one(x), self.three(x), self.five(x), self.pool(x)], axis=1))
+    def before(self, x: paddle.Tensor) -> paddle.Tensor:
+        return paddle.concat([self.one(x), self.three(x), self.five(x), self.pool(x)], axis=1)
 
 
 def auxiliary(width_in: int, side: int, num_classes: int, act: type) -> nn.Sequential:
@@ -88,6 +88,10 @@ class GoogLeNet(Classifier):
         )
         self.aux1 = auxiliary(self.stages[1]["0"].width, side, num_classes, nn.ReLU)
         self.aux2 = auxiliary(self.stages[1]["3"].width, side, num_classes, act2)
+
+    @property
+    def auxiliary(self) -> list[nn.Layer]:
+        return [self.aux1, self.aux2]
 
     def heads(self, x: paddle.Tensor) -> list[paddle.Tensor]:
         """Logits [main, aux1, aux2] of images of `in_size` pixels; published training weighs the losses 1, 0.3, 0.3."""

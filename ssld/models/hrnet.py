@@ -17,15 +17,20 @@ from paddle.nn.functional import interpolate, relu
 from ssld.models.base import Classifier, Family, Place, Rename
 from ssld.models.layers import STATIC_ENDS, ConvBN, PooledLinear
 from ssld.models.resnet import Basic, Bottleneck, projection
+from ssld.models.taps import Activated, SideBySide, split
 
 Branches = list[paddle.Tensor]  # branch i: [N, width_i, ceil(H / 2^i), ceil(W / 2^i)]
 
 
-class Parallel(nn.LayerList):
+class Parallel(SideBySide):
     """A layer for every branch."""
 
     def forward(self, xs: Branches) -> Branches:
         return [layer(xs[i]) for i, layer in enumerate(self)]  # not a strict zip: Paddle cannot trace it
+
+    def split(self, xs: Branches) -> tuple[Branches, Branches]:
+        pairs = [split(layer, xs[i]) for i, layer in enumerate(self)]
+        return [before for before, _ in pairs], [after for _, after in pairs]
 
 
 class Grow(Parallel):
@@ -40,7 +45,7 @@ class Grow(Parallel):
         return super().forward([*xs, xs[-1]])
 
 
-class Exchange(nn.Layer):
+class Exchange(Activated):
     """Four basic blocks on every branch; then each branch becomes the sum of all of them, brought to its size."""
 
     def __init__(self, widths: Sequence[int]):
@@ -50,6 +55,9 @@ class Exchange(nn.Layer):
         self.paths = nn.LayerList(nn.LayerList(_path(widths, source, target) for source in into) for target in into)
 
     def forward(self, xs: Branches) -> Branches:
+        return [relu(x) for x in self.before(xs)]
+
+    def before(self, xs: Branches) -> Branches:
         xs = self.branches(xs)
         return [self._gather(xs, target) for target in range(len(xs))]
 
@@ -62,7 +70,7 @@ class Exchange(nn.Layer):
             y = paths[source](xs[source]) + interpolate(y, xs[source].shape[2:], mode="nearest")
         for source in range(target):
             y = y + paths[source](xs[source])
-        return relu(y)
+        return y
 
 
 def _path(widths: Sequence[int], source: int, target: int) -> nn.Layer:
@@ -89,11 +97,15 @@ class Head(nn.Layer):
         self.out = PooledLinear(2048, num_classes)
 
     def forward(self, xs: Branches) -> paddle.Tensor:
+        return self.out(self.merge(xs))
+
+    def merge(self, xs: Branches) -> paddle.Tensor:
+        """Branches -> one map [N, 2048, H, W]."""
         xs = self.widen(xs)
         y = xs[0]
         for i, halve in enumerate(self.halve):
             y = halve(y) + xs[i + 1]
-        return self.out(self.mix(y))
+        return self.mix(y)
 
 
 class HRNet(Classifier):
@@ -113,13 +125,19 @@ class HRNet(Classifier):
             before = widths
         self.head = Head(before, num_classes)
 
-    def features(self, x: paddle.Tensor) -> dict[str, paddle.Tensor]:
-        """Of every stage s the last branch, which starts there: [N, C, H / 2^(s + 1), W / 2^(s + 1)]."""
-        branches, taps = [self.stem(x)], {}
-        for number, stage in enumerate(self.stages):
-            branches = stage(branches)
-            taps[f"stage{number + 1}"] = branches[-1]
-        return taps
+    def _enter(self, x: paddle.Tensor) -> Branches:
+        return [self.stem(x)]
+
+    def _leave(self, x: Branches) -> paddle.Tensor:
+        return self.head.merge(x)
+
+    def _tapped(self, x: Branches) -> paddle.Tensor:
+        """Of stage s the last branch, which starts there: [N, C, H / 2^(s + 1), W / 2^(s + 1)]."""
+        return x[-1]
+
+    @property
+    def _chain(self) -> nn.Sequential:
+        return self.head.out
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         branches = [self.stem(x)]

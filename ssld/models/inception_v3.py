@@ -15,6 +15,7 @@ from paddle import nn
 from ssld.errors import RecipeError
 from ssld.models.base import Classifier, Family, Place, Rename, Rule
 from ssld.models.layers import STATIC_ENDS, PooledLinear
+from ssld.models.taps import SideBySide, split
 
 AVERAGE: Literal["average"] = "average"  # 3x3, keeps the size
 MAX: Literal["max"] = "max"  # 3x3, stride 2, no padding
@@ -69,7 +70,7 @@ def _conv_bn(width_in: int, conv: Conv) -> nn.Sequential:
     return nn.Sequential(("conv", layer), ("bn", nn.BatchNorm2D(width)), ("act", nn.ReLU()))
 
 
-class Branches(nn.LayerList):
+class Branches(SideBySide):
     """Chains side by side, concatenated: [N, width, H, W] -> [N, self.width, H', W']."""
 
     def __init__(self, width: int, branches: list[Steps], exclusive: bool):
@@ -78,6 +79,10 @@ class Branches(nn.LayerList):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return paddle.concat([chain(x) for chain in self], axis=1)
+
+    def split(self, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        before, after = zip(*[split(chain, x) for chain in self], strict=True)
+        return paddle.concat(list(before), axis=1), paddle.concat(list(after), axis=1)
 
 
 class Inception(Classifier):

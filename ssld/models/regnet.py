@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import paddle
 from paddle import nn
-from paddle.nn.functional import relu
 
 from ssld.models.base import Classifier, Family
 from ssld.models.layers import ConvBN, PooledLinear
+from ssld.models.taps import Activated
 
 
-class Block(nn.Layer):
+class Block(Activated):
     """1x1, grouped 3x3, 1x1 and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
 
     def __init__(self, width_in: int, width: int, stride: int, group_width: int, bias: bool):
@@ -24,8 +24,8 @@ class Block(nn.Layer):
         )
         self.shortcut = ConvBN(width_in, width, 1, stride, bias=bias) if stride > 1 else nn.Identity()
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return relu(self.body(x) + self.shortcut(x))
+    def before(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.body(x) + self.shortcut(x)
 
 
 class RegNet(Classifier):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import paddle
 from paddle import nn
-from paddle.nn.functional import relu, sigmoid, softmax
+from paddle.nn.functional import sigmoid, softmax
 
 from ssld.models.base import Family, Place
 from ssld.models.layers import ConvBN, deep_stem, pooled_projection
 from ssld.models.resnet import ResNet
+from ssld.models.taps import Activated
 
 
 class SplitAttention(nn.Layer):
@@ -41,7 +42,7 @@ class SplitAttention(nn.Layer):
         return self.excite(self.squeeze(self.pool(x)))
 
 
-class SplitBottleneck(nn.Layer):
+class SplitBottleneck(Activated):
     """1x1, split attention, 1x1 and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride]."""
 
     expansion = 4
@@ -67,8 +68,8 @@ class SplitBottleneck(nn.Layer):
         )
         self.shortcut = shortcut
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return relu(self.body(x) + self.shortcut(x))
+    def before(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.body(x) + self.shortcut(x)
 
 
 def _numbered(place: Place) -> str:

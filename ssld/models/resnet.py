@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import paddle
 from paddle import nn
-from paddle.nn.functional import relu
 
 from ssld.models.base import Classifier, Family, Rename, Rule
 from ssld.models.layers import ConvBN, PooledLinear
+from ssld.models.taps import Activated
 
 
-class Basic(nn.Layer):
+class Basic(Activated):
     """Two 3x3 convolutions and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
 
     expansion = 1
@@ -22,11 +22,11 @@ class Basic(nn.Layer):
         self.body = nn.Sequential(ConvBN(width_in, width, 3, stride, act=nn.ReLU), ConvBN(width, width, 3))
         self.shortcut = shortcut
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return relu(self.body(x) + self.shortcut(x))
+    def before(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.body(x) + self.shortcut(x)
 
 
-class Bottleneck(nn.Layer):
+class Bottleneck(Activated):
     """1x1, 3x3, 1x1 and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride].
 
     The 3x3 has `groups` groups of `group_width` channels in the first stage, and twice as many channels with every
@@ -51,8 +51,8 @@ class Bottleneck(nn.Layer):
     def middle(width: int, stride: int, groups: int) -> nn.Layer:
         return ConvBN(width, width, 3, stride, groups, act=nn.ReLU)  # the paper strides in the 1x1 before it
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return relu(self.body(x) + self.shortcut(x))
+    def before(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.body(x) + self.shortcut(x)
 
 
 def plain_stem(width: int) -> nn.Sequential:

@@ -11,9 +11,10 @@ from paddle.nn.functional import relu
 from ssld.errors import RecipeError
 from ssld.models.base import Classifier, Family
 from ssld.models.layers import STATIC_ENDS
+from ssld.models.taps import Activated
 
 
-class Fire(nn.Layer):
+class Fire(Activated):
     """Squeeze in a 1x1, expand in a 1x1 and a 3x3 side by side: [N, width_in, H, W] -> [N, 2 expand, H, W]."""
 
     def __init__(self, width_in: int, squeeze: int, expand: int):
@@ -22,9 +23,9 @@ class Fire(nn.Layer):
         self.expand1 = nn.Conv2D(squeeze, expand, 1)
         self.expand3 = nn.Conv2D(squeeze, expand, 3, padding=1)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def before(self, x: paddle.Tensor) -> paddle.Tensor:
         x = relu(self.squeeze(x))
-        return relu(paddle.concat([self.expand1(x), self.expand3(x)], axis=1))
+        return paddle.concat([self.expand1(x), self.expand3(x)], axis=1)
 
 
 class SqueezeNet(Classifier):

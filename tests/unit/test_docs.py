@@ -11,10 +11,12 @@ import yaml
 
 from ssld import cli
 from ssld.arguments import ARGUMENTS
-from ssld.config import cards, parse, recipe
+from ssld.config import cards, recipe
+from ssld.config.keys import plain
 from ssld.deploy.engines.registry import ENGINES
 from ssld.listing import LISTS
-from ssld.losses.registry import LOSSES
+from ssld.losses import build_terms
+from ssld.losses.registry import built_in
 from ssld.report import ablation, claims, ledger, zoo
 from tests.unit.test_imports import ALLOWED
 
@@ -73,7 +75,7 @@ def commands(page):
 def default(field):
     """A field's default as YAML would hold it, `required` without one."""
     if field.default is not dataclasses.MISSING:
-        return parse.to_plain(field.default)
+        return plain(field.default)
     return {} if field.default_factory is not dataclasses.MISSING else "required"
 
 
@@ -97,10 +99,12 @@ def test_no_block_of_a_recipe_is_left_out_of_the_test_above():
 
 def test_every_loss_and_its_options_are_explained():
     table = {cells[0].strip("`"): cells for cells in rows(section("docs/recipes.md", "Losses"))}
-    assert set(table) == set(LOSSES.names())
-    for name, (_, options, learns_from, _) in table.items():
-        assert set(re.findall(r"`(\w+)`", options)) == set(LOSSES.options(name))
-        assert learns_from == ("labels" if name in recipe.LABEL_LOSSES else "teacher")
+    assert set(table) == set(built_in())
+    for name, (_, options, reads, _) in table.items():
+        loss = build_terms({name: {}})[name].loss
+        assert set(re.findall(r"`(\w+)`", options)) == {field.name for field in dataclasses.fields(loss)}
+        named = loss.reads.teacher | loss.reads.student - {"logits"} | loss.reads.batch & {"label", "index"}
+        assert set(re.findall(r"`([\w.]+)`", reads)) == named, name
 
 
 def test_every_engine_is_in_the_table_of_engines():

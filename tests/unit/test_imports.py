@@ -121,7 +121,7 @@ def test_the_reader_sees_imports_inside_functions_and_relative_ones(tmp_path, mo
 @pytest.mark.parametrize(
     "code",
     [
-        "import ssld, ssld.config, ssld.paths; from ssld.losses import build_terms; build_terms({'crd': {}, 'hint': {}})",
+        "import ssld, ssld.config, ssld.paths; from ssld.losses import build_terms; build_terms({'crd': {}, 'at': {}})",
         "import sys; from ssld.cli import main; sys.argv = ['ssld', '--help']\ntry: main()\nexcept SystemExit: pass",
         "from ssld.cli import main; main(['plan', 'resnet50_vd_ssld', '--rate', '500'])",
     ],

@@ -100,7 +100,9 @@ def test_a_scheduled_weight_moves_between_its_points(between, middle):
 
 def test_a_weight_by_epochs_counts_them_from_1():
     weight = Schedule(at=((0.0, 0.0), (20.0, 1.0)), per="epoch")  # min(epoch / 20, 1), as of DKD
-    assert [weight_at(weight, step, 4) for step in (0, 3, 4, 75, 76, 400)] == pytest.approx([0.05, 0.05, 0.1, 0.95, 1, 1])
+    assert [weight_at(weight, step, 4) for step in (0, 3, 4, 75, 76, 400)] == pytest.approx(
+        [0.05, 0.05, 0.1, 0.95, 1, 1]
+    )
 
 
 @pytest.mark.parametrize("name", registry.built_in())

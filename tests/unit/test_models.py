@@ -8,6 +8,7 @@ from ssld import models
 from ssld.errors import RecipeError
 from ssld.models.base import Family
 from ssld.models.resnet import Basic, ResNet
+from tests.unit.stage_outputs import stages
 
 TRAINED = [("ResNet18", 28), ("ResNet50_vc", 28), ("ResNet18_vd", 28), ("MobileNetV3_small_x0_35", 28)]
 TRAINED += [("ResNet18_vd", 32), ("MobileNetV3_large_x0_35", 32)]
@@ -40,7 +41,7 @@ def test_small_images_and_ten_classes_train(name, size):
 def test_features_taps_every_stage_and_the_head_reads_the_last(name, taps):
     model, images = models.create(name, num_classes=5), paddle.randn([1, 3, 32, 32])
     model.eval()
-    features = model.features(images)
+    features = stages(model, images)
     assert list(features) == [f"stage{n}" for n in range(1, len(taps) + 1)]
     assert [[f.shape[1], f.shape[2]] for f in features.values()] == taps
     assert bool((model(images) == model.head(features[f"stage{len(taps)}"])).all())

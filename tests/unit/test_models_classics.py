@@ -5,6 +5,7 @@ import pytest
 
 from ssld import models
 from ssld.errors import RecipeError
+from tests.unit.stage_outputs import stages
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_the_smallest_image_is_the_one_that_the_message_names(name, smallest):
 def test_stages_end_where_the_resolution_changes(name, size, taps):
     model = models.create(name, num_classes=2, in_size=size)
     with paddle.no_grad():
-        features = model.features(paddle.randn([1, 3, size, size]))
+        features = stages(model, paddle.randn([1, 3, size, size]))
     assert [feature.shape[1:3] for feature in features.values()] == taps
 
 

@@ -6,6 +6,7 @@ from paddle import nn
 
 from ssld import models
 from ssld.errors import RecipeError
+from tests.unit.stage_outputs import stages
 
 
 def test_googlenet_gives_one_head_in_forward_and_three_in_heads():
@@ -53,7 +54,7 @@ def test_a_size_that_leaves_no_pixel_is_refused_and_the_next_is_taken(name, size
     with pytest.raises(RecipeError, match=f"in_size {size - 1} leaves no pixel .* give at least {size}"):
         models.create(name, in_size=size - 1)
     model = models.create(name, num_classes=3, in_size=size)
-    last = list(model.features(paddle.randn([1, 3, size, size])).values())[-1]
+    last = list(stages(model, paddle.randn([1, 3, size, size])).values())[-1]
     assert last.shape[2:] == [1, 1]
 
 
@@ -71,7 +72,7 @@ def test_a_size_that_leaves_no_pixel_is_refused_and_the_next_is_taken(name, size
 def test_a_stage_ends_where_the_resolution_changes(name, size, taps):
     model = models.create(name, num_classes=3, in_size=size)
     model.eval()
-    features = model.features(paddle.randn([1, 3, size, size])).values()
+    features = stages(model, paddle.randn([1, 3, size, size])).values()
     assert [(f.shape[1], f.shape[2]) for f in features] == taps
 
 

@@ -6,13 +6,14 @@ import pytest
 
 from ssld import models
 from ssld.models.shufflenet_v2 import interleave
+from tests.unit.stage_outputs import stages
 
 
 @pytest.mark.parametrize(("revision", "width", "millions"), [("1.x", 224, 7.367), ("2.x", 244, 7.394)])
 def test_the_first_stage_of_the_widest_shufflenet_was_narrower_in_1_x(revision, width, millions):
     model = models.create("ShuffleNetV2_x2_0", revision=revision)
     model.eval()
-    features = model.features(paddle.zeros([1, 3, 32, 32]))
+    features = stages(model, paddle.zeros([1, 3, 32, 32]))
     assert [tap.shape[1] for tap in features.values()] == [width, 488, 976]
     assert round(models.count(model, 32)[0] / 1e6, 3) == millions
 

@@ -7,6 +7,7 @@ from paddle.nn.functional import relu
 from ssld import models
 from ssld.errors import RecipeError
 from ssld.models.hrnet import Exchange
+from tests.unit.stage_outputs import stages
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_a_tap_is_one_tensor_at_half_the_resolution_of_the_one_before(name, widt
     model = models.create(name, num_classes=2)
     model.eval()
     with paddle.no_grad():
-        taps = model.features(paddle.zeros([1, 3, 64, 64]))
+        taps = stages(model, paddle.zeros([1, 3, 64, 64]))
     expected = [[1, width, size, size] for width, size in zip(widths, (16, 8, 4, 2), strict=True)]
     assert [tap.shape for tap in taps.values()] == expected
 

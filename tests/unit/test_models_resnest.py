@@ -6,6 +6,7 @@ from paddle import nn
 
 from ssld import models
 from ssld.models.resnest import SplitAttention
+from tests.unit.stage_outputs import stages
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_the_pool_strides_before_or_after_split_attention_and_not_in_stage_1(nam
 def test_resnest_takes_maps_of_odd_size(name):
     model = models.create(name, 10)
     model.eval()
-    assert [tap.shape[2:] for tap in model.features(paddle.randn([1, 3, 100, 67])).values()] == [
+    assert [tap.shape[2:] for tap in stages(model, paddle.randn([1, 3, 100, 67])).values()] == [
         [25, 17],
         [13, 9],
         [7, 5],

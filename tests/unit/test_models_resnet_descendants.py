@@ -6,6 +6,7 @@ import pytest
 
 from ssld import models
 from ssld.models.layers import PooledLinear
+from tests.unit.stage_outputs import stages
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def test_body_and_shortcut_agree_on_maps_of_odd_size(name):
     model = models.create(name, num_classes=2, in_size=75)
     model.eval()
     with paddle.no_grad():
-        taps = model.features(paddle.randn([1, 3, 75, 97]))
+        taps = stages(model, paddle.randn([1, 3, 75, 97]))
     assert [tap.shape[2:] for tap in taps.values()] == [[19, 25], [10, 13], [5, 7], [3, 4]]
 
 

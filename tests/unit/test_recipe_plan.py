@@ -10,7 +10,6 @@ from ssld.config import parse, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import RecipeError
 from ssld.listing import load_plan
-from ssld.losses import LOSSES
 from tests.unit.some_recipe import TREE, changed, fails, written
 
 SHELF = [file.relative_to(parse.shelf("recipes")).as_posix() for file in parse.recipes()]
@@ -258,10 +257,6 @@ def test_the_group_is_the_digest_without_the_seed(load):
 def test_a_changed_key_redoes_the_stages_that_depend_on_it_and_no_other(load, override, redone):
     before, after = load(), load(TREE, override)
     assert [name for name in TREE["stages"] if before.stage_digest(name) != after.stage_digest(name)] == redone.split()
-
-
-def test_the_losses_that_need_no_teacher_are_those_that_the_digest_leaves_it_out_for():
-    assert {name for name in LOSSES.names() if not LOSSES.get(name).needs_teacher} == recipe.LABEL_LOSSES
 
 
 # --- the shelf

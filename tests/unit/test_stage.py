@@ -242,8 +242,8 @@ def test_another_networks_checkpoint_is_refused(images, tmp_path):
 
 def test_a_loss_that_is_nan_stops_the_stage_and_names_step_and_checkpoint(images, teacher, tmp_path):
     every_step = replace(PLAIN, checkpoint_minutes=0)
-    with pytest.raises(RunError) as caught:
-        run(images, tmp_path, every_step, objective=Raises(PLAIN.loss, 1, lambda loss: loss * float("nan")))
+    with pytest.raises(RunError) as caught, acting(1, lambda loss: loss * float("nan")):
+        run(images, tmp_path, every_step)
     wanted = "stage distill: the loss became nan at step 2; the last good checkpoint is of step 1; lower optim.lr or"
     assert str(caught.value).startswith(wanted)
     found = checkpoint.load(tmp_path / "stage")
@@ -253,12 +253,23 @@ def test_a_loss_that_is_nan_stops_the_stage_and_names_step_and_checkpoint(images
 
 
 def test_a_nan_before_the_first_checkpoint_says_so(images, tmp_path):
-    with pytest.raises(RunError, match="became inf at step 1; there is no checkpoint yet; lower"):
-        run(images, tmp_path, PLAIN, objective=Raises(PLAIN.loss, 0, lambda loss: loss / 0.0))
+    with (
+        pytest.raises(RunError, match="became inf at step 1; there is no checkpoint yet; lower"),
+        acting(0, lambda loss: loss / 0.0),
+    ):
+        run(images, tmp_path, PLAIN)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_loss_that_is_nan_in_any_micro_batch_of_a_step_stops_the_stage(images, teacher, number, tmp_path):
+    with pytest.raises(RunError, match="became nan at step 1"), acting(number, lambda loss: loss * float("nan")):
+        run(images, tmp_path, EVERYTHING, teacher)
 
 
 def test_the_first_bad_loss_of_several_unread_ones_is_named(tmp_path):
-    job = Job(name="d", stage=PLAIN, folder=tmp_path, seed=0, runtime=None, track=None, train=None, val=None)
+    job = Job(
+        name="d", stage=PLAIN, folder=tmp_path, seed=0, runtime=None, track=None, train=None, val=None, classes=CLASSES
+    )  # fmt: skip
     with pytest.raises(RunError, match="at step 8;"):
         check_finite([1.0, float("nan"), float("inf"), 2.0], 10, job)
     fine = [1.0, 2.0]
