@@ -32,7 +32,7 @@ class Step(nn.Layer):
         outputs = outputs_of(self.student, batch["image"], self.objective.student_reads)
         if self._reads_classifier:
             outputs.weights = classifier_weights(self.student)
-        loss, parts = self.objective(outputs, batch.get("teacher"), batch, self.helpers)
+        loss, parts = self.objective(outputs, batch.get("teacher"), batch, dict(self.helpers.items()))
         return loss, parts, outputs["logits"]
 
     def after_step(self, runtime: Any) -> None:

@@ -27,7 +27,7 @@ def test_a_network_is_evaluated_in_evaluation_mode_on_every_image_once(tmp_path)
     )
     network.train()
     logits, labels = predict(network, loader)
-    assert not network[1].training
+    assert network[1].training, "the mode of every layer is what it was before"
     assert (logits.shape, labels.tolist()) == ((10, 4), files.labels.tolist())
     assert logits.dtype == np.float32
     assert (predict(network, loader)[0] == logits).all()  # no dropout, no batch statistics

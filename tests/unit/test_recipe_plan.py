@@ -137,7 +137,7 @@ def test_a_schedule_may_be_changed_without_taking_its_numbers_away(load):
 
 def test_a_stage_without_a_loss_is_refused(load):
     tree = changed(TREE, "stages.teach.loss", {})
-    assert "stages.teach.loss: a stage needs at least one loss term" in fails(load, tree)
+    assert "stages.teach.loss: no terms; name at least one loss" in fails(load, tree)
 
 
 def test_the_last_stage_must_train_the_student(load):
@@ -148,7 +148,7 @@ def test_the_last_stage_must_train_the_student(load):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("stages.distill.loss.ssld={weight: -1}", "stages.distill.loss.ssld.weight: -1.0 is negative"),
+        ("stages.distill.loss.ssld={weight: -1}", "stages.distill.loss.ssld.weight: -1 is negative"),
         ("bench.engines=[padle]", "no engine named 'padle'; did you mean 'paddle'?"),
         ("student.arch=ResNet50_v", "'ResNet50_v'"),
         ("teacher.arch=ResNet19", "'ResNet19'"),
@@ -164,7 +164,7 @@ def test_unknown_losses_engines_and_networks_are_found_before_anything_runs(tmp_
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ({"sslt": {}}, "stages.distill.loss: no loss named 'sslt'; did you mean 'ssld'?"),
+        ({"sslt": {}}, "stages.distill.loss.sslt: no loss named 'sslt'; did you mean 'ssld'?"),
         ({"kl": {"temprature": 2}}, "stages.distill.loss.kl: no option 'temprature'; did you mean 'temperature'?"),
     ],
 )
@@ -195,6 +195,7 @@ def leaves(tree, path=()):
 
 OTHER = {"momentum": "adamw", "cosine": "constant", "linear": "cubic", "none": "randaugment", "all": "head"}
 OTHER |= {"batch": "running", "off": "O1", "full": "smoke", "student": "teacher", "teacher": "student", "fp32": "fp16"}
+OTHER |= {"error": "ignore"}
 FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "student.pretrained": "x", "dataset": "x"}
 FOR_NONE |= {"prepare": {"mined": {"sources": ["x"], "teacher": "x", "against": "x", "k": 1}}}
 CACHE = {"views": 1, "k": 1, "seed": 0, "folder": None}
@@ -209,7 +210,7 @@ def another(path, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
-        return value + 1
+        return value + (0.125 if path.endswith("smoothing") else 1)
     if isinstance(value, list):
         return value[:-1] if path == "export.formats" else [another("", item) for item in value] or [7]
     return OTHER.get(value, f"{value}x")
@@ -219,6 +220,8 @@ def test_the_digest_changes_with_every_key_of_the_plan(plan):
     tree = recipe.plan_tree(plan)
     found = {plan.digest}
     for path, value in leaves(tree):
+        if path == "code" or path.endswith(".kind"):  # known by content, see test_own_code.py; another loss
+            continue
         other = parse.build(Plan, changed(tree, path, another(path, value)), "test")
         assert other.digest not in found, path
         found.add(other.digest)

@@ -89,6 +89,7 @@ def run(images, folder, stage, teacher=None):
             seed=11, **options,
         ),
         classes=CLASSES,
+        labels=images["train"].labels,
         val=EvalLoader(images["val"], size=SIZE, resize=SIZE, batch=data.eval_batch, **options),
     )  # fmt: skip
     net = network()

@@ -279,9 +279,11 @@ def test_labelled_batches_carry_the_logits_of_their_own_images_in_eager_paddle_a
     for way in (teacher, in_engine(teacher, "onednn", 32, 3, HERE)):
         found = list(way.labelled(iter(batches)))
         assert [batch["index"] for batch in found] == [0, 1, 2, 3]
-        assert all(batch["teacher"].stop_gradient for batch in found)
+        assert all(batch["teacher"]["logits"].stop_gradient for batch in found)
         for batch, logits in zip(found, wanted, strict=True):
-            np.testing.assert_allclose(batch["teacher"].numpy(), logits, rtol=0, atol=1e-4 * np.abs(logits).max())
+            np.testing.assert_allclose(
+                batch["teacher"]["logits"].numpy(), logits, rtol=0, atol=1e-4 * np.abs(logits).max()
+            )
         assert list(way.labelled(iter([]))) == []
 
 
@@ -290,7 +292,7 @@ def test_an_engine_works_on_the_next_batch_while_the_student_trains_on_this_one(
     logits = object.__new__(EngineLogits)
     logits.run = lambda given: second.set() if given[0, 0, 0, 0] == 1 else given
     found = logits.labelled({"image": paddle.full([1, 3, 2, 2], n)} for n in range(2))
-    assert float(next(found)["teacher"].sum()) == 0
+    assert float(next(found)["teacher"]["logits"].sum()) == 0
     assert second.wait(10)  # nobody has asked for the second batch yet
 
 
@@ -361,7 +363,7 @@ def test_on_a_gpu_the_teacher_is_in_an_engine_of_a_gpu_built_for_its_batch_and_t
     run, found.run = found.run, lambda given: threads.append(threading.get_ident()) or run(given)
     batches = [{"image": images(4, 8, seed=seed)} for seed in range(3)]
     for batch, labelled in zip(batches, found.labelled(iter(batches)), strict=True):
-        np.testing.assert_allclose(labelled["teacher"].numpy(), teacher(batch["image"]).numpy(), atol=1e-6)
+        np.testing.assert_allclose(labelled["teacher"]["logits"].numpy(), teacher(batch["image"]).numpy(), atol=1e-6)
     assert threads == [here] * 3
 
 
