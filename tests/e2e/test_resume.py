@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from ssld import weights
 from ssld.config import recipe
@@ -219,9 +220,30 @@ SHARED = {
 }
 
 
-def shared(place, out, ranks, *words):
+HELPED = {
+    **SHARED,
+    # A ReLU that flips for a difference of 1e-7 moves a gradient by more than that: small steps keep it small.
+    "stage": {**SHARED["stage"], "optim": {"lr": 2e-4, "weight_decay": 1e-4}},
+    "teacher": {"arch": "ResNet18", "stage": "teach", "norm": "running"},
+    "student": {"arch": "ResNet18"},  # without dropout: its draws follow the micro-batch
+    "stages": {
+        "teach": {"network": "teacher", "epochs": 1, "sync_bn": True, "loss": {"ce": {}}},
+        "plain": {
+            "epochs": 2,
+            "sync_bn": True,
+            "loss": {
+                "ce": {},
+                "hint": {"student": "stage2", "teacher": "stage2"},
+                "crd": {"width": 8, "negatives": 16, "weight": 0.1},
+            },
+        },
+    },
+}
+
+
+def shared(place, out, ranks, *words, tree=SHARED):
     """The weights of stage plain, and the result, of a run by so many processes."""
-    write_recipe(place, SHARED, "shared.yaml")
+    write_recipe(place, tree, "shared.yaml")
     done = ssld(*run(f"{out}/run", *words, "--ranks", ranks, "--json", recipe="shared.yaml"), cwd=place)
     log = "\n".join(file.read_text() for file in (place / out).glob("run.ranks/workerlog.*"))
     assert done.returncode == 0, done.stderr + log
@@ -261,9 +283,18 @@ def test_ranks_end_with_the_command_that_was_killed(place):
     assert_nobody_works_on(place, "long/run")
 
 
-def test_two_ranks_with_shared_batch_statistics_are_one_process(place):
-    words = ["student.arch=ResNet18", "stages.plain.sync_bn=true"]  # without dropout: its draws follow the micro-batch
-    one, alone = shared(place, "undivided", 1, *words)
-    two, both = shared(place, "synchronised", 2, *words)
+def helpers(place, out):
+    """The layers that the losses of stage plain own, at its end."""
+    *_, folder = sorted((place / out).glob("run/stages/plain-*/checkpoint-*"))
+    return load_file(folder / "helpers.safetensors")
+
+
+def test_two_ranks_with_shared_batch_statistics_are_one_process_with_a_hint_and_a_memory_too(place):
+    one, alone = shared(place, "undivided", 1, tree=HELPED)
+    two, both = shared(place, "synchronised", 2, tree=HELPED)
     assert largest_difference(one, two, one) < 1e-5
+    kept, other = helpers(place, "undivided"), helpers(place, "synchronised")
+    assert {"crd.memory_s.rows", "hint.conv.weight"} <= kept.keys() == other.keys()
+    relative = {key: max(1, np.abs(value).max()) for key, value in kept.items()}
+    assert max(np.abs(kept[key] - other[key]).max() / relative[key] for key in kept) < 1e-5
     assert both["stages"]["plain"]["loss"] == pytest.approx(alone["stages"]["plain"]["loss"], abs=1e-5)
