@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from ssld import __version__
+from ssld.spec.choices import ASSIGNS, DEVICES, SPANS, WANDB_MODES
+from ssld.spec.formats import FORMATS, PRECISIONS
+from ssld.spec.revisions import FLAVOURS, REVISIONS
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +41,7 @@ def _recipe_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _wandb_arguments(command: argparse.ArgumentParser, mode: str) -> None:
-    command.add_argument("--wandb", default=mode, choices=("offline", "online", "disabled"))
+    command.add_argument("--wandb", default=mode, choices=WANDB_MODES)
     command.add_argument(
         "--wandb-project", metavar="NAME", default=os.environ.get("WANDB_PROJECT") or "ssld",
         help="W&B project (default $WANDB_PROJECT, else ssld)",
@@ -49,7 +52,7 @@ def _wandb_arguments(command: argparse.ArgumentParser, mode: str) -> None:
 def _how_to_run(command: argparse.ArgumentParser) -> None:
     """What changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
     command.add_argument("--ranks", default="1", help="processes that share each batch: a number, or auto = one a GPU")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    command.add_argument("--device", default="auto", choices=DEVICES)
     _wandb_arguments(command, "offline")
     command.add_argument("--tensorboard", action="store_true", help="also write event files for TensorBoard")
 
@@ -84,7 +87,7 @@ def _label_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help="a recipe that asks for label caches (stages.<name>.labels)")
     _recipe_arguments(command)
     command.add_argument("--out", help="run folder (default runs/<recipe>-<digest>)")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    command.add_argument("--device", default="auto", choices=DEVICES)
     command.add_argument(
         "--verify", nargs="?", type=int, const=1000, default=0, metavar="N", help="compare N labels with the teacher"
     )
@@ -104,7 +107,7 @@ def _plan_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--rate", default="measured", metavar="IMAGES", help="images a second a card, instead of measuring this machine"
     )
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"), help="that is measured")
+    command.add_argument("--device", default="auto", choices=DEVICES, help="that is measured")
 
 
 def _eval_arguments(command: argparse.ArgumentParser) -> None:
@@ -113,10 +116,7 @@ def _eval_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data", help="list file of labelled images, or its folder (default: the recipe's; imagenet/val_list.txt)"
     )
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
-
-
-FORMATS = ("paddle", "paddle2", "paddle2_int8", "onnx", "fp16", "int8", "tensorrt", "paddlelite")
+    command.add_argument("--device", default="auto", choices=DEVICES)
 
 
 def _export_arguments(command: argparse.ArgumentParser) -> None:
@@ -131,7 +131,7 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--with-preprocess", action=on_off, help="uint8 NHWC images in, probabilities out")
     command.add_argument("--with-softmax", action=on_off, help="probabilities out")
     command.add_argument("--dynamic-batch", action=on_off, help="any batch (default), or one image a call")
-    command.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of a TensorRT plan (default fp32)")
+    command.add_argument("--precision", choices=PRECISIONS, help="of a TensorRT plan (default fp32)")
     command.add_argument(
         "--gate", nargs="+", metavar="KEY=VALUE", help="thresholds: keys of the recipe's block `export` after gate_"
     )
@@ -141,14 +141,14 @@ def _bench_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("target", nargs="*", help="run folders, exported folders or model names")
     command.add_argument("--all-students", action="store_true", help="every architecture of students/, one by one")
     command.add_argument("--engine", nargs="+", default=["paddle", "onednn", "onnxruntime"])
-    command.add_argument("--precision", nargs="+", default=["fp32"], choices=("fp32", "fp16", "int8"))
+    command.add_argument("--precision", nargs="+", default=["fp32"], choices=PRECISIONS)
     command.add_argument("--batch-size", nargs="+", type=int, default=[1])
     command.add_argument(
         "--image-size", nargs="+", type=int, help="pixels (default: what each was exported for; 224 for a model)"
     )
     command.add_argument("--threads", nargs="+", type=int, default=[1])
     command.add_argument(
-        "--span", nargs="+", default=["model", "end-to-end"], choices=("model", "end-to-end"),
+        "--span", nargs="+", default=list(SPANS), choices=SPANS,
         help="the network alone, and from image files to answers (default: both, in rows of their own)",
     )  # fmt: skip
     command.add_argument("--images", metavar="LIST", help="list file of the images of end-to-end (default: drawn ones)")
@@ -191,12 +191,12 @@ def _weights_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", help="fetch: target folder (default: the weights folder); import: safetensors file")
     _fetch_arguments(command)
     command.add_argument("--arch", help="import: the architecture that the weights are of")
-    command.add_argument("--revision", choices=("1.x", "2.x"), help="import: needed where the keys fit both")
+    command.add_argument("--revision", choices=REVISIONS, help="import: needed where the keys fit both")
     command.add_argument("--force", action="store_true", help="import: replace another file at the target")
 
 
 def _fetch_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--flavour", choices=("develop", "2.0", "static"), help="fetch: whose names the file has")
+    command.add_argument("--flavour", choices=FLAVOURS, help="fetch: whose names the file has")
     command.add_argument("--mirror", help="fetch: folder or base address that holds the file (default $SSLD_MIRROR)")
     command.add_argument("--offline", action="store_true", help="fetch: use no network (also SSLD_OFFLINE=1)")
 
@@ -212,7 +212,7 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--assign",
         default="best",
-        choices=("best", "all"),
+        choices=ASSIGNS,
         help="an image serves its best class, or all from the score on",
     )
     command.add_argument("--out", required=True, help="output folder")
@@ -220,7 +220,7 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--engine", default="eager", help="what computes the scores, see `ssld list engines`")
     command.add_argument("--gate", type=int, default=2000, help="validation images that check the teacher; 0 is off")
     command.add_argument("--threads", type=int, help="threads that decode and compare images (default: one a core)")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    command.add_argument("--device", default="auto", choices=DEVICES)
 
 
 # What belongs to one road of `ssld reproduce` alone, as it is when it was not given.

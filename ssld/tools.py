@@ -13,6 +13,7 @@ from ssld.config import cards, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import DataError, RunError
 from ssld.paths import data_root, shelf, weights_root
+from ssld.spec.revisions import Flavour
 
 
 def open_run(folder: Path) -> tuple[Plan, Path]:
@@ -215,7 +216,7 @@ def fetch_weights(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def published_file(
-    name: str, flavour: cards.Flavour | None, mirror: str | None, offline: bool, out: str | None = None
+    name: str, flavour: Flavour | None, mirror: str | None, offline: bool, out: str | None = None
 ) -> dict[str, Any]:
     """The weights that a card names, in `out` or the weights folder: file, status, url, sha256, bytes."""
     from ssld.weights import Published, fetch

@@ -1,7 +1,9 @@
 """What a recipe may ask for after its last stage: the files that leave, and how fast they are."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
+
+from ssld.spec.formats import FormatName, Precision
 
 LATER = {  # keys younger than recorded results, with their defaults
     **{"preprocess": False, "softmax": False, "dynamic_batch": True, "plan_precision": "fp32"},
@@ -18,17 +20,12 @@ class Export:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    formats: tuple[
-        Literal["paddle", "paddle2", "paddle2_int8", "onnx", "fp16", "int8", "tensorrt", "paddlelite"], ...
-    ] = (
-        "paddle",
-        "onnx",
-    )
+    formats: tuple[FormatName, ...] = ("paddle", "onnx")
     opset: int = 17
     preprocess: bool = False  # true: uint8 NHWC images in, probabilities out
     softmax: bool = False  # true: probabilities out
     dynamic_batch: bool = True  # false: one image a call
-    plan_precision: Literal["fp32", "fp16", "int8"] = "fp32"  # of the format tensorrt
+    plan_precision: Precision = "fp32"  # of the format tensorrt
     calibration_images: int = 512  # training images that give int8 its ranges
     gate_images: int = 256
     gate_images_lossy: int = 2000  # where fp16 or int8 is among the formats: 0.5 points are 10 of them
@@ -47,7 +44,7 @@ class Bench:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     engines: tuple[str, ...] = ("paddle", "onednn", "onnxruntime")
-    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32",)  # those of them that were exported
+    precisions: tuple[Precision, ...] = ("fp32",)  # those of them that were exported
     batch_sizes: tuple[int, ...] = (1,)
     threads: int = 1
     warmup: int = 10

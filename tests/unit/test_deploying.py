@@ -7,10 +7,8 @@ import json
 import pytest
 
 from ssld import cli, deploying
-from ssld.arguments import FORMATS
 from ssld.config import cards
 from ssld.config.delivery import Export
-from ssld.deploy import contract as contracts
 from ssld.errors import DataError, DeployError, RecipeError
 
 
@@ -92,9 +90,3 @@ def test_the_images_of_a_bench_are_the_first_of_a_list(tmp_path):
     assert deploying.pictures(None) == []
     with pytest.raises(DataError, match=r"none.txt: "):
         deploying.pictures(str(tmp_path / "none.txt"))
-
-
-def test_the_command_line_and_the_recipe_know_the_same_formats():
-    assert tuple(contracts.FORMATS) == FORMATS
-    for name in FORMATS:
-        assert deploying.options(Export(), parsed("export", "run", "--format", name)).formats == (name,)
