@@ -36,10 +36,10 @@ from ssld.distill.setup import (
     stage_folder,
 )
 from ssld.distill.stage import Job, run_stage
+from ssld.distill.teacher_mining import mine_pool
 from ssld.errors import DataError, RunError
 from ssld.files import alone, write_whole
 from ssld.losses import Objective
-from ssld.mining import mine_pool
 from ssld.paths import data_root
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
