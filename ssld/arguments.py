@@ -7,8 +7,7 @@ alone. Nothing that is slow to import is imported here.
 import argparse
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from ssld import __version__
 from ssld.spec.choices import ASSIGNS, DEVICES, SPANS, WANDB_MODES
@@ -23,8 +22,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"ssld: {message}\n")
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """What `ssld --help` says of a command, and the function that adds its arguments to a parser."""
 
     summary: str
