@@ -15,7 +15,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from ssld import launch
+from ssld.processes import children
 
 DOOR = "door"  # a socket in the contenders' common folder
 
@@ -102,4 +102,4 @@ def cpu_seconds(pid: int) -> float:
     except FileNotFoundError:
         return 0.0
     own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(map(cpu_seconds, launch.children(pid)))
+    return own + sum(map(cpu_seconds, children(pid)))

@@ -2,13 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from ssld.spec.revisions import Revision
 
 __version__ = "0.1.0"
 
 
 def create_model(
-    name: str, num_classes: int = 1000, in_size: int | None = None, revision: Literal["1.x", "2.x"] | None = None
+    name: str, num_classes: int = 1000, in_size: int | None = None, revision: Revision | None = None
 ) -> Any:
     """Build the network of a published name, e.g. "ResNet50_vd_ssld", with fresh weights.
 

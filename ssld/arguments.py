@@ -1,11 +1,18 @@
-"""The command line of `ssld`: what each command takes."""
+"""The command line of `ssld`: what each command takes.
+
+The destinations of a command's arguments are the parameters of its function in `ssld/commands/`; defaults stand here
+alone. Nothing that is slow to import is imported here.
+"""
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
 
 from ssld import __version__
+from ssld.spec.choices import ASSIGNS, DEVICES, SPANS, WANDB_MODES
+from ssld.spec.formats import FORMATS, PRECISIONS
+from ssld.spec.revisions import FLAVOURS, REVISIONS
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,243 +22,382 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"ssld: {message}\n")
 
 
-def parser(functions: Sequence[Callable[..., object]]) -> Parser:
-    """A command is a function: its name (an underscore at the end aside), its docstring, its row of ARGUMENTS."""
+class Command(NamedTuple):
+    """What `ssld --help` says of a command, and the function that adds its arguments to a parser."""
+
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+def parser() -> Parser:
+    """The parser of all COMMANDS. The name of the command is in `command`."""
     root = Parser(
         prog="ssld", description="Knowledge distillation on PaddlePaddle: a recipe in, a measured student out."
     )
     root.add_argument("--version", action="version", version=f"ssld {__version__}")
-    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for function in functions:
-        name = function.__name__.rstrip("_")
-        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        command.set_defaults(function=function)
-        ARGUMENTS[name](command)
-        command.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        added = subparsers.add_parser(name, help=command.summary, description=command.summary)
+        command.add_arguments(added)
+        added.add_argument("--json", action="store_true", help="Print the result as JSON on standard output.")
+        added.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     return root
 
 
-def _recipe_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("overrides", nargs="*", metavar="key.path=value", help="change keys of the recipe")
-    command.add_argument("--smoke", action="store_true", help="the whole recipe in seconds, on fake images")
+# --- arguments that several commands take
 
 
-def _wandb_arguments(command: argparse.ArgumentParser, mode: str) -> None:
-    command.add_argument("--wandb", default=mode, choices=("offline", "online", "disabled"))
+def _recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", help="A recipe file, or the name of a recipe (see `ssld list recipes`).")
+
+
+def _overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument("overrides", nargs="*", metavar="key.path=value", help="Change a key of the recipe.")
+
+
+def _changed_recipe(command: argparse.ArgumentParser) -> None:
+    _overrides(command)
+    command.add_argument("--smoke", action="store_true", help="Try the whole recipe in seconds, on fake images.")
+
+
+def _device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device", default="auto", choices=DEVICES, help="Where networks compute (default auto: on a GPU, if any)."
+    )  # fmt: skip
+
+
+def _wandb(command: argparse.ArgumentParser, mode: str) -> None:
+    command.add_argument(
+        "--wandb", default=mode, choices=WANDB_MODES,
+        help=f"What Weights & Biases gets: files in the run folder (offline), the same sent too (online), or nothing "
+        f"(disabled). The default is {mode}.",
+    )  # fmt: skip
     command.add_argument(
         "--wandb-project", metavar="NAME", default=os.environ.get("WANDB_PROJECT") or "ssld",
-        help="W&B project (default $WANDB_PROJECT, else ssld)",
+        help="The W&B project (default $WANDB_PROJECT, else ssld).",
     )  # fmt: skip
-    command.add_argument("--wandb-tags", default="", metavar="A,B", help="more tags of the W&B run")
+    command.add_argument("--wandb-tags", type=_tags, default=(), metavar="A,B", help="Give the W&B run these tags too.")
 
 
-def _how_to_run(command: argparse.ArgumentParser) -> None:
+def _tags(text: str) -> tuple[str, ...]:
+    """`a,b` -> ("a", "b")."""
+    return tuple(filter(None, text.split(",")))
+
+
+def _running(command: argparse.ArgumentParser) -> None:
     """What changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
-    command.add_argument("--ranks", default="1", help="processes that share each batch: a number, or auto = one a GPU")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
-    _wandb_arguments(command, "offline")
-    command.add_argument("--tensorboard", action="store_true", help="also write event files for TensorBoard")
+    command.add_argument(
+        "--ranks", default="1", help="How many processes share each batch: a number, or auto for one a GPU (default 1)."
+    )
+    _device(command)
+    _wandb(command, "offline")
+    command.add_argument("--tensorboard", action="store_true", help="Write event files for TensorBoard too.")
+
+
+def _seeds(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seeds", type=int, default=1, help="Run this many seeds, one after the other, and compare them (default 1)."
+    )
+
+
+def _fetching(command: argparse.ArgumentParser, when: str) -> None:
+    command.add_argument(
+        "--flavour", choices=FLAVOURS,
+        help=f"{when}: the naming scheme of the parameters in the file (default: the newest one that was published).",
+    )  # fmt: skip
+    command.add_argument(
+        "--mirror", help=f"{when}: take the file from this folder or base address (default $SSLD_MIRROR)."
+    )
+    command.add_argument(
+        "--offline", action="store_true", help=f"{when}: use no network (SSLD_OFFLINE=1 says the same)."
+    )
+
+
+RUN_OR_MODEL = "The folder of a finished run; with --weights the name of a model (see `ssld list models`)."
+LABELLED = "A list file of labelled images, or the folder that it lists"
+
+# --- one function a command
 
 
 def _run_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", help="a recipe file, or its name (`ssld list recipes`)")
-    _recipe_arguments(command)
+    _recipe(command)
+    _changed_recipe(command)
     command.add_argument(
-        "--out", help="run folder (default runs/<recipe>-<digest>); with --seeds the folder of the run folders"
+        "--out", help="The run folder (default runs/<recipe>-<digest>); with --seeds the folder of the run folders."
     )
-    _running_arguments(command)
-    command.add_argument("--experiments", default="experiments", help="where --seeds records its results")
-
-
-def _running_arguments(command: argparse.ArgumentParser) -> None:
-    _how_to_run(command)
-    command.add_argument("--seeds", type=int, default=1, help="run so many seeds one after the other and compare them")
+    _running(command)
+    _seeds(command)
+    command.add_argument(
+        "--experiments", default="experiments", help="Where --seeds records its results (default experiments)."
+    )
 
 
 def _sweep_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", metavar="FILE", help="a sweep (docs/tracking.md), or its name in recipes/sweeps")
-    command.add_argument("--local", action="store_true", help="run it here, one trial after the other, no account")
-    command.add_argument("--count", type=int, help="number of trials (method random needs it with --local)")
-    command.add_argument("--seed", type=int, default=0, help="of the values that method random draws")
-    command.add_argument("--smoke", action="store_true", help="every trial in seconds, on fake images")
-    command.add_argument("--out", help="folder of the trials' run folders, or of the file for W&B (default runs)")
-    command.add_argument("--experiments", default="experiments", help="where --local records its results")
-    _how_to_run(command)
+    command.add_argument(
+        "file",
+        metavar="FILE",
+        help="A sweep file (docs/tracking.md says how to write one), or a name in recipes/sweeps.",
+    )
+    command.add_argument(
+        "--local", action="store_true", help="Run the sweep here, one trial after the other, without an account."
+    )
+    command.add_argument(
+        "--count", type=int, help="The number of trials (the method random needs it together with --local)."
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, help="The seed of the values that the method random draws (default 0)."
+    )
+    command.add_argument("--smoke", action="store_true", help="Try every trial in seconds, on fake images.")
+    command.add_argument("--out", help="The folder of the trials' run folders, or of the file for W&B (default runs).")
+    command.add_argument(
+        "--experiments", default="experiments", help="Where --local records its results (default experiments)."
+    )
+    _running(command)
 
 
 def _label_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", help="a recipe that asks for label caches (stages.<name>.labels)")
-    _recipe_arguments(command)
-    command.add_argument("--out", help="run folder (default runs/<recipe>-<digest>)")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    command.add_argument("recipe", help="A recipe that asks for label caches (stages.<name>.labels).")
+    _changed_recipe(command)
+    command.add_argument("--out", help="The run folder (default runs/<recipe>-<digest>).")
+    _device(command)
     command.add_argument(
-        "--verify", nargs="?", type=int, const=1000, default=0, metavar="N", help="compare N labels with the teacher"
-    )
-    _wandb_arguments(command, "disabled")
+        "--verify", nargs="?", type=int, const=1000, default=0, metavar="N",
+        help="Compare N labels of each cache with the teacher (1000 when no number is given).",
+    )  # fmt: skip
+    _wandb(command, "disabled")
+
+
+def _list_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("what", help="Which list to print: models, teachers, students, losses, recipes or engines.")
 
 
 def _show_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", help="a recipe, model, teacher, student, loss or engine")
-    _recipe_arguments(command)
+    command.add_argument("name", help="The name of a recipe, model, teacher, student, loss or engine.")
+    _changed_recipe(command)
 
 
 def _plan_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", help="a recipe file, or its name (`ssld list recipes`)")
-    command.add_argument("overrides", nargs="*", metavar="key.path=value", help="change keys of the recipe")
-    command.add_argument("--cards", type=int, default=1, metavar="N", help="GPUs, or processes, that share each batch")
-    command.add_argument("--per-card", type=int, metavar="IMAGES", help="most images that fit on a card at a time")
+    _recipe(command)
+    _overrides(command)
     command.add_argument(
-        "--rate", default="measured", metavar="IMAGES", help="images a second a card, instead of measuring this machine"
+        "--cards", type=int, default=1, metavar="N", help="How many GPUs, or processes, share each batch (default 1)."
     )
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"), help="that is measured")
+    command.add_argument(
+        "--per-card", type=int, metavar="IMAGES", help="The largest number of images that fit on a card at a time."
+    )
+    command.add_argument(
+        "--rate", default="measured", metavar="IMAGES",
+        help="How many images a second a card takes in the longest stage (default: this machine is measured).",
+    )  # fmt: skip
+    command.add_argument(
+        "--device", default="auto", choices=DEVICES, help="Which device is measured (default auto: a GPU, if any)."
+    )  # fmt: skip
 
 
 def _eval_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("target", help="folder of a finished run; with --weights a model (`ssld list models`)")
-    command.add_argument("--weights", help="file of weights of that model, in any format that is read here")
-    command.add_argument(
-        "--data", help="list file of labelled images, or its folder (default: the recipe's; imagenet/val_list.txt)"
+    command.add_argument("target", help=RUN_OR_MODEL)
+    command.add_argument("--weights", help="A file of weights of that model, in any format that `ssld` reads.")
+    command.add_argument("--data", help=f"{LABELLED} (default: that of the recipe; of a model imagenet/val_list.txt).")
+    _device(command)
+
+
+def _reproduce_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", help="The name of a published training (see `ssld list models`).")
+    way = command.add_mutually_exclusive_group()
+    way.add_argument(
+        "--weights",
+        default="published",
+        metavar="FILE",
+        help="Evaluate this file (default: the one that the card names).",
     )
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
+    way.add_argument("--train", action="store_true", help="Run the recipe that the card names.")
+    command.add_argument("--data", help=f"{LABELLED} (default imagenet/val_list.txt).")
+    _fetching(command, "Published weights")
+    _changed_recipe(command)
+    command.add_argument("--out", help="With --train: the folder of the run folders (default runs).")
+    _running(command)
+    _seeds(command)
+    command.add_argument(
+        "--experiments", default="experiments", help="The folder of the recorded results (default experiments)."
+    )
 
 
-FORMATS = ("paddle", "paddle2", "paddle2_int8", "onnx", "fp16", "int8", "tensorrt", "paddlelite")
+def _compare_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "a", metavar="A",
+        help="A recipe with recorded results, a run folder, a folder of run folders, or a file of experiments/. Where "
+        "it has several plans or stages, @DIGEST names a plan and :STAGE a stage.",
+    )  # fmt: skip
+    command.add_argument("b", metavar="B", help="What A is compared with, in the same form.")
+    command.add_argument(
+        "--metric", default="top1",
+        help="A number of a result or of a stage, such as top5, loss or agreement.kl (default top1).",
+    )  # fmt: skip
+    command.add_argument(
+        "--experiments", default="experiments", help="The folder of the recorded results (default experiments)."
+    )
 
 
 def _export_arguments(command: argparse.ArgumentParser) -> None:
     """What is not given is as the run's recipe has it, for a model as a recipe's default."""
-    command.add_argument("target", help="folder of a finished run; with --weights a model (`ssld list models`)")
-    command.add_argument("--weights", metavar="FILE", help="file of weights of that model, in any format read here")
-    command.add_argument("--data", help="model: list of labelled images for the gate (default imagenet/val_list.txt)")
-    command.add_argument("--out", help="target folder (default RUN/export, of a model exports/MODEL)")
-    command.add_argument("--format", nargs="+", choices=FORMATS, help="what is written (default paddle onnx)")
-    command.add_argument("--opset", type=int, help="ONNX opset, 9 to 21 (default 17)")
-    on_off = argparse.BooleanOptionalAction
-    command.add_argument("--with-preprocess", action=on_off, help="uint8 NHWC images in, probabilities out")
-    command.add_argument("--with-softmax", action=on_off, help="probabilities out")
-    command.add_argument("--dynamic-batch", action=on_off, help="any batch (default), or one image a call")
-    command.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="of a TensorRT plan (default fp32)")
+    command.add_argument("target", help=RUN_OR_MODEL)
     command.add_argument(
-        "--gate", nargs="+", metavar="KEY=VALUE", help="thresholds: keys of the recipe's block `export` after gate_"
+        "--weights", metavar="FILE", help="A file of weights of that model, in any format that `ssld` reads."
     )
+    command.add_argument(
+        "--data", help=f"Of a model: {LABELLED[0].lower()}{LABELLED[1:]} (default imagenet/val_list.txt)."
+    )
+    command.add_argument("--out", help="The target folder (default RUN/export; of a model exports/MODEL).")
+    command.add_argument(
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        help="The formats to write (default: those of the recipe, paddle and onnx).",
+    )
+    command.add_argument("--opset", type=int, help="The opset of the ONNX file, 9 to 21 (default 17).")
+    on_off = argparse.BooleanOptionalAction
+    command.add_argument("--with-preprocess", action=on_off, help="Take images as uint8 NHWC and return probabilities.")
+    command.add_argument("--with-softmax", action=on_off, help="Return probabilities instead of logits.")
+    command.add_argument(
+        "--dynamic-batch", action=on_off, help="Take any batch size (the default), or one image a call."
+    )
+    command.add_argument("--precision", choices=PRECISIONS, help="The precision of a TensorRT plan (default fp32).")
+    command.add_argument(
+        "--gate", nargs="+", metavar="KEY=VALUE",
+        help="Change thresholds of the gate: a KEY is the part after gate_ of a key in the recipe's block `export`.",
+    )  # fmt: skip
 
 
 def _bench_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("target", nargs="*", help="run folders, exported folders or model names")
-    command.add_argument("--all-students", action="store_true", help="every architecture of students/, one by one")
-    command.add_argument("--engine", nargs="+", default=["paddle", "onednn", "onnxruntime"])
-    command.add_argument("--precision", nargs="+", default=["fp32"], choices=("fp32", "fp16", "int8"))
-    command.add_argument("--batch-size", nargs="+", type=int, default=[1])
+    command.add_argument("target", nargs="*", help="Run folders, exported folders or names of models.")
     command.add_argument(
-        "--image-size", nargs="+", type=int, help="pixels (default: what each was exported for; 224 for a model)"
+        "--all-students", action="store_true", help="Measure every architecture of students/, one after the other."
     )
-    command.add_argument("--threads", nargs="+", type=int, default=[1])
     command.add_argument(
-        "--span", nargs="+", default=["model", "end-to-end"], choices=("model", "end-to-end"),
-        help="the network alone, and from image files to answers (default: both, in rows of their own)",
+        "--engine", nargs="+", default=["paddle", "onednn", "onnxruntime"],
+        help="The inference engines (see `ssld list engines`; default paddle onednn onnxruntime).",
     )  # fmt: skip
-    command.add_argument("--images", metavar="LIST", help="list file of the images of end-to-end (default: drawn ones)")
-    command.add_argument("--warmup", type=int, default=10)
-    command.add_argument("--repeats", type=int, default=500)
-    command.add_argument("--quick", action="store_true", help="at most 50 repeats or a second a row, no peak memory")
-    command.add_argument("--csv", help="also write the rows to this file, and with the machine to one of .json")
+    command.add_argument(
+        "--precision", nargs="+", default=["fp32"], choices=PRECISIONS, help="The precisions (default fp32)."
+    )
+    command.add_argument("--batch-size", nargs="+", type=int, default=[1], help="Images a call (default 1).")
+    command.add_argument(
+        "--image-size", nargs="+", type=int,
+        help="The side of an image in pixels (default: what each network was exported for; 224 for a model).",
+    )  # fmt: skip
+    command.add_argument(
+        "--threads", nargs="+", type=int, default=[1], help="Threads that compute one call (default 1)."
+    )
+    command.add_argument(
+        "--span", nargs="+", default=list(SPANS), choices=SPANS,
+        help="What is timed: the network alone, or the way from image files to answers (default: both, in rows "
+        "of their own).",
+    )  # fmt: skip
+    command.add_argument(
+        "--images", metavar="LIST", help="The list file of the images of end-to-end (default: drawn images)."
+    )
+    command.add_argument("--warmup", type=int, default=10, help="Calls before the first that counts (default 10).")
+    command.add_argument("--repeats", type=int, default=500, help="Calls that are timed (default 500).")
+    command.add_argument(
+        "--quick", action="store_true", help="Take at most 50 repeats or a second a row, and measure no peak memory."
+    )
+    command.add_argument(
+        "--csv", help="Write the rows to this file too, and with the machine to a file of this name in .json."
+    )
 
 
 def _data_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("action", choices=("prepare", "check"))
+    command.add_argument("action", choices=("prepare", "check"), help="Prepare a data set, or check a list file.")
     command.add_argument(
         "what",
         help="prepare: digits, fashion_mnist, fashion_pool, imagenet, imagenet_v2, imagenet_real, imagenet_a, "
-        "imagenet_r, imagenet_sketch, imagenet_c, folder or unlabelled; check: a list file",
+        "imagenet_r, imagenet_sketch, imagenet_c, folder or unlabelled. check: a list file.",
     )
-    command.add_argument("--source", help="folder (or file) that the images come from")
-    command.add_argument("--out", help="prepare: target folder (default: <data folder>/<kind>)")
-    command.add_argument("--val-share", type=float, help="prepare folder: share of each class kept for validation")
+    command.add_argument("--source", help="prepare: the folder or file that the images come from.")
+    command.add_argument("--out", help="prepare: the target folder (default <data folder>/<kind>).")
     command.add_argument(
-        "--allow-partial", action="store_true", help="prepare imagenet...: accept other counts than the published ones"
+        "--val-share", type=float, help="prepare folder: the share of each class that is kept for validation."
     )
     command.add_argument(
-        "--imagenet", metavar="FOLDER", help="prepare imagenet_real, _a, _r, _sketch, _c: the prepared ImageNet "
-        "(default: <data folder>/imagenet)",
+        "--allow-partial", action="store_true",
+        help="prepare imagenet...: accept other numbers of images than the published ones.",
     )  # fmt: skip
-    command.add_argument("--ground-truth", help="prepare imagenet: list of labels of a flat validation folder")
-    command.add_argument("--labelled", type=int, help="prepare digits, fashion_mnist: labelled images a class")
-    command.add_argument("--seed", type=int, help="prepare folder: seed of the split")
-    command.add_argument("--classes", type=int, help="check: labels must be below this number")
-    command.add_argument("--root", help="check: folder that the paths are relative to (default: the list's own)")
-    command.add_argument("--threads", type=int, default=2)
-
-
-def _weights_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("action", choices=("fetch", "import"))
     command.add_argument(
-        "what", help="fetch: a published training (`ssld list models`, `teachers`); import: a weights file or folder"
+        "--imagenet", metavar="FOLDER", help="prepare imagenet_real, _a, _r, _sketch, _c: the folder of the prepared "
+        "ImageNet (default <data folder>/imagenet).",
+    )  # fmt: skip
+    command.add_argument(
+        "--ground-truth", help="prepare imagenet: the list of labels that belongs to a flat validation folder."
     )
-    command.add_argument("--out", help="fetch: target folder (default: the weights folder); import: safetensors file")
-    _fetch_arguments(command)
-    command.add_argument("--arch", help="import: the architecture that the weights are of")
-    command.add_argument("--revision", choices=("1.x", "2.x"), help="import: needed where the keys fit both")
-    command.add_argument("--force", action="store_true", help="import: replace another file at the target")
-
-
-def _fetch_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--flavour", choices=("develop", "2.0", "static"), help="fetch: whose names the file has")
-    command.add_argument("--mirror", help="fetch: folder or base address that holds the file (default $SSLD_MIRROR)")
-    command.add_argument("--offline", action="store_true", help="fetch: use no network (also SSLD_OFFLINE=1)")
+    command.add_argument(
+        "--labelled", type=int, help="prepare digits, fashion_mnist: how many images of each class keep their label."
+    )
+    command.add_argument("--seed", type=int, help="prepare folder: the seed of the split.")
+    command.add_argument("--classes", type=int, help="check: every label must be below this number.")
+    command.add_argument(
+        "--root", help="check: the folder that the paths are relative to (default: that of the list file)."
+    )
+    command.add_argument("--threads", type=int, default=2, help="check: how many threads decode images (default 2).")
 
 
 def _mine_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("source", nargs="+", help="folders, list files or .tar files of images")
-    where = "a card of teachers/, or the path of one, or a run folder: the teacher that it trained"
-    command.add_argument("--teacher", required=True, help=where)
-    command.add_argument("--weights", help="weights file instead of the card's")
-    command.add_argument("--against", required=True, metavar="LIST", help="list file of the validation images")
-    command.add_argument("--k", type=int, required=True, help="images that are chosen a class")
-    command.add_argument("--min-score", type=float, default=0.0, help="smallest probability of a chosen image")
+    command.add_argument("source", nargs="+", help="Folders, list files or .tar files of images.")
     command.add_argument(
-        "--assign",
-        default="best",
-        choices=("best", "all"),
-        help="an image serves its best class, or all from the score on",
-    )
-    command.add_argument("--out", required=True, help="output folder")
-    command.add_argument("--part", default="1/1", metavar="I/N", help="only score every N-th shard from the I-th on")
-    command.add_argument("--engine", default="eager", help="what computes the scores, see `ssld list engines`")
-    command.add_argument("--gate", type=int, default=2000, help="validation images that check the teacher; 0 is off")
-    command.add_argument("--threads", type=int, help="threads that decode and compare images (default: one a core)")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
-
-
-# What belongs to one road of `ssld reproduce` alone, as it is when it was not given.
-OF_WEIGHTS = {"data": None, "flavour": None, "mirror": None, "offline": False}
-OF_TRAINING: dict[str, object] = {"overrides": [], "smoke": False, "out": None, "ranks": "1", "seeds": 1}
-OF_TRAINING |= {"wandb": "offline", "wandb_tags": "", "tensorboard": False}
-
-
-def _reproduce_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", help="a published training (`ssld list models`)")
-    road = command.add_mutually_exclusive_group()
-    road.add_argument(
-        "--weights", default="published", metavar="FILE", help="evaluate this file (default: published, from its card)"
-    )
-    road.add_argument("--train", action="store_true", help="run the recipe that its card names")
-    command.add_argument("--data", help="list file of labelled images, or its folder (default: imagenet/val_list.txt)")
-    _fetch_arguments(command)
-    _recipe_arguments(command)
-    command.add_argument("--out", help="--train: folder of the run folders (default runs)")
-    _running_arguments(command)
-    command.add_argument("--experiments", default="experiments", help="folder of the ledger (default experiments)")
-
-
-def _compare_arguments(command: argparse.ArgumentParser) -> None:
-    where = "a recipe with recorded results, a run folder or a folder of them, or a file of experiments/; then, where"
-    command.add_argument("a", metavar="A", help=f"{where} it applies, @DIGEST of one of its plans and :STAGE")
-    command.add_argument("b", metavar="B", help="the same of what A is compared with")
+        "--teacher", required=True,
+        help="The teacher: a card of teachers/, the path of a card, or a run folder, whose trained teacher is taken.",
+    )  # fmt: skip
+    command.add_argument("--weights", help="A weights file that is taken instead of the card's.")
     command.add_argument(
-        "--metric", default="top1", help="a number of a result or stage, e.g. top5, loss, agreement.kl"
+        "--against", required=True, metavar="LIST",
+        help="The list file of the validation images: their near-duplicates are left out.",
+    )  # fmt: skip
+    command.add_argument("--k", type=int, required=True, help="How many images are chosen for each class.")
+    command.add_argument(
+        "--min-score", type=float, default=0.0, help="The smallest probability of a chosen image (default 0)."
     )
-    command.add_argument("--experiments", default="experiments", help="folder of the recorded results")
+    command.add_argument(
+        "--assign", default="best", choices=ASSIGNS,
+        help="Whether an image serves its best class alone, or all classes from --min-score on (default best).",
+    )  # fmt: skip
+    command.add_argument("--out", required=True, help="The output folder.")
+    command.add_argument(
+        "--part",
+        default="1/1",
+        metavar="I/N",
+        help="Score every N-th shard alone, from the I-th on (default 1/1: all).",
+    )
+    command.add_argument(
+        "--engine",
+        default="eager",
+        help="What computes the scores: eager, or one of `ssld list engines` (default eager).",
+    )
+    command.add_argument(
+        "--gate", type=int, default=2000,
+        help="How many validation images check the teacher before it scores; 0 checks nothing (default 2000).",
+    )  # fmt: skip
+    command.add_argument(
+        "--threads", type=int, help="How many threads decode and compare images (default: one a core)."
+    )
+    _device(command)
+
+
+def _weights_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "action", choices=("fetch", "import"), help="Fetch published weights, or import a weights file."
+    )
+    command.add_argument(
+        "what", help="fetch: the name of a published training (see `ssld list models` and `ssld list teachers`). "
+        "import: a weights file or folder.",
+    )  # fmt: skip
+    command.add_argument(
+        "--out", help="fetch: the target folder (default: the weights folder). import: the safetensors file."
+    )
+    _fetching(command, "fetch")
+    command.add_argument("--arch", help="import: the architecture that the weights belong to.")
+    command.add_argument(
+        "--revision", choices=REVISIONS, help="import: the revision of the network, needed where the keys fit both."
+    )
+    command.add_argument("--force", action="store_true", help="import: replace another file at the target.")
 
 
 def _report_arguments(command: argparse.ArgumentParser) -> None:
@@ -259,30 +405,76 @@ def _report_arguments(command: argparse.ArgumentParser) -> None:
         "ssld report RUN | speed RUN ... | figures [--csv FILE ...] [--out FOLDER] | ledger [--check] [--out FOLDER] | "
         "ablation [--check] [--out FOLDER]"
     )
-    what = "folder of a finished run; `speed` and runs; `figures`; `ledger`: REPORT.md of experiments/; "
-    what += "`ablation`: docs/what_moves_ssld.md beside it"
-    command.add_argument("what", nargs="+", metavar="RUN", help=what)
-    command.add_argument("--check", action="store_true", help="ledger, ablation: write nothing, exit code 1 when stale")
     command.add_argument(
-        "--csv", nargs="+", default=[], metavar="FILE", help="speed, figures: more files of `ssld bench --csv`"
+        "what", nargs="+", metavar="RUN",
+        help="The folder of a finished run; `speed` and run folders; `figures`; `ledger` for REPORT.md of "
+        "experiments/; `ablation` for docs/what_moves_ssld.md beside that folder.",
+    )  # fmt: skip
+    command.add_argument(
+        "--check", action="store_true", help="ledger, ablation: write nothing; exit code 1 when the page is stale."
     )
-    command.add_argument("--out", metavar="FOLDER", help="target folder (default: speed, figures or experiments)")
+    command.add_argument(
+        "--csv", nargs="+", default=[], metavar="FILE", help="speed, figures: more files of `ssld bench --csv`."
+    )
+    command.add_argument(
+        "--out", metavar="FOLDER",
+        help="The target folder (default speed or figures), for ledger and ablation the folder of the recorded results "
+        "(default experiments).",
+    )  # fmt: skip
 
 
-ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
-    "run": _run_arguments,
-    "sweep": _sweep_arguments,
-    "label": _label_arguments,
-    "list": lambda command: (command.add_argument("what"), None)[1],
-    "show": _show_arguments,
-    "plan": _plan_arguments,
-    "eval": _eval_arguments,
-    "export": _export_arguments,
-    "bench": _bench_arguments,
-    "data": _data_arguments,
-    "mine": _mine_arguments,
-    "weights": _weights_arguments,
-    "reproduce": _reproduce_arguments,
-    "compare": _compare_arguments,
-    "report": _report_arguments,
+COMMANDS: dict[str, Command] = {
+    "run": Command(
+        "Run every stage of a recipe, then export, measure and report. The same command resumes.", _run_arguments
+    ),
+    "sweep": Command(
+        "Run a recipe over a grid or random values of its keys: as a W&B sweep, or here without an account (--local).",
+        _sweep_arguments,
+    ),
+    "label": Command(
+        "Make the soft-label caches of a recipe, mend damaged ones, or compare them with the teacher.", _label_arguments
+    ),
+    "list": Command("List what there is: models, teachers, students, losses, recipes or engines.", _list_arguments),
+    "show": Command(
+        "Print a recipe with base, overrides and defaults filled in, or the facts of a model, teacher, loss or engine.",
+        _show_arguments,
+    ),
+    "plan": Command(
+        "Print what a recipe will take: images, steps, how to split them among cards, storage and time.",
+        _plan_arguments,
+    ),
+    "eval": Command(
+        "Evaluate a finished run's student, or weights of a published model, on labelled images.", _eval_arguments
+    ),
+    "reproduce": Command(
+        "Measure a published training here, by its weights or (--train) by its recipe. The result stands in "
+        "experiments/REPORT.md.",
+        _reproduce_arguments,
+    ),
+    "compare": Command(
+        "Compare two recipes, or stages of recipes, over their seeds. No winner is declared inside the noise.",
+        _compare_arguments,
+    ),
+    "export": Command(
+        "Export a finished run's student, or weights of a model, through a gate that compares files and network.",
+        _export_arguments,
+    ),
+    "bench": Command(
+        "Measure the latency of a finished run, an exported folder or a model of the zoo.", _bench_arguments
+    ),
+    "data": Command(
+        "Prepare a data set as image files and list files, or check the images of a list.", _data_arguments
+    ),
+    "mine": Command(
+        "Choose unlabelled images for a distillation: the best k of each class, and no near-duplicate of a validation "
+        "image.",
+        _mine_arguments,
+    ),
+    "weights": Command(
+        "Fetch the weights that a card names, or import published ones as safetensors.", _weights_arguments
+    ),
+    "report": Command(
+        "Write the page of a run, the speed of teacher and student, the figures, or the pages of measured results.",
+        _report_arguments,
+    ),
 }

@@ -28,6 +28,10 @@ class RunError(SsldError):
     """A run that cannot start, go on or be resumed."""
 
 
+class UsageError(SsldError):
+    """Options of a command that do not belong together. The command line ends with exit code 2 instead of 1."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or "" when none is near."""
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)

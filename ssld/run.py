@@ -38,9 +38,9 @@ from ssld.distill.setup import (
     stage_folder,
 )
 from ssld.distill.stage import run_stage
+from ssld.distill.teacher_mining import mine_pool
 from ssld.errors import DataError, RunError
 from ssld.files import alone, write_whole
-from ssld.mining import mine_pool
 from ssld.paths import data_root
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track

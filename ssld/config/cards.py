@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 from ssld.config.typed import read
 from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import shelf
+from ssld.spec.revisions import FLAVOURS, Flavour, Revision
 
 Channels = tuple[float, float, float]
 Batches = tuple[float, float | None, float | None]  # of 1, 4 and 8 images
-Revision = Literal["1.x", "2.x"]
-Flavour = Literal["develop", "2.0", "static"]
 Kind = Literal["plain", "v2", "ssld", "ssld_v2", "fix", "int8"]
 Card = TypeVar("Card", "StudentCard", "TeacherCard")
-FLAVOURS = get_args(Flavour)  # of names in a weights file, the later ones first
 
 # Families of series, in the order of the published overview: the order of every list, and a colour in a figure.
 FAMILIES = {

@@ -1,9 +1,10 @@
 """What a recipe may ask for after its last stage: the files that leave, and how fast they are."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from ssld.config.keys import key
+from ssld.spec.formats import FormatName, Precision
 
 EXACT = {"paddle", "paddle2", "onnx", "paddlelite"}  # formats that compute in float32
 
@@ -14,17 +15,12 @@ class Export:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    formats: tuple[
-        Literal["paddle", "paddle2", "paddle2_int8", "onnx", "fp16", "int8", "tensorrt", "paddlelite"], ...
-    ] = (
-        "paddle",
-        "onnx",
-    )
+    formats: tuple[FormatName, ...] = ("paddle", "onnx")
     opset: int = 17
     preprocess: bool = key(False, later=True)  # true: uint8 NHWC images in, probabilities out
     softmax: bool = key(False, later=True)  # true: probabilities out
     dynamic_batch: bool = key(True, later=True)  # false: one image a call
-    plan_precision: Literal["fp32", "fp16", "int8"] = key("fp32", later=True)  # of the format tensorrt
+    plan_precision: Precision = key("fp32", later=True)  # of the format tensorrt
     calibration_images: int = key(512, later=True)  # training images that give int8 its ranges
     gate_images: int = 256
     gate_images_lossy: int = key(2000, later=True)  # where fp16 or int8 is among the formats: 0.5 points are 10 of them
@@ -43,9 +39,7 @@ class Bench:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     engines: tuple[str, ...] = ("paddle", "onednn", "onnxruntime")
-    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = key(
-        ("fp32",), later=True
-    )  # those of them that were exported
+    precisions: tuple[Precision, ...] = key(("fp32",), later=True)  # those of them that were exported
     batch_sizes: tuple[int, ...] = (1,)
     threads: int = 1
     warmup: int = 10

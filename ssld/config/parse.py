@@ -14,7 +14,6 @@ import pydantic
 import yaml
 from pydantic_core import PydanticCustomError
 
-from ssld.config.keys import plain as to_plain  # noqa: F401
 from ssld.errors import RecipeError, did_you_mean
 from ssld.losses import Loss, Term, build_terms
 from ssld.paths import shelf

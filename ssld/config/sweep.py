@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, ClassVar, Literal
 
 from ssld.config import parse
+from ssld.config.keys import plain
 from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import shelf
 
@@ -68,7 +69,7 @@ class Parameter:
 
     def given(self) -> dict[str, Any]:
         """The keys that the file gives."""
-        return {key: value for key, value in parse.to_plain(self).items() if value is not None}
+        return {key: value for key, value in plain(self).items() if value is not None}
 
     def grid(self) -> list[Any]:
         """Every value, in order."""
@@ -211,7 +212,7 @@ def overrides(trial: Trial) -> list[str]:
 def wandb_tree(sweep: Sweep, count: int | None, options: list[str]) -> dict[str, Any]:
     """The sweep as W&B takes it: its agent types `ssld run RECIPE key.path=value ... --wandb online`."""
     tree: dict[str, Any] = {"name": sweep.name, "program": sweep.recipe, "method": sweep.method}
-    tree["metric"] = parse.to_plain(sweep.metric)
+    tree["metric"] = plain(sweep.metric)
     tree["parameters"] = {key: parameter.given() for key, parameter in sweep.parameters.items()}
     tree["command"] = ["ssld", "run", "${program}", "${args_no_hyphens}", "--wandb", "online", *options]
     return tree | ({"run_cap": count} if count else {})

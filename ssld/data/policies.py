@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import DataError, did_you_mean
+from ssld.spec.augmentations import POLICIES
 
 # What the graph can do. Rotation and shears are one affine warp; invert solarises everything.
 KINDS = (
@@ -27,7 +28,6 @@ OPS = (
     "sharpness", "shear_x", "shear_y", "translate_x", "translate_y", "invert",
 )  # fmt: skip
 RANDAUGMENT_OPS = 14
-POLICIES = ("none", "autoaugment", "randaugment")
 _KIND = np.array([KINDS.index(SAME_KIND.get(op, op)) for op in OPS])
 
 # AutoAugment, the policy found on ImageNet: arXiv:1805.09501, appendix, table 9: (operation, probability, level 0..9).

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +20,10 @@ from ssld.deploy.engines.registry import ENGINES, Engine, Run, combinations, rea
 from ssld.deploy.pictures import answer, drawn, jpegs
 from ssld.errors import DeployError
 from ssld.files import whole, write_whole
+from ssld.spec.choices import Span
 
 QUICK_WARMUP, QUICK_REPEATS, QUICK_SECONDS = 3, 50, 1.0
 MEMORY_SECONDS = 600.0
-Span = Literal["model", "end-to-end"]
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Format:
         return [*self.files, *(name for name in self.more if name in names)]
 
 
-FORMATS = {
+FORMATS: dict[str, Format] = {  # a row for each name of `spec.formats.FORMATS`
     "paddle": Format(("model.json", "model.pdiparams"), engine="paddle"),
     "paddle2": Format(("model2.pdmodel", "model2.pdiparams"), engine="paddle2"),
     "paddle2_int8": Format(("model2_int8.pdmodel", "model2_int8.pdiparams"), engine="onednn", precision="int8"),

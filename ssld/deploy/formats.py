@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ssld.deploy import qdq, slim
 from ssld.deploy.child import reason, run_command, run_module
 from ssld.deploy.int8 import OLDEST_OPSET
 from ssld.errors import DeployError
+from ssld.spec.formats import Precision
 
 OPSETS = range(9, 22)
 """ONNX opsets that paddle2onnx 2.1 writes; 22 aborts it."""
@@ -43,7 +44,7 @@ class How:
     preprocess: bool = False  # uint8 NHWC images in, probabilities out
     softmax: bool = False  # probabilities out
     dynamic_batch: bool = True  # false: one image a call
-    plan_precision: Literal["fp32", "fp16", "int8"] = "fp32"  # of a TensorRT plan
+    plan_precision: Precision = "fp32"  # of a TensorRT plan
 
     @property
     def probabilities(self) -> bool:

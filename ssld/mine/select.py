@@ -15,7 +15,8 @@ from ssld.files import whole
 from ssld.mine.picture import DIGEST
 from ssld.mine.results import Result, Seen, State, keys, load
 from ssld.mine.sources import Item
-from ssld.mine.topk import Assign, Rows, TopK, serving
+from ssld.mine.topk import Rows, TopK, serving
+from ssld.spec.choices import Assign
 
 BINS = 20  # of the histogram of scores
 IMAGES = "images"  # folder of the images that came out of tars

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from ssld.config.pool import LEAST_FOR_ALL
+from ssld.spec.choices import Assign
 
-Assign = Literal["best", "all"]
 FLOOR = LEAST_FOR_ALL  # lower probabilities are not recorded, but for an image's best: at most 1 / FLOOR rows an image
 SPARE = 1 << 20  # rows that are let in at least before the worst are thrown out
 

@@ -20,16 +20,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import paddle
 from paddle import nn
 
 from ssld.errors import RecipeError, did_you_mean
 from ssld.models.taps import classifier_of, is_activated, is_linear, read_head, split
-
-Revision = Literal["1.x", "2.x"]
-Flavour = Literal["develop", "2.0", "static"]
+from ssld.spec.revisions import Flavour, Revision
 
 
 @dataclass(frozen=True)

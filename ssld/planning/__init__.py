@@ -1,6 +1,21 @@
-"""`ssld plan`: what a recipe will take before it is run."""
+"""What a recipe will take, before it is run: images, steps, memory of cards, storage, time."""
 
 from ssld.planning.parts import parts_of
-from ssld.planning.summary import cost_line, plan_recipe, show
+from ssld.planning.rates import given_rate, measured_rates, scaled_rates
+from ssld.planning.split import linear_scaling
+from ssld.planning.summary import RecipePlan, cost_line, facts, row, storage, tables, totals
 
-__all__ = ["cost_line", "parts_of", "plan_recipe", "show"]
+__all__ = [
+    "RecipePlan",
+    "cost_line",
+    "facts",
+    "given_rate",
+    "linear_scaling",
+    "measured_rates",
+    "parts_of",
+    "row",
+    "scaled_rates",
+    "storage",
+    "tables",
+    "totals",
+]

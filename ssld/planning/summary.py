@@ -1,66 +1,80 @@
-"""What `ssld plan` says: a row for each part, sums, storage, and what to type. Paddle only where it measures."""
+"""The numbers of a planned recipe, and the tables that show them: a row for each part, sums, storage, cost."""
 
-import argparse
-import shlex
-import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict
 
 from ssld.config import cost
 from ssld.config.recipe import Plan
 from ssld.data.imagenet import TRAIN_IMAGES
-from ssld.errors import RunError
-from ssld.listing import load_plan
-from ssld.paths import data_root
-from ssld.planning.parts import Part, parts_of
-from ssld.planning.rates import given_rate, measured_rates, scaled_rates
-from ssld.planning.split import linear_scaling
-from ssld.progress import table
+from ssld.planning.parts import Part
 
 
-def plan_recipe(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that `ssld plan` prints. RecipeError, DataError or RunError, one line, for what cannot be planned."""
-    rate = given_rate(args.rate)
-    for option, value in (("--cards", args.cards), ("--per-card", args.per_card)):
-        if value is not None and value < 1:
-            raise RunError(f"{option} {value}: give a whole number from 1 up")
-    plan = load_plan(args.recipe, args.overrides)
-    parts = parts_of(plan, data_root(), args.cards, args.per_card)
-    rates = scaled_rates(parts, rate) if rate else measured_rates(plan, parts, args.device)
-    rows = [row(part, rates.get(part.title), args.cards) for part in parts]
-    return {
-        "recipe": plan.name,
-        "title": plan.title,
-        "digest": plan.digest,
-        "cards": args.cards,
-        "per_card": args.per_card,
-        "rate": {"source": "given" if rate else "measured here", "images_per_second": rate},
-        "parts": rows,
-        "total": totals(rows),
-        "storage": storage(plan, parts),
-        "cost": cost_line(parts),
-        "command": command(plan, parts, args),
-        "linear_scaling": linear_scaling(plan, load_plan(args.recipe, [])) if args.overrides else [],
-    }
+class Row(TypedDict):
+    """A part of a recipe. `hours` on all cards, which are thought to share without loss; None is unknown."""
+
+    part: str
+    images: int | None
+    counted: str
+    epochs: float
+    steps: int | None
+    batch: int | None
+    lr: float | None
+    micro: int | None
+    accumulate: int | None
+    samples: int | None
+    imagenet_epochs: float | None
+    macs_per_image: float
+    images_per_second: float | None
+    hours: float | None
+    gpu_hours_estimate: float | None
 
 
-def command(plan: Plan, parts: Sequence[Part], args: argparse.Namespace) -> str:
-    """What runs the recipe so split, as typed in a shell."""
-    accumulate = [
-        f"stages.{part.name}.optim.accumulate={part.accumulate}"
-        for part in parts
-        if part.kind == "stage" and part.accumulate != plan.stages[part.name].optim.accumulate
-    ]
-    ranks = ["--ranks", str(args.cards)] if args.cards > 1 else []
-    return shlex.join(["ssld", "run", args.recipe, *args.overrides, *accumulate, *ranks])
+class Totals(TypedDict):
+    """Sums over the parts whose images are known; `without` names the others."""
+
+    imagenet_epochs: float
+    hours: float
+    gpu_hours_estimate: float
+    without: list[str]
 
 
-def row(part: Part, rate: float | None, cards: int) -> dict[str, Any]:
-    """A part as JSON. `hours` on all cards, which are thought to share without loss; `gpu_hours` is the estimate."""
-    samples, named = part.samples, ("images", "counted", "epochs", "steps", "batch", "lr", "micro", "accumulate")
+class Rate(TypedDict):
+    """Where the speeds come from, and the one that was given, if it was."""
+
+    source: str
+    images_per_second: float | None
+
+
+class RecipePlan(TypedDict):
+    """Everything that `ssld plan` says of a recipe. `storage` is in bytes; `command` is what a shell takes."""
+
+    recipe: str
+    title: str
+    digest: str
+    cards: int
+    per_card: int | None
+    rate: Rate
+    parts: list[Row]
+    total: Totals
+    storage: dict[str, int]
+    cost: str
+    command: str
+    linear_scaling: list[str]
+
+
+def row(part: Part, rate: float | None, cards: int) -> Row:
+    """A part with its hours, at `rate` images a second on each of `cards`, and the estimate of its V100 hours."""
+    samples = part.samples
     return {
         "part": part.title,
-        **{name: getattr(part, name) for name in named},
+        "images": part.images,
+        "counted": part.counted,
+        "epochs": part.epochs,
+        "steps": part.steps,
+        "batch": part.batch,
+        "lr": part.lr,
+        "micro": part.micro,
+        "accumulate": part.accumulate,
         "samples": samples,
         "imagenet_epochs": None if samples is None or part.kind != "stage" else samples / TRAIN_IMAGES,
         "macs_per_image": part.macs,
@@ -70,12 +84,19 @@ def row(part: Part, rate: float | None, cards: int) -> dict[str, Any]:
     }
 
 
-def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def totals(rows: Sequence[Row]) -> Totals:
     """Sums over the parts whose images are known; `imagenet_epochs` of the stages alone."""
-    names = ("imagenet_epochs", "hours", "gpu_hours_estimate")
-    known = {name: [r[name] for r in rows if r[name] is not None] for name in names}
-    unknown = [r["part"] for r in rows if r["samples"] is None]
-    return {**{name: sum(values) for name, values in known.items()}, "without": unknown}
+    return {
+        "imagenet_epochs": _sum(row["imagenet_epochs"] for row in rows),
+        "hours": _sum(row["hours"] for row in rows),
+        "gpu_hours_estimate": _sum(row["gpu_hours_estimate"] for row in rows),
+        "without": [row["part"] for row in rows if row["samples"] is None],
+    }
+
+
+def _sum(values: Iterable[float | None]) -> float:
+    """The sum of the values that are known."""
+    return sum(value for value in values if value is not None)
 
 
 def storage(plan: Plan, parts: Sequence[Part]) -> dict[str, int]:
@@ -98,63 +119,55 @@ def cost_line(parts: Sequence[Part]) -> str:
 # --- for a person
 
 
-def show(told: dict[str, Any]) -> dict[str, str]:
-    """Print the tables; returns what stands below them."""
-    for title, rows in tables(told):
-        table(rows, title)
-        sys.stdout.write("\n")
-    return facts(told)
-
-
-def tables(told: dict[str, Any]) -> list[tuple[str, list[dict[str, str]]]]:
+def tables(plan: RecipePlan) -> list[tuple[str, list[dict[str, str]]]]:
     """(title, rows of text) of the two tables: what is done, and how long it takes."""
-    at_most = f", at most {told['per_card']:,} images at a time" if told["per_card"] else ""
-    cards = f"{told['cards']} card{'s' if told['cards'] > 1 else ''}{at_most}"
-    given = told["rate"]["images_per_second"]
+    at_most = f", at most {plan['per_card']:,} images at a time" if plan["per_card"] else ""
+    cards = f"{plan['cards']} card{'s' if plan['cards'] > 1 else ''}{at_most}"
+    given = plan["rate"]["images_per_second"]
     how = "measured here" if given is None else f"{given:g} images a second a card in the longest stage, as given"
     return [
-        (told["title"] or told["recipe"], [_work(found) for found in told["parts"]]),
-        (f"{cards}; {how}", [_time(found) for found in [*told["parts"], {"part": "all", **told["total"]}]]),
+        (plan["title"] or plan["recipe"], [_work(part) for part in plan["parts"]]),
+        (f"{cards}; {how}", [_time(part) for part in [*plan["parts"], {"part": "all", **plan["total"]}]]),
     ]
 
 
-def _work(found: dict[str, Any]) -> dict[str, str]:
-    micro = f"{found['micro']:,} x {found['accumulate']}" if found["micro"] else None
+def _work(part: Row) -> dict[str, str]:
+    micro = f"{part['micro']:,} x {part['accumulate']}" if part["micro"] else None
     return {
-        "part": found["part"],
-        "images": _whole(found["images"]),
-        "counted": found["counted"],
-        "epochs": f"{found['epochs']:g}",
-        "samples": _whole(found["samples"]),
-        "steps": _whole(found["steps"]),
-        "batch": _whole(found["batch"]),
+        "part": part["part"],
+        "images": _whole(part["images"]),
+        "counted": part["counted"],
+        "epochs": f"{part['epochs']:g}",
+        "samples": _whole(part["samples"]),
+        "steps": _whole(part["steps"]),
+        "batch": _whole(part["batch"]),
         "a card x accumulate": micro or "-",
-        "lr": "-" if found["lr"] is None else f"{found['lr']:g}",
+        "lr": "-" if part["lr"] is None else f"{part['lr']:g}",
     }
 
 
-def _time(found: dict[str, Any]) -> dict[str, str]:
-    macs = found.get("macs_per_image")
+def _time(part: Mapping[str, Any]) -> dict[str, str]:
+    macs = part.get("macs_per_image")
     return {
-        "part": found["part"],
+        "part": part["part"],
         "GMACs an image": _short(macs and macs / 1e9),
-        "images/s a card": _short(found.get("images_per_second")),
-        "hours": _short(found["hours"]),
-        "ImageNet-1k epochs": _short(found["imagenet_epochs"]),
-        "V100 hours (estimate)": _short(found["gpu_hours_estimate"]),
+        "images/s a card": _short(part.get("images_per_second")),
+        "hours": _short(part["hours"]),
+        "ImageNet-1k epochs": _short(part["imagenet_epochs"]),
+        "V100 hours (estimate)": _short(part["gpu_hours_estimate"]),
     }
 
 
-def facts(told: dict[str, Any]) -> dict[str, str]:
+def facts(plan: RecipePlan) -> dict[str, str]:
     """What stands below the tables, a line each."""
-    kept = told["storage"]
+    kept = plan["storage"]
     sizes = ", ".join(f"{name.replace('_', ' ')} {size / 1e9:,.2f} GB" for name, size in kept.items())
-    lines = {"storage": f"{sizes}; images are left out", "cost": told["cost"]}
-    if told["total"]["without"]:
-        lines["without"] = f"{', '.join(told['total']['without'])}: the number of its images is not known"
-    lines["run"] = told["command"]
-    if told["linear_scaling"]:
-        lines["another batch"] = f"linear scaling of lr gives {' '.join(told['linear_scaling'])}"
+    lines = {"storage": f"{sizes}; images are left out", "cost": plan["cost"]}
+    if plan["total"]["without"]:
+        lines["without"] = f"{', '.join(plan['total']['without'])}: the number of its images is not known"
+    lines["run"] = plan["command"]
+    if plan["linear_scaling"]:
+        lines["another batch"] = f"linear scaling of lr gives {' '.join(plan['linear_scaling'])}"
     return lines
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError, SsldError, did_you_mean
+from ssld.spec.choices import WANDB_MODES
 from ssld.track.jsonl import Jsonl
 from ssld.track.logger import About, Artifact, Logger, Record
 from ssld.track.tensorboard import TensorBoard
 from ssld.track.wandb import Wandb
 
-MODES = ("offline", "online", "disabled", "silent")
+MODES = (*WANDB_MODES, "silent")
 SAMPLES = 32  # rows of the sample table
 
 

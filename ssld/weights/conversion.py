@@ -12,8 +12,8 @@ import numpy as np
 
 from ssld.errors import WeightsError
 from ssld.files import sha256
-from ssld.models.base import Revision
 from ssld.progress import note
+from ssld.spec.revisions import Revision
 from ssld.weights import store
 from ssld.weights.recognise import mismatch, num_classes, shapes, twins
 from ssld.weights.strict import check, floats, read

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
 from math import prod
-from typing import get_args
 
 import paddle
 
 from ssld import models
 from ssld.errors import WeightsError
-from ssld.models.base import Flavour, Revision
+from ssld.spec.revisions import FLAVOURS, Flavour, Revision
 from ssld.weights.store import Contents
 
-FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 Shapes = Mapping[str, tuple[int, ...]]
 
 

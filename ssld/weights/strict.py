@@ -11,8 +11,8 @@ import numpy as np
 from ssld import models
 from ssld.errors import WeightsError
 from ssld.models import Classifier
-from ssld.models.base import Revision
 from ssld.progress import note
+from ssld.spec.revisions import Revision
 from ssld.weights import store
 from ssld.weights.recognise import Shapes, Way, heads, mismatch, num_classes, recognise, some, suggestion
 from ssld.weights.store import Contents, Kept

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from ssld.config import cards, parse, recipe
+from ssld.config.keys import plain
 
 DATA = Path(__file__).parent / "data" / "train_recipes.csv"
 ROWS = {row["model"]: row for row in csv.DictReader(DATA.read_text(encoding="utf-8").splitlines())}
@@ -172,8 +173,7 @@ def row_of_tricks(condition):
     models = [
         model
         for model in cards.all_students()
-        if model in PLANS
-        and reduce(dict.__getitem__, key.split("."), parse.to_plain(train(model))) == yaml.safe_load(value)
+        if model in PLANS and reduce(dict.__getitem__, key.split("."), plain(train(model))) == yaml.safe_load(value)
     ]
     series = Counter(cards.find_student(model).series for model in models)
     who = models if len(models) <= 3 else [f"{name} {number}" for name, number in series.items()]

@@ -9,6 +9,7 @@ import pytest
 from ssld.deploy import ENGINES, ready, usable
 from ssld.deploy.contract import FORMATS
 from ssld.errors import DeployError, SsldError
+from ssld.spec import formats
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +25,7 @@ def test_the_engines_are_the_files_of_the_folder_and_each_has_a_summary():
 
 
 def test_every_format_is_checked_by_an_engine_that_reads_it():
+    assert FORMATS.keys() == set(formats.FORMATS)  # no name without a row, no row without a name
     for name, form in FORMATS.items():
         assert ENGINES.get(form.engine).reads[form.precision] == name
 

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from ssld import cli
-from ssld.arguments import ARGUMENTS
+from ssld.arguments import COMMANDS
+from ssld.commands.list import LISTS
 from ssld.config import cards, recipe
 from ssld.config.keys import plain
 from ssld.deploy.engines.registry import ENGINES
-from ssld.listing import LISTS
 from ssld.losses import Term, build_terms
 from ssld.losses.registry import built_in
 from ssld.report import ablation, claims, ledger, zoo
@@ -152,7 +152,7 @@ def check_ssld(told):
 def test_every_target_command_and_recipe_in_the_text_of_a_page_exists(page):
     text = page.read_text(encoding="utf-8")
     assert set(re.findall(r"`make ([\w-]+)", text)) <= TARGETS
-    assert set(re.findall(r"`ssld ([a-z]+)", text)) <= ARGUMENTS.keys()
+    assert set(re.findall(r"`ssld ([a-z]+)", text)) <= COMMANDS.keys()
     recipes = set(re.findall(r"recipes/[\w/.-]+?\.yaml", text)) - {"recipes/mine.yaml"}  # of the README's example
     assert not [name for name in recipes if not (ROOT / name).is_file()]
 

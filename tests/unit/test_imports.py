@@ -9,27 +9,27 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-EVERYONE = {"errors", "files", "interfaces", "registry", "paths"}  # may be imported by all
+EVERYONE = {"errors", "files", "interfaces", "registry", "paths", "spec"}  # may be imported by all
 NOTHING: set[str] = set()
 ALLOWED = {
     "__init__": {"config", "models"},
     "__main__": {"cli"},
     "arguments": NOTHING,
     "cli": {"*"},
-    "launch": {"config", "listing", "report"},
-    "reproduce": {"config", "data", "distill", "launch", "listing", "progress", "report", "runtime", "tools"},
-    "sweep": {"config", "launch", "listing", "progress", "report"},
-    "listing": {"config", "losses", "models", "deploy"},
-    "tools": {"distill", "data", "config", "mining", "models", "weights", "progress", "runtime"},
-    "planning": {"config", "data", "distill", "labels", "listing", "progress", "runtime"},
-    "deploying": {"config", "data", "deploy", "distill", "progress", "result", "runtime", "tools"},
-    "run": {"distill", "labels", "losses", "mining", "data", "config", "weights", "track", "progress", "report"}
+    "commands": {"config", "data", "deploy", "distill", "evaluation", "losses", "planning", "plans", "processes"}
+    | {"progress", "published", "report", "result", "run", "runtime", "seeds", "track", "weights"},
+    "plans": {"config", "deploy", "losses"},
+    "processes": {"config"},
+    "seeds": {"config", "plans", "processes", "report"},
+    "evaluation": {"config", "data", "distill", "progress", "runtime"},
+    "published": {"config", "distill", "weights"},
+    "planning": {"config", "data", "distill", "labels", "progress", "runtime"},
+    "run": {"distill", "labels", "losses", "data", "config", "weights", "track", "progress", "report"}
     | {"publish", "result", "runtime"},
     "publish": {"config", "distill", "progress", "report", "runtime", "track"},
     "result": {"distill", "deploy", "data", "config", "models", "progress", "runtime"},
     "distill": {"data", "deploy", "labels", "losses", "models", "weights", "config", "track", "progress", "runtime"}
-    | {"quantize"},
-    "mining": {"config", "data", "distill", "mine", "runtime"},
+    | {"mine", "quantize"},
     "mine": {"config", "data", "models", "progress", "report", "runtime", "weights"},
     "labels": {"data", "models", "weights", "config", "progress", "runtime"},
     "quantize": {"models"},
@@ -49,8 +49,23 @@ ALLOWED = {
     "registry": NOTHING,
     "paths": NOTHING,
     "files": NOTHING,
+    "spec": NOTHING,
 }
-WITHOUT_PADDLE = {"__init__", "config", "planning", "report", "progress", "errors", "registry", "paths"}
+WITHOUT_PADDLE = {
+    "__init__",
+    "arguments",
+    "cli",
+    "commands",
+    "config",
+    "plans",
+    "planning",
+    "report",
+    "progress",
+    "errors",
+    "registry",
+    "paths",
+    "spec",
+}
 SOURCES = sorted((ROOT / "ssld").rglob("*.py"))
 
 
@@ -135,11 +150,12 @@ def test_what_must_answer_at_once_loads_nothing_heavy(code):
     assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
-@pytest.mark.parametrize(
-    "module", ["ssld.run", "ssld.tools", "ssld.deploying", "ssld.result", "ssld.launch", "ssld.reproduce"]
-)
-def test_a_run_needs_no_package_that_only_another_extra_brings(module):
+COMMAND_MODULES = [f"ssld.commands.{file.stem}" for file in SOURCES if unit(file) == "commands" and file.stem[0] != "_"]
+
+
+def test_a_run_needs_no_package_that_only_another_extra_brings():
     """As after `make quickstart`, which installs neither OpenCV nor faiss, PaddleSlim nor the tools of `dev`."""
-    code = f"import sys; sys.modules |= dict.fromkeys(['cv2', 'faiss', 'paddleslim', 'pytest']); import {module}"
+    modules = ", ".join(["ssld.run", "ssld.result", *COMMAND_MODULES])
+    code = f"import sys; sys.modules |= dict.fromkeys(['cv2', 'faiss', 'paddleslim', 'pytest']); import {modules}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import pytest
 from ssld.config import parse, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import RecipeError
-from ssld.listing import load_plan
+from ssld.plans import load_plan
 from tests.unit.some_recipe import TREE, changed, fails, written
 
 SHELF = [file.relative_to(parse.shelf("recipes")).as_posix() for file in parse.recipes()]
@@ -314,7 +314,7 @@ def test_a_recipe_is_found_by_path_by_name_and_by_its_shelf_path_from_anywhere(t
 
 def test_loading_and_checking_a_recipe_imports_no_paddle():
     code = (
-        "import sys\nfrom ssld.config import recipe\nfrom ssld.listing import load_plan\n"
+        "import sys\nfrom ssld.config import recipe\nfrom ssld.plans import load_plan\n"
         "plan = load_plan('quickstart', ['seed=1'], smoke=True)\nplan.digest, recipe.dump(plan)\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('paddle', 'nvidia', 'wandb', 'matplotlib')])"
     )

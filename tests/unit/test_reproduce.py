@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssld import cli, launch, models, reproduce, weights
+from ssld import cli, models, weights
+from ssld.arguments import parser
+from ssld.commands import reproduce
 from ssld.config import cards
 from ssld.config.cards import AtSize
 from ssld.data import FileList, fake
@@ -124,28 +126,29 @@ def test_the_network_of_another_revision_is_another_measurement(place, monkeypat
 def test_the_whole_validation_set_is_full_whatever_its_order_and_a_doubled_image_counts_once():
     labels = np.repeat(np.arange(1000), 50)
     paths = [f"val/{number}.JPEG" for number in range(50_000)]
-    assert reproduce.covered(FileList(paths, labels)) == "full"
-    assert reproduce.covered(FileList(paths[::-1], labels[::-1])) == "full"
-    assert reproduce.covered(FileList(paths[:-1], labels[:-1])) == "reduced"
-    assert reproduce.covered(FileList([*paths[:-1], paths[0]], labels)) == "reduced"
+    assert reproduce._covered(FileList(paths, labels)) == "full"
+    assert reproduce._covered(FileList(paths[::-1], labels[::-1])) == "full"
+    assert reproduce._covered(FileList(paths[:-1], labels[:-1])) == "reduced"
+    assert reproduce._covered(FileList([*paths[:-1], paths[0]], labels)) == "reduced"
 
 
 def test_train_takes_the_recipe_of_the_card_by_the_road_of_run_and_ends_in_the_ledger(tmp_path, monkeypatch, capsys):
     called = []
 
-    def seeds(plan, args):
-        called.append((plan, args))
+    def run_seeds(*given, **options):
+        called.append((given, options))
         (tmp_path / "experiments").mkdir()
         return {"report": str(tmp_path / "experiments" / "x.md"), "runs": ["runs/x"]}
 
-    monkeypatch.setattr(launch, "seeds", seeds)
+    monkeypatch.setattr(reproduce, "run_seeds", run_seeds)
     words = ["MobileNetV3_large_x1_0_ssld", "--train", "--seeds", "3", "stages.distill.epochs=2", "--out", "there"]
     cli.main(["reproduce", *words, "--ranks", "2"])
     told = json.loads(capsys.readouterr().out)
-    ((plan, args),) = called
+    (((plan, recipe, overrides), given),) = called
     assert (plan.name, plan.stages["distill"].epochs) == ("mobilenet_v3_large_x1_0_ssld", 2)
-    assert args.recipe == "recipes/mobilenet_v3_large_x1_0_ssld.yaml"
-    assert (args.seeds, args.overrides, args.out, args.ranks) == (3, ["stages.distill.epochs=2"], "there", "2")
+    assert recipe == "recipes/mobilenet_v3_large_x1_0_ssld.yaml"
+    assert (given["seeds"], overrides, given["out"]) == (3, ["stages.distill.epochs=2"], "there")
+    assert given["options"].ranks == "2"
     assert told["ledger"] == str(tmp_path / "experiments" / "REPORT.md")
     assert claims.check(tmp_path / "experiments")
 
@@ -182,3 +185,10 @@ def test_options_of_the_other_road_are_refused(words, message, capsys):
         cli.main(["reproduce", "ResNet50_vd_ssld", *words])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_option_that_is_not_given_is_one_of_neither_way():
+    """The command line says by these values that an option was not given."""
+    given = vars(parser().parse_args(["reproduce", "ResNet18"]))
+    absent = reproduce.OF_WEIGHTS | reproduce.OF_TRAINING
+    assert {name: given[name] for name in absent} == absent

@@ -1,20 +1,21 @@
 """Sweeps: what a file may say, which trials it means, what W&B is handed, and how a sweep runs here."""
 
-import argparse
 import csv
 import json
 import math
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ssld import cli, launch
-from ssld import sweep as runner
+from ssld import cli, processes
+from ssld.commands import sweep as runner
 from ssld.config import sweep
 from ssld.errors import RecipeError, RunError
-from ssld.listing import load_plan
+from ssld.plans import load_plan
+from ssld.processes import RunOptions
 from ssld.report.summary import names, summary
 from tests.unit.fake_run import bench_row, bench_rows, make_result
 from tests.unit.some_recipe import TREE, written
@@ -141,11 +142,12 @@ def test_a_sweep_that_is_not_there_suggests_the_nearest() -> None:
 def test_every_sweep_of_the_shelf_holds_and_is_found_by_its_name(file: Path) -> None:
     spec = sweep.load(file.stem)
     assert spec == sweep.load(str(file))
-    assert runner.plans(spec, sweep.trials(spec, 4, 0), smoke=False)
+    assert runner._plans(spec, sweep.trials(spec, 4, 0), smoke=False)
 
 
-def told(*words: str) -> argparse.Namespace:
-    return cli._parse(["sweep", *words])
+def swept(*words: str) -> Any:
+    """The result of `ssld sweep`, typed with these words."""
+    return runner.sweep(**cli.options(cli._parse(["sweep", *words])))
 
 
 def some_sweep(folder: Path, **changes: Any) -> str:
@@ -160,7 +162,7 @@ def test_what_the_agent_of_wandb_types_is_a_run_of_the_trial(tmp_path: Path) -> 
 
     values = {LR: 0.2, "stages.distill.optim.nesterov": True, "stages.distill.data.augment.area": [0.3, 1.0]}
     file = some_sweep(tmp_path, parameters={key: {"values": [value]} for key, value in values.items()})
-    result = runner.write_wandb(told(file, "--out", str(tmp_path / "w"), "--count", "7", "--wandb-tags", "a,b"))
+    result = swept(file, "--out", str(tmp_path / "w"), "--count", "7", "--wandb-tags", "a,b")
     tree = yaml.safe_load(Path(result["sweep"]).read_text())
     assert (tree["method"], tree["metric"], tree["run_cap"]) == ("grid", {"name": "top1", "goal": "maximize"}, 7)
     macros = create_sweep_command_args({"args": {key: {"value": value} for key, value in values.items()}})
@@ -170,20 +172,20 @@ def test_what_the_agent_of_wandb_types_is_a_run_of_the_trial(tmp_path: Path) -> 
     ]
     assert words[0] == "ssld"
     args = cli._parse(words[1:])
-    assert (args.command, args.wandb, args.wandb_tags) == ("run", "online", "a,b")
+    assert (args.command, args.wandb, args.wandb_tags) == ("run", "online", ("a", "b"))
     optim = load_plan(args.recipe, args.overrides).stages["distill"].optim
     assert (optim.lr, optim.nesterov) == (0.2, True)
     assert load_plan(args.recipe, args.overrides) == load_plan(args.recipe, sweep.overrides(values))
 
 
 def test_the_file_for_wandb_replaces_its_older_self_and_nothing_else(tmp_path: Path) -> None:
-    args = told(some_sweep(tmp_path), "--out", str(tmp_path / "w"))
-    file = Path(runner.write_wandb(args)["sweep"])
+    words = (some_sweep(tmp_path), "--out", str(tmp_path / "w"))
+    file = Path(swept(*words)["sweep"])
     first = file.read_text()
-    assert Path(runner.write_wandb(args)["sweep"]).read_text() == first
+    assert Path(swept(*words)["sweep"]).read_text() == first
     file.write_text("mine: 1\n")
     with pytest.raises(RunError, match="was not written by `ssld sweep`; move it away"):
-        runner.write_wandb(args)
+        swept(*words)
     assert file.read_text() == "mine: 1\n"
 
 
@@ -201,9 +203,9 @@ def test_a_sweep_that_cannot_run_stops_before_its_first_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str, local: list[str]
 ) -> None:
     monkeypatch.setattr(runner, "run_alone", lambda *_: pytest.fail("a trial was started"))
-    args = told(some_sweep(tmp_path, **changes), "--out", str(tmp_path / "w"), *local)
+    file = some_sweep(tmp_path, **changes)
     with pytest.raises(RecipeError) as caught:
-        (runner.run_here if local else runner.write_wandb)(args)
+        swept(file, "--out", str(tmp_path / "w"), *local)
     assert message in str(caught.value)
     assert not (tmp_path / "w").exists()
 
@@ -213,8 +215,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Runs without training: top-1 is 50 + 100 lr, and a learning rate of 0.2 makes the loss NaN. What was typed."""
     typed: list[tuple[str, ...]] = []
 
-    def run_alone(recipe: str, overrides: list[str], out: Path, args: argparse.Namespace) -> int:
-        typed.append((recipe, *overrides, args.wandb_tags))
+    def run_alone(recipe: str, overrides: list[str], out: Path, options: RunOptions) -> int:
+        typed.append((recipe, *overrides, *options.wandb_tags))
         plan = load_plan(recipe, overrides)
         rate = plan.stages["distill"].optim.lr
         if rate == 0.2:
@@ -233,8 +235,8 @@ def test_a_local_sweep_goes_on_past_a_trial_that_fails_and_sorts_the_others(
 ) -> None:
     file = some_sweep(tmp_path)
     places = ["--out", str(tmp_path / "runs"), "--experiments", str(tmp_path / "experiments")]
-    result = runner.run_here(told(file, "--local", "--wandb-tags", "night", *places))
-    assert [typed[1:] for typed in trained] == [(f"{LR}={lr}", "night,sweep-lr") for lr in (0.05, 0.2, 0.1)]
+    result = swept(file, "--local", "--wandb-tags", "night", *places)
+    assert [typed[1:] for typed in trained] == [(f"{LR}={lr}", "night", "sweep-lr") for lr in (0.05, 0.2, 0.1)]
     rows = [(row["trial"], row[LR], row["top1"], row["state"]) for row in result["rows"]]
     assert rows == [(3, 0.1, 60.0, "finished"), (1, 0.05, 55.0, "finished"), (2, 0.2, None, "failed")]
     kept = tmp_path / "experiments" / "sweeps"
@@ -253,24 +255,32 @@ def test_a_local_sweep_goes_on_past_a_trial_that_fails_and_sorts_the_others(
 def test_a_metric_to_minimise_puts_the_smallest_first(tmp_path: Path, trained: list[tuple[str, ...]]) -> None:
     metric = {"name": "top1", "goal": "minimize"}
     places = ["--out", str(tmp_path / "runs"), "--experiments", str(tmp_path / "e")]
-    result = runner.run_here(told(some_sweep(tmp_path, metric=metric), "--local", *places))
+    result = swept(some_sweep(tmp_path, metric=metric), "--local", *places)
     assert [row["trial"] for row in result["rows"]] == [1, 3, 2]
 
 
 def test_a_sweep_of_which_no_trial_finished_is_an_error(tmp_path: Path, trained: list[tuple[str, ...]]) -> None:
     file = some_sweep(tmp_path, parameters={LR: {"value": 0.2}})
     with pytest.raises(RunError, match=r"^lr: none of 1 trials finished; run one of them alone to see why$"):
-        runner.run_here(told(file, "--local", "--out", str(tmp_path / "runs"), "--experiments", str(tmp_path / "e")))
+        swept(file, "--local", "--out", str(tmp_path / "runs"), "--experiments", str(tmp_path / "e"))
 
 
-def test_a_process_of_its_own_gets_every_option_of_the_sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_process_of_its_own_gets_every_option_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: list[str] = []
-    monkeypatch.setattr(launch, "call", lambda command, stop: given.extend(command) or 0)
-    args = told("lr", "--local", "--device", "cpu", "--ranks", "2", "--tensorboard", "--smoke", "--wandb", "disabled")
-    launch.run_alone("quickstart", [f"{LR}=0.1"], tmp_path, args)
+    monkeypatch.setattr(processes, "call", lambda command, stop: given.extend(command) or 0)
+    options = RunOptions(
+        ranks="2",
+        device="cpu",
+        wandb="disabled",
+        wandb_project="p",
+        wandb_tags=("a", "b"),
+        tensorboard=True,
+        smoke=True,
+    )
+    processes.run_alone("quickstart", [f"{LR}=0.1"], tmp_path, options)
     run = cli._parse(given[3:])
+    assert {field.name: getattr(run, field.name) for field in fields(options)} == asdict(options)
     assert (run.recipe, run.overrides, run.out) == ("quickstart", [f"{LR}=0.1"], str(tmp_path))
-    assert (run.device, run.ranks, run.tensorboard, run.smoke, run.wandb) == ("cpu", "2", True, True, "disabled")
 
 
 def test_every_number_of_a_summary_may_be_a_metric() -> None:

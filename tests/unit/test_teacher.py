@@ -18,7 +18,7 @@ from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.setup import load_teacher
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.errors import DeployError, RecipeError, RunError, WeightsError
-from ssld.listing import load_plan
+from ssld.plans import load_plan
 from ssld.runtime import Runtime, cores
 from tests.unit.some_recipe import written
 

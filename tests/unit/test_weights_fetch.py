@@ -337,7 +337,7 @@ def test_an_address_without_a_file_name_is_refused(folder, url):
 
 
 def test_fetching_loads_no_paddle():
-    code = "import sys, ssld.tools, ssld.weights; print('paddle' in sys.modules, ssld.weights.fetch)"
+    code = "import sys, ssld.commands.weights, ssld.weights; print('paddle' in sys.modules, ssld.weights.fetch)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("False <function fetch")
 

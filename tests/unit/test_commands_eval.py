@@ -1,4 +1,4 @@
-"""Commands on weights: the images of an evaluation are prepared as the card and the list say."""
+"""`ssld eval`: the images of an evaluation are prepared as the card and the list say."""
 
 import json
 
@@ -6,11 +6,11 @@ import paddle
 import pytest
 
 from ssld import models, weights
+from ssld.commands.eval import eval_
 from ssld.config import cards
 from ssld.data import EvalLoader, fake, read_list
 from ssld.distill.evaluate import predict
 from ssld.distill.metrics import score
-from ssld.tools import evaluate_model
 
 ARCH = "MobileNetV3_small_x0_35"
 
@@ -28,7 +28,7 @@ def test_images_that_are_centre_crops_already_are_not_cropped_again(tmp_path):
         return score(*predict(model, loader)).nll.mean()
 
     def evaluated():
-        return evaluate_model(ARCH, tmp_path / "file.safetensors", str(listed), "cpu")
+        return eval_(target=ARCH, weights=str(tmp_path / "file.safetensors"), data=str(listed), device="cpu")
 
     assert given.resize == 256
     assert nll(224) != pytest.approx(nll(256), rel=1e-4)

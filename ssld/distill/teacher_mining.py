@@ -1,4 +1,4 @@
-"""`ssld mine`, and the same as a step of a recipe: a teacher of a card, or of a run, put to work on a pool."""
+"""Mining with a real teacher, as `ssld mine` and a step of a recipe ask for it: that of a card, or of a run."""
 
 from __future__ import annotations  # a type of `mine` needs the extra `mine`; every run imports this file
 

@@ -1,6 +1,5 @@
-"""A run as several processes: one a rank, or one a seed. Standard output is kept for the result."""
+"""A run in processes of its own: one for each rank, a seed or a trial. Standard output is kept for the result."""
 
-import argparse
 import ctypes
 import json
 import os
@@ -10,16 +9,35 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssld.config.recipe import Plan
 from ssld.errors import RunError
-from ssld.listing import load_plan
+from ssld.spec.choices import Device, WandbMode
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of `ssld run` that a command hands on to the processes that it starts.
+
+    `ranks`: how many processes share each batch, a number or `auto`. `device`: where they compute. `wandb`,
+    `wandb_project`, `wandb_tags` and `tensorboard`: who is told (docs/tracking.md). `smoke`: whether the run takes
+    seconds, on fake images.
+    """
+
+    ranks: str
+    device: Device
+    wandb: WandbMode
+    wandb_project: str
+    wandb_tags: tuple[str, ...]
+    tensorboard: bool
+    smoke: bool
 
 
 def is_rank() -> bool:
-    """Whether this process was started by `ranks`."""
+    """Whether this process was started by `run_ranks`."""
     return "PADDLE_TRAINER_ID" in os.environ
 
 
@@ -36,11 +54,11 @@ def count_ranks(text: str, device: str) -> int:
     return max(1, paddle.device.cuda.device_count())
 
 
-def ranks(count: int, plan: Plan, args: argparse.Namespace, out: Path) -> dict[str, Any]:
-    """Start the same command once a rank, behind paddle.distributed.launch; returns what rank 0 wrote as result.json.
+def run_ranks(count: int, plan: Plan, argv: Sequence[str], device: Device, out: Path) -> dict[str, Any]:
+    """Start a command once for each rank, behind paddle.distributed.launch; returns what rank 0 wrote as result.json.
 
-    The output of the ranks goes to `<run folder>.ranks/`. Raises RunError when a batch does not divide among the ranks,
-    and when one of them fails.
+    `argv`: the words behind `ssld`, exactly as they were typed. The output of the ranks goes to `<run folder>.ranks/`.
+    Raises RunError when a batch does not divide among the ranks, and when one of them fails.
     """
     for name, stage in plan.stages.items():
         if stage.data.batch % (parts := count * stage.optim.accumulate):
@@ -48,10 +66,10 @@ def ranks(count: int, plan: Plan, args: argparse.Namespace, out: Path) -> dict[s
             raise RunError(f"--ranks {count}: {what} (ranks x accumulate); change one of them")
     import paddle
 
-    gpu = paddle.is_compiled_with_cuda() and args.device != "cpu"
+    gpu = paddle.is_compiled_with_cuda() and device != "cpu"
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(count)]
     launcher += ["--log_dir", f"{out}.ranks", *([] if gpu else ["--backend", "gloo"])]
-    code = call([*launcher, str(Path(__file__).with_name("__main__.py")), *args.argv], stop=children)
+    code = call([*launcher, str(Path(__file__).with_name("__main__.py")), *argv], stop=children)
     if code:
         raise RunError(
             f"{count} ranks: ended with code {code}; their output is in {out}.ranks; the same command resumes"
@@ -106,34 +124,9 @@ def children(pid: int) -> list[int]:
     return []
 
 
-def run_alone(recipe: str, overrides: Sequence[str], out: Path, args: argparse.Namespace) -> int:
-    """`ssld run` in a process of its own, with the options of this command; returns its exit code."""
-    options = ["--ranks", args.ranks, "--device", args.device, "--wandb", args.wandb, "--out", str(out)]
-    options += ["--wandb-project", args.wandb_project, "--wandb-tags", args.wandb_tags]
-    options += [option for option in ("--smoke", "--tensorboard") if getattr(args, option[2:])]
-    return call([sys.executable, "-m", "ssld", "run", recipe, *overrides, *options], stop=lambda child: [child])
-
-
-def seeds(first: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """The recipe with `args.seeds` seeds, one process after the other, then their comparison in `args.experiments`.
-
-    Seeds that are finished are not run again. Where the folder has a REPORT.md, that is written anew too.
-    """
-    from ssld.report import claims, ledger  # draws figures: slow to import
-
-    folders = []
-    for seed in range(first.seed, first.seed + args.seeds):
-        overrides = [*args.overrides, f"seed={seed}"]
-        plan = load_plan(args.recipe, overrides, smoke=args.smoke)
-        folders.append(Path(args.out or "runs") / f"{plan.name}-{plan.digest[:8]}")
-        if run_alone(args.recipe, overrides, folders[-1], args):
-            raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
-    results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
-    target = Path(args.out or "runs") / "smoke" if args.smoke else Path(args.experiments)
-    for result in results:
-        ledger.record(result, target)
-    command = " ".join(["ssld run", args.recipe, *args.overrides, f"--seeds {args.seeds}"])
-    page = ledger.write_seed_report(results, target / f"{first.name}.md", command=command)
-    if (target / claims.FILE).is_file():
-        claims.write(target)
-    return {"report": str(page), "runs": [str(folder) for folder in folders]}
+def run_alone(recipe: str, overrides: Sequence[str], out: Path, options: RunOptions) -> int:
+    """`ssld run` in a process of its own; returns its exit code."""
+    words = ["--ranks", options.ranks, "--device", options.device, "--wandb", options.wandb, "--out", str(out)]
+    words += ["--wandb-project", options.wandb_project, "--wandb-tags", ",".join(options.wandb_tags)]
+    words += [*(["--smoke"] if options.smoke else []), *(["--tensorboard"] if options.tensorboard else [])]
+    return call([sys.executable, "-m", "ssld", "run", recipe, *overrides, *words], stop=lambda child: [child])

@@ -1,0 +1,158 @@
+"""`ssld export`: a finished run's student, or a model of the zoo with weights, as files that passed the gate."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ssld.config import cards, parse
+from ssld.config.delivery import Export
+from ssld.config.keys import plain
+from ssld.errors import DeployError
+from ssld.evaluation import labelled_list
+from ssld.plans import open_run
+from ssld.progress import note, progress
+from ssld.published import network_with_weights
+from ssld.spec.formats import FormatName, Precision
+
+
+def export(
+    *,
+    target: str,
+    weights: str | None,
+    data: str | None,
+    out: str | None,
+    format: Sequence[FormatName] | None,
+    opset: int | None,
+    with_preprocess: bool | None,
+    with_softmax: bool | None,
+    dynamic_batch: bool | None,
+    precision: Precision | None,
+    gate: Sequence[str] | None,
+) -> dict[str, dict[str, Any]]:
+    """Export the student of the run folder `target`, or with `weights` the model of that name, through the gate.
+
+    The files are written to `out` (by default RUN/export, of a model exports/MODEL). An option that is None is as the
+    run's recipe has it, for a model as a recipe's default. `gate` holds KEY=VALUE for the keys of the recipe's block
+    `export` after `gate_`. `data` is the list of labelled images that check a model. Returns, for each format, what the
+    gate says. Raises DeployError where a format differs from the network, for a model without weights (fresh ones are
+    worth nothing to anybody) and for options that do not go together, RunError for a folder without a finished run,
+    RecipeError for a key, value or name that is none.
+    """
+    if weights is None and target in cards.models() and not Path(target).exists():
+        fetched = f"`ssld weights fetch {target}` gets the published ones"
+        raise DeployError(f"{target}: a model has no weights of its own; give --weights FILE ({fetched})")
+    if weights is None and data:
+        raise DeployError("export: --data belongs to a model with --weights; a run has its own validation list")
+    changes = Changes(
+        formats=None if format is None else tuple(format),
+        opset=opset,
+        preprocess=with_preprocess,
+        softmax=with_softmax,
+        dynamic_batch=dynamic_batch,
+        plan_precision=precision,
+        gate=tuple(gate or ()),
+    )
+    if weights is None:
+        folder = Path(out) if out else Path(target) / "export"
+        results = _export_run(Path(target), folder, changes)
+    else:
+        folder = Path(out) if out else Path("exports") / target
+        results = _export_weights(target, Path(weights), data, folder, changes)
+    if "paddlelite" in results:
+        _tell_phone(folder)
+    return results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What a caller changes of a recipe's `export` block; None leaves what the block says."""
+
+    formats: tuple[FormatName, ...] | None = None
+    opset: int | None = None
+    preprocess: bool | None = None
+    softmax: bool | None = None
+    dynamic_batch: bool | None = None
+    plan_precision: Precision | None = None
+    gate: tuple[str, ...] = ()
+
+    def of(self, export: Export) -> Export:
+        """The block with these changes. RecipeError for a key or value that is none."""
+        tree = {"export": plain(export)}
+        for text in self.gate:
+            parse.override(tree, {"export": plain(export)}, f"export.gate_{text}")
+        if self.plan_precision and "tensorrt" not in (self.formats or export.formats):
+            what = "--precision is that of a TensorRT plan; add --format tensorrt, or name fp16 or int8"
+            raise DeployError(f"export: {what}")
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "gate"}
+        given = {name: value for name, value in values.items() if value is not None}
+        return parse.build(Export, tree["export"] | given, "export")
+
+
+def _export_run(run: Path, folder: Path, changes: Changes) -> dict[str, dict[str, Any]]:
+    """A finished run's student anew, through the gate."""
+    plan, root = open_run(run)
+    from ssld.result import release_student
+    from ssld.runtime import start
+
+    plan = replace(plan, export=changes.of(plan.export))
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    return release_student(plan, run, root, start("cpu"), folder, result)
+
+
+def _export_weights(
+    name: str, file: Path, data: str | None, folder: Path, changes: Changes
+) -> dict[str, dict[str, Any]]:
+    """A model of the zoo with the weights of a file, through the gate on the labelled images of `data`.
+
+    int8 takes its ranges from an even selection of the same images.
+    """
+    export, card, listed = changes.of(Export()), cards.find_model(name), labelled_list(data)
+    from ssld import result
+    from ssld.data import EvalLoader, class_names, read_list, sampler
+    from ssld.deploy import calibrated, needed, release
+    from ssld.distill.labelling import weights_digest
+    from ssld.distill.setup import labelled
+    from ssld.runtime import start
+
+    start("cpu")
+    network, given = network_with_weights(name, file), card.input
+    files = read_list(listed, listed.parent, network.num_classes)
+    labelled(files, "every image of the gate needs one")
+    shape: dict[str, Any] = {"size": given.size, "resize": given.resize, "mean": given.mean, "std": given.std}
+
+    def pictures(number: int) -> Any:
+        chosen = files.subset(sampler.evenly(number, len(files)))
+        return result.all_images(EvalLoader(chosen, batch=32, **shape))
+
+    how, (images, labels) = result.how(export), pictures(result.slice_size(export))
+    with progress(0, "export"):
+        return release(
+            network,
+            folder,
+            images,
+            labels,
+            name=name,
+            contract={
+                "arch": network.arch,
+                "classes": network.num_classes,
+                "class_names": class_names(listed, network.num_classes) or None,
+                "accuracy": {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"},
+                "digest": weights_digest(network),
+                "weights": file.name,
+                "input": shape | {"mean": list(given.mean), "std": list(given.std), "interpolation": "linear"},
+            },
+            formats=export.formats,
+            how=how,
+            calibration=pictures(export.calibration_images)[0] if calibrated(needed(export.formats, how)) else None,
+            allowed=result.allowed(export),
+        )
+
+
+def _tell_phone(folder: Path) -> None:
+    """Say how to measure a file for phones: it cannot be done here."""
+    from ssld.deploy import contract
+    from ssld.deploy.engines.paddlelite import phone_command
+
+    note(f"on a phone: {phone_command(folder / 'model.nb', contract.read(folder))}")

@@ -1,0 +1,60 @@
+"""`ssld mine`: images of an unlabelled pool, chosen by a teacher for a distillation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssld.config.pool import Mine
+from ssld.errors import RunError
+from ssld.spec.choices import Assign, Device
+
+
+def mine(
+    *,
+    source: Sequence[str],
+    teacher: str,
+    weights: str | None,
+    against: str,
+    k: int,
+    min_score: float,
+    assign: Assign,
+    out: str,
+    part: str,
+    engine: str,
+    gate: int,
+    threads: int | None,
+    device: Device,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Choose the `k` best images of each class from the images of `source`, by the probabilities of a teacher.
+
+    Near-duplicates of the validation images in the list `against` are left out first. `part` is I/N: only every N-th
+    shard from the I-th on is scored, and nothing is chosen. `quiet` hides the progress. Returns the list file and the
+    sheet that were written, and how many images went which way; of a part that leaves something to do what is done.
+    Raises RunError for options out of range, a teacher that cannot be used or a folder that holds another mining,
+    RecipeError for numbers that choose nothing, DataError for sources that cannot be read.
+    """
+    number, _, count = part.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise RunError(f"--part {part}: give I/N with I from 1 to N, e.g. 2/4")
+    if threads is not None and threads < 1:
+        raise RunError(f"--threads {threads}: give a whole number from 1 up")
+    from ssld.distill.teacher_mining import mine_pool
+    from ssld.runtime import start
+
+    step = Mine(
+        sources=tuple(source),
+        teacher=teacher,
+        weights=weights,
+        against=against,
+        k=k,
+        min_score=min_score,
+        assign=assign,
+        engine=engine,
+        gate=gate,
+    )
+    folder, share = Path(out), (int(number), int(count))
+    done = mine_pool(step, Path(), folder, start(device), share, threads, quiet=quiet)
+    if "list" not in done:
+        return done
+    return {"list": str(folder / done["list"]), "sheet": str(folder / done["sheet"]), **done["counts"]}

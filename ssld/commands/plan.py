@@ -1,0 +1,56 @@
+"""`ssld plan`: what a recipe will take, before it is run. PaddlePaddle is imported only where a speed is measured."""
+
+import shlex
+from collections.abc import Sequence
+
+from ssld import planning
+from ssld.config.recipe import Plan
+from ssld.errors import RunError
+from ssld.paths import data_root
+from ssld.planning.parts import Part
+from ssld.plans import load_plan
+from ssld.spec.choices import Device
+
+
+def plan(
+    *, recipe: str, overrides: Sequence[str], cards: int, per_card: int | None, rate: str, device: Device
+) -> planning.RecipePlan:
+    """Count the images, steps, storage and hours of a recipe on `cards` GPUs (or processes) that share each batch.
+
+    A card gets at most `per_card` images at a time. `rate` is the number of images a second on one card in the longest
+    stage, or `measured`: then every kind of step is measured on this machine, on `device`. Raises RecipeError,
+    DataError or RunError, one line, for what cannot be planned.
+    """
+    given = planning.given_rate(rate)
+    for option, value in (("--cards", cards), ("--per-card", per_card)):
+        if value is not None and value < 1:
+            raise RunError(f"{option} {value}: give a whole number from 1 up")
+    loaded = load_plan(recipe, overrides)
+    parts = planning.parts_of(loaded, data_root(), cards, per_card)
+    rates = planning.scaled_rates(parts, given) if given else planning.measured_rates(loaded, parts, device)
+    rows = [planning.row(part, rates.get(part.title), cards) for part in parts]
+    return {
+        "recipe": loaded.name,
+        "title": loaded.title,
+        "digest": loaded.digest,
+        "cards": cards,
+        "per_card": per_card,
+        "rate": {"source": "given" if given else "measured here", "images_per_second": given},
+        "parts": rows,
+        "total": planning.totals(rows),
+        "storage": planning.storage(loaded, parts),
+        "cost": planning.cost_line(parts),
+        "command": _command(loaded, parts, recipe, overrides, cards),
+        "linear_scaling": planning.linear_scaling(loaded, load_plan(recipe, [])) if overrides else [],
+    }
+
+
+def _command(loaded: Plan, parts: Sequence[Part], recipe: str, overrides: Sequence[str], cards: int) -> str:
+    """What runs the recipe so split, as typed in a shell."""
+    accumulate = [
+        f"stages.{part.name}.optim.accumulate={part.accumulate}"
+        for part in parts
+        if part.kind == "stage" and part.accumulate != loaded.stages[part.name].optim.accumulate
+    ]
+    ranks = ["--ranks", str(cards)] if cards > 1 else []
+    return shlex.join(["ssld", "run", recipe, *overrides, *accumulate, *ranks])

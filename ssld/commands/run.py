@@ -1,0 +1,70 @@
+"""`ssld run`: a recipe from its first stage to its report, in one process or several, with one seed or several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssld.plans import load_plan, run_folder
+from ssld.processes import RunOptions, count_ranks, end_with_parent, is_rank, run_ranks
+from ssld.seeds import SeedRuns, check_seeds, run_seeds
+from ssld.spec.choices import Device, WandbMode
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The folder of a run, and what its result.json holds."""
+
+    folder: Path
+    result: dict[str, Any]
+
+
+def run(
+    *,
+    recipe: str,
+    overrides: Sequence[str],
+    smoke: bool,
+    out: str | None,
+    ranks: str,
+    device: Device,
+    wandb: WandbMode,
+    wandb_project: str,
+    wandb_tags: tuple[str, ...],
+    tensorboard: bool,
+    seeds: int,
+    experiments: str,
+    argv: Sequence[str],
+) -> FinishedRun | SeedRuns | None:
+    """Run every stage of a recipe, then export, measure and report. The same call resumes.
+
+    `out` is the run folder; with several seeds it is the folder of the run folders, and their results are recorded in
+    `experiments`. `argv` holds the words behind `ssld` as they were typed: with several ranks each of them is started
+    with the same words. Returns None in such a rank, whose result the process that started it returns. Raises
+    RecipeError for a recipe that does not hold, and RunError, DataError, WeightsError or DeployError where a stage or
+    what follows it cannot be done.
+    """
+    plan = load_plan(recipe, overrides, smoke=smoke)
+    check_seeds(seeds)
+    if seeds > 1:
+        options = RunOptions(
+            ranks=ranks,
+            device=device,
+            wandb=wandb,
+            wandb_project=wandb_project,
+            wandb_tags=wandb_tags,
+            tensorboard=tensorboard,
+            smoke=smoke,
+        )
+        return run_seeds(plan, recipe, overrides, seeds=seeds, out=out, experiments=experiments, options=options)
+    folder, count = Path(out) if out else run_folder(plan, Path("runs")), count_ranks(ranks, device)
+    if count > 1 and not is_rank():
+        return FinishedRun(folder, run_ranks(count, plan, argv, device, folder))
+    from ssld.run import run as run_plan
+    from ssld.runtime import start
+    from ssld.track import Options
+
+    if is_rank():
+        end_with_parent()
+    loggers = Options(wandb=wandb, project=wandb_project, tags=wandb_tags, tensorboard=tensorboard)
+    result = run_plan(plan, folder, start(device), loggers)
+    return None if is_rank() else FinishedRun(folder, result)

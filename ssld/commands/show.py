@@ -1,0 +1,65 @@
+"""`ssld show`: the facts behind a name. PaddlePaddle is not imported: cards and source files are read as text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssld.config import cards, parse, recipe
+from ssld.config.keys import plain
+from ssld.deploy.engines.registry import ENGINES
+from ssld.errors import RecipeError, did_you_mean
+from ssld.losses import registry as losses
+from ssld.paths import shelf
+from ssld.plans import load_plan
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known behind a name: as a tree of plain values, and as text for a person."""
+
+    tree: dict[str, Any]
+    text: str
+
+
+def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
+    """The facts behind a name: of a recipe its whole plan, of a model, teacher, loss or engine what is known of it.
+
+    `overrides` and `smoke` change a recipe. Raises RecipeError when nothing has that name.
+    """
+    models = cards.models()
+    if name.endswith((".yaml", ".yml")) or name in _recipe_names():
+        plan = load_plan(name, overrides, smoke=smoke)
+        tree = {**recipe.plan_tree(plan), "digest": plan.digest}
+        return Facts(tree, f"{recipe.dump(plan)}digest: {plan.digest}")
+    if name in losses.built_in():
+        cls = losses.built_in()[name]
+        tree = {"loss": name, "summary": losses.summary(cls), "options": losses.options(cls)}
+    elif name in ENGINES.names():
+        tree = {"engine": name, "summary": ENGINES.summary(name), "options": ENGINES.options(name)}
+    elif name in models or name in cards.all_teachers():
+        tree = _facts(models[name]) if name in models else {"arch": cards.find_teacher(name).arch}
+        if name in cards.all_teachers():
+            tree["as a teacher"] = _given(plain(cards.find_teacher(name)))
+    else:
+        known = [*_recipe_names(), *models, *cards.all_teachers(), *losses.built_in(), *ENGINES.names()]
+        raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, known)}")
+    return Facts(tree, parse.to_yaml(tree).rstrip())
+
+
+def _facts(model: cards.Model) -> dict[str, Any]:
+    """The card of an architecture; of its claims all under its own name, one under the name of a training."""
+    tree = _given(plain(cards.find_student(model.arch)))
+    if model.name != model.arch:
+        tree["published"] = {model.kind: tree["published"][model.kind]}
+    return tree
+
+
+def _given(tree: Any) -> Any:
+    """Without the keys that a card leaves out."""
+    if isinstance(tree, dict):
+        return {key: _given(value) for key, value in tree.items() if value not in (None, {})}
+    return tree
+
+
+def _recipe_names() -> list[str]:
+    return [file.relative_to(shelf("recipes")).with_suffix("").as_posix() for file in parse.recipes()]

@@ -1,0 +1,175 @@
+"""`ssld sweep`: a sweep as W&B runs it, or here, one `ssld run` after the other."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from ssld.config import parse
+from ssld.config import sweep as sweeps
+from ssld.config.recipe import Plan
+from ssld.config.sweep import Sweep, Trial
+from ssld.errors import RecipeError, RunError, did_you_mean
+from ssld.files import write_whole
+from ssld.plans import load_plan, run_folder
+from ssld.processes import RunOptions, run_alone
+from ssld.progress import note
+from ssld.report import ledger
+from ssld.report.summary import names, summary
+from ssld.report.trials import ordered, write_trials
+from ssld.spec.choices import Device, WandbMode
+
+CHECKED = 16  # random trials whose plans are checked before a sweep goes to W&B
+
+
+class WandbSweep(TypedDict):
+    """The file that `wandb sweep` takes, the command that starts the sweep with it, and what follows."""
+
+    sweep: str
+    start: str
+    then: str
+
+
+class LocalSweep(TypedDict):
+    """The page of a sweep that ran here, and its rows, the best first."""
+
+    report: str
+    rows: list[dict[str, Any]]
+
+
+def sweep(
+    *,
+    file: str,
+    local: bool,
+    count: int | None,
+    seed: int,
+    smoke: bool,
+    out: str | None,
+    experiments: str,
+    ranks: str,
+    device: Device,
+    wandb: WandbMode,
+    wandb_project: str,
+    wandb_tags: tuple[str, ...],
+    tensorboard: bool,
+) -> WandbSweep | LocalSweep:
+    """Run a sweep here (`local`), one trial after the other, or write it as a file for W&B.
+
+    `file` is a sweep file, or the name of one in recipes/sweeps. `count` limits the trials, and `seed` is that of the
+    values which method random draws. `out` is the folder of the run folders, or of the file for W&B; what is measured
+    here is recorded in `experiments`. Raises RecipeError, before the first trial, for keys and values that do not hold,
+    and RunError where no trial finished or a file cannot be written.
+    """
+    spec = sweeps.load(file)
+    options = RunOptions(
+        ranks=ranks,
+        device=device,
+        wandb=wandb,
+        wandb_project=wandb_project,
+        wandb_tags=wandb_tags,
+        tensorboard=tensorboard,
+        smoke=smoke,
+    )
+    parent = Path(out or "runs")
+    if not local:
+        return _write_wandb(spec, file, count, seed, parent, options)
+    kept = parent / "smoke" if smoke else Path(experiments) / "sweeps"
+    return _run_here(spec, file, count, seed, parent, kept, options)
+
+
+def _write_wandb(spec: Sweep, file: str, count: int | None, seed: int, parent: Path, options: RunOptions) -> WandbSweep:
+    """The sweep as a file that `wandb sweep` takes, and what to type. RecipeError for keys that the recipe lacks."""
+    some = CHECKED if spec.method == "random" and count is None else count
+    _plans(spec, sweeps.trials(spec, some, seed), options.smoke)
+    words = [*(["--smoke"] if options.smoke else []), *(["--tensorboard"] if options.tensorboard else [])]
+    words += ["--ranks", options.ranks, "--device", options.device]
+    words += ["--wandb-tags", ",".join(options.wandb_tags)] if options.wandb_tags else []
+    head = f"# Written by `ssld sweep {file}`\n"
+    target = parent / f"{spec.name}.wandb.yaml"
+    _write(target, head, head + parse.to_yaml(sweeps.wandb_tree(spec, count, words)))
+    return {
+        "sweep": str(target),
+        "start": shlex.join(["wandb", "sweep", "--project", options.wandb_project, str(target)]),
+        "then": "wandb agent SWEEP_ID, as the first command prints it; on as many machines as there are",
+    }
+
+
+def _run_here(
+    spec: Sweep, file: str, count: int | None, seed: int, parent: Path, kept: Path, options: RunOptions
+) -> LocalSweep:
+    """Every trial in turn, a finished one not again; its result in the ledger `kept`, all of them in one table.
+
+    A trial that fails, as one whose loss becomes NaN, leaves a row without numbers. Raises RecipeError before the first
+    trial for keys and values that do not hold, RunError when none could finish; Ctrl-C ends the sweep.
+    """
+    trials = sweeps.trials(spec, count, seed)
+    todo = _plans(spec, trials, options.smoke)
+    options = replace(options, wandb_tags=(*options.wandb_tags, f"sweep-{spec.name}"))
+    command = _command(file, count, seed, options.smoke)
+    rows: list[dict[str, Any]] = []
+    hardware: set[str] = set()
+    for number, (trial, plan) in enumerate(zip(trials, todo, strict=True), 1):
+        typed = sweeps.overrides(trial)
+        note(f"trial {number} of {len(trials)}: {' '.join(typed)}")
+        folder = run_folder(plan, parent)
+        result = None if run_alone(spec.recipe, typed, folder, options) else ledger.load(folder / "result.json")
+        if result:
+            hardware.add(result["hardware"])
+            ledger.record(result, kept)
+        rows.append(_row(number, trial, plan, spec.metric.name, result))
+        about = _about(spec, command, len(trials), plan.scope, sorted(hardware))
+        page = write_trials(rows, kept / f"{spec.name}.md", about)
+    if not hardware:
+        raise RunError(f"{spec.name}: none of {len(trials)} trials finished; run one of them alone to see why")
+    return {"report": str(page), "rows": ordered(rows, spec.metric.name, spec.metric.goal)}
+
+
+def _plans(spec: Sweep, trials: Sequence[Trial], smoke: bool) -> list[Plan]:
+    """The plan of each trial. RecipeError for one that does not hold, and for a metric that no run will have."""
+    loaded = [load_plan(spec.recipe, sweeps.overrides(trial), smoke=smoke) for trial in trials]
+    known = names(loaded[0])
+    if spec.metric.name not in known:
+        what = f"no number of a finished run is named {spec.metric.name!r}"
+        hint = did_you_mean(spec.metric.name, known) or f"; one of {', '.join(known)}"
+        raise RecipeError(f"{spec.name}: metric.name: {what}{hint}")
+    return loaded
+
+
+def _row(number: int, trial: Trial, plan: Plan, metric: str, result: dict[str, Any] | None) -> dict[str, Any]:
+    """A line of the table; without a result its numbers are None."""
+    values = summary(result) if result else {}
+    numbers = {name: values.get(name) for name in dict.fromkeys((metric, "top1", "gain", "teacher_top1"))}
+    shown = {key: value if isinstance(value, (int, float)) else json.dumps(value) for key, value in trial.items()}
+    state = "finished" if result else "failed"
+    return {"trial": number, **shown, **numbers, "state": state, "digest": plan.digest[:12]}
+
+
+def _about(spec: Sweep, command: str, count: int, scope: str, hardware: list[str]) -> dict[str, Any]:
+    """What stands on the page beside the table."""
+    about = {"name": spec.name, "recipe": spec.recipe, "method": spec.method, "command": command}
+    return about | {
+        "metric": spec.metric.name,
+        "goal": spec.metric.goal,
+        "trials": count,
+        "scope": scope,
+        "hardware": hardware,
+    }
+
+
+def _command(file: str, count: int | None, seed: int, smoke: bool) -> str:
+    """What runs the sweep here again."""
+    options = [f"--{name} {value}" for name, value in (("count", count), ("seed", seed)) if value]
+    return " ".join(["ssld sweep", file, "--local", *options, *(["--smoke"] if smoke else [])])
+
+
+def _write(file: Path, head: str, text: str) -> None:
+    """Replaces what the command wrote before, nothing else."""
+    if file.is_file() and not file.read_text(encoding="utf-8").startswith(head.split("`")[0]):
+        raise RunError(f"{file}: was not written by `ssld sweep`; move it away, or choose another --out")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, text)
+    except OSError as error:
+        raise RunError(f"{file}: cannot be written ({error.strerror}); choose another --out") from None

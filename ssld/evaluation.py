@@ -1,0 +1,75 @@
+"""Networks on the labelled images of a list: what `ssld eval` and `ssld reproduce` measure. Paddle is imported late."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssld.config import cards
+from ssld.errors import DataError
+from ssld.paths import data_root
+
+if TYPE_CHECKING:
+    from ssld.data import FileList, Scoring
+    from ssld.runtime import Runtime
+
+
+def labelled_list(data: str | None) -> Path:
+    """A list file; for a folder the one in it or beside it, as imagenet/val_list.txt for imagenet/val, the default.
+
+    Relative paths are looked for in the current folder, then in the data folder. Raises DataError when there is none.
+    """
+    wanted = Path(data or "imagenet/val")
+    for path in (wanted, data_root() / wanted):
+        for file in (path, path / "val_list.txt", path.with_name(f"{path.name}_list.txt")):
+            if file.is_file():
+                return file
+    raise DataError(f"{wanted}: no list file there; give one, or let `ssld data prepare imagenet` write it")
+
+
+def scored_list(listed: Path, classes: int) -> tuple[FileList, Scoring]:
+    """The images of a list, each with a label below `classes`, and how they are scored. Raises DataError."""
+    from ssld.data import read_list, read_scoring
+    from ssld.distill.setup import labelled
+
+    files = read_list(listed, listed.parent, classes)
+    labelled(files, "every image needs one here")
+    return files, read_scoring(listed, files, classes)
+
+
+def scores_on(network: Any, files: FileList, scoring: Scoring, given: cards.Input, runtime: Runtime) -> dict[str, Any]:
+    """What `measure` says of a network on images that are prepared as `given` says."""
+    from ssld.data import EvalLoader
+
+    size, mean, std = given.size, given.mean, given.std
+    resize = size if scoring.cropped else given.resize
+
+    def crops(part: FileList) -> Any:
+        return EvalLoader(part, size=size, resize=resize, batch=64, mean=mean, std=std, device=runtime.gpu)
+
+    return scores_of({"student": (network, crops)}, files, scoring, network.num_classes)
+
+
+def scores_of(
+    networks: Mapping[str, tuple[Any, Callable[[FileList], Any]]], files: FileList, scoring: Scoring, classes: int
+) -> dict[str, Any]:
+    """What `measure` says of a student, and with a teacher beside it of their agreement too.
+
+    `networks`: student, and perhaps teacher -> (network, function from images to the loader of their crops).
+    """
+    from ssld.distill.evaluate import measure, predict
+    from ssld.progress import progress
+
+    def ask(network: Any, crops: Callable[[FileList], Any]) -> Any:
+        return lambda part, tell: predict(network, crops(part), tell)[0]
+
+    with progress(len(files), "eval") as bar:
+        return measure({kind: ask(*pair) for kind, pair in networks.items()}, files, scoring, classes, bar.update)
+
+
+def standard_error(top1: float, images: int) -> float:
+    """The standard error, in points, of a top-1 accuracy of `top1` percent on so many images (binomial)."""
+    claimed = top1 / 100
+    return round(100 * math.sqrt(claimed * (1 - claimed) / images), 3)

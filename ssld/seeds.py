@@ -1,0 +1,59 @@
+"""A recipe with several seeds: one process after the other, then the comparison of their results."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from ssld.config.recipe import Plan
+from ssld.errors import RunError
+from ssld.plans import load_plan, run_folder
+from ssld.processes import RunOptions, run_alone
+
+
+class SeedRuns(TypedDict):
+    """The page that compares the seeds, and the folders of their runs."""
+
+    report: str
+    runs: list[str]
+
+
+def check_seeds(seeds: int) -> None:
+    """Raise RunError for a number of seeds below 1."""
+    if seeds < 1:
+        raise RunError(f"--seeds {seeds}: give a whole number from 1 up")
+
+
+def run_seeds(
+    first: Plan,
+    recipe: str,
+    overrides: Sequence[str],
+    *,
+    seeds: int,
+    out: str | None,
+    experiments: str,
+    options: RunOptions,
+) -> SeedRuns:
+    """Run a recipe with `seeds` seeds, from that of its plan `first` on, and compare them in `experiments`.
+
+    The run folders are in `out` (by default `runs`). Seeds that are finished are not run again. A smoke run is recorded
+    beside its run folders instead. Where the folder has a REPORT.md, that page is written anew too. Raises RunError
+    where a seed does not finish.
+    """
+    from ssld.report import claims, ledger  # draws figures: slow to import
+
+    parent, folders = Path(out or "runs"), []
+    for seed in range(first.seed, first.seed + seeds):
+        typed = [*overrides, f"seed={seed}"]
+        folders.append(run_folder(load_plan(recipe, typed, smoke=options.smoke), parent))
+        if run_alone(recipe, typed, folders[-1], options):
+            raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
+    results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
+    target = parent / "smoke" if options.smoke else Path(experiments)
+    for result in results:
+        ledger.record(result, target)
+    command = " ".join(["ssld run", recipe, *overrides, f"--seeds {seeds}"])
+    page = ledger.write_seed_report(results, target / f"{first.name}.md", command=command)
+    if (target / claims.FILE).is_file():
+        claims.write(target)
+    return {"report": str(page), "runs": [str(folder) for folder in folders]}
