@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssld import create_model
-from ssld.config import cards, parse, recipe
+from ssld.config import cards, parse, recipe, scope
 from ssld.config.delivery import Export
 from ssld.errors import DeployError, RunError
 from ssld.progress import note, progress, table
@@ -84,6 +84,7 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
 
     start("cpu")
     network, given = with_weights(name, file), card.input
+    published = {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"}  # of ImageNet's classes
     files = read_list(listed, listed.parent, network.num_classes)
     labelled(files, "every image of the gate needs one")
     shape: dict[str, Any] = {"size": given.size, "resize": given.resize, "mean": given.mean, "std": given.std}
@@ -104,7 +105,7 @@ def export_weights(name: str, file: Path, args: argparse.Namespace) -> dict[str,
                 "arch": network.arch,
                 "classes": network.num_classes,
                 "class_names": class_names(listed, network.num_classes) or None,
-                "accuracy": {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"},
+                "accuracy": published if network.num_classes == scope.CLASSES else None,
                 "digest": weights_digest(network),
                 "weights": file.name,
                 "input": shape | {"mean": list(given.mean), "std": list(given.std), "interpolation": "linear"},

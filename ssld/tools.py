@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld import create_model
-from ssld.config import cards, recipe
+from ssld.config import baseline, cards, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import DataError, RunError
 from ssld.paths import data_root, shelf, weights_root
@@ -57,7 +57,8 @@ def evaluate_model(name: str, file: Path, data: str | None, device: str) -> dict
 
     Images are prepared as the card says. `data`: see `labelled_list`. `published_top1` and `difference` are in percent
     and points; `standard_error` is that of the claim on so many images, in points. All three are left out where a
-    scoring beside the list asks for another number than the claim is.
+    scoring beside the list asks for another number than the claim is, and where the images are not ImageNet's whole
+    validation set, which the claim is of: `not_compared` says why.
     """
     from ssld.runtime import start
 
@@ -69,6 +70,8 @@ def evaluate_model(name: str, file: Path, data: str | None, device: str) -> dict
     about = {"model": name, "weights": str(file), "data": str(listed), "images": len(files), **found}
     if not scoring.plain:
         return about
+    if reason := baseline.other_images(files.paths, files.labels.tolist(), baseline.class_lines(listed)):
+        return about | {"not_compared": reason}
     return about | {
         "published_top1": card.top1,
         "difference": round(found["top1"] - card.top1, 3),
