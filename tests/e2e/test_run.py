@@ -87,7 +87,9 @@ def test_the_result_holds_the_numbers_of_every_stage(result, place):
     assert result["baseline"]["top1"] == result["stages"]["baseline"]["top1"]
     assert result["top1"] == result["stages"]["fix"]["top1"]
     assert result["gain"] == result["top1"] - result["baseline"]["top1"]
-    assert (result["seed"], result["images"], result["student"]["size"]) == (0, {"val": 12}, 24)
+    assert (result["seed"], result["images"], result["student"]["size"]) == (
+        0, {"val": 12, "imagenet": False}, 24
+    )  # fmt: skip
     assert result["wall_seconds"] > sum(stage["seconds"] for stage in result["stages"].values()) > 0
     assert {"ssld", "paddlepaddle", "numpy"} <= result["versions"].keys()
     assert result["nll"] == pytest.approx(result["stages"]["fix"]["loss"])
