@@ -37,7 +37,8 @@ def about(plan: Plan) -> About:
 def publish(plan: Plan, out: Path, result: dict[str, Any], log: Track) -> None:
     """A finished run's numbers, sample predictions, and the line from its teacher to its exported files."""
     if log.loggers:
-        log.summary(summary(result))
+        reason = result.get("baseline_missing")  # in words, beside numbers of which the gain is not there
+        log.summary(summary(result) | ({"baseline_missing": reason} if reason else {}))
         log.samples(out / "samples.npz")
         for item in lineage(plan, out, result):
             log.artifact(item)
@@ -60,7 +61,7 @@ def lineage(plan: Plan, out: Path, result: dict[str, Any]) -> list[Artifact]:
         files=(stage_folder(plan, last, out) / "model.safetensors",),
         digest=plan.stage_digest(last),
         made_from={item.name: item.digest for item in found.values()},
-        metadata={"top1": result["top1"], "gain": result["gain"], "run": plan.digest},
+        metadata={key: result.get(key) for key in ("top1", "gain", "baseline_missing")} | {"run": plan.digest},
     )
     export = Artifact(
         name=f"{plan.name}-{plan.student.arch}",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ssld import models, runtime
-from ssld.config import cards, recipe
+from ssld.config import baseline, cards, recipe
 from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, class_names
@@ -42,11 +42,8 @@ def finish(
     alone = Runtime(rank=0, world=1, gpu=here.gpu)
     logits, labels = predictions(plan, out, root, teacher, alone)
     scored = {kind: metrics.score(values, labels) for kind, values in logits.items()}
-    result = describe(plan, stages, metrics.summary(scored["student"], plan.classes), len(labels))
-    for kind in scored.keys() - {"student"}:
-        if result[kind]["source"] == "measured":  # of a card the accuracy is published: no row of both
-            found = metrics.summary(scored[kind], plan.classes)
-            result[kind] |= {key: found[key] for key in ("top5", "nll", "ece")}
+    scores = {kind: metrics.summary(found, plan.classes) for kind, found in scored.items()}
+    result = describe(plan, stages, scores, len(labels), root)
     if "teacher" in logits:
         result["agreement"] = metrics.agreement(logits["student"], logits["teacher"], labels)
     wrong = metrics.worst_images(scored["student"], result["worst"], WRONG)
@@ -127,11 +124,19 @@ def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": given}
 
 
-def describe(plan: Plan, stages: dict[str, Any], found: dict[str, Any], images: int) -> dict[str, Any]:
-    """The result without its measurements of speed. `found`: `metrics.summary` on so many validation images."""
-    last = plan.stages[list(plan.stages)[-1]]
+def describe(
+    plan: Plan, stages: dict[str, Any], scores: dict[str, dict[str, Any]], images: int, root: Path
+) -> dict[str, Any]:
+    """The result without its measurements of speed.
+
+    `scores`: `metrics.summary` of `student`, and of `teacher` and `baseline` where they were measured, on the run's
+    validation images; `images`: their number. `root`: the folder that the lists are relative to. Published numbers
+    enter only where those images are ImageNet's (`baseline.other_set`); without a baseline `baseline_missing` says why.
+    """
+    last, found = plan.stages[list(plan.stages)[-1]], scores["student"]
     student = build(plan, "student", last.data.crop)
     params, macs = models.count(student, last.data.crop)
+    imagenet = baseline.other_set(plan, root) is None
     result: dict[str, Any] = {
         "recipe": plan.name,
         "title": plan.title,
@@ -141,16 +146,23 @@ def describe(plan: Plan, stages: dict[str, Any], found: dict[str, Any], images: 
         "complete": True,
         "seed": plan.seed,
         "claim": plan.claim,
-        "student": {"arch": plan.student.arch, "params": params, "macs": macs, "size": last.data.crop},
+        "student": {
+            "arch": plan.student.arch,
+            "params": params,
+            "macs": macs,
+            "size": last.data.crop,
+            "training": baseline.training(plan),
+        },
         "teacher": None,
         "baseline": None,
+        "baseline_missing": baseline.missing(plan, root),
         "stages": stages,
         "top1": found["top1"],
         "top5": found["top5"],
         "nll": found["nll"],
         "ece": found["ece"],
         "gain": None,
-        "images": {"val": images},
+        "images": {"val": images, "imagenet": imagenet},
         "versions": runtime.versions(),
         "hardware": runtime.hardware(),
         "plan": recipe.plan_tree(plan),
@@ -159,18 +171,28 @@ def describe(plan: Plan, stages: dict[str, Any], found: dict[str, Any], images: 
         "worst": found["worst"],
     }
     if plan.compared:
-        result["teacher"] = describe_teacher(plan, stages)
-    published = cards.find_student(plan.student.arch).published.get("plain")
+        result["teacher"] = describe_teacher(plan, stages, scores.get("teacher"), imagenet)
     if plan.baseline:
         result["baseline"] = {"top1": stages[plan.baseline]["top1"], "source": "measured"}
-    elif plan.scope == "full" and published and not plan.student.pretrained:  # else it is of other images
+    elif result["baseline_missing"] is None:
+        published = cards.find_student(plan.student.arch).published["plain"]
         result["baseline"] = {"top1": published.top1, "source": published.source}
     if result["baseline"]:
         result["gain"] = result["top1"] - result["baseline"]["top1"]
+    for kind in scores.keys() - {"student"}:
+        if result[kind]["source"] == "measured":  # beside a published top-1 stand no numbers that were measured
+            result[kind] |= {key: scores[kind][key] for key in ("top5", "nll", "ece")}
     return result
 
 
-def describe_teacher(plan: Plan, stages: dict[str, Any]) -> dict[str, Any]:
+def describe_teacher(
+    plan: Plan, stages: dict[str, Any], measured: dict[str, Any] | None, imagenet: bool
+) -> dict[str, Any]:
+    """Costs and accuracy of the teacher.
+
+    The top-1 of a card is published for ImageNet's validation images. Where the run's images are others, `top1` is what
+    was `measured` on those (`metrics.summary`), or None where this run has not asked the teacher.
+    """
     teacher = plan.teacher
     assert teacher is not None
     about: dict[str, Any] = {"arch": teacher.arch or teacher_card(plan).arch, "norm": teacher.norm}
@@ -179,13 +201,10 @@ def describe_teacher(plan: Plan, stages: dict[str, Any]) -> dict[str, Any]:
         params, macs = models.count(build(plan, "teacher", size), size)
         return about | {"params": params, "macs": macs, "top1": stages[teacher.stage]["top1"], "source": "measured"}
     card = teacher_card(plan)
-    return about | {
-        "card": teacher.card,
-        "params": card.params,
-        "macs": card.macs,
-        "top1": card.top1,
-        "source": card.source,
-    }
+    about |= {"card": teacher.card, "params": card.params, "macs": card.macs}
+    if imagenet:
+        return about | {"top1": card.top1, "source": card.source}
+    return about | {"top1": measured and measured["top1"], "source": "measured"}
 
 
 def predictions(

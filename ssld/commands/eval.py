@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ssld.config import cards
+from ssld.config import baseline, cards
 from ssld.evaluation import labelled_list, scored_list, scores_of, scores_on, standard_error
 from ssld.plans import open_run
 from ssld.published import network_with_weights
@@ -55,7 +55,8 @@ def _evaluate_model(name: str, file: Path, data: str | None, device: Device) -> 
 
     Images are prepared as the card says. `data`: see `labelled_list`. `published_top1` and `difference` are in percent
     and points; `standard_error` is that of the claim on so many images, in points. All three are left out where a
-    scoring beside the list asks for another number than the claim is.
+    scoring beside the list asks for another number than the claim is, and where the images are not ImageNet's whole
+    validation set, which the claim is of: `not_compared` says why.
     """
     from ssld.runtime import start
 
@@ -67,6 +68,8 @@ def _evaluate_model(name: str, file: Path, data: str | None, device: Device) -> 
     about = {"model": name, "weights": str(file), "data": str(listed), "images": len(files), **scores}
     if not scoring.plain:
         return about
+    if reason := baseline.other_images(files.paths, files.labels.tolist(), baseline.class_lines(listed)):
+        return about | {"not_compared": reason}
     return about | {
         "published_top1": card.top1,
         "difference": round(scores["top1"] - card.top1, 3),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ssld.config import cards, parse
+from ssld.config import cards, parse, scope
 from ssld.config.delivery import Export
 from ssld.config.keys import plain
 from ssld.errors import DeployError
@@ -118,6 +118,7 @@ def _export_weights(
 
     start("cpu")
     network, given = network_with_weights(name, file), card.input
+    published = {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"}  # of ImageNet's classes
     files = read_list(listed, listed.parent, network.num_classes)
     labelled(files, "every image of the gate needs one")
     shape: dict[str, Any] = {"size": given.size, "resize": given.resize, "mean": given.mean, "std": given.std}
@@ -138,7 +139,7 @@ def _export_weights(
                 "arch": network.arch,
                 "classes": network.num_classes,
                 "class_names": class_names(listed, network.num_classes) or None,
-                "accuracy": {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"},
+                "accuracy": published if network.num_classes == scope.CLASSES else None,
                 "digest": weights_digest(network),
                 "weights": file.name,
                 "input": shape | {"mean": list(given.mean), "std": list(given.std), "interpolation": "linear"},

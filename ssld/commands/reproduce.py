@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ssld.config import cards, scope
+from ssld.config import baseline, cards, scope
 from ssld.config.cards import Input, Model
 from ssld.errors import RecipeError, UsageError
 from ssld.evaluation import labelled_list, scored_list, scores_on, standard_error
@@ -179,11 +179,18 @@ def _evaluations(
         loaded = {**weights, "digest": named["weights"], "revision": named["revision"]}
         about: dict[str, Any] = {"weights": loaded, "input": _shape(given)}
         about |= {"data": {"list": listed.name, "sha256": named["list"], "images": len(files)}}
-        yield _evaluation(model, digest, about, network, files, given, runtime)
+        yield _evaluation(model, digest, about, network, listed, files, given, runtime)
 
 
 def _evaluation(
-    model: Model, digest: str, about: dict[str, Any], network: Any, files: FileList, given: Input, runtime: Runtime
+    model: Model,
+    digest: str,
+    about: dict[str, Any],
+    network: Any,
+    listed: Path,
+    files: FileList,
+    given: Input,
+    runtime: Runtime,
 ) -> dict[str, Any]:
     """A result as it is recorded: of weights, not of a run."""
     from ssld.data import Scoring
@@ -195,7 +202,7 @@ def _evaluation(
         "kind": "evaluation",
         "model": model.name,
         "digest": digest,
-        "scope": _covered(files),
+        "scope": _covered(files, baseline.class_lines(listed)),
         "complete": True,
         "published_top1": model.protocols[given],
         **scores,
@@ -206,12 +213,9 @@ def _evaluation(
     }
 
 
-def _covered(files: FileList) -> scope.Scope:
-    """How much of ImageNet's validation set a list is; an image that stands in it twice counts once."""
-    per_class: dict[int, int] = {}
-    for label in dict(zip(files.paths, files.labels.tolist(), strict=True)).values():
-        per_class[label] = per_class.get(label, 0) + 1
-    return scope.of_list([per_class[label] for label in sorted(per_class)])
+def _covered(files: FileList, classes: Sequence[str] = ()) -> scope.Scope:
+    """Full where the images are ImageNet's validation set as far as `baseline.other_images` can tell, else reduced."""
+    return "reduced" if baseline.other_images(files.paths, files.labels.tolist(), classes) else "full"
 
 
 def _shape(given: Input) -> dict[str, Any]:
@@ -220,16 +224,21 @@ def _shape(given: Input) -> dict[str, Any]:
 
 
 def _row(model: Model, result: dict[str, Any]) -> dict[str, Any]:
-    """What is printed of an evaluation; `standard_error` is that of the claim on so many images, in points."""
+    """What is printed of an evaluation.
+
+    `difference` from the published top-1, in points, and the `standard_error` of that on so many images only where
+    these are the whole validation set: a number of other images, or of some of them, is another number.
+    """
     claim, images = result["published_top1"], result["data"]["images"]
+    compared = claim if result["scope"] == "full" else None
     return {
         "model": model.name,
         "input": result["input"]["size"],
         "images": images,
         "published": claim,
         "measured": result["top1"],
-        "difference": None if claim is None else round(result["top1"] - claim, 3),
-        "standard_error": None if claim is None else standard_error(claim, images),
+        "difference": None if compared is None else round(result["top1"] - compared, 3),
+        "standard_error": None if compared is None else standard_error(compared, images),
         "scope": result["scope"],
         "digest": result["digest"][:12],
     }

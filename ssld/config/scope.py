@@ -23,7 +23,8 @@ def of_run(result: Mapping[str, Any], committed: Plan | None) -> Scope:
     """Of a finished run: full where its recipe as it stands on the shelf, `committed`, would train and evaluate alike.
 
     Without such a recipe nothing says what all of it would be, so it is reduced; and so it is where a list of ImageNet
-    was not the whole one: by the number of steps, and of the images that were evaluated.
+    was not the whole one: by the number of steps, and of the images that were evaluated, and by what the validation
+    list held where the result says it (`images.imagenet`).
     """
     plan = plan_of(result)
     if plan.scope == "smoke":
@@ -32,6 +33,7 @@ def of_run(result: Mapping[str, Any], committed: Plan | None) -> Scope:
         return "reduced"
     last = list(plan.stages.values())[-1]
     whole = result["images"]["val"] == IMAGES.get(last.data.val, result["images"]["val"])
+    whole &= last.data.val not in IMAGES or result["images"].get("imagenet", True)
     steps = {name: _steps(stage) for name, stage in plan.stages.items()}
     whole &= all(result["stages"][name]["steps"] == wanted for name, wanted in steps.items() if wanted)
     return "full" if whole else "reduced"

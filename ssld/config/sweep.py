@@ -9,16 +9,16 @@ parameters:
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
 
-from ssld.config import parse
+from ssld.config import baseline, parse, recipe
 from ssld.config.keys import plain
 from ssld.errors import RecipeError, did_you_mean
-from ssld.paths import shelf
+from ssld.paths import data_root, shelf
 
 Trial = dict[str, Any]
 NEEDS = {  # distribution -> the keys that it must have; it has no other but `q`
@@ -179,7 +179,7 @@ def trials(sweep: Sweep, count: int | None, seed: int) -> list[Trial]:
 
     Grid: in order, the last key fastest, `count` of them (None: all). Random: draw i follows from (seed, i) alone, so a
     larger count goes on where a smaller one ended; fewer than `count` where the space holds no more. Raises RecipeError
-    for random without a count.
+    for random without a count, and where the metric is the gain and a trial will have none.
     """
     if count is not None and count < 1:
         raise RecipeError(f"--count {count}: give a whole number from 1 up")
@@ -191,7 +191,18 @@ def trials(sweep: Sweep, count: int | None, seed: int) -> list[Trial]:
         found.setdefault(json.dumps(trial), trial)
         if len(found) == count:
             break
+    if sweep.metric.name == "gain":
+        _check_gain(sweep, found.values())
     return list(found.values())
+
+
+def _check_gain(sweep: Sweep, found: Iterable[Trial]) -> None:
+    """RecipeError for the first trial whose run will have no baseline, and so no gain to sort by."""
+    for trial in found:
+        reason = baseline.missing(recipe.load(sweep.recipe, overrides(trial)), data_root())
+        if reason:
+            what = f"a run of {sweep.recipe} has no gain, as it has no baseline: {reason}"
+            raise RecipeError(f"{sweep.name}: metric.name: {what}; name a stage as `baseline:`, or sort by top1")
 
 
 def _grid(sweep: Sweep) -> Iterator[tuple[Any, ...]]:

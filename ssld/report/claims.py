@@ -30,7 +30,8 @@ The {names} published trainings, by two roads: the published **weights**, evalua
 (`ssld reproduce NAME --train`). {measured} of these {rows} rows are measured.
 
 - **published**: percent top-1 on the ImageNet validation images, from the source on the card. Not measured here.
-- **measured**: percent top-1, of several seeds mean ± sample standard deviation. **delta**: points above the published.
+- **measured**: percent top-1, of several seeds mean ± sample standard deviation. **delta**: points above the published,
+  where both are of all 50,000 validation images.
 - **scope**, worked out from plan and images. `full`: weights on all 50,000 validation images; a recipe on all images
   of its lists, no key changed that bears on training or evaluation. `reduced`: all else. `smoke`: a run on fake images.
 - **digest**: its first 12 digits; of an evaluation over name, weights, input and list; of a recipe over its plan
@@ -121,12 +122,17 @@ def _evaluated(start: dict[str, str], top1: float | None, result: Result) -> Row
         **start,
         by="published weights" if weights["published"] else f"weights of {weights['file']}",
         measured=f"{result['top1']:.2f}",
-        delta=ASIDE if top1 is None else str(points(result["top1"] - top1)),
+        delta=_delta(result["top1"], top1, result["scope"] == "full"),
         scope=_covered(result["scope"], result["data"]["images"]),
         seeds=ASIDE,
         hardware=result["hardware"],
         digest=f"`{result['digest'][:12]}`",
     )
+
+
+def _delta(measured: float, published: float | None, same_images: bool) -> str:
+    """The difference in points; a published number and one of other images have none."""
+    return ASIDE if published is None or not same_images else str(points(measured - published))
 
 
 def _covered(found: str, images: int) -> str:
@@ -170,7 +176,7 @@ def _trained(
             by=by + _changed(changed),
             input=str(held[0]["student"]["size"]),
             measured=f"{top1.mean:.2f}{deviation(top1)}",
-            delta=ASIDE if claim is None or covered == "smoke" else str(points(top1.mean - claim)),
+            delta=_delta(top1.mean, claim, all(result["images"].get("imagenet") for result in held)),
             scope=covered,
             seeds=", ".join(str(result["seed"]) for result in held),
             hardware="; ".join(sorted({result["hardware"] for result in held})),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ssld.report import figures
+from ssld.report.headline import training_word
 from ssld.report.markup import Columns, figure, section, table
 from ssld.report.samples import data_url
 from ssld.report.sections import names_for, which_classes
@@ -30,7 +31,7 @@ def beyond(result: dict[str, Any], names: list[str]) -> str:
     """Likelihood and calibration error of the networks; the student's reliability diagram, and its top-1 by class."""
     if "ece" not in result:
         return section("Beyond top-1", OLDER, "")
-    held = {name: result.get(name) or {} for name in ("teacher", "baseline")} | {"distilled": result}
+    held = {name: result.get(name) or {} for name in ("teacher", "baseline")} | {training_word(result): result}
     rows = [{"name": name, **found} for name, found in held.items() if "ece" in found]
     shares, bins = result["per_class"]["top1"], result["reliability"]
     bars = figures.per_class(shares, names_for(shares, names), "top-1, %", "Top-1 of the student, by class")

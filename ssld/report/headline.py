@@ -1,8 +1,10 @@
 """The few numbers of a result that a reader wants first."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
+from ssld.config import baseline, scope
 from ssld.progress import table
 
 Row = dict[str, str | None]
@@ -70,19 +72,33 @@ def _measured(rows: list[dict[str, Any]]) -> tuple[dict[tuple[str, str], dict[st
     )
 
 
+def training_word(result: dict[str, Any]) -> baseline.Training:
+    """What the student is called: distilled, or trained where no teacher had a part in it (`baseline.training`)."""
+    return result["student"].get("training") or baseline.training(scope.plan_of(result))  # older results lack the word
+
+
+def no_baseline(result: dict[str, Any]) -> str | None:
+    """`no baseline: ` and why, of a result without one; None of a result with one, and of an older one, which does not
+    say it."""
+    reason = None if result.get("baseline") else result.get("baseline_missing")
+    return reason and f"no baseline: {reason}"
+
+
 def closing_table(result: dict[str, Any]) -> None:
-    """Print the table that ends a run."""
+    """Print the table that ends a run, and below it why there is no gain, where there is none."""
     smoke = " (smoke run: these numbers mean nothing)" if result.get("scope") == "smoke" else ""
     table(closing_rows(result), (result.get("title") or result["recipe"]) + smoke)
+    if reason := no_baseline(result):
+        sys.stdout.write(reason + "\n")
 
 
 def closing_rows(result: dict[str, Any]) -> list[Row]:
-    """teacher, baseline, distilled: those that the run has."""
-    found, teacher, baseline = speed(result.get("bench") or []), result.get("teacher"), result.get("baseline")
+    """Those of teacher and baseline that the run has, then the student as `training_word` calls it."""
+    found, teacher, measured = speed(result.get("bench") or []), result.get("teacher"), result.get("baseline")
     arch = result["student"]["arch"]
-    rows = [_row("distilled", arch, percent(result["top1"]), points(result.get("gain")))]
-    if baseline:
-        rows.insert(0, _row("baseline", arch, percent(baseline["top1"])))
+    rows = [_row(training_word(result), arch, percent(result["top1"]), points(result.get("gain")))]
+    if measured:
+        rows.insert(0, _row("baseline", arch, percent(measured["top1"])))
     if teacher:
         rows.insert(0, _row("teacher", teacher["arch"], percent(teacher.get("top1"))))
     if found:

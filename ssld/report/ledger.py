@@ -11,10 +11,8 @@ import numpy as np
 
 from ssld.errors import RunError
 from ssld.files import write_whole
-from ssld.report.headline import points, ratios
+from ssld.report.headline import points, ratios, training_word
 from ssld.report.paired import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
-
-COLUMNS = ("teacher", "baseline", "distilled", "gain")
 
 
 @dataclass(frozen=True)
@@ -33,18 +31,21 @@ class Summary:
     """Results of one recipe over seeds, percent top-1.
 
     `test` is None for one seed, without a measured baseline, and where all gains are equal. `speedups`: engine ->
-    (median, lowest, highest) over seeds of the teacher's latency over the student's.
+    (median, lowest, highest) over seeds of the teacher's latency over the student's. `training`: what the student is
+    called, distilled or trained; its number stands under that name. `baseline_missing`: why there is no baseline.
     """
 
     recipe: str
     scope: str
     hardware: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...]  # one a seed: seed, digest, teacher, baseline, distilled, gain
+    rows: tuple[dict[str, Any], ...]  # one a seed: seed, digest, and the columns
     spreads: dict[str, Spread]
     test: PairedTest | None
     stages: tuple[StageSummary, ...]
     speedups: dict[str, tuple[float, float, float]]
     wall_seconds: float  # of the longest run
+    training: str
+    baseline_missing: str | None
 
     @property
     def n(self) -> int:
@@ -123,9 +124,11 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
     seeds = [result["seed"] for result in held]
     if len(set(seeds)) < len(seeds):
         raise RunError(f"{held[0]['recipe']}: a seed stands twice in {seeds}; give each once")
-    rows = [_row(result) for result in held]
+    rows, student = [_row(result) for result in held], training_word(held[0])
     spreads = {
-        name: spread([row[name] for row in rows]) for name in COLUMNS if all(row[name] is not None for row in rows)
+        name: spread([row[name] for row in rows])
+        for name in _names(student)
+        if all(row[name] is not None for row in rows)
     }
     measured = all((result.get("baseline") or {}).get("source", "measured") == "measured" for result in held)
     return Summary(
@@ -134,17 +137,25 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
         hardware=tuple(sorted({result["hardware"] for result in held})),
         rows=tuple(rows),
         spreads=spreads,
-        test=paired_test(*_columns(rows, "distilled", "baseline")) if measured and "gain" in spreads else None,
+        test=paired_test(*_columns(rows, student, "baseline")) if measured and "gain" in spreads else None,
         stages=tuple(_stage(held, name) for name in held[0]["stages"]),
         speedups=_speedups(held),
         wall_seconds=max(result["wall_seconds"] for result in held),
+        training=student,
+        baseline_missing=held[0].get("baseline_missing"),
     )
+
+
+def _names(student: str) -> tuple[str, ...]:
+    """The columns of the table over seeds; `student`: what the student is called."""
+    return ("teacher", "baseline", student, "gain")
 
 
 def verdict(summary: Summary) -> str:
     """What the seeds allow to say, in one sentence."""
     if "gain" not in summary.spreads:
-        return "There is no baseline to compare with."
+        reason = f": {summary.baseline_missing}" if summary.baseline_missing else ""
+        return f"There is no baseline to compare with{reason}."
     gain = summary.spreads["gain"].mean
     if summary.n == 1:
         return f"One seed: the gain is {points(gain)} points; one seed has no deviation and allows no test."
@@ -153,14 +164,15 @@ def verdict(summary: Summary) -> str:
     test = summary.test
     interval = f"95 % interval {points(test.low)} to {points(test.high)}"
     numbers = f"mean gain {points(gain)} points, {interval}, paired t({test.df}) = {test.t:.2f}, p = {p_value(test.p)}"
+    student = summary.training.capitalize()
     if not test.distinguishable:
-        return f"Distilled and baseline are not distinguishable over {summary.n} seeds: {numbers}."
-    return f"Distilled is {'better' if gain > 0 else 'worse'} than the baseline over {summary.n} seeds: {numbers}."
+        return f"{student} and baseline are not distinguishable over {summary.n} seeds: {numbers}."
+    return f"{student} is {'better' if gain > 0 else 'worse'} than the baseline over {summary.n} seeds: {numbers}."
 
 
 def table(summary: Summary) -> str:
     """Markdown: one row a seed, then mean ± standard deviation."""
-    names = [name for name in COLUMNS if name in summary.spreads]
+    names = [name for name in _names(summary.training) if name in summary.spreads]
     lines = [
         "| seed | " + " | ".join(f"{name}, %" if name != "gain" else "gain, points" for name in names) + " | digest |"
     ]
@@ -247,7 +259,13 @@ def write_seed_report(
 def _row(result: dict[str, Any]) -> dict[str, Any]:
     tops = {name: (result.get(name) or {}).get("top1") for name in ("teacher", "baseline")}
     gain = None if tops["baseline"] is None else result["top1"] - tops["baseline"]
-    return {"seed": result["seed"], "digest": result["digest"], **tops, "distilled": result["top1"], "gain": gain}
+    return {
+        "seed": result["seed"],
+        "digest": result["digest"],
+        **tops,
+        training_word(result): result["top1"],
+        "gain": gain,
+    }
 
 
 def _speedups(results: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:

@@ -26,8 +26,8 @@ def read(file: Path) -> dict[str, np.ndarray]:
 
 
 def choose(arrays: dict[str, np.ndarray], count: int = SHOWN) -> list[int]:
-    """The images that tell most: where distillation mended the baseline, where student and teacher differ, where the
-    baseline differs, where the student is least certain; half of one kind at most while there are others.
+    """The images that tell most: where the student is right and the baseline is not, where student and teacher differ,
+    where the baseline differs, where the student is least certain; half of one kind at most while there are others.
     """
     said = {name: arrays[name].argmax(1) for name in NETWORKS if name in arrays}
     student, teacher, baseline = (

@@ -4,7 +4,7 @@ import html
 from typing import Any
 
 from ssld.report import figures, samples
-from ssld.report.headline import megabytes, percent, points, speed
+from ssld.report.headline import megabytes, no_baseline, percent, points, speed, training_word
 from ssld.report.markup import Columns, card, duration, figure, number, section, table, tile
 
 STAGE_COLUMNS: Columns = {
@@ -52,28 +52,45 @@ def header(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     parts = {"teacher": result.get("teacher"), "baseline": result.get("baseline"), "bench": rows}
     missing = [name for name, part in parts.items() if not part]
     title = (result.get("title") or result["recipe"]).replace(" -> ", " → ")
-    claim = f", published {percent(result['claim'])}" if result.get("claim") is not None else ""
+    reason = no_baseline(result)
     made = f"seed {result['seed']} · {duration(result['wall_seconds'])} on {result['hardware']}"
-    sub = f"{result['recipe']}{claim} · {made}"
+    sub = f"{result['recipe']}{claim(result)} · {made}"
     return (
         f'<h1>{html.escape(title)}</h1>\n<p class="sub">{html.escape(sub)}</p>\n'
         + (SMOKE if result.get("scope") == "smoke" else "")
         + f'<div class="grid tiles">{"".join(score_tiles(result) + speed_tiles(rows))}</div>\n'
         + (f'<p class="note">This run has no {" and no ".join(missing)}.</p>\n' if missing else "")
+        + (f'<p class="note">{html.escape(reason[0].upper() + reason[1:])}.</p>\n' if reason else "")
     )
+
+
+def claim(result: dict[str, Any]) -> str:
+    """The published top-1 that the recipe should reach, and whether it is known to be of this run's images."""
+    if result.get("claim") is None:
+        return ""
+    other = (
+        "" if (result.get("images") or {}).get("imagenet") else " (nothing shows that it is of these validation images)"
+    )
+    return f", published {percent(result['claim'])}{other}"
 
 
 def score_tiles(result: dict[str, Any]) -> list[str]:
     teacher, baseline = result.get("teacher"), result.get("baseline")
-    tiles = [tile("teacher", percent(teacher.get("top1")), teacher["arch"])] if teacher else []
+    tiles = []
+    if teacher:
+        tiles.append(tile("teacher", percent(teacher.get("top1")), teacher["arch"] + _published(teacher)))
     if baseline:
-        measured = baseline.get("source", "measured") == "measured"
-        how = "the same student, not distilled" if measured else "the student not distilled, published"
+        stage = (result.get("plan") or {}).get("baseline")
+        how = "the same network" + (f", stage {stage}" if stage else "") + _published(baseline)
         tiles.append(tile("baseline", percent(baseline["top1"]), how))
-    tiles.append(tile("distilled", percent(result["top1"]), result["student"]["arch"], main=True))
+    tiles.append(tile(training_word(result), percent(result["top1"]), result["student"]["arch"], main=True))
     if result.get("gain") is not None:
         tiles.append(tile("gain", points(result["gain"]), "points of top-1, one seed", main=True))
     return tiles
+
+
+def _published(network: dict[str, Any]) -> str:
+    return "" if network.get("source", "measured") == "measured" else ", published"
 
 
 def speed_tiles(rows: list[dict[str, Any]]) -> list[str]:
@@ -104,7 +121,8 @@ def glance(
         drawn = figures.accuracy(records, result, after, colours_of(result, plan))
         shown = figure("Validation accuracy", "A stage begins where the stage it continues ended.", drawn)
     if points_drawn := figures.latency(rows, result):
-        text = "Up and left is better. The baseline is the student's architecture."
+        text = "Up and left is better."
+        text += " The baseline is the student's architecture." if result.get("baseline") else ""
         shown += figure("Accuracy against latency", text, points_drawn)
     return f'<div class="grid wide first">{shown}</div>\n' if shown else ""
 
@@ -183,7 +201,9 @@ def _cell(count: int, total: int) -> str:
 def pictures(held: dict[str, Any]) -> str:
     if not held:
         return section("Sample predictions", "This run kept no samples.", "")
-    how = "The best three classes of each network. First where distillation mended the baseline or the networks differ."
+    how = "The best three classes of each network."
+    if set(held) & {"teacher", "baseline"}:
+        how += " First where the student is right and the baseline is not, or where the networks differ."
     return section("Sample predictions", how, f'<div class="grid">{samples.cards(held)}</div>')
 
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from ssld.config import baseline
 from ssld.config.recipe import Plan
+from ssld.paths import data_root
 from ssld.report.headline import ratios, where
 
 WHOLE = (
@@ -46,9 +48,10 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
 
 
 def names(plan: Plan) -> list[str]:
-    """What `summary` may hold of a run of this plan."""
+    """The numbers that `summary` may hold of a run of this plan; `gain` only where the run will have a baseline."""
+    whole = [name for name in WHOLE if name != "gain" or baseline.missing(plan, data_root()) is None]
     precisions = dict.fromkeys(["fp32", "int8", *plan.bench.precisions])  # a student in int8 is measured in int8
     engines = [where(engine, precision) for engine in plan.bench.engines for precision in precisions]
     stages = [f"{stage}/{key}" for stage in plan.stages for key in OF_A_STAGE]
     latency = [f"{network}/{engine}/p50_ms" for network in NETWORKS for engine in engines]
-    return [*WHOLE, *stages, *(f"speedup/{engine}" for engine in engines), *latency]
+    return [*whole, *stages, *(f"speedup/{engine}" for engine in engines), *latency]

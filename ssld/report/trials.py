@@ -56,8 +56,16 @@ def _page(rows: list[Row], about: Row) -> str:
         f"- hardware: {'; '.join(about['hardware'])}",
         f"- scope: {about['scope']}",
         "- failed: the run stopped, as one does whose loss becomes NaN; the command tries it again",
+        *_without_gain(rows),
     ]
     return "\n".join(text) + "\n"
+
+
+def _without_gain(rows: list[Row]) -> list[str]:
+    """A line on finished trials that have no gain, where there are any."""
+    if all(row.get("gain", 0) is not None for row in rows if row["state"] == "finished"):
+        return []
+    return ["- gain `-`: the run has no baseline to compare with; its report says why"]
 
 
 def _table(rows: list[Row]) -> list[str]:

@@ -1,8 +1,10 @@
 """A whole run, from its recipe to its report, and what a second command does with it."""
 
 import csv
+import html
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,7 +87,9 @@ def test_the_result_holds_the_numbers_of_every_stage(result, place):
     assert result["baseline"]["top1"] == result["stages"]["baseline"]["top1"]
     assert result["top1"] == result["stages"]["fix"]["top1"]
     assert result["gain"] == result["top1"] - result["baseline"]["top1"]
-    assert (result["seed"], result["images"], result["student"]["size"]) == (0, {"val": 12}, 24)
+    assert (result["seed"], result["images"], result["student"]["size"]) == (
+        0, {"val": 12, "imagenet": False}, 24
+    )  # fmt: skip
     assert result["wall_seconds"] > sum(stage["seconds"] for stage in result["stages"].values()) > 0
     assert {"ssld", "paddlepaddle", "numpy"} <= result["versions"].keys()
     assert result["nll"] == pytest.approx(result["stages"]["fix"]["loss"])
@@ -249,6 +253,7 @@ def test_a_model_is_exported_with_the_weights_of_a_file_and_never_without(place)
     assert gate["onnx"]["agree"] == 100.0
     contract = json.loads((place / "exports/MobileNetV3_small_x0_35/contract.json").read_text())
     assert (contract["classes"], contract["input"]["size"], contract["output"]["shape"]) == (4, 224, [1, 4])
+    assert contract["accuracy"] is None  # the card's is of the thousand classes
     (place / "other.txt").write_text((place / "data/d/val.txt").read_text().replace(" 3", " 7"))
     told = fails(*words[:4], "--data", "other.txt", cwd=place)
     assert "label 7" in told
@@ -281,6 +286,33 @@ def test_seeds_are_run_and_compared(place):
     twin = json.loads((place / "kept/some.json").read_text())
     assert twin["spreads"]["distilled"]["mean"] == pytest.approx(np.mean([found["top1"] for found in results]))
     assert "± " in (place / "kept/some.md").read_text()
+
+
+def test_the_smallest_recipe_of_the_documentation_ends_without_a_gain_and_says_why(tmp_path):
+    """Its student's card has a published top-1, which is of ImageNet."""
+    page = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
+    (tmp_path / "smallest.yaml").write_text(re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0])
+    succeeds("data", "prepare", "digits", cwd=tmp_path)
+    small = ("plain.epochs=0.3", "plain.data.size=16", "plain.data.batch=64")
+    words = [*(f"stages.{word}" for word in small), "bench={repeats: 2, warmup: 1, engines: [paddle]}"]
+    done = ssld("run", "smallest.yaml", *words, "export.formats=[paddle]", "--out", "runs/a", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "runs/a/result.json").read_text())
+    assert (result["baseline"], result["gain"], result["student"]["training"]) == (None, None, "trained")
+    reason = "the recipe names none, and the card's published number is of ImageNet's 1,000 classes, not of these 10"
+    assert result["baseline_missing"] == reason
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["network", "trained"]
+    assert lines[3] == f"no baseline: {reason}"
+    text = (tmp_path / "runs/a/report.html").read_text()
+    assert f"No baseline: {html.escape(reason)}." in text
+    assert not re.search(">(gain|distilled)<", text)
+    summary = {}
+    for record in kinds(tmp_path / "runs/a", "summary"):
+        summary |= plain(record.update)
+    assert (summary["gain"], summary["baseline_missing"]) == (None, reason)
+    failed = fails("compare", "runs/a", "runs/a", "--metric", "gain", cwd=tmp_path)
+    assert "no number 'gain' of seed 0" in failed
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def test_a_name_that_moved_is_said_so(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_published_weights_are_evaluated_as_their_card_says_and_compared_with_its_claim(tmp_path):
+def test_published_weights_are_evaluated_as_their_card_says_and_not_compared_on_other_images(tmp_path):
     """A network that says class 3 whatever it sees is right on a quarter of four classes' images."""
     model = models.create(ARCH)
     model.head.fc.weight.set_value(np.zeros([1280, 1000], "float32"))
@@ -87,9 +87,12 @@ def test_published_weights_are_evaluated_as_their_card_says_and_compared_with_it
     (tmp_path / "imagenet" / "val.txt").rename(tmp_path / "imagenet" / "val_list.txt")
     words = ("eval", ARCH, "--weights", "file.pdparams", "--data")
     told = json.loads(succeeds(*words, "imagenet/val", cwd=tmp_path))
-    assert (told["images"], told["top1"], told["published_top1"]) == (8, 25.0, 53.03)
-    assert told["difference"] == pytest.approx(25 - 53.03)
-    assert told["standard_error"] == pytest.approx(100 * (0.5303 * 0.4697 / 8) ** 0.5, abs=1e-3)
+    assert (told["images"], told["top1"]) == (8, 25.0)
+    assert told["not_compared"] == (
+        "the card's published number is of ImageNet's 50,000 validation images, 50 of each class; this list has 8 "
+        "different images of 4 classes"
+    )
+    assert not {"published_top1", "difference", "standard_error"} & told.keys()
     assert fails(*words, "nowhere", cwd=tmp_path).startswith("ssld eval: nowhere: no list file there; give one")
 
 

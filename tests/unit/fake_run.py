@@ -76,7 +76,8 @@ def make_result(seed: int = 0, top1: float = 96.33, baseline: float | None = 91.
         "scope": "full",
         "complete": True,
         "seed": seed,
-        "student": {"arch": "MobileNetV3_small_x0_35", "params": 674_000, "macs": 3_200_000, "size": 40},
+        "student": {"arch": "MobileNetV3_small_x0_35", "params": 674_000, "macs": 3_200_000, "size": 40}
+        | {"training": "distilled"},
         "teacher": {"arch": "ResNet18_vd", "params": 11_700_000, "macs": 92_000_000, "top1": 96.83, "norm": "batch"}
         | {"top5": 99.9, "nll": 0.2345, "ece": 3.45},
         "baseline": None if baseline is None else {"top1": baseline, "source": "measured"},

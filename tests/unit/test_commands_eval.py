@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import paddle
 import pytest
 
@@ -38,3 +39,19 @@ def test_images_that_are_centre_crops_already_are_not_cropped_again(tmp_path):
     assert found["nll"] == pytest.approx(nll(224), rel=1e-5)
     assert found["corruptions"].keys() == {"fog"}
     assert found["mce"] is None
+
+
+def test_a_claim_stands_beside_a_measurement_on_its_own_images_alone(tmp_path, monkeypatch):
+    """Both lists have labels of the thousand classes; the images are not there, and nothing is measured."""
+    weights.save(models.create(ARCH), tmp_path / "file.safetensors")
+    monkeypatch.setattr("ssld.commands.eval.scores_on", lambda *_: {"top1": 50.0})
+    labels = np.repeat(np.arange(1000), 50)
+    told = {}
+    for count in (50_000, 49_999):
+        lines = [f"val/{number}.JPEG {label}\n" for number, label in enumerate(labels[:count])]
+        (tmp_path / "list.txt").write_text("".join(lines))
+        told[count] = evaluate_model(ARCH, tmp_path / "file.safetensors", str(tmp_path / "list.txt"), "cpu")
+    assert (told[50_000]["published_top1"], told[50_000]["difference"]) == (53.03, -3.03)
+    assert "not_compared" not in told[50_000]
+    assert "published_top1" not in told[49_999]
+    assert told[49_999]["not_compared"].endswith("this list has 49,999 different images of 1,000 classes")

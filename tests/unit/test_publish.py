@@ -10,7 +10,7 @@ from ssld.config import recipe
 from ssld.config.recipe import Plan
 from ssld.distill.setup import stage_folder
 from ssld.files import sha256
-from ssld.track import About, Artifact, Logger, Options
+from ssld.track import About, Artifact, Logger, Options, Track
 from tests.unit.fake_run import make_result
 from tests.unit.some_recipe import TREE, changed, written
 
@@ -43,6 +43,9 @@ class Listener(Logger):
 
     def artifact(self, item: Artifact) -> None:
         self.items.append(item)
+
+    def summary(self, values: dict[str, Any]) -> None:
+        self.values = values
 
 
 def line(folder: Path, plan: Plan, result: dict[str, Any]) -> dict[str, Artifact]:
@@ -77,6 +80,19 @@ def test_a_teacher_of_a_card_and_the_label_cache_are_inputs_that_stay_where_they
     assert (labels.name, labels.kind, labels.used) == ("labels-cache", "dataset", True)
     assert (labels.files, labels.made_from) == ((cache / "manifest.json",), {teacher.name: digest})
     assert student.made_from == {teacher.name: digest, labels.name: sha256(cache / "manifest.json")}
+
+
+@pytest.mark.parametrize("reason", [None, "the recipe names none"])
+def test_the_summary_says_in_words_why_there_is_no_gain(reason: str | None, tmp_path: Path) -> None:
+    plan, _ = finished(tmp_path, TREE)
+    whole = make_result(baseline=91.17 if reason is None else None, baseline_missing=reason)
+    listener = Listener()
+    publish.publish(plan, tmp_path, whole | {"stages": dict.fromkeys(plan.stages, whole["stages"]["fix"])},
+                    Track(None, [listener]))  # fmt: skip
+    assert (listener.values["gain"] is None) == (reason is not None)
+    assert listener.values.get("baseline_missing") == reason
+    (student,) = [item for item in listener.items if item.name == STUDENT]
+    assert student.metadata["baseline_missing"] == reason
 
 
 def test_a_teacher_that_was_moved_away_since_is_left_out_with_a_note(

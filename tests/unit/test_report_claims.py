@@ -63,7 +63,13 @@ def run(seed: int, top1: float, *overrides: str, steps: int | None = None) -> di
     stages = {name: {"steps": steps or round(stage.epochs * spe[name])} for name, stage in plan.stages.items()}
     about = {"recipe": RECIPE, "digest": plan.digest, "group": plan.group, "plan": recipe.plan_tree(plan)}
     size = {"student": {"arch": "ResNet50_vd", "size": 224}}
-    return {**make_result(seed, top1=top1), **about, **size, "stages": stages, "images": {"val": 50_000}}
+    return {
+        **make_result(seed, top1=top1),
+        **about,
+        **size,
+        "stages": stages,
+        "images": {"val": 50_000, "imagenet": True},
+    }
 
 
 def test_every_published_training_has_a_row_and_what_was_not_run_says_so(all_cards, tmp_path):
@@ -129,6 +135,19 @@ def test_the_seeds_of_a_recipe_are_one_row_and_another_plan_is_another_with_what
     ]  # fmt: skip
     assert reduced["by"] == f"`recipes/{RECIPE}.yaml` with stages.distill.epochs 360.0 -> 120.0"
     assert (reduced["measured, %"], reduced["scope"], reduced["seeds"]) == ("80.00", "reduced", "0")
+
+
+def test_a_run_whose_images_are_not_the_published_ones_stands_beside_the_claim_without_a_difference(tmp_path):
+    """Its list is called imagenet/val_list.txt and has 50,000 lines; what the list held was something else."""
+    ledger.record({**run(0, 82.0), "images": {"val": 50_000, "imagenet": False}}, tmp_path)
+    row = named(tmp_path, NAME)[1]
+    assert (row["published, %"], row["measured, %"], row["delta"], row["scope"]) == ("82.39", "82.00", "-", "reduced")
+
+
+def test_an_evaluation_on_a_part_of_the_images_has_no_difference(tmp_path):
+    ledger.record(evaluation(NAME, scope="reduced", data={"images": 1234}), tmp_path)
+    row = named(tmp_path, NAME)[0]
+    assert (row["published, %"], row["measured, %"], row["delta"]) == ("82.39", "82.30", "-")
 
 
 def test_a_recipe_on_fewer_images_than_the_claim_is_reduced(tmp_path):

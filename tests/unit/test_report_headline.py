@@ -44,3 +44,20 @@ def test_the_closing_table_of_a_student_alone_has_one_row() -> None:
     rows = closing_rows(make_result(teacher=None, baseline=None, bench=[]))
     assert [row["network"] for row in rows] == ["distilled"]
     assert rows[0]["speed-up"] is None
+
+
+def test_the_closing_table_of_a_plain_training_says_trained_and_why_there_is_no_gain(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = make_result(teacher=None, baseline=None, bench=[], baseline_missing="the recipe names none, and so on")
+    result["student"]["training"] = "trained"
+    closing_table(result)
+    _, head, row, reason = capsys.readouterr().out.splitlines()
+    assert row.split() == ["trained", "MobileNetV3_small_x0_35", "96.33", "%", "-", "-", "-", "-"]
+    assert head.split()[:4] == ["network", "architecture", "top-1", "gain"]
+    assert reason == "no baseline: the recipe names none, and so on"
+
+
+def test_a_result_with_a_baseline_says_nothing_of_a_missing_one(capsys: pytest.CaptureFixture[str]) -> None:
+    closing_table(make_result(baseline_missing=None))
+    assert "no baseline" not in capsys.readouterr().out

@@ -133,6 +133,26 @@ def test_without_a_baseline_there_is_no_gain() -> None:
     assert "baseline" not in ledger.table(summary)
 
 
+def test_why_there_is_no_baseline_and_that_the_student_was_only_trained_are_said(tmp_path: Path) -> None:
+    results = [make_result(seed, baseline=None, baseline_missing="the recipe names none") for seed in range(3)]
+    for result in results:
+        result["student"]["training"] = "trained"
+    page = ledger.write_seed_report(results, tmp_path / "some.md")
+    text, twin = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    assert "\nThere is no baseline to compare with: the recipe names none.\n" in text
+    assert "| seed | teacher, % | trained, % | digest |" in text
+    assert "istilled" not in text
+    assert twin["spreads"]["trained"]["mean"] == pytest.approx(96.33)
+    assert [row["trained"] for row in twin["rows"]] == [96.33] * 3
+
+
+def test_a_verdict_on_a_plain_training_calls_it_trained() -> None:
+    results = five_seeds()
+    for result in results:
+        result["student"]["training"] = "trained"
+    assert ledger.verdict(ledger.summarise(results)).startswith("Trained is better than the baseline over 5 seeds")
+
+
 @pytest.mark.parametrize("changes", [{"recipe": "other"}, {"scope": "smoke"}, {"group": "b"}])
 def test_results_of_different_plans_are_not_compared(changes: dict) -> None:
     results = [make_result(0, group="a"), {**make_result(1, group="a"), **changes}]

@@ -183,6 +183,40 @@ def test_a_part_that_is_missing_leaves_a_note(tmp_path: Path, part: str) -> None
     assert sum(other in text for _, _, other in PARTS.values()) == 1
 
 
+def test_the_page_of_a_plain_training_says_trained_and_why_there_is_no_baseline(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"teacher": None, "baseline": None, "agreement": None}
+    result = short(**changes, baseline_missing="the recipe names none, and <b> is none", claim=97.94)
+    result["student"]["training"] = "trained"
+    folder, arrays = make_run(tmp_path / "run", result), sample_arrays()
+    np.savez(folder / "samples.npz", **{key: arrays[key] for key in arrays.keys() - {"teacher", "baseline"}})
+    text = Reader(write_report(folder).read_text(encoding="utf-8")).text
+    for part in (
+        "trained 96.33 %",
+        "trained 96.33 99.70 0.1234 2.34",
+        "This run has no teacher and no baseline. No baseline: the recipe names none, and <b> is none.",
+        "published 97.94 % (nothing shows that it is of these validation images)",
+    ):
+        assert part in text
+    for word in ("The baseline is", "distilled", " gain "):
+        assert word not in text
+
+
+def test_a_claim_of_the_images_that_were_evaluated_is_shown_without_a_doubt(tmp_path: Path) -> None:
+    result = short(claim=97.94, images={"val": 50_000, "imagenet": True})
+    text = Reader(write_report(make_run(tmp_path / "run", result)).read_text(encoding="utf-8")).text
+    assert ", published 97.94 % ·" in text
+
+
+def test_published_numbers_of_the_headline_are_called_so(tmp_path: Path) -> None:
+    result = short()
+    result["teacher"]["source"] = result["baseline"]["source"] = "a paper"
+    del result["plan"]["baseline"]
+    text = Reader(write_report(make_run(tmp_path / "run", result)).read_text(encoding="utf-8")).text
+    assert "teacher 96.83 % ResNet18_vd, published baseline 91.17 % the same network, published" in text
+    measured = Reader(write_report(make_run(tmp_path / "other", short())).read_text(encoding="utf-8")).text
+    assert "teacher 96.83 % ResNet18_vd baseline 91.17 % the same network, stage baseline distilled" in measured
+
+
 def test_calibration_and_classes_stand_beside_top1(page: str) -> None:
     text = Reader(page).text
     for part in (

@@ -60,8 +60,9 @@ def test_published_weights_are_evaluated_on_every_input_of_the_card_and_recorded
         (32, 8, 53.03, 25.0),
         (48, 8, 24.0, 25.0),
     ]
-    assert [(row["difference"], row["scope"]) for row in told["rows"]] == [(-28.03, "reduced"), (1.0, "reduced")]
-    assert told["rows"][0]["standard_error"] == pytest.approx(100 * (0.5303 * 0.4697 / 8) ** 0.5, abs=1e-3)
+    assert [(row["difference"], row["standard_error"], row["scope"]) for row in told["rows"]] == [
+        (None, None, "reduced")
+    ] * 2  # eight drawn images are not those that the claim is of
     found = recorded()
     assert sorted(map(str, found)) == sorted(row["result"] for row in told["rows"])
     for file, result in found.items():
@@ -71,7 +72,7 @@ def test_published_weights_are_evaluated_on_every_input_of_the_card_and_recorded
         assert result["weights"]["url"] == cards.find_weights(ARCH)[1].url
     assert {(one["input"]["size"], one["input"]["resize"]) for one in found.values()} == {(32, 36), (48, 48)}
     page = Path("experiments/REPORT.md").read_text()
-    assert f"| {ARCH} | published weights | 48 | 24.00 | 25.00 | +1.00 | reduced: 8 images |" in page
+    assert f"| {ARCH} | published weights | 48 | 24.00 | 25.00 | - | reduced: 8 images |" in page
     assert claims.check(Path("experiments"))
 
 

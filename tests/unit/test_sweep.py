@@ -17,6 +17,7 @@ from ssld.errors import RecipeError, RunError
 from ssld.plans import load_plan
 from ssld.processes import RunOptions
 from ssld.report.summary import names, summary
+from ssld.report.trials import write_trials
 from tests.unit.fake_run import bench_row, bench_rows, make_result
 from tests.unit.some_recipe import TREE, written
 
@@ -208,6 +209,34 @@ def test_a_sweep_that_cannot_run_stops_before_its_first_trial(
         swept(file, "--out", str(tmp_path / "w"), *local)
     assert message in str(caught.value)
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("local", [[], ["--local"]], ids=["wandb", "local"])
+def test_a_sweep_on_the_gain_of_a_recipe_without_a_baseline_stops_before_its_first_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: list[str]
+) -> None:
+    monkeypatch.setattr(runner, "run_alone", lambda *_: pytest.fail("a trial was started"))
+    recipe = str(written(tmp_path, {key: value for key, value in TREE.items() if key != "baseline"}, "none.yaml"))
+    file = some_sweep(tmp_path, recipe=recipe, metric={"name": "gain"})
+    with pytest.raises(RecipeError) as caught:
+        (runner.run_here if local else runner.write_wandb)(told(file, "--out", str(tmp_path / "w"), *local))
+    assert str(caught.value) == (
+        f"lr: metric.name: a run of {recipe} has no gain, as it has no baseline: the recipe names none, and the card's "
+        "published number is of ImageNet's 1,000 classes, not of these 10; name a stage as `baseline:`, or sort by top1"
+    )
+    assert not (tmp_path / "w").exists()
+    spec = sweep.load(some_sweep(tmp_path, metric={"name": "gain"}))
+    assert len(runner.plans(spec, sweep.trials(spec, None, 0), smoke=True)) == 3  # this one names a stage
+
+
+def test_the_page_of_a_sweep_says_that_a_trial_has_no_gain(tmp_path: Path) -> None:
+    about = {"name": "x", "recipe": "r", "method": "grid", "metric": "top1", "goal": "maximize", "trials": 1}
+    about |= {"scope": "full", "command": "c", "hardware": ["h"]}
+    row = {"trial": 1, "top1": 9.0, "gain": None, "state": "finished", "digest": "d"}
+    said = "- gain `-`: the run has no baseline to compare with; its report says why"
+    assert said in write_trials([row], tmp_path / "x.md", about).read_text().splitlines()
+    failed = {**row, "trial": 2, "top1": None, "state": "failed"}
+    assert said not in write_trials([row | {"gain": 1.0}, failed], tmp_path / "y.md", about).read_text()
 
 
 @pytest.fixture
