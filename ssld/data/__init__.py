@@ -1,4 +1,6 @@
-"""Data: list files, arrays or samples of images -> batches. See `pipeline.Loader` for training, `pipeline.EvalLoader` for evaluation.
+"""Data: list files, arrays or samples of images -> batches.
+
+See `pipeline.Loader` for training, `pipeline.EvalLoader` for evaluation, `sources` for what they take.
 
 The loaders load on first use: reading, checking and preparing lists needs neither Paddle nor DALI.
 """

@@ -252,7 +252,7 @@ def test_an_unreadable_file_or_bytes_of_a_sample_are_named(tmp_path, pictures):
         with pytest.raises(DataError, match=rf"^image 3 of mine{said}.*; mend it or leave it out$"):
             list(EvalLoader(source, size=16, resize=16, batch=4, **RAW).batches())
         part = source.subset(np.array([3, 0]))
-        with pytest.raises(DataError, match="^image 3 of mine"):
+        with pytest.raises(DataError, match=r"^image 3 of mine"):
             list(EvalLoader(part, size=16, resize=16, batch=2, **RAW).batches())
 
 
