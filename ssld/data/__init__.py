@@ -1,4 +1,6 @@
-"""Data: list files of images -> batches. See `pipeline.Loader` for training, `pipeline.EvalLoader` for evaluation.
+"""Data: list files, arrays or samples of images -> batches.
+
+See `pipeline.Loader` for training, `pipeline.EvalLoader` for evaluation, `sources` for what they take.
 
 The loaders load on first use: reading, checking and preparing lists needs neither Paddle nor DALI.
 """
@@ -11,6 +13,7 @@ from ssld.data.fake import fake
 from ssld.data.lists import FileList, class_names, read_list
 from ssld.data.prepare import prepare
 from ssld.data.scoring import Scoring, read_scoring, refuse_scoring
+from ssld.data.sources import ImageSource, Samples, from_arrays, from_samples
 
 if TYPE_CHECKING:
     from ssld.data.pipeline import EvalLoader, Loader, Views
@@ -19,12 +22,16 @@ __all__ = [
     "Augment",
     "EvalLoader",
     "FileList",
+    "ImageSource",
     "Loader",
+    "Samples",
     "Scoring",
     "Views",
     "check",
     "class_names",
     "fake",
+    "from_arrays",
+    "from_samples",
     "prepare",
     "read_list",
     "read_scoring",

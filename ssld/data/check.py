@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Callable
@@ -26,24 +27,31 @@ class Report:
         return not self.bad
 
 
-def fault(path: str) -> str | None:
-    """Why this image cannot be used, in a few words; None when it can. Decodes the whole image."""
+def fault(image: str | bytes) -> str | None:
+    """Why an image cannot be used, in a few words; None when it can. Decodes all of it.
+
+    image: the path of a file, or the bytes of one.
+    """
     try:
-        if not os.path.getsize(path):
+        if not (len(image) if isinstance(image, bytes) else os.path.getsize(image)):
             return "the file is empty"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd EXIF data and large images: no fault here
-            with Image.open(path) as image:
-                if image.format not in DALI_FORMATS:
-                    return f"{image.format} is not read by DALI"
-                image.verify()
-            with Image.open(path) as image:
-                image.load()
+            with Image.open(_stream(image)) as opened:
+                if opened.format not in DALI_FORMATS:
+                    return f"{opened.format} is not read by DALI"
+                opened.verify()
+            with Image.open(_stream(image)) as opened:
+                opened.load()
     except FileNotFoundError:
         return "no such file"
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise almost anything on damaged bytes
         return " ".join(str(error).split()) or type(error).__name__
     return None
+
+
+def _stream(image: str | bytes) -> str | io.BytesIO:
+    return io.BytesIO(image) if isinstance(image, bytes) else image
 
 
 def check(

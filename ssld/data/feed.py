@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,20 +13,20 @@ import paddle
 
 from ssld.data.check import fault
 from ssld.data.header import image_size
-from ssld.data.lists import FileList
+from ssld.data.sources import ImageSource, pnm
 from ssld.errors import DataError
 
 Job = tuple[int, np.ndarray]  # epoch and the samples of one batch
-AHEAD = 2  # batches whose files are being read while DALI works on those before
+AHEAD = 2  # batches whose images are being read while DALI works on those before
 
 
 class Feed:
-    """DALI's callback: reads the files of the next batch and adds what `numbers(epoch, index, sizes)` draws."""
+    """DALI's callback: reads the images of the next batch and adds what `numbers(epoch, index, sizes)` draws."""
 
     def __init__(
-        self, files: FileList, numbers: Callable[[int, np.ndarray, np.ndarray], list[np.ndarray]], threads: int
+        self, source: ImageSource, numbers: Callable[[int, np.ndarray, np.ndarray], list[np.ndarray]], threads: int
     ):
-        self._files, self._numbers, self._threads = files, numbers, max(2, threads)
+        self._source, self._numbers, self._threads = source, numbers, max(2, threads)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ssld-read")
         self.start(())
 
@@ -48,26 +49,41 @@ class Feed:
         return ([data for data, _ in read], *self._numbers(epoch, index, sizes))
 
     def _read(self, index: np.ndarray) -> list[tuple[np.ndarray, tuple[int, int]]]:
-        return [self._read_one(self._files.path(i)) for i in index]
+        return [self._read_one(i) for i in index]
 
-    def _read_one(self, path: str) -> tuple[np.ndarray, tuple[int, int]]:
+    def _read_one(self, index: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """The bytes that DALI decodes, and the (height, width) of the image."""
+        image = self._source.image(index)
+        if isinstance(image, np.ndarray):
+            return pnm(image), (image.shape[0], image.shape[1])
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            data = image if isinstance(image, bytes) else _content(image)
             return np.frombuffer(data, dtype=np.uint8), image_size(data)
         except (OSError, ValueError) as error:
-            raise unreadable(path, fault(path) or str(error)) from None
+            raise self._unreadable(index, image, fault(image) or str(error)) from None
 
     def culprit(self, error: Exception) -> DataError:
         """The DataError for a batch that DALI could not decode: names the first image at fault of those in flight."""
-        for index in self.flying:
-            for i in index:
-                reason = fault(self._files.path(i))
-                if reason:
-                    return unreadable(self._files.path(i), reason)
+        try:
+            for i in itertools.chain.from_iterable(self.flying):
+                image = self._source.image(i)
+                if not isinstance(image, np.ndarray) and (reason := fault(image)):
+                    return self._unreadable(i, image, reason)
+        except DataError as unreadable:
+            return unreadable
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         message = next((line for line in lines if "failure" in line or "rror" in line[:40]), lines[0] if lines else "")
-        return DataError(f"{self._files.root}: DALI could not process a batch ({message}); run `ssld data check`")
+        return DataError(f"{self._source.title}: DALI could not process a batch ({message}); {self._source.remedy}")
+
+    def _unreadable(self, index: int, image: str | bytes, reason: str) -> DataError:
+        name, one_line = self._source.name(index), " ".join(reason.split())
+        where = name if isinstance(image, bytes) or image == name else f"{name}, {image}"
+        return DataError(f"{where}: unreadable image ({one_line}); {self._source.remedy}")
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 class Relay:
@@ -89,11 +105,6 @@ class Relay:
 
     def culprit(self, error: Exception) -> DataError:
         return self._first.culprit(error)
-
-
-def unreadable(path: str, reason: str) -> DataError:
-    one_line = " ".join(reason.split())
-    return DataError(f"{path}: unreadable image ({one_line}); run `ssld data check` and mend or drop what it lists")
 
 
 class Stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from array import array
@@ -19,7 +20,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", "
 
 @dataclass(frozen=True)
 class FileList:
-    """Images in a fixed order.
+    """Image files in a fixed order: the `sources.ImageSource` of list files.
 
     paths: as written in the list, relative to `root` (absolute ones stay as they are);
     labels: int64 [n], -1 = unlabelled; root: the folder that the paths start from.
@@ -39,6 +40,30 @@ class FileList:
     def subset(self, index: np.ndarray) -> FileList:
         """The images at these positions, in this order."""
         return FileList([self.paths[i] for i in index], self.labels[index], self.root)
+
+    def name(self, index: int) -> str:
+        """The name of one image in messages: its path."""
+        return self.path(index)
+
+    def image(self, index: int) -> str:
+        """What a loader reads: the path."""
+        return self.path(index)
+
+    def digest(self) -> str:
+        """sha256 over the labels and the paths as the list has them; neither `root` nor the files are looked at."""
+        content = hashlib.sha256(f"{len(self)} files\n".encode() + self.labels.astype("<i8").tobytes())
+        content.update(os.fsencode("\n".join(self.paths)))
+        return content.hexdigest()
+
+    @property
+    def title(self) -> str:
+        """The data set's name in messages."""
+        return self.root
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do about an image that cannot be read."""
+        return "run `ssld data check` and mend or drop what it lists"
 
 
 def read_list(

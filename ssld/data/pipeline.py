@@ -1,4 +1,4 @@
-"""Loaders: list files in, Paddle batches out. DALI does the work; what it does is drawn by `augment` and `sampler`."""
+"""Loaders: images in, Paddle batches out. DALI does the work; what it does is drawn by `augment` and `sampler`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ssld.data import policies, sampler
 from ssld.data.augment import draw
 from ssld.data.feed import Feed, Job, Relay, Stream, to_paddle
 from ssld.data.graph import after_resize, decode_graph, eval_graph, interpolation_of, train_graph
-from ssld.data.lists import FileList
 from ssld.data.mix import mix
 from ssld.data.normalise import finish
 from ssld.data.resample import Resample, hand_on, jobs, resampler
 from ssld.data.resample import finish as finish_decoded
+from ssld.data.sources import ImageSource
 from ssld.errors import DataError
 
 FRESH = 2**62  # views of an image: every epoch shows a new one
@@ -38,31 +38,32 @@ class Views:
 class Loader:
     """Training batches of one rank.
 
-    files: the images; size: side of the square output in pixels; batch: images in a global step, over all ranks and
-    `accumulate` micro-batches; augment: see `augment.Augment`; mean, std: of RGB in 0..1; device: None = CPU, else the
-    GPU's number; threads: DALI's; prefetch: batches made in advance; views: show each image in these views only.
+    source: the images, of list files, arrays or samples (`sources`); size: side of the square output in pixels; batch:
+    images in a global step, over all ranks and `accumulate` micro-batches; augment: see `augment.Augment`; mean, std:
+    of RGB in 0..1; device: None = CPU, else the GPU's number; threads: DALI's; prefetch: batches made in advance;
+    views: show each image in these views only.
 
-    A batch is a pure function of (files, seed, step, batch, accumulate * world): the same on 1 rank x 2 micro-batches
+    A batch is a pure function of (source, seed, step, batch, accumulate * world): the same on 1 rank x 2 micro-batches
     and on 2 ranks, for any number of threads, and when a run starts in the middle. DataError: too few images, a global
     batch that does not divide, an unreadable image (named).
     """
 
     def __init__(
-        self, files: FileList, *, size: int, batch: int, augment: Any, mean: Sequence[float], std: Sequence[float],
+        self, source: ImageSource, *, size: int, batch: int, augment: Any, mean: Sequence[float], std: Sequence[float],
         seed: int, accumulate: int = 1, rank: int = 0, world: int = 1, threads: int = 1, device: int | None = None,
         interpolation: str = "linear", prefetch: int = 2, views: Views | None = None,
     ):  # fmt: skip
-        self.steps_per_epoch = sampler.steps_per_epoch(len(files), batch)
+        self.steps_per_epoch = sampler.steps_per_epoch(len(source), batch)
         self._micro = sampler.micro_size(batch, accumulate, world)
         self._views, self._marked = views or Views(seed, FRESH), views is not None
         self._mixes = augment.mixup > 0 or augment.cutmix > 0
-        self._files, self._augment, self._seed, self._size = files, augment, seed, size
+        self._source, self._augment, self._seed, self._size = source, augment, seed, size
         self._batch, self._accumulate, self._rank, self._world = batch, accumulate, rank, world
         self._orders: dict[int, np.ndarray] = {}
         pipeline, look = _pipeline(self._micro, threads, device, prefetch), _look(size, mean, std, interpolation)
         self._resample = None if device is not None else resampler(interpolation, mean, std, threads)
         self._slots, erase = policies.slots(augment), augment.erase > 0
-        feed = Feed(files, self._numbers, threads)
+        feed = Feed(source, self._numbers, threads)
         whole = partial(train_graph, slots=self._slots, erase=erase, **look, **pipeline)
         if self._resample and self._slots:
             handed = after_resize(self._slots, erase)
@@ -76,14 +77,14 @@ class Loader:
         """Yield the micro-batches of the global steps start_step..stop_step-1, counted from the run's beginning.
 
         A batch: `image` float32 [b, 3, size, size] normalised, `label` int64 [b] (-1 = unlabelled), `index` int64 [b]
-        (place in `files`); with mixup or CutMix also `label_b` int64 [b] and `lam` float, the first image's share. Of a
-        loader of views also `view`, int, and `place`, int64 [b] in NumPy: where the images stand in `order(view)`.
+        (place in `source`); with mixup or CutMix also `label_b` int64 [b] and `lam` float, the first image's share. Of
+        a loader of views also `view`, int, and `place`, int64 [b] in NumPy: where the images stand in `order(view)`.
         """
         number = start_step * self._accumulate * self._world + self._rank
         for index, image in self._stream.run(self._jobs(start_step, stop_step)):
             epoch, within = divmod(number, self._per_epoch)
             view = epoch % self._views.number
-            batch = self._mix(_batch(self._files, index, image), view, within)
+            batch = self._mix(_batch(self._source, index, image), view, within)
             if self._marked:
                 place = within * self._micro + np.arange(len(index)) if self._mixes else index
                 batch |= {"view": view, "place": place}
@@ -93,16 +94,16 @@ class Loader:
     def order(self, view: int) -> np.ndarray:
         """The images of a view, int64 positions in `files`: all, or where they are mixed those of whole batches."""
         if not self._mixes:
-            return np.arange(len(self._files))
+            return np.arange(len(self._source))
         whole = self.steps_per_epoch * self._batch
-        return sampler.epoch_order(self._views.seed, view, len(self._files))[:whole]
+        return sampler.epoch_order(self._views.seed, view, len(self._source))[:whole]
 
     def of_view(self, view: int, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Micro-batches of `order(view)` by their numbers: as `batches` yields them where images are mixed."""
         numbers, order = list(numbers), self.order(view)
         jobs = ((view, order[n * self._micro : (n + 1) * self._micro]) for n in numbers)
         for number, (index, image) in zip(numbers, self._stream.run(jobs), strict=True):
-            yield self._mix(_batch(self._files, index, image), view, number)
+            yield self._mix(_batch(self._source, index, image), view, number)
 
     @property
     def _per_epoch(self) -> int:
@@ -122,7 +123,7 @@ class Loader:
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
             seed, number = (self._views.seed, epoch % self._views.number) if self._mixes else (self._seed, epoch)
-            self._orders = {epoch: sampler.epoch_order(seed, number, len(self._files))}
+            self._orders = {epoch: sampler.epoch_order(seed, number, len(self._source))}
         return self._orders[epoch]
 
     def _numbers(self, epoch: int, index: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
@@ -144,14 +145,14 @@ class EvalLoader:
     """
 
     def __init__(
-        self, files: FileList, *, size: int, resize: int, batch: int, mean: Sequence[float], std: Sequence[float],
+        self, source: ImageSource, *, size: int, resize: int, batch: int, mean: Sequence[float], std: Sequence[float],
         rank: int = 0, world: int = 1, threads: int = 1, device: int | None = None, interpolation: str = "linear",
         prefetch: int = 2,
     ):  # fmt: skip
         if resize < size:
             raise DataError(f"evaluation: resize {resize} is smaller than the crop {size}; set resize >= size")
-        self._share = np.arange(rank * len(files) // world, (rank + 1) * len(files) // world)
-        self.images, self._files, self._batch = len(self._share), files, batch
+        self._share = np.arange(rank * len(source) // world, (rank + 1) * len(source) // world)
+        self.images, self._source, self._batch = len(self._share), source, batch
         pipeline, look = _pipeline(batch, threads, device, prefetch), _look(size, mean, std, interpolation)
         resample = None if device is not None else resampler(interpolation, mean, std, threads)
 
@@ -161,7 +162,7 @@ class EvalLoader:
                 return [jobs(len(index), resized, corner)]
             return [resized.astype(np.float32), corner.astype(np.int32)]
 
-        feed = Feed(files, numbers, threads)
+        feed = Feed(source, numbers, threads)
         whole = partial(eval_graph, feed, **look, **pipeline)
         self._stream = _stream(feed, whole, resample, crop=False, look=look, pipeline=pipeline)
 
@@ -172,7 +173,7 @@ class EvalLoader:
         """Yield batches of `image`, `label`, `index` as `Loader.batches` does."""
         starts = range(0, self.images, self._batch)
         for index, image in self._stream.run((0, self._share[s : s + self._batch]) for s in starts):
-            yield _batch(self._files, index, image)
+            yield _batch(self._source, index, image)
 
 
 def eval_geometry(sizes: np.ndarray, resize: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -204,5 +205,5 @@ def _stream(
     return Stream(feed, whole, finish(look["mean"], look["std"]) if pipeline["device_id"] is None else to_paddle)
 
 
-def _batch(files: FileList, index: np.ndarray, image: Any) -> dict[str, Any]:
-    return {"image": image, "label": paddle.to_tensor(files.labels[index]), "index": paddle.to_tensor(index)}
+def _batch(source: ImageSource, index: np.ndarray, image: Any) -> dict[str, Any]:
+    return {"image": image, "label": paddle.to_tensor(source.labels[index]), "index": paddle.to_tensor(index)}
