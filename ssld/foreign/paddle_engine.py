@@ -61,7 +61,6 @@ class PaddleEngine:
 
     def run(self, images: AnyArray) -> list[AnyArray]:
         try:
-            self._input.reshape(images.shape)
             self._input.copy_from_cpu(images)
             self._predictor.run()
             return [result.copy_to_cpu() for result in self._results]
