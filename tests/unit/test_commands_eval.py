@@ -50,7 +50,9 @@ def test_a_claim_stands_beside_a_measurement_on_its_own_images_alone(tmp_path, m
     for count in (50_000, 49_999):
         lines = [f"val/{number}.JPEG {label}\n" for number, label in enumerate(labels[:count])]
         (tmp_path / "list.txt").write_text("".join(lines))
-        told[count] = evaluate_model(ARCH, tmp_path / "file.safetensors", str(tmp_path / "list.txt"), "cpu")
+        told[count] = eval_(
+            target=ARCH, weights=str(tmp_path / "file.safetensors"), data=str(tmp_path / "list.txt"), device="cpu"
+        )
     assert (told[50_000]["published_top1"], told[50_000]["difference"]) == (53.03, -3.03)
     assert "not_compared" not in told[50_000]
     assert "published_top1" not in told[49_999]

@@ -32,6 +32,7 @@ ALLOWED = {
     | {"mine", "quantize"},
     "mine": {"config", "data", "models", "progress", "report", "runtime", "weights"},
     "labels": {"data", "models", "weights", "config", "progress", "runtime"},
+    "foreign": {"config"},
     "quantize": {"models"},
     "deploy": {"data", "models", "quantize", "weights", "config", "progress", "runtime"},
     "report": {"config", "progress"},

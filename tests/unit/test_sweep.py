@@ -219,14 +219,14 @@ def test_a_sweep_on_the_gain_of_a_recipe_without_a_baseline_stops_before_its_fir
     recipe = str(written(tmp_path, {key: value for key, value in TREE.items() if key != "baseline"}, "none.yaml"))
     file = some_sweep(tmp_path, recipe=recipe, metric={"name": "gain"})
     with pytest.raises(RecipeError) as caught:
-        (runner.run_here if local else runner.write_wandb)(told(file, "--out", str(tmp_path / "w"), *local))
+        swept(file, "--out", str(tmp_path / "w"), *local)
     assert str(caught.value) == (
         f"lr: metric.name: a run of {recipe} has no gain, as it has no baseline: the recipe names none, and the card's "
         "published number is of ImageNet's 1,000 classes, not of these 10; name a stage as `baseline:`, or sort by top1"
     )
     assert not (tmp_path / "w").exists()
     spec = sweep.load(some_sweep(tmp_path, metric={"name": "gain"}))
-    assert len(runner.plans(spec, sweep.trials(spec, None, 0), smoke=True)) == 3  # this one names a stage
+    assert len(runner._plans(spec, sweep.trials(spec, None, 0), smoke=True)) == 3  # this one names a stage
 
 
 def test_the_page_of_a_sweep_says_that_a_trial_has_no_gain(tmp_path: Path) -> None:

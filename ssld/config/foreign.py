@@ -1,0 +1,68 @@
+"""What a recipe says of a network that another framework trained: what it takes and what it gives. No PaddlePaddle."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from ssld.errors import RecipeError
+
+Channels = tuple[float, float, float]
+LOGITS = "logits"  # the name of what every network gives, so no tap may have it
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """The images that a network is fed: a square of `size` pixels, each value divided by 255, less `mean`, over `std`.
+
+    `mean` and `std` are always given in the order red, green, blue. A network that takes values from 0 to 255 has a
+    mean of 0 and a std of 1/255.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    size: int  # pixels, height and width
+    mean: Channels
+    std: Channels
+    layout: Literal["nchw", "nhwc"] = "nchw"  # order of the axes: image, channel, height, width
+    channels: Literal["rgb", "bgr"] = "rgb"  # order of the channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A network from elsewhere: its input, its scores, and the tensors that a loss may read."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    input: InputSpec
+    gives: Literal["logits", "probabilities"]  # what the output holds; it has no default, because a guess may be wrong
+    output: str | None = None  # name of the tensor with the scores of the classes; null: the only output
+    classes_file: str | None = None  # index of each class of the recipe in the output; null: the same order
+    taps: dict[str, str] = field(default_factory=dict)  # name of the tap -> name of a tensor of the network
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyCheck:
+    """How a network from elsewhere proves, on labelled validation images, that it is fed and read as it was trained."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    images: int = 2000  # labelled validation images that are scored before the first step; 0 skips the check
+    least_top1: float = 0.0  # percent; the network is refused below it, and always at about chance
+
+
+def check_network(spec: NetworkSpec, where: str) -> None:
+    """RecipeError for values that describe no network. `where` precedes the key, such as `mine.yaml: teachers.vit.`"""
+    if spec.input.size < 1:
+        raise RecipeError(f"{where}input.size: {spec.input.size} pixels; give 1 or more")
+    for value in spec.input.std:
+        if not value > 0:
+            raise RecipeError(f"{where}input.std: {value:g} is not above 0; a network without one has 1, 1, 1")
+    if LOGITS in spec.taps:
+        raise RecipeError(f"{where}taps.{LOGITS}: this name belongs to the scores of the classes; choose another")
+
+
+def check_accuracy_check(check: AccuracyCheck, where: str) -> None:
+    """RecipeError for a check that no number of images, or no network, could pass."""
+    if check.images < 0:
+        raise RecipeError(f"{where}images: {check.images}; give a number of images, or 0 for no check")
+    if not 0 <= check.least_top1 <= 100:
+        raise RecipeError(f"{where}least_top1: {check.least_top1:g}; give percent, 0 to 100")
