@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ssld.interfaces import Batch
 from ssld.random import MIX, bits, uniform
 
 
@@ -32,7 +33,7 @@ def draw_mix(augment: Any, seed: int, number: int, size: int) -> tuple[float, tu
     return 1 - (bottom - top) * (right - left) / size**2, (top, bottom, left, right)  # ... before it is clipped
 
 
-def mix(batch: dict[str, Any], augment: Any, seed: int, number: int) -> dict[str, Any]:
+def mix(batch: Batch, augment: Any, seed: int, number: int) -> Batch:
     """Return the batch with `image` mixed and `label_b` (int64 [b]) and `lam` (float) added; off: unchanged."""
     if augment.mixup <= 0 and augment.cutmix <= 0:
         return batch

@@ -20,6 +20,7 @@ from ssld.data.resample import Resample, hand_on, jobs, resampler
 from ssld.data.resample import finish as finish_decoded
 from ssld.data.sources import ImageSource
 from ssld.errors import DataError
+from ssld.interfaces import Batch
 
 FRESH = 2**62  # views of an image: every epoch shows a new one
 
@@ -73,7 +74,7 @@ class Loader:
         else:
             self._stream = _stream(feed, partial(whole, feed), self._resample, crop=True, look=look, pipeline=pipeline)
 
-    def batches(self, start_step: int, stop_step: int) -> Iterator[dict[str, Any]]:
+    def batches(self, start_step: int, stop_step: int) -> Iterator[Batch]:
         """Yield the micro-batches of the global steps start_step..stop_step-1, counted from the run's beginning.
 
         A batch: `image` float32 [b, 3, size, size] normalised, `label` int64 [b] (-1 = unlabelled), `index` int64 [b]
@@ -87,7 +88,7 @@ class Loader:
             batch = self._mix(_batch(self._source, index, image), view, within)
             if self._marked:
                 place = within * self._micro + np.arange(len(index)) if self._mixes else index
-                batch |= {"view": view, "place": place}
+                batch["view"], batch["place"] = view, place
             yield batch
             number += self._world
 
@@ -98,7 +99,7 @@ class Loader:
         whole = self.steps_per_epoch * self._batch
         return sampler.epoch_order(self._views.seed, view, len(self._source))[:whole]
 
-    def of_view(self, view: int, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+    def of_view(self, view: int, numbers: Iterable[int]) -> Iterator[Batch]:
         """Micro-batches of `order(view)` by their numbers: as `batches` yields them where images are mixed."""
         numbers, order = list(numbers), self.order(view)
         jobs = ((view, order[n * self._micro : (n + 1) * self._micro]) for n in numbers)
@@ -110,7 +111,7 @@ class Loader:
         """Micro-batches of an epoch, over all ranks."""
         return self.steps_per_epoch * self._accumulate * self._world
 
-    def _mix(self, batch: dict[str, Any], view: int, number: int) -> dict[str, Any]:
+    def _mix(self, batch: Batch, view: int, number: int) -> Batch:
         return mix(batch, self._augment, self._views.seed, view * self._per_epoch + number)
 
     def _jobs(self, start: int, stop: int) -> Iterator[Job]:
@@ -169,7 +170,7 @@ class EvalLoader:
     def __len__(self) -> int:
         return -(-self.images // self._batch)
 
-    def batches(self) -> Iterator[dict[str, Any]]:
+    def batches(self) -> Iterator[Batch]:
         """Yield batches of `image`, `label`, `index` as `Loader.batches` does."""
         starts = range(0, self.images, self._batch)
         for index, image in self._stream.run((0, self._share[s : s + self._batch]) for s in starts):
@@ -205,5 +206,5 @@ def _stream(
     return Stream(feed, whole, finish(look["mean"], look["std"]) if pipeline["device_id"] is None else to_paddle)
 
 
-def _batch(source: ImageSource, index: np.ndarray, image: Any) -> dict[str, Any]:
+def _batch(source: ImageSource, index: np.ndarray, image: Any) -> Batch:
     return {"image": image, "label": paddle.to_tensor(source.labels[index]), "index": paddle.to_tensor(index)}

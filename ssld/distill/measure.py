@@ -27,11 +27,11 @@ from ssld.distill.setup import Teacher, build, teacher_card
 from ssld.distill.stage import train_step
 from ssld.distill.state import TrainState, set_mode
 from ssld.errors import RunError
-from ssld.interfaces import Outputs
+from ssld.interfaces import Batch, Outputs
 from ssld.runtime import Runtime
 
 MACS_CPU, MACS_GPU = 100e9, 4e12  # multiply-adds of a step, about: enough to fill the device, done in a second or some
-Batches = Generator[dict[str, Any], None, None]
+Batches = Generator[Batch, None, None]
 SECONDS = 2.0  # that are timed at least, in whole steps, after one that warms up
 
 
@@ -94,7 +94,7 @@ def _seconds(step: Callable[[], Any]) -> float:
     return (time.perf_counter() - start) / count
 
 
-def _batch(plan: Plan, stage: Stage, images: int) -> dict[str, Any]:
+def _batch(plan: Plan, stage: Stage, images: int) -> Batch:
     label = paddle.to_tensor(np.random.default_rng(0).integers(0, plan.classes, images))
     return {"image": paddle.to_tensor(drawn(stage.data.size, images)), "label": label}
 
@@ -104,10 +104,10 @@ def _batches(plan: Plan, stage: Stage, images: int, here: Runtime) -> Batches:
     batch = _batch(plan, stage, images)
     if stage.is_taught and stage.labels is None:
         yield from _labelled(plan, stage, batch, here)
-    yield from repeat(batch | {"teacher": Outputs({"logits": paddle.randn([images, plan.classes])})})
+    yield from repeat({**batch, "teacher": Outputs({"logits": paddle.randn([images, plan.classes])})})
 
 
-def _labelled(plan: Plan, stage: Stage, batch: dict[str, Any], here: Runtime) -> Batches:
+def _labelled(plan: Plan, stage: Stage, batch: Batch, here: Runtime) -> Batches:
     """The batch again and again, each time with the logits of a teacher with fresh weights."""
     given: Any
     if not stage.asks_teacher:  # but from the float network that a stage in int8 starts from

@@ -125,6 +125,7 @@ class TrainState:
         kept = {key: value.clone() for key, value in self.network.state_dict().items()} if self.average.state else {}
         if kept:
             self.network.set_state_dict(self.average.state)
+        assert self.job.val is not None, "a job that is evaluated has images for it"
         scores = evaluate(self.network, self.job.val, self.job.runtime)
         if kept:
             self.network.set_state_dict(kept)
@@ -133,6 +134,7 @@ class TrainState:
 
     def log(self, kind: str, step: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl: `kind` is train or eval, `step` counts the steps done."""
+        assert self.job.track is not None, "a job that is run keeps its numbers"
         at = {"step": step, "epoch": step / self.job.train.steps_per_epoch, "images": step * self.stage.data.batch}
         self.job.track.log({"kind": kind, "stage": self.job.name, **at, **values})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ssld.config.foreign import LOGITS, NetworkSpec, check_network
-from ssld.config.parse import to_plain
+from ssld.config.keys import plain
 from ssld.errors import RunError
 from ssld.files import sha256
 from ssld.foreign import checks
@@ -68,7 +68,7 @@ class ForeignNetwork:
         `files` also holds the weights that an ONNX file keeps beside it. The mapping file counts by what it holds and
         not by its path. Files are read once.
         """
-        spec: dict[str, object] = to_plain(self.spec) | {"classes_file": self._mapping_digest}
+        spec: dict[str, object] = plain(self.spec) | {"classes_file": self._mapping_digest}
         return {"kind": self.kind, "files": dict(self._digests), "classes": self.classes, "spec": spec}
 
     @cached_property

@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from ssld import foreign
 from ssld.config import parse
 from ssld.config.foreign import AccuracyCheck, InputSpec, NetworkSpec, check_accuracy_check
+from ssld.config.keys import plain
 from ssld.errors import RecipeError, RunError
 from ssld.foreign import OnnxNetwork, PaddleProgram, accuracy, check_accuracy, onnx_engine, paddle_engine
 from tests.unit import foreign_files as files
@@ -202,7 +203,7 @@ TORCH = NetworkSpec(input=InputSpec(size=16, mean=(0.3,) * 3, std=(0.4,) * 3), g
 
 def torch_network(**changed):
     """A ShuffleNetV2 of torchvision, trained on 1,000 digits and written by torch.onnx.export."""
-    tree = parse.to_plain(TORCH) | changed
+    tree = plain(TORCH) | changed
     return OnnxNetwork(DATA / "torchvision_digits.onnx", parse.build(NetworkSpec, tree, "test"), 10, threads=1)
 
 
