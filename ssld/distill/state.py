@@ -39,6 +39,7 @@ class TrainState:
         self.objective = Objective(job.stage.loss, job.train.steps_per_epoch)
         self.step = Step(network, self.objective, self._helpers(labeller))
         trained += [p for p in self.step.helpers.parameters() if not p.stop_gradient]
+        self._trained = {id(parameter) for parameter in trained}
         self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn)
         optim.scale_rates(job.stage.optim, network)
         self.optimizer = optim.make_optimizer(job.stage.optim, trained)
@@ -76,8 +77,9 @@ class TrainState:
 
     def named_trained(self) -> Iterator[tuple[str, Any]]:
         """(key, parameter) of what the stage updates: the network's own keys, then `helpers.<term>.<key>`."""
-        yield from ((name, p) for name, p in self.network.named_parameters() if not p.stop_gradient)
-        yield from ((f"helpers.{n}", p) for n, p in self.step.helpers.named_parameters() if not p.stop_gradient)
+        helpers = ((f"helpers.{name}", parameter) for name, parameter in self.step.helpers.named_parameters())
+        named = [*self.network.named_parameters(), *helpers]
+        return ((name, parameter) for name, parameter in named if id(parameter) in self._trained)
 
     def precision(self) -> AbstractContextManager[Any]:
         return paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")

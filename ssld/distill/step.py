@@ -102,6 +102,6 @@ def check_gradients(named: Callable[[], Iterator[tuple[str, Any]]], stage: str) 
     days.
     """
     for name, parameter in named():
-        if not parameter.stop_gradient and parameter.grad is None:
+        if parameter.grad is None:
             what = f"no loss reaches the parameter {name!r}"
             raise RunError(f"stage {stage}: {what}; freeze it (stop_gradient), remove it, or add a loss that reads it")

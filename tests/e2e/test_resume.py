@@ -223,7 +223,7 @@ SHARED = {
 HELPED = {
     **SHARED,
     # A ReLU that flips for a difference of 1e-7 moves a gradient by more than that: small steps keep it small.
-    "stage": {**SHARED["stage"], "optim": {"lr": 2e-4, "weight_decay": 1e-4}},
+    "stage": {**SHARED["stage"], "optim": {"lr": 1e-5, "weight_decay": 1e-4}},
     "teacher": {"arch": "ResNet18", "stage": "teach", "norm": "running"},
     "student": {"arch": "ResNet18"},  # without dropout: its draws follow the micro-batch
     "stages": {
