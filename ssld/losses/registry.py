@@ -15,8 +15,9 @@ from types import MappingProxyType, ModuleType
 from ssld.errors import RecipeError, did_you_mean
 from ssld.losses.base import Loss
 
-FOLDERS = ("label", "logit", "feature", "contrast")
-"""What a loss compares the student with: labels, logits, feature maps, or other images of a memory."""
+FOLDERS = ("label", "logit", "multi", "self_", "feature", "relation", "contrast")
+"""What a loss compares the student with: labels, the logits of a teacher, of several teachers, or of the student's own
+past; feature maps; how images relate to each other; other images of a memory."""
 
 
 @cache

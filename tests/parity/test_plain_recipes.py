@@ -15,6 +15,7 @@ import yaml
 
 from ssld.config import cards, parse, recipe
 from ssld.config.keys import plain
+from ssld.losses import build_terms
 
 DATA = Path(__file__).parent / "data" / "train_recipes.csv"
 ROWS = {row["model"]: row for row in csv.DictReader(DATA.read_text(encoding="utf-8").splitlines())}
@@ -97,7 +98,7 @@ def test_the_schedule_is_the_published_one(model):
 def test_smoothing_mixing_and_crops_are_the_published_ones(model):
     stage, row = train(model), ROWS[model]
     smoothing = row["label_smoothing"].replace("off(-1)", "") or 0
-    assert stage.loss == {"ce": {"weight": 1.0, "smoothing": float(smoothing)}}
+    assert stage.loss == build_terms({"ce": {"smoothing": float(smoothing)}})
     mix, crop, augment = listed(row["mix_ops"]), json.loads(row["train_crop"]), stage.data.augment
     assert augment.mixup == mix.get("MixupOperator", {"alpha": 0})["alpha"]
     assert augment.cutmix == mix.get("CutmixOperator", {"alpha": 0})["alpha"]
