@@ -126,6 +126,11 @@ def _run_arguments(command: argparse.ArgumentParser) -> None:
         "--out", help="The run folder (default runs/<recipe>-<digest>); with --seeds the folder of the run folders."
     )
     _running(command)
+    command.add_argument(
+        "--reuse", action="store_true",
+        help="Use finished stages of this recipe even where code, images or weights that made them have changed.",
+    )  # fmt: skip
+    command.add_argument("--fresh", action="store_true", help="Train every stage anew; finished ones are put aside.")
     _seeds(command)
     command.add_argument(
         "--experiments", default="experiments", help="Where --seeds records its results (default experiments)."

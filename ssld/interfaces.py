@@ -69,13 +69,19 @@ class Labeller(Protocol):
     """Whoever puts a teacher's outputs beside a batch.
 
     engine: what computes them, for the record. gives: the names of the outputs that it can give. shapes: of each of
-    these outputs, without the batch, for images of the student of `size` pixels a side.
+    these outputs, without the batch, for images of the student of `size` pixels a side. shapes_of_each: the same of
+    every teacher by its name, where several teachers speak apart; {} where there is one.
     """
 
-    engine: str
-    gives: frozenset[str]
+    @property
+    def engine(self) -> str: ...
+
+    @property
+    def gives(self) -> frozenset[str]: ...
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, tuple[int, ...]]: ...
+
+    def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, tuple[int, ...]]]: ...
 
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]]

@@ -24,7 +24,7 @@ class RunOptions:
 
     `ranks`: how many processes share each batch, a number or `auto`. `device`: where they compute. `wandb`,
     `wandb_project`, `wandb_tags` and `tensorboard`: who is told (docs/tracking.md). `smoke`: whether the run takes
-    seconds, on fake images.
+    seconds, on fake images. `reuse`, `fresh`: whether finished stages are used whatever made them, or none is.
     """
 
     ranks: str
@@ -34,6 +34,8 @@ class RunOptions:
     wandb_tags: tuple[str, ...]
     tensorboard: bool
     smoke: bool
+    reuse: bool = False
+    fresh: bool = False
 
 
 def is_rank() -> bool:
@@ -128,5 +130,7 @@ def run_alone(recipe: str, overrides: Sequence[str], out: Path, options: RunOpti
     """`ssld run` in a process of its own; returns its exit code."""
     words = ["--ranks", options.ranks, "--device", options.device, "--wandb", options.wandb, "--out", str(out)]
     words += ["--wandb-project", options.wandb_project, "--wandb-tags", ",".join(options.wandb_tags)]
-    words += [*(["--smoke"] if options.smoke else []), *(["--tensorboard"] if options.tensorboard else [])]
+    flags = {"--smoke": options.smoke, "--tensorboard": options.tensorboard}
+    flags |= {"--reuse": options.reuse, "--fresh": options.fresh}
+    words += [flag for flag, given in flags.items() if given]
     return call([sys.executable, "-m", "ssld", "run", recipe, *overrides, *words], stop=lambda child: [child])

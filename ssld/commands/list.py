@@ -57,8 +57,8 @@ def _recipes() -> list[Row]:
         rows.append(
             {
                 "name": file.relative_to(shelf("recipes")).as_posix(),
-                "student": plan.student.arch,
-                "teacher": plan.teacher and (plan.teacher.card or plan.teacher.arch),
+                "student": plan.student.title,
+                "teacher": " + ".join(teacher.title for teacher in plan.all_teachers.values()) or None,
                 "stages": " ".join(plan.stages),
                 "claim (published)": plan.claim,
             }

@@ -55,6 +55,9 @@ class TrainState:
             return {}
         student = shapes(self.network, self.objective.student_reads, size)
         teacher = labeller.shapes(self.objective.teacher_reads, size) if labeller else {}
+        each: dict[str, Any] = {}
+        if labeller and any(loss.reads.each for loss in self.objective.helped.values()):
+            each = labeller.shapes_of_each(self.objective.teacher_reads, size)
         micro = sampler.micro_size(self.stage.data.batch, self.stage.optim.accumulate, job.runtime.world)
 
         def about(name: str) -> About:
@@ -62,7 +65,7 @@ class TrainState:
             return About(
                 student=student, teacher=teacher, classes=job.classes, images=len(job.labels), labels=job.labels,
                 steps=self.steps, steps_per_epoch=job.train.steps_per_epoch, micro=micro, world=job.runtime.world,
-                seed=seed_of(job.seed, job.name, name),
+                seed=seed_of(job.seed, job.name, name), each=each,
             )  # fmt: skip
 
         with paddle.utils.unique_name.guard("helper_"):  # networks have names that begin with their architecture

@@ -76,6 +76,10 @@ class TeacherLogits(nn.Layer):
         """The shape of each of these outputs, without the batch, for images of the student of `size` pixels a side."""
         return shapes(self.network, names, size if self.enlarge is None else self.enlarge.shape[0])
 
+    def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, Shape]]:
+        """No teacher speaks apart here."""
+        return {}
+
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
     ) -> Iterator[Batch]:

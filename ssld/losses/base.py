@@ -49,11 +49,11 @@ class Reads:
 class About:
     """What the layers of a loss may depend on.
 
-    student, teacher: the shape of each output that the loss reads, without the batch: `logits` (classes,), a map
-    (C, H, W), a vector (d,). classes: of the recipe. images: training images of the stage. labels: int64 [images], the
-    label of each of them, -1 where it has none. steps, steps_per_epoch: of the stage. micro: images of one micro-batch
-    of one rank. world: the number of ranks. seed: of this term of this stage; a loss that draws numbers while it trains
-    draws them from this and from the step.
+    student, teacher: the shape of each output that the loss reads, without the batch: `logits` (classes,), a map (C, H,
+    W), a vector (d,). each: where the loss reads every teacher apart, the same of each of them. classes: of the recipe.
+    images: training images of the stage. labels: int64 [images], the label of each of them, -1 where it has none.
+    steps, steps_per_epoch: of the stage. micro: images of one micro-batch of one rank. world: the number of ranks.
+    seed: of this term of this stage; a loss that draws numbers while it trains draws them from this and from the step.
     """
 
     student: Mapping[str, Shape]
@@ -66,6 +66,7 @@ class About:
     micro: int
     world: int
     seed: int
+    each: Mapping[str, Mapping[str, Shape]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,10 @@ class Loss:
     mixed: ClassVar[Literal["refuse", "both"]] = "refuse"
     """What happens to images that were mixed, where the loss reads labels: it is refused, or it is computed with both
     labels and weighed by their shares."""
+
+    every_class: ClassVar[bool] = False
+    """Whether the value depends on the teacher's logits of every class. A label cache that keeps the k largest fills
+    the others in, which is exact enough only for losses of the probabilities."""
 
     def on_unlabelled(self) -> Literal["refuse", "ignore"]:
         """What happens to images without a label, where the loss reads labels: they stop the run, or they count 0."""

@@ -35,7 +35,7 @@ def scaled_rates(parts: Sequence[Part], rate: float) -> dict[str, float]:
 
 def measured_rates(plan: Plan, parts: Sequence[Part], device: str) -> dict[str, float]:
     """Images a second of each part on this machine; what would run the same steps is measured once."""
-    from ssld.distill import measure
+    from ssld.distill import training_rate as measure
     from ssld.runtime import start
 
     here, found, rates = start(device), dict[Any, float](), dict[str, float]()
