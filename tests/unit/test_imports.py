@@ -28,7 +28,19 @@ ALLOWED = {
     | {"publish", "result", "runtime"},
     "publish": {"config", "distill", "progress", "report", "runtime", "track"},
     "result": {"distill", "deploy", "data", "config", "models", "progress", "runtime"},
-    "distill": {"data", "deploy", "labels", "losses", "models", "weights", "config", "track", "progress", "runtime"}
+    "distill": {
+        "data",
+        "deploy",
+        "foreign",
+        "labels",
+        "losses",
+        "models",
+        "weights",
+        "config",
+        "track",
+        "progress",
+        "runtime",
+    }
     | {"mine", "quantize"},
     "mine": {"config", "data", "models", "progress", "report", "runtime", "weights"},
     "labels": {"data", "models", "weights", "config", "progress", "runtime"},

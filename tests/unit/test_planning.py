@@ -9,6 +9,7 @@ import pytest
 from ssld.cli import main
 from ssld.config import cards, cost, recipe
 from ssld.distill import training_rate
+from ssld.distill.teachers import Teacher
 from ssld.distill.optim import make_optimizer
 from ssld.planning import cost_line, parts_of
 from tests.unit.some_recipe import TREE, changed, written
@@ -328,8 +329,8 @@ def test_a_measured_rate_is_that_of_the_steps_of_each_kind_of_stage(lists, capsy
 
 def test_the_teacher_is_measured_beside_the_student_but_not_with_a_cache(lists, monkeypatch):
     monkeypatch.setattr(training_rate, "SECONDS", 0.0)
-    seen, real = [], training_rate.Teacher.on
-    monkeypatch.setattr(training_rate.Teacher, "on", lambda self, *given: seen.append(self.norm) or real(self, *given))
+    seen, real = [], Teacher.on
+    monkeypatch.setattr(Teacher, "on", lambda self, *given: seen.append(self.norm) or real(self, *given))
     tree = changed(TREE, "teacher.norm", "running")
     written(lists, changed(tree, "stages.finetune.labels", {"views": 1}))
     plan, here = recipe.load("some.yaml"), training_rate.Runtime(rank=0, world=1, gpu=None)

@@ -40,9 +40,8 @@ def plan(tmp_path_factory):
         ("stages.finetune.network", "teacher", "stages.finetune.init: stage 'distill' trains the student"),
         ("teacher", {"card": "ResNet50_vd"}, "stages.teach.network: this stage trains a teacher; give teacher.arch"),
         ("teacher.stage", "tech", "teacher.stage: no stage named 'tech'; did you mean 'teach'?"),
-        ("teacher.stage", "plain", "teacher.stage: stage 'plain' trains the student"),
-        ("teacher.card", "ResNet50_vd", "teacher: give either card"),
-        ("teacher.stage", None, "teacher: give either card"),
+        ("teacher.card", "ResNet50_vd", "teacher: has card and stage; give exactly one of card, stage, run, onnx, "),
+        ("teacher.stage", None, "teacher: has no source; give exactly one of card, stage, run, onnx, program, or"),
         ("baseline", "plane", "baseline: no stage named 'plane'; did you mean 'plain'?"),
         ("stages.plain.epochs", 0, "stages.plain.epochs: must be above 0; got 0"),
         ("stages.plain.epochs", float("nan"), "stages.plain.epochs: must be above 0; got nan"),
@@ -197,6 +196,8 @@ OTHER = {"momentum": "adamw", "cosine": "constant", "linear": "cubic", "none": "
 OTHER |= {"batch": "running", "off": "O1", "full": "smoke", "student": "teacher", "teacher": "student", "fp32": "fp16"}
 OTHER |= {"error": "ignore"}
 FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "student.pretrained": "x", "dataset": "x"}
+FOR_NONE |= dict.fromkeys(("student.code", "teacher.gives"), "logits")
+FOR_NONE |= {"teacher.input": {"size": 8, "mean": [0, 0, 0], "std": [1, 1, 1]}}
 FOR_NONE |= {"prepare": {"mined": {"sources": ["x"], "teacher": "x", "against": "x", "k": 1}}}
 CACHE = {"views": 1, "k": 1, "seed": 0, "folder": None}
 INT8 = {"teacher": "float", "keep": 0, "images": 1, "recalibrate": 0}
@@ -206,7 +207,10 @@ def another(path, value):
     """A value of the same type that differs."""
     if value is None:
         blocks = {"labels": CACHE, "quantize": INT8}
-        return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path, 7)
+        texts = dict.fromkeys(("code", "run", "onnx", "program", "output", "classes_file", "teacher"), "x")
+        return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path) or texts.get(path.rpartition(".")[2], 7)
+    if value == {}:
+        return {"teachers": {"x": {"card": "x"}}, "taps": {"x": "y"}}.get(path.rpartition(".")[2], {"x": 1})
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
