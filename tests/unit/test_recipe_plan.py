@@ -216,7 +216,9 @@ def another(path, value):
     if isinstance(value, (int, float)):
         return value + (0.125 if path.endswith("smoothing") else 1)
     if isinstance(value, list):
-        return value[:-1] if path == "export.formats" else [another("", item) for item in value] or [7]
+        if path == "export.formats":
+            return value[:-1]
+        return [another("", item) for item in value] or (["x"] if path.endswith("teachers") else [7])
     return OTHER.get(value, f"{value}x")
 
 
