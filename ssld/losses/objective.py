@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ssld.errors import DataError
+from ssld.errors import DataError, RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Loss
 from ssld.losses.lazy import Tensor, paddle
@@ -45,7 +45,7 @@ class Objective:
     def helpers(self, about: Callable[[str], About]) -> dict[str, nn.Layer]:
         """Name of a term -> the layers of its loss, of the terms that own any. `about(name)` says what they depend on
         and seeds Paddle's generator for the term."""
-        made = {name: loss.helpers(about(name)) for name, loss in self.helped.items()}
+        made = {name: _helpers(name, loss, about(name)) for name, loss in self.helped.items()}
         return {name: layer for name, layer in made.items() if layer is not None}
 
     def __call__(
@@ -75,6 +75,13 @@ class Objective:
             if isinstance(term.weight, Schedule)
         }
         return total, {**{f"loss/{name}": part.detach() for name, part in parts.items()}, **changing}
+
+
+def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
+    try:
+        return loss.helpers(about)
+    except RecipeError as error:
+        raise RecipeError(f"loss {name}: {error}") from None
 
 
 class _Labels:
