@@ -53,7 +53,9 @@ class WkdF(TapLoss):
         from ssld.losses.layers.regressor import Bottleneck, Regressor, side
 
         own, other = about.student[self.student], about.teacher[self.teacher]
-        return Regressor(own, other) if self.projector == "regressor" else Bottleneck(side(own)[0], INNER, side(other)[0])
+        return (
+            Regressor(own, other) if self.projector == "regressor" else Bottleneck(side(own)[0], INNER, side(other)[0])
+        )
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         mean_s, deviation_s = mean_and_deviation(helpers(student[self.student]), self.grid, EPSILON)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import paddle
 from paddle import Tensor, nn
 
@@ -14,7 +16,7 @@ SLOPE = 0.1  # of the activation below zero
 def _chain(conv: type, widths: tuple[int, ...], normed: bool) -> nn.Sequential:
     """3x3 convolutions with a bias from width to width, each with batch norm, if any, and leaky ReLU."""
     layers: list[nn.Layer] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         norm = [nn.BatchNorm2D(after)] if normed else []
         layers += [conv(before, after, 3, padding=1), *norm, nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers)

@@ -17,6 +17,4 @@ class Connectors(nn.LayerList):
 
     def __init__(self, shapes: Sequence[tuple[Shape, Shape]]):
         pairs = [(side(own)[0], side(other)[0]) for own, other in shapes]
-        super().__init__(
-            projection(own, other, weight_attr=Normal(0.0, math.sqrt(2 / other))) for own, other in pairs
-        )
+        super().__init__(projection(own, other, weight_attr=Normal(0.0, math.sqrt(2 / other))) for own, other in pairs)

@@ -32,9 +32,9 @@ class Calibration(nn.Layer):
         self.images = images
         self.queries = nn.LayerList(Embedding(images, width) for _ in student)
         self.keys = nn.LayerList(Embedding(images, width) for _ in teacher)
+        widths_s, widths_t = [side(shape)[0] for shape in student], [side(shape)[0] for shape in teacher]
         self.projectors = nn.LayerList(
-            nn.LayerList(Bottleneck(side(own)[0], 2 * side(other)[0], side(other)[0], normed=False) for other in teacher)
-            for own in student
+            nn.LayerList(Bottleneck(own, 2 * other, other, normed=False) for other in widths_t) for own in widths_s
         )
 
     def attention(self, student: Sequence[Tensor], teacher: Sequence[Tensor], temperature: float) -> Tensor:
