@@ -79,9 +79,9 @@ def _norm(tap: str) -> str:
 
 def margin(scale: Tensor, shift: Tensor) -> Tensor:
     """m of each channel from scale and shift of a batch norm, [C] each."""
-    deviation = scale.detach().abs().clip(min=1e-12)  # a scale may be 0
+    deviation = scale.detach().abs()
     ratio = shift.detach() / deviation
     below = 0.5 * (1 - (ratio / math.sqrt(2)).erf())
     density = (-ratio.square() / 2).exp() / math.sqrt(2 * math.pi)
     mean = shift.detach() - deviation * density / below.clip(min=RARE)
-    return paddle.where(below > RARE, mean, -3 * deviation)
+    return paddle.where(below > RARE, mean, -3 * deviation)  # `below` is no number where scale and shift are 0
