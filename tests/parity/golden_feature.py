@@ -239,7 +239,7 @@ def catkd(inputs: Arrays, wanted: list[str]) -> Arrays:
 def vkd(inputs: Arrays, wanted: list[str]) -> Arrays:
     student, teacher = one(inputs, "embedding")
     layer = made("vkd", {}, student, teacher)
-    layer.free.set_value(inputs["weight"])
+    layer.free.set_value(inputs["weight"] if layer.widens else inputs["weight"].T)
     loss = value("vkd", {}, student, teacher, layer)
     loss.backward()
     return {"loss": loss.numpy(), "grad_feat_s": student["embedding"].grad.numpy()}
