@@ -15,8 +15,9 @@ class Outputs(dict[str, "Tensor"]):
     """What one network says of one batch: `logits`, float [N, classes], and the taps that were asked for, by name.
 
     each: where several teachers speak apart, the outputs of every one of them, by its name in the recipe.
-    weights: the weights that a loss may read (`classifier.weight` [d, classes], `classifier.bias` [classes]), by name;
-    those of a teacher are constants, those of a student carry a gradient.
+    weights: the weights that a loss may read (`classifier.weight` [d, classes], `classifier.bias` [classes],
+    `stage3.norm.weight` and `.bias` [C]), by name; those of a teacher are constants, those of a student carry a
+    gradient.
     """
 
     def __init__(

@@ -25,13 +25,11 @@ class Step(nn.Layer):
         super().__init__()
         self.student, self.objective = student, objective
         self.helpers = nn.LayerDict(helpers or {})
-        weights = {of for term in objective.terms.values() for of in term.loss.reads.weights.get("student", ())}
-        self._reads_classifier = "classifier" in weights
+        self._weights = {of for term in objective.terms.values() for of in term.loss.reads.weights.get("student", ())}
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         outputs = outputs_of(self.student, batch["image"], self.objective.student_reads)
-        if self._reads_classifier:
-            outputs.weights = classifier_weights(self.student)
+        outputs.weights = weights_of(self.student, self._weights)
         loss, parts = self.objective(outputs, batch.get("teacher"), batch, dict(self.helpers.items()))
         return loss, parts, outputs["logits"]
 
@@ -57,13 +55,25 @@ def outputs_of(network: nn.Layer, images: Tensor, names: Collection[str]) -> Out
     return Outputs(network.outputs(images, taps))
 
 
-def classifier_weights(network: nn.Layer) -> dict[str, Tensor]:
-    """`classifier.weight` [d, classes] (or [classes, d, 1, 1] of a convolution), and `classifier.bias` where there is
-    one.
-    """
-    layer = network.classifier
-    found = {"classifier.weight": layer.weight, "classifier.bias": getattr(layer, "bias", None)}
-    return {name: value for name, value in found.items() if value is not None}
+def readable(network: nn.Layer) -> dict[str, nn.Layer]:
+    """The layers whose weights a loss may read, by name: `classifier`, and `stage3.norm` for the batch norm that makes
+    the tap `stage3.pre`. A network of one's own offers them as `classifier` and `norms`."""
+    classifier = {"classifier": network.classifier} if hasattr(network, "classifier") else {}
+    return {**classifier, **{f"{stage}.norm": norm for stage, norm in getattr(network, "norms", {}).items()}}
+
+
+def weights_of(network: nn.Layer, names: Collection[str]) -> dict[str, Tensor]:
+    """The weights of the layers of these names: `classifier.weight` [d, classes] (or [classes, d, 1, 1] of a
+    convolution), `stage3.norm.weight` [C] and so on, and `.bias` where there is one. RunError for a layer that the
+    network does not have."""
+    layers = readable(network) if names else {}
+    for name in names:
+        if name not in layers:
+            what = f"a loss reads the weights of {name!r}, which this network does not have"
+            have = f"it has {', '.join(layers)}" if layers else "it has none that can be read"
+            raise RunError(f"{type(network).__name__}: {what}; {have}")
+    both = {f"{name}.{kind}": getattr(layers[name], kind, None) for name in names for kind in ("weight", "bias")}
+    return {name: value for name, value in both.items() if value is not None}
 
 
 @contextmanager

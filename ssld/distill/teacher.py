@@ -12,7 +12,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ssld.config.recipe import Data
-from ssld.distill.step import classifier_weights, outputs_of, shapes
+from ssld.distill.step import outputs_of, readable, shapes, weights_of
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Shape
@@ -64,12 +64,9 @@ class TeacherLogits(nn.Layer):
         return images
 
     def outputs(self, images: Tensor) -> Outputs:
-        """The outputs that the losses read, in one forward pass, and the weights of the classifier where there is
-        one.
-        """
+        """The outputs that the losses read, in one forward pass, and the weights that a loss may read."""
         found = outputs_of(self.network, self._seen(images), self.reads)
-        if hasattr(self.network, "classifier"):
-            found.weights = classifier_weights(self.network)
+        found.weights = weights_of(self.network, readable(self.network))
         return found
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:

@@ -22,7 +22,8 @@ class Reads:
 
     student, teacher: names of outputs, `logits` or taps such as `stage3` or `embedding`; an empty teacher means that
     the loss needs none. batch: keys of the batch, such as `label` or `index`. weights: of `student` or `teacher` the
-    weights that it reads, `classifier` being the layer that makes the logits. each: it reads every teacher apart.
+    layers whose weights it reads: `classifier` makes the logits, `stage3.norm` is the batch norm that makes
+    `stage3.pre`. each: it reads every teacher apart.
     """
 
     student: frozenset[str] = LOGITS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ssld.errors import DataError
+from ssld.errors import DataError, RecipeError, RunError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Loss
 from ssld.losses.lazy import Tensor, paddle
@@ -45,7 +45,7 @@ class Objective:
     def helpers(self, about: Callable[[str], About]) -> dict[str, nn.Layer]:
         """Name of a term -> the layers of its loss, of the terms that own any. `about(name)` says what they depend on
         and seeds Paddle's generator for the term."""
-        made = {name: loss.helpers(about(name)) for name, loss in self.helped.items()}
+        made = {name: _helpers(name, loss, about(name)) for name, loss in self.helped.items()}
         return {name: layer for name, layer in made.items() if layer is not None}
 
     def __call__(
@@ -62,6 +62,8 @@ class Objective:
         taught = Outputs(_wide(teacher, keep_gradient=False), *_also(teacher)) if teacher is not None else Outputs()
         own, step = Outputs(_wide(student), *_also(student)), batch.get("step", 0)
         with paddle.amp.auto_cast(enable=False):  # level O2 would run differences of log-probabilities in 16 bits
+            for name, term in self.terms.items():
+                _check_weights(name, term.loss, own, taught)
             labels = _Labels(batch, student["logits"].shape[-1], self.terms)
             parts = {
                 name: labels.value(term.loss, own, taught, (helpers or {}).get(name))
@@ -75,6 +77,23 @@ class Objective:
             if isinstance(term.weight, Schedule)
         }
         return total, {**{f"loss/{name}": part.detach() for name, part in parts.items()}, **changing}
+
+
+def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
+    try:
+        return loss.helpers(about)
+    except RecipeError as error:
+        raise RecipeError(f"loss {name}: {error}") from None
+
+
+def _check_weights(name: str, loss: Loss, student: Outputs, teacher: Outputs) -> None:
+    """RunError where a loss reads the weights of a layer that a network does not hand over."""
+    given = {"student": student.weights, "teacher": teacher.weights}
+    for of, layers in loss.reads.weights.items():
+        for layer in sorted(layers):
+            if f"{layer}.weight" not in given[of]:
+                what = f"it reads the weights of {layer!r}, and the {of} hands over {', '.join(given[of]) or 'none'}"
+                raise RunError(f"loss {name}: {what}; take another network or tap, and for a teacher the engine eager")
 
 
 class _Labels:

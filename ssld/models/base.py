@@ -26,7 +26,7 @@ import paddle
 from paddle import nn
 
 from ssld.errors import RecipeError, did_you_mean
-from ssld.models.taps import classifier_of, is_activated, is_linear, read_head, split
+from ssld.models.taps import classifier_of, is_activated, is_linear, norm_before, read_head, split
 from ssld.spec.revisions import Flavour, Revision
 
 
@@ -83,6 +83,14 @@ class Classifier(nn.Layer):
             names += [f"stage{number + 1}.pre"] if is_activated(stage) else []
             names.append(f"stage{number + 1}")
         return (*names, "map", *(["embedding"] if is_linear(self.classifier) else []))
+
+    @property
+    def norms(self) -> dict[str, nn.Layer]:
+        """The name of a stage -> the batch norm that makes its tap before the last activation, `stage1.pre` and so on,
+        of the stages where there is exactly one. Where a sum enters the activation it is the one that ends the block's
+        own layers, not its shortcut."""
+        found = {f"stage{number + 1}": norm_before(stage) for number, stage in enumerate(self.stages)}
+        return {name: norm for name, norm in found.items() if norm is not None}
 
     def outputs(self, x: paddle.Tensor, taps: Collection[str] = ()) -> dict[str, paddle.Tensor]:
         """The `logits` and these taps, in one forward pass.

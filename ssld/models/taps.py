@@ -14,6 +14,7 @@ from paddle.nn.functional import relu
 
 Values = Any  # a map [N, C, H, W], or a list of them where a stage has branches
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Swish)
+NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)
 
 
 class Activated(nn.Layer):
@@ -24,6 +25,27 @@ class Activated(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return relu(self.before(x))
+
+    @property
+    def norm(self) -> nn.Layer | None:
+        """The batch norm that makes what enters the ReLU, or None where there is not exactly one."""
+        return None
+
+
+class Summed(Activated):
+    """A block that ends in the ReLU of a sum. A subclass sets `body` and `shortcut`, layers of the same input."""
+
+    body: nn.Layer
+    shortcut: nn.Layer
+
+    def before(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.body(x) + self.shortcut(x)
+
+    @property
+    def norm(self) -> nn.Layer | None:
+        """The batch norm that the body ends in, whatever the shortcut adds: so the published code of OFD
+        (arXiv:1904.01866) chooses it, too. None where the body ends otherwise, in a gate for example."""
+        return last_norm(self.body)
 
 
 def is_chain(layer: nn.Layer) -> bool:
@@ -55,6 +77,25 @@ def split(layer: nn.Layer, x: Values) -> tuple[Values, Values]:
     for child in first:
         x = child(x)
     return split(last, x)
+
+
+def last_norm(layer: nn.Layer) -> nn.Layer | None:
+    """The batch norm that a layer is or ends in, or None."""
+    if isinstance(layer, NORMS):
+        return layer
+    children = list(layer.children()) if is_chain(layer) else []
+    return last_norm(children[-1]) if children else None
+
+
+def norm_before(layer: nn.Layer) -> nn.Layer | None:
+    """The batch norm that makes what enters the last activation of a layer, or None where there is not exactly one."""
+    if isinstance(layer, Activated):
+        return layer.norm
+    alone = isinstance(layer, SideBySide) and len(layer) == 1
+    children = list(layer.children()) if alone or is_chain(layer) else []
+    if children and isinstance(children[-1], ACTIVATIONS):
+        return last_norm(children[-2]) if len(children) > 1 else None
+    return norm_before(children[-1]) if children else None
 
 
 class SideBySide(nn.LayerList):

@@ -24,6 +24,7 @@ LOSSES = {
     "hint2": {"kind": "hint", "student": "stage2", "teacher": "stage2"},
     "at": {"student": ["stage1", "stage3"], "teacher": ["stage1", "stage3"], "weight": 100},
     "crd": {"width": 8, "negatives": 12, "weight": 0.1},
+    "mgd": {"weight": 10},
 }
 STAGE = replace(
     PLAIN,
@@ -32,7 +33,7 @@ STAGE = replace(
     optim=replace(PLAIN.optim, lr=0.01, accumulate=2, weight_decay=1e-4),
     checkpoint_minutes=0,  # after every step
 )
-TERMS = ("hint", "hint2", "crd")
+TERMS = ("hint", "hint2", "crd", "mgd")
 
 
 @pytest.fixture(scope="module")

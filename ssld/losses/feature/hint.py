@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Reads
+from ssld.losses.base import About
 from ssld.losses.lazy import Tensor
+from ssld.losses.maps import TapLoss
 
 if TYPE_CHECKING:
     from paddle import nn
 
 
 @dataclass(frozen=True)
-class Hint(Loss):
+class Hint(TapLoss):
     """Mean over C H W of (regressor(F_s) - F_t)^2.
 
     student, teacher: names of taps that give maps [N, C, H, W].
@@ -27,10 +28,6 @@ class Hint(Loss):
 
     student: str = "stage3"
     teacher: str = "stage3"
-
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={self.student}, teacher={self.teacher})
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.regressor import Regressor
