@@ -194,7 +194,7 @@ def leaves(tree, path=()):
 
 OTHER = {"momentum": "adamw", "cosine": "constant", "linear": "cubic", "none": "randaugment", "all": "head"}
 OTHER |= {"batch": "running", "off": "O1", "full": "smoke", "student": "teacher", "teacher": "student", "fp32": "fp16"}
-OTHER |= {"error": "ignore"}
+OTHER |= {"error": "ignore", "probabilities": "logits"}
 FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "student.pretrained": "x", "dataset": "x"}
 FOR_NONE |= dict.fromkeys(("student.code", "teacher.gives"), "logits")
 FOR_NONE |= {"teacher.input": {"size": 8, "mean": [0, 0, 0], "std": [1, 1, 1]}}
