@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
 
 from ssld.errors import RunError
-from ssld.interfaces import Batch, Outputs
+from ssld.interfaces import Batch
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
+from ssld.models import classifier_of, evaluating, outputs_of
+from ssld.models.taps import called
 
 
 class Step(nn.Layer):
@@ -32,6 +33,9 @@ class Step(nn.Layer):
         outputs = outputs_of(self.student, batch["image"], self.objective.student_reads)
         if self._reads_classifier:
             outputs.weights = classifier_weights(self.student)
+            if not outputs.weights:
+                what = "a loss reads the weights of its classifier, and it does not say which layer that is"
+                raise RunError(f"{called(self.student)}: {what}; name it with taps: {{classifier: PATH}}")
         loss, parts = self.objective(outputs, batch.get("teacher"), batch, dict(self.helpers.items()))
         return loss, parts, outputs["logits"]
 
@@ -42,40 +46,15 @@ class Step(nn.Layer):
                 helper.after_step(runtime)
 
 
-def outputs_of(network: nn.Layer, images: Tensor, names: Collection[str]) -> Outputs:
-    """The outputs of these names, of images float32 [N, 3, S, S], in one forward pass: `logits` and taps.
-
-    A network of one's own that has taps offers a method `outputs(images, taps)`, which returns a mapping with `logits`
-    and the taps. RunError for one that has none.
-    """
-    taps = [name for name in names if name != "logits"]
-    if not taps:
-        return Outputs({"logits": network(images)})
-    if not hasattr(network, "outputs"):
-        what = f"a loss reads {taps[0]!r}, and this network gives logits alone"
-        raise RunError(f"{type(network).__name__}: {what}; give it a method outputs(images, taps)")
-    return Outputs(network.outputs(images, taps))
-
-
 def classifier_weights(network: nn.Layer) -> dict[str, Tensor]:
     """`classifier.weight` [d, classes] (or [classes, d, 1, 1] of a convolution), and `classifier.bias` where there is
-    one.
+    one. Empty where the network does not say which layer its classifier is, or that is no single layer with weights.
     """
-    layer = network.classifier
+    layer = classifier_of(network)
+    if getattr(layer, "weight", None) is None:
+        return {}
     found = {"classifier.weight": layer.weight, "classifier.bias": getattr(layer, "bias", None)}
     return {name: value for name, value in found.items() if value is not None}
-
-
-@contextmanager
-def evaluating(network: nn.Layer) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every layer is in the mode that it was in."""
-    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
-    network.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 @paddle.no_grad()
