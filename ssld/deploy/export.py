@@ -77,9 +77,8 @@ def write_files(
     network, rounded = (with_ends(one, contract["input"], **ends_inside) for one in (exact, model))
     with evaluating(network), evaluating(rounded):
         programs: dict[str, Any] = {"folder": folder, "names": names, "how": how, "calibration": given}
-        any_size = takes_other_sizes(exact, size, _class_number(contract["classes"])) and _any_size(
-            network, rounded, **programs
-        )
+        any_size = takes_other_sizes(exact, size, _class_number(contract["classes"]))
+        any_size = any_size and _any_size(network, rounded, **programs)
         if any_size:
             ends["input"]["dynamic"] += ["height", "width"]
         else:
@@ -127,7 +126,7 @@ def takes_other_sizes(model: Any, size: int, classes: int) -> bool:
     try:
         with paddle.no_grad():
             logits = model(paddle.zeros([1, 3, size + 32, size + 32]))
-    except Exception:  # it runs the model's own code: anything may come out of it
+    except Exception:  # noqa: BLE001 - it runs the model's own code: anything may come out of it
         return False
     return list(logits.shape) == [1, classes]
 

@@ -12,7 +12,8 @@ from ssld.errors import RunError
 from ssld.interfaces import Batch
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
-from ssld.models import classifier_of, evaluating, outputs_of
+from ssld.models import classifier_of, evaluating
+from ssld.models import outputs_of as outputs_of
 from ssld.models.taps import called
 
 
@@ -51,7 +52,7 @@ def classifier_weights(network: nn.Layer) -> dict[str, Tensor]:
     one. Empty where the network does not say which layer its classifier is, or that is no single layer with weights.
     """
     layer = classifier_of(network)
-    if getattr(layer, "weight", None) is None:
+    if layer is None or getattr(layer, "weight", None) is None:
         return {}
     found = {"classifier.weight": layer.weight, "classifier.bias": getattr(layer, "bias", None)}
     return {name: value for name, value in found.items() if value is not None}

@@ -317,8 +317,8 @@ def count(model: nn.Layer, size: int) -> tuple[int, int]:
         for layer in counted:
             hooks.callback(layer.register_forward_post_hook(add, with_kwargs=True).remove)
         images = paddle.zeros([1, 3, size, size])
-        run = getattr(model, "heads", model) if isinstance(model, Classifier) else model
-        run(images)
+        every: Any = getattr(model, "heads", model) if isinstance(model, Classifier) else model
+        every(images)
     norms = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, BATCH_NORMS)]
     statistics = {id(value) for layer in norms for value in (layer._mean, layer._variance)}
     return sum(prod(p.shape) for p in model.parameters() if id(p) not in statistics), macs

@@ -163,7 +163,7 @@ def classifier_of(network: nn.Layer) -> nn.Layer | None:
 
 
 def tap_paths(network: nn.Layer) -> Mapping[str, str]:
-    """Name of a tap -> path of a layer below the network, such as `body.2`; `classifier` names what makes the logits."""
+    """Name of a tap -> path of a layer in the network, such as `body.2`; `classifier` names what makes the logits."""
     found = getattr(network, "tap_paths", None)
     return found if isinstance(found, Mapping) else {}
 
@@ -205,7 +205,7 @@ def no_tap(network: nn.Layer, name: str) -> str:
 
 @dataclass
 class View:
-    """What is kept of a layer in one forward pass: what it returns or, with `entering`, the one tensor that it takes."""
+    """What is kept of a layer in one forward pass: what it returns or, with `entering`, the tensor that it takes."""
 
     name: str
     path: str
@@ -253,7 +253,7 @@ class View:
 
 @paddle.jit.not_to_static  # Paddle's rewriting of Python code must leave the hooks as they are
 def read(views: Collection[View], network: nn.Layer, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
-    """The logits and what the views show, in one forward pass. The hooks are gone afterwards. Raises as `outputs_of`."""
+    """The logits and what the views show, in one forward pass. No hook stays behind. Raises as `outputs_of`."""
     with ExitStack() as hooks:
         for view in views:
             hooks.callback(view.hook().remove)

@@ -81,7 +81,7 @@ def fill(model: nn.Layer, path: str | Path, state: Mapping[str, Kept]) -> None:
 def own_weights(model: nn.Layer, path: str | Path, fresh_head: bool) -> Mapping[str, Kept]:
     """What a file holds for a network that is not of the zoo: its keys, its shapes, its kinds of numbers.
 
-    With `fresh_head` arrays are left out that differ in the number of classes alone. Raises WeightsError as `load_into`.
+    With `fresh_head` arrays are left out that differ in the number of classes alone. WeightsError as in `load_into`.
     """
     contents, own, name = store.contents(path), model.state_dict(), called(model)
     if contents.archive:
