@@ -251,7 +251,6 @@ class View:
         return value
 
 
-@paddle.jit.not_to_static  # Paddle's rewriting of Python code must leave the hooks as they are
 def read(views: Collection[View], network: nn.Layer, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
     """The logits and what the views show, in one forward pass. No hook stays behind. Raises as `outputs_of`."""
     with ExitStack() as hooks:
