@@ -128,7 +128,7 @@ def _check_parameters(network: nn.Layer, title: str) -> None:
     name, times = max(Counter(p.name for p in named.values()).items(), key=lambda item: item[1], default=("", 0))
     if times > 1:
         what = f"{times} of its parameters have the name {name!r}, and an optimizer would mix them up"
-        raise RecipeError(f"{title}: {what}; leave `name` out of their ParamAttr")
+        raise RecipeError(f"{title}: {what}; make them without a name or a name guard of their own")
     registered = {id(parameter) for parameter in named.values()}
     for path, parameter in _unregistered(network):
         if id(parameter) not in registered:

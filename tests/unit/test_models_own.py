@@ -178,7 +178,7 @@ def broken(num_classes):
         (lambda num_classes: sequence(7), {}, "returns float32 [2, 7] for 2 images of 5 classes"),
         (Softmaxed, {}, "its classifier does not make the logits"),
         (Hidden, {}, "more holds parameters in a plain list, tuple or dict, where nothing trains or saves them"),
-        (of_two_parts, {}, "2 of its parameters have the name 'part_linear_0."),
+        (of_two_parts, {}, "2 of its parameters have the name 'part_part_linear_0."),
         (NamedWrong, {}, "its attribute in_size is 7, not 16; call it otherwise"),
     ],
 )
@@ -312,9 +312,11 @@ class Energy(Loss):
 @pytest.mark.parametrize("name", ["Cnn", "Vit"])
 def test_a_step_in_data_parallel_reads_taps_of_an_own_network(name):
     network = own(name)
-    step = Step(network, Objective({"energy": Term(Energy())}))
+    step = Step(network, Objective({"energy": Term("energy", 1.0, Energy())}))
     batch = {"image": paddle.to_tensor(IMAGES), "label": paddle.arange(4), "step": 0, "epoch": 1}
-    loss, _, made = paddle.DataParallel(step)(batch)
+    with pytest.warns(UserWarning, match="single-card"):
+        parallel = paddle.DataParallel(step)
+    loss, _, made = parallel(batch)
     loss.backward()
     np.testing.assert_allclose(loss.item(), made.square().sum(axis=1).mean().item(), rtol=1e-4)
     assert all(p.grad is not None for p in network.parameters() if p.trainable)
@@ -483,21 +485,25 @@ def test_an_own_network_rounds_trains_and_has_a_float_twin(name):
     exact = outputs_of(twin, paddle.to_tensor(IMAGES), taps_of(twin))
     assert {tap: found[tap].shape for tap in SHAPES[name]} == SHAPES[name]
     assert all(float((found[tap] - exact[tap]).abs().max()) > 0 for tap in SHAPES[name])
-    if name != "sequence":
-        assert set(classifier_weights(network)) == {"classifier.weight", "classifier.bias"}
-        trained = {p.name for p in set_trainable(network, "head")}
-        assert {p.name for p in twin.parameters()} & trained == {p.name for p in classifier_of(twin).parameters()}
-        set_trainable(network, "all")
-    before = twin.state_dict()["conv.weight" if name == "sequence" else "stem.weight" if name == "Cnn" else "token"]
+    key = {"Cnn": "stem.weight", "Vit": "token", "sequence": "conv.weight"}[name]
+    before = twin.state_dict()[key]
     network.train()
     F.cross_entropy(network(paddle.to_tensor(IMAGES)), paddle.arange(4)).backward()
     with paddle.no_grad():
         for parameter in network.parameters():
             if parameter.grad is not None:
                 parameter.set_value(parameter - 0.1 * parameter.grad)
-    moved = quantize.float_twin(network)
-    after = moved.state_dict()["conv.weight" if name == "sequence" else "stem.weight" if name == "Cnn" else "token"]
+    after = quantize.float_twin(network).state_dict()[key]
     assert float((after - before).abs().max()) > 0, "the twin has the weights of the training, and shares none"
+
+
+@needs_slim
+@pytest.mark.parametrize("name", ["Cnn", "Vit"])
+def test_the_classifier_of_a_rounding_network_is_the_layer_inside(name):
+    network, plain = rounding(name), classifier_of(own(name))
+    assert set(classifier_weights(network)) == {"classifier.weight", "classifier.bias"}
+    trained = {p.name for p in set_trainable(network, "head")}
+    assert {p.name for p in own(name).parameters()} & trained == {p.name for p in plain.parameters()}
 
 
 @needs_slim
