@@ -63,6 +63,7 @@ def write_files(
 ) -> None:
     """Write the files of all formats and the contract into an empty folder."""
     from ssld import quantize, runtime  # import Paddle
+    from ssld.models import evaluating
 
     in_int8 = bool(quantize.quantised(model))
     forms.check(formats, how, calibration, in_int8)
@@ -76,7 +77,8 @@ def write_files(
     network, rounded = (with_ends(one, contract["input"], **ends_inside) for one in (exact, model))
     with evaluating(network), evaluating(rounded):
         programs: dict[str, Any] = {"folder": folder, "names": names, "how": how, "calibration": given}
-        any_size = takes_other_sizes(exact, size) and _any_size(network, rounded, **programs)
+        any_size = takes_other_sizes(exact, size, _class_number(contract["classes"]))
+        any_size = any_size and _any_size(network, rounded, **programs)
         if any_size:
             ends["input"]["dynamic"] += ["height", "width"]
         else:
@@ -114,28 +116,19 @@ def _ends(contract: dict[str, Any], how: How) -> dict[str, Any]:
     return {"input": {**image, **contract["input"]}, "output": made}
 
 
-def takes_other_sizes(model: Any, size: int) -> bool:
-    """Whether the network runs on images 32 pixels larger: a fully connected head on a fixed grid does not."""
+def takes_other_sizes(model: Any, size: int, classes: int) -> bool:
+    """Whether the network has logits [1, classes] for an image 32 pixels larger.
+
+    A fully connected head on a fixed grid does not, nor does one whose code makes a larger map into more rows.
+    """
     import paddle
 
     try:
         with paddle.no_grad():
-            model(paddle.zeros([1, 3, size + 32, size + 32]))
-    except (ValueError, RuntimeError):
+            logits = model(paddle.zeros([1, 3, size + 32, size + 32]))
+    except Exception:  # noqa: BLE001 - it runs the model's own code: anything may come out of it
         return False
-    return True
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Put every layer in eval mode, and back into the mode that each had."""
-    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
-    model.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
+    return list(logits.shape) == [1, classes]
 
 
 @contextmanager

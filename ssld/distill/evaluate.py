@@ -11,8 +11,8 @@ from paddle import nn
 from ssld.data import ImageSource, Scoring
 from ssld.distill import metrics
 from ssld.distill.corruption import corruption_errors
-from ssld.distill.step import evaluating
 from ssld.interfaces import Evaluator
+from ssld.models import evaluating
 from ssld.runtime import Runtime, sum_over_ranks
 
 Progress = Callable[[int], None]  # is told the number of images that are done

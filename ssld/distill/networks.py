@@ -14,6 +14,7 @@ from ssld.config.recipe import Plan
 from ssld.distill.pretrained import start_pretrained
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import RunError
+from ssld.models.own import create_own
 from ssld.runtime import seed_networks
 
 QUANTIZE = "quantize.json"
@@ -28,8 +29,6 @@ def build(plan: Plan, role: str, size: int) -> nn.Layer:
     block = plan.network_of(role)
     seed_networks(plan.seed, "init", role)
     if block.code:
-        from ssld.models.own import create_own
-
         maker, title = code.find(block.code, plan.code), block.code
         given: dict[str, Any] = {"options": block.options, "taps": block.taps}
         network: nn.Layer = create_own(maker, title, num_classes=plan.classes, in_size=size, **given)

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ssld import models
 from ssld.data import sampler
 from ssld.distill import checkpoint, optim, parallel
 from ssld.distill.evaluate import evaluate
@@ -174,7 +175,8 @@ def set_trainable(network: nn.Layer, train: str) -> list[Any]:
     """
     parts = [network] if train == "all" else [_classifier(network, train)]
     parts += [layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)]
-    unused = {id(p) for layer in getattr(network, "auxiliary", ()) for p in layer.parameters()}
+    auxiliary = network.auxiliary if isinstance(network, models.Classifier) else []
+    unused = {id(p) for layer in auxiliary for p in layer.parameters()}
     free = {id(p) for layer in parts for p in layer.parameters() if p.trainable} - unused
     for parameter in network.parameters():
         parameter.stop_gradient = id(parameter) not in free
@@ -187,10 +189,11 @@ def set_mode(network: nn.Layer, train: str) -> None:
 
 
 def _classifier(network: nn.Layer, train: str) -> nn.Layer:
-    layer: nn.Layer | None = getattr(network, "classifier", None)
+    layer = models.classifier_of(network)
     if layer is None:
         what = f"{type(network).__name__} does not say which layer makes its logits"
-        raise RunError(f"train: {train}: {what}; give it an attribute `classifier`, or set train: all")
+        how = "name it with taps: {classifier: PATH}, give it an attribute `classifier`, or set train: all"
+        raise RunError(f"train: {train}: {what}; {how}")
     return layer
 
 

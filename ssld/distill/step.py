@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
 
 from ssld.errors import RunError
-from ssld.interfaces import Batch, Outputs
+from ssld.interfaces import Batch
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
+from ssld.models import classifier_of, evaluating, outputs_of
+from ssld.models.taps import called
 
 
 class Step(nn.Layer):
@@ -40,52 +41,26 @@ class Step(nn.Layer):
                 helper.after_step(runtime)
 
 
-def outputs_of(network: nn.Layer, images: Tensor, names: Collection[str]) -> Outputs:
-    """The outputs of these names, of images float32 [N, 3, S, S], in one forward pass: `logits` and taps.
-
-    A network of one's own that has taps offers a method `outputs(images, taps)`, which returns a mapping with `logits`
-    and the taps. RunError for one that has none.
-    """
-    taps = [name for name in names if name != "logits"]
-    if not taps:
-        return Outputs({"logits": network(images)})
-    if not hasattr(network, "outputs"):
-        what = f"a loss reads {taps[0]!r}, and this network gives logits alone"
-        raise RunError(f"{type(network).__name__}: {what}; give it a method outputs(images, taps)")
-    return Outputs(network.outputs(images, taps))
-
-
 def readable(network: nn.Layer) -> dict[str, nn.Layer]:
     """The layers whose weights a loss may read, by name: `classifier`, and `stage3.norm` for the batch norm that makes
-    the tap `stage3.pre`. A network of one's own offers them as `classifier` and `norms`."""
-    classifier = {"classifier": network.classifier} if hasattr(network, "classifier") else {}
-    return {**classifier, **{f"{stage}.norm": norm for stage, norm in getattr(network, "norms", {}).items()}}
+    the tap `stage3.pre`. A network of one's own offers them as `classifier`, which `taps` may name, and `norms`."""
+    classifier = classifier_of(network)
+    named = {"classifier": classifier} if getattr(classifier, "weight", None) is not None else {}
+    return {**named, **{f"{stage}.norm": norm for stage, norm in getattr(network, "norms", {}).items()}}
 
 
 def weights_of(network: nn.Layer, names: Collection[str]) -> dict[str, Tensor]:
     """The weights of the layers of these names: `classifier.weight` [d, classes] (or [classes, d, 1, 1] of a
     convolution), `stage3.norm.weight` [C] and so on, and `.bias` where there is one. RunError for a layer that the
-    network does not have."""
+    network does not have, or does not name."""
     layers = readable(network) if names else {}
     for name in names:
         if name not in layers:
-            what = f"a loss reads the weights of {name!r}, which this network does not have"
-            have = f"it has {', '.join(layers)}" if layers else "it has none that can be read"
-            raise RunError(f"{type(network).__name__}: {what}; {have}")
+            what = f"a loss reads the weights of its {name}, and it does not say which layer that is"
+            advice = "name it with taps: {classifier: PATH}" if name == "classifier" else "use another network or loss"
+            raise RunError(f"{called(network)}: {what}; {advice}")
     both = {f"{name}.{kind}": getattr(layers[name], kind, None) for name in names for kind in ("weight", "bias")}
     return {name: value for name, value in both.items() if value is not None}
-
-
-@contextmanager
-def evaluating(network: nn.Layer) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every layer is in the mode that it was in."""
-    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
-    network.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 @paddle.no_grad()

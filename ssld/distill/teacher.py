@@ -12,18 +12,14 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ssld.config.recipe import Data
-from ssld.distill.step import outputs_of, readable, shapes, weights_of
+from ssld.distill.step import readable, shapes, weights_of
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Shape
+from ssld.models import outputs_of, taps_of
 
 MODES = {"linear": "bilinear", "cubic": "bicubic"}
 BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
-
-
-def taps_of(network: nn.Layer) -> frozenset[str]:
-    """The names of the taps that a network gives; none where it says nothing of taps."""
-    return frozenset(getattr(network, "taps", ()))
 
 
 class TeacherLogits(nn.Layer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ssld import weights
+from ssld import models, weights
 from ssld.config import cards
 from ssld.config.recipe import Data, Plan
 from ssld.config.teachers import FOREIGN, Combine
@@ -30,6 +29,7 @@ from ssld.distill.teacher_weights import teacher_weights, weights_digest
 from ssld.errors import RunError
 from ssld.files import write_whole
 from ssld.foreign import check_accuracy
+from ssld.models import evaluating
 from ssld.progress import note
 from ssld.runtime import barrier, sum_over_ranks
 
@@ -88,8 +88,6 @@ class Teacher:
 
     def facts(self, size: int | None = None) -> dict[str, Any]:
         """What a result says of its network: `arch`, `norm`, and `params` and `macs` where they can be counted."""
-        from ssld import models
-
         about = {"arch": str(getattr(self.network, "arch", self.name)), "norm": self.norm}
         if isinstance(self.network, ForeignLayer):
             return about | {"params": None, "macs": None}
@@ -339,9 +337,7 @@ class _Asked:
     classes: int
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        from ssld.distill.step import evaluating
-
-        with paddle.no_grad(), evaluating(self.network), nullcontext():
+        with paddle.no_grad(), evaluating(self.network):
             return {"logits": self.network(paddle.to_tensor(images)).astype("float32").numpy()}
 
 

@@ -1,6 +1,5 @@
 """How much the rounding of each layer alone moves the answers of a network."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ssld.quantize.slim import calibrate, largest, layers, quantise, quantised
+from ssld.quantize.slim import calibrate, duplicate, largest, layers, quantise, quantised
 
 
 def sensitivities(
@@ -20,11 +19,11 @@ def sensitivities(
     float network is left as it was, in evaluation mode.
     """
     network.eval()
-    whole = quantise(copy.deepcopy(network))
+    whole = quantise(duplicate(network))
     calibrate(whole, batches)
     ranges, wanted, found = largest(whole), log_probabilities(network, batches), {}
     for name in ranges:
-        trial = quantise(copy.deepcopy(network), keep=layers(network).keys() - {name})
+        trial = quantise(duplicate(network), keep=layers(network).keys() - {name})
         trial.eval()
         quantised(trial)[name]._fake_quant_input._scale.set_value(paddle.to_tensor([ranges[name]]))
         found[name] = float(F.kl_div(log_probabilities(trial, batches), wanted, "batchmean", log_target=True))

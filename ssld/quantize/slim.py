@@ -5,10 +5,11 @@ average of the largest |value| of a batch. Gradients pass the rounding unchanged
 """
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,9 +17,9 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ssld import models
 from ssld.errors import RunError
 from ssld.models.convolution import Conv2D, DepthwiseConv2D
+from ssld.models.taps import called, inside, sublayer
 
 CONFIG = {
     "weight_quantize_type": "channel_wise_abs_max",
@@ -46,8 +47,11 @@ def layers(network: nn.Layer) -> dict[str, nn.Layer]:
 def quantise(network: nn.Layer, keep: Collection[str] = ()) -> nn.Layer:
     """Change `network` in place, all of `layers` but those in `keep`; returns it. The scales are still fresh.
 
-    A layer `x` becomes `x._layer`: its weights are `x._layer.weight`, its scales `x._layer._fake_quant_*._scale`.
-    Raises RunError without PaddleSlim, and for a name in `keep` that is no layer's.
+    A layer `x` becomes `x._layer`: its weights are `x._layer.weight`, its scales `x._layer._fake_quant_*._scale`. It
+    keeps the float layer that it was, with the same weights, as `like`. A layer that stands in two places of the
+    network becomes one that does.
+    Raises RunError without PaddleSlim, for a name in `keep` that is no layer's, and for a layer with hooks, such as
+    those of `nn.utils.weight_norm`, which the rounding layer would not call.
     """
     if not available():
         raise RunError(f"quantize {MISSING}")
@@ -55,15 +59,32 @@ def quantise(network: nn.Layer, keep: Collection[str] = ()) -> nn.Layer:
 
     found = layers(network)
     if unknown := sorted(set(keep) - found.keys()):
-        raise RunError(f"quantize: no layer {unknown[0]!r} in {network.arch}; the stage is of another network")
+        raise RunError(f"quantize: no layer {unknown[0]!r} in {called(network)}; the stage is of another network")
+    for name, layer in found.items():
+        if name not in keep and (layer._forward_pre_hooks or layer._forward_post_hooks):
+            what = (
+                f"the layer {name!r} of {called(network)} has hooks (as of weight_norm), which rounding does not call"
+            )
+            raise RunError(f"quantize: {what}; remove them first")
     for name in keep:
         found[name].skip_quant = True
     with _quiet():
         QAT(config=dict(CONFIG)).quantize(network)
     for name, layer in quantised(network).items():
+        layer.like = (found[name],)  # in a tuple, as it is no part of the network
         if isinstance(found[name], (Conv2D, DepthwiseConv2D)):
-            layer.__class__, layer.like = _fast(type(layer)), (found[name],)
+            layer.__class__ = _fast(type(layer))
+    rounding = {id(found[name]): sublayer(network, name) for name in quantised(network)}
+    _put(network, lambda layer: rounding.get(id(layer)))  # PaddleSlim replaces a shared layer in one place alone
     return network
+
+
+def _put(network: nn.Layer, other: Callable[[nn.Layer], nn.Layer | None]) -> None:
+    """Put what `other` gives for a layer in its place, wherever it stands; None leaves it."""
+    for parent in network.sublayers(include_self=True):
+        for name, layer in parent._sub_layers.items():
+            if layer is not None and (new := other(layer)) is not None:
+                parent._sub_layers[name] = new
 
 
 def save(network: nn.Layer, prefix: str, spec: Any) -> None:
@@ -115,17 +136,30 @@ def largest(network: nn.Layer) -> dict[str, float]:
     return {name: float(layer._fake_quant_input._scale.item()) for name, layer in quantised(network).items()}
 
 
-def float_twin(network: Any) -> models.Classifier:
-    """The network with its trained weights and statistics and without any rounding, in evaluation mode.
+def float_twin(network: nn.Layer) -> nn.Layer:
+    """A copy of the network with its trained weights and statistics and without any rounding, in evaluation mode.
 
-    Its names are those of the architecture, so that `layers` of it and `quantised` of `network` agree.
+    Its layers and parameters have the names of the network before it was quantised, so that `layers` of it and
+    `quantised` of `network` agree. RunError where the network cannot be copied.
     """
-    twin = models.create(network.arch, network.num_classes, network.in_size, network.revision)
-    state = {key.replace("._layer.", "."): value for key, value in network.state_dict().items()}
-    for key, tensor in twin.state_dict().items():
-        tensor.set_value(state[key])
+    twin = duplicate(network)
+    for parameter, copied in zip(network.parameters(), twin.parameters(), strict=True):
+        copied.name = parameter.name
+    _put(twin, lambda layer: layer._layer.like[0] if inside(layer) is not layer else None)
     twin.eval()
     return twin
+
+
+def duplicate(network: nn.Layer) -> nn.Layer:
+    """A copy of a network, which shares nothing with it. RunError where its code holds what cannot be copied."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # attributes of other people's code: anything may come out of them
+        reason = " ".join(str(error).split())[:200]
+        what = f"the network {called(network)} cannot be copied ({type(error).__name__}: {reason})"
+        raise RunError(
+            f"quantize: {what}; keep no tensors of a forward pass, locks or files as its attributes"
+        ) from error
 
 
 def file_scales(network: Any, twin: nn.Layer) -> list[tuple[np.ndarray, float | None]]:
@@ -138,7 +172,7 @@ def _fast(kind: Any) -> Any:
     """PaddleSlim's convolution, by the matrix product of ours where that is the faster way on a CPU."""
 
     class Fast(kind):
-        like: tuple[Conv2D | DepthwiseConv2D]  # the layer that it was; in a tuple, as it is no part of the network
+        like: tuple[Conv2D | DepthwiseConv2D]
 
         def forward(self, x: Any) -> Any:
             if not self.like[0].product(x):

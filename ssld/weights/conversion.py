@@ -36,7 +36,7 @@ def convert(
     if classes is None:
         raise mismatch(found.contents, arch)
     check(found, shapes(arch, classes, found.way.revision), classes)
-    state = {key: floats(found, key) for key in found.state}
+    state = {key: floats(found.contents.path, key, kept) for key, kept in found.state.items()}
     digest, size = _source(path)
     noted = {
         "arch": arch,

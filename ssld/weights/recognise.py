@@ -84,10 +84,15 @@ def mismatch(found: Contents, arch: str, wanted: Collection[str] = ()) -> Weight
     keys = found.arrays.keys()
     flavours = (set(models.keymap(arch, flavour, revision)) for flavour, revision in _kinds(arch))
     names = set(wanted) or max(flavours, key=lambda names: len(names & keys))
-    groups = ((names - keys - found.wrong.keys(), "missing"), (keys - names, "extra"))
-    parts = [f"{len(group)} {word} ({some(group)})" for group, word in groups if group]
-    what = f"{' and '.join(parts)} of {len(names)} keys"
+    what = differences(keys | found.wrong.keys() & names, names)
     return WeightsError(f"{found.path}: not the weights of {arch}: {what}; {suggestion(found, arch)}")
+
+
+def differences(keys: Collection[str], wanted: Collection[str]) -> str:
+    """How many keys are missing of the wanted ones, and how many are extra, with the first few of each."""
+    groups = ((set(wanted) - set(keys), "missing"), (set(keys) - set(wanted), "extra"))
+    parts = [f"{len(group)} {word} ({some(group)})" for group, word in groups if group]
+    return f"{' and '.join(parts)} of {len(wanted)} keys"
 
 
 def suggestion(found: Contents, arch: str) -> str:

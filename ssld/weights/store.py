@@ -37,16 +37,16 @@ class Contents:
 
 
 def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
-    """Write a network (with its `arch`, `num_classes` and `revision`), or a mapping of key -> array or tensor, and
-    `metadata`.
+    """Write a network (with its `arch`, `num_classes` and `revision`, as far as it has them), or a mapping of key ->
+    array or tensor, and `metadata`.
 
     The file appears whole or not at all: it is written under a temporary name, flushed to disk and renamed. The same
     arrays and metadata make the same bytes. Raises WeightsError when it cannot be written, e.g. on a full disk.
     """
     path = Path(path)
     if hasattr(model_or_state, "state_dict"):
-        known = {"arch": model_or_state.arch, "num_classes": str(model_or_state.num_classes)}
-        known["revision"] = model_or_state.revision
+        facts = {name: getattr(model_or_state, name, None) for name in ("arch", "num_classes", "revision")}
+        known = {name: str(fact) for name, fact in facts.items() if isinstance(fact, (str, int))}
         metadata, model_or_state = known | metadata, model_or_state.state_dict()
     # Contiguous: safetensors writes a strided array's buffer as it lies in memory.
     state = {key: np.ascontiguousarray(_array(value)) for key, value in model_or_state.items()}

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from paddle import nn
 
 from ssld import models
 from ssld.errors import WeightsError
 from ssld.models import Classifier
+from ssld.models.taps import called
 from ssld.progress import note
 from ssld.spec.revisions import Revision
 from ssld.weights import store
-from ssld.weights.recognise import Shapes, Way, heads, mismatch, num_classes, recognise, some, suggestion
+from ssld.weights.recognise import Shapes, Way, differences, heads, mismatch, num_classes, recognise, some, suggestion
 from ssld.weights.store import Contents, Kept
 
 
@@ -29,7 +31,7 @@ class Found:
 
 
 def load_into(
-    model: Classifier,
+    model: nn.Layer,
     path: str | Path,
     arch: str | None = None,
     revision: Revision | None = None,
@@ -37,12 +39,16 @@ def load_into(
 ) -> None:
     """Set every entry of the network's state from weights: a `.safetensors` file of ours, or published ones.
 
-    Published are a `.pdparams` file with names of any flavour, or a `.tar` of 1.x or the folder in it. `arch` is the
+    Published are a `.pdparams` file with names of any flavour, or a `.tar` of 1.x or the folder in it. A network that
+    is not of the zoo takes what has its own keys, a `.safetensors` or a `.pdparams` file (`own_weights`). `arch` is the
     architecture that the file is expected to hold (the network's own by default), `revision` is needed where its keys
     fit several. With `fresh_head` arrays that differ in the number of classes alone stay as they are in the network,
     and a line on standard error says so. Raises WeightsError, before anything is set, when a key is missing or extra, a
     shape differs, a value is no finite float, or the file was made for another architecture or revision.
     """
+    if not is_of_zoo(model):
+        fill(model, path, own_weights(model, path, fresh_head))
+        return
     found = read(path, arch or model.arch, revision)
     if found.revision and found.revision != model.revision and models.revised(found.way.arch):
         raise WeightsError(
@@ -53,9 +59,62 @@ def load_into(
     wanted = {key: tuple(tensor.shape) for key, tensor in own.items()}
     fresh = _fresh(found, wanted, model.num_classes) if fresh_head else {}
     check(found, {**wanted, **fresh}, model.num_classes)
-    state = {key: floats(found, key) for key in own if key not in fresh}
-    for key, array in state.items():
+    fill(model, path, {key: found.state[key] for key in own if key not in fresh})
+
+
+def is_of_zoo(model: nn.Layer) -> bool:
+    """Whether `models.create` made a network, so that published names of its keys are known."""
+    return isinstance(model, Classifier) and hasattr(model, "revision")
+
+
+def fill(model: nn.Layer, path: str | Path, state: Mapping[str, Kept]) -> None:
+    """Set these entries of the network's state. WeightsError, before anything is set, for values that are not finite.
+
+    Whole numbers and truth values, such as a table of positions, are set as they are.
+    """
+    own = model.state_dict()
+    arrays = {key: floats(path, key, kept) if own[key].is_floating_point() else kept for key, kept in state.items()}
+    for key, array in arrays.items():
         own[key].set_value(array)
+
+
+def own_weights(model: nn.Layer, path: str | Path, fresh_head: bool) -> Mapping[str, Kept]:
+    """What a file holds for a network that is not of the zoo: its keys, its shapes, its kinds of numbers.
+
+    With `fresh_head` arrays are left out that differ in the number of classes alone. WeightsError as in `load_into`.
+    """
+    contents, own, name = store.contents(path), model.state_dict(), called(model)
+    if contents.archive:
+        raise WeightsError(
+            f"{path}: an archive of published weights, {name} is not of the zoo; give it a file of its own"
+        )
+    noted = contents.metadata.get("arch", name)
+    if contents.arrays.keys() != own.keys():
+        other = f", the file was made for {noted}" if noted != name else ""
+        raise WeightsError(f"{path}: not the weights of {name}: {differences(contents.arrays, own)}{other}; check both")
+    differ = [key for key, tensor in own.items() if tuple(contents.arrays[key].shape) != tuple(tensor.shape)]
+    shapes = {key: (list(contents.arrays[key].shape), list(own[key].shape)) for key in differ}
+    if fresh_head and differ and (others := _other_classes(shapes, getattr(model, "num_classes", 0))):
+        note(f"{path}: made for {others} classes; fresh for {model.num_classes}: {', '.join(differ)}")
+    elif differ:
+        told = [f"{key} is {theirs}, the network has {ours}" for key, (theirs, ours) in list(shapes.items())[:3]]
+        raise WeightsError(f"{path}: {len(differ)} arrays of another shape: {'; '.join(told)}; check size and options")
+    kept = {key: contents.arrays[key] for key in own if key not in differ}
+    odd = [key for key in kept if (kept[key].dtype.kind == "f") != own[key].is_floating_point()]
+    if odd:
+        raise WeightsError(f"{path}: {len(odd)} arrays are of another kind of numbers ({some(odd)}); check the file")
+    return kept
+
+
+def _other_classes(shapes: Mapping[str, tuple[list[int], list[int]]], classes: int) -> int | None:
+    """The file's number of classes, when that alone makes all shapes (of the file, of the network) differ."""
+    found = set()
+    for theirs, ours in shapes.values():
+        axes = [axis for axis, (one, other) in enumerate(zip(theirs, ours, strict=False)) if one != other]
+        if len(theirs) != len(ours) or len(axes) != 1 or ours[axes[0]] != classes:
+            return None
+        found.add(theirs[axes[0]])
+    return found.pop() if len(found) == 1 else None
 
 
 def read(path: str | Path, arch: str, revision: Revision | None = None) -> Found:
@@ -141,12 +200,11 @@ def _classes(found: Found, wanted: Shapes, differ: Sequence[str]) -> int | None:
     return classes
 
 
-def floats(found: Found, key: str) -> np.ndarray:
+def floats(path: str | Path, key: str, kept: Kept) -> np.ndarray:
     """An entry as float32. Raises WeightsError when a value is infinite or no number, or too large for float32."""
-    kept = found.state[key]
     array = kept if isinstance(kept, np.ndarray) else kept.read()
     with np.errstate(over="ignore"):
         array = array.astype("float32", copy=False)
     if not np.isfinite(array).all():
-        raise WeightsError(f"{found.contents.path}: {key} holds values that are not finite; download it again")
+        raise WeightsError(f"{path}: {key} holds values that are not finite; download it again")
     return array

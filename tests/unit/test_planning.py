@@ -9,8 +9,8 @@ import pytest
 from ssld.cli import main
 from ssld.config import cards, cost, recipe
 from ssld.distill import training_rate
-from ssld.distill.teachers import Teacher
 from ssld.distill.optim import make_optimizer
+from ssld.distill.teachers import Teacher
 from ssld.planning import cost_line, parts_of
 from tests.unit.some_recipe import TREE, changed, written
 
