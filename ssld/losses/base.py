@@ -53,7 +53,8 @@ class About:
     (C, H, W), a vector (d,). classes: of the recipe. images: training images of the stage. labels: int64 [images], the
     label of each of them, -1 where it has none. steps, steps_per_epoch: of the stage. micro: images of one micro-batch
     of one rank. world: the number of ranks. seed: of this term of this stage; a loss that draws numbers while it trains
-    draws them from this and from the step.
+    draws them from this and from the step. each: where the loss reads every teacher apart, the shapes that each of them
+    gives, by its name.
     """
 
     student: Mapping[str, Shape]
@@ -66,6 +67,7 @@ class About:
     micro: int
     world: int
     seed: int
+    each: Mapping[str, Mapping[str, Shape]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class Loss:
 
         They are trained, checkpointed and resumed with the student, and never exported. Paddle's generator is seeded
         for this term before the call. Where the returned layer has a method `after_step(runtime)`, it is called when
-        the optimiser has made its step; a store of past batches changes there and nowhere else.
+        the optimiser has made its step; a store of past batches changes there and nowhere else. Where it has a method
+        `logged()`, the scalars that this returns are logged with the losses: it maps a name to a tensor.
         """
         return None
 
@@ -113,3 +116,16 @@ class Loss:
         batch: has the keys that `reads` names, and `step` (from 0) and `epoch` (from 1). helpers: what `helpers` made.
         """
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Labelled(Loss):
+    """A loss that reads the label of every image.
+
+    `unlabelled`: images without a label stop the run ("error"), or count 0 ("ignore").
+    """
+
+    unlabelled: Literal["error", "ignore"] = field(default="error", kw_only=True)
+
+    def on_unlabelled(self) -> Literal["refuse", "ignore"]:
+        return "ignore" if self.unlabelled == "ignore" else "refuse"
