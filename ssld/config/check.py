@@ -13,6 +13,7 @@ def check_parts(plan: Any, where: str) -> None:
     check_teachers(plan, where)
     check_engine(plan, where)
     check_labels(plan, where)
+    check_mixed(plan, where)
     check_quantize(plan, where)
     check_pretrained(plan, where)
     for name, stage in plan.stages.items():
@@ -73,3 +74,15 @@ def check_labels(plan: Any, where: str) -> None:
         if labels.views < 1 or (labels.k is not None and not 1 <= labels.k <= plan.classes):
             what = f"{labels.views} views, k {labels.k}"
             raise RecipeError(f"{at}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
+
+
+def check_mixed(plan: Any, where: str) -> None:
+    """RecipeError for a stage that mixes its images, where a loss needs an image to have one label."""
+    for name, stage in plan.stages.items():
+        augment = stage.data.augment
+        for term, given in stage.loss.items():
+            reads_label = "label" in given.loss.reads.batch
+            if reads_label and given.loss.mixed == "refuse" and (augment.mixup > 0 or augment.cutmix > 0):
+                what = f"{given.kind} needs images of one label each, and this stage mixes them"
+                mend = f"set stages.{name}.data.augment.mixup=0 and .cutmix=0, or drop the loss"
+                raise RecipeError(f"{where}: stages.{name}.loss.{term}: {what}; {mend}")

@@ -27,7 +27,7 @@ class Branches(nn.Layer):
         super().__init__()
         for shape in shapes:
             if len(shape) != 3:
-                raise RecipeError(f"loss ofa: a tap of shape {shape} is no map (C, H, W); name other taps")
+                raise RecipeError(f"student: a tap of shape {shape} is no map (C, H, W); name other taps")
         self.bodies = nn.LayerList(_body(shape, last, width) for shape in shapes)
         self.heads = nn.LayerList(nn.Linear(width, classes, weight_attr=TruncatedNormal(std=0.02)) for _ in shapes)
 

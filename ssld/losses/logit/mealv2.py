@@ -3,9 +3,10 @@
     d     relu(W_3 relu(W_2 relu(W_1 z + b_1) + b_2) + b_3), of widths classes, classes / K, classes / K^2 and 2
     loss  (BCE(d(z_s), [1, 0]) + BCE(d(z_t), [0, 1])) / 2
 
-BCE is the binary cross entropy with logits, the mean over the two numbers. K is 8. The last layer has a ReLU too, and the gradient is not reversed: student and discriminator descend together, as
-in the official code (github.com/szq0214/MEAL-V2). Its other part is the cross entropy with the mean of the teachers'
-probabilities, which is the loss `soft_ce` of several teachers, both with weight 1 and without labels.
+BCE is the binary cross entropy with logits, the mean over the two numbers. K is 8. The last layer has a ReLU too, and
+the gradient is not reversed: student and discriminator descend together, as in the official code
+(github.com/szq0214/MEAL-V2). Its other part is the cross entropy with the mean of the teachers' probabilities, which is
+the loss `soft_ce` of several teachers, both with weight 1 and without labels.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ With P the teacher's probabilities to the power gamma, divided by their sum U, a
     TTM   KL(P || p_s)
     WTTM  U KL(P || p_s)
 
-U is large where the teacher is unsure. There is no temperature for the student and no factor T^2. P is the softmax of gamma z_t: TTM is distillation with the
-teacher at temperature 1 / gamma and the student at 1. The official code (github.com/zkxufo/TTM) has gamma from 0.1 to
-0.4 and a weight for each pair, such as 45 for VGG13 -> VGG8 on CIFAR-100, beside a cross entropy of weight 1; no value
-of gamma is a default there, and here it is 0.4.
+U is large where the teacher is unsure. There is no temperature for the student and no factor T^2. P is the softmax of
+gamma z_t: TTM is distillation with the teacher at temperature 1 / gamma and the student at 1. The official code
+(github.com/zkxufo/TTM) has gamma from 0.1 to 0.4 and a weight for each pair, such as 45 for VGG13 -> VGG8 on CIFAR-100,
+beside a cross entropy of weight 1; no value of gamma is a default there, and here it is 0.4.
 """
 
 from __future__ import annotations
