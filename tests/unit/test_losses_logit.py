@@ -9,7 +9,7 @@ import pytest
 
 from ssld import models
 from ssld.distill.step import outputs_of
-from ssld.errors import DataError, RecipeError
+from ssld.errors import DataError, RecipeError, RunError
 from ssld.interfaces import Outputs
 from ssld.losses import About, build_terms, registry
 from ssld.losses.base import Labelled
@@ -191,7 +191,7 @@ def test_the_reversal_multiplies_the_gradient_of_the_temperature_alone(networks)
 
 
 def test_a_discriminator_of_few_classes_is_refused(networks):
-    with pytest.raises(RecipeError, match="divisor: 2: 5 classes over its square leave 1 numbers, .*; give a smaller"):
+    with pytest.raises(RecipeError, match=r"divisor: 2: 5 classes over its square leave 1 numbers, .*; give a smaller"):
         term("mealv2", *given(networks), batch(networks), divisor=2)
 
 
@@ -270,6 +270,21 @@ def test_the_mean_of_losses_and_the_loss_of_the_mean_have_one_gradient(networks)
         values.append(float(total))
     np.testing.assert_allclose(slopes[0], slopes[1], atol=1e-6)
     assert values[0] > values[1]
+
+
+@pytest.mark.parametrize("kind", ["aver", "ebkd", "ca_mkd"])
+def test_a_loss_of_several_teachers_says_so_to_a_stage_with_one(kind, networks):
+    student, teacher = given(networks)
+    alone = Outputs(teacher, each={"big": teacher.each["big"]})
+    options = {"features": 0} if kind == "ca_mkd" else {}
+    with pytest.raises(RunError, match="this stage has 1 that speak apart; give two or more, or use the loss kl"):
+        term(kind, student, alone, batch(networks), **options)
+
+
+@pytest.mark.parametrize("kind", ["dml", "kdcl"])
+def test_a_loss_of_peers_says_so_to_a_stage_without_any(kind, networks):
+    with pytest.raises(RunError, match="this stage trains one alone; drop this loss"):
+        term(kind, *given(networks), batch(networks, peers={}))
 
 
 # --- single methods

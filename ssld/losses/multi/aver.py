@@ -20,6 +20,7 @@ from ssld.losses.base import Loss, Reads
 from ssld.losses.classes import check_temperature, softened
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.losses.several import of_teachers
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Aver(Loss):
         check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        z_s, taught = student["logits"], [one["logits"] for one in teacher.each.values()]
+        z_s, taught = student["logits"], of_teachers(teacher)
         if self.mean == "losses":
             return sum(softened(z_s, z_t, self.temperature) for z_t in taught) / len(taught)
         mean = sum(log_softmax(z_t / self.temperature).exp() for z_t in taught) / len(taught)

@@ -22,6 +22,7 @@ from ssld.losses.base import About, Labelled, Reads
 from ssld.losses.classes import at, check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor, paddle
+from ssld.losses.several import of_teachers
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -59,7 +60,7 @@ class CaMkd(Labelled):
         return paddle.nn.LayerDict({name: Regressor(own, shapes[self.teacher]) for name, shapes in about.each.items()})
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        logits = [one["logits"] for one in teacher.each.values()]
+        logits = of_teachers(teacher)
         apart = paddle.stack([softened(student["logits"], z_t, self.temperature) for z_t in logits])
         if self.features:
             made = {name: helpers[name](student[self.student]) for name in teacher.each}

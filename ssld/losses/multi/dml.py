@@ -18,6 +18,7 @@ from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Reads
 from ssld.losses.classes import check_temperature, softened
 from ssld.losses.lazy import Tensor
+from ssld.losses.several import of_peers
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Dml(Loss):
         check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        others = [peer["logits"] for peer in batch["peers"].values()]
+        others = of_peers(batch, student["logits"])
         return sum(self._from(student["logits"], other) for other in others) / len(others)
 
     def _from(self, own: Tensor, other: Tensor) -> Tensor:

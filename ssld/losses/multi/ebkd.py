@@ -19,6 +19,7 @@ from ssld.losses.base import Loss, Reads
 from ssld.losses.classes import check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor, paddle
+from ssld.losses.several import of_teachers
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Ebkd(Loss):
         check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        taught = paddle.stack([one["logits"] for one in teacher.each.values()])
+        taught = paddle.stack(of_teachers(teacher))
         apart = [softened(student["logits"], z_t, self.temperature) for z_t in taught]
         return (entropy_weights(taught) * paddle.stack(apart)).mean(axis=0)
 

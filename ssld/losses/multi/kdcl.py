@@ -21,6 +21,7 @@ from ssld.losses.base import Labelled, Reads
 from ssld.losses.classes import at, check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor, paddle
+from ssld.losses.several import of_peers
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,7 @@ class Kdcl(Labelled):
         check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        networks = [
-            student["logits"],
-            *(peer["logits"].astype(student["logits"].dtype) for peer in batch["peers"].values()),
-        ]
+        networks = [student["logits"], *of_peers(batch, student["logits"])]
         every = paddle.stack([logits.detach() for logits in networks])
         return softened(student["logits"], self.together(every, batch["label"]), self.temperature)
 

@@ -5,8 +5,8 @@
     loss    - sum over classes of target ln p_s
 
 An image that was not seen yet has q = o, as in the official code (github.com/lgcnsai/PS-KD-Pytorch), whose share is
-0.8. It is the only term of a recipe. The predictions of all training images stand in memory and in each checkpoint:
-4 bytes a class and an image, which for ImageNet is 5.1 GB. The images of several ranks are gathered.
+0.8. It takes the place of a cross entropy. The predictions of all training images stand in memory and in each
+checkpoint: 4 bytes a class and an image, which for ImageNet is 5.1 GB. Several ranks share them.
 """
 
 from __future__ import annotations
