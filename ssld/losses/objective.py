@@ -83,8 +83,8 @@ class Objective:
 
 def _logged(helpers: Mapping[str, nn.Layer]) -> dict[str, Tensor]:
     """What the layers of the terms have to say of themselves, such as a temperature that is trained."""
-    speaking = {name: layer.logged() for name, layer in helpers.items() if hasattr(layer, "logged")}
-    return {f"{name}/{key}": value.detach() for name, said in speaking.items() for key, value in said.items()}
+    values = {name: layer.logged() for name, layer in helpers.items() if hasattr(layer, "logged")}
+    return {f"{name}/{key}": value.detach() for name, logged in values.items() for key, value in logged.items()}
 
 
 class _Labels:

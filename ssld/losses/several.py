@@ -1,4 +1,4 @@
-"""The logits of several networks: of teachers that speak apart, and of networks that train beside the student."""
+"""The logits of several networks: of teachers, each by itself, and of networks that train beside the student."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssld.losses.lazy import Tensor
 def of_teachers(teacher: Outputs) -> list[Tensor]:
     """The logits of each teacher, [N, classes], in the order of the recipe. RunError unless there are two or more."""
     if len(teacher.each) < 2:
-        what = f"a loss compares several teachers, and this stage has {len(teacher.each)} that speak apart"
+        what = f"a loss compares several teachers, and this stage has {len(teacher.each)} to be read apart"
         raise RunError(f"teachers: {what}; give two or more, or use the loss kl")
     return [one["logits"] for one in teacher.each.values()]
 

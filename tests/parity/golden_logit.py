@@ -29,15 +29,15 @@ def of_logits(kind: str, options: Callable[[Numbers], dict], before: str = "") -
     """A method of logits: `<before>loss_<numbers>` and `<before>grad_z_s_<numbers>`."""
 
     def method(inputs: Arrays, wanted: list[str]) -> Arrays:
-        found = {}
+        results = {}
         for key in (key for key in wanted if key.startswith(f"{before}loss")):
             suffix = key.removeprefix(f"{before}loss")
             z_s = tensor(inputs["z_s"], gradient=True)
             outputs = {"logits": z_s}, {"logits": tensor(inputs["z_t"])}
             loss = value(kind, options(numbers(suffix)), *outputs, label=tensor(inputs["target"]))
             loss.backward()
-            found |= {key: loss.numpy(), f"{before}grad_z_s{suffix}": z_s.grad.numpy()}
-        return found
+            results |= {key: loss.numpy(), f"{before}grad_z_s{suffix}": z_s.grad.numpy()}
+        return results
 
     return method
 
@@ -52,7 +52,7 @@ def lskd_normalised(inputs: Arrays, wanted: list[str]) -> Arrays:
 
 
 def ctkd(inputs: Arrays, wanted: list[str]) -> Arrays:
-    found = {}
+    results = {}
     for key in (key for key in wanted if key.startswith("loss_")):
         suffix = key.removeprefix("loss_")
         factor = numbers(suffix)["lam"]
@@ -65,10 +65,10 @@ def ctkd(inputs: Arrays, wanted: list[str]) -> Arrays:
             layer.theta.set_value(inputs["global_T"].reshape([1]))
         total = value("ctkd", {}, student, teacher, layer, epoch=epoch)
         total.backward()
-        found |= {key: total.numpy().reshape([1]), f"grad_z_s_{suffix}": z_s.grad.numpy()}
-        found[f"temp_{suffix}"] = layer.logged()["temperature"].numpy().reshape([1])
-        found[f"grad_global_T_{suffix}"] = layer.theta.grad.numpy()
-    return found
+        results |= {key: total.numpy().reshape([1]), f"grad_z_s_{suffix}": z_s.grad.numpy()}
+        results[f"temp_{suffix}"] = layer.logged()["temperature"].numpy().reshape([1])
+        results[f"grad_global_T_{suffix}"] = layer.theta.grad.numpy()
+    return results
 
 
 def mlkd(inputs: Arrays, wanted: list[str]) -> Arrays:
@@ -85,36 +85,36 @@ def mlkd(inputs: Arrays, wanted: list[str]) -> Arrays:
     batch = {"label": tensor(inputs["target"])}
     total, parts = Objective(build_terms(terms))(Outputs(student), Outputs(teacher), batch)
     total.backward()
-    found = {"total": total.numpy(), "loss_ce": 0.1 * (parts["loss/weak"] + parts["loss/strong"]).numpy()}
-    found |= {f"grad_z_s_{view}": student[name].grad.numpy() for name, view in names.items()}
+    results = {"total": total.numpy(), "loss_ce": 0.1 * (parts["loss/weak"] + parts["loss/strong"]).numpy()}
+    results |= {f"grad_z_s_{view}": student[name].grad.numpy() for name, view in names.items()}
     pairs = {view: (student[name].detach(), teacher[name]) for name, view in names.items()}
     row_share, class_share = levels.shares(teacher["logits"])
     of = {"kd": levels.of_logits, "cc": levels.of_classes, "bc": levels.of_images}
     for key in wanted:
         if part := re.fullmatch(r"(kd|cc|bc)_(weak|strong)_T([\d.]+)", key):
-            found[key] = of[part[1]](*pairs[part[2]], float(part[3])).numpy()
+            results[key] = of[part[1]](*pairs[part[2]], float(part[3])).numpy()
     for name, share in (("cc", class_share), ("bc", row_share)):
         values = (of[name](*pairs["weak"], t) for t in (first, *levels.BOTH, *levels.WEAK))
-        found[f"loss_{name}"] = 0.9 * (share * sum(values)).numpy()
-    found["loss_kd"] = 0.9 * parts["loss/mlkd"].numpy() - found["loss_cc"] - found["loss_bc"]
-    return found
+        results[f"loss_{name}"] = 0.9 * (share * sum(values)).numpy()
+    results["loss_kd"] = 0.9 * parts["loss/mlkd"].numpy() - results["loss_cc"] - results["loss_bc"]
+    return results
 
 
 def deit(inputs: Arrays, wanted: list[str]) -> Arrays:
-    found = {}
+    results = {}
     for form in ("soft", "hard"):
         student = {"logits": tensor(inputs["z_s"], gradient=True), "distilled": tensor(inputs["z_dist"], gradient=True)}
         teacher = {"logits": tensor(inputs["z_t"])}
         options = {"form": form, "head": "distilled"}
         loss = value("deit", options, student, teacher, label=tensor(inputs["target"]))
         loss.backward()
-        found |= {f"{form}_loss": loss.numpy(), f"{form}_grad_z_s": student["logits"].grad.numpy()}
-        found[f"{form}_grad_z_dist"] = student["distilled"].grad.numpy()
-    return found
+        results |= {f"{form}_loss": loss.numpy(), f"{form}_grad_z_s": student["logits"].grad.numpy()}
+        results[f"{form}_grad_z_dist"] = student["distilled"].grad.numpy()
+    return results
 
 
 def pskd(inputs: Arrays, wanted: list[str]) -> Arrays:
-    found = {}
+    results = {}
     rows = len(inputs["z_s"])
     index = tensor(np.arange(rows))
     for key in (key for key in wanted if key.startswith("loss_")):
@@ -129,8 +129,8 @@ def pskd(inputs: Arrays, wanted: list[str]) -> Arrays:
         options = {"share": numbers(suffix)["alpha"]}
         total = value("pskd", options, {"logits": z_s}, {}, layer, epoch=2, **batch)
         total.backward()
-        found |= {key: total.numpy(), f"grad_z_s_{suffix}": z_s.grad.numpy()}
-    return found
+        results |= {key: total.numpy(), f"grad_z_s_{suffix}": z_s.grad.numpy()}
+    return results
 
 
 def uskd(inputs: Arrays, wanted: list[str]) -> Arrays:
@@ -140,9 +140,9 @@ def uskd(inputs: Arrays, wanted: list[str]) -> Arrays:
     layer.bias.set_value(inputs["param.fc.bias"])
     total = value("uskd", {}, student, {}, layer, label=tensor(inputs["target"]))
     total.backward()
-    found = {"loss": total.numpy(), "grad_z_s": student["logits"].grad.numpy()}
-    found |= {"grad_feat_mid": student["stage3"].grad.numpy(), "grad.fc.bias": layer.bias.grad.numpy()}
-    return found | {"grad.fc.weight": layer.weight.grad.numpy().T}
+    results = {"loss": total.numpy(), "grad_z_s": student["logits"].grad.numpy()}
+    results |= {"grad_feat_mid": student["stage3"].grad.numpy(), "grad.fc.bias": layer.bias.grad.numpy()}
+    return results | {"grad.fc.weight": layer.weight.grad.numpy().T}
 
 
 def mealv2(inputs: Arrays, wanted: list[str]) -> Arrays:
@@ -155,15 +155,15 @@ def mealv2(inputs: Arrays, wanted: list[str]) -> Arrays:
         linear.bias.set_value(inputs[f"param.conv{number}.bias"])
     total = value("mealv2", {}, student, teacher, layer)
     total.backward()
-    found = {"loss": total.numpy(), "grad_z_s": student["logits"].grad.numpy()}
+    results = {"loss": total.numpy(), "grad_z_s": student["logits"].grad.numpy()}
     for number, linear in enumerate(layer.layers, 1):
-        found[f"grad.conv{number}.weight"] = linear.weight.grad.numpy().T[:, :, None, None]
-        found[f"grad.conv{number}.bias"] = linear.bias.grad.numpy()
-    return found
+        results[f"grad.conv{number}.weight"] = linear.weight.grad.numpy().T[:, :, None, None]
+        results[f"grad.conv{number}.bias"] = linear.bias.grad.numpy()
+    return results
 
 
 def dml(inputs: Arrays, wanted: list[str]) -> Arrays:
-    found = {}
+    results = {}
     terms = Objective(build_terms({"ce": {}, "dml": {}}))
     for own, other in (("1", "2"), ("2", "1")):
         z, peer = tensor(inputs[f"z_{own}"], gradient=True), tensor(inputs[f"z_{other}"], gradient=True)
@@ -171,41 +171,40 @@ def dml(inputs: Arrays, wanted: list[str]) -> Arrays:
         total, _ = terms(Outputs({"logits": z}), None, batch)
         total.backward()
         assert peer.grad is None
-        found |= {f"loss_{own}": total.numpy(), f"grad_z_{own}": z.grad.numpy()}
-    return found
+        results |= {f"loss_{own}": total.numpy(), f"grad_z_{own}": z.grad.numpy()}
+    return results
 
 
 def multi_teacher(inputs: Arrays, wanted: list[str]) -> Arrays:
-    names = sorted(key.removeprefix("z_t_") for key in inputs if key.startswith("z_t_"))
-    every = {name: Outputs({k: tensor(inputs[f"{v}_t_{name}"]) for k, v in TAPS.items()}) for name in names}
+    numbered = sorted(int(key.removeprefix("z_t_")) for key in inputs if key.startswith("z_t_"))
+    names = [str(number) for number in numbered]
+    taps = {"logits": "z", "map": "feat"}
+    every = {name: Outputs({tap: tensor(inputs[f"{key}_t_{name}"]) for tap, key in taps.items()}) for name in names}
     label = tensor(inputs["target"])
 
     def run(kind: str, options: dict, helpers=None) -> tuple[np.ndarray, np.ndarray]:
         z_s = tensor(inputs["z_s"], gradient=True)
         student = Outputs({"logits": z_s, "map": z_s})
-        taught = Outputs({"logits": every[names[0]]["logits"]}, each=every)
+        teacher = Outputs({"logits": every[names[0]]["logits"]}, each=every)
         layers = {kind: helpers} if helpers else {}
-        loss = Objective(build_terms({kind: options}))(student, taught, {"label": label}, layers)[0]
+        loss = Objective(build_terms({kind: options}))(student, teacher, {"label": label}, layers)[0]
         loss.backward()
         return loss.numpy(), z_s.grad.numpy()
 
-    found = {}
+    results = {}
     cases = {"aver": ("aver", {}), "ebkd": ("ebkd", {}), "camkd_kd": ("ca_mkd", {"features": 0.0})}
     for name, (kind, options) in cases.items():
-        found[f"{name}_loss"], found[f"{name}_grad_z_s"] = run(kind, options)
+        results[f"{name}_loss"], results[f"{name}_grad_z_s"] = run(kind, options)
     for key in (key for key in wanted if key.startswith("mean_prob_loss_")):
         suffix = key.removeprefix("mean_prob_loss_")
         options = {"mean": "probabilities", "temperature": numbers(suffix)["T"]}
-        found[key], found[f"mean_prob_grad_z_s_{suffix}"] = run("aver", options)
+        results[key], results[f"mean_prob_grad_z_s_{suffix}"] = run("aver", options)
     logits = paddle.stack([every[name]["logits"] for name in names])
-    found |= {"ebkd_weight": entropy_weights(logits).numpy(), "camkd_weight": label_weights(logits, label).numpy()}
+    results |= {"ebkd_weight": entropy_weights(logits).numpy(), "camkd_weight": label_weights(logits, label).numpy()}
     maps = {name: tensor(inputs[f"feat_s_{name}"], gradient=True) for name in names}
-    made = {name: (lambda _, given=given: given) for name, given in maps.items()}  # maps that are regressed already
-    found["camkd_feat_loss"] = run("ca_mkd", {"features": 1.0}, made)[0] - found["camkd_kd_loss"]
-    return found | {f"grad_feat_s_{name}": given.grad.numpy() for name, given in maps.items()}
-
-
-TAPS = {"logits": "z", "map": "feat"}
+    regressed = {name: (lambda _, tensor=tensor: tensor) for name, tensor in maps.items()}  # the file holds them so
+    results["camkd_feat_loss"] = run("ca_mkd", {"features": 1.0}, regressed)[0] - results["camkd_kd_loss"]
+    return results | {f"grad_feat_s_{name}": tensor.grad.numpy() for name, tensor in maps.items()}
 
 
 PADDLE: dict[str, tuple[str, dict[str, str], dict]] = {  # its loss -> ours, options by the numbers of a key, the others
@@ -226,25 +225,24 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def paddle_logits(inputs: Arrays, wanted: list[str]) -> Arrays:
     """The losses of PaddleClas on logits; those on features are in the files of their groups."""
-    label, taught = tensor(inputs["target"]), inputs["z_t"]
-    found = {}
+    label, teacher = tensor(inputs["target"]), inputs["z_t"]
+    results = {}
     for name in sorted({key.removesuffix(".grad_z_s") for key in wanted if key.endswith(".grad_z_s")}):
         kind, named, fixed = PADDLE[name.partition("_")[0]]
-        options = fixed | {
-            named[key]: number for key, number in numbers(name.partition("_")[2]).items() if key in named
-        }
-        target = tensor(taught.argmax(axis=1)) if name == "dkd_no_label" else label
+        suffixes = numbers(name.partition("_")[2])
+        options = fixed | {option: suffixes[key] for key, option in named.items() if key in suffixes}
+        target = tensor(teacher.argmax(axis=1)) if name == "dkd_no_label" else label
         # Of this one a softmax is taken of what is a softmax already.
-        z_t = softmax(taught) if name == "celoss_softmax_label" else taught
+        z_t = softmax(teacher) if name == "celoss_softmax_label" else teacher
         z_s = tensor(inputs["z_s"], gradient=True)
         loss = value(kind, options, {"logits": z_s}, {"logits": tensor(z_t)}, label=target)
         loss.backward()
-        found |= {f"{name}.loss": loss.numpy(), f"{name}.grad_z_s": z_s.grad.numpy()}
+        results |= {f"{name}.loss": loss.numpy(), f"{name}.grad_z_s": z_s.grad.numpy()}
     for key in (key for key in wanted if key.endswith(".grad_z_t")):  # it is symmetric, and both networks are trained
-        z_t = tensor(taught, gradient=True)
+        z_t = tensor(teacher, gradient=True)
         value("ssld", {}, {"logits": z_t}, {"logits": tensor(inputs["z_s"])}).backward()
-        found[key] = z_t.grad.numpy()
-    return found
+        results[key] = z_t.grad.numpy()
+    return results
 
 
 def _a_b_t(n: Numbers) -> dict:

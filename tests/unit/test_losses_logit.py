@@ -17,8 +17,8 @@ from ssld.losses.objective import Objective
 from ssld.runtime import Runtime, seed_networks
 
 IMAGES, CLASSES, SIZE = 6, 5, 64
-HERE = ("ssld.losses.label", "ssld.losses.logit", "ssld.losses.multi", "ssld.losses.self_")
-OURS = [name for name, cls in registry.built_in().items() if cls.__module__.startswith(HERE)]
+FOLDERS = ("ssld.losses.label", "ssld.losses.logit", "ssld.losses.multi", "ssld.losses.self_")
+OURS = [name for name, cls in registry.built_in().items() if cls.__module__.startswith(FOLDERS)]
 LABELLED = [name for name in OURS if issubclass(registry.built_in()[name], Labelled) and name != "lskd"]
 LABELS = np.array([0, 3, 4, 1, 2, 3])
 FEW_CLASSES = {"mealv2": {"divisor": 1}}
@@ -27,7 +27,7 @@ ALONE = Runtime(rank=0, world=1, gpu=None)
 
 @pytest.fixture(scope="module")
 def networks():
-    """What student, teacher and another teacher say of six images: all taps, and the logits of a strong view."""
+    """The outputs of a student and two teachers for six images: all taps, and the logits of a strong view."""
     images = paddle.to_tensor(np.random.default_rng(0).normal(size=(IMAGES, 3, SIZE, SIZE)).astype("float32"))
     every = []
     for number, arch in enumerate(["MobileNetV3_small_x0_35", "MobileNetV3_small_x0_5", "ResNet18_vd"]):
@@ -35,17 +35,17 @@ def networks():
         network = models.create(arch, num_classes=CLASSES, in_size=SIZE)
         network.eval()
         with paddle.no_grad():
-            said = outputs_of(network, images, network.taps)
-            said["strong.logits"] = network(images + paddle.randn(images.shape))
+            outputs = outputs_of(network, images, network.taps)
+            outputs["strong.logits"] = network(images + paddle.randn(images.shape))
         for name in ("logits", "strong.logits"):  # those of a network that has just begun are all about the same
-            said[name] = 2 * said[name] / said[name].std(axis=-1, keepdim=True)
-        every.append(said)
+            outputs[name] = 2 * outputs[name] / outputs[name].std(axis=-1, keepdim=True)
+        every.append(outputs)
     return every
 
 
 def given(networks, change=lambda logits: logits):
     """Outputs of a student, with gradients, and of a teacher that is two apart; `change` is made to all logits."""
-    changed = [Outputs({name: change(v) if "logits" in name else v for name, v in said.items()}) for said in networks]
+    changed = [Outputs({name: change(v) if "logits" in name else v for name, v in one.items()}) for one in networks]
     student = Outputs({name: v.detach().clone() for name, v in changed[0].items()})
     for value in student.values():
         value.stop_gradient = False
@@ -59,18 +59,18 @@ def batch(networks, label=LABELS, **more):
 
 
 def about(student, teacher, **more):
-    shapes = [{name: tuple(v.shape[1:]) for name, v in said.items()} for said in (student, teacher)]
-    each = {name: {key: tuple(v.shape[1:]) for key, v in said.items()} for name, said in teacher.each.items()}
+    shapes = [{name: tuple(v.shape[1:]) for name, v in one.items()} for one in (student, teacher)]
+    each = {name: {key: tuple(v.shape[1:]) for key, v in one.items()} for name, one in teacher.each.items()}
     options = {"classes": CLASSES, "images": IMAGES, "labels": LABELS, "steps": 4, "steps_per_epoch": 1} | more
     return About(student=shapes[0], teacher=shapes[1], micro=IMAGES, world=1, seed=0, each=each, **options)
 
 
-def term(kind, student, teacher, asked, /, **options):
+def term(kind, student, teacher, values, /, **options):
     """(total, parts, layers) of one term."""
     objective = Objective(build_terms({kind: FEW_CLASSES.get(kind, {}) | options}))
     seed_networks(1)
     layers = objective.helpers(lambda name: about(student, teacher))
-    total, parts = objective(student, teacher, asked, layers)
+    total, parts = objective(student, teacher, values, layers)
     return total, parts, layers
 
 
@@ -212,14 +212,14 @@ def test_predictions_of_the_epoch_before_soften_the_label_and_are_resumed(networ
     first = terms(student, None, batch(networks), layers)[0]
     assert float(first) == pytest.approx(float(plain)), "an image that was not seen has its label alone"
     layers["pskd"].after_step(ALONE)
-    said = paddle.nn.functional.softmax(student["logits"]).numpy()
-    np.testing.assert_allclose(layers["pskd"].memory.rows.numpy(), said, rtol=1e-5)
+    predicted = paddle.nn.functional.softmax(student["logits"]).numpy()
+    np.testing.assert_allclose(layers["pskd"].memory.rows.numpy(), predicted, rtol=1e-5)
     fresh = terms.helpers(lambda name: about(student, teacher))
     fresh["pskd"].set_state_dict(layers["pskd"].state_dict())
-    asked = batch(networks, epoch=3)
-    second, again = (float(terms(student, None, asked, owned)[0]) for owned in (layers, fresh))
-    target = 0.4 * np.eye(CLASSES)[LABELS] + 0.6 * said  # 0.8 of 3 / 4
-    assert second == again == pytest.approx(-(target * np.log(said)).sum(1).mean(), rel=1e-5)
+    values = batch(networks, epoch=3)
+    second, again = (float(terms(student, None, values, owned)[0]) for owned in (layers, fresh))
+    target = 0.4 * np.eye(CLASSES)[LABELS] + 0.6 * predicted  # 0.8 of 3 / 4
+    assert second == again == pytest.approx(-(target * np.log(predicted)).sum(1).mean(), rel=1e-5)
 
 
 def test_predictions_wait_for_the_step(networks):
@@ -256,8 +256,8 @@ def test_dml_takes_the_mean_over_the_peers(networks):
 def test_the_ensemble_of_kdcl_is_the_best_of_the_networks(ensemble, wanted):
     networks = paddle.to_tensor([[[5.0, 1.0, 0.0], [4.0, 1.0, -1.0]], [[2.0, 3.0, 0.0], [0.0, 2.0, 1.0]]])
     loss = build_terms({"kdcl": {"ensemble": ensemble}})["kdcl"].loss
-    made = loss.together(networks, paddle.to_tensor([0, 1])).numpy()
-    np.testing.assert_array_equal(made, wanted)
+    ensembled = loss.together(networks, paddle.to_tensor([0, 1])).numpy()
+    np.testing.assert_array_equal(ensembled, wanted)
 
 
 def test_the_mean_of_losses_and_the_loss_of_the_mean_have_one_gradient(networks):
@@ -277,7 +277,7 @@ def test_a_loss_of_several_teachers_says_so_to_a_stage_with_one(kind, networks):
     student, teacher = given(networks)
     alone = Outputs(teacher, each={"big": teacher.each["big"]})
     options = {"features": 0} if kind == "ca_mkd" else {}
-    with pytest.raises(RunError, match="this stage has 1 that speak apart; give two or more, or use the loss kl"):
+    with pytest.raises(RunError, match="this stage has 1 to be read apart; give two or more, or use the loss kl"):
         term(kind, student, alone, batch(networks), **options)
 
 
@@ -303,12 +303,12 @@ def test_rld_counts_an_image_nothing_whose_true_class_is_the_last_of_the_teacher
     options = {"alpha": 0.0, "beta": 1.0}
     values = []
     for label in range(3):
-        asked = {"label": paddle.to_tensor([label])}
-        values.append(float(Objective(build_terms({"rld": options}))(student, teacher, asked)[0]))
+        values = {"label": paddle.to_tensor([label])}
+        values.append(float(Objective(build_terms({"rld": options}))(student, teacher, values)[0]))
     assert values[0] == values[1] == 0, "of the classes nothing is left, or one that is certain"
     assert values[2] == pytest.approx(0, abs=1e-6), "the two others are one apart in both networks"
     teacher = Outputs({"logits": paddle.to_tensor([[0.0, 3.0, 4.0]])})
-    assert float(Objective(build_terms({"rld": options}))(student, teacher, asked)[0]) > 0.1
+    assert float(Objective(build_terms({"rld": options}))(student, teacher, values)[0]) > 0.1
 
 
 def test_a_hard_teacher_is_the_label_of_its_highest_logit(networks):

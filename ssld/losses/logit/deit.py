@@ -47,7 +47,7 @@ class Deit(Labelled):
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         z_d, z_t = student[self.head], teacher["logits"]
         if self.form == "hard":
-            taught = -at(log_softmax(z_d), z_t.argmax(axis=-1))
+            distilled = -at(log_softmax(z_d), z_t.argmax(axis=-1))
         else:
-            taught = softened(z_d, z_t, self.temperature) / z_d.shape[-1]
-        return self.alpha * taught - (1 - self.alpha) * at(log_softmax(student["logits"]), batch["label"])
+            distilled = softened(z_d, z_t, self.temperature) / z_d.shape[-1]
+        return self.alpha * distilled - (1 - self.alpha) * at(log_softmax(student["logits"]), batch["label"])

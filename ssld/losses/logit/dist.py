@@ -41,7 +41,7 @@ class Dist(Loss):
         check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        p_s, p_t = (log_softmax(given["logits"] / self.temperature).exp() for given in (student, teacher))
+        p_s, p_t = (log_softmax(outputs["logits"] / self.temperature).exp() for outputs in (student, teacher))
         inter, intra = _apart(p_s, p_t, axis=1), _apart(p_s, p_t, axis=0)
         return self.temperature**2 * (self.beta * inter + self.gamma * intra)
 

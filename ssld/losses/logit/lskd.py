@@ -48,5 +48,5 @@ class Lskd(Labelled):
         return Dkd(self.alpha, self.beta, self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        z_s, z_t = (Outputs({"logits": standardised(given["logits"])}) for given in (student, teacher))
+        z_s, z_t = (Outputs({"logits": standardised(outputs["logits"])}) for outputs in (student, teacher))
         return self._base(z_s, z_t, batch, helpers)

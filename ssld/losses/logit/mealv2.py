@@ -42,9 +42,9 @@ class MealV2(Loss):
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         z_s, z_t = student["logits"], teacher["logits"]
-        said = helpers(paddle.concat([z_s, z_t.astype(z_s.dtype)]))
+        scores = helpers(paddle.concat([z_s, z_t.astype(z_s.dtype)]))
         rows = len(z_s)
         first = paddle.arange(2 * rows) < rows  # rows of the student
-        target = paddle.stack([first, ~first], axis=1).astype(said.dtype)
-        value = F.binary_cross_entropy_with_logits(said, target, reduction="none").mean(axis=1)
+        target = paddle.stack([first, ~first], axis=1).astype(scores.dtype)
+        value = F.binary_cross_entropy_with_logits(scores, target, reduction="none").mean(axis=1)
         return (value[:rows] + value[rows:]) / 2

@@ -60,7 +60,7 @@ class Mlkd(Loss):
         row_share, class_share = shares(teacher[self.weak])
         weak, strong = ((student[name], teacher[name]) for name in (self.weak, self.strong))
         if self.standardise:
-            weak, strong = ((standardised(own), standardised(taught)) for own, taught in (weak, strong))
+            weak, strong = ((standardised(z_s), standardised(z_t)) for z_s, z_t in (weak, strong))
         first, every = (self.temperature, *BOTH), (self.temperature, *BOTH, *WEAK)
         logits = row_share * sum(of_logits(*weak, t) for t in every) + sum(of_logits(*strong, t) for t in first)
         logits = logits + sum(of_logits(*weak, t) for t in WEAK)
@@ -71,8 +71,8 @@ class Mlkd(Loss):
 def shares(teacher: Tensor) -> tuple[Tensor, Tensor]:
     """(rho, rho_c), numbers, of the teacher's logits of the weak view, [N, classes]."""
     probabilities = log_softmax(teacher).exp()
-    found = [values <= values.median() for values in (probabilities.max(axis=1), probabilities.sum(axis=0))]
-    row_share, class_share = (mask.astype(teacher.dtype).mean() for mask in found)
+    masks = [values <= values.median() for values in (probabilities.max(axis=1), probabilities.sum(axis=0))]
+    row_share, class_share = (mask.astype(teacher.dtype).mean() for mask in masks)
     return row_share, class_share
 
 

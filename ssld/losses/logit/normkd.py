@@ -33,6 +33,6 @@ class NormKd(Loss):
         check_temperature(self.tau, "tau")
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        t_s, t_t = (self.tau * deviation(given["logits"]) for given in (student, teacher))
+        t_s, t_t = (self.tau * deviation(outputs["logits"]) for outputs in (student, teacher))
         log_s, log_t = log_softmax(student["logits"] / t_s), log_softmax(teacher["logits"] / t_t)
         return t_t.squeeze(-1).square() * divergence(log_t, log_s)

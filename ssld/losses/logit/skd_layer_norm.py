@@ -37,7 +37,7 @@ class SkdLayerNorm(Labelled):
         check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        z_s, z_t = (self._normal(given["logits"]) for given in (student, teacher))
+        z_s, z_t = (self._normal(outputs["logits"]) for outputs in (student, teacher))
         target = log_softmax(z_t / self.temperature).exp()
         soft = self.temperature**2 * soft_cross_entropy(log_softmax(z_s / self.temperature), target)
         return self.alpha * soft - (1 - self.alpha) * at(log_softmax(z_s), batch["label"])

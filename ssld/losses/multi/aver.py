@@ -36,9 +36,9 @@ class Aver(Loss):
         check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        z_s, taught = student["logits"], of_teachers(teacher)
+        z_s, teachers = student["logits"], of_teachers(teacher)
         if self.mean == "losses":
-            return sum(softened(z_s, z_t, self.temperature) for z_t in taught) / len(taught)
-        mean = sum(log_softmax(z_t / self.temperature).exp() for z_t in taught) / len(taught)
+            return sum(softened(z_s, z_t, self.temperature) for z_t in teachers) / len(teachers)
+        mean = sum(log_softmax(z_t / self.temperature).exp() for z_t in teachers) / len(teachers)
         log_t = mean.clip(min=1e-38).log()  # 0 times its logarithm is 0
         return self.temperature**2 * divergence(log_t, log_softmax(z_s / self.temperature))

@@ -61,12 +61,12 @@ class CaMkd(Labelled):
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         logits = of_teachers(teacher)
-        apart = paddle.stack([softened(student["logits"], z_t, self.temperature) for z_t in logits])
+        losses = paddle.stack([softened(student["logits"], z_t, self.temperature) for z_t in logits])
         if self.features:
-            made = {name: helpers[name](student[self.student]) for name in teacher.each}
-            gaps = [(made[name] - one[self.teacher]).square().flatten(1) for name, one in teacher.each.items()]
-            apart = apart + self.features * paddle.stack([gap.mean(axis=1) for gap in gaps])
-        return (label_weights(paddle.stack(logits), batch["label"]) * apart).mean(axis=0)
+            maps = {name: helpers[name](student[self.student]) for name in teacher.each}
+            gaps = [(maps[name] - one[self.teacher]).square().flatten(1) for name, one in teacher.each.items()]
+            losses = losses + self.features * paddle.stack([gap.mean(axis=1) for gap in gaps])
+        return (label_weights(paddle.stack(logits), batch["label"]) * losses).mean(axis=0)
 
 
 def label_weights(teachers: Tensor, label: Tensor) -> Tensor:

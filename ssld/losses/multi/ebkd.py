@@ -34,9 +34,9 @@ class Ebkd(Loss):
         check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        taught = paddle.stack(of_teachers(teacher))
-        apart = [softened(student["logits"], z_t, self.temperature) for z_t in taught]
-        return (entropy_weights(taught) * paddle.stack(apart)).mean(axis=0)
+        teachers = paddle.stack(of_teachers(teacher))
+        losses = [softened(student["logits"], z_t, self.temperature) for z_t in teachers]
+        return (entropy_weights(teachers) * paddle.stack(losses)).mean(axis=0)
 
 
 def entropy_weights(teachers: Tensor) -> Tensor:

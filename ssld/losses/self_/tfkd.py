@@ -49,12 +49,12 @@ class TeacherFree(Labelled):
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         z_s, log_s = student["logits"], log_softmax(student["logits"])
         if self.form == "self":
-            taught = softened(z_s, teacher["logits"], self.temperature)
+            soft = softened(z_s, teacher["logits"], self.temperature)
         else:
-            taught = divergence(log_softmax(self._invented(batch["label"], z_s) / self.temperature), log_s)
+            soft = divergence(log_softmax(self._invented(batch["label"], z_s) / self.temperature), log_s)
         default = 0.9 if self.form == "self" else 0.1
         alpha = default if self.alpha is None else self.alpha
-        return alpha * self.multiplier * taught / z_s.shape[-1] - (1 - alpha) * at(log_s, batch["label"])
+        return alpha * self.multiplier * soft / z_s.shape[-1] - (1 - alpha) * at(log_s, batch["label"])
 
     @staticmethod
     def _invented(label: Tensor, like: Tensor) -> Tensor:
