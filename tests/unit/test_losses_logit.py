@@ -298,17 +298,17 @@ def test_lskd_does_not_see_shift_and_scale_of_the_logits(networks):
 
 
 def test_rld_counts_an_image_nothing_whose_true_class_is_the_last_of_the_teacher():
-    student = Outputs({"logits": paddle.to_tensor([[1.0, 2.0, 3.0]], stop_gradient=False)})
-    teacher = Outputs({"logits": paddle.to_tensor([[0.0, 1.0, 2.0]])})
-    options = {"alpha": 0.0, "beta": 1.0}
-    values = []
-    for label in range(3):
-        values = {"label": paddle.to_tensor([label])}
-        values.append(float(Objective(build_terms({"rld": options}))(student, teacher, values)[0]))
-    assert values[0] == values[1] == 0, "of the classes nothing is left, or one that is certain"
-    assert values[2] == pytest.approx(0, abs=1e-6), "the two others are one apart in both networks"
-    teacher = Outputs({"logits": paddle.to_tensor([[0.0, 3.0, 4.0]])})
-    assert float(Objective(build_terms({"rld": options}))(student, teacher, values)[0]) > 0.1
+    def masked(teacher, label):
+        student = Outputs({"logits": paddle.to_tensor([[1.0, 2.0, 3.0]])})
+        objective = Objective(build_terms({"rld": {"alpha": 0.0, "beta": 1.0}}))
+        return float(objective(student, Outputs({"logits": paddle.to_tensor([teacher])}), {"label": label})[0])
+
+    last, middle, first = (paddle.to_tensor([label]) for label in range(3))
+    assert masked([0.0, 1.0, 2.0], last) == masked([0.0, 1.0, 2.0], middle) == 0, (
+        "no class is left, or one that is sure"
+    )
+    assert masked([0.0, 1.0, 2.0], first) == pytest.approx(0, abs=1e-6), "both networks hold the others one apart"
+    assert masked([0.0, 3.0, 4.0], first) > 0.1
 
 
 def test_a_hard_teacher_is_the_label_of_its_highest_logit(networks):
