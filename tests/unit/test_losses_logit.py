@@ -106,6 +106,22 @@ def test_logits_of_ten_thousand_or_all_equal_give_finite_values_and_gradients(ki
     assert all(np.isfinite(grad.numpy()).all() for grad in grads)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", OURS)
+def test_large_logits_in_16_bits_have_the_value_of_these_numbers_in_32_bits(kind, dtype, networks):
+    def total(*types):
+        def rounded(logits):
+            logits = logits / logits.abs().max() * 1e4
+            for name in types:
+                logits = logits.astype(name)
+            return logits
+
+        student, teacher = given(networks, rounded)
+        return float(term(kind, student, teacher, batch(networks))[0])
+
+    assert total(dtype) == pytest.approx(total(dtype, "float32"), rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", LABELLED)
 def test_an_image_without_a_label_stops_the_run_or_counts_nothing(kind, networks):
     label = np.where(np.arange(IMAGES) == 2, -1, LABELS)
