@@ -35,7 +35,8 @@ class Batch(TypedDict, total=False):
     """A micro-batch of one rank, N images. Which keys it has depends on where it stands on its way to a loss.
 
     A loader gives `image`, `label` and `index`; mixing adds `label_b` and `lam`; a loader of fixed views adds `view`
-    and `place`; a labeller adds `teacher`; the training loop adds `step` and `epoch`.
+    and `place`; a labeller adds `teacher`; the training loop adds `step` and `epoch`, and where networks train together
+    `peers`, the outputs of the others by their names.
     """
 
     image: Tensor  # float32 [N, 3, S, S], normalised
@@ -46,6 +47,7 @@ class Batch(TypedDict, total=False):
     view: int  # the number of the view that a label cache knows the batch by
     place: np.ndarray  # int64 [N], where the images stand in that view
     teacher: Outputs
+    peers: Mapping[str, Outputs]  # with a gradient
     step: int  # of the stage, from 0
     epoch: int  # of the stage, from 1
 

@@ -24,6 +24,7 @@ def check_parts(plan: Plan, where: str) -> None:
         check_asked(plan, name, where)
         check_reads(plan, name, where)
     check_labels(plan, where)
+    check_mixed(plan, where)
     check_quantize(plan, where)
     check_pretrained(plan, where)
     for name, stage in plan.stages.items():
@@ -153,10 +154,6 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
         if loss.every_class and stage.labels and stage.labels.k is not None and stage.labels.k < plan.classes:
             what = f"reads the logits of every class, and the label cache keeps {stage.labels.k} of {plan.classes}"
             raise RecipeError(f"{at}: {what}; set stages.{name}.labels.k: null")
-        mixes = stage.data.augment.mixup > 0 or stage.data.augment.cutmix > 0
-        if mixes and "label" in loss.reads.batch and loss.mixed == "refuse":
-            what = "has no rule for the labels of mixed images"
-            raise RecipeError(f"{at}: {what}; set augment.mixup and augment.cutmix to 0, or use another loss")
 
 
 def _check_taps(stage: Stage, asked: dict[str, Teacher], tap: str, loss: Loss, where: str) -> None:
@@ -211,3 +208,15 @@ def check_labels(plan: Plan, where: str) -> None:
         if labels.views < 1 or (labels.k is not None and not 1 <= labels.k <= plan.classes):
             what = f"{labels.views} views, k {labels.k}"
             raise RecipeError(f"{at}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
+
+
+def check_mixed(plan: Plan, where: str) -> None:
+    """RecipeError for a stage that mixes its images, where a loss needs an image to have one label."""
+    for name, stage in plan.stages.items():
+        augment = stage.data.augment
+        for term, given in stage.loss.items():
+            reads_label = "label" in given.loss.reads.batch
+            if reads_label and given.loss.mixed == "refuse" and (augment.mixup > 0 or augment.cutmix > 0):
+                what = f"{given.kind} needs images of one label each, and this stage mixes them"
+                mend = f"set stages.{name}.data.augment.mixup=0 and .cutmix=0, or drop the loss"
+                raise RecipeError(f"{where}: stages.{name}.loss.{term}: {what}; {mend}")

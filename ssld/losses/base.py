@@ -108,7 +108,8 @@ class Loss:
 
         They are trained, checkpointed and resumed with the student, and never exported. Paddle's generator is seeded
         for this term before the call. Where the returned layer has a method `after_step(runtime)`, it is called when
-        the optimiser has made its step; a store of past batches changes there and nowhere else.
+        the optimiser has made its step; a store of past batches changes there and nowhere else. Where it has a method
+        `logged()`, the scalars that this returns are logged with the losses: it maps a name to a tensor.
         """
         return None
 
@@ -119,3 +120,16 @@ class Loss:
         batch: has the keys that `reads` names, and `step` (from 0) and `epoch` (from 1). helpers: what `helpers` made.
         """
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Labelled(Loss):
+    """A loss that reads the label of every image.
+
+    `unlabelled`: images without a label stop the run ("error"), or count 0 ("ignore").
+    """
+
+    unlabelled: Literal["error", "ignore"] = field(default="error", kw_only=True)
+
+    def on_unlabelled(self) -> Literal["refuse", "ignore"]:
+        return "ignore" if self.unlabelled == "ignore" else "refuse"

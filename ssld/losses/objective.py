@@ -52,7 +52,7 @@ class Objective:
         self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (weighted sum, parts), scalar tensors: `loss/<name>`, a term before its weight, without a gradient,
-        and `weight/<name>` where the weight of a term changes.
+        `weight/<name>` where the weight of a term changes, and `<name>/<key>` for what the layers of a term log.
 
         student, teacher: outputs, float [N, ...] each; `teacher` is None where no term needs one. A batch without
         `step` counts as one of step 0. Raises DataError for a label that is not one of the classes, and for an image
@@ -76,7 +76,17 @@ class Objective:
             for name, term in self.terms.items()
             if isinstance(term.weight, Schedule)
         }
-        return total, {**{f"loss/{name}": part.detach() for name, part in parts.items()}, **changing}
+        return total, {
+            **{f"loss/{name}": part.detach() for name, part in parts.items()},
+            **changing,
+            **_logged(helpers or {}),
+        }
+
+
+def _logged(helpers: Mapping[str, nn.Layer]) -> dict[str, Tensor]:
+    """What the layers of the terms have to say of themselves, such as a temperature that is trained."""
+    values = {name: layer.logged() for name, layer in helpers.items() if hasattr(layer, "logged")}
+    return {f"{name}/{key}": value.detach() for name, logged in values.items() for key, value in logged.items()}
 
 
 def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:

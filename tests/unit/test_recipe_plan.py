@@ -139,6 +139,19 @@ def test_a_stage_without_a_loss_is_refused(load):
     assert "stages.teach.loss: no terms; name at least one loss" in fails(load, tree)
 
 
+@pytest.mark.parametrize("how", ["mixup", "cutmix"])
+def test_a_loss_that_needs_one_label_of_each_image_is_refused_where_images_are_mixed(load, how):
+    tree = changed(TREE, f"stages.distill.data.augment.{how}", 0.2)
+    load(changed(tree, "stages.distill.loss", {"ssld": {}, "ce": {}, "lskd": {}}))
+    message = fails(load, changed(tree, "stages.distill.loss", {"mine": {"kind": "dkd"}}))
+    wanted = (
+        "stages.distill.loss.mine: dkd needs images of one label each, and this stage mixes them; set stages.distill"
+    )
+    assert wanted in message
+    tree = changed(tree, f"stages.distill.data.augment.{how}", 0.0)
+    load(changed(tree, "stages.distill.loss", {"dkd": {}}))
+
+
 def test_the_last_stage_must_train_the_student(load):
     tree = changed(TREE, "stages.again", {"network": "teacher", "epochs": 1, "loss": {"ce": {}}})
     assert "the last stage must train the student" in fails(load, tree)

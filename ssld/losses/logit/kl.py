@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Reads
-from ssld.losses.functions import divergence, log_softmax
+from ssld.losses.classes import check_temperature, softened
 from ssld.losses.lazy import Tensor
 
 
@@ -24,10 +23,7 @@ class KullbackLeibler(Loss):
     reads: ClassVar = Reads(teacher={"logits"})
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise RecipeError(f"temperature: {self.temperature} is not positive; 1 to 10 is usual")
+        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        log_s = log_softmax(student["logits"] / self.temperature)
-        log_t = log_softmax(teacher["logits"] / self.temperature)
-        return self.temperature**2 * divergence(log_t, log_s)
+        return softened(student["logits"], teacher["logits"], self.temperature)
