@@ -69,6 +69,15 @@ class About:
 
 
 @dataclass(frozen=True)
+class Paper:
+    """Where a method comes from. arxiv: its number there, empty where it has none or none is known."""
+
+    title: str
+    year: int
+    arxiv: str = ""
+
+
+@dataclass(frozen=True)
 class Loss:
     """A loss is a frozen dataclass: its fields are its options, with types and defaults.
 
@@ -92,6 +101,15 @@ class Loss:
     mixed: ClassVar[Literal["refuse", "both"]] = "refuse"
     """What happens to images that were mixed, where the loss reads labels: it is refused, or it is computed with both
     labels and weighed by their shares."""
+
+    # What no code can tell of a method: `ssld list methods` and docs/methods.md show it.
+    paper: ClassVar[Paper | None] = None
+    golden: ClassVar[str | None] = None
+    """The golden file that holds what the official code computes: tests/parity/data/golden/<golden>.npz."""
+    use: ClassVar[str] = ""
+    """When to use it, in a sentence or two."""
+    traps: ClassVar[tuple[str, ...]] = ()
+    """What goes wrong with it, a sentence or two each."""
 
     def on_unlabelled(self) -> Literal["refuse", "ignore"]:
         """What happens to images without a label, where the loss reads labels: they stop the run, or they count 0."""
