@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ssld.config.optim import check_optim
+from ssld.config.optim import check_apart, check_optim
 from ssld.config.pool import check_mine
 from ssld.config.quantize import check_quantize
 from ssld.errors import RecipeError
@@ -17,6 +17,7 @@ def check_parts(plan: Any, where: str) -> None:
     check_pretrained(plan, where)
     for name, stage in plan.stages.items():
         check_optim(stage.optim, f"{where}: stages.{name}.optim.")
+        check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}: stages.{name}.")
         if stage.optim.stage_lr and stage.train == "head":
             at = f"{where}: stages.{name}.optim.stage_lr"
             raise RecipeError(f"{at}: train: head updates the last layer alone, which has 1; leave it out")

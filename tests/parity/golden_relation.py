@@ -4,6 +4,8 @@ import numpy as np
 import paddle
 from golden_tools import Arrays, Method, about, tensor, value
 
+from ssld.config.optim import Optim
+from ssld.distill.optim import make_optimizer
 from ssld.losses import build_terms
 from ssld.runtime import Runtime
 
@@ -156,8 +158,26 @@ SKD: Cases = {
     "td_loss": ("td_grad_z_s", "skd_streamlined", {"scaled": False}),
 }
 
+
+def dot(inputs: Arrays, wanted: list[str]) -> Arrays:
+    """The numbers of the file: rate 0.1, momentum 0.9, delta 0.075, decay 5e-4 of every parameter."""
+    parameters = {name: paddle.create_parameter(list(inputs[f"{name}_0"].shape), "float64") for name in ("w", "b")}
+    for name, parameter in parameters.items():
+        parameter.set_value(inputs[f"{name}_0"])
+    options = Optim(lr=0.1, algorithm="dot", momentum=0.9, delta=0.075, weight_decay=5e-4, decay_all=True)
+    optimizer, found = make_optimizer(options, list(parameters.values())), {}
+    for step in range(sum(key.startswith("w_") for key in wanted)):
+        sides = [[tensor(inputs[f"grad_{side}_{name}_{step}"]) for name in parameters] for side in ("task", "kd")]
+        optimizer.add(*sides)
+        optimizer.step()
+        optimizer.clear_grad()
+        found |= {f"{name}_{step + 1}": parameter.numpy() for name, parameter in parameters.items()}
+    return found
+
+
 METHODS: dict[str, Method] = {
     "crd": crd,
+    "dot": dot,
     "sp": of_tap("map", {"loss": ("grad_feat_s", "sp", {})}),
     "pkt": of_tap("embedding", {"loss": ("grad_feat_s", "pkt", {})}),
     "rkd": of_tap("embedding", RKD),

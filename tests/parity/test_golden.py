@@ -39,7 +39,6 @@ LEFT_OUT = dict.fromkeys(
         "deit",
         "dist",
         "dml",
-        "dot",
         "ft",
         "lskd",
         "mealv2",
