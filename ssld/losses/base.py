@@ -115,6 +115,9 @@ class Loss:
         """What happens to images without a label, where the loss reads labels: they stop the run, or they count 0."""
         return "refuse"
 
+    def check(self, about: About) -> None:
+        """RecipeError where the loss cannot be computed of these outputs; it is called before `helpers`."""
+
     def helpers(self, about: About) -> nn.Layer | None:
         """The layers that this loss trains or keeps beside the student, with fresh weights; None without any.
 

@@ -39,13 +39,19 @@ class Objective:
 
     @property
     def helped(self) -> dict[str, Loss]:
-        """Name of a term -> its loss, of those that may own layers."""
-        return {name: t.loss for name, t in self.terms.items() if type(t.loss).helpers is not Loss.helpers}
+        """Name of a term -> its loss, of those that may own layers, or look at the outputs before the first step."""
+        asks = {name: type(t.loss) for name, t in self.terms.items()}
+        ours = (Loss.helpers, Loss.check)
+        return {name: self.terms[name].loss for name, cls in asks.items() if (cls.helpers, cls.check) != ours}
 
     def helpers(self, about: Callable[[str], About]) -> dict[str, nn.Layer]:
         """Name of a term -> the layers of its loss, of the terms that own any. `about(name)` says what they depend on
         and seeds Paddle's generator for the term."""
-        made = {name: loss.helpers(about(name)) for name, loss in self.helped.items()}
+        made = {}
+        for name, loss in self.helped.items():
+            known = about(name)
+            loss.check(known)
+            made[name] = loss.helpers(known)
         return {name: layer for name, layer in made.items() if layer is not None}
 
     def __call__(

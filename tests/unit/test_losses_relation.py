@@ -114,7 +114,7 @@ def test_a_loss_without_layers_is_0_where_both_networks_agree(kind):
 @pytest.mark.parametrize("kind", OF_PAIRS)
 def test_a_loss_of_pairs_refuses_micro_batches_of_one_image(kind):
     with pytest.raises(RecipeError, match=r"a rank has 1 in one; raise data\.batch, or lower optim\.accumulate"):
-        build_terms({kind: {}})[kind].loss.helpers(about(SHAPES, SHAPES, micro=1))
+        Objective(build_terms({kind: {}})).helpers(lambda name: about(SHAPES, SHAPES, micro=1))
 
 
 @pytest.mark.parametrize("size", [(8, 4, 4), (8, 2, 2)])  # more places than channels, and fewer
@@ -211,7 +211,7 @@ def test_options_that_make_no_loss_are_refused(kind, options, message):
 def test_taps_that_a_loss_cannot_compare_are_refused(kind, message):
     student = SHAPES | {"map": (8,)}
     with pytest.raises(RecipeError, match=message):
-        build_terms({kind: {}})[kind].loss.helpers(about(student, SHAPES | {"stage4": (12, 2, 2)}))
+        Objective(build_terms({kind: {}})).helpers(lambda name: about(student, SHAPES | {"stage4": (12, 2, 2)}))
 
 
 def test_a_vector_of_no_length_has_no_direction_and_no_gradient():

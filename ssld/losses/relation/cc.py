@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Paper, Reads
+from ssld.losses.base import About, Paper, Reads
 from ssld.losses.functions import root
 from ssld.losses.lazy import Tensor
-from ssld.losses.pairs import check_pairs
+from ssld.losses.pairs import PairLoss
 
 if TYPE_CHECKING:
     from paddle import nn
 
 
 @dataclass(frozen=True)
-class Cc(Loss):
+class Cc(PairLoss):
     """differences: mean over n of |f_s - f_t|_n . |f_s - f_t|_n+1; gaussian, bilinear: |K_s - K_t|_F / N^2.
 
     width: numbers of an embedding. gamma, order: of the Gaussian kernel. student, teacher: names of taps; a map is one
@@ -70,7 +70,6 @@ class Cc(Loss):
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import Embeddings
 
-        check_pairs(self, about)
         shapes = about.student[self.student], about.teacher[self.teacher]
         return Embeddings(*shapes, self.width, of_length_1=self.form != "differences")
 

@@ -13,16 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Loss, Paper, Reads
 from ssld.losses.functions import match
 from ssld.losses.lazy import Tensor
-
-if TYPE_CHECKING:
-    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -59,14 +56,13 @@ class Fsp(Loss):
     def _teacher(self) -> tuple[str, ...]:
         return self.student if self.teacher is None else self.teacher
 
-    def helpers(self, about: About) -> nn.Layer | None:
-        """None. RecipeError where the channels of a pair of taps differ."""
+    def check(self, about: About) -> None:
+        """RecipeError where the channels of a pair of taps differ."""
         for own, other in zip(self.student, self._teacher, strict=True):
             shapes = about.student[own], about.teacher[other]
             if any(len(shape) != 3 for shape in shapes) or shapes[0][0] != shapes[1][0]:
                 what = f"{own} of the student is {shapes[0]} and {other} of the teacher {shapes[1]}"
                 raise RecipeError(f"loss fsp: {what}; it needs maps (C, H, W) of equal C: name others, or take nst")
-        return None
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         flows_s = _flows([student[name] for name in self.student])

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Paper, Reads
+from ssld.losses.base import About, Paper, Reads
 from ssld.losses.functions import root, unit
 from ssld.losses.lazy import Tensor
-from ssld.losses.pairs import check_pairs
+from ssld.losses.pairs import PairLoss
 
 if TYPE_CHECKING:
     from paddle import nn
 
 
 @dataclass(frozen=True)
-class Itrd(Loss):
+class Itrd(PairLoss):
     """correlation log2 sum over d of |c_d - 1|^(2 alpha) + mutual sum over N^2 of (G_s^2 - G_st^2).
 
     correlation, mutual: weights of the two parts. student, teacher: names of taps; a map is one long vector. One number
@@ -68,7 +68,6 @@ class Itrd(Loss):
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import Embed, width
 
-        check_pairs(self, about)
         return Embed(about.student[self.student], width(about.teacher[self.teacher]))
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
