@@ -106,6 +106,10 @@ class Loss:
     paper: ClassVar[Paper | None] = None
     golden: ClassVar[str | None] = None
     """The golden file that holds what the official code computes: tests/parity/data/golden/<golden>.npz."""
+    ledger: ClassVar[tuple[str, ...]] = ()
+    """The names under which its published and re-run numbers stand in docs/data/published.csv."""
+    views: ClassVar[int] = 1
+    """Rows of outputs that it reads of each image."""
     use: ClassVar[str] = ""
     """When to use it, in a sentence or two."""
     traps: ClassVar[tuple[str, ...]] = ()

@@ -59,8 +59,10 @@ class Sskd(Loss):
     student: str = "embedding"
     teacher: str = "embedding"
 
+    views: ClassVar = ROWS
     paper: ClassVar = Paper("Knowledge Distillation Meets Self-Supervision", 2020, "2006.07114")
     golden: ClassVar = "sskd"
+    ledger: ClassVar = ("SSKD",)
     use: ClassVar = (
         "Small data sets, where four views of an image and what they have in common teach more than one label."
     )

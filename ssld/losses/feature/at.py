@@ -10,11 +10,11 @@ squares.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.functions import match, unit
 from ssld.losses.lazy import Tensor
 
@@ -28,6 +28,20 @@ class At(Loss):
 
     student: tuple[str, ...] = ("stage1", "stage2", "stage3")
     teacher: tuple[str, ...] | None = None
+
+    paper: ClassVar = Paper(
+        "Paying More Attention to Attention: Improving the Performance of Convolutional Neural Networks via Attention "
+        "Transfer",
+        2016,
+        "1612.03928",
+    )
+    golden: ClassVar = "at"
+    ledger: ClassVar = ("AT",)
+    use: ClassVar = "Maps of any channels are compared without a trained layer: a cheap term for the early stages."
+    traps: ClassVar = (
+        "Maps are averaged to one size before the square, not after it.",
+        "The paper divides a length by two; the mean of squares of the common benchmark has the weight 1000.",
+    )
 
     def __post_init__(self) -> None:
         if not self.student or len(self.student) != len(self._teacher):

@@ -47,6 +47,7 @@ class Cc(PairLoss):
 
     paper: ClassVar = Paper("Correlation Congruence for Knowledge Distillation", 2019, "1904.01802")
     golden: ClassVar = "cc"
+    ledger: ClassVar = ("CC",)
     use: ClassVar = (
         "`gaussian` is the paper's idea, and needs classes that meet in a batch. `differences` reproduces the row CC "
         "of the common benchmark."

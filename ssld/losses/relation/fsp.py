@@ -37,6 +37,7 @@ class Fsp(Loss):
         "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer Learning", 2017
     )
     golden: ClassVar = "fsp"
+    ledger: ClassVar = ("FSP",)
     use: ClassVar = "A deep and a shallow network of one family, of equal widths, such as ResNet34 and ResNet18."
     traps: ClassVar = (
         "Channels must be equal at every tap.",

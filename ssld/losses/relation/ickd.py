@@ -39,6 +39,7 @@ class Ickd(Loss):
 
     paper: ClassVar = Paper("Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation", 2021)
     golden: ClassVar = "ickd"
+    ledger: ClassVar = ("ICKD", "ICKD-C", "ICKD-C(w/o KL)", "ICKD-C(Ours)")
     use: ClassVar = (
         "Maps of different sizes and channels are compared image by image. It is published as a companion of plain "
         "distillation (`kl`), not alone."

@@ -46,6 +46,7 @@ class Itrd(PairLoss):
 
     paper: ClassVar = Paper("Information Theoretic Representation Distillation", 2021, "2112.00459")
     golden: ClassVar = "itrd"
+    ledger: ClassVar = ("ITRD",)
     use: ClassVar = (
         "Pooled vectors and one linear layer: about as cheap as plain distillation, and without a memory of negatives."
     )

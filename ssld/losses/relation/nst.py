@@ -38,6 +38,7 @@ class Nst(Loss):
 
     paper: ClassVar = Paper("Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017, "1707.01219")
     golden: ClassVar = "nst"
+    ledger: ClassVar = ("NST",)
     use: ClassVar = (
         "Whole maps of any two numbers of channels are compared image by image, without a trained layer, where "
         "attention (`at`) keeps only one number for each place."

@@ -33,6 +33,7 @@ class Pkt(PairLoss):
 
     paper: ClassVar = Paper("Learning Deep Representations with Probabilistic Knowledge Transfer", 2018, "1803.10837")
     golden: ClassVar = "pkt"
+    ledger: ClassVar = ("PKT",)
     use: ClassVar = (
         "The cheapest of the relations: N^2 cosines of pooled vectors, no trained layer, any two widths. It serves "
         "where there are no labels too."

@@ -40,9 +40,10 @@ class Rkd(PairLoss):
 
     paper: ClassVar = Paper("Relational Knowledge Distillation", 2019, "1904.05068")
     golden: ClassVar = "rkd"
+    ledger: ClassVar = ("RKD",)
     use: ClassVar = (
-        "Vectors of any two widths are compared without a trained layer. Distances alone (`angle: 0`) cost little; "
-        "angles see more, and are what helps most in metric learning, the paper's own field."
+        "Vectors of any two widths are compared without a trained layer. Distances alone (`angle: 0`) cost N^2 "
+        "numbers; angles see more, and cost N^3."
     )
     traps: ClassVar = (
         "Angles take N^3 numbers: 64 images are 262 thousand, 1024 images a billion.",

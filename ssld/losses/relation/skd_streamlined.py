@@ -37,6 +37,7 @@ class SkdStreamlined(PairLoss):
     reads: ClassVar = Reads(teacher={"logits"})
     paper: ClassVar = Paper("Streamlined Knowledge Distillation", 2026)
     golden: ClassVar = "skd_streamlined"
+    ledger: ClassVar = ("SKD (Streamlined)",)
     use: ClassVar = (
         "Beside `kl`, where logits are all that a teacher gives: it adds what images have to do with each other."
     )

@@ -32,6 +32,7 @@ class Sp(PairLoss):
 
     paper: ClassVar = Paper("Similarity-Preserving Knowledge Distillation", 2019, "1907.09682")
     golden: ClassVar = "sp"
+    ledger: ClassVar = ("SP",)
     use: ClassVar = (
         "The maps of student and teacher may have any channels and sizes, and no layer is trained: a cheap first term "
         "beside the cross entropy for networks that share nothing."
