@@ -3,8 +3,8 @@
 # make test-zoo     the tests of every network of the zoo (SHARD=2/4: the second quarter of them)
 # make check        style, types and the import table
 # make bench        measure this project against its peers (PEER=<checkout of PaddleClas>: against it too)
-# make docs         write docs/zoo.md, its figures and tables, docs/figures/, experiments/REPORT.md and
-#                   docs/what_moves_ssld.md anew
+# make docs         write docs/zoo.md, its figures and tables, docs/methods.md, docs/figures/, experiments/REPORT.md
+#                   and docs/what_moves_ssld.md anew
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
 # VENV=.venv          where the environment lives
@@ -52,6 +52,7 @@ bench: $(VENV)/.installed-$(DEVICE)-dev
 
 docs: $(VENV)/.installed-$(DEVICE)
 	$(BIN)/python -m ssld.report.zoo docs
+	$(BIN)/python -m ssld.report.methods docs
 	$(BIN)/ssld report figures --out docs/figures
 	$(BIN)/ssld report ledger
 	$(BIN)/ssld report ablation

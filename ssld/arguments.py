@@ -173,7 +173,8 @@ def _label_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _list_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("what", help="Which list to print: models, teachers, students, losses, recipes or engines.")
+    lists = "models, teachers, students, losses, methods, recipes or engines"
+    command.add_argument("what", help=f"Which list to print: {lists}.")
 
 
 def _show_arguments(command: argparse.ArgumentParser) -> None:
@@ -439,7 +440,7 @@ COMMANDS: dict[str, Command] = {
     "label": Command(
         "Make the soft-label caches of a recipe, mend damaged ones, or compare them with the teacher.", _label_arguments
     ),
-    "list": Command("List what there is: models, teachers, students, losses, recipes or engines.", _list_arguments),
+    "list": Command("List what there is: models, networks, losses, methods, recipes or engines.", _list_arguments),
     "show": Command(
         "Print a recipe with base, overrides and defaults filled in, or the facts of a model, teacher, loss or engine.",
         _show_arguments,

@@ -6,6 +6,7 @@ from typing import Any
 from ssld.config import cards, parse, recipe
 from ssld.deploy.engines.registry import ENGINES, usable
 from ssld.errors import RecipeError, did_you_mean
+from ssld.losses import overview
 from ssld.losses import registry as losses
 from ssld.paths import shelf
 
@@ -73,6 +74,10 @@ def _losses() -> list[Row]:
     ]
 
 
+def _methods() -> list[Row]:
+    return [overview.row(method) for method in overview.methods()]
+
+
 def _engines() -> list[Row]:
     return [
         {"name": name, "usable here": "yes" if why is None else why, "summary": ENGINES.summary(name)}
@@ -85,6 +90,7 @@ LISTS: dict[str, Callable[[], list[Row]]] = {
     "teachers": _teachers,
     "students": _students,
     "losses": _losses,
+    "methods": _methods,
     "recipes": _recipes,
     "engines": _engines,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssld.config import code
-from ssld.config.optim import check_optim
+from ssld.config.optim import check_apart, check_optim
 from ssld.config.pool import check_mine
 from ssld.config.quantize import check_quantize
 from ssld.config.teachers import Teacher, check_combine, check_teacher
@@ -29,6 +29,7 @@ def check_parts(plan: Plan, where: str) -> None:
     check_pretrained(plan, where)
     for name, stage in plan.stages.items():
         check_optim(stage.optim, f"{where}: stages.{name}.optim.")
+        check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}: stages.{name}.")
         if stage.optim.stage_lr and stage.train == "head":
             at = f"{where}: stages.{name}.optim.stage_lr"
             raise RecipeError(f"{at}: train: head updates the last layer alone, which has 1; leave it out")

@@ -17,7 +17,7 @@ FORWARDS = {"all": 3, "head_and_norms": 2, "head": 1}  # of a step in forward pa
 FLOAT = 4  # bytes
 NOT_COUNTED = "a network without a card has no arithmetic that is known without making it; `ssld run` counts it"
 WEIGHT_BYTES = {"fp16": 2, "paddle2_int8": 1}  # of a weight in an exported file; others hold float32, int8 too
-SLOTS = {"momentum": 1, "adamw": 2, "rmsprop": 3}  # numbers that an optimizer keeps for each weight
+SLOTS = {"momentum": 1, "adamw": 2, "rmsprop": 3, "dot": 2}  # numbers that an optimizer keeps for each weight
 CHECKPOINTS = 2  # of a stage, the newest
 
 

@@ -7,6 +7,7 @@ import paddle
 from paddle import nn
 
 from ssld.config.optim import Optim
+from ssld.distill.dot import Dot
 from ssld.errors import RunError
 from ssld.models.taps import called
 
@@ -41,11 +42,13 @@ def _left(optim: Optim, step: int, warmup: int, steps: int, steps_per_epoch: int
 
 
 def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
-    """Momentum, AdamW or RMSProp. Biases and normalisation scales (one-dimensional) are not decayed unless `decay_all`.
+    """Momentum, AdamW, RMSProp or DOT. Biases and normalisation scales (of one dimension) decay only with `decay_all`.
 
     No parameter groups: Paddle clips the gradient norm of each group for itself.
     """
     decayed = {p.name for p in parameters if p.ndim > 1 or optim.decay_all}
+    if optim.algorithm == "dot":
+        return Dot(parameters, optim.lr, optim.momentum, optim.delta, dict.fromkeys(decayed, optim.weight_decay))
     options: dict[str, Any] = {"learning_rate": optim.lr, "parameters": parameters}
     if optim.clip_norm:
         options["grad_clip"] = nn.ClipGradByGlobalNorm(optim.clip_norm)

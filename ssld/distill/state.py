@@ -13,12 +13,14 @@ import paddle
 from paddle import nn
 
 from ssld import models
+from ssld.config.optim import APART
 from ssld.data import sampler
 from ssld.distill import checkpoint, optim, parallel
 from ssld.distill.evaluate import evaluate
 from ssld.distill.job import Job
 from ssld.distill.step import Step, check_helpers, shapes
 from ssld.distill.teacher import BATCH_NORMS
+from ssld.distill.update import OneGradient, TwoGradients, Update
 from ssld.errors import RunError
 from ssld.interfaces import Labeller
 from ssld.losses import About
@@ -38,14 +40,18 @@ class TrainState:
         self.log_every = max(1, min(10, self.steps // 100))
         trained = set_trainable(network, job.stage.train)
         self.objective = Objective(job.stage.loss, job.train.steps_per_epoch)
-        self.step = Step(network, self.objective, self._helpers(labeller))
+        apart = job.stage.optim.algorithm in APART
+        self.step = Step(network, self.objective, self._helpers(labeller), apart)
         trained += [p for p in self.step.helpers.parameters() if not p.stop_gradient]
         self._trained = {id(parameter) for parameter in trained}
-        self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn)
+        self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn, apart)
         optim.scale_rates(job.stage.optim, network)
         self.optimizer = optim.make_optimizer(job.stage.optim, trained)
         self.average = optim.Average(network, job.stage.optim.ema)
         self.scaler = paddle.amp.GradScaler(enable=job.stage.optim.amp == "O1", init_loss_scaling=2.0**15)
+        self.update: Update = (
+            TwoGradients(self.optimizer, self.ranks) if apart else OneGradient(self.optimizer, self.ranks, self.scaler)
+        )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
         self.scores: dict[str, float] | None = None  # of the finished stage
 

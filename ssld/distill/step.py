@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import paddle
@@ -17,22 +17,33 @@ from ssld.models.taps import called
 
 
 class Step(nn.Layer):
-    """A batch -> (loss, parts for the log, logits): what data parallelism wraps, so that helpers are averaged too.
+    """A batch -> (losses, parts for the log, logits): what data parallelism wraps, so that helpers are averaged too.
 
-    helpers: name of a term -> the layers of its loss. They train beside the student and are no part of it.
+    helpers: name of a term -> the layers of its loss. They train beside the student and are no part of it. apart: the
+    losses are two, of the task and of the distillation, else one.
     """
 
-    def __init__(self, student: nn.Layer, objective: Objective, helpers: dict[str, nn.Layer] | None = None):
+    def __init__(
+        self,
+        student: nn.Layer,
+        objective: Objective,
+        helpers: dict[str, nn.Layer] | None = None,
+        apart: bool = False,
+    ):
         super().__init__()
-        self.student, self.objective = student, objective
+        self.student, self.objective, self.apart = student, objective, apart
         self.helpers = nn.LayerDict(helpers or {})
         self._weights = {of for term in objective.terms.values() for of in term.loss.reads.weights.get("student", ())}
 
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:
         outputs = outputs_of(self.student, batch["image"], self.objective.student_reads)
         outputs.weights = weights_of(self.student, self._weights)
-        loss, parts = self.objective(outputs, batch.get("teacher"), batch, dict(self.helpers.items()))
-        return loss, parts, outputs["logits"]
+        given = outputs, batch.get("teacher"), batch, dict(self.helpers.items())
+        if self.apart:
+            losses, parts = self.objective.apart(*given)
+            return losses, parts, outputs["logits"]
+        loss, parts = self.objective(*given)
+        return (loss,), parts, outputs["logits"]
 
     def after_step(self, runtime: Any) -> None:
         """Tell the helpers that keep something of past batches that the optimiser has made its step."""
@@ -82,11 +93,11 @@ def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
             seen.add(parameter.name)
 
 
-def check_gradients(named: Callable[[], Iterator[tuple[str, Any]]], stage: str) -> None:
-    """RunError for the first of the trained parameters that got no gradient: what trains nothing must not run for
-    days.
+def check_gradients(named: Iterable[tuple[str, Any]], reached: Callable[[Any], bool], stage: str) -> None:
+    """RunError for the first of the trained parameters, by name, that got no gradient: what trains nothing must not run
+    for days.
     """
-    for name, parameter in named():
-        if parameter.grad is None:
+    for name, parameter in named:
+        if not reached(parameter):
             what = f"no loss reaches the parameter {name!r}"
             raise RunError(f"stage {stage}: {what}; freeze it (stop_gradient), remove it, or add a loss that reads it")

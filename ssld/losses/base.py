@@ -71,6 +71,15 @@ class About:
 
 
 @dataclass(frozen=True)
+class Paper:
+    """Where a method comes from. arxiv: its number there, empty where it has none or none is known."""
+
+    title: str
+    year: int
+    arxiv: str = ""
+
+
+@dataclass(frozen=True)
 class Loss:
     """A loss is a frozen dataclass: its fields are its options, with types and defaults.
 
@@ -98,10 +107,25 @@ class Loss:
     every_class: ClassVar[bool] = False
     """Whether the value depends on the teacher's logits of every class. A label cache that keeps the k largest fills
     the others in, which is exact enough only for losses of the probabilities."""
+    # What no code can tell of a method: `ssld list methods` and docs/methods.md show it.
+    paper: ClassVar[Paper | None] = None
+    golden: ClassVar[str | None] = None
+    """The golden file that holds what the official code computes: tests/parity/data/golden/<golden>.npz."""
+    ledger: ClassVar[tuple[str, ...]] = ()
+    """The names under which its published and re-run numbers stand in docs/data/published.csv."""
+    views: ClassVar[int] = 1
+    """Rows of outputs that it reads of each image."""
+    use: ClassVar[str] = ""
+    """When to use it, in a sentence or two."""
+    traps: ClassVar[tuple[str, ...]] = ()
+    """What goes wrong with it, a sentence or two each."""
 
     def on_unlabelled(self) -> Literal["refuse", "ignore"]:
         """What happens to images without a label, where the loss reads labels: they stop the run, or they count 0."""
         return "refuse"
+
+    def check(self, about: About) -> None:
+        """RecipeError where the loss cannot be computed of these outputs; it is called before `helpers`."""
 
     def helpers(self, about: About) -> nn.Layer | None:
         """The layers that this loss trains or keeps beside the student, with fresh weights; None without any.

@@ -39,8 +39,10 @@ class Objective:
 
     @property
     def helped(self) -> dict[str, Loss]:
-        """Name of a term -> its loss, of those that may own layers."""
-        return {name: t.loss for name, t in self.terms.items() if type(t.loss).helpers is not Loss.helpers}
+        """Name of a term -> its loss, of those that may own layers, or look at the outputs before the first step."""
+        asks = {name: type(t.loss) for name, t in self.terms.items()}
+        ours = (Loss.helpers, Loss.check)
+        return {name: self.terms[name].loss for name, cls in asks.items() if (cls.helpers, cls.check) != ours}
 
     def helpers(self, about: Callable[[str], About]) -> dict[str, nn.Layer]:
         """Name of a term -> the layers of its loss, of the terms that own any. `about(name)` says what they depend on
@@ -59,6 +61,24 @@ class Objective:
         without a label where a term does not ignore it; on a GPU, where looking would wait for the device, such an
         image makes the loss infinite, which stops the run.
         """
+        weighed, parts = self._weighed(student, teacher, batch, helpers)
+        return sum(weighed.values()), parts
+
+    def apart(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
+    ) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
+        """As a call, with two sums: that of the terms of the task, and that of the terms of the distillation."""
+        weighed, parts = self._weighed(student, teacher, batch, helpers)
+        task, distil = (
+            sum(value for name, value in weighed.items() if self.terms[name].learns_from == side)
+            for side in ("task", "distil")
+        )
+        return (task, distil), parts
+
+    def _weighed(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(name -> value times weight, parts for the log)"""
         taught = Outputs(_wide(teacher, keep_gradient=False), *_also(teacher)) if teacher is not None else Outputs()
         own, step = Outputs(_wide(student), *_also(student)), batch.get("step", 0)
         with paddle.amp.auto_cast(enable=False):  # level O2 would run differences of log-probabilities in 16 bits
@@ -70,13 +90,13 @@ class Objective:
                 for name, term in self.terms.items()
             }
             weights = {name: weight_at(term.weight, step, self.steps_per_epoch) for name, term in self.terms.items()}
-            total = sum(weights[name] * part for name, part in parts.items())
+            weighed = {name: weights[name] * part for name, part in parts.items()}
         changing = {
             f"weight/{name}": paddle.to_tensor(weights[name], dtype="float32")
             for name, term in self.terms.items()
             if isinstance(term.weight, Schedule)
         }
-        return total, {
+        return weighed, {
             **{f"loss/{name}": part.detach() for name, part in parts.items()},
             **changing,
             **_logged(helpers or {}),
@@ -91,6 +111,7 @@ def _logged(helpers: Mapping[str, nn.Layer]) -> dict[str, Tensor]:
 
 def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
     try:
+        loss.check(about)
         return loss.helpers(about)
     except RecipeError as error:
         raise RecipeError(f"loss {name}: {error}") from None

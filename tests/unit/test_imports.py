@@ -47,7 +47,7 @@ ALLOWED = {
     "foreign": {"config"},
     "quantize": {"models"},
     "deploy": {"data", "models", "quantize", "weights", "config", "progress", "runtime"},
-    "report": {"config", "progress"},
+    "report": {"config", "losses", "progress"},
     "weights": {"models", "progress"},
     "models": NOTHING,
     "data": {"random"},

@@ -10,9 +10,10 @@ squares.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Paper
 from ssld.losses.functions import match, unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import STAGES, PairsLoss
@@ -23,6 +24,20 @@ class At(PairsLoss):
     """Sum over pairs of taps of the mean squared gap of their attention."""
 
     student: tuple[str, ...] = STAGES[:3]
+
+    paper: ClassVar = Paper(
+        "Paying More Attention to Attention: Improving the Performance of Convolutional Neural Networks via Attention "
+        "Transfer",
+        2016,
+        "1612.03928",
+    )
+    golden: ClassVar = "at"
+    ledger: ClassVar = ("AT",)
+    use: ClassVar = "Maps of any channels are compared without a trained layer: a cheap term for the early stages."
+    traps: ClassVar = (
+        "Maps are averaged to one size before the square, not after it.",
+        "The paper divides a length by two; the mean of squares of the common benchmark has the weight 1000.",
+    )
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         total = 0.0

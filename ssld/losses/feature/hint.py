@@ -8,10 +8,10 @@ size, batch norm and ReLU, the loss is the mean squared gap over all numbers of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
 
@@ -28,6 +28,15 @@ class Hint(TapLoss):
 
     student: str = "stage3"
     teacher: str = "stage3"
+
+    paper: ClassVar = Paper("FitNets: Hints for Thin Deep Nets", 2014, "1412.6550")
+    golden: ClassVar = "fitnet"
+    ledger: ClassVar = ("FitNet",)
+    use: ClassVar = "Where the maps of a middle stage are worth imitating number by number, such as in one family."
+    traps: ClassVar = (
+        "The paper trains the hint first and the rest afterwards; the common benchmark, and this, do both at once.",
+        "Its weight is 100: the value is a mean over all numbers of a map.",
+    )
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.regressor import Regressor

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Reads
+from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
@@ -24,6 +24,11 @@ class CrossEntropy(Labelled):
     student: str = "logits"
 
     mixed: ClassVar = "both"
+    paper: ClassVar = Paper("Rethinking the Inception Architecture for Computer Vision", 2015, "1512.00567")
+    use: ClassVar = "Wherever there are labels: alone, or beside a loss that learns from a teacher."
+    traps: ClassVar = (
+        "A teacher that was itself trained with label smoothing was found to teach worse (arXiv:1906.02629).",
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.smoothing < 1:

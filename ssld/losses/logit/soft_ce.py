@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Reads
@@ -22,6 +22,9 @@ class SoftCrossEntropy(Loss):
 
     student: str = "logits"
     hard: bool = False
+
+    use: ClassVar = "What the paper of SSLD compares with; it trains exactly as `kl` at temperature 1 does."
+    traps: ClassVar = ("Its value ends at the entropy of the teacher, not at 0.",)
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]
