@@ -90,7 +90,7 @@ def stepped():
     label = paddle.arange(N) % CLASSES
     batch = {"image": image, "label": label, "index": paddle.arange(N), "step": 0, "epoch": 1}
     (batch,) = teacher.labelled([batch])
-    loss, parts, _ = step(batch)
+    (loss,), parts, _ = step(batch)
     loss.backward()
     return step, parts, teacher
 
