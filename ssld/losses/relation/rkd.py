@@ -62,7 +62,7 @@ class Rkd(PairLoss):
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         g_s, g_t = _products(student[self.student]), _products(teacher[self.teacher])
         square_s, square_t = _squares(g_s), _squares(g_t)
-        total = 0.0
+        total = paddle.zeros([], dtype="float64")
         if self.distance:
             total = total + self.distance * smooth_l1(_distances(square_s) - _distances(square_t)).mean()
         if self.angle:
