@@ -67,7 +67,10 @@ class Objective:
     def apart(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
     ) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
-        """As a call, with two sums: that of the terms of the task, and that of the terms of the distillation."""
+        """As a call, with two sums: that of the terms of the task, then that of the terms of the distillation.
+
+        There must be terms on both sides.
+        """
         weighed, parts = self._weighed(student, teacher, batch, helpers)
         task, distil = (
             sum(value for name, value in weighed.items() if self.terms[name].learns_from == side)

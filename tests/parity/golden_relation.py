@@ -11,10 +11,13 @@ from ssld.runtime import Runtime
 
 
 def crd(inputs: Arrays, wanted: list[str]) -> Arrays:
-    options = {"width": 4, "negatives": 6, "temperature": 0.07, "momentum": 0.5}
+    """`params_1` holds K, the temperature, both constants, and the momentum."""
+    (images, width), (_, temperature, _, _, momentum) = inputs["memory_v1_0"].shape, inputs["params_1"]
+    negatives = inputs["contrast_index_0"].shape[1] - 1
+    options = {"width": width, "negatives": negatives, "temperature": float(temperature), "momentum": float(momentum)}
     loss = build_terms({"crd": options})["crd"].loss
     shapes = [{"embedding": tensor(inputs[f"feat_{of}_0"])} for of in "st"]
-    layer = loss.helpers(about(*shapes))
+    layer = loss.helpers(about(*shapes, images=images, labels=np.arange(images) % 2))
     for of in "st":
         embed = getattr(layer, f"embed_{of}")
         embed.weight.set_value(inputs[f"embed_{of}.linear.weight"].T)
@@ -22,7 +25,7 @@ def crd(inputs: Arrays, wanted: list[str]) -> Arrays:
     layer.memory_s.rows.set_value(inputs["memory_v1_0"])
     layer.memory_t.rows.set_value(inputs["memory_v2_0"])
     found = {}
-    for step in (0, 1):
+    for step in range(sum(key.startswith("index_") for key in inputs)):
         student = tensor(inputs[f"feat_s_{step}"], gradient=True)
         index, chosen = tensor(inputs[f"index_{step}"]), tensor(inputs[f"contrast_index_{step}"])
         total = layer(student, tensor(inputs[f"feat_t_{step}"]), index, chosen).mean()
@@ -36,8 +39,6 @@ def crd(inputs: Arrays, wanted: list[str]) -> Arrays:
         layer.clear_gradients()
         found[f"memory_v1_{step + 1}"] = layer.memory_s.rows.numpy()
         found[f"memory_v2_{step + 1}"] = layer.memory_t.rows.numpy()
-        k, temperature, momentum = options["negatives"], options["temperature"], options["momentum"]
-        found[f"params_{step + 1}"] = np.array([k, temperature, *layer.z.numpy(), momentum])
     return found
 
 
@@ -161,12 +162,15 @@ SKD: Cases = {
 
 def dot(inputs: Arrays, wanted: list[str]) -> Arrays:
     """The numbers of the file: rate 0.1, momentum 0.9, delta 0.075, decay 5e-4 of every parameter."""
-    parameters = {name: paddle.create_parameter(list(inputs[f"{name}_0"].shape), "float64") for name in ("w", "b")}
+    names = [
+        key.removeprefix("grad_task_")[:-2] for key in inputs if key.startswith("grad_task_") and key.endswith("_0")
+    ]
+    parameters = {name: paddle.create_parameter(list(inputs[f"{name}_0"].shape), "float64") for name in names}
     for name, parameter in parameters.items():
         parameter.set_value(inputs[f"{name}_0"])
     options = Optim(lr=0.1, algorithm="dot", momentum=0.9, delta=0.075, weight_decay=5e-4, decay_all=True)
     optimizer, found = make_optimizer(options, list(parameters.values())), {}
-    for step in range(sum(key.startswith("w_") for key in wanted)):
+    for step in range(len(wanted) // len(names)):
         sides = [[tensor(inputs[f"grad_{side}_{name}_{step}"]) for name in parameters] for side in ("task", "kd")]
         optimizer.add(*sides)
         optimizer.step()

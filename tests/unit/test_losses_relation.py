@@ -142,6 +142,41 @@ def test_rkd_divides_by_the_mean_of_the_distances_between_different_images():
     assert float(total) == pytest.approx(2 * (0.5 * gap**2).sum() / 9, rel=1e-6)
 
 
+def test_rkd_in_float32_is_the_formula_for_images_far_from_zero_and_near_each_other():
+    """Distances of 0.1 between vectors of length 100, and two images that are the same."""
+    draw = np.random.default_rng(4)
+    arrays = [(20 + 0.1 * draw.normal(size=(6, width))).astype(np.float32) for width in (24, 30)]
+    arrays[0][5] = arrays[0][0]
+    own, known = ({"logits": paddle.zeros([6, 2]), "embedding": paddle.to_tensor(array)} for array in arrays)
+
+    def relations(f):
+        e = f[None] - f[:, None]  # at (j, i)
+        d = np.linalg.norm(e, axis=2)
+        unit = e / np.maximum(d, 1e-12)[:, :, None]
+        return d / d[~np.eye(6, dtype=bool)].mean(), unit @ unit.transpose(0, 2, 1)
+
+    gaps = [s - t for s, t in zip(*(relations(array.astype(np.float64)) for array in arrays), strict=True)]
+    h = [np.where(abs(gap) < 1, gap**2 / 2, abs(gap) - 0.5).mean() for gap in gaps]
+    for part, wanted in zip(("distance", "angle"), h, strict=True):
+        options = {"distance": 0.0, "angle": 0.0} | {part: 1.0}
+        assert float(computed("rkd", options, own, known)[1]) == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (5, 2)])  # fewer places than channels, and more
+def test_ickd_is_the_gap_of_the_inner_products_of_all_pairs_of_channels(sizes):
+    student, teacher = ((8, size, size) for size in sizes)
+    own, known = drawn({"map": student, "logits": (3,)}, 4, 0), drawn({"map": teacher}, 4, 1)
+    helpers, total = computed("ickd", {}, own, known)
+
+    def correlation(features):
+        rows = features.astype(np.float64).reshape(4, 8, -1)
+        g = rows @ rows.transpose(0, 2, 1)
+        return g / np.linalg.norm(g, axis=2, keepdims=True)
+
+    gap = correlation(helpers["ickd"](own["map"]).numpy()) - correlation(known["map"].numpy())
+    assert float(total) == pytest.approx((gap**2).sum() / (8 * 4), rel=1e-5)
+
+
 def test_sskd_keeps_what_the_teacher_gets_right_and_the_least_wrong_of_the_rest():
     from ssld.losses.contrast.sskd import _kept
 

@@ -41,6 +41,7 @@ class Fsp(Loss):
     use: ClassVar = "A deep and a shallow network of one family, of equal widths, such as ResNet34 and ResNet18."
     traps: ClassVar = (
         "Channels must be equal at every tap.",
+        "Alone it reaches nothing behind the last tap, and a stage that trains what no loss reaches stops: add `ce`.",
         "It is meant as a first stage of training, whose epochs belong to the cost of the method.",
     )
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Paper, Reads
-from ssld.losses.functions import smooth_l1, unit
+from ssld.losses.functions import smooth_l1
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.pairs import PairLoss
 
@@ -60,29 +60,46 @@ class Rkd(PairLoss):
         return Reads(student={self.student}, teacher={self.teacher})
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        e_s, e_t = _differences(student[self.student]), _differences(teacher[self.teacher])
-        total = 0.0
+        g_s, g_t = _products(student[self.student]), _products(teacher[self.teacher])
+        square_s, square_t = _squares(g_s), _squares(g_t)
+        total = paddle.zeros([], dtype="float64")
         if self.distance:
-            total = total + self.distance * smooth_l1(_distances(e_s) - _distances(e_t)).mean()
+            total = total + self.distance * smooth_l1(_distances(square_s) - _distances(square_t)).mean()
         if self.angle:
-            total = total + self.angle * smooth_l1(_angles(e_s) - _angles(e_t)).mean()
-        return total
+            total = total + self.angle * smooth_l1(_angles(g_s, square_s) - _angles(g_t, square_t)).mean()
+        return total.astype(student[self.student].dtype)
 
 
-def _differences(features: Tensor) -> Tensor:
-    """[N, ...] -> [N, N, d], f_i - f_j at place (j, i)"""
-    rows = features.flatten(1)
-    return rows.unsqueeze(0) - rows.unsqueeze(1)
+def _products(features: Tensor) -> Tensor:
+    """[N, ...] -> float64 [N, N], the inner products of f_i - mean f and f_j - mean f
+
+    All distances and angles follow from them, without the differences of all pairs of vectors; in float64 they are
+    exact enough for images that are near each other.
+    """
+    rows = features.flatten(1).astype("float64")
+    rows = rows - rows.mean(axis=0, keepdim=True)
+    return rows @ rows.T
 
 
-def _distances(e: Tensor) -> Tensor:
-    """[N, N, d] -> [N, N], 1 on average"""
-    apart = 1 - paddle.eye(e.shape[0], dtype=e.dtype)
-    lengths = e.square().sum(axis=-1).clip(min=1e-12).sqrt() * apart
+def _squares(g: Tensor) -> Tensor:
+    """[N, N] -> the squared distances [N, N]; 0, without a gradient, where they are as good as 0."""
+    own = g.diagonal()
+    square = own.unsqueeze(0) + own.unsqueeze(1) - 2 * g
+    return square * (square > 1e-13 * own.detach().max()).astype(g.dtype)
+
+
+def _distances(square: Tensor) -> Tensor:
+    """Squared distances [N, N] -> distances [N, N], 1 on average"""
+    apart = 1 - paddle.eye(square.shape[0], dtype=square.dtype)
+    lengths = square.clip(min=1e-12).sqrt() * apart
     return lengths / (lengths.sum() / apart.sum().clip(min=1)).clip(min=1e-12)
 
 
-def _angles(e: Tensor) -> Tensor:
-    """[N, N, d] -> [N, N, N], at place (j, i, k) the cosine of the angle at image j between i and k"""
-    directions = unit(e)
-    return directions @ directions.transpose([0, 2, 1])
+def _angles(g: Tensor, square: Tensor) -> Tensor:
+    """[N, N] twice -> [N, N, N], at place (j, i, k) the cosine of the angle at image j between i and k
+
+    It is 0, without a gradient, where i or k is at the place of j.
+    """
+    product = g.unsqueeze(0) - g.unsqueeze(2) - g.unsqueeze(1) + g.diagonal().reshape([-1, 1, 1])
+    over = (square > 0).astype(g.dtype) * square.clip(min=1e-24).rsqrt()
+    return product * over.unsqueeze(2) * over.unsqueeze(1)
