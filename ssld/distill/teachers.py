@@ -21,7 +21,7 @@ from ssld.distill.engine import EngineLogits, check_engine, in_engine
 from ssld.distill.evaluate import evaluate, predict
 from ssld.distill.foreign_layer import ForeignLayer, open_foreign
 from ssld.distill.images import eval_loader, shown_as
-from ssld.distill.networks import architecture, build, trained_network
+from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRun
 from ssld.distill.several import Together, combined
 from ssld.distill.teacher import TeacherLogits, gate
@@ -344,9 +344,3 @@ class _Asked:
 def _key(plan: Plan, name: str) -> str:
     """The key of a teacher in the recipe."""
     return "teacher" if plan.teacher and name == "teacher" else f"teachers.{name}"
-
-
-def title_of(plan: Plan, name: str) -> str:
-    """What a teacher is called in results: its card, its architecture, its file."""
-    teacher = plan.all_teachers[name]
-    return teacher.title if teacher.source != "card" else architecture(plan, name)
