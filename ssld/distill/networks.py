@@ -26,9 +26,9 @@ QUANTIZE = "quantize.json"
 def build(plan: Plan, role: str, size: int) -> nn.Layer:
     """A network of the plan with fresh weights, the same for every stage of a seed: the student, or a teacher by name.
 
-    `size` is the side of its images in pixels. Of a teacher from elsewhere (a run, a foreign file) nothing is built. The
-    `arch` of a network of one's own ends with `version_of` it, such as Tiny@1a2b3c4d: two contents of one file are two
-    architectures.
+    `size` is the side of its images in pixels. Of a teacher from elsewhere (a run, a foreign file) nothing is built.
+    The `arch` of a network of one's own ends with `version_of` it, such as Tiny@1a2b3c4d: two contents of one file are
+    two architectures.
     """
     block = plan.network_of(role)
     seed_networks(plan.seed, "init", role)
