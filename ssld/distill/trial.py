@@ -52,8 +52,9 @@ def try_stages(run: Run, teachers: Teachers) -> None:
 
 
 def needs_trial(stage: StageRun) -> bool:
-    """Whether a stage has what only a step shows: taps, weights, layers of losses, teachers apart, own code. Networks of
-    the zoo with losses of the logits of one teacher, or of several together, have nothing of it.
+    """Whether a stage has what only a step shows: taps, weights, layers of losses, teachers apart, own code.
+
+    Networks of the zoo with losses of the logits of one teacher, or of several together, have nothing of it.
     """
     settings = stage.settings
     if not settings.epochs:

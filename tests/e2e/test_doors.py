@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import onnxruntime
 import pytest
+from safetensors.numpy import load_file
 
 from ssld.config import recipe
 from ssld.deploy import contract
@@ -14,6 +15,7 @@ from ssld.result import slice_images
 from ssld.runtime import Runtime
 from tests.e2e.command import fails, succeeds, write_recipe
 from tests.e2e.test_resume import records, run, state, stopped
+from tests.unit.digit_teachers import ONNX, taught
 from tests.unit.own_recipe import MACS, PARAMS, TREE, write_code
 
 
@@ -115,3 +117,17 @@ def test_show_prints_what_an_own_recipe_says_and_plan_says_in_a_line_that_its_ne
     said = fails("plan", "own.yaml", "--rate", "measured", cwd=place)
     assert said.endswith("own: a network without a card has no arithmetic that is known without making it; "
                          "`ssld run` counts it")  # fmt: skip
+
+
+def test_two_processes_with_a_teacher_in_onnx_runtime_train_what_one_process_trains(place):
+    tree = taught(ONNX, {"kl": {}, "ce": {}}) | {"student": {"code": "nets.py:Plain"}}
+    write_recipe(place, tree, "onnx.yaml")
+    succeeds(*run("one/run", recipe="onnx.yaml"), cwd=place)
+    succeeds(*run("two/run", "--ranks", "2", recipe="onnx.yaml"), cwd=place)
+    weights = [load_file(*(place / out).glob("stages/one-*/model.safetensors")) for out in ("one/run", "two/run")]
+    assert weights[0].keys() == weights[1].keys()
+    for key, value in weights[0].items():
+        np.testing.assert_allclose(weights[1][key], value, rtol=0, atol=1e-5, err_msg=key)
+    results = [json.loads((place / out / "result.json").read_text()) for out in ("one/run", "two/run")]
+    assert [result["stages"]["one"]["ranks"] for result in results] == [1, 2]
+    assert results[0]["teacher"]["top1"] == results[1]["teacher"]["top1"] > 85
