@@ -30,7 +30,7 @@ from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teachers import Teachers, check_engines, check_files
 from ssld.distill.trial import try_stages
-from ssld.errors import DataError, RunError
+from ssld.errors import DataError, RunError, SsldError
 from ssld.files import alone, sha256, write_whole
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
@@ -171,7 +171,7 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
     for name, step in steps.items():
         try:
             mine_pool(step, root, root / name, runtime, teachers=named)  # returns at once when it was finished
-        except (DataError, RunError) as error:
+        except SsldError as error:
             raise type(error)(f"prepare.{name}: {error}") from None
 
 

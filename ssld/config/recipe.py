@@ -20,6 +20,7 @@ from ssld.config.teachers import Combine, Teacher
 from ssld.errors import RecipeError, RunError
 from ssld.files import json_digest
 from ssld.losses import Term
+from ssld.losses.recorded import with_recorded
 from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
 
@@ -327,6 +328,12 @@ def from_tree(
 def build(tree: dict[str, Any], where: str) -> Plan:
     """A plan from its whole tree, whose own code is loaded."""
     return parse.build(Plan, tree, where, losses=with_own(code.modules(tree.get("code") or {})))
+
+
+def of_record(tree: dict[str, Any], where: str) -> Plan:
+    """A plan from the whole tree that a result holds, whose own code need not be at hand: it can be read, not run."""
+    stages = _values(tree.get("stages"))
+    return parse.build(Plan, tree, where, losses=with_recorded(stage.get("loss") for stage in stages))
 
 
 def of_run(folder: Path) -> Plan:

@@ -103,8 +103,7 @@ def mine_pool(
 
 def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) -> mine.Teacher:
     """A teacher of the recipe, which was checked when it was loaded. Its batch norms use the running statistics."""
-    look, network = teacher.look, teacher.network
-    shown = Input(size=look.crop, resize=look.resize, mean=look.mean, std=look.std)
+    network, shown = teacher.network, shown_to(teacher)
     classes: int = network.num_classes
     return mine.Teacher(
         classes=classes,
@@ -116,6 +115,12 @@ def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) ->
         },
         names=class_names(against, classes),
     )  # fmt: skip
+
+
+def shown_to(teacher: Teacher) -> Input:
+    """How images are shown to a teacher of the recipe."""
+    look = teacher.look
+    return Input(size=look.crop, resize=look.resize, mean=look.mean, std=look.std)
 
 
 def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime, quiet: bool) -> mine.Teacher:

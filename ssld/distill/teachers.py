@@ -21,7 +21,7 @@ from ssld.distill.engine import EngineLogits, check_engine, in_engine
 from ssld.distill.evaluate import evaluate, predict
 from ssld.distill.foreign_layer import ForeignLayer, open_foreign
 from ssld.distill.images import eval_loader, shown_as
-from ssld.distill.networks import architecture, build, trained_network
+from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRun
 from ssld.distill.several import Together, combined
 from ssld.distill.teacher import TeacherLogits, gate
@@ -171,15 +171,17 @@ def check_engines(run: Run) -> None:
 
 
 def check_files(run: Run) -> None:
-    """The files of the teachers must be there before anything begins that takes long. RunError for one that is not."""
+    """The files of the teachers must be there before anything begins that takes long. RunError for one that is not.
+
+    A smoke run has fresh weights in place of those of cards and files.
+    """
     for name, teacher in run.plan.all_teachers.items():
-        if teacher.card:
+        if teacher.card and not run.is_smoke:
             card = cards.find_teacher(teacher.card)
             teacher_weights(teacher.card, card, teacher.weights, f"{_key(run.plan, name)}.weights")
-        files = {"onnx": teacher.onnx, "program": teacher.program, "run": teacher.run, "weights": teacher.weights}
-        for key, file in files.items():
-            missing = file is not None and not any(Path(f"{file}{end}").exists() for end in ("", ".json", ".pdmodel"))
-            if missing and not (run.is_smoke and key == "weights"):
+        for key in ("onnx", "program", "run", "classes_file", *(() if run.is_smoke else ("weights",))):
+            file = getattr(teacher, key)
+            if file is not None and not any(Path(f"{file}{end}").exists() for end in ("", ".json", ".pdmodel")):
                 raise RunError(f"{_key(run.plan, name)}.{key}: no file or folder {file}; give a path that is there")
 
 
@@ -344,9 +346,3 @@ class _Asked:
 def _key(plan: Plan, name: str) -> str:
     """The key of a teacher in the recipe."""
     return "teacher" if plan.teacher and name == "teacher" else f"teachers.{name}"
-
-
-def title_of(plan: Plan, name: str) -> str:
-    """What a teacher is called in results: its card, its architecture, its file."""
-    teacher = plan.all_teachers[name]
-    return teacher.title if teacher.source != "card" else architecture(plan, name)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssld.config import cost, pool
+from ssld.config import code, cost, pool
 from ssld.config.pool import Mine
 from ssld.config.recipe import Labels, Plan
-from ssld.data import sampler
+from ssld.data import from_samples, sampler
 from ssld.data.imagenet import CLASSES, TRAIN_IMAGES, VAL_IMAGES
 from ssld.data.lists import count_lines
 from ssld.errors import DataError
@@ -124,7 +124,9 @@ def training(plan: Plan, name: str, root: Path, cards: int, per_card: int | None
 
 
 def images_of(plan: Plan, root: Path, listed: str, where: str) -> tuple[int, str]:
-    """How many images a list holds, and how that is known."""
+    """How many images a list or a data set of one's own holds, and how that is known."""
+    if code.is_code(listed):
+        return len(from_samples(code.find(listed, plan.code), classes=plan.classes, name=listed)), "data set"
     if (root / listed).is_file():
         return count_lines(root / listed), "list"
     for name, step in (plan.prepare or {}).items():

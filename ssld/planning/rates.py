@@ -40,7 +40,7 @@ def measured_rates(plan: Plan, parts: Sequence[Part], device: str) -> dict[str, 
 
     here, found, rates = start(device), dict[Any, float](), dict[str, float]()
     ways: dict[str, Callable[[Part, int], float]] = {
-        "mine": lambda part, images: measure.mine_rate((plan.prepare or {})[part.name], images, here),
+        "mine": lambda part, images: measure.mine_rate(plan, (plan.prepare or {})[part.name], images, here),
         "labels": lambda part, images: measure.teacher_rate(plan, part.name, images, here),
         "stage": lambda part, images: measure.stage_rate(plan, part.name, images, here),
     }
