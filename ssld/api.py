@@ -460,6 +460,8 @@ def export(
         if images is not None or class_names is not None:
             raise RecipeError("export: a run has its own validation images and class names; leave them out")
         return _export_run(network, Path(folder), options)
+    from ssld.distill.teacher_weights import weights_digest
+    from ssld.models import called
     from ssld.result import release_network
 
     shown = _shown(network, size, data, "auto")
@@ -471,7 +473,10 @@ def export(
         raise RecipeError(f"export: {len(class_names)} class_names for {shown.classes} classes; give one for each")
     written = parse.build(Export, dict(options or {}), "export: options")
     names = None if class_names is None else [*class_names]
-    results = release_network(shown.network, Path(folder), shown.look, source, written, names)
+    arch = called(shown.network)
+    about = {"name": arch, "arch": arch, "classes": shown.classes, "class_names": names}
+    about |= {"digest": weights_digest(shown.network)}
+    results = release_network(shown.network, Path(folder), shown.look, source, written, about)
     return cast("dict[str, ExportedFile]", results)
 
 

@@ -20,7 +20,6 @@ from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, class_names_of, crops, eval_loader
 from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRun
-from ssld.distill.teacher_weights import weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher
 from ssld.errors import DeployError
 from ssld.progress import note, progress
@@ -78,38 +77,35 @@ def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str,
 
 
 def release_network(
-    network: nn.Layer, target: Path, data: Data, images: ImageSource, options: Export, names: list[str] | None
+    network: nn.Layer, target: Path, data: Data, images: ImageSource, options: Export, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Export any network into `target` through the gate, on an even selection of `images`, which are shown to it as
-    `data` says; formats in int8 take their ranges from the same images. names: of its classes.
+    `data` says; formats in int8 take their ranges from the same images.
 
-    Raises as `release_student`.
+    about: `name`, and what the contract says beside its input. Raises as `release_student`.
     """
-    alone = runtime.Runtime(rank=0, world=1, gpu=None)
+    alone, way = runtime.Runtime(rank=0, world=1, gpu=None), how(options)
 
     def pictures(number: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = images.subset(sampler.evenly(number, len(images)))
         return all_images(centre_crops(data, chosen, alone))
 
-    about: dict[str, Any] = {"arch": models.called(network), "digest": weights_digest(network), "class_names": names}
     given = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
+    ranged = calibrated(needed(options.formats, way))
     with progress(0, "export"), runtime.on_cpu():
-        shown, labels = pictures(slice_size(options))
         on_cpu = copy.deepcopy(network)
         on_cpu.to(device="cpu")
-        about["classes"] = models.classes_of(on_cpu, "network", data.crop)
+        shown, labels = pictures(slice_size(options))
         return release(
             on_cpu,
             target,
             shown,
             labels,
-            name=models.called(network),
+            name=about["name"],
             contract={**about, "input": {**given, "interpolation": data.interpolation}},
             formats=options.formats,
-            how=how(options),
-            calibration=pictures(options.calibration_images)[0]
-            if calibrated(needed(options.formats, how(options)))
-            else None,
+            how=way,
+            calibration=pictures(options.calibration_images)[0] if ranged else None,
             allowed=allowed(options),
         )
 

@@ -307,7 +307,7 @@ def of_mapping(
 ) -> Plan:
     """The plan of a recipe that is a mapping, as a YAML file would hold it. Raises as `load`.
 
-    `base` names a recipe by its path or its name on the shelf; own code is relative to the current folder.
+    `base` and own code are relative to the current folder.
     """
     tree = parse.based(dict(given), Path(), "recipe")
     tree.setdefault("name", "recipe")

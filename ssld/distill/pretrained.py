@@ -55,7 +55,7 @@ def published_file(name: str, where: str) -> Path:
     published = cards.find_weights(name)[1]
     file = weights_root() / Path(published.path).name
     if not file.exists():
-        raise RunError(f"{where}: no weights at {file}; run `ssld weights fetch {name}`, or name a file")
+        raise RunError(f"{where}: no weights at {file}; run `ssld weights fetch {name}`")
     if published.sha256 and sha256(file) != published.sha256:
         raise RunError(f"{where}: {file} is not the file of {name} (sha256); fetch it again")
     return file

@@ -18,7 +18,7 @@ ALLOWED = {
     "arguments": NOTHING,
     "callable": NOTHING,
     "cli": {"*"},
-    "commands": {"config", "data", "deploy", "distill", "evaluation", "losses", "planning", "plans", "processes"}
+    "commands": {"api", "config", "data", "deploy", "distill", "evaluation", "losses", "planning", "plans", "processes"}
     | {"progress", "published", "report", "result", "run", "runtime", "seeds", "track", "weights"},
     "plans": {"config", "deploy", "distill", "losses"},
     "processes": {"config"},
