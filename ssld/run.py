@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld import FAST_MKL, labels, weights
+from ssld.callable import make_callable
 from ssld.config import code, recipe
 from ssld.config.pool import DONE
 from ssld.config.recipe import Plan
@@ -38,6 +39,8 @@ from ssld.report import write_report
 from ssld.result import finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options
+
+make_callable(__name__)  # `ssld.run(...)` is the function of that name in `ssld.api`
 
 PATIENCE = 30  # seconds for a run that was stopped and still writes its checkpoint
 

@@ -24,15 +24,10 @@ def check_parts(plan: Plan, where: str) -> None:
         check_asked(plan, name, where)
         check_reads(plan, name, where)
     check_labels(plan, where)
-    check_mixed(plan, where)
     check_quantize(plan, where)
     check_pretrained(plan, where)
     for name, stage in plan.stages.items():
-        check_optim(stage.optim, f"{where}: stages.{name}.optim.")
-        check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}: stages.{name}.")
-        if stage.optim.stage_lr and stage.train == "head":
-            at = f"{where}: stages.{name}.optim.stage_lr"
-            raise RecipeError(f"{at}: train: head updates the last layer alone, which has 1; leave it out")
+        check_settings(stage, f"{where}: stages.{name}")
     for name, step in (plan.prepare or {}).items():
         check_mine(step, f"{where}: prepare.{name}.")
         _check_miner(plan, step, f"{where}: prepare.{name}")
@@ -51,6 +46,16 @@ def _check_miner(plan: Plan, step: Mine, where: str) -> None:
     if teacher.is_foreign and step.engine != "eager":
         what = f"{step.engine} cannot hold teacher {step.teacher!r}, which comes from {teacher.source}"
         raise RecipeError(f"{where}.engine: {what}; leave it out")
+
+
+def check_settings(stage: Stage, where: str) -> None:
+    """RecipeError for keys of one stage that contradict each other. `where`: the path of the stage."""
+    check_mixed(stage, where)
+    check_optim(stage.optim, f"{where}.optim.")
+    check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}.")
+    if stage.optim.stage_lr and stage.train == "head":
+        what = "train: head updates the last layer alone, which has 1"
+        raise RecipeError(f"{where}.optim.stage_lr: {what}; leave it out")
 
 
 def check_student(plan: Plan, where: str) -> None:
@@ -245,13 +250,12 @@ def check_labels(plan: Plan, where: str) -> None:
             raise RecipeError(f"{at}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
 
 
-def check_mixed(plan: Plan, where: str) -> None:
+def check_mixed(stage: Stage, where: str) -> None:
     """RecipeError for a stage that mixes its images, where a loss needs an image to have one label."""
-    for name, stage in plan.stages.items():
-        augment = stage.data.augment
-        for term, given in stage.loss.items():
-            reads_label = "label" in given.loss.reads.batch
-            if reads_label and given.loss.mixed == "refuse" and (augment.mixup > 0 or augment.cutmix > 0):
-                what = f"{given.kind} needs images of one label each, and this stage mixes them"
-                mend = f"set stages.{name}.data.augment.mixup=0 and .cutmix=0, or drop the loss"
-                raise RecipeError(f"{where}: stages.{name}.loss.{term}: {what}; {mend}")
+    augment = stage.data.augment
+    for term, given in stage.loss.items():
+        reads_label = "label" in given.loss.reads.batch
+        if reads_label and given.loss.mixed == "refuse" and (augment.mixup > 0 or augment.cutmix > 0):
+            what = f"{given.kind} needs images of one label each, and this stage mixes them"
+            mend = f"set {at_key(where)}.data.augment.mixup=0 and .cutmix=0, or drop the loss"
+            raise RecipeError(f"{where}.loss.{term}: {what}; {mend}")

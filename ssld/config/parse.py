@@ -89,12 +89,17 @@ def recipes() -> list[Path]:
 
 def merge_base(file: Path) -> dict[str, Any]:
     """The recipe's tree merged over that of its `base:` file, which may have no base of its own."""
-    tree = _mapping(file)
+    return based(_mapping(file), file.parent, str(file))
+
+
+def based(tree: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    """The tree of a recipe that stands in `folder`, over that of its `base:` file; `where` begins its errors."""
     if "base" not in tree:
-        return tree
-    base_file = file.parent / str(tree.pop("base"))
+        return copy.deepcopy(tree)
+    tree = dict(tree)
+    base_file = folder / str(tree.pop("base"))
     if not base_file.is_file():
-        raise RecipeError(f"{file}: base: no file {base_file}; a base is named relative to the recipe's folder")
+        raise RecipeError(f"{where}: base: no file {base_file}; a base is named relative to the recipe's folder")
     base = _mapping(base_file)
     if "base" in base:
         raise RecipeError(f"{base_file}: base: a base cannot have a base; one level only")
@@ -242,6 +247,11 @@ def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: 
         raise RecipeError(
             f"{where}.init: stage {stage.init!r} trains the {seen[stage.init].network}; name one of the {stage.network}"
         )
+    check_numbers(stage, where)
+
+
+def check_numbers(stage: Any, where: str) -> None:
+    """RecipeError for numbers that make no training. `where`: the path of the stage."""
     positive = {
         "epochs": stage.epochs,
         "data.batch": stage.data.batch,

@@ -5,6 +5,7 @@ stages share, each entry of `stages:` what it changes. Overrides (`stages.distil
 one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -300,6 +301,18 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
     tree = parse.merge_base(file)
     tree.setdefault("name", file.stem)
     return from_tree(tree, str(path), file.parent, overrides, smoke=smoke)
+
+
+def of_mapping(
+    given: Mapping[str, object], overrides: list[str] | tuple[str, ...] = (), *, smoke: bool = False
+) -> Plan:
+    """The plan of a recipe that is a mapping, as a YAML file would hold it. Raises as `load`.
+
+    `base` and own code are relative to the current folder.
+    """
+    tree = parse.based(dict(given), Path(), "recipe")
+    tree.setdefault("name", "recipe")
+    return from_tree(tree, "recipe", Path(), overrides, smoke=smoke)
 
 
 def from_tree(

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssld.config import code
 from ssld.config.pool import LIST
-from ssld.config.recipe import Data
+from ssld.config.recipe import Data, Stage
 from ssld.data import (
     EvalLoader,
     FileList,
@@ -75,23 +75,30 @@ def check_data(run: Run) -> None:
     divide among the ranks, and images without a label where a loss learns from labels; RunError for mixed precision
     without a GPU.
     """
-    plan, runtime = run.plan, run.runtime
-    for name, stage in plan.stages.items():
-        if stage.optim.amp != "off" and runtime.gpu is None:
-            raise RunError(f"stage {name}: optim.amp {stage.optim.amp} needs a GPU; set stages.{name}.optim.amp=off")
+    for name, stage in run.plan.stages.items():
+        check_precision(stage, run.runtime, f"stages.{name}")
         try:
             images = images_of(run, *stage.data.train)
-            sampler.steps_per_epoch(len(images), stage.data.batch)
-            sampler.micro_size(stage.data.batch, stage.optim.accumulate, runtime.world)
             if not code.is_code(stage.data.val):
                 refuse_scoring(run.data_root / stage.data.val)
-            check_labelled(images_of(run, stage.data.val), "every validation image needs one")
-            if stage.needs_labels:
-                check_labelled(
-                    images, "the loss learns from labels; use one that learns from the teacher, or other lists"
-                )
+            check_images(stage, images, images_of(run, stage.data.val), run.runtime)
         except DataError as error:
             raise DataError(f"stage {name}: {error}") from None
+
+
+def check_precision(stage: Stage, runtime: Runtime, where: str) -> None:
+    """RunError for mixed precision without a GPU. `where`: the path of the stage."""
+    if stage.optim.amp != "off" and runtime.gpu is None:
+        raise RunError(f"{where}.optim.amp: {stage.optim.amp} needs a GPU; set {where}.optim.amp=off")
+
+
+def check_images(stage: Stage, train: ImageSource, val: ImageSource, runtime: Runtime) -> None:
+    """DataError for images that a stage cannot be trained with or evaluated on, see `check_data`."""
+    sampler.steps_per_epoch(len(train), stage.data.batch)
+    sampler.micro_size(stage.data.batch, stage.optim.accumulate, runtime.world)
+    check_labelled(val, "every validation image needs one")
+    if stage.needs_labels:
+        check_labelled(train, "the loss learns from labels; use one that learns from the teacher, or other images")
 
 
 def check_lists(run: Run) -> None:
@@ -124,11 +131,16 @@ def loaders(stage: StageRun) -> tuple[Loader, EvalLoader]:
 
 def train_loader(stage: StageRun, images: ImageSource, runtime: Runtime, accumulate: int) -> Loader:
     """The training images of a stage: fresh views in every epoch, or those of its label cache."""
-    data, cached = stage.settings.data, stage.settings.labels
+    return random_crops(stage.settings, images, runtime, accumulate, seed_of(stage.plan.seed, stage.name))
+
+
+def random_crops(settings: Stage, images: ImageSource, runtime: Runtime, accumulate: int, seed: int) -> Loader:
+    """Images as a stage of these settings is trained with them."""
+    data, cached = settings.data, settings.labels
     options: dict[str, Any] = {
         "accumulate": accumulate,
         "augment": data.augment,
-        "seed": seed_of(stage.plan.seed, stage.name),
+        "seed": seed,
         "views": Views(seed_of("labels", cached.seed), cached.views) if cached else None,
     }
     return Loader(images, size=data.size, batch=data.batch, **options, **_pipeline(data, runtime))

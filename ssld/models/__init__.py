@@ -5,12 +5,15 @@
 
 from ssld.models.base import Classifier, Family, count, create, keymap, names, revised, series
 from ssld.models.modes import evaluating
-from ssld.models.own import create_own
-from ssld.models.taps import classifier_of, outputs_of, taps_of
+from ssld.models.own import adopt, classes_of, create_own
+from ssld.models.taps import called, classifier_of, outputs_of, taps_of
 
 __all__ = [
     "Classifier",
     "Family",
+    "adopt",
+    "called",
+    "classes_of",
     "classifier_of",
     "count",
     "create",
