@@ -9,13 +9,14 @@ f_i is the vector of image i, e_ij = f_i - f_j.
 h is the smooth L1 with its bend at 1, and the means count the zeros of i = j too. The gradient flows through the mean
 distance of the student. Constants and weights (25 and 50) are those of the common benchmark
 (github.com/HobbitLong/RepDistiller, github.com/megvii-research/mdistiller) on pooled vectors; its weight of the term is
-1. Two ports differ: PaddleClas divides by the mean over all N^2 distances, and mmrazor normalises the vectors first.
+1. Two ports differ: PaddleClas (`mean_over: all`) leaves 1e-6 as the distance of an image from itself and divides by
+the mean of all N^2 distances, and mmrazor normalises the vectors first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -29,12 +30,14 @@ from ssld.losses.pairs import PairLoss
 class Rkd(PairLoss):
     """distance h(d_s - d_t) + angle h(a_s - a_t), means over all pairs and triples of images.
 
-    distance, angle: weights of the two parts. student, teacher: names of taps; a map is one long vector. One number for
-    the micro-batch of a rank.
+    distance, angle: weights of the two parts. mean_over: the distances whose mean is the unit, those of pairs of two
+    images, or all N^2. student, teacher: names of taps; a map is one long vector. One number for the micro-batch of a
+    rank.
     """
 
     distance: float = 25.0
     angle: float = 50.0
+    mean_over: Literal["pairs", "all"] = "pairs"
     student: str = "embedding"
     teacher: str = "embedding"
 
@@ -63,23 +66,25 @@ class Rkd(PairLoss):
         e_s, e_t = _differences(student[self.student]), _differences(teacher[self.teacher])
         total = 0.0
         if self.distance:
-            total = total + self.distance * smooth_l1(_distances(e_s) - _distances(e_t)).mean()
+            total = total + self.distance * smooth_l1(self._distances(e_s) - self._distances(e_t)).mean()
         if self.angle:
             total = total + self.angle * smooth_l1(_angles(e_s) - _angles(e_t)).mean()
         return total
+
+    def _distances(self, e: Tensor) -> Tensor:
+        """[N, N, d] -> [N, N], 1 on average"""
+        lengths = e.square().sum(axis=-1).clip(min=1e-12).sqrt()
+        if self.mean_over == "all":
+            return lengths / lengths.mean()
+        apart = 1 - paddle.eye(e.shape[0], dtype=e.dtype)
+        lengths = lengths * apart
+        return lengths / (lengths.sum() / apart.sum().clip(min=1)).clip(min=1e-12)
 
 
 def _differences(features: Tensor) -> Tensor:
     """[N, ...] -> [N, N, d], f_i - f_j at place (j, i)"""
     rows = features.flatten(1)
     return rows.unsqueeze(0) - rows.unsqueeze(1)
-
-
-def _distances(e: Tensor) -> Tensor:
-    """[N, N, d] -> [N, N], 1 on average"""
-    apart = 1 - paddle.eye(e.shape[0], dtype=e.dtype)
-    lengths = e.square().sum(axis=-1).clip(min=1e-12).sqrt() * apart
-    return lengths / (lengths.sum() / apart.sum().clip(min=1)).clip(min=1e-12)
 
 
 def _angles(e: Tensor) -> Tensor:
