@@ -34,6 +34,7 @@ class Dkd(Labelled):
     temperature: float = 4.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
+    every_class: ClassVar = True
     paper: ClassVar = Paper("Decoupled Knowledge Distillation", 2022, "2203.08679")
     golden: ClassVar = "dkd"
     ledger: ClassVar = ("DKD",)

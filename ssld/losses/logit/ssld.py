@@ -27,6 +27,7 @@ class Ssld(Loss):
         2021,
         "2103.05959",
     )
+    golden: ClassVar = "paddle_losses"
     use: ClassVar = "A strong teacher and many images without labels: it has no temperature and no weight to tune."
     traps: ClassVar = (
         "The paper calls it JS divergence, which is another loss (`js`).",

@@ -20,14 +20,15 @@ from typing import Any, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Paper, Reads
+from ssld.losses.among import BatchLoss
+from ssld.losses.base import Paper
 from ssld.losses.functions import smooth_l1, unit
 from ssld.losses.lazy import Tensor, paddle
-from ssld.losses.pairs import PairLoss
+from ssld.losses.maps import TapLoss
 
 
 @dataclass(frozen=True)
-class Rkd(PairLoss):
+class Rkd(BatchLoss, TapLoss):
     """distance h(d_s - d_t) + angle h(a_s - a_t), means over all pairs and triples of images.
 
     distance, angle: weights of the two parts. mean_over: the distances whose mean is the unit, those of pairs of two
@@ -57,10 +58,6 @@ class Rkd(PairLoss):
     def __post_init__(self) -> None:
         if min(self.distance, self.angle) < 0 or not self.distance + self.angle:
             raise RecipeError(f"distance: {self.distance}, angle: {self.angle}; give numbers from 0 up, one above 0")
-
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={self.student}, teacher={self.teacher})
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         e_s, e_t = _differences(student[self.student]), _differences(teacher[self.teacher])
