@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from dataclasses import dataclass
 
-from ssld.losses.base import Loss, Paper, Reads
+from ssld.losses.base import Loss, Paper, Reads, Without
 from ssld.losses.registry import built_in, options, summary
 from ssld.losses.terms import build_terms
 
@@ -34,12 +35,16 @@ class Method:
     needs: tuple[str, ...]
     helpers: bool
     options: dict[str, str]
-    paper: Paper | None
-    golden: str | None
+    every_class: bool
+    paper: Paper | Without | None
+    golden: str | Without | None
     ledger: tuple[str, ...]
     use: str
     traps: tuple[str, ...]
 
+
+FACTS = ("every_class", "paper", "golden", "ledger", "use", "traps")
+"""What a class of a loss says of itself, beside its options and what it reads."""
 
 NEEDS = {
     "logits": "of the student, or of both networks",
@@ -60,6 +65,7 @@ DOT = Method(
     formula="w <- w - rate (u_task + u_distil), momentum - delta and momentum + delta",
     needs=("two gradients",),
     helpers=False,
+    every_class=False,
     options={"delta": "float = 0.075"},
     paper=Paper("DOT: A Distillation-Oriented Trainer", 2023),
     golden="dot",
@@ -88,7 +94,7 @@ def _method(name: str, cls: type[Loss]) -> Method:
         needs=needs(build_terms({name: {}})[name].loss),
         helpers=cls.helpers is not Loss.helpers,
         options=options(cls),
-        **{field: getattr(cls, field) for field in ("paper", "golden", "ledger", "use", "traps")},
+        **{field: getattr(cls, field) for field in FACTS},
     )
 
 
@@ -110,14 +116,35 @@ def needs(loss: Loss) -> tuple[str, ...]:
 
 
 def row(method: Method) -> dict[str, object]:
-    """The line of `ssld list methods`."""
-    paper = method.paper
+    """The line of `ssld list methods`; what there is not is None."""
+    paper = method.paper if isinstance(method.paper, Paper) else None
     return {
         "name": method.name,
-        "group": method.group.strip("_"),
+        "kind": method.group.strip("_"),
         "needs": ", ".join(method.needs),
         "helpers": "yes" if method.helpers else "no",
         "paper": paper and (f"arXiv:{paper.arxiv}" if paper.arxiv else paper.title),
+        "golden": method.golden if isinstance(method.golden, str) else None,
         "year": paper and str(paper.year),
-        "golden": method.golden,
+    }
+
+
+def facts(method: Method) -> dict[str, object]:
+    """All that is known of a method, as a tree of plain values."""
+    paper, golden = method.paper, method.golden
+    cited = {key: value for key, value in dataclasses.asdict(paper).items() if value} if paper else None
+    return {
+        "method": method.name,
+        "kind": method.group.strip("_"),
+        "summary": method.summary,
+        "formula": method.formula,
+        "needs": {name: NEEDS[name] for name in method.needs},
+        "helpers": method.helpers,
+        "every_class": method.every_class,
+        "options": method.options,
+        "paper": {"none": cited["reason"]} if cited and isinstance(paper, Without) else cited,
+        "golden": {"none": golden.reason} if isinstance(golden, Without) else golden,
+        "published_as": list(method.ledger),
+        "use": method.use,
+        "traps": list(method.traps),
     }
