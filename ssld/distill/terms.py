@@ -82,8 +82,8 @@ def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[s
 
 
 def _shapes(outputs: Outputs, names: frozenset[str]) -> dict[str, list[int]]:
-    """The shape of each of these outputs, without the batch."""
-    return {name: list(outputs[name].shape[1:]) for name in sorted(names) if name in outputs}
+    """The shape of each of these outputs, without the batch, in the order of the network."""
+    return {name: list(value.shape[1:]) for name, value in outputs.items() if name in names}
 
 
 def _macs(layers: nn.Layer, name: str, term: Term, given: tuple[Outputs, Outputs, Batch]) -> int:

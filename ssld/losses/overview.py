@@ -51,9 +51,10 @@ NEEDS = {
     "features": "maps or vectors inside the networks, which are taps",
     "labels": "of the images",
     "index": "which training image it is, for a memory with a row for each",
-    "views": "several rows of outputs for each image",
+    "views": "several rows of outputs for each image, or outputs for a second view of it",
     "teacher": "outputs of a teacher",
     "teachers": "those of each of several teachers apart",
+    "peers": "outputs of other networks, which train beside the student",
     "weights": "of the classifier of a network",
     "two gradients": "terms that learn from labels and terms that learn from a teacher",
 }
@@ -104,12 +105,13 @@ def needs(loss: Loss) -> tuple[str, ...]:
     outputs = reads.student | reads.teacher
     given = {
         "logits": "logits" in outputs,
-        "features": bool(outputs - {"logits"}),
+        "features": any(name.rpartition(".")[2] != "logits" for name in outputs),
         "labels": "label" in reads.batch,
         "index": "index" in reads.batch,
-        "views": loss.views > 1,
+        "views": loss.views > 1 or any(name.endswith(".logits") for name in outputs),
         "teacher": bool(reads.teacher),
         "teachers": reads.each,
+        "peers": "peers" in reads.batch,
         "weights": any(reads.weights.values()),
     }
     return tuple(name for name in NEEDS if given.get(name))

@@ -47,10 +47,7 @@ class Reviewkd(PairsLoss):
 
     paper: ClassVar = Paper("Distilling Knowledge via Knowledge Review", 2021, "2104.09044")
     golden: ClassVar = "reviewkd"
-    ledger: ClassVar = (
-        "ReviewKD",
-        "KR (ReviewKD)",
-    )
+    ledger: ClassVar = ("ReviewKD", "KR (ReviewKD)")
     use: ClassVar = (
         "Every stage of both networks is at hand: deep maps of the student help its shallow ones to match the teacher."
     )

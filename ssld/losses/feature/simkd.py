@@ -38,11 +38,7 @@ class Simkd(TapLoss):
 
     paper: ClassVar = Paper("Knowledge Distillation with the Reused Teacher Classifier", 2022, "2203.14001")
     golden: ClassVar = "simkd"
-    ledger: ClassVar = (
-        "SimKD f2",
-        "SimKD f4",
-        "SimKD f8",
-    )
+    ledger: ClassVar = ("SimKD f2", "SimKD f4", "SimKD f8")
     use: ClassVar = (
         "A student that may keep the projector and the teacher's classifier in use; as a term, a strong form of "
         "`hint` of the last map."

@@ -42,7 +42,7 @@ class Vitkd(PairsLoss):
 
     paper: ClassVar = Paper("ViTKD: Practical Guidelines for ViT Feature Knowledge Distillation", 2022, "2209.02432")
     golden: ClassVar = "vitkd"
-    ledger: ClassVar = ("ViTKD",)
+    ledger: ClassVar = ("ViTKD", "ViTKD+NKD", "WTTM+ViTKD")
     use: ClassVar = "A transformer that teaches a transformer with the same number of tokens."
     traps: ClassVar = (
         "The networks of this package have no tokens: it is for networks of one's own.",

@@ -47,10 +47,7 @@ class WkdF(TapLoss):
         "Wasserstein Distance Rivals Kullback-Leibler Divergence for Knowledge Distillation", 2024, "2412.08139"
     )
     golden: ClassVar = "wkd"
-    ledger: ClassVar = (
-        "WKD-F",
-        "WKD-L+WKD-F",
-    )
+    ledger: ClassVar = ("WKD-F", "WKD-L+WKD-F")
     use: ClassVar = (
         "The last maps of two networks, compared by mean and deviation of each channel instead of pixel by pixel."
     )

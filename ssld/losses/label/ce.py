@@ -28,6 +28,7 @@ class CrossEntropy(Labelled):
     golden: ClassVar = Without(
         "Every framework has it built in; a test compares ours with NumPy and with numbers worked out by hand."
     )
+    ledger: ClassVar = ("Label Smoothing",)
     use: ClassVar = "Wherever there are labels: alone, or beside a loss that learns from a teacher."
     traps: ClassVar = (
         "A teacher that was itself trained with label smoothing was found to teach worse (arXiv:1906.02629).",

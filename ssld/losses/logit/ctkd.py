@@ -40,7 +40,7 @@ class Ctkd(Loss):
     every_class: ClassVar = True
     paper: ClassVar = Paper("Curriculum Temperature for Knowledge Distillation", 2022, "2211.16231")
     golden: ClassVar = "ctkd"
-    ledger: ClassVar = ("CTKD",)
+    ledger: ClassVar = ("CTKD", "CTKD+LS", "DKD+CTKD")
     use: ClassVar = "As `kl`, where no temperature is known: a trained one takes the place of a search."
     traps: ClassVar = (
         "Look at the logged temperature. In all 14 published logs of the method with standardised logits it "

@@ -37,7 +37,7 @@ class Dkd(Labelled):
     every_class: ClassVar = True
     paper: ClassVar = Paper("Decoupled Knowledge Distillation", 2022, "2203.08679")
     golden: ClassVar = "dkd"
-    ledger: ClassVar = ("DKD",)
+    ledger: ClassVar = ("DKD", "DKD+CTKD")
     use: ClassVar = (
         "Logits and labels, and a teacher so sure of the true class that `kl` hardly sees the other classes."
     )

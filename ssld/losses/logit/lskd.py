@@ -37,10 +37,7 @@ class Lskd(Labelled):
     every_class: ClassVar = True
     paper: ClassVar = Paper("Logit Standardization in Knowledge Distillation", 2024, "2403.01427")
     golden: ClassVar = "lskd"
-    ledger: ClassVar = (
-        "KD+LS",
-        "DKD+LS",
-    )
+    ledger: ClassVar = ("KD+LS", "DKD+LS", "CTKD+LS")
     use: ClassVar = "Teacher and student whose logits differ much in size: the student has to match their shape only."
     traps: ClassVar = (
         "The published rows have ten times the weight of plain distillation (9 instead of 0.9), and no row of "

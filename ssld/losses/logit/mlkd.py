@@ -51,10 +51,7 @@ class Mlkd(Loss):
     every_class: ClassVar = True
     paper: ClassVar = Paper("Multi-Level Logit Distillation", 2023)
     golden: ClassVar = "mlkd"
-    ledger: ClassVar = (
-        "MLKD",
-        "MLKD+LS",
-    )
+    ledger: ClassVar = ("MLKD", "MLKD+LS")
     use: ClassVar = (
         "Data sets such as CIFAR-100, where two views of each image fit the budget and logits are all that a "
         "teacher gives."

@@ -36,7 +36,7 @@ class Nkd(Labelled):
         "2303.13005",
     )
     golden: ClassVar = "nkd"
-    ledger: ClassVar = ("NKD",)
+    ledger: ClassVar = ("NKD", "ViTKD+NKD")
     use: ClassVar = (
         "Labelled images and a teacher's logits: as `dkd`, it weighs the other classes apart from the true one, "
         "with one weight less to choose."

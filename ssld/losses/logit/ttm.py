@@ -34,10 +34,7 @@ class Ttm(Loss):
     every_class: ClassVar = True
     paper: ClassVar = Paper("Knowledge Distillation Based on Transformed Teacher Matching", 2024, "2402.11148")
     golden: ClassVar = "ttm"
-    ledger: ClassVar = (
-        "TTM",
-        "WTTM",
-    )
+    ledger: ClassVar = ("TTM", "WTTM", "WTTM+CRD", "WTTM+ITRD", "WTTM+ViTKD")
     use: ClassVar = (
         "As `kl`, where the student should match a softened teacher with its own probabilities, as they are used later."
     )

@@ -48,10 +48,7 @@ class WkdL(Labelled):
         "Wasserstein Distance Rivals Kullback-Leibler Divergence for Knowledge Distillation", 2024, "2412.08139"
     )
     golden: ClassVar = "wkd"
-    ledger: ClassVar = (
-        "WKD-L",
-        "WKD-L+WKD-F",
-    )
+    ledger: ClassVar = ("WKD-L", "WKD-L+WKD-F")
     use: ClassVar = (
         "A teacher whose classifier says which classes are alike: a student that takes one husky for another "
         "pays less than one that takes it for a truck."

@@ -32,10 +32,7 @@ class Wsld(Labelled):
         "Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff Perspective", 2021, "2102.00650"
     )
     golden: ClassVar = "wsld"
-    ledger: ClassVar = (
-        "WSLD",
-        "WSL",
-    )
+    ledger: ClassVar = ("WSLD", "WSL")
     use: ClassVar = (
         "Labelled images, where the student is soon as good as the teacher on many of them: those lose their "
         "weight by themselves."

@@ -35,10 +35,7 @@ class Dml(Loss):
     reads: ClassVar = Reads(batch={"peers"})
     paper: ClassVar = Paper("Deep Mutual Learning", 2017, "1706.00384")
     golden: ClassVar = "dml"
-    ledger: ClassVar = (
-        "DML",
-        "UDML",
-    )
+    ledger: ClassVar = ("DML", "UDML")
     use: ClassVar = "No teacher at all: two or more networks train from fresh weights and learn from each other."
     traps: ClassVar = (
         "Peers need different fresh weights: equal ones stay equal for ever.",

@@ -47,7 +47,7 @@ class Itrd(BatchLoss, TapLoss):
 
     paper: ClassVar = Paper("Information Theoretic Representation Distillation", 2021, "2112.00459")
     golden: ClassVar = "itrd"
-    ledger: ClassVar = ("ITRD",)
+    ledger: ClassVar = ("ITRD", "WTTM+ITRD")
     use: ClassVar = (
         "Pooled vectors and one linear layer: about as cheap as plain distillation, and without a memory of negatives."
     )

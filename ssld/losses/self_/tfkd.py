@@ -41,10 +41,7 @@ class TeacherFree(Labelled):
     every_class: ClassVar = True
     paper: ClassVar = Paper("Revisiting Knowledge Distillation via Label Smoothing Regularization", 2019, "1909.11723")
     golden: ClassVar = "tfkd"
-    ledger: ClassVar = (
-        "TF-KD",
-        "Tf-KD",
-    )
+    ledger: ClassVar = ("TF-KD", "Tf-KD")
     use: ClassVar = (
         "No better network is at hand: a network learns from its own earlier training (`self`), or from an "
         "invented teacher (`regularise`). It takes the place of the cross entropy."
