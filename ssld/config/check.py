@@ -149,17 +149,19 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
     stage, asked = plan.stages[name], plan.teachers_of(name)
     for term_name, term in stage.loss.items():
         at, loss = f"{where}: stages.{name}.loss.{term_name}", term.loss
-        taps = sorted(loss.reads.teacher - {"logits"})
-        if taps:
-            _check_taps(stage, asked, taps[0], loss, at)
-        if loss.every_class and stage.labels and stage.labels.k is not None and stage.labels.k < plan.classes:
-            what = f"reads the logits of every class, and the label cache keeps {stage.labels.k} of {plan.classes}"
+        if loss.reads.teacher - {"logits"} or loss.reads.weights.get("teacher"):
+            _check_inside(stage, asked, loss, at)
+        kept = plan.classes if stage.labels is None or stage.labels.k is None else stage.labels.k
+        if loss.every_class and loss.reads.teacher and kept < plan.classes:
+            what = f"reads the logits of every class, and the label cache keeps {kept} of {plan.classes}"
             raise RecipeError(f"{at}: {what}; set stages.{name}.labels.k: null")
 
 
-def _check_taps(stage: Stage, asked: dict[str, Teacher], tap: str, loss: Loss, where: str) -> None:
-    """RecipeError where a tap of the teacher is read and its labels are logits alone."""
-    what = f"reads {tap!r} of the teacher"
+def _check_inside(stage: Stage, asked: dict[str, Teacher], loss: Loss, where: str) -> None:
+    """RecipeError where a tap of the teacher, or weights of it, are read and its labels are logits alone."""
+    taps, layers = sorted(loss.reads.teacher - {"logits"}), sorted(loss.reads.weights.get("teacher", ()))
+    tap = taps[0] if taps else None
+    what = f"reads {tap!r} of the teacher" if tap else f"reads the weights of the {layers[0]} of the teacher"
     if stage.labels:
         raise RecipeError(f"{where}: {what}, and a label cache keeps logits; set labels: null in this stage")
     if len(asked) > 1 and not loss.reads.each:
@@ -167,7 +169,7 @@ def _check_taps(stage: Stage, asked: dict[str, Teacher], tap: str, loss: Loss, w
     for name, teacher in asked.items():
         if teacher.engine != "eager":
             raise RecipeError(f"{where}: {what}, and an engine gives logits; set engine: eager of teacher {name!r}")
-        if teacher.is_foreign and tap not in teacher.taps:
+        if teacher.is_foreign and tap and tap not in teacher.taps:
             hint = did_you_mean(tap, teacher.taps) or f"; add it to the taps of teacher {name!r}"
             raise RecipeError(f"{where}: {what}, and teacher {name!r} has no such tap{hint}")
         if teacher.is_foreign and loss.reads.weights.get("teacher"):
