@@ -178,8 +178,12 @@ def _list_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _show_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", help="The name of a recipe, model, teacher, student, loss or engine.")
-    _changed_recipe(command)
+    command.add_argument("name", help="The name of a recipe, model, teacher, student, method or engine.")
+    command.add_argument(
+        "overrides", nargs="*", metavar="[RECIPE] key.path=value",
+        help="Of a method: a recipe, whose stages show what it reads and costs. Change a key of the recipe.",
+    )  # fmt: skip
+    command.add_argument("--smoke", action="store_true", help="Show the recipe as --smoke runs it, on fake images.")
 
 
 def _plan_arguments(command: argparse.ArgumentParser) -> None:
@@ -442,7 +446,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "list": Command("List what there is: models, networks, losses, methods, recipes or engines.", _list_arguments),
     "show": Command(
-        "Print a recipe with base, overrides and defaults filled in, or the facts of a model, teacher, loss or engine.",
+        "Print a recipe with every default filled in, or the facts of a model, teacher, method or engine.",
         _show_arguments,
     ),
     "plan": Command(

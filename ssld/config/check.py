@@ -176,7 +176,13 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
         if read := sorted(loss.reads.weights.get("teacher", ())):
             _check_more_than_logits(stage, asked, f"reads the {read[0]} of the teacher", at)
             _check_weights(asked, read[0], loss, at)
-        if loss.every_class and stage.labels and stage.labels.k is not None and stage.labels.k < plan.classes:
+        if (
+            loss.every_class
+            and loss.reads.teacher
+            and stage.labels
+            and stage.labels.k is not None
+            and stage.labels.k < plan.classes
+        ):
             what = f"reads the logits of every class, and the label cache keeps {stage.labels.k} of {plan.classes}"
             raise RecipeError(f"{at}: {what}; set stages.{name}.labels.k: null")
 
