@@ -376,6 +376,10 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
         help="How many validation images check the teacher before it scores; 0 checks nothing (default 2000).",
     )  # fmt: skip
     command.add_argument(
+        "--background", metavar="COLOUR",
+        help="The colour behind transparent pixels, as white or #rrggbb (default: that of the teacher's input).",
+    )  # fmt: skip
+    command.add_argument(
         "--threads", type=int, help="How many threads decode and compare images (default: one a core)."
     )
     _device(command)

@@ -122,6 +122,7 @@ def _export_weights(
     files = read_list(listed, listed.parent, network.num_classes)
     labelled(files, "every image of the gate needs one")
     shape: dict[str, Any] = {"size": given.size, "resize": given.resize, "mean": given.mean, "std": given.std}
+    shape |= {"background": given.background}
 
     def pictures(number: int) -> Any:
         chosen = files.subset(sampler.evenly(number, len(files)))
@@ -142,7 +143,7 @@ def _export_weights(
                 "accuracy": published if network.num_classes == scope.CLASSES else None,
                 "digest": weights_digest(network),
                 "weights": file.name,
-                "input": shape | {"mean": list(given.mean), "std": list(given.std), "interpolation": "linear"},
+                "input": shape | {"interpolation": "linear"},
             },
             formats=export.formats,
             how=how,

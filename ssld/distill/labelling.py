@@ -19,6 +19,7 @@ from ssld.distill.teacher import TeacherLogits
 from ssld.files import json_digest
 from ssld.paths import labels_root
 from ssld.runtime import Runtime, versions
+from ssld.spec.colours import WHITE
 
 
 def logits_for(
@@ -84,6 +85,8 @@ def manifest(plan: Plan, name: str, teacher: Teacher, files: FileList, here: Run
     data, mixes = stage.data, stage.data.augment.mixup > 0 or stage.data.augment.cutmix > 0
     seen = {"size": teacher.size, "mean": list(teacher.mean), "std": list(teacher.std)}
     view = {"size": data.size, "mean": list(data.mean), "std": list(data.std), "interpolation": data.interpolation}
+    if data.background != WHITE:  # caches that are older than this key hold
+        view["background"] = list(data.background)
     about: dict[str, Any] = {
         "teacher": {"weights": weights_digest(teacher.network), "norm": teacher.norm, **seen},
         "views": {**view, "augment": asdict(data.augment), "seed": stage.labels.seed, "number": stage.labels.views},

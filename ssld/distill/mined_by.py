@@ -1,7 +1,7 @@
 """Whom a mining asks: the teacher of a card, or the one that a run trained."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssld.config import cards, cost, recipe
@@ -26,10 +26,11 @@ def trained(step: Mine) -> tuple[Trained, Path]:
     `of_run` say."""
     if not cost.is_run(step.teacher):
         card = cards.find_teacher(step.teacher)
-        return card, teacher_weights(step.teacher, card, step.weights)
+        return replace(card, input=_seen(card.input, step)), teacher_weights(step.teacher, card, step.weights)
     if step.weights:
         raise RunError(f"teacher {step.teacher}: a run has its own weights; leave weights out, or give a card")
-    return of_run(Path(step.teacher))
+    of, file = of_run(Path(step.teacher))
+    return replace(of, input=_seen(of.input, step)), file
 
 
 def known(step: Mine) -> tuple[Trained, int]:
@@ -40,7 +41,12 @@ def known(step: Mine) -> tuple[Trained, int]:
     return card, classes_of(file)
 
 
-def of_run(folder: Path) -> tuple[Trained, Path]:
+def _seen(given: Input, step: Mine) -> Input:
+    """The input of a teacher, with the background that the step names."""
+    return replace(given, background=step.background) if step.background else given
+
+
+def of_run(folder: Path) -> tuple[OfRun, Path]:
     """The teacher that the run of a folder trained, and its weights file. RunError where it has trained none."""
     plan = recipe.of_run(folder)
     name = plan.teacher.stage if plan.teacher else None
@@ -48,6 +54,6 @@ def of_run(folder: Path) -> tuple[Trained, Path]:
         raise RunError(f"teacher {folder}: this run has trained no teacher; give another run, or a card")
     data, stage = plan.stages[name].data, stage_folder(plan, name, folder)
     top1 = json.loads((stage / "stage.json").read_text(encoding="utf-8"))["top1"]
-    given = Input(size=data.crop, resize=data.resize, mean=data.mean, std=data.std)
+    given = Input(size=data.crop, resize=data.resize, mean=data.mean, std=data.std, background=data.background)
     assert plan.teacher is not None
     return OfRun(str(plan.teacher.arch), top1, given), stage / "model.safetensors"

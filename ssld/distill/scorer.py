@@ -76,8 +76,9 @@ def check_teacher(
     chosen = files.subset(sampler.evenly(images, len(files)))
     given = card.input
     loader = EvalLoader(
-        chosen, size=given.size, resize=given.resize, batch=64, mean=given.mean, std=given.std, device=here.gpu
-    )
+        chosen, size=given.size, resize=given.resize, batch=64, mean=given.mean, std=given.std, device=here.gpu,
+        background=given.background,
+    )  # fmt: skip
     with progress(loader.images, "teacher", quiet=quiet) as bar:
         top1 = evaluate(network, loader, here, bar.update)["top1"]
     gate(name, top1, card.top1, loader.images, 1.0, skip="--gate 0")

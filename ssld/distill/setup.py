@@ -140,6 +140,7 @@ def _pipeline(data: Data, here: Runtime) -> dict[str, Any]:
         "mean": data.mean,
         "std": data.std,
         "interpolation": data.interpolation,
+        "background": data.background,
         "threads": data.threads,
     }
     return options | {"rank": here.rank, "world": here.world, "device": here.gpu}

@@ -31,6 +31,11 @@ class Item:
     size: int = -1
     fault: str = ""
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is a file of its own."""
+        return self.size < 0
+
     def read(self) -> bytes:
         """The encoded image. OSError where the file is gone, or shorter than its tar said."""
         with open(self.file, "rb") as stream:

@@ -11,9 +11,10 @@ from scipy.fft import dctn
 
 from ssld.config.cards import Input
 from ssld.data import EvalLoader, read_list
+from ssld.data.readable import Unreadable
 from ssld.errors import DataError
 from ssld.mine import candidates, duplicates, validation
-from ssld.mine.picture import Unreadable, look
+from ssld.mine.picture import look
 from ssld.mine.sources import Item
 from ssld.mine.validation import Validation
 from tests.unit.mine_place import INPUT, tiles, write_validation
@@ -153,7 +154,7 @@ def test_a_validation_image_that_cannot_be_read_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "the file is empty"), (b"no image", "no image of a kind"), (b"\x89PNG\r\n\x1a\n", "no image of a kind")],
+    [(b"", "the file is empty"), (b"no image", "no image that can be read"), (b"\x89PNG\r\n\x1a\n", "no image that can be read")],
 )
 def test_an_unreadable_image_says_why(tmp_path, data, reason):
     (tmp_path / "a.png").write_bytes(data)
@@ -163,7 +164,7 @@ def test_an_unreadable_image_says_why(tmp_path, data, reason):
 
 def test_a_gif_is_left_out_as_no_recipe_could_train_on_it(tmp_path):
     tiles()[0].save(tmp_path / "a.gif")
-    with pytest.raises(Unreadable, match="GIF is not read by DALI"):
+    with pytest.raises(Unreadable, match="GIF is not read; save it as PNG or JPEG"):
         look(Item("a", str(tmp_path / "a.gif")))
 
 
