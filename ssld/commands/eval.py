@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld.config import baseline, cards
+from ssld.data.lists import compare_classes
 from ssld.evaluation import labelled_list, scored_list, scores_of, scores_on, standard_error
 from ssld.plans import open_run
 from ssld.published import network_with_weights
@@ -35,6 +36,8 @@ def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, A
     runtime, last = start(device), list(plan.stages)[-1]
     listed = Path(data) if data else root / plan.stages[last].data.val
     files, scoring = scored_list(listed, plan.classes)
+    for name in (*plan.stages[last].data.train, plan.stages[last].data.val):
+        compare_classes(listed, root / name)
     stages = {"student": last}
     if plan.teacher and (trains := plan.teacher.stage) and stage_folder(plan, trains, folder).is_dir():
         stages["teacher"] = trains

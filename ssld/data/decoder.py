@@ -22,7 +22,8 @@ class _Decoder:
         self._data = np.frombuffer(data, dtype=np.uint8)
         try:
             if self._pipe is None:
-                alone = {"batch_size": 1, "num_threads": 1, "device_id": None, "prefetch_queue_depth": 1}
+                alone: dict[str, Any] = {"batch_size": 1, "num_threads": 1, "device_id": None}
+                alone["prefetch_queue_depth"] = 1
                 self._pipe = decode_graph(lambda: ([self._data], jobs(1, 0)), crop=False, **alone)
                 self._pipe.build()
             self._pipe.run()

@@ -13,9 +13,9 @@ import paddle
 
 from ssld.data import readable
 from ssld.data.readable import Unreadable
-from ssld.spec.colours import WHITE, Colour
 from ssld.data.sources import ImageSource, pnm
 from ssld.errors import DataError
+from ssld.spec.colours import WHITE, Colour
 
 Job = tuple[int, np.ndarray]  # epoch and the samples of one batch
 AHEAD = 2  # batches whose images are being read while DALI works on those before

@@ -17,12 +17,12 @@ from ssld.data.geometry import eval_geometry
 from ssld.data.graph import after_resize, decode_graph, eval_graph, interpolation_of, train_graph
 from ssld.data.mix import mix
 from ssld.data.normalise import finish
-from ssld.spec.colours import WHITE, Colour
 from ssld.data.resample import Resample, hand_on, jobs, resampler
 from ssld.data.resample import finish as finish_decoded
 from ssld.data.sources import ImageSource
 from ssld.errors import DataError
 from ssld.interfaces import Batch
+from ssld.spec.colours import WHITE, Colour
 
 FRESH = 2**62  # views of an image: every epoch shows a new one
 

@@ -62,9 +62,8 @@ class Decoded:
     @property
     def flat(self) -> bool:
         """Whether all its pixels have one colour."""
-        extremes = self.image.getextrema()
-        pairs = [extremes] if self.image.mode == "L" else extremes
-        return all(low == high for low, high in pairs)
+        bands = (band.getextrema() for band in self.image.split())
+        return all(low == high for low, high in bands)
 
 
 def most_pixels() -> int:
@@ -285,7 +284,7 @@ def _composed(image: Image.Image, background: Colour) -> Decoded:
     alpha = image.getchannel("A")
     canvas = Image.new("RGB", image.size, background)
     canvas.paste(image, mask=alpha)
-    return Decoded(canvas, transparent=alpha.getextrema()[0] < 255)
+    return Decoded(canvas, transparent=alpha.histogram()[255] < alpha.width * alpha.height)
 
 
 def _grey_of_16_bits(image: Image.Image, kind: str) -> Image.Image:

@@ -14,6 +14,7 @@ from ssld.config import cards
 from ssld.config.pool import LIST
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.data import EvalLoader, FileList, Loader, Views, read_list, refuse_scoring, sampler
+from ssld.data.lists import compare_classes
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.evaluate import evaluate
@@ -52,6 +53,8 @@ def check_data(plan: Plan, root: Path, here: Runtime) -> None:
             sampler.micro_size(stage.data.batch, stage.optim.accumulate, here.world)
             refuse_scoring(root / stage.data.val)
             labelled(file_list(plan, root, stage.data.val), "every validation image needs one")
+            for listed in stage.data.train if (files.labels >= 0).any() else ():
+                compare_classes(root / stage.data.val, root / listed)
             if stage.needs_labels:
                 labelled(files, "the loss learns from labels; use one that learns from the teacher, or other lists")
         except DataError as error:

@@ -11,8 +11,8 @@ from PIL import Image
 from ssld.config.cards import Input
 from ssld.data.geometry import eval_geometry, half_up
 from ssld.data.readable import Unreadable, content, examine
-from ssld.spec.colours import WHITE, Colour
 from ssld.mine.sources import Item
+from ssld.spec.colours import WHITE, Colour
 
 DIGEST = 16  # bytes of a content's sha256 that are kept
 SIDE = 256  # pixels of the longer side of a grey picture

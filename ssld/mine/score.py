@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ssld.config.cards import Input
-from ssld.errors import RunError
 from ssld.data.readable import Unreadable
+from ssld.errors import RunError
 from ssld.mine.picture import DIGEST, Picture, look
 from ssld.mine.results import Result, Seen, State
 from ssld.mine.sources import Item

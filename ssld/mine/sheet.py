@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ssld.data import FileList
-from ssld.files import write_whole
 from ssld.data.readable import Unreadable
+from ssld.files import write_whole
 from ssld.mine.picture import read
 from ssld.mine.results import Seen, State, load
 from ssld.mine.select import BINS, Choice, final, items

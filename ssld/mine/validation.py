@@ -13,12 +13,12 @@ import numpy as np
 
 from ssld.data import FileList
 from ssld.data.readable import Unreadable
-from ssld.spec.colours import WHITE, Colour
 from ssld.errors import DataError
 from ssld.mine.candidates import Index, describe, views
 from ssld.mine.duplicates import Features, features, same
 from ssld.mine.picture import look
 from ssld.mine.sources import Item
+from ssld.spec.colours import WHITE, Colour
 
 KEPT = 1 << 30  # bytes of validation pictures and features that stay in memory: at most 130 kB a picture
 

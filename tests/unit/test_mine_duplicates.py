@@ -154,7 +154,11 @@ def test_a_validation_image_that_cannot_be_read_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "the file is empty"), (b"no image", "no image that can be read"), (b"\x89PNG\r\n\x1a\n", "no image that can be read")],
+    [
+        (b"", "the file is empty"),
+        (b"no image", "no image that can be read"),
+        (b"\x89PNG\r\n\x1a\n", "no image that can be read"),
+    ],
 )
 def test_an_unreadable_image_says_why(tmp_path, data, reason):
     (tmp_path / "a.png").write_bytes(data)
