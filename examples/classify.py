@@ -22,12 +22,15 @@ def pixels_of(picture: Path, background: tuple[int, int, int]) -> Image.Image:
     with Image.open(picture, formats=FORMATS) as image:
         turn = TURNED.get(image.getexif().get(274)) if image.format == "TIFF" else None
         image.load()
+        clear = image.info.get("transparency")
         shown = image if turn is None else image.transpose(Image.Transpose(turn))
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
             levels = np.asarray(shown).astype(np.uint32)
             shown = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
-        elif image.mode in ("I", "F"):
-            raise ValueError("pixels of 32 bits")
+            if clear is not None:
+                shown.putalpha(Image.fromarray(np.where(levels == clear, 0, 255).astype(np.uint8)))
+        elif image.mode in ("I", "F") or (isinstance(clear, tuple) and max(clear) > 255):
+            raise ValueError("32 bits a pixel, or a transparent colour of 16 bits")
         if not shown.has_transparency_data:
             return shown.convert("RGB")
         shown = shown.convert("RGBA")

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from ssld.data.graph import decode_graph
-from ssld.data.resample import jobs
+
+
+NOTHING = np.zeros((1, 1), dtype=np.int32)  # the graph hands on what is to be done with the image; here that is nothing
 
 
 class _Decoder:
@@ -24,7 +26,7 @@ class _Decoder:
             if self._pipe is None:
                 alone: dict[str, Any] = {"batch_size": 1, "num_threads": 1, "device_id": None}
                 alone["prefetch_queue_depth"] = 1
-                self._pipe = decode_graph(lambda: ([self._data], jobs(1, 0)), crop=False, **alone)
+                self._pipe = decode_graph(lambda: ([self._data], NOTHING), crop=False, **alone)
                 self._pipe.build()
             self._pipe.run()
         except RuntimeError:

@@ -27,6 +27,16 @@ from ssld.errors import DataError
 from ssld.spec.colours import WHITE, Colour
 
 PNG = b"\x89PNG\r\n\x1a\n"
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each colour type
+ADAM7 = (  # corner and steps, across and down, of the seven passes of an interlaced PNG
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000")  # as Pillow names them
 LIMIT = 2**28 // 3  # pixels: 256 MiB of RGB; also where Pillow begins to warn of decompression bombs
 LIMIT_VARIABLE = "SSLD_MAX_PIXELS"
@@ -155,25 +165,45 @@ def ordinary_png(data: bytes) -> tuple[bytes, tuple[int, int]] | None:
     a damaged PNG file ends the process. To decompress it a second time costs next to nothing.
     """
     head = data[8:33]  # the first part: length, IHDR, 13 bytes, checksum
-    if data[:8] != PNG or head[:8] != b"\0\0\0\x0dIHDR" or len(head) < 25:
+    if data[:8] != PNG or len(head) < 25 or head[16:21] not in (b"\x08\0\0\0\0", b"\x08\x02\0\0\0"):
         return None
-    width, height, depth, colours, *ways = struct.unpack(">IIBBBBB", head[8:21])
+    width, height = struct.unpack(">II", head[8:16])
     parts = _png_parts(data)
-    if depth != 8 or colours not in (0, 2) or any(ways) or not width or not height or parts is None:
-        return None
-    if any(kind in (b"tRNS", b"PLTE") for kind, _ in parts):
+    if parts is None or any(kind in (b"tRNS", b"PLTE") for kind, _ in parts):
         return None
     _within_limit(width, height)
-    row = 1 + width * (3 if colours == 2 else 1)
-    compressed, packer = b"".join(part for kind, part in parts if kind == b"IDAT"), zlib.decompressobj()
-    try:
-        raw = packer.decompress(compressed, row * height + 1)
-    except zlib.error:
-        return None
-    if len(raw) != row * height or not packer.eof or max(raw[::row]) > 4:
+    raw = _png_rows(head, parts)
+    if raw is None or max(raw[:: len(raw) // height]) > 4:
         return None
     body = zlib.compress(raw, 0)
     return b"".join((PNG, head, _png_part(b"IDAT", body), _png_part(b"IEND", b""))), (height, width)
+
+
+def _check_png(data: bytes) -> None:
+    """Refuse a PNG file that is not whole: of some Pillow gives what there is, in silence."""
+    parts = _png_parts(data)
+    if parts is None:
+        raise Unreadable("the PNG file is damaged: a wrong checksum, or its end is missing")
+    if _png_rows(data[8:33], parts) is None:
+        raise Unreadable("the PNG file is damaged: its image data are not those of its size")
+
+
+def _png_rows(head: bytes, parts: list[tuple[bytes, bytes]]) -> bytes | None:
+    """The image data of a PNG file, filtered rows, decompressed; None where they do not have the length that the
+    header asks for, or are damaged."""
+    width, height, depth, colours, _, _, interlaced = struct.unpack(">IIBBBBB", head[8:21])
+    bits = depth * PNG_CHANNELS.get(colours, 0)
+    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
+    wanted = 0
+    for left, top, right, down in passes:
+        across, rows = -(-(width - left) // right), -(-(height - top) // down)
+        wanted += rows * (1 + (across * bits + 7) // 8) if across > 0 and rows > 0 else 0
+    packer = zlib.decompressobj()
+    try:
+        raw = packer.decompress(b"".join(part for kind, part in parts if kind == b"IDAT"), wanted + 1)
+    except zlib.error:
+        return None
+    return raw if len(raw) == wanted and wanted and packer.eof else None
 
 
 def _png_parts(data: bytes) -> list[tuple[bytes, bytes]] | None:
@@ -261,8 +291,8 @@ def examine(image: str | bytes, background: Colour = WHITE) -> Decoded:
 
 
 def _seen(image: Image.Image, data: bytes, background: Colour) -> Decoded:
-    if image.format == "PNG" and _png_parts(data) is None:  # Pillow gives what there is of some
-        raise Unreadable("the PNG file is damaged: a wrong checksum, or its end is missing")
+    if image.format == "PNG":
+        _check_png(data)
     turn = UNTURN.get(image.getexif().get(ORIENTATION, 1)) if image.format == "TIFF" else None
     if image.format == "TIFF":
         _check_tiff(image)
@@ -271,7 +301,8 @@ def _seen(image: Image.Image, data: bytes, background: Colour) -> Decoded:
     if image.mode.startswith("I") or image.mode == "F":
         shown = _grey_of_16_bits(shown, str(image.format))
     if shown.has_transparency_data:
-        if data[24:25] == b"\x10" and image.format == "PNG" and image.mode == "RGB":
+        clear = image.info.get("transparency")
+        if isinstance(clear, tuple) and max(clear) > 255:
             raise Unreadable("16 bits a colour, one of them transparent; save it with 8 bits")
         return _composed(shown, background)
     return Decoded(shown if shown.mode in ("RGB", "L") else shown.convert("L" if shown.mode == "1" else "RGB"))

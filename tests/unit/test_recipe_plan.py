@@ -204,6 +204,8 @@ INT8 = {"teacher": "float", "keep": 0, "images": 1, "recalibrate": 0}
 
 def another(path, value):
     """A value of the same type that differs."""
+    if path.endswith(".background"):
+        return "black"
     if value is None:
         blocks = {"labels": CACHE, "quantize": INT8}
         return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path, 7)
