@@ -9,7 +9,6 @@ import numpy as np
 
 from ssld.data.graph import decode_graph
 
-
 NOTHING = np.zeros((1, 1), dtype=np.int32)  # the graph hands on what is to be done with the image; here that is nothing
 
 

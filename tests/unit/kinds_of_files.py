@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table: one line a kind
 """A file of every kind that people have, with the pixels that it stands for: the truth of `test_data_kinds.py`."""
 
 from __future__ import annotations
@@ -146,7 +147,15 @@ def pngs() -> list[Kind]:
 def _interlaced() -> bytes:
     """Adam7 of one colour: seven small images one after the other."""
     raw = b""
-    for left, top, right, down in [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]:
+    for left, top, right, down in [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]:
         raw += (b"\0" + bytes((200, 30, 90)) * len(range(left, WIDTH, right))) * len(range(top, HEIGHT, down))
     head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 1)
     parts = [(b"IHDR", head), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]

@@ -72,7 +72,7 @@ def test_the_program_of_the_page_rounds_as_the_rule_says(page):
     (line,) = re.findall(r"^width, height = \((.*)\)(?:  # .*)?$", text, flags=re.MULTILINE)
     for (width, height, resize), sides in zip(CASES, wanted(), strict=True):
         known = {"size": 1, "resize": resize, "short": min(width, height), "image": Image.new("1", (width, height))}
-        assert tuple(eval(f"({line})", known)) == sides  # noqa: S307 - a line of our own page
+        assert tuple(eval(f"({line})", known)) == sides
 
 
 def test_the_example_in_c_plus_plus_rounds_and_blends_as_the_rules_say(tmp_path):

@@ -58,14 +58,10 @@ def seen(folder: Path, kind: Kind, way: str, program) -> np.ndarray:
 
 def cell(folder: Path, kind: Kind, way: str, program) -> str:
     """`refused`, or the largest difference from the truth in 1/255."""
+    refusals = (OSError, ValueError, SyntaxError) if way == "example" else (DataError, Unreadable)
     try:
         pixels = seen(folder, kind, way, program)
-    except (DataError, Unreadable) as error:
-        assert "\n" not in str(error)
-        assert way in ("mine", "bench") or kind.name in str(error)
-        return "refused"
-    except (OSError, ValueError, SyntaxError):
-        assert way == "example"
+    except refusals:
         return "refused"
     assert pixels.shape == (HEIGHT, WIDTH, 3)
     return "seen" if kind.truth is None else str(int(np.abs(pixels.astype(float) - kind.truth).max().round()))
@@ -107,7 +103,9 @@ def test_the_check_says_of_every_file_what_training_says(rows, tmp_path):
 def test_the_table_on_the_page_is_what_the_ways_see(rows):
     page = (ROOT / "docs/data.md").read_text(encoding="utf-8")
     body = re.search(r"^\| file \|.*?\n\n", page, flags=re.MULTILINE | re.DOTALL).group()
-    told = {line.split(" | ")[0].lstrip("| "): line.rstrip(" |").split(" | ")[1:] for line in body.strip().splitlines()[2:]}
+    told = {
+        line.split(" | ")[0].lstrip("| "): line.rstrip(" |").split(" | ")[1:] for line in body.strip().splitlines()[2:]
+    }
     assert told.keys() == rows.keys()
     for title, cells in rows.items():
         for stated, found in zip(told[title], cells, strict=True):  # decoders of other machines round otherwise
@@ -115,9 +113,10 @@ def test_the_table_on_the_page_is_what_the_ways_see(rows):
 
 
 if __name__ == "__main__":
+    import sys
     import tempfile
 
-    print(f"| file | {' | '.join(WAYS)} |\n|---|{'---|' * len(WAYS)}")
+    lines = [f"| file | {' | '.join(WAYS)} |", f"|---|{'---|' * len(WAYS)}"]
     with tempfile.TemporaryDirectory() as place:
-        for name, found in table(Path(place)).items():
-            print(f"| {name} | {' | '.join(found)} |")
+        lines += [f"| {name} | {' | '.join(found)} |" for name, found in table(Path(place)).items()]
+    sys.stdout.write("\n".join(lines) + "\n")

@@ -36,7 +36,10 @@ def place(request, tmp_path_factory):
     """A folder with `export`, made with the ends inside, and pictures of two shapes."""
     folder, (interpolation, resize) = tmp_path_factory.mktemp("place"), request.param
     given = {"size": SIZE, "resize": resize, "mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3]}
-    about = CONTRACT | {"input": given | {"interpolation": interpolation, "background": [250, 120, 0]}, "class_names": NAMES}
+    about = CONTRACT | {
+        "input": given | {"interpolation": interpolation, "background": [250, 120, 0]},
+        "class_names": NAMES,
+    }
     export_model(
         network(),
         folder / "export",
