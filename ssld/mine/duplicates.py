@@ -26,7 +26,7 @@ AGREE = 0.75  # smallest correlation of the brightness there
 DETAIL = 0.9  # smallest correlation of the details there: of what is left between two blurs
 BLURS = (2.0, 8.0)  # pixels (sigma); brightness is compared after the first
 DRAWN = 4.2  # bits: the entropy of the grey levels, in steps of 4, below which a picture counts as drawn
-DRAWN_DETAIL = 0.95  # smallest correlation of the details of two drawings
+DRAWN_DETAIL = 0.97  # smallest correlation of the details of two drawings
 EQUAL = 14.0  # grey levels that pictures which lie alike may be apart, after the first blur ...
 EQUAL_SHARE = 0.998  # ... in this share of the pixels
 EQUAL_FORM = 0.99  # smallest correlation of their brightness
@@ -66,10 +66,10 @@ def features(grey: np.ndarray) -> Features:
 
 def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
     """The evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
-    return _mapped(grey, own, other, its) or _equal(grey, other)
+    return mapped(grey, own, other, its) or equal(grey, other)
 
 
-def _mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
+def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
     """The evidence of matched features on one map."""
     if min(len(own.points), len(its.points)) < FEW:
         return None
@@ -96,7 +96,7 @@ def _mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -
     return Match(inliers, correlation) if correlation >= AGREE and enough else None
 
 
-def _equal(grey: np.ndarray, other: np.ndarray) -> Match | None:
+def equal(grey: np.ndarray, other: np.ndarray) -> Match | None:
     """The evidence of two pictures that lie alike: nearly no pixel is another one."""
     if max(abs(own - its) for own, its in zip(grey.shape, other.shape, strict=True)) > SKEW:
         return None
