@@ -85,7 +85,8 @@ class Feed:
             return unreadable
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         message = next((line for line in lines if "failure" in line or "rror" in line[:40]), lines[0] if lines else "")
-        return DataError(f"{self._source.title}: DALI could not process a batch ({message}); {self._source.remedy}")
+        where = self._source.name(int(self.flying[0][0])) if self.flying else self._source.title
+        return DataError(f"{where}: DALI could not process the batch of this image ({message}); {self._source.remedy}")
 
     def _unreadable(self, index: int, image: str | bytes, reason: str) -> DataError:
         name, one_line = self._source.name(index), " ".join(reason.split())

@@ -10,12 +10,11 @@ from pathlib import Path
 from ssld.data.doubles import equal_files
 from ssld.data.lists import read_names
 from ssld.data.sampler import epoch_order
-from ssld.data.target import LEFT_OUT, MANIFEST, Prepared, Progress, Target
+from ssld.data.target import Prepared, Progress, Target
 from ssld.data.tree import LeftOut, images_under, sub_folders
 from ssld.errors import DataError
 
 NAMED = 5  # names that a remark gives
-OWN = ("train.txt", "val.txt", "classes.txt", MANIFEST, LEFT_OUT)
 
 Lines = list[tuple[str, int]]
 
@@ -76,9 +75,9 @@ def _classes(folders: list[str], file: str | os.PathLike[str], root: Path) -> li
 
 
 def _leave_out_files(root: Path, left_out: LeftOut) -> None:
-    """The files beside the class folders: none of them has a class. Lists of an earlier call are none of ours."""
+    """The files beside the class folders: none of them has a class."""
     for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-        if not entry.is_dir() and entry.name not in OWN:
+        if not entry.is_dir():
             left_out.entry(entry, "outside the folders of the classes")
 
 

@@ -55,7 +55,8 @@ UNTURN = {  # Pillow turns a TIFF image upright when it loads it; value of the t
 _FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # start of frame: baseline, extended, progressive; all with Huffman codes
 _OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}  # lossless, hierarchical, arithmetic
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata, large images: no fault here
+for category in (UserWarning, Image.DecompressionBombWarning):  # odd metadata, large images: no fault here
+    warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
 
 
 class Unreadable(Exception):

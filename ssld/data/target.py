@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from ssld.data.lists import list_text
+from ssld.data.lists import CLASSES, list_text
 from ssld.data.tree import LeftOut
 from ssld.errors import DataError
 from ssld.files import write_whole
@@ -102,7 +102,7 @@ class Target:
     def finish(self, classes: Sequence[str] = ()) -> Prepared:
         """Write classes.txt (one name a line, in the order of the labels) and the manifest."""
         if classes:
-            self.save("classes.txt", "".join(f"{name}\n" for name in classes).encode("utf-8", "surrogateescape"))
+            self.save(CLASSES, "".join(f"{name}\n" for name in classes).encode("utf-8", "surrogateescape"))
         manifest = {
             "kind": self.kind,
             "options": self._options,
@@ -113,6 +113,8 @@ class Target:
         counts = {name: facts["images"] for name, facts in self._lists.items()}
         status: Literal["prepared", "already prepared"] = "prepared" if self._wrote else "already prepared"
         prepared = Prepared(kind=self.kind, classes=len(classes), lists=counts, status=status)
+        for name in (*self._lists, CLASSES, MANIFEST, LEFT_OUT):  # of an earlier call, where `out` is the source
+            self.left_out.forget(self.out / name)
         if self.left_out.reasons:
             self._tell_left_out()
             prepared["left_out"] = self.left_out.counts()

@@ -30,6 +30,10 @@ class LeftOut:
     def add(self, path: str | os.PathLike[str], reason: str) -> None:
         self.reasons[os.path.relpath(path, self.root)] = reason
 
+    def forget(self, path: str | os.PathLike[str]) -> None:
+        """Take back what was noted of a path, if it was."""
+        self.reasons.pop(os.path.relpath(path, self.root), None)
+
     def entry(self, entry: os.DirEntry[str], reason: str) -> None:
         """A file in a place where none is taken; what is wrong with it in any place comes first."""
         self.add(entry.path, _fault_of_link(entry.path) or ("a hidden file" if hidden(entry.name) else reason))

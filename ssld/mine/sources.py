@@ -130,9 +130,10 @@ def _members(tar: str) -> list[Item]:
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
                 parts = member.name.split("/")
+                inside = [part for part in parts if part not in (".", "")]
                 if member.name.startswith("/") or ".." in parts:
                     raise DataError(f"{tar}: member {member.name!r} leads out of the tar; do not trust this file")
-                if parts[-1].lower().endswith(SUFFIXES) and not parts[-1].startswith(".") and not member.isdir():
+                if parts[-1].lower().endswith(SUFFIXES) and not any(map(hidden, inside)) and not member.isdir():
                     name = f"{tar}:{member.name}"
                     items.append(Item(name, tar, member.offset_data, member.size, _fault(member)))
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:

@@ -28,7 +28,9 @@ def pip(draw, suit, x, y, r):
             box = (x + (dx - 0.45) * r, y + (dy - 0.45) * r, x + (dx + 0.45) * r, y + (dy + 0.45) * r)
             draw.ellipse(box, fill=ink)
     else:
-        draw.polygon([(x - 0.9 * r, y + turn * 0.2 * r), (x + 0.9 * r, y + turn * 0.2 * r), (x, y - turn * r)], fill=ink)
+        draw.polygon(
+            [(x - 0.9 * r, y + turn * 0.2 * r), (x + 0.9 * r, y + turn * 0.2 * r), (x, y - turn * r)], fill=ink
+        )
         for dx in (-0.45, 0.45):
             middle = y + turn * 0.3 * r
             draw.ellipse((x + (dx - 0.45) * r, middle - 0.45 * r, x + (dx + 0.45) * r, middle + 0.45 * r), fill=ink)
@@ -115,7 +117,9 @@ def test_playing_cards_are_different_pictures_and_their_copies_are_not(tmp_path)
     assert all(result[name] == name.removeprefix("copy-")[:-4] + ".png" for name in copies), result
 
 
-@pytest.mark.parametrize("stripes", [((0, 60, 150), WHITE, (220, 30, 40)), ((0, 130, 60), (250, 200, 0), (200, 20, 40))])
+@pytest.mark.parametrize(
+    "stripes", [((0, 60, 150), WHITE, (220, 30, 40)), ((0, 130, 60), (250, 200, 0), (200, 20, 40))]
+)
 def test_a_picture_without_key_points_is_found_and_one_of_other_colours_is_not(tmp_path, stripes):
     def flag(colours):
         pixels = np.repeat(np.array(colours, dtype=np.uint8), 50, axis=0)[None].repeat(100, axis=0)
