@@ -148,7 +148,7 @@ def calibration_images(last: StageRun) -> np.ndarray | None:
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     """What an exported network must be fed, and which run it is from."""
     given = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
-    given |= {"interpolation": data.interpolation}
+    given |= {"interpolation": data.interpolation, "background": list(data.background)}
     return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": given}
 
 

@@ -115,6 +115,7 @@ def _export_weights(name: str, file: Path, data: str | None, folder: Path, chang
     files = read_list(listed, listed.parent, network.num_classes)
     check_labelled(files, "every image of the gate needs one")
     shown: dict[str, Any] = {"size": given.size, "eval_resize": given.resize, "mean": given.mean, "std": given.std}
+    shown |= {"background": given.background}
     look = Data(train=(str(listed),), val=str(listed), eval_batch=32, **shown)
     about = {
         "name": name,

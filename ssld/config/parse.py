@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from ssld.errors import RecipeError, did_you_mean
 from ssld.losses import Loss, Term, build_terms
 from ssld.paths import shelf
+from ssld.spec.colours import colour_of
 
 T = TypeVar("T")
 
@@ -190,6 +191,17 @@ def _loss_terms(tree: Any, info: pydantic.ValidationInfo) -> dict[str, Term]:
 
 LossTerms = pydantic.PlainValidator(_loss_terms)
 """How a mapping of loss terms is checked: by the losses, whose options are fields of theirs."""
+
+
+def _colour(value: Any) -> tuple[int, int, int]:
+    try:
+        return colour_of(value)
+    except ValueError as error:
+        raise PydanticCustomError("colour", "{reason}", {"reason": str(error)}) from None
+
+
+Colours = pydantic.BeforeValidator(_colour)
+"""How a colour is checked: three whole numbers, or text that says them."""
 
 
 @cache

@@ -24,6 +24,7 @@ from ssld.losses import Term
 from ssld.losses.recorded import with_recorded
 from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
+from ssld.spec.colours import WHITE, Colour
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -66,6 +67,8 @@ class Data(Strict):
     interpolation: Literal["linear", "cubic"] = "linear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    # the colour behind transparent pixels, in training, evaluation and export
+    background: Annotated[Colour, parse.Colours] = key(WHITE, later=True)
     threads: int = key(2, trains=False)  # of the input pipeline, a rank
     augment: Augment = field(default_factory=Augment)
 

@@ -19,6 +19,7 @@ from ssld.deploy import formats as forms
 from ssld.deploy.ends import as_given, with_ends
 from ssld.deploy.formats import PLAIN, How
 from ssld.errors import DeployError
+from ssld.spec.colours import WHITE
 
 
 def export_model(
@@ -110,6 +111,8 @@ def _ends(contract: dict[str, Any], how: How) -> dict[str, Any]:
         "dtype": "uint8" if how.preprocess else "float32",
         "layout": "NHWC" if how.preprocess else "NCHW",
         "dynamic": ["batch"] if how.dynamic_batch else [],
+        "background": list(WHITE),
+        "rounding": "half up",
     }
     shape = ["batch" if how.dynamic_batch else 1, _class_number(contract["classes"])]
     made = {"name": "probabilities" if how.probabilities else "logits", "dtype": "float32", "shape": shape}

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ssld.data.geometry import half_up
+from ssld.data.readable import Unreadable, content, decode, examine
 from ssld.deploy.engines.registry import Run
 from ssld.errors import DeployError
+from ssld.spec.colours import WHITE
 
 DRAWN, DRAWN_SIZE, QUALITY = 8, (500, 375), 90
 """Number of the drawn JPEG files, their width and height (the usual ones of ImageNet), and their quality."""
@@ -23,7 +26,10 @@ def drawn(contract: dict[str, Any], batch: int, size: int) -> np.ndarray:
 
 
 def jpegs(files: Sequence[Path] = ()) -> list[bytes]:
-    """The content of image files; without any, of photograph-like drawings: smooth shapes and some noise."""
+    """The content of image files; without any, of photograph-like drawings: smooth shapes and some noise.
+
+    DeployError, naming the file: one that cannot be read.
+    """
     if files:
         return [read(file) for file in files]
     from PIL import Image
@@ -40,22 +46,24 @@ def jpegs(files: Sequence[Path] = ()) -> list[bytes]:
 
 def read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DeployError(f"{file}: {error.strerror}; give another list of images") from error
+        data = content(str(file))
+        examine(data)
+    except Unreadable as error:
+        raise DeployError(f"{file}: unreadable image ({error}); give another list of images") from None
+    return data
 
 
 def prepared(picture: bytes, given: dict[str, Any], size: int) -> np.ndarray:
     """Decode, resize the short side, cut the centre; normalise unless the file does: one image as it takes it.
 
-    With Pillow, as a service in Python would; `given` is the contract's `input`, `size` the pixels of the crop.
+    With Pillow, as a service in Python would; `given` is the contract's `input`, `size` the pixels of the crop. Raises
+    `readable.Unreadable`.
     """
     from PIL import Image
 
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
-    short = round(given["resize"] * size / given["size"])
-    scale = short / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = decode(picture, tuple(given.get("background", WHITE))).image.convert("RGB")
+    short = half_up(given["resize"] * size, given["size"])
+    width, height = (max(size, half_up(side * short, min(image.size))) for side in image.size)
     kind = Image.Resampling.BICUBIC if given.get("interpolation") == "cubic" else Image.Resampling.BILINEAR
     left, top = (width - size) // 2, (height - size) // 2
     cut = np.asarray(image.resize((width, height), kind).crop((left, top, left + size, top + size)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from ssld.data import (
     refuse_scoring,
     sampler,
 )
+from ssld.data.lists import compare_classes
 from ssld.data.sources import joined
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import DataError, RunError
@@ -39,7 +42,7 @@ def images_of(run: Run, *names: str) -> ImageSource:
     plan, files, own = run.plan, list[str](), list[ImageSource]()
     for name in names:
         if code.is_code(name):
-            own.append(from_samples(code.find(name, plan.code), classes=plan.classes, name=name))
+            own.append(_own_images(name, plan.code[code.split(name)[0]], plan.classes))
         else:
             files.append(name)
     if not own:
@@ -49,12 +52,29 @@ def images_of(run: Run, *names: str) -> ImageSource:
     return joined([next(made) if code.is_code(name) else listed[name] for name in names])
 
 
+@lru_cache(maxsize=8)
+def _own_images(name: str, digest: str, classes: int) -> ImageSource:
+    """A data set of one's own, which is asked for its samples once; `digest` is that of its file."""
+    return from_samples(code.find(name, {code.split(name)[0]: digest}), classes=classes, name=name)
+
+
 def file_list(run: Run, *names: str) -> FileList:
     """The images of one or more list files under the data folder. The paths in a list are relative to its folder."""
     root = run.data_root
-    lists = [(Path(name).parent, read_list(root / name, (root / name).parent, run.plan.classes)) for name in names]
+    lists = [(Path(name).parent, _read_list(root / name, run.plan.classes)) for name in names]
     paths = [os.path.join(folder, path) for folder, files in lists for path in files.paths]
     return FileList(paths, np.concatenate([files.labels for _, files in lists]), str(root))
+
+
+def _read_list(file: Path, classes: int) -> FileList:
+    """A list file; a list of millions of lines is read once, and again only where it has changed."""
+    stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else None
+    return _read_once(file, classes, stamp)
+
+
+@lru_cache(maxsize=8)
+def _read_once(file: Path, classes: int, stamp: object) -> FileList:
+    return read_list(file, file.parent, classes)
 
 
 def class_names_of(run: Run, name: str) -> list[str]:
@@ -82,6 +102,8 @@ def check_data(run: Run) -> None:
             if not code.is_code(stage.data.val):
                 refuse_scoring(run.data_root / stage.data.val)
             check_images(stage, images, images_of(run, stage.data.val), run.runtime)
+            if (images.labels >= 0).any():
+                _compare_classes(run, stage.data.val, stage.data.train)
         except DataError as error:
             raise DataError(f"stage {name}: {error}") from None
 
@@ -99,6 +121,13 @@ def check_images(stage: Stage, train: ImageSource, val: ImageSource, runtime: Ru
     check_labelled(val, "every validation image needs one")
     if stage.needs_labels:
         check_labelled(train, "the loss learns from labels; use one that learns from the teacher, or other images")
+
+
+def _compare_classes(run: Run, val: str, train: Sequence[str]) -> None:
+    """DataError where the lists of training and validation images stand beside other names of classes."""
+    for name in train:
+        if not (code.is_code(name) or code.is_code(val)):
+            compare_classes(run.data_root / val, run.data_root / name)
 
 
 def check_lists(run: Run) -> None:
@@ -186,6 +215,7 @@ def _pipeline(data: Data, runtime: Runtime) -> dict[str, Any]:
         "mean": data.mean,
         "std": data.std,
         "interpolation": data.interpolation,
+        "background": data.background,
         "threads": data.threads,
     }
     return options | {"rank": runtime.rank, "world": runtime.world, "device": runtime.gpu}

@@ -26,7 +26,7 @@ from ssld.mine.validation import Validation
 from ssld.progress import Bar, note, progress
 
 JOB = "job.json"
-METHOD = 1  # of scoring; a change that moves a result raises it
+METHOD = 2  # of scoring; a change that moves a result raises it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ def score_shards(job: Job, files: list[Path]) -> None:
     probabilities = job.teacher.ready()
     with ThreadPoolExecutor(job.threads, thread_name_prefix="ssld-mine") as pool:
         with progress(len(job.against), "validation", quiet=job.quiet) as bar:
-            validation = Validation(job.against, pool, bar.update)
+            validation = Validation(job.against, pool, bar.update, job.teacher.input.background)
         done = sum(len(results.load(files[number]).items) for number in mine_of if files[number].is_file())
         with progress(done + _expected(job.shards, todo, 0), "score", done, quiet=job.quiet) as bar:
             for place, number in enumerate(todo):

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ssld.config.cards import Input
+from ssld.data.readable import Unreadable
 from ssld.errors import RunError
-from ssld.mine.picture import DIGEST, Picture, Unreadable, look
+from ssld.mine.picture import DIGEST, Picture, look
 from ssld.mine.results import Result, Seen, State
 from ssld.mine.sources import Item
 from ssld.mine.topk import sparse
@@ -107,7 +108,7 @@ def _ask(
 
 def _try_look(item: Item, given: Input) -> Picture | str:
     try:
-        return look(item, given)
+        return look(item, given, given.background)
     except Unreadable as error:
         return str(error)
 

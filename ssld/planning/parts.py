@@ -59,7 +59,8 @@ def parts_of(plan: Plan, root: Path, cards: int = 1, per_card: int | None = None
     made: list[Any] = []
     for name, stage in plan.stages.items():
         data = stage.data
-        cached = (data.train, data.size, data.mean, data.std, data.interpolation, data.augment, stage.labels)
+        look = (data.size, data.mean, data.std, data.interpolation, data.augment, data.background)
+        cached = (data.train, look, stage.labels)
         part = training(plan, name, root, cards, per_card)
         if stage.labels and cached not in made:  # stages with the same images, views and k share a cache
             made.append(cached)
