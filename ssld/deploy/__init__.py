@@ -1,4 +1,7 @@
-"""Export, gate and bench. Nothing heavy is imported until a function needs it."""
+"""This package exports networks, checks the exports against the networks (the gate) and measures their speed.
+
+Nothing heavy is imported until a function needs it.
+"""
 
 from ssld.deploy.bench import Row, bench, unsteady, write_csv, write_json
 from ssld.deploy.engines.registry import ENGINES, device_of, format_of, formats_for, ready, shaped, usable

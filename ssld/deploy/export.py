@@ -1,8 +1,9 @@
-"""Write a network as files that run without this library, and the contract that says what they take and return.
+"""This module writes a network as files that run without this library, and the contract that describes them.
 
-They take float32 NCHW images, normalised as the contract says, and return logits, or with their ends inside (`How`)
-uint8 NHWC images and probabilities. The batch is dynamic unless asked otherwise; height and width are too wherever the
-network takes more than one size and the converters can express it: `input.dynamic` of the contract says so.
+The files take float32 NCHW images, normalised as the contract says, and return logits. With processing inside (`How`)
+they take uint8 NHWC images and return probabilities. The batch is dynamic unless `How` fixes it. Height and width are
+dynamic wherever the network takes more than one size and the converters can express it; `input.dynamic` of the contract
+says so.
 """
 
 import os
@@ -16,8 +17,8 @@ import numpy as np
 
 from ssld.deploy import contract as contracts
 from ssld.deploy import formats as forms
-from ssld.deploy.ends import as_given, with_ends
 from ssld.deploy.formats import PLAIN, How
+from ssld.deploy.processing import as_file_input, with_processing
 from ssld.errors import DeployError
 
 
@@ -31,21 +32,22 @@ def export_model(
     how: How = PLAIN,
     calibration: np.ndarray | None = None,
 ) -> None:
-    """Write `model` (any paddle Layer: float32 [n, 3, S, S] -> logits [n, classes]) into `folder`, ungated.
+    """Write `model` (any paddle Layer: float32 [n, 3, S, S] -> logits [n, classes]) into `folder`, without the gate.
 
-    One that was trained in int8 (`ssld.quantize`) leaves as int8, rounded where and as it was in the training.
+    A model that was trained in int8 (`ssld.quantize`) is written in int8, rounded where and as it was in the training.
 
-    `contract` gives arch, classes, digest and input {size, mean, std, resize}; other keys are kept as they are.
-    `calibration`: normalised images float32 [n, 3, S, S], which int8 needs. The model keeps its train or eval mode.
-    Files appear all at once, when everything is written. A folder with the export of another digest, or with files
-    that are no export, is refused with a DeployError: `release` replaces the former.
+    contract: it gives arch, classes, digest and input {size, mean, std, resize}; other keys are kept as they are.
+    calibration: normalised images float32 [n, 3, S, S], which int8 needs. The model keeps its train or eval mode.
+
+    The files appear all at once, when everything is written. Raises DeployError for a folder with the export of another
+    digest, and for one with files that are no export. (`release` replaces an export of another digest.)
     """
     folder = Path(folder)
     if (folder / contracts.CONTRACT).is_file():
-        there = contracts.read(folder)
-        if there.get("digest") != contract.get("digest"):
-            held = f"{there.get('name')} ({str(there.get('digest'))[:8]})"
-            raise DeployError(f"{folder}: holds the export of {held}; choose another folder or remove that one")
+        existing = contracts.read(folder)
+        if existing.get("digest") != contract.get("digest"):
+            description = f"{existing.get('name')} ({str(existing.get('digest'))[:8]})"
+            raise DeployError(f"{folder}: holds the export of {description}; choose another folder or remove that one")
     with staging(folder) as partial:
         write_files(model, partial, name=name, contract=contract, formats=formats, how=how, calibration=calibration)
         replace(partial, folder)
@@ -62,38 +64,42 @@ def write_files(
     calibration: np.ndarray | None,
 ) -> None:
     """Write the files of all formats and the contract into an empty folder."""
-    from ssld import quantize, runtime  # import Paddle
+    from ssld import quantize, runtime  # these import Paddle
 
     in_int8 = bool(quantize.quantised(model))
     forms.check(formats, how, calibration, in_int8)
     contracts.check_given(contract)
     size, names = int(contract["input"]["size"]), forms.needed(formats, how)
-    ends = _ends(contract, how)
-    given = None if calibration is None else as_given(calibration, ends["input"])[0]
+    interface = _input_and_output(contract, how)
+    ranges_from = None if calibration is None else as_file_input(calibration, interface["input"])[0]
     exact = quantize.float_twin(model) if in_int8 else model
     scales = quantize.file_scales(model, exact) if in_int8 else None
-    ends_inside: dict[str, Any] = {"preprocess": how.preprocess, "softmax": how.probabilities}
-    network, rounded = (with_ends(one, contract["input"], **ends_inside) for one in (exact, model))
+    options: dict[str, Any] = {"preprocess": how.preprocess, "softmax": how.probabilities}
+    network, rounded = (with_processing(layer, contract["input"], **options) for layer in (exact, model))
     with evaluating(network), evaluating(rounded):
-        programs: dict[str, Any] = {"folder": folder, "names": names, "how": how, "calibration": given}
+        programs: dict[str, Any] = {"folder": folder, "names": names, "how": how, "calibration": ranges_from}
         any_size = takes_other_sizes(exact, size) and _any_size(network, rounded, **programs)
         if any_size:
-            ends["input"]["dynamic"] += ["height", "width"]
+            interface["input"]["dynamic"] += ["height", "width"]
         else:
             forms.write_programs(network, rounded, size=size, **programs)
-    full = {"name": name, **contract, **ends, "opset": how.opset if "onnx" in names else None}
-    full |= forms.write_derived(folder, names, how, full, given if scales is None else scales)
-    written = {path.name for path in folder.iterdir()}
-    asked = [*formats, "paddle2"] if "paddlelite" in formats else formats  # what the gate can run everywhere
-    kept = [file for form in contracts.FORMATS if form in asked for file in contracts.FORMATS[form].among(written)]
-    for file in written - set(kept):  # what others were made from
+    full = {"name": name, **contract, **interface, "opset": how.opset if "onnx" in names else None}
+    full |= forms.write_derived(folder, names, how, full, ranges_from if scales is None else scales)
+    file_names = {path.name for path in folder.iterdir()}
+    released = (
+        [*formats, "paddle2"] if "paddlelite" in formats else formats
+    )  # the gate can run this one on every machine
+    kept_files = [
+        file for form in contracts.FORMATS if form in released for file in contracts.FORMATS[form].among(file_names)
+    ]
+    for file in file_names - set(kept_files):  # other files were made from these
         (folder / file).unlink()
-    full |= {"files": {file: contracts.describe(folder / file) for file in kept}, "versions": runtime.versions()}
+    full |= {"files": {file: contracts.describe(folder / file) for file in kept_files}, "versions": runtime.versions()}
     contracts.write(folder, full)
 
 
 def _any_size(network: Any, rounded: Any, **programs: Any) -> bool:
-    """Write the programs for images of any size; False where that cannot be expressed."""
+    """Write the programs for images of any size. Returns False where the network or a converter cannot express that."""
     try:
         forms.write_programs(network, rounded, size=None, **programs)
     except DeployError:
@@ -101,8 +107,8 @@ def _any_size(network: Any, rounded: Any, **programs: Any) -> bool:
     return True
 
 
-def _ends(contract: dict[str, Any], how: How) -> dict[str, Any]:
-    """What the contract says of input and output, for images of one size."""
+def _input_and_output(contract: dict[str, Any], how: How) -> dict[str, Any]:
+    """Return what the contract says of input and output, for images of one size."""
     image = {
         "name": "image",
         "dtype": "uint8" if how.preprocess else "float32",
@@ -110,12 +116,14 @@ def _ends(contract: dict[str, Any], how: How) -> dict[str, Any]:
         "dynamic": ["batch"] if how.dynamic_batch else [],
     }
     shape = ["batch" if how.dynamic_batch else 1, _class_number(contract["classes"])]
-    made = {"name": "probabilities" if how.probabilities else "logits", "dtype": "float32", "shape": shape}
-    return {"input": {**image, **contract["input"]}, "output": made}
+    output = {"name": "probabilities" if how.probabilities else "logits", "dtype": "float32", "shape": shape}
+    return {"input": {**image, **contract["input"]}, "output": output}
 
 
 def takes_other_sizes(model: Any, size: int) -> bool:
-    """Whether the network runs on images 32 pixels larger: a fully connected head on a fixed grid does not."""
+    """Try whether the network runs on images 32 pixels larger: one with a fully connected head on a fixed grid does
+    not.
+    """
     import paddle
 
     try:
@@ -128,7 +136,7 @@ def takes_other_sizes(model: Any, size: int) -> bool:
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Put every layer in eval mode, and back into the mode that each had."""
+    """Put every layer in eval mode, and afterwards back into the mode that it had."""
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     model.eval()
     try:
@@ -140,7 +148,10 @@ def evaluating(model: Any) -> Iterator[None]:
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` (so that a rename is atomic), gone afterwards; DeployError if unwritable."""
+    """Make a temporary folder beside `folder`, so that a rename is atomic, and remove it afterwards.
+
+    Raises DeployError where files cannot be written.
+    """
     partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -155,9 +166,9 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def replace(partial: Path, folder: Path) -> None:
-    """Rename `partial` to `folder`; an export there is set aside first and removed last.
+    """Rename `partial` to `folder`. An export that is there is set aside first and removed last.
 
-    Files that no export writes are not ours to remove: they raise DeployError.
+    Raises DeployError for a folder with files that no export writes, because they are not ours to remove.
     """
     ours = {contracts.CONTRACT, *(file for form in contracts.FORMATS.values() for file in (*form.files, *form.more))}
     if folder.exists():
@@ -172,4 +183,5 @@ def replace(partial: Path, folder: Path) -> None:
 
 
 def _class_number(classes: Any) -> int:
+    """Return the number of classes, of which a contract gives the number or the names."""
     return classes if isinstance(classes, int) else len(classes)

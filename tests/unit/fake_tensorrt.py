@@ -161,10 +161,10 @@ class Context:
     def execute_async_v3(self, stream_handle: int) -> bool:
         source, target = self.session.get_inputs()[0], self.session.get_outputs()[0]
         kind = np.uint8 if source.type == "tensor(uint8)" else np.float32
-        given = memory(self.addresses[source.name], self.shape, kind)
-        made = memory(self.addresses[target.name], self.get_tensor_shape(target.name), np.float32)
-        answer = self.session.run(None, {source.name: given})[0]
-        PENDING.append(lambda: np.copyto(made, answer))
+        source_array = memory(self.addresses[source.name], self.shape, kind)
+        target_array = memory(self.addresses[target.name], self.get_tensor_shape(target.name), np.float32)
+        answer = self.session.run(None, {source.name: source_array})[0]
+        PENDING.append(lambda: np.copyto(target_array, answer))
         return stream_handle == STREAM
 
 

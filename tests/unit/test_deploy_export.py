@@ -14,7 +14,7 @@ from paddle import nn
 from ssld import models
 from ssld.deploy import BOUND, How, export_model, gate, ready, release
 from ssld.deploy import contract as contracts
-from ssld.deploy.child import reason, run_module
+from ssld.deploy.child_process import reason, run_module
 from ssld.deploy.gate import CHUNK, difference
 from ssld.errors import DeployError
 
@@ -116,8 +116,8 @@ def test_the_gate_knows_no_accuracy_without_labels(exported):
 
 def test_a_zoo_network_passes_the_gate_and_lists_its_classes(tmp_path):
     model = models.create("MobileNetV3_small_x0_35", num_classes=10)
-    given = {**GIVEN, "arch": model.arch, "classes": [str(n) for n in range(10)]}
-    results = release(model, tmp_path / "export", IMAGES[:4], name="student", contract=given)
+    contract = {**GIVEN, "arch": model.arch, "classes": [str(n) for n in range(10)]}
+    results = release(model, tmp_path / "export", IMAGES[:4], name="student", contract=contract)
     assert results.keys() == {"paddle", "onnx"}
     contract = contracts.read(tmp_path / "export")
     assert contract["output"]["shape"] == ["batch", 10]
@@ -129,8 +129,10 @@ def test_a_zoo_network_passes_the_gate_and_lists_its_classes(tmp_path):
 def test_a_network_whose_maps_have_odd_sizes_runs_in_every_engine(engine, odd_maps):
     model, folder = odd_maps
     images = np.random.default_rng(1).standard_normal((2, 3, 28, 28)).astype(np.float32)
-    wanted = eager(model, images)
-    np.testing.assert_allclose(ready(engine).load(folder)(images), wanted, rtol=0, atol=BOUND * np.abs(wanted).max())
+    expected = eager(model, images)
+    np.testing.assert_allclose(
+        ready(engine).load(folder)(images), expected, rtol=0, atol=BOUND * np.abs(expected).max()
+    )
 
 
 @pytest.fixture(scope="module")

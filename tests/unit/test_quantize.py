@@ -11,9 +11,9 @@ from onnx.numpy_helper import to_array
 from paddle import nn
 
 from ssld import models
-from ssld.deploy import export_model, slim
+from ssld.deploy import export_model, paddle2_int8
 from ssld.deploy.engines.registry import ready
-from ssld.deploy.qdq import insert, node_ranges, weight_steps
+from ssld.deploy.int8_from_training import insert, node_ranges, weight_steps
 from ssld.errors import DeployError, RunError
 from ssld.runtime import seed_networks
 
@@ -67,12 +67,12 @@ def test_a_layer_computes_with_int8_inputs_and_weights_with_a_scale_a_channel(ro
     weight, scale = layer.weight.numpy(), largest(rounding)[name]
     per_channel = np.abs(weight).max((1, 2, 3), keepdims=True)
     x = rounded(IMAGES[0], scale).astype("float32")
-    wanted = F.conv2d(
+    expected = F.conv2d(
         paddle.to_tensor(x), paddle.to_tensor(rounded(weight, per_channel).astype("float32")), stride=2, padding=1
     )
     with paddle.no_grad():
         made = layer(paddle.to_tensor(IMAGES[0]))
-    np.testing.assert_allclose(made.numpy(), wanted.numpy(), atol=1e-5)
+    np.testing.assert_allclose(made.numpy(), expected.numpy(), atol=1e-5)
     assert 0.5 < scale / max(np.abs(images).max() for images in IMAGES) <= 1.0
 
 
@@ -131,9 +131,9 @@ def test_the_layer_whose_rounding_hurts_most_is_found(floating):
     last.set_value(np.concatenate([0 * last.numpy()[:1] + 100, last.numpy()[1:]]))
     before = {key: value.numpy().copy() for key, value in planted.state_dict().items()}
     done = []
-    found = quantize.sensitivities(planted, IMAGES[:2], done.append)
-    assert (list(found), done) == (names, list(range(1, len(names) + 1)))
-    assert quantize.most_sensitive(found, 2)[0] == names[-1]
+    result = quantize.sensitivities(planted, IMAGES[:2], done.append)
+    assert (list(result), done) == (names, list(range(1, len(names) + 1)))
+    assert quantize.most_sensitive(result, 2)[0] == names[-1]
     assert all(np.array_equal(before[key], value.numpy()) for key, value in planted.state_dict().items())
 
 
@@ -168,14 +168,16 @@ def exported(tmp_path_factory):
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_the_file_says_what_the_rounding_network_says(exported, engine):
     made, folder, _ = exported
-    wanted, twin = logits(made), logits(quantize.float_twin(made))
-    gap = np.abs(ready(engine, precision="int8").load(folder)(IMAGES[0]) - wanted).max()
-    assert gap < 0.1 * np.abs(twin - wanted).max()
+    expected, twin = logits(made), logits(quantize.float_twin(made))
+    gap = np.abs(ready(engine, precision="int8").load(folder)(IMAGES[0]) - expected).max()
+    assert gap < 0.1 * np.abs(twin - expected).max()
 
 
 def test_a_rounding_network_is_still_itself_after_its_export_to_paddle(rounding, tmp_path):
     before = logits(rounding)
-    slim.write(rounding, tmp_path / "x", paddle.static.InputSpec([None, 3, SIZE, SIZE], "float32", "image"), None)
+    paddle2_int8.write(
+        rounding, tmp_path / "x", paddle.static.InputSpec([None, 3, SIZE, SIZE], "float32", "image"), None
+    )
     assert (tmp_path / "x.pdmodel").is_file()
     np.testing.assert_array_equal(logits(rounding), before)
 
@@ -183,7 +185,7 @@ def test_a_rounding_network_is_still_itself_after_its_export_to_paddle(rounding,
 def test_pairs_stand_before_the_layers_that_were_trained_so_and_nowhere_else(exported):
     made, folder, kept = exported
     graph = onnx.load(folder / "model.int8.onnx").graph
-    values = {held.name: to_array(held) for held in graph.initializer}
+    values = {tensor.name: to_array(tensor) for tensor in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
     convolutions = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     in_int8 = [node for node in convolutions if node.input[0] in made_by and is_pair(made_by[node.input[0]])]

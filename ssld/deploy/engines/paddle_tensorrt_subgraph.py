@@ -1,4 +1,4 @@
-"""Paddle Inference with TensorRT, the way of Paddle 2: a subgraph engine inside the predictor."""
+"""Paddle Inference runs with TensorRT in the way of Paddle 2: a subgraph engine inside the predictor."""
 
 import tempfile
 from collections.abc import Mapping
@@ -30,15 +30,15 @@ class PaddleTensorRTSubgraph:
         return _gpu.why_not({"paddle": "paddlepaddle-gpu", "tensorrt": "tensorrt"})
 
     def load(self, folder: Path) -> Run:
-        """First the shapes inside the network are recorded, from smallest to largest, then TensorRT takes it over."""
+        """Record the shapes inside the network, from smallest to largest; then let TensorRT take it over."""
         source, contract = model_file(self, folder), contracts.read(folder)
         shapes = _gpu.profile(contract, self.batches, self.pixels)
         with tempfile.TemporaryDirectory(prefix="ssld-tensorrt-") as scratch:
-            seen = str(Path(scratch) / "shapes.txt")
+            shape_file = str(Path(scratch) / "shapes.txt")
 
             def record(config: Any) -> None:
                 _paddle_inference.on_gpu(config)
-                config.collect_shape_range_info(seen)
+                config.collect_shape_range_info(shape_file)
 
             def configure(config: Any) -> None:
                 from paddle.inference import PrecisionType
@@ -52,12 +52,14 @@ class PaddleTensorRTSubgraph:
                     use_static=False,
                     use_calib_mode=False,
                 )
-                config.enable_tuned_tensorrt_dynamic_shape(seen, True)
+                config.enable_tuned_tensorrt_dynamic_shape(shape_file, True)
 
             recorder = _paddle_inference.predictor(source, record)
             for shape in shapes:
                 recorder(np.zeros(shape, contract["input"].get("dtype", "float32")))
-            del recorder  # the shapes are written when the predictor goes
+            del recorder  # the shapes are written when the predictor is deleted
             run = _paddle_inference.predictor(source, configure)
-            run(np.zeros(shapes[1], contract["input"].get("dtype", "float32")))  # builds while the file is there
+            run(
+                np.zeros(shapes[1], contract["input"].get("dtype", "float32"))
+            )  # this builds the engine while the file is there
         return run

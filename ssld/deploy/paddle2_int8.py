@@ -1,6 +1,7 @@
-"""A quantised program of Paddle 2, the one that oneDNN runs in int8: PaddleSlim's, trained so or only calibrated.
+"""This module writes a quantised program of Paddle 2, which oneDNN runs in int8.
 
-Weights int8 with a scale a channel, activations with the moving average of their largest values on the images.
+PaddleSlim makes it, of a network that was trained in int8 or is only calibrated. Weights are int8 with a scale a
+channel, activations have the moving average of their largest values on the images.
 """
 
 import copy
@@ -9,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from ssld.deploy.child import reason
+from ssld.deploy.child_process import reason
 from ssld.errors import DeployError
 
 BATCH = 16
 
 
 def write(network: Any, prefix: Path, spec: Any, images: np.ndarray | None) -> None:
-    """Write `.pdmodel` and `.pdiparams` of a quantised network, or of a float one's quantised copy.
+    """Write `.pdmodel` and `.pdiparams` of a quantised network, or of the quantised copy of a float network.
 
-    `images`, as the network takes them, give the copy its ranges. Raises DeployError when the network cannot be
+    images: as the network takes them; they give the copy its ranges. Raises DeployError when the network cannot be
     quantised or traced.
     """
     from ssld.quantize import calibrate, quantise, quantised, save
 
     try:
-        network = copy.deepcopy(network)  # `save` spends it
+        network = copy.deepcopy(network)  # `save` leaves it of no further use
         if not quantised(network):
             assert images is not None
             quantise(network)
@@ -32,5 +33,5 @@ def write(network: Any, prefix: Path, spec: Any, images: np.ndarray | None) -> N
         save(network, str(prefix), spec)
     except OSError:
         raise
-    except Exception as error:  # tracing runs the model's own code: anything may come out of it
+    except Exception as error:  # tracing runs the model's own code, which may raise anything
         raise DeployError(f"{prefix.name}: PaddleSlim cannot quantise the network; {reason(str(error))}") from error

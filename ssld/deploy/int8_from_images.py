@@ -1,8 +1,10 @@
-"""The child process that quantises an ONNX file: `python -m ssld.deploy.int8 SOURCE TARGET IMAGES.npy`.
+"""This child process quantises an ONNX file with ranges that images show.
 
-Static quantisation of ONNX Runtime in the form that ONNX Runtime, OpenVINO and TensorRT all take: Q/DQ pairs before
-convolutions and matrix products, activations symmetric int8 with the range seen on the images, weights int8 with a
-scale a channel, biases in float32.
+    python -m ssld.deploy.int8_from_images SOURCE TARGET IMAGES.npy
+
+It uses the static quantisation of ONNX Runtime in the form that ONNX Runtime, OpenVINO and TensorRT all take: Q/DQ
+pairs before convolutions and matrix products, activations symmetric int8 with the range that the images show, weights
+int8 with a scale a channel, biases in float32.
 """
 
 import sys
@@ -14,12 +16,14 @@ import numpy as np
 
 OPERATORS = ["Conv", "MatMul", "Gemm"]
 OLDEST_OPSET = 13
-"""From this opset on a Q/DQ pair has a scale a channel."""
+"""From this opset on a Q/DQ pair can have a scale a channel."""
 BATCH = 16
 
 
 def main(source: str, target: str, images: str) -> None:
-    """`images`: what the file takes, [n, ...], as an array file; they give the ranges of the activations."""
+    """Quantise `source` into `target`. images: an array file of what the network takes, [n, ...]; they give the
+    ranges.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -48,7 +52,9 @@ def main(source: str, target: str, images: str) -> None:
 
 
 def reader(source: str, images: np.ndarray) -> Any:
-    """The images in batches, as ONNX Runtime asks for them; one by one where the file has a fixed batch."""
+    """Return an object that hands the images to ONNX Runtime in batches, one by one where the file has a fixed
+    batch.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader
 
