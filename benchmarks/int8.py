@@ -23,7 +23,7 @@ from ssld.deploy import export_model
 from ssld.deploy.engines.registry import ready
 from ssld.distill.setup import crops, eval_loader, trained_network
 from ssld.plans import open_run
-from ssld.report.paired import deviation, p_value, paired_test, spread
+from ssld.report.seed_statistics import deviation, p_value, paired_test, spread
 from ssld.result import all_images, contract
 from ssld.runtime import hardware, start
 

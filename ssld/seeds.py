@@ -40,7 +40,7 @@ def run_seeds(
     beside its run folders instead. Where the folder has a REPORT.md, that page is written anew too. Raises RunError
     where a seed does not finish.
     """
-    from ssld.report import claims, ledger  # draws figures: slow to import
+    from ssld.report import ledger, published_and_measured  # draws figures: slow to import
 
     parent, folders = Path(out or "runs"), []
     for seed in range(first.seed, first.seed + seeds):
@@ -54,6 +54,6 @@ def run_seeds(
         ledger.record(result, target)
     command = " ".join(["ssld run", recipe, *overrides, f"--seeds {seeds}"])
     page = ledger.write_seed_report(results, target / f"{first.name}.md", command=command)
-    if (target / claims.FILE).is_file():
-        claims.write(target)
+    if (target / published_and_measured.FILE).is_file():
+        published_and_measured.write(target)
     return {"report": str(page), "runs": [str(folder) for folder in folders]}

@@ -18,7 +18,7 @@ from ssld.mine.results import Seen, State, load
 from ssld.mine.select import BINS, Choice, final, items
 from ssld.mine.sources import Item
 from ssld.report.markup import card, section, table, tile
-from ssld.report.page import PAGE
+from ssld.report.run_page import PAGE
 from ssld.report.style import CSS
 
 PAIRS, CLASSES, EACH = 12, 8, 4  # shown: removed pairs, classes, best and worst images of a class

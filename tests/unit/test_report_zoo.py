@@ -83,8 +83,8 @@ def test_a_figure_shows_every_model_that_has_the_cost_and_marks_those_of_ssld(tm
     stars = [name for name in models if "ssld" in name]
     assert pages["zoo/top1_flops.svg"].count('class="star"') == len(stars) + 1 == 14
     timed = [
-        sum(value is not None for value in (found.v100_fp32, found.t4_fp32, found.sd855))
-        for found in (model.latency_ms for model in models.values())
+        sum(value is not None for value in (latency.v100_fp32, latency.t4_fp32, latency.sd855))
+        for latency in (model.latency_ms for model in models.values())
     ]
     assert pages["zoo/top1_latency.svg"].count("<title>") == sum(timed)
 

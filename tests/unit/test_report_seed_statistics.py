@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ssld.report.paired import PairedTest, bootstrap, paired_test
+from ssld.report.seed_statistics import PairedTest, bootstrap, paired_test
 
 CLEAR = PairedTest(t=5.0, df=4, p=0.01, low=1.0, high=3.0, boot_low=1.2, boot_high=2.8)
 
