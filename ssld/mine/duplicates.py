@@ -1,6 +1,7 @@
-"""Near-duplicates, as published: SIFT features matched, then RANSAC; and the pictures must agree where they overlap.
+"""This module decides whether two pictures are near-duplicates, as published: SIFT features are matched, then RANSAC.
 
-SIFT: doi:10.1023/B:VISI.0000029664.99615.94; RANSAC: doi:10.1145/358669.358692. OpenCV has both.
+Besides, the pictures must agree where they overlap. SIFT: doi:10.1023/B:VISI.0000029664.99615.94; RANSAC:
+doi:10.1145/358669.358692. OpenCV has both.
 """
 
 from __future__ import annotations
@@ -10,57 +11,60 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-POINTS = 500  # strongest key points of a picture
-CONTRAST = 0.002  # smallest contrast of a key point, as OpenCV counts it: soft pictures have points too
-SMOOTH = 0.8  # pixels (sigma) of blur before: the blocks of a JPEG make key points of their own
-RATIO = 0.87  # largest distance of a match, over that of the next best (Lowe 2004 has 0.8, without the test of AGREE)
-INLIERS = 14  # matches on one affine map that are enough
-FEW = 8  # matches that are enough where the details agree too: soft pictures have few key points
-REACH = 4.0  # pixels that such a match may lie apart
-OVERLAP = 0.3  # smallest share of either picture that lies on the other one
-AGREE = 0.75  # smallest correlation of the brightness there
-DETAIL = 0.9  # smallest correlation of the details there: of what is left between two blurs
-BLURS = (2.0, 8.0)  # pixels (sigma); brightness is compared after the first
-STRETCH = 4.0  # largest scale, and its inverse the smallest, of such a map
+POINTS = 500  # the number of strongest key points of a picture
+CONTRAST = 0.002  # the smallest contrast of a key point, as OpenCV counts it: soft pictures have points too
+SMOOTH = 0.8  # pixels (sigma) of the blur before SIFT: the blocks of a JPEG make key points of their own
+RATIO = 0.87  # the largest distance of a match over that of the next best (Lowe 2004: 0.8, without AGREE)
+INLIERS = 14  # so many matches on one affine map are enough
+FEW = 8  # so many are enough where the details agree too: soft pictures have few key points
+REACH = 4.0  # such a match may lie so many pixels apart
+OVERLAP = 0.3  # the smallest share of either picture that lies on the other one
+AGREE = 0.75  # the smallest correlation of the brightness there
+DETAIL = 0.9  # the smallest correlation of the details there, which are the difference of two blurs
+BLURS = (2.0, 8.0)  # pixels (sigma) of the two blurs; brightness is compared after the first
+STRETCH = 4.0  # the largest scale of such a map; its inverse is the smallest
 
 
 @dataclass(frozen=True)
 class Features:
-    """Of a picture: key points float32 [n, 2] (x, y) in pixels, descriptors uint8 [n, 128] (SIFT's are whole)."""
+    """Key points of a picture, float32 [n, 2] (x, y) in pixels, and their descriptors, uint8 [n, 128] (SIFT's are
+    integers).
+    """
 
     points: np.ndarray
-    described: np.ndarray
+    descriptors: np.ndarray
 
     @property
     def nbytes(self) -> int:
-        return self.points.nbytes + self.described.nbytes
+        """The bytes that the features take in memory."""
+        return self.points.nbytes + self.descriptors.nbytes
 
 
 @dataclass(frozen=True)
 class Match:
-    """Why two pictures are one: matches on one affine map, and correlation where they overlap."""
+    """The evidence that two pictures are one: matches on one affine map, and correlation where they overlap."""
 
     inliers: int
     correlation: float
 
 
 def features(grey: np.ndarray) -> Features:
-    """SIFT features of a grey picture uint8 [h, w]."""
+    """Return the SIFT features of a grey picture uint8 [h, w]."""
     grey = cv2.GaussianBlur(grey, (0, 0), SMOOTH)
-    points, described = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
-    if described is None:
+    points, descriptors = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
+    if descriptors is None:
         return Features(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
-    return Features(np.array([point.pt for point in points], dtype=np.float32), described.astype(np.uint8))
+    return Features(np.array([point.pt for point in points], dtype=np.float32), descriptors.astype(np.uint8))
 
 
 def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
-    """The evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
+    """Return the evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
     if min(len(own.points), len(its.points)) < FEW:
         return None
-    described = (own.described.astype(np.float32), its.described.astype(np.float32))  # OpenCV is slow on uint8
+    descriptors = (own.descriptors.astype(np.float32), its.descriptors.astype(np.float32))  # OpenCV is slow on uint8
     pairs = [
         pair[0]
-        for pair in cv2.BFMatcher(cv2.NORM_L2).knnMatch(*described, k=2)
+        for pair in cv2.BFMatcher(cv2.NORM_L2).knnMatch(*descriptors, k=2)
         if pair[0].distance < RATIO * pair[1].distance
     ]
     if len(pairs) < FEW:
@@ -70,8 +74,8 @@ def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> M
     affine, inside = cv2.estimateAffine2D(source, target, method=cv2.RANSAC, ransacReprojThreshold=REACH, maxIters=5000)
     if affine is None or not _plausible(affine):
         return None
-    kept = inside.ravel().astype(bool)
-    inliers = min(len(np.unique(points[kept].round(), axis=0)) for points in (source, target))
+    inlier_rows = inside.ravel().astype(bool)
+    inliers = min(len(np.unique(points[inlier_rows].round(), axis=0)) for points in (source, target))
     if inliers < FEW:
         return None
     correlation, detail = agreement(grey, other, affine)
@@ -87,9 +91,9 @@ def _plausible(affine: np.ndarray) -> bool:
 
 
 def agreement(grey: np.ndarray, other: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
-    """Correlation of the brightness, and of the details, of `grey` moved by `affine` and `other`.
+    """Return the correlation of the brightness, and of the details, of `grey` moved by `affine` and `other`.
 
-    Both are 0 where they overlap too little.
+    Both are 0 where the pictures overlap too little.
     """
     size = (other.shape[1], other.shape[0])
     inside = cv2.warpAffine(np.ones_like(grey), affine, size, flags=cv2.INTER_NEAREST)
@@ -106,7 +110,7 @@ def agreement(grey: np.ndarray, other: np.ndarray, affine: np.ndarray) -> tuple[
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's, of values [n]; 0 where one of them is the same everywhere."""
+    """Return Pearson's correlation of values [n]; 0 where one of them is the same everywhere."""
     if not len(one):
         return 0.0
     one, other = one - one.mean(), other - other.mean()

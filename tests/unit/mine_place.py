@@ -27,9 +27,9 @@ def tiles(name="china"):
 
 
 def png(image):
-    held = io.BytesIO()
-    image.save(held, "PNG")
-    return held.getvalue()
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def write_tar(file, members):

@@ -14,7 +14,7 @@ from ssld import data
 from ssld.config.pool import Mine, check_mine
 from ssld.data import read_list
 from ssld.errors import DataError, RecipeError, RunError
-from ssld.mine import line, mine, results, sources
+from ssld.mine import mine, mining_job, results, sources
 from ssld.mine.select import choose
 from tests.unit.mine_place import colours, job, plain, png, teacher, tiles, write_tar, write_validation
 
@@ -121,7 +121,7 @@ def test_a_tar_that_changed_after_it_was_scored_is_named(tmp_path, monkeypatch):
     data = png(plain(0, 200))
     write_tar(tmp_path / "pool.tar", {"a.png": data})
     asked = job(tmp_path, tmp_path / "pool.tar", k=1)
-    monkeypatch.setattr(line, "choose", lambda *given: pytest.fail("too early"))
+    monkeypatch.setattr(mining_job, "choose", lambda *arguments: pytest.fail("too early"))
     with pytest.raises(pytest.fail.Exception):
         mine(asked)
     monkeypatch.undo()
@@ -241,9 +241,9 @@ def test_when_nothing_reaches_the_score_it_is_said_and_no_list_is_written(tmp_pa
 
 def test_a_teacher_that_gives_no_numbers_is_an_error_that_names_the_image(tmp_path):
     def broken(images):
-        found = colours(images)
-        found[1] = np.nan
-        return found
+        scores = colours(images)
+        scores[1] = np.nan
+        return scores
 
     with pytest.raises(RunError, match=r"b170\.png: the teacher gives a score that is not a number"):
         mine(job(tmp_path, pool(tmp_path / "pool"), scorer=teacher(broken)))
@@ -265,13 +265,13 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path):
     asked = job(tmp_path, pool(tmp_path / "pool"))
     mine(asked)
     (file,) = asked.files()
-    held = results.load(file)
-    results.save(held, tmp_path / "again.npz")
+    content = results.load(file)
+    results.save(content, tmp_path / "again.npz")
     again = results.load(tmp_path / "again.npz")
-    assert again.items == held.items
-    assert (again.reasons, again.near, again.looked) == (held.reasons, held.near, held.looked)
+    assert again.items == content.items
+    assert (again.reasons, again.near, again.looked) == (content.reasons, content.near, content.looked)
     for name in results.ARRAYS:
-        np.testing.assert_array_equal(getattr(again, name), getattr(held, name))
+        np.testing.assert_array_equal(getattr(again, name), getattr(content, name))
 
 
 def test_the_digest_says_what_was_mined_and_how(tmp_path):
@@ -279,9 +279,9 @@ def test_the_digest_says_what_was_mined_and_how(tmp_path):
     other = replace(asked, options=replace(asked.options, k=5))
     assert asked.about()["digest"] != other.about()["digest"]
     assert asked.files() == other.files()  # but what was scored serves both
-    held = json.loads(json.dumps(asked.about()))
-    assert held["thresholds"]["inliers"] > 0
-    assert held["against"]["sha256"] == hashlib.sha256((tmp_path / "val/val.txt").read_bytes()).hexdigest()
+    content = json.loads(json.dumps(asked.about()))
+    assert content["thresholds"]["inliers"] > 0
+    assert content["against"]["sha256"] == hashlib.sha256((tmp_path / "val/val.txt").read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ssld.mine import topk
-from ssld.mine.results import Seen
+from ssld.mine.results import SeenContents
 from ssld.mine.topk import Rows, TopK, serving, sparse
 
 CLASSES, K = 5, 7
@@ -116,13 +116,13 @@ def test_contents_are_new_the_first_time_only_however_they_are_cut():
     contents = np.random.default_rng(1).integers(0, 3, (200, 16), dtype=np.uint8)
     contents[:, 1:8] = 0  # the first 8 bytes, all that is compared, often agree
     contents[:, 7] = np.random.default_rng(2).integers(0, 40, 200)
-    said = {7: [], 64: []}
-    for size, found in said.items():
-        seen = Seen()
+    answers = {7: [], 64: []}
+    for size, answer in answers.items():
+        seen = SeenContents()
         for start in range(0, 200, size):
-            found += seen.first(contents[start : start + size]).tolist()
+            answer += seen.first(contents[start : start + size]).tolist()
     known, expected = set(), []
     for content in contents:
         expected.append(content[:8].tobytes() not in known)
         known.add(content[:8].tobytes())
-    assert said[7] == said[64] == expected
+    assert answers[7] == answers[64] == expected
