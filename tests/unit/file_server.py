@@ -27,19 +27,19 @@ class FileServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        server, wanted = self.server, self.headers.get("Range")
-        server.asked.append((self.path, wanted))
+        server, requested_range = self.server, self.headers.get("Range")
+        server.asked.append((self.path, requested_range))
         status = server.broken.pop(0) if server.broken else 200 if self.path in server.files else 404
         if status != 200:
             return self.send_error(status)
         whole = server.files[self.path]
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
+        start = int(re.fullmatch(r"bytes=(\d+)-", requested_range)[1]) if requested_range and server.ranges else 0
         if start >= len(whole) > 0 and start:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(whole)}")
             return self.end_headers()
-        self.send_response(206 if wanted and server.ranges else 200)
-        if wanted and server.ranges:
+        self.send_response(206 if requested_range and server.ranges else 200)
+        if requested_range and server.ranges:
             self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
         if server.sized:
             self.send_header("Content-Length", str(len(whole) - start))

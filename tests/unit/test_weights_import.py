@@ -10,9 +10,9 @@ import pytest
 from ssld import models, weights
 from ssld.errors import WeightsError
 from ssld.weights import store
+from ssld.weights.loading import check, read
 from ssld.weights.recognise import FLAVOURS, shapes
 from ssld.weights.store import Contents
-from ssld.weights.strict import check, read
 from tests.unit import tiny_zoo
 from tests.unit.weights_files import (
     KINDS,
@@ -75,14 +75,18 @@ def test_every_format_gives_the_state_back(series, kind, tmp_path):
 def test_the_keys_of_every_series_are_recognised_and_lead_to_the_right_entries(series, flavour, monkeypatch):
     arch = smallest(series)
     revision = "1.x" if models.revised(arch) else "2.x"
-    wanted = shapes(arch, 10, revision)
-    state = {key: np.broadcast_to(np.float32(i), wanted[key]) for i, key in enumerate(wanted)}  # of no size in memory
+    expected = shapes(arch, 10, revision)
+    state = {
+        key: np.broadcast_to(np.float32(i), expected[key]) for i, key in enumerate(expected)
+    }  # of no size in memory
     names = published(arch, state, flavour, revision)
     monkeypatch.setattr(store, "contents", lambda path: Contents(path, names, archive=flavour == "static"))
-    found = read("some.file", arch, revision)
-    check(found, wanted, 10)
-    assert {key: array.flat[0] for key, array in found.state.items()} == {key: i for i, key in enumerate(wanted)}
-    assert found.way.names == models.keymap(arch, flavour, revision)
+    weights_read = read("some.file", arch, revision)
+    check(weights_read, expected, 10)
+    assert {key: array.flat[0] for key, array in weights_read.state.items()} == {
+        key: i for i, key in enumerate(expected)
+    }
+    assert weights_read.way.names == models.keymap(arch, flavour, revision)
 
 
 @pytest.mark.parametrize("series", all_series())
@@ -165,7 +169,7 @@ def test_whole_numbers_are_no_weights(zoo, tmp_path, kind, dtype):
 def test_an_import_says_where_the_weights_came_from(zoo, tmp_path, kind, flavour):
     state = random_state("Tiny2", classes=7)
     path = write(kind, tmp_path, "Tiny2", state)
-    told = weights.convert(path, "Tiny2", tmp_path / "out.safetensors")
+    result = weights.convert(path, "Tiny2", tmp_path / "out.safetensors")
     noted = weights.metadata(tmp_path / "out.safetensors")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", noted["date"])
     assert noted.items() >= {
@@ -176,7 +180,7 @@ def test_an_import_says_where_the_weights_came_from(zoo, tmp_path, kind, flavour
         assert noted["source_sha256"] == hashlib.sha256(content).hexdigest()
         assert noted["source_bytes"] == str(len(content))
     written = (tmp_path / "out.safetensors").read_bytes()
-    assert told.items() >= {
+    assert result.items() >= {
         "status": "written", "sha256": hashlib.sha256(written).hexdigest(), "bytes": len(written),
         "keys": len(state), "parameters": sum(array.size for array in state.values()) - 2 * 4, **noted,
     }.items()  # fmt: skip
@@ -191,9 +195,9 @@ def test_the_digest_of_a_folder_is_that_of_the_sha256sum_list_of_its_files(zoo, 
         f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n"
         for name in sorted(models.keymap("Tiny1", "static"))
     ]
-    told = weights.convert(path, "Tiny1")
-    assert told["source_sha256"] == hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert told["file"] == str(tmp_path / "Tiny1_pretrained.safetensors")
+    result = weights.convert(path, "Tiny1")
+    assert result["source_sha256"] == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert result["file"] == str(tmp_path / "Tiny1_pretrained.safetensors")
 
 
 def test_safetensors_of_ours_can_be_imported_too(zoo, tmp_path):

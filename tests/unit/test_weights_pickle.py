@@ -195,9 +195,9 @@ def test_arrays_of_every_type_and_order_come_back(path, protocol, dtype):
     path.write_bytes(pickle.dumps(tree, protocol))
     back = weights.load(path)
     assert list(back) == list(tree)
-    for name, wanted in tree.items():
-        np.testing.assert_array_equal(back[name], wanted)
-        assert back[name].dtype == wanted.dtype
+    for name, expected in tree.items():
+        np.testing.assert_array_equal(back[name], expected)
+        assert back[name].dtype == expected.dtype
 
 
 def test_a_file_of_python_2_is_read(path):
