@@ -45,9 +45,8 @@ def run_command(command: Sequence[str], *, what: str, seconds: float, env: dict[
         return process.stdout
     end = f"exit code {process.returncode}" if process.returncode > 0 else _signal_name(-process.returncode)
     lines = (process.stdout + "\n" + process.stderr).splitlines()
-    errors = "; ".join(
-        line for line in lines if "[ERROR]" in line
-    )  # paddle2onnx writes the reason here, then it aborts
+    # paddle2onnx writes the reason here, then it aborts.
+    errors = "; ".join(line for line in lines if "[ERROR]" in line)
     fatal = "\n".join(line for line in lines if "FatalError" in line)
     raise DeployError(f"{what}: the converter ended with {end}; {reason(errors or process.stderr.strip() or fatal)}")
 

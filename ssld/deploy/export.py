@@ -6,12 +6,14 @@ dynamic wherever the network takes more than one size and the converters can exp
 says so.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +23,12 @@ from ssld.deploy.formats import PLAIN, How
 from ssld.deploy.processing import as_file_input, with_processing
 from ssld.errors import DeployError
 
+if TYPE_CHECKING:
+    from paddle.nn import Layer
+
 
 def export_model(
-    model: Any,
+    model: Layer,
     folder: str | Path,
     *,
     name: str,
@@ -54,7 +59,7 @@ def export_model(
 
 
 def write_files(
-    model: Any,
+    model: Layer,
     folder: Path,
     *,
     name: str,
@@ -86,9 +91,8 @@ def write_files(
     full = {"name": name, **contract, **interface, "opset": how.opset if "onnx" in names else None}
     full |= forms.write_derived(folder, names, how, full, ranges_from if scales is None else scales)
     file_names = {path.name for path in folder.iterdir()}
-    released = (
-        [*formats, "paddle2"] if "paddlelite" in formats else formats
-    )  # the gate can run this one on every machine
+    # The gate can run this one on every machine.
+    released = [*formats, "paddle2"] if "paddlelite" in formats else formats
     kept_files = [
         file for form in contracts.FORMATS if form in released for file in contracts.FORMATS[form].among(file_names)
     ]
@@ -98,7 +102,7 @@ def write_files(
     contracts.write(folder, full)
 
 
-def _any_size(network: Any, rounded: Any, **programs: Any) -> bool:
+def _any_size(network: Layer, rounded: Layer, **programs: Any) -> bool:
     """Write the programs for images of any size. Returns False where the network or a converter cannot express that."""
     try:
         forms.write_programs(network, rounded, size=None, **programs)
@@ -120,7 +124,7 @@ def _input_and_output(contract: dict[str, Any], how: How) -> dict[str, Any]:
     return {"input": {**image, **contract["input"]}, "output": output}
 
 
-def takes_other_sizes(model: Any, size: int) -> bool:
+def takes_other_sizes(model: Layer, size: int) -> bool:
     """Try whether the network runs on images 32 pixels larger: one with a fully connected head on a fixed grid does
     not.
     """
@@ -135,7 +139,7 @@ def takes_other_sizes(model: Any, size: int) -> bool:
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Layer) -> Iterator[None]:
     """Put every layer in eval mode, and afterwards back into the mode that it had."""
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     model.eval()
@@ -182,6 +186,6 @@ def replace(partial: Path, folder: Path) -> None:
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def _class_number(classes: Any) -> int:
+def _class_number(classes: int | Sequence[str]) -> int:
     """Return the number of classes, of which a contract gives the number or the names."""
     return classes if isinstance(classes, int) else len(classes)

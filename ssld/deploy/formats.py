@@ -7,12 +7,14 @@
 Converters that can abort run in a child process.
 """
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +25,10 @@ from ssld.deploy.child_process import reason, run_command, run_module
 from ssld.deploy.int8_from_images import OLDEST_OPSET
 from ssld.errors import DeployError
 from ssld.spec.formats import Precision
+
+if TYPE_CHECKING:
+    from paddle.nn import Layer
+    from paddle.static import InputSpec
 
 OPSETS = range(9, 22)
 """paddle2onnx 2.1 writes these ONNX opsets; 22 aborts it."""
@@ -130,8 +136,8 @@ def check_onnx(opset: int) -> None:
 
 
 def write_programs(
-    network: Any,
-    rounded: Any,
+    network: Layer,
+    rounded: Layer,
     *,
     folder: Path,
     names: Sequence[str],
@@ -163,7 +169,7 @@ def write_programs(
         run_module("ssld.deploy.onnx", arguments, what="model.onnx", seconds=CONVERT_SECONDS)
 
 
-def save_program(network: Any, prefix: Path, spec: Any) -> None:
+def save_program(network: Layer, prefix: Path, spec: InputSpec) -> None:
     """Write the program and its `.pdiparams`. Raises DeployError when the network cannot be traced."""
     import paddle
 

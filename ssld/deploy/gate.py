@@ -1,11 +1,13 @@
 """The gate lets an export leave only when it answers, on real images, what the trained model answers."""
 
+from __future__ import annotations
+
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from ssld.deploy.export import evaluating, replace, staging, write_files
 from ssld.deploy.formats import PLAIN, How
 from ssld.deploy.processing import as_file_input
 from ssld.errors import DeployError
+
+if TYPE_CHECKING:
+    from paddle.nn import Layer
 
 BOUND = 1e-4
 """The largest |difference| of two logits in float32, as a share of the largest |logit| of the images of the gate.
@@ -45,7 +50,7 @@ ALLOWED = {"fp32": Allowed(0.0, BOUND), "fp16": Allowed(0.1, 0.02), "int8": Allo
 
 
 def gate(
-    model: Any,
+    model: Layer,
     folder: str | Path,
     images: np.ndarray,
     labels: np.ndarray | None = None,
@@ -75,7 +80,7 @@ def gate(
 
 
 def release(
-    model: Any,
+    model: Layer,
     folder: str | Path,
     images: np.ndarray,
     labels: np.ndarray | None = None,
@@ -136,7 +141,7 @@ class Trial:
     """
 
 
-def trials(model: Any, contract: dict[str, Any], images: np.ndarray, labels: np.ndarray | None) -> list[Trial]:
+def trials(model: Layer, contract: dict[str, Any], images: np.ndarray, labels: np.ndarray | None) -> list[Trial]:
     """Return the images of the gate as a trial, and where any size is taken a second one: two of them, enlarged by 32
     pixels.
     """
@@ -158,7 +163,7 @@ def trials(model: Any, contract: dict[str, Any], images: np.ndarray, labels: np.
 
 
 def compare(
-    model: Any,
+    model: Layer,
     folder: Path,
     contract: dict[str, Any],
     images: np.ndarray,
@@ -267,7 +272,7 @@ def not_here(name: str) -> str | None:
     return usable()["paddlelite"]
 
 
-def eager_logits(model: Any, images: np.ndarray) -> np.ndarray:
+def eager_logits(model: Layer, images: np.ndarray) -> np.ndarray:
     """Return float32 logits [n, classes] of the model in eval mode; the model keeps its modes."""
     import paddle
 

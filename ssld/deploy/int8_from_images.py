@@ -7,12 +7,17 @@ pairs before convolutions and matrix products, activations symmetric int8 with t
 int8 with a scale a channel, biases in float32.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from onnxruntime.quantization import CalibrationDataReader
 
 OPERATORS = ["Conv", "MatMul", "Gemm"]
 OLDEST_OPSET = 13
@@ -51,7 +56,7 @@ def main(source: str, target: str, images: str) -> None:
     onnx.checker.check_model(target, full_check=True)
 
 
-def reader(source: str, images: np.ndarray) -> Any:
+def reader(source: str, images: np.ndarray) -> CalibrationDataReader:
     """Return an object that hands the images to ONNX Runtime in batches, one by one where the file has a fixed
     batch.
     """

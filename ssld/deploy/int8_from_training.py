@@ -8,12 +8,17 @@ every rounding stands where the training had it. (ONNX Runtime's own writer roun
 it, shortcuts included.)
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
 
 STEPS = 127
 TINY = np.float32(1e-30)  # a channel of zeros still needs a scale
@@ -54,7 +59,7 @@ def load_scales(file: str) -> list[tuple[np.ndarray, float]]:
         return [(arrays[f"weight{number}"], float(largest)) for number, largest in enumerate(arrays["largest"])]
 
 
-def node_ranges(graph: Any, layers: list[tuple[np.ndarray, float]]) -> dict[str, float]:
+def node_ranges(graph: GraphProto, layers: list[tuple[np.ndarray, float]]) -> dict[str, float]:
     """Return {name of a node: its largest |input|} of the nodes that round.
 
     Ends the process with a reason where two layers cannot be told apart, or where a layer is missing in the file.
@@ -78,12 +83,12 @@ def node_ranges(graph: Any, layers: list[tuple[np.ndarray, float]]) -> dict[str,
     return result
 
 
-def insert(graph: Any, ranges: Mapping[str, float]) -> None:
+def insert(graph: GraphProto, ranges: Mapping[str, float]) -> None:
     """Put the Q/DQ pairs before the named nodes. (A fusion may have added to a name after a slash.)"""
     from onnx.numpy_helper import to_array
 
     values = {tensor.name: to_array(tensor) for tensor in graph.initializer}
-    nodes: list[Any] = []
+    nodes: list[NodeProto] = []
     rounded: dict[tuple[str, float], str] = {}  # (tensor, range) -> the rounded tensor
     for node in graph.node:
         largest = ranges.get(node.name.partition("/")[0])
@@ -101,20 +106,22 @@ def insert(graph: Any, ranges: Mapping[str, float]) -> None:
     graph.node.extend(nodes)
 
 
-def weight_steps(weight: np.ndarray, axis: int, bias: np.ndarray | None, step: Any) -> np.ndarray:
+def weight_steps(weight: np.ndarray, axis: int, bias: np.ndarray | None, step: np.float32) -> np.ndarray:
     """Return float32 [channels]: what one of the 127 steps of a weight is worth. step: the same of the input."""
     others = tuple(other for other in range(weight.ndim) if other != axis)
     scale = np.maximum(np.abs(weight).max(others), TINY) / np.float32(STEPS)
     return scale if bias is None else np.maximum(scale, np.abs(bias) / np.float32(step * LARGEST_BIAS))
 
 
-def channel_axis(node: Any) -> int:
+def channel_axis(node: NodeProto) -> int:
     """Return the axis of a weight's output channels: a MatMul or Gemm has [in, out], unless it says otherwise."""
     transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
     return 0 if node.op_type == "Conv" or transposed else 1
 
 
-def pair(graph: Any, nodes: list[Any], tensor: str, scale: Any, axis: int | None) -> str:
+def pair(
+    graph: GraphProto, nodes: list[NodeProto], tensor: str, scale: np.ndarray | np.float32, axis: int | None
+) -> str:
     """Add Q and DQ of a tensor, with one scale or one a channel, and return the name of the result."""
     from onnx import helper, numpy_helper
 

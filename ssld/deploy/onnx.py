@@ -5,11 +5,17 @@
 paddle2onnx aborts the whole process on what it cannot convert, so `ssld.deploy.formats` runs this module in a child.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, TensorProto
+    from paddle import Tensor
 
 LARGEST = 2**31 - 2**24
 """One file takes so many bytes of weights: protobuf ends at 2 GiB, and the graph needs room beside them."""
@@ -39,7 +45,7 @@ def main(program: str, target: str, opset: str, axes: str, output: str) -> None:
     onnx.checker.check_model(target, full_check=True)
 
 
-def convert(program: str, weights: str, opset: int, raw: Path) -> Any:
+def convert(program: str, weights: str, opset: int, raw: Path) -> ModelProto:
     """Return the onnx.ModelProto that paddle2onnx makes of a Paddle program. weights: "" makes them inputs by name."""
     import onnx
     import paddle2onnx
@@ -53,7 +59,7 @@ def convert(program: str, weights: str, opset: int, raw: Path) -> Any:
     return model
 
 
-def external_weights(program: str) -> dict[str, Any]:
+def external_weights(program: str) -> dict[str, Tensor]:
     """Return {name in the converted graph: paddle.Tensor} of a saved program.
 
     Loading appends `_<number>` to each name.
@@ -64,7 +70,7 @@ def external_weights(program: str) -> dict[str, Any]:
     return {tensor.name.rpartition("_")[0]: tensor for tensor in network.state_dict().values()}
 
 
-def write_external(weights: dict[str, Any], file: Path) -> Iterator[Any]:
+def write_external(weights: dict[str, Tensor], file: Path) -> Iterator[TensorProto]:
     """Write tensors one after the other; yield the onnx.TensorProto that says where each one lies."""
     import onnx
 
@@ -78,14 +84,14 @@ def write_external(weights: dict[str, Any], file: Path) -> Iterator[Any]:
             yield entry
 
 
-def kind_of(tensor: Any) -> int:
+def kind_of(tensor: Tensor) -> int:
     """Return the onnx.TensorProto.DataType of a paddle.Tensor."""
     from onnx.helper import np_dtype_to_tensor_dtype
 
     return int(np_dtype_to_tensor_dtype(tensor[:0].numpy().dtype))
 
 
-def name_input_and_output(model: Any, axes: Sequence[str], output: str) -> None:
+def name_input_and_output(model: ModelProto, axes: Sequence[str], output: str) -> None:
     """Name the output of an onnx.ModelProto, and the dynamic ones among the axes of its input."""
     graph = model.graph
     (image,), (result,) = graph.input, graph.output

@@ -4,19 +4,25 @@ PaddleSlim makes it, of a network that was trained in int8 or is only calibrated
 channel, activations have the moving average of their largest values on the images.
 """
 
+from __future__ import annotations
+
 import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ssld.deploy.child_process import reason
 from ssld.errors import DeployError
 
+if TYPE_CHECKING:
+    from paddle.nn import Layer
+    from paddle.static import InputSpec
+
 BATCH = 16
 
 
-def write(network: Any, prefix: Path, spec: Any, images: np.ndarray | None) -> None:
+def write(network: Layer, prefix: Path, spec: InputSpec, images: np.ndarray | None) -> None:
     """Write `.pdmodel` and `.pdiparams` of a quantised network, or of the quantised copy of a float network.
 
     images: as the network takes them; they give the copy its ranges. Raises DeployError when the network cannot be

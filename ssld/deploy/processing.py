@@ -1,11 +1,17 @@
 """This module puts processing into an exported file: normalisation before the network, a softmax after it."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from paddle import Tensor
+    from paddle.nn import Layer
 
-def with_processing(model: Any, input_spec: dict[str, Any], *, preprocess: bool, softmax: bool) -> Any:
+
+def with_processing(model: Layer, input_spec: dict[str, Any], *, preprocess: bool, softmax: bool) -> Layer:
     """Return a paddle Layer that holds the network and its processing, or the network itself where neither is asked
     for.
 
@@ -24,7 +30,7 @@ def with_processing(model: Any, input_spec: dict[str, Any], *, preprocess: bool,
             self.register_buffer("scale", paddle.to_tensor(scale.astype("float32")))
             self.register_buffer("shift", paddle.to_tensor(shift.astype("float32")))
 
-        def forward(self, image: Any) -> Any:
+        def forward(self, image: Tensor) -> Tensor:
             if preprocess:
                 image = (image.astype("float32") * self.scale + self.shift).transpose([0, 3, 1, 2])
             logits = self.network(image)

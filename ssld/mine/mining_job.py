@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ssld.config.pool import DONE
@@ -180,7 +181,7 @@ def _expected(shards: list[Shard], remaining: list[int], like: int) -> int:
 
 def thresholds() -> dict[str, Any]:
     """Return the numbers that decide what a near-duplicate is."""
-    names: dict[Any, tuple[str, ...]] = {
+    names: dict[ModuleType, tuple[str, ...]] = {
         candidates: ("CELLS", "FREQUENCIES", "WINDOWS", "NEAREST", "LIKE"),
         duplicates: tuple(name for name in vars(duplicates) if name.isupper()),
         picture: ("SIDE",),

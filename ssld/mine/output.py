@@ -57,14 +57,14 @@ def write_out(
     return {"list": LIST, "list_sha256": sha256(out / LIST), "sheet": SHEET}
 
 
-def _faults(files: list[Path]) -> Iterator[tuple[Any, ...]]:
+def _faults(files: list[Path]) -> Iterator[tuple[object, ...]]:
     """Yield the name of every image that cannot be used, and the reason."""
     for file in files:
         result = results.load(file)
         yield from ((result.items[image].name, reason) for image, reason in sorted(result.reasons.items()))
 
 
-def _near(files: list[Path], against: FileList) -> Iterator[tuple[Any, ...]]:
+def _near(files: list[Path], against: FileList) -> Iterator[tuple[object, ...]]:
     """Yield the rows of removed near-duplicates."""
     contents = SeenContents()
     for file in files:
@@ -75,7 +75,7 @@ def _near(files: list[Path], against: FileList) -> Iterator[tuple[Any, ...]]:
                 yield result.items[image].name, against.path(int(other)), int(inliers), f"{correlation:.4f}"
 
 
-def _table(file: Path, head: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+def _table(file: Path, head: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
     """Write a CSV file, whole or not at all."""
     with whole(file) as partial, open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")

@@ -114,8 +114,7 @@ class SeenContents:
     def _keep(self, fresh: np.ndarray) -> None:
         """Add a sorted block, and merge it with blocks that are too small beside it."""
         while self._blocks and len(self._blocks[-1]) <= SHRINK * len(fresh):
-            fresh = np.sort(
-                np.concatenate([self._blocks.pop(), fresh]), kind="stable"
-            )  # these are two sorted runs, so this is a merge
+            # These are two sorted runs, so this is a merge.
+            fresh = np.sort(np.concatenate([self._blocks.pop(), fresh]), kind="stable")
         if len(fresh):
             self._blocks.append(fresh)

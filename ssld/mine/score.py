@@ -19,6 +19,7 @@ from ssld.mine.topk import sparse
 from ssld.mine.validation import Validation
 
 T = TypeVar("T")
+V = TypeVar("V")
 Probabilities = Callable[[np.ndarray], np.ndarray]
 BATCH = 64  # so many images are decoded ahead; it is the teacher's largest batch too
 
@@ -118,7 +119,7 @@ def _try_look(item: Item, teacher_input: Input) -> Picture | str:
         return str(error)
 
 
-def _ahead(pool: Executor, function: Callable[[Any], T], values: list[Any]) -> Iterator[list[T]]:
+def _ahead(pool: Executor, function: Callable[[V], T], values: list[V]) -> Iterator[list[T]]:
     """Yield the results for the values, BATCH at a time, while the pool works on the next batch."""
     waiting: list[Future[T]] = []
     for start in range(0, len(values) + BATCH, BATCH):

@@ -10,14 +10,8 @@ from math import ceil
 
 from ssld.report.style import COLOURS
 
-WIDTH, NAME, VERDICT, ROW, HEAD, FOOT = (
-    960,
-    280,
-    190,
-    30,
-    62,
-    50,
-)  # pixels; NAME and VERDICT stand left and right of the picture
+# Pixels; NAME and VERDICT stand left and right of the picture.
+WIDTH, NAME, VERDICT, ROW, HEAD, FOOT = 960, 280, 190, 30, 62, 50
 CSS = f"""{COLOURS}text {{ font: 13px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--ink); }}
 .muted {{ fill: var(--muted); }} .middle {{ text-anchor: middle; }} .end {{ text-anchor: end; }}
 .rule {{ stroke: var(--rule); }} .zero {{ stroke: var(--muted); }} .published {{ fill: none; stroke: var(--baseline);

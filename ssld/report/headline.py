@@ -83,9 +83,8 @@ def training_word(result: dict[str, Any]) -> baseline.Training:
     """Return what the student is called: distilled, or trained where no teacher had a part in it
     (`baseline.training`).
     """
-    return result["student"].get("training") or baseline.training(
-        scope.plan_of(result)
-    )  # older results do not have the word
+    # Older results do not have the word.
+    return result["student"].get("training") or baseline.training(scope.plan_of(result))
 
 
 def no_baseline(result: dict[str, Any]) -> str | None:

@@ -64,9 +64,8 @@ class Chart:
     latency: Callable[[Latency], float | None]
     notes: tuple[str, ...]
     size: tuple[float, float]  # width and height, inches
-    groups: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: FAMILIES
-    )  # {name: series}; a group has one colour
+    # {name: series}; a group has one colour.
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: FAMILIES)
 
     def group(self, model: Model) -> str | None:
         """Return the name of the group that a model belongs to; None where the figure does not show it."""

@@ -13,36 +13,10 @@ from matplotlib.axes import Axes
 
 SIZE = 7.5  # the size of the letters
 HALF, THIN = 6.0, 2.0  # half the width of a point and of a line, pixels
-DISTANCES = (
-    9,
-    15,
-    24,
-    36,
-    50,
-    66,
-    84,
-    104,
-    126,
-    150,
-)  # of a name from its point, as they are tried; from the third on a line joins them
-TURNS = (
-    0,
-    8,
-    4,
-    12,
-    2,
-    14,
-    6,
-    10,
-    1,
-    15,
-    7,
-    9,
-    3,
-    13,
-    5,
-    11,
-)  # sixteenths of a circle, in the order in which they are tried
+# Distances of a name from its point, in the order in which they are tried; from the third on a line joins them.
+DISTANCES = (9, 15, 24, 36, 50, 66, 84, 104, 126, 150)
+# Directions in sixteenths of a circle, in the order in which they are tried.
+TURNS = (0, 8, 4, 12, 2, 14, 6, 10, 1, 15, 7, 9, 3, 13, 5, 11)
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 

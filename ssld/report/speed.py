@@ -15,11 +15,8 @@ Row = dict[str, Any]
 ROLES = {"student": "student", "export": "student", "teacher": "teacher", "teacher_export": "teacher"}
 # The format that an engine reads, where it does not have the name of the precision: see `ssld/deploy/engines`.
 READS = {("onednn", "int8"): "paddle2_int8", **{("tensorrt_plan", name): "tensorrt" for name in ("fp16", "int8")}}
-CONVERTS = {
-    "paddle_gpu",
-    "paddle_tensorrt",
-    "paddle_tensorrt_subgraph",
-}  # these lower the precision themselves, so no gate saw the result
+# These lower the precision themselves, so no gate saw the result.
+CONVERTS = {"paddle_gpu", "paddle_tensorrt", "paddle_tensorrt_subgraph"}
 
 
 @dataclass(frozen=True)

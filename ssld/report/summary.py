@@ -33,9 +33,8 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
     `openvino-int8`.
     """
     agreement, student = result.get("agreement") or {}, result["student"]
-    values = {
-        key: result.get(key) for key in ("top1", "top5", "nll", "ece", "gain")
-    }  # older results do not have nll and ece
+    # Older results do not have nll and ece.
+    values = {key: result.get(key) for key in ("top1", "top5", "nll", "ece", "gain")}
     values |= {"teacher_top1": (result["teacher"] or {}).get("top1")}
     values |= {"agreement": agreement.get("top1"), "kl": agreement.get("kl")}
     values |= {"params": student["params"], "macs": student["macs"], "bytes": student.get("bytes")}

@@ -30,6 +30,9 @@ WAIT = 1.0  # seconds before the second try, doubled each time
 TIMEOUT = 60.0  # seconds without a byte after which a connection counts as cut
 _BLOCK = 1 << 20
 
+Answer = http.client.HTTPResponse | urllib.error.HTTPError
+"""What a server answers; an error has the same parts."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -171,7 +174,7 @@ def _notes(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _identity(url: str, answer: Any) -> dict[str, Any]:
+def _identity(url: str, answer: Answer) -> dict[str, Any]:
     """Return what tells one content of an address from another; `bytes` is the size of the whole, or None."""
     size = answer.headers.get("Content-Length")
     if answer.status == 206:
@@ -180,7 +183,7 @@ def _identity(url: str, answer: Any) -> dict[str, Any]:
     return {"url": url, **tags, "bytes": int(size) if size and size.isdecimal() else None}
 
 
-def _open(url: str, start: int) -> Any:
+def _open(url: str, start: int) -> Answer:
     """Ask for an address from byte `start` on."""
     headers = {"User-Agent": f"ssld/{__version__}", "Accept-Encoding": "identity"}
     headers |= {"Range": f"bytes={start}-"} if start else {}
@@ -198,7 +201,7 @@ def _open(url: str, start: int) -> Any:
         raise _Cut(f"no connection ({getattr(error, 'reason', error)})") from None
 
 
-def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
+def _receive(answer: Answer, part: Path, start: int, total: int | None) -> None:
     """Write the content of an answer to the partial file. Raises _Cut where less than `total` bytes arrive."""
     bar = progress((total or 0) // 1_000_000, part.stem, start // 1_000_000, unit="MB")
     with _disk(part), part.open("ab" if start else "wb") as file, bar:
@@ -207,7 +210,7 @@ def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
             raise _Cut(f"cut after {received:,} of {total:,} bytes")
 
 
-def _pump(answer: Any, file: IO[bytes], bar: Bar, received: int) -> int:
+def _pump(answer: Answer, file: IO[bytes], bar: Bar, received: int) -> int:
     """Write blocks until the answer ends, and return the bytes that the file then has."""
     while True:
         try:

@@ -94,9 +94,8 @@ def _of_ours(contents: Contents, arch: str, revision: Revision | None) -> Recogn
             f"create {facts['arch']!r} or give other weights"
         )
     if "arch" in facts:  # otherwise it is a mapping, of which nothing is known
-        file_revision: Revision = (
-            "1.x" if facts.get("revision") == "1.x" else "2.x"
-        )  # files from before there were two do not say it
+        # Files from before there were two do not say it.
+        file_revision: Revision = "1.x" if facts.get("revision") == "1.x" else "2.x"
         if revision not in (None, file_revision):
             raise WeightsError(
                 f"{contents.path}: made for revision {file_revision}, not {revision}; leave the revision out"

@@ -87,7 +87,7 @@ def test_equal_and_far_logits_are_kept_and_infinite_ones_are_refused():
 def test_a_damaged_block_is_known_by_its_number_and_costs_no_other(tmp_path):
     records = np.random.default_rng(0).integers(0, 256, (2500, 7), dtype=np.uint8)
     shard.write(tmp_path / "s", records)
-    assert (shard.whole(tmp_path / "s", 7, 2500) == records).all()
+    assert (shard.read_whole(tmp_path / "s", 7, 2500) == records).all()
     data = bytearray((tmp_path / "s").read_bytes())
     data[-1] ^= 1
     (tmp_path / "s").write_bytes(data)
@@ -95,7 +95,7 @@ def test_a_damaged_block_is_known_by_its_number_and_costs_no_other(tmp_path):
     assert damaged == [2]
     assert (found[:2048] == records[:2048]).all()
     with pytest.raises(DataError, match=r"/s: block 2 \(records 2048 to 2499\) is damaged or missing; `ssld label`"):
-        shard.whole(tmp_path / "s", 7, 2500)
+        shard.read_whole(tmp_path / "s", 7, 2500)
 
 
 @pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: b"X" + data[1:], lambda data: b""])
@@ -134,7 +134,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def content(cache):
-    cache.held.clear()
+    cache.view_cache.clear()
     return [cache.logits(view, np.arange(cache.places))[:, 1:].tolist() for view in range(cache.views)]
 
 

@@ -19,7 +19,7 @@ from ssld.runtime import seed_networks
 
 pytest.importorskip("paddleslim", reason="of the extra int8")
 from ssld import quantize
-from ssld.quantize.slim import largest
+from ssld.quantize.simulated_int8 import largest
 
 SIZE, CLASSES = 16, 5
 IMAGES = [np.random.default_rng(number).standard_normal((8, 3, SIZE, SIZE), dtype="float32") for number in range(4)]
@@ -142,7 +142,7 @@ def test_of_equal_sensitivities_the_earlier_layer_is_kept():
 
 
 def test_without_paddleslim_the_error_says_what_to_install(floating, monkeypatch):
-    monkeypatch.setattr("ssld.quantize.slim.find_spec", lambda name: None)
+    monkeypatch.setattr("ssld.quantize.simulated_int8.find_spec", lambda name: None)
     with pytest.raises(RunError, match=r"quantize needs paddleslim, not installed; pip install 'ssld\[int8\]'"):
         quantize.quantise(copy.deepcopy(floating))
 

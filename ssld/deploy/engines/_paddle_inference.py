@@ -1,9 +1,11 @@
 """The engines built on Paddle Inference share this module: the set-up of a predictor."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,13 +13,16 @@ from ssld.deploy.child_process import reason
 from ssld.deploy.engines.registry import Run
 from ssld.errors import DeployError
 
+if TYPE_CHECKING:
+    from paddle.inference import Config
+
 
 def why_not() -> str | None:
     """Say why Paddle Inference cannot run here; None when it can."""
     return None if find_spec("paddle") else "paddlepaddle is not installed; pip install 'ssld[cpu]'"
 
 
-def predictor(program: Path, configure: Callable[[Any], None]) -> Run:
+def predictor(program: Path, configure: Callable[[Config], None]) -> Run:
     """Load a program and the `.pdiparams` beside it and return their function. configure: it sets the
     paddle.inference.Config.
 
@@ -44,12 +49,12 @@ def predictor(program: Path, configure: Callable[[Any], None]) -> Run:
     return run
 
 
-def on_cpu(threads: int, *, onednn: bool, int8: bool = False) -> Callable[[Any], None]:
+def on_cpu(threads: int, *, onednn: bool, int8: bool = False) -> Callable[[Config], None]:
     """Return a `configure` for the CPU. The thread number is Paddle's global one: the predictor loaded last decides
     it.
     """
 
-    def configure(config: Any) -> None:
+    def configure(config: Config) -> None:
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(threads)
         # oneDNN is always set, because the default differs between versions. enable_memory_optim() crashes on a CPU.
@@ -63,7 +68,7 @@ def on_cpu(threads: int, *, onednn: bool, int8: bool = False) -> Callable[[Any],
     return configure
 
 
-def on_gpu(config: Any, precision: str = "fp32") -> None:
+def on_gpu(config: Config, precision: str = "fp32") -> None:
     """Configure a predictor for GPU 0.
 
     Raises DeployError where Paddle stays on the CPU: without CUDA `enable_use_gpu` only logs that.

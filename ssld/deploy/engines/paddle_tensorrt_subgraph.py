@@ -1,16 +1,21 @@
 """Paddle Inference runs with TensorRT in the way of Paddle 2: a subgraph engine inside the predictor."""
 
+from __future__ import annotations
+
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from ssld.deploy import contract as contracts
 from ssld.deploy.engines import _gpu, _paddle_inference
 from ssld.deploy.engines.registry import ENGINES, Run, model_file
+
+if TYPE_CHECKING:
+    from paddle.inference import Config
 
 WORKSPACE = 1 << 30
 SMALLEST_SUBGRAPH = 3
@@ -36,11 +41,11 @@ class PaddleTensorRTSubgraph:
         with tempfile.TemporaryDirectory(prefix="ssld-tensorrt-") as scratch:
             shape_file = str(Path(scratch) / "shapes.txt")
 
-            def record(config: Any) -> None:
+            def record(config: Config) -> None:
                 _paddle_inference.on_gpu(config)
                 config.collect_shape_range_info(shape_file)
 
-            def configure(config: Any) -> None:
+            def configure(config: Config) -> None:
                 from paddle.inference import PrecisionType
 
                 _paddle_inference.on_gpu(config)
@@ -59,7 +64,6 @@ class PaddleTensorRTSubgraph:
                 recorder(np.zeros(shape, contract["input"].get("dtype", "float32")))
             del recorder  # the shapes are written when the predictor is deleted
             run = _paddle_inference.predictor(source, configure)
-            run(
-                np.zeros(shapes[1], contract["input"].get("dtype", "float32"))
-            )  # this builds the engine while the file is there
+            # This builds the engine while the file is there.
+            run(np.zeros(shapes[1], contract["input"].get("dtype", "float32")))
         return run

@@ -51,7 +51,7 @@ class Engine(Protocol):
         """
 
 
-def ready(name: str, *, threads: int = 1, precision: str = "fp32", **options: Any) -> Engine:
+def ready(name: str, *, threads: int = 1, precision: str = "fp32", **options: object) -> Engine:
     """Build the named engine and check that it can run here.
 
     Raises RecipeError when there is none of that name, DeployError when it lacks the precision or cannot run here.
