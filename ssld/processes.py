@@ -123,8 +123,9 @@ def end_with_parent() -> None:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started: the ranks of a launcher, which itself would kill them in
-    seconds.
+    """Return the processes that a process has started.
+
+    They are the ranks of a launcher, which itself would kill them in seconds.
     """
     with suppress(FileNotFoundError):
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]

@@ -60,8 +60,9 @@ class Bar:
         self.show()
 
     def count(self, done: int, total: int) -> None:
-        """Do what `update` does for work whose size is learnt on the way; it fits wherever a `callback(done, total)` is
-        needed.
+        """Do what `update` does for work whose size is learnt on the way.
+
+        It fits wherever a `callback(done, total)` is needed.
         """
         self.total = total
         self.update(done)
@@ -76,8 +77,9 @@ class Bar:
         return work / seconds if seconds > 0 else self._rate
 
     def seconds_left(self) -> float | None:
-        """Return the seconds left by the mean speed of this process, evaluations included; None while nothing is
-        known.
+        """Return the seconds left by the mean speed of this process, evaluations included.
+
+        Returns None while nothing is known.
         """
         done_in_process = self.done - self.start
         return (

@@ -91,8 +91,9 @@ PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "nvidia-dali-cuda120", "numpy", 
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Return the versions of PACKAGES, on which a number may depend, and of `more`; and the MKL path that was asked
-    for.
+    """Return the versions of PACKAGES, on which a number may depend, and of `more`.
+
+    The MKL path that was asked for stands beside them.
     """
     result = {"ssld": ssld.__version__, "python": platform.python_version()}
     if path := os.environ.get(ssld.FAST_MKL):

@@ -64,8 +64,9 @@ def check_formats(formats: Iterable[str]) -> None:
 
 
 def check_given(contract: dict[str, Any]) -> None:
-    """Raise DeployError unless the contract has what the caller must give: REQUIRED, and REQUIRED_INPUT in its
-    `input`.
+    """Raise DeployError unless the contract has what the caller must give.
+
+    That is REQUIRED, and REQUIRED_INPUT in its `input`.
     """
     missing = [key for key in REQUIRED if key not in contract]
     missing += [f"input.{key}" for key in REQUIRED_INPUT if key not in contract.get("input", {})]

@@ -125,8 +125,9 @@ def _input_and_output(contract: dict[str, Any], how: How) -> dict[str, Any]:
 
 
 def takes_other_sizes(model: Layer, size: int) -> bool:
-    """Try whether the network runs on images 32 pixels larger: one with a fully connected head on a fixed grid does
-    not.
+    """Try whether the network runs on images 32 pixels larger.
+
+    A network with a fully connected head on a fixed grid does not.
     """
     import paddle
 

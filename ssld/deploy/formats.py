@@ -39,9 +39,7 @@ PLAN_BATCHES = (1, 1, 32)
 """The smallest, best and largest batch of a TensorRT plan that is written."""
 
 Scales = list[tuple[np.ndarray, float | None]]
-"""The weights and the largest |input| of each layer of a network that was trained in int8, see
-`quantize.file_scales`.
-"""
+"""The weights and the largest |input| of each layer of a network trained in int8, see `quantize.file_scales`."""
 
 
 @dataclass(frozen=True)

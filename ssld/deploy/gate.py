@@ -29,8 +29,9 @@ another order and were measured at 4e-6 at most (ResNet18 to 200, MobileNetV3, S
 was tried, a batch norm epsilon of 1e-3 for 1e-5, moves MobileNetV3 by 9e-4 and ResNets by 5e-3 and more.
 """
 BOUND_ON_GPU = 1e-3
-"""The same bound where the eager model runs on a GPU, whose convolutions may round to TF32 (11 bits: 5e-4 a
-product).
+"""The same bound where the eager model runs on a GPU.
+
+Its convolutions may round to TF32 (11 bits: 5e-4 a product).
 """
 CHUNK = 32
 
@@ -131,19 +132,22 @@ class Trial:
     expected: np.ndarray
     """Logits, or probabilities where the file returns those."""
     scale: float
-    """What a share of 1 allows: the largest |logit|. For probabilities it is half of that, because their slope is
-    p(1-p) <= 1/4, and a logit may go up while the others go down.
+    """What a share of 1 allows: the largest |logit|, of probabilities half of it.
+
+    It is half, because the slope of a probability is p(1-p) <= 1/4, and a logit may go up while the others go down.
     """
     pixels: int
     is_slice: bool
-    """Whether these are the images of the gate, whose top-1 is compared in points, not images enlarged to try another
-    size.
+    """Whether these are the images of the gate, whose top-1 is compared in points.
+
+    Otherwise they are images enlarged to try another size.
     """
 
 
 def trials(model: Layer, contract: dict[str, Any], images: np.ndarray, labels: np.ndarray | None) -> list[Trial]:
-    """Return the images of the gate as a trial, and where any size is taken a second one: two of them, enlarged by 32
-    pixels.
+    """Return the images of the gate as a trial.
+
+    Where any size is taken there is a second trial: two of the images, enlarged by 32 pixels.
     """
     import paddle
     from paddle.nn.functional import softmax

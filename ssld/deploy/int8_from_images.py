@@ -26,8 +26,9 @@ BATCH = 16
 
 
 def main(source: str, target: str, images: str) -> None:
-    """Quantise `source` into `target`. images: an array file of what the network takes, [n, ...]; they give the
-    ranges.
+    """Quantise `source` into `target`.
+
+    images: an array file of what the network takes, [n, ...]; they give the ranges.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -57,8 +58,9 @@ def main(source: str, target: str, images: str) -> None:
 
 
 def reader(source: str, images: np.ndarray) -> CalibrationDataReader:
-    """Return an object that hands the images to ONNX Runtime in batches, one by one where the file has a fixed
-    batch.
+    """Return an object that hands the images to ONNX Runtime in batches.
+
+    Where the file has a fixed batch it hands them over one by one.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader

@@ -46,8 +46,9 @@ def main(source: str, target: str, scales: str) -> None:
 
 
 def save_scales(file: Path, layers: list[tuple[np.ndarray, float | None]]) -> None:
-    """Write for each layer its weights, which identify it in the file, and its largest |input| (None: it stays
-    float).
+    """Write for each layer its weights and its largest |input| (None: it stays float).
+
+    The weights identify the layer in the file.
     """
     arrays = {f"weight{number}": weight for number, (weight, _) in enumerate(layers)}
     np.savez(file, largest=[np.nan if largest is None else largest for _, largest in layers], **arrays)

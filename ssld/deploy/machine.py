@@ -68,6 +68,7 @@ def gpu_memory(process: int) -> int | None:
 
 
 def _nvidia_smi(what: str, fields: tuple[str, ...]) -> list[list[str]]:
+    """Ask nvidia-smi for some fields and return the cells of each row; [] without nvidia-smi or where it fails."""
     if not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", f"--query-{what}={','.join(fields)}", "--format=csv,noheader"]
@@ -77,4 +78,5 @@ def _nvidia_smi(what: str, fields: tuple[str, ...]) -> list[list[str]]:
 
 
 def _read(file: Path) -> str | None:
+    """Return the content of a file of the system, None without the file."""
     return file.read_text(encoding="utf-8").strip() if file.is_file() else None

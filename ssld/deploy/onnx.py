@@ -26,7 +26,7 @@ def main(program: str, target: str, opset: str, axes: str, output: str) -> None:
 
     Weights of more than LARGEST bytes go into TARGET.data beside the graph: the external data of the ONNX format.
     """
-    # paddle2onnx switches this on, and then polygraphy installs packages at run time. "0" must stand before that.
+    # paddle2onnx switches this on, and polygraphy then installs packages at run time: "0" is set before that.
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
     import onnx
     from polygraphy.backend.onnx import fold_constants  # type: ignore[import-untyped]

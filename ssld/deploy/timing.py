@@ -107,12 +107,14 @@ class Steadiness:
 
     @property
     def steady(self) -> bool:
+        """Whether the series is steady."""
         return abs(self.drift) <= DRIFT and self.spread <= SPREAD
 
 
 def steadiness(times: Sequence[float]) -> Steadiness | None:
-    """Compare the median of the last third with that of the first, and the quartiles; None for fewer than FEWEST
-    times.
+    """Compare the median of the last third with that of the first, and the quartiles.
+
+    Returns None for fewer than FEWEST times.
     """
     if len(times) < FEWEST:
         return None
@@ -123,8 +125,9 @@ def steadiness(times: Sequence[float]) -> Steadiness | None:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast one call is as another, and the 95 % interval; None where there are too few rounds for
-    one.
+    """How many times as fast one call is as another, and the 95 % interval.
+
+    The interval is None where there are too few rounds for one.
     """
 
     value: float

@@ -31,15 +31,17 @@ MANIFEST = "manifest.json"
 APART = 1e-3  # the allowed difference of two softmax values: float16 rounds the probability of a class by less
 
 Say = Callable[[int, list[int]], Iterator[np.ndarray]]
-"""A function that takes (view, numbers of micro-batches) and yields the teacher's float32 logits [n, classes] of
-each.
+"""A function that takes (view, numbers of micro-batches).
+
+It yields the teacher's float32 logits [n, classes] of each micro-batch, in this order.
 """
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A cache of `places` records for each of `views` views, in micro-batches of `micro` places (the last may be
-    smaller).
+    """A cache of `places` records for each of `views` views.
+
+    It is filled in micro-batches of `micro` places (the last may be smaller).
     """
 
     folder: Path
@@ -91,8 +93,9 @@ class CachedLogits:
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
     ) -> Iterator[Batch]:
-        """Yield each batch of a loader of views with the logits of its images under `teacher`, in float32 as they were
-        kept.
+        """Yield each batch of a loader of views with the logits of its images under `teacher`.
+
+        The logits are float32, as they were kept.
         """
         for batch in batches:
             logits = paddle.to_tensor(self.cache.logits(batch["view"], batch["place"]))

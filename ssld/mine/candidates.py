@@ -36,8 +36,9 @@ MIRROR = np.tile(np.where(np.arange(FREQUENCIES) % 2, -1, 1), FREQUENCIES)[1:].a
 
 
 def describe(grey: np.ndarray) -> np.ndarray:
-    """Return float32 [FREQUENCIES ** 2 - 1] of a grey picture uint8 [h, w]: of length 1, or zeros for one without
-    content.
+    """Return float32 [FREQUENCIES ** 2 - 1] of a grey picture uint8 [h, w].
+
+    It has length 1, or is zero for a picture without content.
     """
     cells = cv2.resize(grey, (CELLS, CELLS), interpolation=cv2.INTER_AREA).astype(np.float32)
     coefficients = ((BASIS @ cells @ BASIS.T) * FREQUENCY).ravel()[1:]
@@ -67,8 +68,9 @@ class Index:
         self._index.add(descriptors)
 
     def candidates(self, descriptors: np.ndarray) -> list[list[tuple[int, bool]]]:
-        """Return for each of n descriptors [n, d] the pictures (number, mirrored) that it may be a copy of, likeliest
-        first.
+        """Return for each of n descriptors [n, d] the pictures (number, mirrored) that it may be a copy of.
+
+        The likeliest comes first.
         """
         queries = np.concatenate([descriptors, descriptors * MIRROR])
         cosine, view = self._index.search(queries, min(NEAREST, self._index.ntotal))

@@ -27,8 +27,9 @@ STRETCH = 4.0  # the largest scale of such a map; its inverse is the smallest
 
 @dataclass(frozen=True)
 class Features:
-    """Key points of a picture, float32 [n, 2] (x, y) in pixels, and their descriptors, uint8 [n, 128] (SIFT's are
-    integers).
+    """Key points of a picture, float32 [n, 2] (x, y) in pixels, and their descriptors.
+
+    Descriptors are uint8 [n, 128]; SIFT's are integers.
     """
 
     points: np.ndarray

@@ -131,8 +131,9 @@ def open_folder(job: Job) -> None:
 
 
 def borrow(job: Job, files: list[Path]) -> None:
-    """Copy the results of shards that a mining beside this one scored alike: another k, or a pool that grew, costs
-    little.
+    """Copy the results of shards that a mining beside this one scored alike.
+
+    So another k, or a pool that grew, costs little.
     """
     count = 0
     for folder in sorted(job.out.absolute().parent.glob(f"*/{files[0].parent.name}")):

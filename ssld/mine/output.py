@@ -1,6 +1,4 @@
-"""This module writes what a mining leaves: the list, the tables beside it, the images that came out of tars, the
-sheet.
-"""
+"""This module writes what a mining leaves: list, tables, sheet, and the images that came out of tars."""
 
 from __future__ import annotations
 

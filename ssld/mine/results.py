@@ -97,8 +97,9 @@ class SeenContents:
         self._blocks: list[np.ndarray] = []
 
     def first(self, digest: np.ndarray) -> np.ndarray:
-        """Return whether each content uint8 [n, DIGEST] comes for the first time, bool [n], and remember the
-        contents.
+        """Return whether each content uint8 [n, DIGEST] comes for the first time, bool [n].
+
+        The contents are remembered.
         """
         sort_keys = keys(digest)[:, 0]
         unique, where = np.unique(sort_keys, return_index=True)

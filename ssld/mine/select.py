@@ -88,8 +88,9 @@ def choose(
 
 
 def final(result: Result, contents: SeenContents) -> np.ndarray:
-    """Return the state of a shard's images when all shards before it are known, uint8 [n]; `contents` takes in its
-    contents.
+    """Return the state of a shard's images when all shards before it are known, uint8 [n].
+
+    `contents` holds the contents of those shards, and takes in those of this one.
     """
     state = result.state.copy()
     readable = np.flatnonzero(state != State.UNREADABLE)

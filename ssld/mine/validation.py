@@ -47,8 +47,9 @@ class Validation:
             progress(min(start + 256, len(files)))
 
     def near(self, pictures: Sequence[np.ndarray], pool: Executor) -> list[tuple[Near | None, int]]:
-        """Return for each grey picture uint8 [h, w] the image that it is a copy of, and how many images were
-        compared.
+        """Return for each grey picture uint8 [h, w] the image that it is a copy of.
+
+        Beside it stands the number of images that were compared.
         """
         descriptors = np.stack(list(pool.map(describe, pictures)))
         return list(pool.map(self._confirm, pictures, self._index.candidates(descriptors)))

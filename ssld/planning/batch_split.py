@@ -1,5 +1,6 @@
-"""This module splits a global batch on fewer cards into micro-batches, and scales the learning rate for another
-batch.
+"""This module splits a global batch on fewer cards into micro-batches.
+
+It also scales the learning rate for another batch.
 """
 
 import math

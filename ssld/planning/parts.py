@@ -1,5 +1,6 @@
-"""This module lists the work of a recipe as parts: minings, label caches and stages, with their images and
-arithmetic.
+"""This module lists the work of a recipe as parts: minings, label caches and stages.
+
+Each part has its number of images and its arithmetic.
 """
 
 import json

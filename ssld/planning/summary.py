@@ -63,8 +63,9 @@ class RecipePlan(TypedDict):
 
 
 def row(part: Part, rate: float | None, cards: int) -> Row:
-    """Return a part with its hours, at `rate` images a second on each of `cards`, and the estimate of its V100
-    hours.
+    """Return a part with its hours and the estimate of its V100 hours.
+
+    The hours are those at `rate` images a second on each of `cards`.
     """
     samples = part.samples
     return {

@@ -23,10 +23,7 @@ def recalibrate(network: nn.Layer, batches: Iterable[Images]) -> None:
     for number, batch in enumerate(batches):
         for layer in norms:
             # This momentum keeps such a share that a mean over the batches results.
-            layer.training, layer._momentum = (
-                True,
-                number / (number + 1),
-            )
+            layer.training, layer._momentum = True, number / (number + 1)
         network(paddle.to_tensor(batch))
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.training, layer._momentum = False, momentum

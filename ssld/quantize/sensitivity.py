@@ -33,8 +33,9 @@ def sensitivities(
 
 
 def most_sensitive(values: Mapping[str, float], number: int) -> list[str]:
-    """Return the names of the `number` largest values, the largest first; of equal ones the earlier layer comes
-    first.
+    """Return the names of the `number` largest values, the largest first.
+
+    Of equal ones the earlier layer comes first.
     """
     return sorted(values, key=lambda name: -values[name])[:number]
 

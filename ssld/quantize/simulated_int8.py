@@ -32,8 +32,9 @@ CONFIG = {
     "onnx_format": True,
 }
 UPDATES = 64
-"""The moving averages get at least so many updates: they begin at 1 and forget a tenth of that an update, which leaves
-0.1 %.
+"""The moving averages get at least so many updates.
+
+They begin at 1 and forget a tenth of that an update, which leaves 0.1 %.
 """
 MISSING = "needs paddleslim, not installed; pip install 'ssld[int8]'"
 
@@ -44,8 +45,9 @@ def available() -> bool:
 
 
 def layers(network: nn.Layer) -> dict[str, nn.Layer]:
-    """Return {name: layer} of what can be quantised in a float network: its convolutions and linear layers, in
-    order.
+    """Return {name: layer} of what can be quantised in a float network.
+
+    These are its convolutions and linear layers, in order.
     """
     return {name: layer for name, layer in network.named_sublayers() if isinstance(layer, (nn.Conv2D, nn.Linear))}
 

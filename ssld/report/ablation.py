@@ -92,8 +92,9 @@ def load(experiments: Path) -> tuple[dict[str, Finding], dict[str, Plan]]:
 
 
 def measure(experiments: Path) -> dict[str, Measured]:
-    """Return each finding with what was measured of it, by the recipes as they stand on the shelf, not by other
-    plans.
+    """Return each finding with what was measured of it, by the recipes as they stand on the shelf.
+
+    Results of other plans do not count.
     """
     findings, plans = load(experiments)
     runs = [result for result in ledger.recorded(experiments) if not ledger.is_evaluation(result)]
@@ -140,8 +141,9 @@ def _files(experiments: Path) -> dict[Path, str]:
 
 
 def body(measured: Mapping[str, Measured]) -> str:
-    """Return the generated part of the page: what holds, the figure, the table, and the sources of the published
-    numbers.
+    """Return the generated part of the page.
+
+    It has what holds, the figure, the table, and the sources of the published numbers.
     """
     results = {_split(side.label)[0]: side.results.values() for one in measured.values() for side in one.sides}
     hardware = sorted({result["hardware"] for runs in results.values() for result in runs})

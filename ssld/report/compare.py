@@ -21,8 +21,9 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two sides: its results of one plan, by seed, and the stage that is compared, None for the end of the
-    run.
+    """One of the two sides: its results of one plan, by seed, and the stage that is compared.
+
+    The stage is None for the end of the run.
     """
 
     label: str
@@ -126,8 +127,9 @@ def _which(place: str, digest: str | None, groups: Sequence[str], results: Seque
 
 
 def _results(place: str, experiments: Path) -> list[Result]:
-    """Read the results of a run folder, a folder of them, a result, a page over seeds as JSON, or the name of a
-    recipe.
+    """Read the results of a place.
+
+    It is a run folder, a folder of them, a result, a page over seeds as JSON, or the name of a recipe.
     """
     path = Path(place)
     if path.is_dir():

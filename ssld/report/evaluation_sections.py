@@ -28,8 +28,9 @@ OLDER = "Not measured: this result is older than these numbers."
 
 
 def beyond(result: dict[str, Any], names: list[str]) -> str:
-    """Show likelihood and calibration error of the networks, the student's reliability diagram, and its top-1 by
-    class.
+    """Show likelihood and calibration error of the networks.
+
+    Of the student it also shows the reliability diagram, and top-1 by class.
     """
     if "ece" not in result:
         return section("Beyond top-1", OLDER, "")
@@ -69,8 +70,9 @@ def worst(result: dict[str, Any], arrays: dict[str, np.ndarray], names: list[str
 
 
 def worst_class(entry: dict[str, Any], arrays: dict[str, np.ndarray], names: list[str]) -> str:
-    """Show one class: how much of it is right, what it is taken for, and pictures of mistakes where the run has kept
-    any.
+    """Show one class: how much of it is right, and what it is taken for.
+
+    Where the run has kept any, pictures of mistakes follow.
     """
     confusions = ", ".join(f"{names[c]} ({images:,})" for c, images in entry["mistakes"])
     text = f"{entry['top1']:.1f} % of {entry['images']:,} right" + (f"; taken for {confusions}" if confusions else "")
@@ -81,8 +83,9 @@ def worst_class(entry: dict[str, Any], arrays: dict[str, np.ndarray], names: lis
 
 
 def mistakes(arrays: dict[str, np.ndarray], label: int) -> list[int]:
-    """Return at most PICTURES positions of kept images of a class that the student got wrong, the most confident
-    first.
+    """Return at most PICTURES positions of kept images of a class that the student got wrong.
+
+    The most confident mistake comes first.
     """
     if not arrays:
         return []

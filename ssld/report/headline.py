@@ -29,8 +29,9 @@ class Speed:
 
 
 def speed(rows: list[dict[str, Any]]) -> Speed | None:
-    """Return the speeds of teacher and student at the smallest batch of some bench rows; None without a row of the
-    student.
+    """Return the speeds of teacher and student at the smallest batch of some bench rows.
+
+    Returns None without a row of the student.
     """
     student, teacher = _measured(rows)
     if not student:
@@ -49,8 +50,9 @@ def speed(rows: list[dict[str, Any]]) -> Speed | None:
 
 
 def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return {`where`: the teacher's median latency over the student's} at the smallest batch, of engines that ran
-    both.
+    """Return {`where`: the teacher's median latency over the student's}.
+
+    The engines are those that ran both, at the smallest batch.
     """
     student, teacher = _measured(rows)
     teachers = {key: _beside(key, teacher) for key in student}
@@ -63,8 +65,9 @@ def where(engine: str, precision: str) -> str:
 
 
 def _beside(key: tuple[str, str], teacher: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
-    """Return the teacher's row of the same engine and precision, or that of float32 where it has no other; {} for
-    none.
+    """Return the teacher's row of the same engine and precision.
+
+    Where it has none it is that of float32; {} where there is none either.
     """
     return teacher.get(key) or teacher.get((key[0], "fp32")) or {}
 
@@ -80,8 +83,9 @@ def _measured(rows: list[dict[str, Any]]) -> tuple[dict[tuple[str, str], dict[st
 
 
 def training_word(result: dict[str, Any]) -> baseline.Training:
-    """Return what the student is called: distilled, or trained where no teacher had a part in it
-    (`baseline.training`).
+    """Return what the student is called, see `baseline.training`.
+
+    It is distilled, or trained where no teacher had a part in it.
     """
     # Older results do not have the word.
     return result["student"].get("training") or baseline.training(scope.plan_of(result))

@@ -1,5 +1,6 @@
-"""This module makes the section of a run's page on stages in int8: which layers round, and how much each rounding
-moves.
+"""This module makes the section of a run's page on stages in int8.
+
+It shows which layers round, and how much each rounding moves.
 """
 
 import html
@@ -32,8 +33,9 @@ def int8_summary(record: dict[str, Any]) -> str:
 
 
 def sensitivity(record: dict[str, Any]) -> str:
-    """Draw the mean KL of the answers when one layer alone is rounded, the LAYERS largest; nothing where it was not
-    measured.
+    """Draw the mean KL of the answers when one layer alone is rounded, the LAYERS largest.
+
+    Returns nothing where it was not measured.
     """
     values = sorted(record["sensitivity"].items(), key=lambda item: -item[1])[:LAYERS]
     if not values:

@@ -195,8 +195,9 @@ def table(summary: Summary) -> str:
 
 
 def stages(summary: Summary) -> str:
-    """Return one row a stage in Markdown, in the order of the recipe, with its gain over the baseline and the gain's
-    p.
+    """Return one row a stage in Markdown, in the order of the recipe.
+
+    A row has the gain over the baseline and the gain's p.
     """
     lines = ["| stage | network | top-1, % | over the baseline, points | p |", "|---|---|---:|---:|---:|"]
     for stage in summary.stages:

@@ -184,8 +184,9 @@ def measured(chart: Chart, models: Sequence[Model], benches: Sequence[Bench]) ->
 
 
 def arrows(spots: dict[Model, float]) -> list[tuple[Spot, Spot]]:
-    """Return the ends of the arrows: each training with SSLD, from the plain network or from the weights that it began
-    with.
+    """Return the ends of the arrows, one for each training with SSLD.
+
+    An arrow begins at the plain network, or at the weights that the training began with.
     """
     places = {(model.arch, model.kind): (ms, model.top1) for model, ms in spots.items()}
     ends = {(model.arch, model.kind): ORIGIN.get(model.kind, "plain") for model in spots if "ssld" in model.name}

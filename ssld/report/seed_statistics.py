@@ -1,5 +1,6 @@
-"""This module says what seeds allow to conclude: mean, deviation, and whether two recipes differ by more than their
-noise.
+"""This module says what seeds allow to conclude.
+
+It computes mean and deviation, and whether two recipes differ by more than their noise.
 """
 
 from collections.abc import Sequence

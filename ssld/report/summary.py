@@ -50,8 +50,9 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
 
 
 def names(plan: Plan) -> list[str]:
-    """Return the numbers that `summary` may hold of a run of this plan; `gain` only where the run will have a
-    baseline.
+    """Return the numbers that `summary` may hold of a run of this plan.
+
+    `gain` is among them only where the run will have a baseline.
     """
     of_run = [name for name in WHOLE if name != "gain" or baseline.missing(plan, data_root()) is None]
     precisions = dict.fromkeys(["fp32", "int8", *plan.bench.precisions])  # the bench measures a student in int8 in int8

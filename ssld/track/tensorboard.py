@@ -1,5 +1,6 @@
-"""This module writes event files for TensorBoard and viewers of its format, one folder a stage: curves over its own
-step.
+"""This module writes event files for TensorBoard and viewers of its format.
+
+Each stage has a folder, and its curves are drawn over its own step.
 """
 
 from collections.abc import Iterable, Sequence

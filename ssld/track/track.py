@@ -152,8 +152,9 @@ class Track:
 
 
 def sample_rows(file: Path) -> tuple[list[str], list[list[Cell]]]:
-    """Return columns and rows of a samples.npz: image, label, and of every network its answer and the answer's
-    probability.
+    """Return columns and rows of a samples.npz.
+
+    They are image, label, and of every network its answer and the answer's probability.
     """
     with np.load(file, allow_pickle=False) as archive:
         names, arrays = archive["classes"], {key: archive[key][:SAMPLES] for key in archive.files if key != "classes"}

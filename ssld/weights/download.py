@@ -1,5 +1,6 @@
-"""This module fetches published weights: a file in the weights folder is whole and the expected one, or there is an
-error.
+"""This module fetches published weights.
+
+A file in the weights folder is whole and the expected one, or there is an error.
 """
 
 from __future__ import annotations

@@ -128,8 +128,9 @@ def check(weights: RecognisedWeights, expected: Shapes, classes: int) -> None:
 
 
 def _fresh(weights: RecognisedWeights, expected: Shapes, classes: int) -> dict[str, tuple[int, ...]]:
-    """Return {key: the file's shape} of the arrays that differ in the number of classes alone, and note which they
-    are.
+    """Return {key: the file's shape} of the arrays that differ in the number of classes alone.
+
+    A note says which they are.
     """
     if weights.state.keys() != expected.keys():
         return {}

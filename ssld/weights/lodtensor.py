@@ -204,8 +204,9 @@ class _Header:
 
 
 def _description(message: bytes) -> tuple[int, tuple[int, ...]]:
-    """Return (type code, shape) of a VarType.TensorDesc: fields 1 and 2, both of wire type 0, a number of 7 bits a
-    byte.
+    """Return (type code, shape) of a VarType.TensorDesc.
+
+    They are its fields 1 and 2, both of wire type 0, a number of 7 bits a byte.
     """
     code, shape, at = -1, [], 0
     while at < len(message):

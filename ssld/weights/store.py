@@ -66,8 +66,9 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
 
 
 def _sort_metadata(file: Path) -> None:
-    """Sort the metadata of a file, because safetensors writes them in an order that changes from one time to the
-    next.
+    """Sort the metadata of a file.
+
+    safetensors writes them in an order that changes from one time to the next.
     """
     with file.open("r+b") as stream:
         size = int.from_bytes(stream.read(8), "little")

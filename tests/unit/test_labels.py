@@ -53,30 +53,32 @@ def test_a_record_has_so_many_bytes(classes, k, size):
 def test_kept_logits_keep_their_probability_at_any_temperature(classes, k, temperature):
     logits, layout = drawn(50, classes), Layout(classes, k)
     kept = np.argsort(-logits, axis=1)[:, :k]
-    found = layout.decode(layout.encode(logits))
-    assert found.shape == logits.shape
-    assert found.dtype == np.float32
-    wanted, got = (softmax(z, 1.0)[np.arange(50)[:, None], kept] for z in (logits, found))
-    np.testing.assert_allclose(got, wanted, rtol=0.01, atol=2e-4)
-    ratios = [np.take_along_axis(z, kept, 1) for z in (found, logits)]
+    decoded = layout.decode(layout.encode(logits))
+    assert decoded.shape == logits.shape
+    assert decoded.dtype == np.float32
+    expected, actual = (softmax(z, 1.0)[np.arange(50)[:, None], kept] for z in (logits, decoded))
+    np.testing.assert_allclose(actual, expected, rtol=0.01, atol=2e-4)
+    ratios = [np.take_along_axis(z, kept, 1) for z in (decoded, logits)]
     relative = [(z - z[:, :1]) / temperature for z in ratios]  # what a softmax at any temperature sees
     np.testing.assert_allclose(*relative, rtol=6e-4, atol=1e-6)
-    assert np.abs(found.max(1) - logits.max(1)).max() <= 2**-11 * np.abs(logits).max()
+    assert np.abs(decoded.max(1) - logits.max(1)).max() <= 2**-11 * np.abs(logits).max()
 
 
 def test_the_classes_that_are_not_kept_share_what_is_left():
     logits, layout = drawn(20, 100), Layout(100, 5)
-    found = softmax(layout.decode(layout.encode(logits)))
+    decoded = softmax(layout.decode(layout.encode(logits)))
     others = np.argsort(-logits, axis=1)[:, 5:]
     left = np.take_along_axis(softmax(logits), others, 1).sum(1, keepdims=True)
-    np.testing.assert_allclose(np.take_along_axis(found, others, 1), np.repeat(left / 95, 95, axis=1), rtol=5e-3)
+    np.testing.assert_allclose(np.take_along_axis(decoded, others, 1), np.repeat(left / 95, 95, axis=1), rtol=5e-3)
 
 
 def test_equal_and_far_logits_are_kept_and_infinite_ones_are_refused():
     logits = np.array([[-50.0, 5.0, 5.0, 5.0], [0.0, -1e6, 2e5, -1e6]], "float32")
-    found = Layout(4, 2).decode(Layout(4, 2).encode(logits))
-    np.testing.assert_allclose(softmax(found)[0], [1 / 6, 1 / 3, 1 / 3, 1 / 6], atol=1e-3)  # classes 1 and 2 come first
-    assert softmax(found)[1].tolist() == pytest.approx([0, 0, 1, 0], abs=1e-30)
+    decoded = Layout(4, 2).decode(Layout(4, 2).encode(logits))
+    np.testing.assert_allclose(
+        softmax(decoded)[0], [1 / 6, 1 / 3, 1 / 3, 1 / 6], atol=1e-3
+    )  # classes 1 and 2 come first
+    assert softmax(decoded)[1].tolist() == pytest.approx([0, 0, 1, 0], abs=1e-30)
     with pytest.raises(DataError, match=r"^the teacher's logits are not finite; check its weights"):
         Layout(4, 2).encode(np.array([[np.nan, 0, 0, 0]], "float32"))
 
@@ -91,9 +93,9 @@ def test_a_damaged_block_is_known_by_its_number_and_costs_no_other(tmp_path):
     data = bytearray((tmp_path / "s").read_bytes())
     data[-1] ^= 1
     (tmp_path / "s").write_bytes(data)
-    found, damaged = shard.read(tmp_path / "s", 7, 2500)
+    content, damaged = shard.read(tmp_path / "s", 7, 2500)
     assert damaged == [2]
-    assert (found[:2048] == records[:2048]).all()
+    assert (content[:2048] == records[:2048]).all()
     with pytest.raises(DataError, match=r"/s: block 2 \(records 2048 to 2499\) is damaged or missing; `ssld label`"):
         shard.read_whole(tmp_path / "s", 7, 2500)
 
@@ -331,8 +333,8 @@ def test_labels_from_a_cache_are_those_of_the_teacher_on_the_same_images(trained
     assert count == 6
 
 
-def replace_labels(plan, found):
-    return replace(plan, stages={name: replace(stage, labels=found) for name, stage in plan.stages.items()})
+def replace_labels(plan, block):
+    return replace(plan, stages={name: replace(stage, labels=block) for name, stage in plan.stages.items()})
 
 
 def test_another_teacher_another_augmentation_and_another_seed_of_views_have_caches_of_their_own(

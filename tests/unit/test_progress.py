@@ -24,9 +24,9 @@ class Clock:
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    held = Clock()
-    monkeypatch.setattr(module, "time", held)
-    return held
+    fake_time = Clock()
+    monkeypatch.setattr(module, "time", fake_time)
+    return fake_time
 
 
 def test_a_log_file_gets_the_first_and_the_last_line_and_one_in_ten_seconds(

@@ -50,12 +50,12 @@ def test_the_result_is_shown_with_its_samples_and_alerts(tmp_path: Path) -> None
         log.summary({"top1": 96.5, "gain": None})
         log.samples(tmp_path / "samples.npz")
         raise RunError("stage distill: the loss became nan at step 7")
-    found = {value.tag: value for _, value in values(tmp_path / "tensorboard" / "result")}
-    texts = {tag: value.tensor.string_val[0].decode() for tag, value in found.items() if "text_summary" in tag}
+    values_by_tag = {value.tag: value for _, value in values(tmp_path / "tensorboard" / "result")}
+    texts = {tag: value.tensor.string_val[0].decode() for tag, value in values_by_tag.items() if "text_summary" in tag}
     assert "| top1 | 96.5 |" in texts["summary/text_summary"]
     assert "the loss became nan at step 7" in texts["alert/text_summary"]
     assert texts["samples/text_summary"].startswith("| label | teacher | teacher_probability |")
-    pictures = [value.image for value in found.values() if value.WhichOneof("value") == "image"]
+    pictures = [value.image for value in values_by_tag.values() if value.WhichOneof("value") == "image"]
     assert [(image.height, image.width) for image in pictures] == [(40, 40)] * 3
 
 

@@ -174,8 +174,8 @@ def test_an_offline_run_holds_the_sample_table_with_its_images(offline_run: Path
     assert table["columns"] == columns
     assert [row[1] for row in table["data"]] == [f"digit {label}" for label in arrays["label"]]
     assert [row[6] for row in table["data"]] == [f"digit {scores.argmax()}" for scores in arrays["student"]]
-    held = next(artifact for artifact in kinds(offline_run, "artifact") if artifact.type == "run_table")
-    images = [entry for entry in held.manifest.contents if entry.path.endswith(".png")]
+    table_artifact = next(artifact for artifact in kinds(offline_run, "artifact") if artifact.type == "run_table")
+    images = [entry for entry in table_artifact.manifest.contents if entry.path.endswith(".png")]
     assert len(images) == 6
     assert all(Path(entry.local_path).is_relative_to(offline_run) for entry in images)
 
@@ -323,23 +323,23 @@ def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[track.Track
     with start(tmp_path, "disabled") as log:
         for step in range(1, 6):
             log.log(metric_line("teach", step))
-    server, given = Server(), {}
+    server, init_options = Server(), {}
 
     def init(**options: Any) -> Server:
-        given.update(options)
+        init_options.update(options)
         return server
 
     monkeypatch.setattr(wandb, "init", init)
-    return start(tmp_path, "online"), server, given
+    return start(tmp_path, "online"), server, init_options
 
 
 def test_a_run_resumes_online_where_the_copy_of_the_server_ends(
     online: tuple[track.Track, Server, dict[str, Any]],
 ) -> None:
-    log, server, given = online
+    log, server, init_options = online
     log.rewind("teach", 4)
     log.log(metric_line("teach", 5))
-    assert (given["resume"], given["mode"], given["id"]) == ("allow", "online", "0123")
+    assert (init_options["resume"], init_options["mode"], init_options["id"]) == ("allow", "online", "0123")
     assert server.asked == [("log", 3), ("log", 4), ("log", 5)]
 
 

@@ -17,18 +17,18 @@ def wandb_records(folder: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        data, at, held = file.read_bytes(), 7, b""
+        data, at, content = file.read_bytes(), 7, b""
         while at + 7 <= len(data):
             room = 32768 - at % 32768
             _, size, kind = struct.unpack("<IHB", data[at : at + 7])
             if room < 7 or (size, kind) == (0, 0):
                 at += room
                 continue
-            held, at = held + data[at + 7 : at + 7 + size], at + 7 + size
+            content, at = content + data[at + 7 : at + 7 + size], at + 7 + size
             if kind in (1, 4):
                 record = wandb_internal_pb2.Record()
-                record.ParseFromString(held)
-                held = b""
+                record.ParseFromString(content)
+                content = b""
                 yield record
 
 

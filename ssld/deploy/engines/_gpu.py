@@ -34,8 +34,9 @@ def has_gpu() -> bool:
 
 
 def paddle_has_cuda() -> bool:
-    """Whether Paddle was built with CUDA. It is read from Paddle's version file: importing the package takes
-    seconds.
+    """Whether Paddle was built with CUDA.
+
+    It is read from Paddle's version file, because importing the package takes seconds.
     """
     spec = find_spec("paddle")
     if spec is None or not spec.submodule_search_locations:

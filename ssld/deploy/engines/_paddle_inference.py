@@ -50,14 +50,15 @@ def predictor(program: Path, configure: Callable[[Config], None]) -> Run:
 
 
 def on_cpu(threads: int, *, onednn: bool, int8: bool = False) -> Callable[[Config], None]:
-    """Return a `configure` for the CPU. The thread number is Paddle's global one: the predictor loaded last decides
-    it.
+    """Return a `configure` for the CPU.
+
+    The thread number is Paddle's global one: the predictor that was loaded last decides it.
     """
 
     def configure(config: Config) -> None:
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(threads)
-        # oneDNN is always set, because the default differs between versions. enable_memory_optim() crashes on a CPU.
+        # oneDNN is set either way: its default differs between versions. enable_memory_optim() would crash on a CPU.
         if onednn:
             config.enable_mkldnn()
         else:

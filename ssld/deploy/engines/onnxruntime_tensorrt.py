@@ -31,8 +31,9 @@ class OnnxRuntimeTensorRT:
         return _onnxruntime.session(file, self.threads, [("TensorrtExecutionProvider", self.options(contract)), CUDA])
 
     def options(self, contract: dict[str, Any]) -> dict[str, Any]:
-        """Return the keys of the provider, see
-        onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html.
+        """Return the keys of the provider.
+
+        Source: onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html.
         """
         cache = cache_root() / "onnxruntime"
         cache.mkdir(parents=True, exist_ok=True)

@@ -40,8 +40,9 @@ class Engine(Protocol):
         """One of `reads`; it is a column of bench.csv."""
 
     def why_not(self) -> str | None:
-        """Return None when it can run here, otherwise the reason and what to do, without importing the engine's
-        package.
+        """Return None when it can run here, otherwise the reason and what to do.
+
+        It does not import the engine's package.
         """
 
     def load(self, folder: Path) -> Run:
@@ -72,8 +73,9 @@ def device_of(name: str) -> Literal["cpu", "gpu"]:
 
 
 def shaped(name: str, batches: tuple[int, int, int], size: int) -> dict[str, Any]:
-    """Return the options of an engine that is built for shapes: batches (smallest, best, largest) and pixels; {} of any
-    other.
+    """Return the options of an engine that is built for shapes; {} of any other.
+
+    They are batches (smallest, best, largest) and pixels.
     """
     return {"batches": batches, "pixels": (size,) * 3} if "batches" in ENGINES.options(name) else {}
 
