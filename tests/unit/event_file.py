@@ -1,4 +1,4 @@
-"""TensorBoard's event files, read back without TensorBoard."""
+"""This module reads TensorBoard's event files without TensorBoard."""
 
 import struct
 from collections import defaultdict
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def values(folder: Path) -> list[tuple[int, Any]]:
-    """(step, value) of every event. A record is its length (8 bytes), a checksum, a protobuf, a checksum."""
+    """Yield (step, value) of every event. A record is its length (8 bytes), a checksum, a protobuf, a checksum."""
     from tensorboardX.proto import event_pb2
     from tensorboardX.record_writer import masked_crc32c
 
@@ -27,7 +27,7 @@ def values(folder: Path) -> list[tuple[int, Any]]:
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Tag -> (step, value) of each event."""
+    """Return {tag: [(step, value) of each event]}."""
     result: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for step, value in values(folder):
         if value.WhichOneof("value") == "simple_value":

@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine, in a thread, that can do what servers do to downloads."""
+"""This module is a real HTTP server on this machine, in a thread, that can do what servers do to downloads."""
 
 import re
 import threading
@@ -7,7 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FileServer(ThreadingHTTPServer):
-    """`files`: path -> content. What it does wrong is set by the test; `asked` are the paths and ranges that were."""
+    """It serves `files`, {path: content}.
+
+    The test sets what it does wrong; `asked` has the requested paths and ranges.
+    """
 
     daemon_threads = True
 
@@ -17,9 +20,9 @@ class FileServer(ThreadingHTTPServer):
         self.ranges = True  # whether a range is honoured
         self.etag = '"1"'
         self.modified = None
-        self.cuts = []  # of each answer, after how many bytes the connection ends; None or no entry: it is whole
-        self.broken = []  # of each request, the status that is given instead
-        self.sized = True  # whether Content-Length is told
+        self.cuts = []  # for each answer the bytes after which it is cut; None or no entry: it is whole
+        self.broken = []  # for each request the status of the answer
+        self.sized = True  # whether the answer has a Content-Length
 
     def url(self, path):
         return f"http://127.0.0.1:{self.server_port}{path}"

@@ -1,4 +1,4 @@
-"""Bench: the rows, the order of the runs, the file."""
+"""These tests ask the bench for its rows, the order of its runs, and its files."""
 
 import csv
 import io
@@ -123,7 +123,7 @@ def test_from_files_to_answers_is_a_row_of_its_own_and_takes_longer(networks, tm
         {"student": networks["student"]}, engines=["paddle"], spans=["model", "end-to-end"], pictures=files, quick=True
     )
     assert (alone.span, whole.span, whole.batch) == ("model", "end-to-end", 1)
-    assert whole.p50_ms > alone.p50_ms + 0.5  # decoding a JPEG of 300 x 300 takes more than that anywhere
+    assert whole.p50_ms > alone.p50_ms + 0.5  # decoding a JPEG of 300 x 300 takes longer than that on every machine
     with pytest.raises(DeployError, match=r"c.jpg: No such file or directory; give another list of images"):
         bench({"student": networks["student"]}, engines=["paddle"], spans=["end-to-end"], pictures=[tmp_path / "c.jpg"])
     (tmp_path / "c.jpg").write_text("no image")
@@ -133,7 +133,7 @@ def test_from_files_to_answers_is_a_row_of_its_own_and_takes_longer(networks, tm
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_an_image_is_prepared_as_the_contract_says(dtype):
-    """A picture of four flat quarters: its centre, half as large, has the same quarters."""
+    """A picture has four flat quarters; its centre, half as large, has the same quarters."""
     colours = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
     stream = io.BytesIO()
     Image.fromarray(colours.repeat(64, 0).repeat(96, 1)).save(stream, "PNG")

@@ -1,4 +1,4 @@
-"""What the files may hold beside the network, and the formats made from others: real converters, real engines."""
+"""These tests write every format, and what a file holds beside the network, with real converters and real engines."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ LOSSY = {**ALLOWED, "fp16": Allowed(100.0, 0.02), "int8": Allowed(100.0, 0.5)}
 
 
 def toy() -> nn.Layer:
-    """Two convolutions, the first with the same range in every channel, the second with weights of unlike channels."""
+    """Return two convolutions, the first with the same range in every channel, the second with unlike channels."""
     paddle.seed(0)
     second = nn.Conv2D(8, 8, 3, 2, 1)
     second.weight.set_value(
@@ -44,7 +44,7 @@ def toy() -> nn.Layer:
 
 
 def probabilities(model: nn.Layer, images: np.ndarray) -> np.ndarray:
-    """In float64, from the definition."""
+    """Return the probabilities from their definition, in float64."""
     model.eval()
     with paddle.no_grad():
         logits = model(paddle.to_tensor(images)).numpy().astype("float64")

@@ -1,6 +1,6 @@
-"""Engines of a GPU and of phones, up to the call into the library that is missing here.
+"""These tests run engines of a GPU and of phones up to the call into the library that is missing here.
 
-paddle.tensorrt and Paddle Lite are stand-ins of their documented APIs; what they are given is real.
+paddle.tensorrt and Paddle Lite are stand-ins of their documented APIs; what they get is real.
 """
 
 import shutil
@@ -85,7 +85,7 @@ def test_the_profile_is_made_of_the_dynamic_axes_of_the_contract():
 
 
 class Config:
-    """Of Paddle Inference: what is asked of it is written down; `gpu` is whether it takes the GPU."""
+    """A Config of Paddle Inference that writes down what it is asked for; `gpu` is whether it takes the GPU."""
 
     gpu = True
     asked: ClassVar[list[tuple[str, tuple[Any, ...], dict[str, Any]]]] = []
@@ -110,7 +110,7 @@ PRECISION = paddle.inference.PrecisionType
 
 @pytest.fixture
 def paddle_gpu(monkeypatch: pytest.MonkeyPatch) -> type[Config]:
-    """Paddle Inference whose settings for a GPU are written down, and which then runs on the CPU."""
+    """Let Paddle Inference write down its settings for a GPU and then run on the CPU."""
     monkeypatch.setattr(paddle.inference, "Config", Config)
     monkeypatch.setattr(paddle.inference, "create_predictor", lambda config: REAL_PREDICTOR(config.inner))
     monkeypatch.setattr(_gpu, "why_not", lambda packages, paddle=True: None)

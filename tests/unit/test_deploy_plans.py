@@ -1,4 +1,4 @@
-"""Formats for other machines: a TensorRT plan with a stand-in of TensorRT, a file for phones with Paddle Lite's."""
+"""These tests write formats for other machines: a TensorRT plan with a stand-in of TensorRT, a file for phones."""
 
 import sys
 from pathlib import Path

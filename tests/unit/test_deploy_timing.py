@@ -1,4 +1,4 @@
-"""How compared calls are timed, and what is concluded from the times."""
+"""These tests ask how compared calls are timed, and what is concluded from the times."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ def test_the_compared_calls_take_turns_and_the_order_alternates():
     calls = [lambda name=name: runs.append(name) for name in "ab"]
     repeats = ROUNDS * TURN_RUNS + 1
     times = measure(calls, warmup=2, repeats=repeats)
-    a, b = "a" * (1 + TURN_RUNS), "b" * (1 + TURN_RUNS)  # one untimed
+    a, b = "a" * (1 + TURN_RUNS), "b" * (1 + TURN_RUNS)  # one run of each turn is not timed
     assert "".join(runs) == "aabb" + (a + b + b + a) * (ROUNDS // 2) + "ab"
     assert [len(series) for series in times] == [repeats] * 2
 
@@ -69,7 +69,7 @@ def test_a_quiet_series_is_steady_and_a_drifting_or_scattered_one_is_not():
 
 
 def paired(factor: float, seed: int, scatter: float = 0.05, drift: float = 1.0) -> tuple[list[list[float]], ...]:
-    """Rounds of two calls, the second `factor` times as fast; the machine changes alike for both."""
+    """Return rounds of two calls, the second `factor` times as fast; the machine changes alike for both."""
     rng = np.random.default_rng(seed)
     speed = np.linspace(1.0, drift, 30)[:, None]
     base = 10 * speed * (1 + scatter * rng.standard_normal((30, 5)))

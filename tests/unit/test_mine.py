@@ -1,4 +1,4 @@
-"""A whole mining: counts, the list, resuming, parts, refusals."""
+"""These tests run a whole mining: counts, the list, resuming, parts, refusals."""
 
 import csv
 import hashlib
@@ -22,7 +22,7 @@ LEVELS = (90, 130, 170, 210)
 
 
 def pool(folder):
-    """12 pictures, 4 of each of three classes; the more of its colour, the higher the score."""
+    """Return 12 pictures, 4 of each of three classes; the more of its colour, the higher the score."""
     folder.mkdir(parents=True)
     for colour, name in enumerate("rgb"):
         for level in LEVELS:
@@ -39,7 +39,7 @@ def lines(out):
 
 
 def chosen(out):
-    """Names of the chosen images, without their folders."""
+    """Return the names of the chosen images, without their folders."""
     return [path.rpartition("/")[2] for path in lines(out)]
 
 
@@ -54,7 +54,7 @@ def bytes_of(out):
 
 
 class Counting:
-    """`colours` that counts the images it was asked about and may stop like a killed process."""
+    """It is `colours`, counts the images that it was asked about, and may stop like a killed process."""
 
     def __init__(self, stop_after=10**9):
         self.asked, self.stop_after = 0, stop_after
@@ -80,7 +80,10 @@ def test_the_best_of_each_class_are_chosen_and_the_list_can_be_read_from_where_i
 
 
 def test_every_image_is_counted_once_for_what_became_of_it(tmp_path):
-    """Counts by hand: 12 pictures; 1 equal to another; 1 broken and 1 empty file; 2 copies of validation images."""
+    """The counts are worked out by hand.
+
+    There are 12 pictures, 1 equal to another, 1 broken and 1 empty file, and 2 copies of validation images.
+    """
     folder = pool(tmp_path / "pool")
     shutil.copy(folder / "r210.png", folder / "z_again.png")
     (folder / "broken.png").write_bytes(b"\x89PNG no more")
@@ -156,7 +159,7 @@ def test_a_finished_mining_is_not_repeated(tmp_path):
 
 
 def test_parts_in_any_order_give_what_one_process_gives(tmp_path, monkeypatch):
-    """Also where the copy of an image lies in an earlier shard that was scored later."""
+    """They do so also where the copy of an image lies in an earlier shard that was scored later."""
     shard_by_shard(monkeypatch)
     folder = pool(tmp_path / "pool")
     shutil.copy(folder / "r210.png", folder / "a_first.png")
@@ -224,7 +227,7 @@ def test_an_image_that_serves_all_its_classes_is_listed_once(tmp_path):
 
 
 def test_the_histogram_counts_a_chosen_image_once_by_its_best_score(tmp_path):
-    """All serve every class, but the three brightest those that they do not show: exp(-4 * 150 / 127.5) < 0.01."""
+    """All serve every class, but the three brightest not those that they do not show: exp(-4 * 150 / 127.5) < 0.01."""
     asked = job(tmp_path, pool(tmp_path / "pool"), k=12, assign="all", min_score=0.01)
     mine(asked)
     choice = choose(asked.files(), 3, asked.options)
@@ -278,7 +281,7 @@ def test_the_digest_says_what_was_mined_and_how(tmp_path):
     asked = job(tmp_path, pool(tmp_path / "pool"))
     other = replace(asked, options=replace(asked.options, k=5))
     assert asked.about()["digest"] != other.about()["digest"]
-    assert asked.files() == other.files()  # but what was scored serves both
+    assert asked.files() == other.files()  # but the scored shards serve both
     content = json.loads(json.dumps(asked.about()))
     assert content["thresholds"]["inliers"] > 0
     assert content["against"]["sha256"] == hashlib.sha256((tmp_path / "val/val.txt").read_bytes()).hexdigest()

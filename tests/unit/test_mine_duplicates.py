@@ -1,4 +1,4 @@
-"""Near-duplicates of real photographs are found, whatever is done to them; their neighbours are not."""
+"""These tests change real photographs: copies are recognised whatever is done to them, neighbours are not."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +44,7 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Every other tile of a photograph is in the validation set."""
+    """Put every other tile of a photograph into the validation set."""
     root = tmp_path_factory.mktemp("duplicates")
     listed = write_validation(root, tiles()[::2])
     with ThreadPoolExecutor(2) as pool:
@@ -79,7 +79,7 @@ def test_features_of_validation_images_are_made_once_and_kept_within_a_limit(pla
     everything, count = memory(), len(known._features)
     made.clear()
     assert near(place, images) == right
-    assert len(images) <= len(made) <= 2 * len(images)  # their own, and of their mirror images
+    assert len(images) <= len(made) <= 2 * len(images)  # the features are their own, and those of their mirror images
     assert memory() == everything > 0
 
     monkeypatch.setattr(validation, "KEPT", everything // count * 2)
@@ -123,7 +123,8 @@ def test_correlation_is_that_of_the_part_that_overlaps():
 def test_details_are_what_a_shift_of_brightness_and_a_strong_blur_leave():
     grey = np.asarray(tiles()[0].convert("L").resize((256, 256)))
     still = np.float64([[1, 0, 0], [0, 1, 0]])
-    ramp = np.clip(0.4 * grey + np.linspace(0, 140, 256)[None], 0, 255).astype(np.uint8)  # lit from one side
+    # The picture is lit from one side.
+    ramp = np.clip(0.4 * grey + np.linspace(0, 140, 256)[None], 0, 255).astype(np.uint8)
     brightness, detail = duplicates.agreement(ramp, grey, still)
     assert brightness < 0.8 < 0.97 < detail
 

@@ -1,4 +1,4 @@
-"""Where the pool comes from: folders, lists and tars, none of which may lead out of itself."""
+"""These tests read pools from folders, lists and tars, none of which may lead out of itself."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""`ssld plan`: its arithmetic against numbers worked out by hand, and what it refuses."""
+"""These tests compare the arithmetic of `ssld plan` with numbers worked out by hand, and ask what it refuses."""
 
 import json
 from typing import get_args, get_type_hints
@@ -14,12 +14,12 @@ from ssld.planning import cost_line, parts_of
 from tests.unit.some_recipe import TREE, changed, written
 
 R50 = "resnet50_vd_ssld"
-IMAGES = 1_281_167 + 4_000_000  # of ImageNet-1k, and the 4,000 best of 1,000 classes
+IMAGES = 1_281_167 + 4_000_000  # these are ImageNet-1k, and the 4,000 best of 1,000 classes
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """An empty working folder: no list is there."""
+    """Return an empty working folder, in which no list is."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SSLD_DATA", raising=False)
     return tmp_path
@@ -27,7 +27,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def lists(place):
-    """The lists of TREE, with 100 and 61 images, and a blank line."""
+    """Write the lists of TREE, with 100 and 61 images, and a blank line."""
     (place / "data/d").mkdir(parents=True)
     (place / "data/d/train.txt").write_text("a.jpg 1\n" * 100 + "\n")
     (place / "data/d/more.txt").write_text("b.jpg\n" * 61)
@@ -36,7 +36,7 @@ def lists(place):
 
 
 def planned(capsys, *words):
-    """The JSON of a plan at 100 images a second, unless the words say another rate."""
+    """Return the JSON of a plan at 100 images a second, unless the words say another rate."""
     rate = () if "--rate" in words else ("--rate", "100")
     main(["plan", *words, *rate, "--json"])
     return json.loads(capsys.readouterr().out)
@@ -47,7 +47,7 @@ def parts(plan):
 
 
 def refused(capsys, *words):
-    """The line of a plan that cannot be made."""
+    """Return the line of a plan that cannot be made."""
     with pytest.raises(SystemExit) as caught:
         main(["plan", *words])
     assert capsys.readouterr().out == ""
@@ -80,10 +80,11 @@ def test_lists_that_are_there_are_counted(lists, capsys):
     assert [(part["images"], part["counted"]) for part in parts_by_name.values()] == [(100, "list")] * 2 + [
         (161, "list"), (100, "list")
     ]  # fmt: skip
+    # These are 2.5 epochs of 12 whole batches of 8.
     assert (parts_by_name["plain"]["steps"], parts_by_name["plain"]["samples"]) == (
         30,
         240,
-    )  # 2.5 epochs of 12 whole batches of 8
+    )
     assert parts_by_name["distill"]["steps"] == 4 * 20
 
 
@@ -119,7 +120,8 @@ def test_multiply_adds_are_three_forward_passes_of_the_student_and_one_of_the_te
 
 def test_a_stage_that_trains_the_head_alone_goes_back_through_nothing_and_scales_with_its_pixels(place, capsys):
     fix = parts(planned(capsys, "fix_resnet50_vd_ssld_v2"))["fix"]
-    assert fix["macs_per_image"] == pytest.approx(4_328_824_832 * (320 / 224) ** 2)  # no teacher: it learns from labels
+    # It has no teacher and learns from labels.
+    assert fix["macs_per_image"] == pytest.approx(4_328_824_832 * (320 / 224) ** 2)
     counted = cards.find_model("Fix_ResNet50_vd_ssld_v2").macs
     assert fix["macs_per_image"] == pytest.approx(counted, rel=1e-3)
 
@@ -163,7 +165,8 @@ def test_the_batch_of_24_cards_on_8_is_three_micro_batches(place, capsys):
     assert plan["command"] == (
         "ssld run mobilenet_v3_large_x1_0_ssld stages.distill.optim.accumulate=3 --ranks 8"
     )  # fmt: skip
-    recipe.load("mobilenet_v3_large_x1_0_ssld", plan["command"].split()[3:4])  # what is told to type holds
+    # The command can be typed as it is printed.
+    recipe.load("mobilenet_v3_large_x1_0_ssld", plan["command"].split()[3:4])
 
 
 def test_without_a_limit_the_recipe_s_own_micro_batches_stay(place, capsys):
@@ -190,7 +193,7 @@ def test_another_batch_gets_the_rate_of_linear_scaling_as_something_to_type(plac
     assert planned(capsys, R50)["linear_scaling"] == []
     plan = planned(capsys, R50, "stages.distill.data.batch=256", "stages.finetune.epochs=30")
     assert plan["linear_scaling"] == ["stages.distill.data.batch=256 stages.distill.optim.lr=0.1"]
-    assert parts(plan)["distill"]["lr"] == 0.4  # nothing is changed
+    assert parts(plan)["distill"]["lr"] == 0.4  # the plan changes nothing
     typed = plan["linear_scaling"][0].split()
     assert planned(capsys, R50, *typed)["linear_scaling"] == []
 
@@ -201,12 +204,12 @@ def test_another_batch_gets_the_rate_of_linear_scaling_as_something_to_type(plac
 def test_a_label_cache_takes_its_views_times_images_times_bytes_of_a_record(place, capsys):
     words = ("teacher.norm=running", "stages.distill.labels={views: 4}")
     plan = planned(capsys, R50, *words)
-    assert plan["storage"]["label_caches"] == 4 * IMAGES * 35  # docs/labels.md: 35 bytes for 10 of 1,000 classes
+    assert plan["storage"]["label_caches"] == 4 * IMAGES * 35  # docs/labels.md says 35 bytes for 10 of 1,000 classes
     parts_by_name = parts(plan)
     assert list(parts_by_name) == ["imagenet_mined", "labels of distill", "distill", "finetune"]
     assert parts_by_name["labels of distill"]["samples"] == 4 * IMAGES
-    assert parts_by_name["distill"]["macs_per_image"] == 3 * 4_328_824_832  # the teacher spoke before
-    assert "'stages.distill.labels={views: 4}'" in plan["command"]  # as a shell takes it
+    assert parts_by_name["distill"]["macs_per_image"] == 3 * 4_328_824_832  # the teacher was asked before
+    assert "'stages.distill.labels={views: 4}'" in plan["command"]  # this is how a shell takes it
 
 
 def test_stages_with_the_same_views_share_a_cache(lists, capsys):
@@ -214,7 +217,7 @@ def test_stages_with_the_same_views_share_a_cache(lists, capsys):
     for name in ("distill", "finetune"):
         tree = changed(tree, f"stages.{name}.labels", {"views": 2})
     written(lists, tree)
-    size = 2 * (1 + 10)  # bytes that hold all 10 logits
+    size = 2 * (1 + 10)  # so many bytes hold all 10 logits
     assert planned(capsys, "some.yaml")["storage"]["label_caches"] == 2 * (161 + 100) * size
     written(lists, changed(tree, "stages.finetune.data", {"train": ["d/train.txt", "d/more.txt"]}))
     plan = planned(capsys, "some.yaml")
@@ -225,8 +228,9 @@ def test_stages_with_the_same_views_share_a_cache(lists, capsys):
 def test_checkpoints_and_exports_are_counted_by_the_weights(place, capsys):
     params = 25_576_264
     kept = planned(capsys, R50)["storage"]
-    assert kept["checkpoints"] == 2 * (2 * 2 + 1) * 4 * params  # stages x (checkpoints x (weights, momentum), result)
-    assert kept["exports"] == 2 * 4 * params  # paddle and onnx
+    # This is stages x (checkpoints x (weights, momentum), result).
+    assert kept["checkpoints"] == 2 * (2 * 2 + 1) * 4 * params
+    assert kept["exports"] == 2 * 4 * params  # the two formats are paddle and onnx
     other = planned(capsys, R50, "export.formats=[onnx, fp16, int8]", "stages.distill.optim.ema=0.99")["storage"]
     assert other["exports"] == (4 + 2 + 4) * params  # int8 has its weights in float32, before their pairs
     assert other["checkpoints"] == kept["checkpoints"] + 2 * 4 * params
@@ -327,7 +331,7 @@ def test_a_measured_rate_is_that_of_the_steps_of_each_kind_of_stage(lists, capsy
     assert all(rate > 0 for rate in rates.values())
     assert rates["finetune"] == rates["distill"]
     assert plan["rate"] == {"source": "measured here", "images_per_second": None}
-    assert {path.name for path in lists.iterdir()} == {"data", "some.yaml"}  # nothing is left behind
+    assert {path.name for path in lists.iterdir()} == {"data", "some.yaml"}  # no file is left behind
 
 
 def test_the_teacher_is_measured_beside_the_student_but_not_with_a_cache(lists, monkeypatch):

@@ -1,4 +1,4 @@
-"""What is shown while something runs, in a log file and on a terminal."""
+"""These tests ask what is shown while something runs, in a log file and on a terminal."""
 
 import os
 import pty
@@ -145,7 +145,7 @@ table([{"network": "student [x]", "top-1": "96.33 %"}], "Result")
     try:
         while piece := os.read(ours, 65536):
             shown += piece
-    except OSError:  # the other end is closed
+    except OSError:  # the other end of the terminal is closed
         pass
     os.close(ours)
     text = shown.decode()

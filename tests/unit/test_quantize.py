@@ -1,4 +1,4 @@
-"""Simulated quantisation: the arithmetic, the choice of layers, batch norms afterwards, and the file it leaves as."""
+"""These tests ask simulated quantisation for its arithmetic, its choice of layers, its batch norms, and its file."""
 
 import copy
 
@@ -33,7 +33,7 @@ GIVEN = {
 
 
 def network(arch="MobileNetV3_small_x0_35"):
-    """With statistics of the images, as a trained network has."""
+    """Return a network with statistics of the images, as a trained network has."""
     seed_networks(3)
     made = models.create(arch, num_classes=CLASSES, in_size=SIZE)
     quantize.recalibrate(made, IMAGES)
@@ -58,7 +58,7 @@ def logits(model, images=IMAGES[0]):
 
 
 def rounded(values, scale):
-    """The published formula, in NumPy: 127 steps to either side, larger values clipped."""
+    """Return the published formula in NumPy: 127 steps to either side, larger values clipped."""
     return (values / scale * 127).round().clip(-127, 127) * scale / 127
 
 
@@ -126,7 +126,7 @@ def test_the_layer_whose_rounding_hurts_most_is_found(floating):
     planted = copy.deepcopy(floating)
     names = list(quantize.layers(planted))
     widen, last = (quantize.layers(planted)[name].weight for name in names[-2:])
-    # The last layer's first input is 0, so that huge weights on it do nothing, but to put all others between two steps.
+    # The last layer's first input is 0: huge weights on it only widen the scale, and the others fall between two steps.
     widen.set_value(np.concatenate([0 * widen.numpy()[:1], widen.numpy()[1:]]))
     last.set_value(np.concatenate([0 * last.numpy()[:1] + 100, last.numpy()[1:]]))
     before = {key: value.numpy().copy() for key, value in planted.state_dict().items()}
@@ -152,9 +152,10 @@ def test_without_paddleslim_the_error_says_what_to_install(floating, monkeypatch
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A network with shortcuts of which every seventh layer is in int8, and its export.
+    """Return a network with shortcuts of which every seventh layer is in int8, and its export.
 
-    Few, as in a network of random weights one input on the edge of two steps changes everything behind it.
+    Few layers round, because in a network of random weights one input on the edge of two steps changes all that
+    follows.
     """
     made = network(SHORTCUTS)
     kept = [name for number, name in enumerate(quantize.layers(made)) if number % 7]

@@ -1,4 +1,4 @@
-"""docs/what_moves_ssld.md: verdicts on the published findings, from results that are planted here."""
+"""These tests ask docs/what_moves_ssld.md for its verdicts, from results that they plant."""
 
 import json
 import re
@@ -16,13 +16,13 @@ from ssld.report.compare import compare
 from tests.unit.fake_run import make_result
 
 ROOT = Path(__file__).parents[2]
-NOISE = (0.3, -0.3, 0.1, -0.2, 0.1)  # of five seeds, mean 0
+NOISE = (0.3, -0.3, 0.1, -0.2, 0.1)  # the noise of five seeds has the mean 0
 LOSSES, TEACHER = "ablation_losses", "ablation_teacher"
 
 
 @pytest.fixture
 def place(tmp_path):
-    """A copy of the page and of the findings, without results; the folder of the results."""
+    """Return the folder of the results, empty, beside a copy of the page and of the findings."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "experiments").mkdir()
     shutil.copy(ROOT / "docs/what_moves_ssld.md", tmp_path / "docs")
@@ -31,7 +31,7 @@ def place(tmp_path):
 
 
 def plant(experiments: Path, name: str, tops: dict[str, list[float]], *overrides: str) -> None:
-    """Results of a recipe, `tops`: stage -> top-1 of seeds 0, 1, ...; its other stages have 80."""
+    """Record results of a recipe, `tops`: {stage: top-1 of seeds 0, 1, ...}; its other stages have 80."""
     path, _ = scope.shelf_recipe(name)
     for seed in range(len(next(iter(tops.values())))):
         plan = recipe.load(ROOT / path, [f"seed={seed}", *overrides])
@@ -64,7 +64,7 @@ def test_every_finding_asks_about_two_stages_that_recipes_have_and_every_arm_is_
     }
     assert asked == arms | {"label_cache:cached", "label_cache:online"}
     assert all(finding.source for finding in findings.values() if finding.claim != "none")
-    for finding in findings.values():  # a number is the difference of the two that its source names
+    for finding in findings.values():  # a published number is the difference of the two that its source names
         ends = re.findall(r"([\d.]+) to ([\d.]+)", finding.source or "")
         assert finding.published == (pytest.approx(float(ends[-1][1]) - float(ends[-1][0])) if ends else None)
 
@@ -108,9 +108,9 @@ def test_a_published_gain_holds_where_the_seeds_show_it_and_not_where_they_show_
     assert (verdict_of["teacher"], verdict_of["ssld_loss"], verdict_of["distilled"]) == (
         "holds", "does not hold", "not distinguishable here"
     )  # fmt: skip
-    assert verdict_of["kl_loss"] == "does not hold"  # published was no difference
-    assert verdict_of["js_loss"] == "higher here"  # nothing was published
-    assert verdict_of["epochs"] == "not run"  # one side alone
+    assert verdict_of["kl_loss"] == "does not hold"  # the published finding is no difference
+    assert verdict_of["js_loss"] == "higher here"  # nothing is published of it
+    assert verdict_of["epochs"] == "not run"  # only one side was run
 
 
 def test_an_absent_difference_is_never_said_to_hold_and_two_seeds_are_too_few(place):
@@ -118,7 +118,7 @@ def test_an_absent_difference_is_never_said_to_hold_and_two_seeds_are_too_few(pl
     verdict_of = verdicts(place)
     assert (verdict_of["kl_loss"], verdict_of["js_loss"]) == (
         "not distinguishable here",
-    ) * 2  # js: equal on every seed
+    ) * 2  # js is equal on every seed
     shutil.rmtree(place / "results")
     plant(place, LOSSES, {"soft_ce": [80.0, 80.1], "ssld": [90.0, 90.11]})
     assert verdicts(place)["ssld_loss"] == "too few seeds (2 of 3)"

@@ -1,4 +1,4 @@
-"""Two recipes, or stages, over the seeds that both have; no winner inside the noise."""
+"""These tests compare two recipes, or stages, over the seeds that both have; none may win inside the noise."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ GAINS = (5.0, 4.8, 5.6, 5.4, 6.2)
 
 @pytest.fixture
 def place(tmp_path):
-    """Records results of plans in `tmp_path/experiments`."""
+    """Return a function that records results of plans in `tmp_path/experiments`."""
 
     def keep(name: str, tops: dict[int, float], tree=TREE, *overrides: str, **changes) -> list[Path]:
         files = []
@@ -120,7 +120,7 @@ def test_two_plans_of_one_name_have_to_be_told_apart(place, tmp_path):
     assert all(group[:8] in str(caught.value) for group in groups)
     comparison = comparison_of(tmp_path, f"one@{groups[0][:8]}:distill", f"one@{groups[1][:10]}:distill")
     assert comparison["difference"]["mean"] == pytest.approx(np.mean([2.0, 2.5, 2.1]))
-    assert comparison["warnings"] == ()  # the shelf has neither: both are reduced
+    assert comparison["warnings"] == ()  # the shelf has neither recipe, so both are reduced
     with pytest.raises(RunError, match="one@00000000: is the beginning of no plan's digest, or of several"):
         comparison_of(tmp_path, "one@00000000", "one")
 

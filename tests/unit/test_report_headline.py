@@ -1,4 +1,4 @@
-"""The headline numbers and the closing table."""
+"""These tests ask for the headline numbers and the closing table."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The figures of the published overview: every published point, nothing over anything, errors of the tables told."""
+"""These tests ask the figures of the published overview for every published point, and for the errors of the tables."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -25,20 +25,20 @@ def figures():
 
 
 def spots(name):
-    """Published name -> (milliseconds, percent)."""
+    """Return {published name: (milliseconds, percent)}."""
     models = [model for model in cards.models().values() if CHARTS[name].group(model)]
     times = {model: CHARTS[name].latency(model.latency_ms) for model in models}
     return {model.name: (ms, model.top1) for model, ms in times.items() if ms is not None}
 
 
 def drawn(figure):
-    """The points of a figure: those of lines with a marker."""
+    """Return the points of a figure: those of its lines with a marker."""
     lines = [line for line in figure.axes[0].lines if line.get_marker() not in ("None", "")]
     return [(x, y) for line in lines for x, y in line.get_xydata()]
 
 
 def names(figure):
-    """Names beside points, with their boxes in pixels."""
+    """Return the names beside points, with their boxes in pixels."""
     renderer = figure.canvas.get_renderer()
     texts = [text for text in figure.axes[0].texts if text.get_text() and not hasattr(text, "arrow_patch")]
     return {text.get_text(): text.get_window_extent(renderer) for text in texts}
@@ -202,7 +202,7 @@ def test_figures_are_written_as_png_and_svg_and_are_the_same_every_time(tmp_path
 
 @each_chart
 def test_the_committed_figures_are_of_todays_cards(name, figures):
-    """By their words: positions and bytes depend on the version of Matplotlib."""
+    """Only the words are compared, because positions and bytes depend on the version of Matplotlib."""
     text = ET.parse(ROOT / "docs" / "figures" / f"{name}.svg").getroot().itertext()
     words = {" ".join(line.split()) for line in text}
     caption_lines = {line for line in figures[name].texts[0].get_text().splitlines() if "without a name" not in line}

@@ -1,4 +1,4 @@
-"""experiments/REPORT.md: published beside measured, from cards and results, and nothing typed."""
+"""These tests ask experiments/REPORT.md for published beside measured numbers, from cards and results alone."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ FEW = (NAME, "ResNet50_vd_ssld_v2", "Fix_ResNet50_vd_ssld_v2", "ResNet50_vd")
 
 @pytest.fixture(autouse=True)
 def few_cards(monkeypatch):
-    """Reading all of them and their recipes takes half a second a page."""
+    """Keep a few cards: reading all of them and their recipes takes half a second a page."""
     monkeypatch.setattr(cards, "models", lambda: {name: ALL[name] for name in FEW})
 
 
@@ -30,7 +30,7 @@ def all_cards(few_cards, monkeypatch):
 
 
 def rows(text: str) -> list[dict[str, str]]:
-    """The rows of all tables."""
+    """Return the rows of all tables."""
     lines: list[dict[str, str]] = []
     head: list[str] = []
     for line in text.splitlines():
@@ -57,7 +57,7 @@ def evaluation(name: str, size: int = 224, resize: int = 256, top1: float = 82.3
 
 
 def run(seed: int, top1: float, *overrides: str, steps: int | None = None) -> dict:
-    """A result of the card's recipe on all of ImageNet, as far as the ledger looks at it."""
+    """Return a result of the card's recipe on all of ImageNet, with the keys that the ledger reads."""
     plan = recipe.load(f"recipes/{RECIPE}.yaml", [f"seed={seed}", *overrides])
     spe = {name: 1_281_167 // stage.data.batch for name, stage in plan.stages.items()}
     stages = {name: {"steps": steps or round(stage.epochs * spe[name])} for name, stage in plan.stages.items()}
@@ -138,7 +138,7 @@ def test_the_seeds_of_a_recipe_are_one_row_and_another_plan_is_another_with_what
 
 
 def test_a_run_whose_images_are_not_the_published_ones_stands_beside_the_claim_without_a_difference(tmp_path):
-    """Its list is called imagenet/val_list.txt and has 50,000 lines; what the list held was something else."""
+    """Its list is called imagenet/val_list.txt and has 50,000 lines, but other images were in it."""
     ledger.record({**run(0, 82.0), "images": {"val": 50_000, "imagenet": False}}, tmp_path)
     row = named(tmp_path, NAME)[1]
     assert (row["published, %"], row["measured, %"], row["delta"], row["scope"]) == ("82.39", "82.00", "-", "reduced")

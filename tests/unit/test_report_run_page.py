@@ -1,4 +1,4 @@
-"""report.html: complete, self-contained, the same for equal input; parts that a run lacks are left out with a note."""
+"""These tests ask whether report.html is complete, self-contained, and the same for equal input."""
 
 import json
 import re
@@ -17,7 +17,7 @@ VOID = {"meta", "img", "br", "path", "use", "rect"}
 
 
 class Reader(HTMLParser):
-    """Checks that elements close in order; keeps attributes and the visible text."""
+    """It checks that elements close in order, and keeps attributes and the visible text."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -234,7 +234,7 @@ def test_the_worst_classes_show_what_was_said_of_their_images_most_confident_fir
     arrays["label"][:6] = 8
     arrays["student"][:6] = 0.001
     for index, share in enumerate((0.5, 0.7, 0.6, 0.8, 0.55, 0.9)):
-        arrays["student"][index, 3 if index else 8] = share  # the first one is right
+        arrays["student"][index, 3 if index else 8] = share  # the student is right on the first image
     arrays["label"][6:][arrays["label"][6:] == 8] = 0
     np.savez(folder / "samples.npz", **arrays)
     text = Reader(write_report(folder).read_text(encoding="utf-8")).text

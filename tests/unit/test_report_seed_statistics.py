@@ -1,4 +1,4 @@
-"""When a difference over seeds may be called one."""
+"""These tests ask when a difference over seeds may be called one."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def test_the_bootstrap_says_the_same_each_time() -> None:
         ({"boot_low": -2.8, "boot_high": -1.2}, True),
         ({"p": 0.05}, False),
         ({"boot_low": -0.1}, False),
-        ({"df": 1}, False),  # two pairs
+        ({"df": 1}, False),  # these are two pairs only
         ({"df": 2}, True),
     ],
 )

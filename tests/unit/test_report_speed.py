@@ -1,4 +1,7 @@
-"""Teacher against student: which rows belong together, what the gain and the accuracy of each are, and the files."""
+"""These tests ask which rows of teacher and student belong together.
+
+They also check gain and accuracy of each, and the files.
+"""
 
 import base64
 import csv
@@ -45,7 +48,7 @@ def only(all_gains):
 
 
 def of_file(run, file, **values):
-    """The gains of one file's rows, those with all wanted values of the student's row."""
+    """Return the gains of one file's rows whose student's row has all these values."""
     all_gains, _ = gains([run], [file])
     gains_of_file = [gain for gain in all_gains if gain.bench.file == file]
     return [gain for gain in gains_of_file if all(gain.student[key] == value for key, value in values.items())]
@@ -81,7 +84,10 @@ def test_the_interval_stands_where_the_bench_measured_one_against_the_other(run,
 
 
 def test_rows_that_were_not_measured_in_turns_have_no_interval(run, tmp_path):
-    """Two networks, each the first of its own bench, in one file; the student's int8 is over its own fp32."""
+    """Two networks, each the first of its own bench, are in one file.
+
+    The student's int8 is compared with its own fp32.
+    """
     ones = (1.0, 1.0, 1.0)
     int8 = row("student", 1.0, precision="int8", speedup=(3.0, 2.9, 3.1))
     file = bench(tmp_path, row("student", 3.0, speedup=ones), int8, row("teacher", 6.0, speedup=ones))
@@ -184,7 +190,7 @@ def test_the_files_show_every_row_and_load_nothing(run, tmp_path):
     )
     page, text, drawn = ((tmp_path / "out" / f"speed.{kind}").read_text() for kind in ("html", "md", "svg"))
     assert paths == {kind: str(tmp_path / "out" / f"speed.{kind}") for kind in ("html", "md", "svg")}
-    assert page.count("<tr>") == 7 + 2  # rows and headings
+    assert page.count("<tr>") == 7 + 2  # these are rows and headings
     assert len(re.findall(r"^\| (?:paddle|onednn|onnxruntime) \|", text, flags=re.MULTILINE)) == 7
     assert page.count("not steady") == text.count("not steady") == 1
     assert "on A desk (more.json)" in text
@@ -193,7 +199,7 @@ def test_the_files_show_every_row_and_load_nothing(run, tmp_path):
     assert not re.search(r"https?:|<script|<link", page)
     titles = [title.text for title in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}title")]
     assert "student, onnxruntime fp32: 96.33 %, 0.31" in titles
-    assert len(titles) == 6 + 2  # the smallest batch of either machine
+    assert len(titles) == 6 + 2  # each panel has the smallest batch of its machine
 
 
 def test_a_smoke_run_says_that_its_numbers_mean_nothing(tmp_path):

@@ -1,4 +1,4 @@
-"""Event files, read back as a viewer reads them."""
+"""These tests read event files as a viewer reads them."""
 
 import sys
 from pathlib import Path
@@ -35,7 +35,8 @@ def test_a_resumed_run_shows_every_step_once(tmp_path: Path) -> None:
         for step in range(1, 5):
             log.log(metric_line("distill", step))
     (file,) = tmp_path.glob("tensorboard/distill/*")
-    file.rename(file.with_name("events.out.tfevents.1700000000.host"))  # a start of another second has another name
+    # A writer that starts in another second has another file name.
+    file.rename(file.with_name("events.out.tfevents.1700000000.host"))
     with start(tmp_path) as log:
         log.rewind("distill", 2)
         for step in range(3, 6):

@@ -1,4 +1,4 @@
-"""Downloads: whole and the pinned file, or nothing; from a real server on this machine."""
+"""These tests download from a real server on this machine: the whole expected file comes, or nothing."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ from ssld.weights.download import Published
 from tests.unit.file_server import serving
 
 NAME = "Net_pretrained.pdparams"
-CONTENT = bytes(range(256)) * 12_000  # 3 MB: several blocks
+CONTENT = bytes(range(256)) * 12_000  # 3 MB are several blocks
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def ranges(server):
 
 
 def left(server, folder, have):
-    """So many bytes of an earlier download."""
+    """Leave so many bytes of an earlier download."""
     folder.mkdir()
     (folder / f"{NAME}.part").write_bytes(CONTENT[:have])
     known = {"url": server.url(f"/dygraph/{NAME}"), "etag": '"1"', "modified": None, "bytes": len(CONTENT)}
@@ -229,7 +229,7 @@ def test_a_file_that_was_put_there_by_hand_is_held_to_the_pin_too(server, folder
 
 
 def test_two_addresses_of_one_file_name_are_kept_apart(server, folder, tmp_path):
-    """develop and 2.0 have published other files under the same name."""
+    """develop and 2.0 have published different files under the same name."""
     server.files[f"/legendary/{NAME}"] = CONTENT[::-1]
     fetch(server, folder)
     url, other = server.url(f"/dygraph/{NAME}"), server.url(f"/legendary/{NAME}")
@@ -276,9 +276,8 @@ def test_a_mirror_is_a_folder_of_the_published_files(server, folder, tmp_path):
     result = fetch(server, folder, mirror=str(tmp_path / "mirror"), offline=True)
     assert (result["status"], (folder / NAME).read_bytes() == CONTENT) == ("copied", True)
     assert server.asked == []
-    assert list(first_checksums.read(folder / "pins.yaml")) == [
-        server.url(f"/dygraph/{NAME}")
-    ]  # whoever the file came from
+    # It does not matter who the file came from.
+    assert list(first_checksums.read(folder / "pins.yaml")) == [server.url(f"/dygraph/{NAME}")]
 
 
 def test_or_a_base_address(server, folder):

@@ -1,4 +1,4 @@
-"""Published weights of every format: read strictly, recognised by their keys, written as ours with their origin."""
+"""These tests read published weights of every format strictly, recognise them by their keys, and write them as ours."""
 
 import hashlib
 import re
@@ -27,7 +27,7 @@ from tests.unit.weights_files import (
     write_tar,
 )
 
-FEW = ("mobilenet_v3", "shufflenet_v2", "squeezenet")  # of few parameters
+FEW = ("mobilenet_v3", "shufflenet_v2", "squeezenet")  # these have few parameters
 EVERY = [name if name in FEW else pytest.param(name, marks=pytest.mark.zoo) for name in all_series()]
 
 
@@ -42,7 +42,7 @@ def same(network, state):
 
 
 def fails(path, arch, classes=10, revision="2.x"):
-    """The one line with which a file is refused, by import and by loading, and nothing was set or written."""
+    """Return the line with which a file is refused, by import and by loading; nothing may be set or written."""
     network = models.create(arch, classes, revision=revision)
     before = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
     with pytest.raises(WeightsError) as caught:
@@ -76,9 +76,8 @@ def test_the_keys_of_every_series_are_recognised_and_lead_to_the_right_entries(s
     arch = smallest(series)
     revision = "1.x" if models.revised(arch) else "2.x"
     expected = shapes(arch, 10, revision)
-    state = {
-        key: np.broadcast_to(np.float32(i), expected[key]) for i, key in enumerate(expected)
-    }  # of no size in memory
+    # Such an array takes no memory.
+    state = {key: np.broadcast_to(np.float32(i), expected[key]) for i, key in enumerate(expected)}
     names = published(arch, state, flavour, revision)
     monkeypatch.setattr(store, "contents", lambda path: Contents(path, names, archive=flavour == "static"))
     weights_read = read("some.file", arch, revision)
@@ -248,7 +247,7 @@ def test_a_network_without_revisions_has_no_revision_to_give(zoo, tmp_path):
     path = write("develop", tmp_path, "Tiny1", random_state("Tiny1"))
     with pytest.raises(WeightsError, match=r"not the weights of revision 1\.x of Tiny1; leave the revision out"):
         weights.convert(path, "Tiny1", revision="1.x")
-    weights.load_into(models.create("Tiny1", num_classes=10, revision="1.x"), path)  # it is the same network
+    weights.load_into(models.create("Tiny1", num_classes=10, revision="1.x"), path)  # this is the same network
 
 
 def test_what_we_saved_is_held_to_its_revision(zoo, tmp_path):
@@ -341,7 +340,7 @@ def test_what_lies_beside_the_weights_is_ignored_and_counted(zoo, tmp_path, caps
 
 
 def test_but_not_the_rest_of_a_larger_network(zoo, tmp_path):
-    """The variables of Tiny1 are all in an archive of Tiny2, and of the same shapes."""
+    """An archive of Tiny2 has all variables of Tiny1, with the same shapes."""
     path = write("tar", tmp_path, "Tiny2", random_state("Tiny2"))
     assert "1 extra (tiny/block1/weights) of 8 keys; it fits Tiny2" in fails(path, "Tiny1")
 
@@ -378,6 +377,7 @@ def test_the_same_weights_on_another_day_are_the_same(zoo, tmp_path):
     weights.save(weights.load(out), out, **{**weights.metadata(out), "date": "2020-02-20"})
     assert weights.convert(path, "Tiny1", out)["status"] == "already there"
     assert weights.metadata(out)["date"] == "2020-02-20"
-    weights.save(random_state("Tiny1", seed=1), out, **weights.metadata(out))  # other numbers of the same origin
+    # These are other numbers of the same origin.
+    weights.save(random_state("Tiny1", seed=1), out, **weights.metadata(out))
     with pytest.raises(WeightsError, match="holds something else"):
         weights.convert(path, "Tiny1", out)

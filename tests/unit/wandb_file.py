@@ -1,4 +1,4 @@
-"""What W&B wrote, read from its own file: offline it offers no way to read it back."""
+"""This module reads what W&B wrote from its own file, because W&B offers no way to read it offline."""
 
 import json
 import struct
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def wandb_records(folder: Path) -> Iterator[Any]:
-    """The records of every W&B part of a run, in order.
+    """Return the records of every W&B part of a run, in order.
 
     A `.wandb` file is a LevelDB log: a header of 7 bytes, then blocks of 32 KiB that hold chunks of checksum (4 bytes),
     length (2), kind (1: whole, 2: first, 3: middle, 4: last) and a piece of a serialised protobuf `Record`.
@@ -37,7 +37,7 @@ def plain(items: Any) -> dict[str, Any]:
 
 
 def kinds(folder: Path, kind: str) -> list[Any]:
-    """The records of one kind: run, history, summary, artifact ... of a run that is over.
+    """Return the records of one kind (run, history, summary, artifact ...) of a run that is over.
 
     W&B's own process writes the end of the file a moment after `finish` has returned.
     """
