@@ -1,10 +1,11 @@
 # make quickstart   install, then train, distil, export and measure on real images (about 8 minutes on 2 cores)
 # make test         install with the development tools, then run the tests: of each series of the zoo its smallest network
 # make test-zoo     the tests of every network of the zoo (SHARD=2/4: the second quarter of them)
+# make test-bits    train the quickstart and a part of Fashion-MNIST, and compare the bits of their weights with recorded ones
 # make check        style, types and the import table
 # make bench        measure this project against its peers (PEER=<checkout of PaddleClas>: against it too)
-# make docs         write docs/zoo.md, its figures and tables, docs/figures/, experiments/REPORT.md and
-#                   docs/what_moves_ssld.md anew
+# make docs         write docs/zoo.md, its figures and tables, docs/methods.md, docs/figures/, experiments/REPORT.md
+#                   and docs/what_moves_ssld.md anew
 #
 # PYTHON=python3.12   interpreter for a new environment (default: the first of 3.10-3.12 found)
 # VENV=.venv          where the environment lives
@@ -25,14 +26,17 @@ SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12)
 
 BENCHMARKS := convolution engines mine_duplicates mine_scale overlap  # those without a peer
 
-.PHONY: quickstart test test-zoo check bench docs
+.PHONY: quickstart test test-zoo test-bits check bench docs
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed-$(DEVICE)
 	$(BIN)/ssld run recipes/quickstart.yaml
 
 test: $(VENV)/.installed-$(DEVICE)-dev
-	$(PYTEST) -m "not zoo"
+	$(PYTEST) -m "not zoo and not bits"
+
+test-bits: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/python -m pytest tests/e2e/test_bits.py
 
 test-zoo: JOBS = 1
 test-zoo: $(VENV)/.installed-$(DEVICE)-dev
@@ -52,6 +56,7 @@ bench: $(VENV)/.installed-$(DEVICE)-dev
 
 docs: $(VENV)/.installed-$(DEVICE)
 	$(BIN)/python -m ssld.report.zoo docs
+	$(BIN)/python -m ssld.report.methods docs
 	$(BIN)/ssld report figures --out docs/figures
 	$(BIN)/ssld report ledger
 	$(BIN)/ssld report ablation

@@ -157,7 +157,7 @@ def ours(args: argparse.Namespace, name: str, root: Path, here: runtime.Runtime)
     optimizer = paddle.optimizer.Momentum(0.01, parameters=student.parameters())
 
     def loss_of(batch: Any) -> Any:
-        return ranks.forward(batch)[0]
+        return ranks.forward(batch)[0][0]
 
     def work() -> None:
         for batch in logits.labelled(images.batches(0, args.steps)):

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from ssld.config.recipe import Plan
 from ssld.deploy import export_model
 from ssld.deploy.engines.registry import ready
-from ssld.distill.setup import crops, eval_loader, trained_network
-from ssld.plans import open_run
+from ssld.distill.images import crops, eval_loader
+from ssld.distill.networks import trained_network
+from ssld.distill.runs import Run, StageRun
 from ssld.report.seed_statistics import deviation, p_value, paired_test, spread
 from ssld.result import all_images, contract
 from ssld.runtime import hardware, start
@@ -35,26 +35,26 @@ CALIBRATION = 512
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="+", type=Path)
-    runs, here = parser.parse_args().run, start("cpu")
+    runs, runtime = parser.parse_args().run, start("cpu")
     rows: dict[tuple[str, str], list[float]] = {}
     for run in runs:
-        plan, root = open_run(run)
-        for key, top1 in accuracies(plan, run, root, here).items():
+        for key, top1 in accuracies(Run.of_folder(run, runtime)).items():
             rows.setdefault(key, []).append(top1)
             print(f"{run.name}: {key[0]} in {key[1]} {top1:.2f} %", flush=True)
     report(rows, len(runs))
 
 
-def accuracies(plan: Plan, run: Path, root: Path, here: Any) -> dict[tuple[str, str], float]:
+def accuracies(run: Run) -> dict[tuple[str, str], float]:
     """(file, engine) -> top-1 in percent."""
-    last = list(plan.stages.values())[-1]
-    images, labels = all_images(eval_loader(plan, last, root, here))
-    calibration = np.concatenate(crops(plan, last.init, CALIBRATION, root, here))
+    start = run.last.start
+    assert start is not None
+    images, labels = all_images(eval_loader(run.last))
+    calibration = np.concatenate(crops(start, CALIBRATION))
     found = {}
     with tempfile.TemporaryDirectory(prefix="ssld-int8-") as scratch:
-        for name, stage in {"float": last.init, "static": last.init, **in_int8(plan)}.items():
-            network, folder = trained_network(plan, stage, run), Path(scratch) / name
-            about = contract(plan, network.arch, plan.stage_digest(stage), plan.stages[stage].data)
+        for name, stage in {"float": start, "static": start, **in_int8(run)}.items():
+            network, folder = trained_network(stage), Path(scratch) / name
+            about = contract(run.plan, network.arch, stage.digest, stage.settings.data)
             forms = ["onnx"] if name == "float" else ["int8"]
             export_model(network, folder, name=name, contract=about, formats=forms, calibration=calibration)
             for engine in ENGINES:
@@ -64,8 +64,8 @@ def accuracies(plan: Plan, run: Path, root: Path, here: Any) -> dict[tuple[str, 
     return found
 
 
-def in_int8(plan: Plan) -> dict[str, str]:
-    return {name: name for name, stage in plan.stages.items() if stage.quantize}
+def in_int8(run: Run) -> dict[str, StageRun]:
+    return {name: stage for name, stage in run.stages.items() if stage.settings.quantize}
 
 
 def report(rows: dict[tuple[str, str], list[float]], runs: int) -> None:

@@ -84,7 +84,7 @@ def training(way: Any, images: Loader, args: argparse.Namespace) -> Callable[[],
             yield batch
 
     def update(batch: Any) -> None:
-        step(batch)[0].backward()
+        step(batch)[0][0].backward()
         optimizer.step()
         optimizer.clear_grad()
 

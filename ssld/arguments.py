@@ -126,6 +126,11 @@ def _run_arguments(command: argparse.ArgumentParser) -> None:
         "--out", help="The run folder (default runs/<recipe>-<digest>); with --seeds the folder of the run folders."
     )
     _running(command)
+    command.add_argument(
+        "--reuse", action="store_true",
+        help="Use finished stages of this recipe even where code, images or weights that made them have changed.",
+    )  # fmt: skip
+    command.add_argument("--fresh", action="store_true", help="Train every stage anew; finished ones are put aside.")
     _seeds(command)
     command.add_argument(
         "--experiments", default="experiments", help="Where --seeds records its results (default experiments)."
@@ -168,7 +173,8 @@ def _label_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _list_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("what", help="Which list to print: models, teachers, students, losses, recipes or engines.")
+    lists = "models, teachers, students, losses, methods, recipes or engines"
+    command.add_argument("what", help=f"Which list to print: {lists}.")
 
 
 def _show_arguments(command: argparse.ArgumentParser) -> None:
@@ -434,7 +440,7 @@ COMMANDS: dict[str, Command] = {
     "label": Command(
         "Make the soft-label caches of a recipe, mend damaged ones, or compare them with the teacher.", _label_arguments
     ),
-    "list": Command("List what there is: models, teachers, students, losses, recipes or engines.", _list_arguments),
+    "list": Command("List what there is: models, networks, losses, methods, recipes or engines.", _list_arguments),
     "show": Command(
         "Print a recipe with base, overrides and defaults filled in, or the facts of a model, teacher, loss or engine.",
         _show_arguments,

@@ -12,7 +12,7 @@ from ssld.errors import DataError
 from ssld.paths import data_root
 
 if TYPE_CHECKING:
-    from ssld.data import FileList, Scoring
+    from ssld.data import FileList, ImageSource, Scoring
     from ssld.runtime import Runtime
 
 
@@ -32,10 +32,10 @@ def labelled_list(data: str | None) -> Path:
 def scored_list(listed: Path, classes: int) -> tuple[FileList, Scoring]:
     """The images of a list, each with a label below `classes`, and how they are scored. Raises DataError."""
     from ssld.data import read_list, read_scoring
-    from ssld.distill.setup import labelled
+    from ssld.distill.images import check_labelled
 
     files = read_list(listed, listed.parent, classes)
-    labelled(files, "every image needs one here")
+    check_labelled(files, "every image needs one here")
     return files, read_scoring(listed, files, classes)
 
 
@@ -53,7 +53,7 @@ def scores_on(network: Any, files: FileList, scoring: Scoring, given: cards.Inpu
 
 
 def scores_of(
-    networks: Mapping[str, tuple[Any, Callable[[FileList], Any]]], files: FileList, scoring: Scoring, classes: int
+    networks: Mapping[str, tuple[Any, Callable[[Any], Any]]], files: ImageSource, scoring: Scoring, classes: int
 ) -> dict[str, Any]:
     """What `measure` says of a student, and with a teacher beside it of their agreement too.
 

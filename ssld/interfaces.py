@@ -15,8 +15,9 @@ class Outputs(dict[str, "Tensor"]):
     """What one network says of one batch: `logits`, float [N, classes], and the taps that were asked for, by name.
 
     each: where several teachers speak apart, the outputs of every one of them, by its name in the recipe.
-    weights: the weights that a loss may read (`classifier.weight` [d, classes], `classifier.bias` [classes]), by name;
-    those of a teacher are constants, those of a student carry a gradient.
+    weights: the weights that a loss may read (`classifier.weight` [d, classes], `classifier.bias` [classes],
+    `stage3.norm.weight` and `.bias` [C]), by name; those of a teacher are constants, those of a student carry a
+    gradient.
     """
 
     def __init__(
@@ -34,7 +35,8 @@ class Batch(TypedDict, total=False):
     """A micro-batch of one rank, N images. Which keys it has depends on where it stands on its way to a loss.
 
     A loader gives `image`, `label` and `index`; mixing adds `label_b` and `lam`; a loader of fixed views adds `view`
-    and `place`; a labeller adds `teacher`; the training loop adds `step` and `epoch`.
+    and `place`; a labeller adds `teacher`; the training loop adds `step` and `epoch`, and where networks train together
+    `peers`, the outputs of the others by their names.
     """
 
     image: Tensor  # float32 [N, 3, S, S], normalised
@@ -45,6 +47,7 @@ class Batch(TypedDict, total=False):
     view: int  # the number of the view that a label cache knows the batch by
     place: np.ndarray  # int64 [N], where the images stand in that view
     teacher: Outputs
+    peers: Mapping[str, Outputs]  # with a gradient
     step: int  # of the stage, from 0
     epoch: int  # of the stage, from 1
 
@@ -69,13 +72,19 @@ class Labeller(Protocol):
     """Whoever puts a teacher's outputs beside a batch.
 
     engine: what computes them, for the record. gives: the names of the outputs that it can give. shapes: of each of
-    these outputs, without the batch, for images of the student of `size` pixels a side.
+    these outputs, without the batch, for images of the student of `size` pixels a side. shapes_of_each: the same of
+    every teacher by its name, where several teachers speak apart; {} where there is one.
     """
 
-    engine: str
-    gives: frozenset[str]
+    @property
+    def engine(self) -> str: ...
+
+    @property
+    def gives(self) -> frozenset[str]: ...
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, tuple[int, ...]]: ...
+
+    def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, tuple[int, ...]]]: ...
 
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]]

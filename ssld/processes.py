@@ -28,7 +28,7 @@ class RunOptions:
 
     ranks: how many processes share each batch, a number or `auto`. device: where they compute. wandb, wandb_project,
     wandb_tags, tensorboard: which trackers get the run (docs/tracking.md). smoke: whether the run takes seconds, on
-    fake images.
+    fake images. reuse, fresh: whether finished stages are used whatever made them, or none is.
     """
 
     ranks: str
@@ -38,6 +38,8 @@ class RunOptions:
     wandb_tags: tuple[str, ...]
     tensorboard: bool
     smoke: bool
+    reuse: bool = False
+    fresh: bool = False
 
 
 def is_rank() -> bool:
@@ -136,5 +138,7 @@ def run_alone(recipe: str, overrides: Sequence[str], out: Path, options: RunOpti
     """Run `ssld run` in a process of its own and return its exit code."""
     words = ["--ranks", options.ranks, "--device", options.device, "--wandb", options.wandb, "--out", str(out)]
     words += ["--wandb-project", options.wandb_project, "--wandb-tags", ",".join(options.wandb_tags)]
-    words += [*(["--smoke"] if options.smoke else []), *(["--tensorboard"] if options.tensorboard else [])]
+    flags = {"--smoke": options.smoke, "--tensorboard": options.tensorboard}
+    flags |= {"--reuse": options.reuse, "--fresh": options.fresh}
+    words += [flag for flag, given in flags.items() if given]
     return call([sys.executable, "-m", "ssld", "run", recipe, *overrides, *words], stop=lambda child: [child])

@@ -4,122 +4,140 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ssld.config import recipe
+from ssld.config import cards, recipe
 from ssld.config.recipe import Plan
 from ssld.distill.labelling import caches
-from ssld.distill.scorer import teacher_weights, weights_digest
-from ssld.distill.setup import stage_folder, teacher_card
+from ssld.distill.runs import Run
+from ssld.distill.teacher_weights import file_digest, teacher_weights
 from ssld.errors import RunError
 from ssld.files import sha256
 from ssld.progress import note
 from ssld.report.summary import summary
-from ssld.runtime import Runtime
 from ssld.track import About, Artifact, Options, Track, start
 
 
-def start_track(plan: Plan, out: Path, here: Runtime, options: Options) -> Track:
+def start_track(run: Run, options: Options) -> Track:
     """The track of a run; of the ranks above 0 one that records nothing."""
-    return start(out, about(plan), options if here.main else replace(options, wandb="silent"))
+    return start(run.folder, about(run.plan), options if run.runtime.main else replace(options, wandb="silent"))
 
 
 def about(plan: Plan) -> About:
     """Group: the recipe with its overrides, over all seeds."""
-    teacher = plan.teacher.card or plan.teacher.arch if plan.teacher else None
+    teachers = [teacher.title for teacher in plan.all_teachers.values()]
     return About(
         name=f"{plan.name}-{plan.digest[:8]}",
         run_id=plan.digest[:16],
         group=f"{plan.name}-{plan.group[:8]}",
-        tags=tuple(filter(None, (plan.scope, plan.student.arch, teacher))),
+        tags=tuple(dict.fromkeys((plan.scope, plan.student.title, *teachers))),
         config=recipe.plan_tree(plan),
     )
 
 
-def publish(plan: Plan, out: Path, result: dict[str, Any], log: Track) -> None:
+def publish(run: Run, result: dict[str, Any], log: Track) -> None:
     """A finished run's numbers, sample predictions, and the line from its teacher to its exported files."""
     if log.loggers:
         reason = result.get("baseline_missing")  # in words, beside numbers of which the gain is not there
         log.summary(summary(result) | ({"baseline_missing": reason} if reason else {}))
-        log.samples(out / "samples.npz")
-        for item in lineage(plan, out, result):
+        log.samples(run.folder / "samples.npz")
+        for item in lineage(run, result):
             log.artifact(item)
 
 
-def lineage(plan: Plan, out: Path, result: dict[str, Any]) -> list[Artifact]:
-    """teacher -> label caches -> student -> export; each names by digest what it was made from."""
-    last = list(plan.stages)[-1]
-    teacher = teacher_artifact(plan, out, result["teacher"] or {})
-    made_from = {item.name: item.digest for item in teacher}
+def lineage(run: Run, result: dict[str, Any]) -> list[Artifact]:
+    """teachers -> label caches -> student -> export; each names by digest what it was made from."""
+    plan, arch = run.plan, result["student"]["arch"]
+    teachers = teacher_artifacts(run, result["teacher"] or {})
+    made_from = {item.name: item.digest for item in teachers}
     cached = [
-        cache_artifact(plan, name, out, stage["labels"], made_from)
+        cache_artifact(run, name, stage["labels"], made_from)
         for name, stage in result["stages"].items()
         if "labels" in stage
     ]
-    found = {item.name: item for item in [*teacher, *cached]}  # stages may share a cache
+    before = {item.name: item for item in [*teachers, *cached]}  # stages may share a cache
     student = Artifact(
-        name=f"{plan.name}-student-{plan.student.arch}",
+        name=f"{plan.name}-student-{arch}",
         kind="model",
-        files=(stage_folder(plan, last, out) / "model.safetensors",),
-        digest=plan.stage_digest(last),
-        made_from={item.name: item.digest for item in found.values()},
+        files=(run.last.model_file,),
+        digest=run.last.digest,
+        made_from={item.name: item.digest for item in before.values()},
         metadata={key: result.get(key) for key in ("top1", "gain", "baseline_missing")} | {"run": plan.digest},
     )
     export = Artifact(
-        name=f"{plan.name}-{plan.student.arch}",
+        name=f"{plan.name}-{arch}",
         kind="model",
-        files=tuple(sorted((out / "export").iterdir())),
+        files=tuple(sorted((run.folder / "export").iterdir())),
         digest=plan.digest,
         made_from={student.name: student.digest},
         metadata={"top1": result["top1"], "formats": list(plan.export.formats)},
     )
-    return [*found.values(), student, export]
+    return [*before.values(), student, export]
 
 
-def publish_labels(plan: Plan, out: Path, cached: dict[str, str], options: Options) -> None:
+def publish_labels(run: Run, cached: dict[str, str], options: Options) -> None:
     """`ssld label` as a run of its own: the teacher goes in, the caches come out. `cached`: stage -> cache folder."""
-    this = about(plan)
+    this = about(run.plan)
     this = replace(this, name=f"{this.name}-labels", run_id=f"labels-{this.run_id}", job="label")
-    teacher = [replace(item, used=True) for item in teacher_artifact(plan, out, {})]
-    made_from = {item.name: item.digest for item in teacher}
-    made = [cache_artifact(plan, name, out, folder, made_from) for name, folder in cached.items()]
-    with start(out, this, options) as log:
-        for item in [*teacher, *(replace(item, used=False) for item in made)]:
+    teachers = [replace(item, used=True) for item in teacher_artifacts(run, {})]
+    made_from = {item.name: item.digest for item in teachers}
+    made = [cache_artifact(run, name, folder, made_from) for name, folder in cached.items()]
+    with start(run.folder, this, options) as log:
+        for item in [*teachers, *(replace(item, used=False) for item in made)]:
             log.artifact(item)
 
 
-def teacher_artifact(plan: Plan, out: Path, facts: dict[str, Any]) -> list[Artifact]:
-    """The teacher's weights: what a stage of this run made, or a card's file, which stays where it lies. [] without.
+def teacher_artifacts(run: Run, facts: dict[str, Any]) -> list[Artifact]:
+    """The files of the teachers that any stage asks: what a stage of this run made, or a file that stays where it lies.
 
-    `facts`: what the result says of it.
+    `facts`: what the result says of the teacher, or of several together.
     """
-    teacher = plan.teacher
-    if teacher is None or (teacher.card and plan.scope == "smoke"):  # a smoke run's card has fresh weights
-        return []
+    made = (_teacher_artifact(run, name, facts) for name in run.plan.all_teachers if run.plan.is_asked(name))
+    return [item for item in made if item is not None]
+
+
+def _teacher_artifact(run: Run, name: str, facts: dict[str, Any]) -> Artifact | None:
+    plan, teacher = run.plan, run.plan.all_teachers[name]
     metadata = {key: facts.get(key) for key in ("arch", "top1", "source", "norm")}
     if teacher.stage:
-        files = (stage_folder(plan, teacher.stage, out) / "model.safetensors",)
-        name, digest = f"{plan.name}-teacher-{teacher.arch}", plan.stage_digest(teacher.stage)
-        return [Artifact(name=name, kind="model", files=files, digest=digest, metadata=metadata)]
+        stage = run.stage(teacher.stage)
+        title = "teacher" if name == "teacher" else f"teacher-{name}"
+        title = f"{plan.name}-{title}-{teacher.title if teacher.arch else plan.student.title}"
+        return Artifact(name=title, kind="model", files=(stage.model_file,), digest=stage.digest, metadata=metadata)
+    if run.is_smoke:  # its cards and files have fresh weights there
+        return None
     try:
-        file = teacher_weights(str(teacher.card), teacher_card(plan), teacher.weights, "teacher.weights")
+        file = _teacher_file(run, name)
     except RunError as error:  # moved away since the stages that it taught were finished
         note(f"the teacher is not among the artifacts of this run: {error}")
-        return []
-    name, digest = f"teacher-{teacher.card}", weights_digest(file)
-    item = Artifact(name=name, kind="model", files=(file,), digest=digest, metadata=metadata)
-    return [replace(item, used=True, copied=False)]
+        return None
+    digest, title = file_digest(file), f"teacher-{teacher.card or file.stem}"
+    item = Artifact(name=title, kind="model", files=(file,), digest=digest, metadata=metadata)
+    return replace(item, used=True, copied=False)
 
 
-def cache_artifact(plan: Plan, name: str, out: Path, folder: str, made_from: dict[str, str]) -> Artifact:
+def _teacher_file(run: Run, name: str) -> Path:
+    """The file, or folder, that a teacher from outside the run lies in. RunError where it is not there."""
+    teacher = run.plan.all_teachers[name]
+    if teacher.card:
+        return teacher_weights(teacher.card, cards.find_teacher(teacher.card), teacher.weights, "teacher.weights")
+    if teacher.run:
+        return Run.of_folder(Path(teacher.run), run.runtime).last.model_file
+    file = Path(str(teacher.onnx or teacher.program or teacher.weights))
+    if not file.exists():
+        raise RunError(f"teachers.{name}: no file or folder {file}; put it back")
+    return file
+
+
+def cache_artifact(run: Run, name: str, folder: str, made_from: dict[str, str]) -> Artifact:
     """A stage's label cache by its manifest, which says what the labels depend on; the labels stay where they lie."""
-    given = plan.stages[name].labels
-    place = Path(given.folder) if given and given.folder else caches(plan, out) / folder
+    cached = run.plan.stages[name].labels
+    place = Path(cached.folder) if cached and cached.folder else caches(run) / folder
     manifest = place / "manifest.json"
-    held = manifest.is_file()  # not where the stage was taken over from another run, with caches of its own
+    is_there = manifest.is_file()  # not where the stage was taken over from another run, with caches of its own
     return Artifact(
         name=f"labels-{folder}",
         kind="dataset",
-        files=(manifest,) if held else (),
-        digest=sha256(manifest) if held else folder,
+        files=(manifest,) if is_there else (),
+        digest=sha256(manifest) if is_there else folder,
         made_from=made_from,
         metadata={"folder": str(place)},
         used=True,

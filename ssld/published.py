@@ -32,7 +32,7 @@ def fetch_published(
 def network_with_weights(name: str, file: Path) -> Any:
     """A model of the zoo with the weights of a file in any format that is read here, as many classes as it notes."""
     from ssld import weights
-    from ssld.distill.scorer import classes_of
+    from ssld.distill.teacher_weights import classes_of
 
     noted: Any = weights.metadata(file).get("revision")
     made_for = noted if file.suffix == ".safetensors" else cards.find_model(name).revision

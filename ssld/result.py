@@ -10,74 +10,66 @@ from ssld import models, runtime
 from ssld.config import baseline, cards, recipe
 from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
-from ssld.data import EvalLoader, class_names
+from ssld.data import EvalLoader
 from ssld.deploy import Allowed, How, bench, calibrated, export_model, needed, release, write_csv
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
-from ssld.distill.setup import (
-    Teacher,
-    build,
-    crops,
-    eval_loader,
-    teacher_card,
-    teacher_loader,
-    trained_network,
-)
+from ssld.distill.images import class_names_of, crops, eval_loader
+from ssld.distill.networks import build, trained_network
+from ssld.distill.runs import Run, StageRun
+from ssld.distill.teachers import SeveralTeachers, Teacher
 from ssld.errors import DeployError
 from ssld.progress import note, progress
-from ssld.runtime import Runtime
 
 SAMPLES = 64  # validation images whose predictions the report may show
 WRONG = 4  # and so many mistakes of each of the worst classes
 
 
-def finish(
-    plan: Plan, out: Path, root: Path, stages: dict[str, Any], teacher: Teacher | None, here: Runtime
-) -> dict[str, Any]:
+def finish(run: Run, stages: dict[str, Any], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
     """Predictions of all networks on the validation images, the gated export, the bench: everything but the report.
 
-    `teacher`: what the stages learnt from, where it is from a card.
+    `compared`: whom the student learnt from, see `Plan.compared`.
     """
-    alone = Runtime(rank=0, world=1, gpu=here.gpu)
-    logits, labels = predictions(plan, out, root, teacher, alone)
+    run = run.alone
+    logits, labels = predictions(run, compared)
     scored = {kind: metrics.score(values, labels) for kind, values in logits.items()}
-    scores = {kind: metrics.summary(found, plan.classes) for kind, found in scored.items()}
-    result = describe(plan, stages, scores, len(labels), root)
+    scores = {kind: metrics.summary(score, run.plan.classes) for kind, score in scored.items()}
+    result = describe(run, stages, scores, len(labels), compared)
     if "teacher" in logits:
         result["agreement"] = metrics.agreement(logits["student"], logits["teacher"], labels)
     wrong = metrics.worst_images(scored["student"], result["worst"], WRONG)
-    save_samples(plan, out, root, alone, logits, labels, wrong)
-    result["export"] = release_student(plan, out, root, alone, out / "export", result)
+    save_samples(run, logits, labels, wrong)
+    result["export"] = release_student(run, run.folder / "export", result)
     result["student"]["bytes"] = next(iter(result["export"].values()))["bytes"]
-    result["bench"] = measure(plan, out)
+    result["bench"] = measure(run)
     return result
 
 
-def release_student(
-    plan: Plan, out: Path, root: Path, alone: Runtime, target: Path, result: dict[str, Any]
-) -> dict[str, Any]:
+def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str, Any]:
     """Export the last stage's student into `target` through the gate; DeployError when a format differs from it.
 
     `result` has the accuracy that the contract states. The network that the files are compared with runs on the CPU, as
     they do: a GPU's TF32 would hide small errors.
     """
-    options, last = plan.export, list(plan.stages.values())[-1]
-    images, labels = slice_images(plan, root, alone, slice_size(options))
+    run = run.alone
+    plan, last = run.plan, run.last
+    options, network = plan.export, trained_network(last)
+    images, labels = slice_images(last, slice_size(options))
     accuracy = {"top1": result["top1"], "top5": result["top5"], "images": result["images"]["val"], "source": "measured"}
-    about = contract(plan, plan.student.arch, plan.digest, last.data)
-    about |= {"class_names": class_names(root / last.data.val, plan.classes) or None, "accuracy": accuracy}
+    about = contract(plan, network.arch, plan.digest, last.settings.data)
+    about |= {"class_names": class_names_of(run, last.settings.data.val) or None, "accuracy": accuracy}
     with progress(0, "export"), runtime.on_cpu():
         return release(
-            trained_network(plan, list(plan.stages)[-1], out),
+            trained_network(last),
             target,
             images,
             labels,
-            name=plan.student.arch,
+            name=network.arch,
             contract=about,
             formats=options.formats,
             how=how(options),
-            calibration=calibration_images(plan, root, alone),
+            calibration=calibration_images(last),
             allowed=allowed(options),
         )
 
@@ -108,13 +100,13 @@ def slice_size(options: Export) -> int:
     return max(options.gate_images, options.gate_images_lossy) if lossy else options.gate_images
 
 
-def calibration_images(plan: Plan, root: Path, alone: Runtime) -> np.ndarray | None:
+def calibration_images(last: StageRun) -> np.ndarray | None:
     """Normalised training images float32 [n, 3, S, S] of the last stage, an even selection; None where no format needs
     them, or the student was trained in int8 and has its ranges."""
-    last = list(plan.stages)[-1]
-    if plan.stages[last].quantize or not calibrated(needed(plan.export.formats, how(plan.export))):
+    export = last.plan.export
+    if last.settings.quantize or not calibrated(needed(export.formats, how(export))):
         return None
-    return np.concatenate(crops(plan, last, plan.export.calibration_images, root, alone))
+    return np.concatenate(crops(last, export.calibration_images))
 
 
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
@@ -125,17 +117,22 @@ def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
 
 
 def describe(
-    plan: Plan, stages: dict[str, Any], scores: dict[str, dict[str, Any]], images: int, root: Path
+    run: Run,
+    stages: dict[str, Any],
+    scores: dict[str, dict[str, Any]],
+    images: int,
+    compared: Teacher | SeveralTeachers | None,
 ) -> dict[str, Any]:
     """The result without its measurements of speed.
 
     `scores`: `metrics.summary` of `student`, and of `teacher` and `baseline` where they were measured, on the run's
-    validation images; `images`: their number. `root`: the folder that the lists are relative to. Published numbers
-    enter only where those images are ImageNet's (`baseline.other_set`); without a baseline `baseline_missing` says why.
+    validation images; `images`: their number. Published numbers enter only where those images are ImageNet's
+    (`baseline.other_set`); without a baseline `baseline_missing` says why.
     """
-    last, found = plan.stages[list(plan.stages)[-1]], scores["student"]
-    student = build(plan, "student", last.data.crop)
-    params, macs = models.count(student, last.data.crop)
+    plan, root = run.plan, run.data_root
+    size, score = run.last.settings.data.crop, scores["student"]
+    student = build(plan, "student", size)
+    params, macs = models.count(student, size)
     imagenet = baseline.other_set(plan, root) is None
     result: dict[str, Any] = {
         "recipe": plan.name,
@@ -147,35 +144,35 @@ def describe(
         "seed": plan.seed,
         "claim": plan.claim,
         "student": {
-            "arch": plan.student.arch,
+            "arch": plan.student.arch or student.arch,
             "params": params,
             "macs": macs,
-            "size": last.data.crop,
+            "size": size,
             "training": baseline.training(plan),
         },
         "teacher": None,
         "baseline": None,
         "baseline_missing": baseline.missing(plan, root),
         "stages": stages,
-        "top1": found["top1"],
-        "top5": found["top5"],
-        "nll": found["nll"],
-        "ece": found["ece"],
+        "top1": score["top1"],
+        "top5": score["top5"],
+        "nll": score["nll"],
+        "ece": score["ece"],
         "gain": None,
         "images": {"val": images, "imagenet": imagenet},
         "versions": runtime.versions(),
         "hardware": runtime.hardware(),
         "plan": recipe.plan_tree(plan),
-        "reliability": found["reliability"],
-        "per_class": found["per_class"],
-        "worst": found["worst"],
+        "reliability": score["reliability"],
+        "per_class": score["per_class"],
+        "worst": score["worst"],
     }
-    if plan.compared:
-        result["teacher"] = describe_teacher(plan, stages, scores.get("teacher"), imagenet)
+    if plan.compared and compared:
+        result["teacher"] = describe_teacher(run, stages, compared, scores.get("teacher"), imagenet)
     if plan.baseline:
         result["baseline"] = {"top1": stages[plan.baseline]["top1"], "source": "measured"}
     elif result["baseline_missing"] is None:
-        published = cards.find_student(plan.student.arch).published["plain"]
+        published = cards.find_student(str(plan.student.arch)).published["plain"]
         result["baseline"] = {"top1": published.top1, "source": published.source}
     if result["baseline"]:
         result["gain"] = result["top1"] - result["baseline"]["top1"]
@@ -186,51 +183,53 @@ def describe(
 
 
 def describe_teacher(
-    plan: Plan, stages: dict[str, Any], measured: dict[str, Any] | None, imagenet: bool
+    run: Run,
+    stages: dict[str, Any],
+    compared: Teacher | SeveralTeachers,
+    measured: dict[str, Any] | None,
+    imagenet: bool,
 ) -> dict[str, Any]:
-    """Costs and accuracy of the teacher.
+    """Costs and accuracy of the teacher, or of several together.
 
-    The top-1 of a card is published for ImageNet's validation images. Where the run's images are others, `top1` is what
-    was `measured` on those (`metrics.summary`), or None where this run has not asked the teacher.
+    The top-1 of a card is published for ImageNet's validation images. Where the run's images are others, and for
+    teachers that no card describes, `top1` is what was `measured` on those (`metrics.summary`), or None where this run
+    has not asked the teacher.
     """
-    teacher = plan.teacher
-    assert teacher is not None
-    about: dict[str, Any] = {"arch": teacher.arch or teacher_card(plan).arch, "norm": teacher.norm}
-    if teacher.stage:
-        size = plan.stages[teacher.stage].data.crop
-        params, macs = models.count(build(plan, "teacher", size), size)
-        return about | {"params": params, "macs": macs, "top1": stages[teacher.stage]["top1"], "source": "measured"}
-    card = teacher_card(plan)
-    about |= {"card": teacher.card, "params": card.params, "macs": card.macs}
+    plan = run.plan
+    names = list(plan.teachers_of(str(plan.compared)))
+    block = plan.all_teachers[names[0]] if len(names) == 1 else None
+    top1 = measured and measured["top1"]
+    if block and block.stage:
+        top1 = stages[block.stage]["top1"]
+    if block is None or block.card is None:
+        return {**compared.facts(), "top1": top1, "source": "measured"}
+    card = cards.find_teacher(block.card)
+    about = {"arch": card.arch, "norm": block.norm, "card": block.card, "params": card.params, "macs": card.macs}
     if imagenet:
         return about | {"top1": card.top1, "source": card.source}
-    return about | {"top1": measured and measured["top1"], "source": "measured"}
+    return about | {"top1": top1, "source": "measured"}
 
 
-def predictions(
-    plan: Plan, out: Path, root: Path, teacher: Teacher | None, alone: Runtime
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Validation logits [n, classes] of the student, and of the teacher and the baseline if this recipe trained them
-    (each with the geometry of its own stage) or the teacher is from a card (with its own), and the labels [n]."""
-    own = plan.compared and plan.compared.stage
-    wanted = {"student": list(plan.stages)[-1], "teacher": own, "baseline": plan.baseline}
+def predictions(run: Run, compared: Teacher | SeveralTeachers | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Validation logits [n, classes] of the student, of the baseline with the geometry of its own stage, and of
+    whom the student is `compared` with, as those see the images; and the labels [n]."""
+    wanted = {"student": run.last}
+    if run.plan.baseline:
+        wanted["baseline"] = run.stage(run.plan.baseline)
     logits, labels = {}, np.empty(0, "int64")
     for kind, stage in wanted.items():
-        if stage:
-            loader = eval_loader(plan, plan.stages[stage], root, alone)
-            logits[kind], labels = predict(trained_network(plan, stage, out), loader)
-    if plan.compared and plan.compared.card and teacher:
-        loader = teacher_loader(plan, list(plan.stages.values())[-1], root, alone)
-        logits["teacher"] = predict(teacher.network, loader)[0]
-    return logits, labels
+        logits[kind], labels = predict(trained_network(stage), eval_loader(stage))
+    if compared:
+        logits["teacher"] = compared.predict(run.last)[0]
+    return {kind: logits[kind] for kind in ("student", "teacher", "baseline") if kind in logits}, labels
 
 
-def slice_images(plan: Plan, root: Path, alone: Runtime, take: Any) -> tuple[np.ndarray, np.ndarray]:
+def slice_images(last: StageRun, take: Any) -> tuple[np.ndarray, np.ndarray]:
     """Validation images float32 [n, 3, S, S] as the exported network takes them, and labels int64 [n].
 
     `take` as in `eval_loader`.
     """
-    return all_images(eval_loader(plan, list(plan.stages.values())[-1], root, alone, take))
+    return all_images(eval_loader(last, take))
 
 
 def all_images(loader: EvalLoader) -> tuple[np.ndarray, np.ndarray]:
@@ -239,29 +238,22 @@ def all_images(loader: EvalLoader) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([image for image, _ in batches]), np.concatenate([label for _, label in batches])
 
 
-def save_samples(
-    plan: Plan,
-    out: Path,
-    root: Path,
-    alone: Runtime,
-    logits: dict[str, np.ndarray],
-    labels: np.ndarray,
-    wrong: np.ndarray,
-) -> None:
+def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, wrong: np.ndarray) -> None:
     """samples.npz: SAMPLES validation images, where the networks disagree first, then those of `wrong` (positions) that
     are not among them, with every network's probabilities."""
-    said = np.stack([labels, *(values.argmax(1) for values in logits.values())])
-    split = (said != said[0]).any(0)
+    classes = np.stack([labels, *(values.argmax(1) for values in logits.values())])
+    split = (classes != classes[0]).any(0)
     chosen = np.concatenate([np.flatnonzero(split), np.flatnonzero(~split)])[:SAMPLES]
     chosen = np.concatenate([chosen, np.setdiff1d(wrong, chosen)])
-    images, shown = slice_images(plan, root, alone, chosen)
-    data = list(plan.stages.values())[-1].data
+    images, shown = slice_images(run.last, chosen)
+    data = run.last.settings.data
     pixels = (images.transpose(0, 2, 3, 1) * np.array(data.std) + np.array(data.mean)) * 255
-    names = class_names(root / data.val, plan.classes) or [str(number) for number in range(plan.classes)]
+    names = class_names_of(run, data.val) or [str(number) for number in range(run.plan.classes)]
     arrays = {name: metrics.softmax(values[chosen]).astype("float32") for name, values in logits.items()}
-    with disk_errors(out / "samples.npz"):
+    file = run.folder / "samples.npz"
+    with disk_errors(file):
         np.savez_compressed(
-            out / "samples.npz",
+            file,
             image=pixels.round().clip(0, 255).astype("uint8"),
             label=shown,
             classes=np.array(names),
@@ -269,26 +261,27 @@ def save_samples(
         )
 
 
-def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
+def measure(run: Run) -> list[dict[str, Any]]:
     """Latency of the exported student, of the teacher that this recipe trained, and of the float network that a student
     in int8 was made from, in every engine usable here.
 
     A smoke run takes the first of them: of a large network each takes longer than the training.
     """
-    networks, last = {"student": out / "export"}, list(plan.stages.values())[-1]
-    others = {"teacher": plan.compared and plan.compared.stage, "float": last.init if last.quantize else None}
+    plan, last = run.plan, run.last
+    networks = {"student": run.folder / "export"}
+    others = {"teacher": _taught_by_stage(run), "float": last.start if last.settings.quantize else None}
     for label, stage in others.items():
         if stage:
-            network = trained_network(plan, stage, out)
-            about = contract(plan, network.arch, plan.stage_digest(stage), plan.stages[stage].data)
-            networks[label] = out / f"{label}_export"
+            network = trained_network(stage)
+            about = contract(plan, network.arch, stage.digest, stage.settings.data)
+            networks[label] = run.folder / f"{label}_export"
             export_model(network, networks[label], name=network.arch, how=How(plan.export.opset), contract=about)
     options, able = plan.bench, list[str]()
-    precisions = [*dict.fromkeys([*(["int8"] if last.quantize else []), *options.precisions])]
+    precisions = [*dict.fromkeys([*(["int8"] if last.settings.quantize else []), *options.precisions])]
     asked: dict[str, Any] = {"precisions": precisions, "batch_sizes": options.batch_sizes}
     with progress(0, "bench"):
         for engine in options.engines:
-            if able and plan.scope == "smoke":
+            if able and run.is_smoke:
                 break
             try:
                 bench(networks, engines=[engine], **asked, warmup=1, repeats=1)
@@ -301,5 +294,11 @@ def measure(plan: Plan, out: Path) -> list[dict[str, Any]]:
             networks, engines=able, **asked, threads=[options.threads], warmup=options.warmup, repeats=options.repeats,
             seconds=options.seconds,
         )  # fmt: skip
-    write_csv(rows, out / "bench.csv")
+    write_csv(rows, run.folder / "bench.csv")
     return [asdict(row) for row in rows]
+
+
+def _taught_by_stage(run: Run) -> StageRun | None:
+    """The stage that trained the only teacher that the student is compared with, where one did."""
+    asked = list(run.plan.teachers_of(run.plan.compared).values()) if run.plan.compared else []
+    return run.stage(asked[0].stage) if len(asked) == 1 and asked[0].stage else None

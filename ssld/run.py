@@ -1,47 +1,37 @@
 """A recipe from its first stage to its report: the straight line of the project.
 
-Plan -> data -> stages (each named by the digest of what made it) -> predictions -> export + gate -> bench -> report
+Plan -> data -> teachers -> stages (each named by the digest of what made it) -> predictions -> export + gate -> bench
+-> report
 """
 
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ssld import FAST_MKL, labels, weights
-from ssld.config import recipe
+from ssld.config import code, recipe
 from ssld.config.pool import DONE
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
-from ssld.distill.engine import check_engine
+from ssld.distill.images import check_data, check_lists, images_of, loaders
 from ssld.distill.job import Job
-from ssld.distill.labelling import filled_cache, logits_for
+from ssld.distill.labelling import filled_cache, labeller_of
+from ssld.distill.networks import make_network, noted
 from ssld.distill.pretrained import check_starts
-from ssld.distill.quantised import check_installed, float_teacher, in_int8
-from ssld.distill.setup import (
-    QUANTIZE,
-    Teacher,
-    check_beforehand,
-    check_data,
-    file_list,
-    is_done,
-    load_teacher,
-    loaders,
-    make_network,
-    noted,
-    stage_folder,
-)
+from ssld.distill.quantised import check_installed, in_int8
+from ssld.distill.reuse import MADE_OF, Trust, is_current, take_over
+from ssld.distill.runs import RECORD, Run, StageRun
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
+from ssld.distill.teachers import Teachers, check_engines, check_files
+from ssld.distill.trial import try_stages
 from ssld.errors import DataError, RunError
-from ssld.files import alone, write_whole
-from ssld.paths import data_root
+from ssld.files import alone, sha256, write_whole
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
@@ -52,182 +42,206 @@ from ssld.track import Options
 PATIENCE = 30  # seconds for a run that was stopped and still writes its checkpoint
 
 
-def run(plan: Plan, out: Path, here: Runtime, options: Options) -> dict[str, Any]:
-    """Run every stage that is not yet done in `out`, then export, measure and report; returns what result.json holds.
+def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust: Trust = "equal") -> dict[str, Any]:
+    """Run every stage that is not yet done in `folder`, then export, measure and report; returns what result.json has.
 
-    Repeating the call resumes. `options`: who is told beside metrics.jsonl. Raises RunError when `out` holds the run of
-    another recipe.
+    Repeating the call resumes. `options`: who is told beside metrics.jsonl. `trust`: which finished stages are taken
+    over, see `reuse.Trust`. Raises RunError when the folder holds the run of another recipe.
     """
-    with opened(plan, out, here):
-        if (out / "report.html").is_file():
-            note(f"{out}: already finished")
-            return json.loads((out / "result.json").read_text(encoding="utf-8")) if here.main else {}
-        if plan.teacher:
-            check_engine(plan.teacher.engine, here)
+    run = Run.of_plan(plan, folder, runtime)
+    with opened(run):
+        if trust != "none" and (result := finished(run, trust)) is not None:
+            note(f"{folder}: already finished")
+            return result if runtime.main else {}
+        check_engines(run)
         check_starts(plan)
-        root = ensure_data(plan, out, here)
-        check_data(plan, root, here)
+        teachers = Teachers(run)
+        ensure_data(run, teachers)
+        check_data(run)
+        check_files(run)
         check_installed(plan)
-        borrow(plan, out, here)
-        if here.main and (path := os.environ.get(FAST_MKL)):
+        teachers.check()
+        try_stages(run, teachers)
+        if runtime.main and (path := os.environ.get(FAST_MKL)):
             note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment stays")
-        with start_track(plan, out, here, options) as log:
-            stages = {}
-            recipes_own = cache(lambda: load_teacher(plan, out, root, here))
-            for name in plan.stages:
-                stages[name] = stage_result(plan, name, recipes_own, out, root, log, here)
-            from_card = plan.teacher and plan.teacher.card and any(stage.asks_teacher for stage in plan.stages.values())
-            teacher = recipes_own() if from_card else None  # on every rank: they share the images of its gate
-            return conclude(plan, out, root, stages, teacher, log, here) if here.main else {}
+        with start_track(run, options) as log:
+            stages = {name: stage_result(stage, teachers, log, trust) for name, stage in run.stages.items()}
+            compared = plan.compared and teachers.of(run.stage(plan.compared))  # on every rank: they share its check
+            return conclude(run, stages, compared, log) if runtime.main else {}
 
 
-def conclude(
-    plan: Plan, out: Path, root: Path, stages: dict[str, Any], teacher: Any, log: Any, here: Runtime
-) -> dict[str, Any]:
-    """After training, on rank 0: predictions, export, bench, result.json, report."""
+def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
+    """The result of a run that is finished and still what its recipe would give now; None where there is work left.
+
+    A report that no longer stands for such a result is removed.
+    """
+    report, file = run.folder / "report.html", run.folder / "result.json"
+    if not (report.is_file() and file.is_file()):
+        return None
+    current = trust == "any" or (all(stage.is_done for stage in run.stages.values()) and _is_current(run))
+    barrier(run.runtime)
+    if not current:
+        if run.runtime.main:
+            report.unlink()
+        barrier(run.runtime)
+        return None
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return result
+
+
+def _is_current(run: Run) -> bool:
+    """Whether all that made the stages is as it was. Images that are no more there made them all the same."""
+    try:
+        return all(is_current(stage) for stage in run.stages.values())
+    except DataError as error:
+        note(f"{run.folder}: what made its stages cannot be looked at: {error}")
+        return True
+
+
+def conclude(run: Run, stages: dict[str, Any], compared: Any, log: Any) -> dict[str, Any]:
+    """After training, on rank 0: predictions, export, bench, result.json, report. `compared`: the student's teacher."""
     trained = time.monotonic()
-    result = finish(plan, out, root, stages, teacher, here)
+    result = finish(run, stages, compared)
     result["wall_seconds"] = round(sum(stage["seconds"] for stage in stages.values()) + time.monotonic() - trained, 1)
-    write_json(out / "result.json", result)
-    publish(plan, out, result, log)
-    write_report(out)
+    write_json(run.folder / "result.json", result)
+    publish(run, result, log)
+    write_report(run.folder)
     return result
 
 
 @contextmanager
-def opened(plan: Plan, out: Path, here: Runtime) -> Iterator[None]:
+def opened(run: Run) -> Iterator[None]:
     """The run folder, for this process and its ranks alone. RunError for another recipe's, or while it is in use."""
-    open_folder(plan, out, here)
-    with ExitStack() as held:
-        for patience in (0, PATIENCE) if here.main else ():
+    folder = run.folder
+    open_folder(run)
+    with ExitStack() as locks:
+        for patience in (0, PATIENCE) if run.runtime.main else ():
             try:
-                held.enter_context(alone(out, patience))
+                locks.enter_context(alone(folder, patience))
                 break
             except BlockingIOError:
-                busy = f"{out}: another process is at work in it"
+                busy = f"{folder}: another process is at work in it"
                 if patience:
                     raise RunError(f"{busy}; let it end, or choose another --out") from None
                 note(f"{busy}; waiting {PATIENCE} s for its end")
         yield
 
 
-def open_folder(plan: Plan, out: Path, here: Runtime) -> None:
-    """Make the run folder, or recognise it as this recipe's own."""
-    file = out / "plan.yaml"
-    if file.is_file():
+def open_folder(run: Run) -> None:
+    """Make the run folder, or recognise it as this recipe's own.
+
+    A folder that holds a plan of another recipe and nothing that a stage made is taken over: that run never began.
+    """
+    folder, plan, runtime = run.folder, run.plan, run.runtime
+    file = folder / "plan.yaml"
+    known = file.is_file()
+    if known:
         first = file.read_text(encoding="utf-8").partition("\n")[0]
         if first != f"# digest: {plan.digest}":
-            raise RunError(f"{out}: holds the run of another recipe ({first[2:18]}...); choose another --out")
-    elif out.is_dir() and any(found.name != "plan.yaml.partial" for found in out.iterdir()):
-        raise RunError(f"{out}: is not empty and holds no run; choose another --out")
-    barrier(here)
-    if here.main and not file.is_file():
+            if any((folder / "stages").glob("*")) or (folder / "metrics.jsonl").is_file():
+                raise RunError(f"{folder}: holds the run of another recipe ({first[2:18]}...); choose another --out")
+            known = False
+    elif folder.is_dir() and any(path.name != "plan.yaml.partial" for path in folder.iterdir()):
+        raise RunError(f"{folder}: is not empty and holds no run; choose another --out")
+    barrier(runtime)
+    if runtime.main and not known:
         with disk_errors(file):
-            out.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            code.keep(plan.code, folder)
             write_whole(file, f"# digest: {plan.digest}\n" + recipe.dump(plan))
-    barrier(here)
+    barrier(runtime)
 
 
-def ensure_data(plan: Plan, out: Path, here: Runtime) -> Path:
-    """The folder that list files are relative to; embedded data sets and a smoke run's images are made on demand."""
-    root = out if plan.scope == "smoke" else data_root()
-    if here.main and plan.scope == "smoke" and not (out / "fake" / "val.txt").is_file():
-        fake(out / "fake", plan.classes, train=plan.smoke.images, val=plan.smoke.images, unlabelled=plan.smoke.images)
-    for kind in plan.datasets if here.main else ():
+def ensure_data(run: Run, teachers: Teachers) -> None:
+    """Embedded data sets, minings and a smoke run's images are made on demand, in the data folder of the run."""
+    plan, root, runtime = run.plan, run.data_root, run.runtime
+    if runtime.main and run.is_smoke and not (root / "fake" / "val.txt").is_file():
+        sizes = {"train": plan.smoke.images, "val": plan.smoke.images, "unlabelled": plan.smoke.images}
+        fake(root / "fake", plan.classes, **sizes)
+    for kind in plan.datasets if runtime.main else ():
         if not (root / kind / "dataset.json").is_file():
             with progress(0, f"prepare {kind}") as bar:
                 prepare(kind, root / kind, progress=bar.count)
-    barrier(here)
+    barrier(runtime)
     steps = plan.prepare or {}
     if not all((root / name / DONE).is_file() for name in steps):
-        check_beforehand(plan, root)
+        check_lists(run)
+        check_files(run)
+    named = {name: (lambda name=name: teachers.named(name)) for name in plan.all_teachers}
     for name, step in steps.items():
         try:
-            mine_pool(step, root, root / name, here)  # returns at once when it was finished
+            mine_pool(step, root, root / name, runtime, teachers=named)  # returns at once when it was finished
         except (DataError, RunError) as error:
             raise type(error)(f"prepare.{name}: {error}") from None
-    return root
 
 
-def label(plan: Plan, out: Path, here: Runtime, sample: int, options: Options) -> list[dict[str, Any]]:
+def label(plan: Plan, folder: Path, runtime: Runtime, sample: int, options: Options) -> list[dict[str, Any]]:
     """Make the label caches of a recipe whole, one row each; `sample` labels of each are compared with the teacher.
 
-    Raises RunError when no stage asks for a cache, or the stage that trains the teacher is not done in `out`.
+    Raises RunError when no stage asks for a cache, or the stage that trains the teacher is not done in the folder.
     """
-    stages = [name for name, stage in plan.stages.items() if stage.labels]
+    run = Run.of_plan(plan, folder, runtime)
+    stages = [stage for stage in run.stages.values() if stage.settings.labels]
     if not stages:
         raise RunError(f"{plan.name}: no stage asks for a label cache; add stages.<name>.labels (docs/labels.md)")
-    with opened(plan, out, here):
-        root = ensure_data(plan, out, here)
-        borrow(plan, out, here)
-        trains = plan.teacher and plan.teacher.stage
-        if trains and not is_done(plan, trains, out):
-            what = f"stage {trains!r} trains the teacher and is not done"
-            raise RunError(f"{out}: {what}; `ssld run` trains it, and makes the cache itself")
-        recipes_own, rows, cached = cache(lambda: load_teacher(plan, out, root, here)), [], {}
-        for name in stages:
-            held, ask = filled_cache(plan, name, teacher_of(plan, name, recipes_own, out), out, root, here)
-            sizes = {"views": held.views, "labels": held.views * held.places, "bytes a label": held.layout.size}
-            apart = {"max |diff| of softmax": labels.verify(held, ask(), sample)} if sample else {}
-            rows.append({"stage": name, "folder": str(held.folder), **sizes, **apart})
-            cached[name] = held.folder.name
-        publish_labels(plan, out, cached, options)
+    with opened(run):
+        teachers = Teachers(run)
+        ensure_data(run, teachers)
+        rows, folders = [], {}
+        for stage in stages:
+            for teacher in plan.teachers_of(stage.name).values():
+                _take_trained(run, teacher.stage)
+            cache, ask = filled_cache(stage, teachers.of(stage))
+            sizes = {"views": cache.views, "labels": cache.views * cache.places, "bytes a label": cache.layout.size}
+            apart = {"max |diff| of softmax": labels.verify(cache, ask(), sample)} if sample else {}
+            rows.append({"stage": stage.name, "folder": str(cache.folder), **sizes, **apart})
+            folders[stage.name] = cache.folder.name
+        publish_labels(run, folders, options)
         return rows
 
 
-def teacher_of(plan: Plan, name: str, recipes_own: Callable[[], Teacher], out: Path) -> Teacher:
-    """Who teaches a stage: the recipe's teacher, or the float network that a quantised stage starts from."""
-    return recipes_own() if plan.stages[name].asks_teacher else float_teacher(plan, name, out)
+def _take_trained(run: Run, name: str | None) -> None:
+    """The stage that trains a teacher, taken over from a run beside this one if need be. RunError if it is not done."""
+    if name is None:
+        return
+    stage = run.stage(name)
+    if not stage.is_done:
+        start = stage.start
+        if start is None or start.is_done:
+            take_over(stage, "equal")
+    if not stage.is_done:
+        what = f"stage {name!r} trains the teacher and is not done"
+        raise RunError(f"{run.folder}: {what}; `ssld run` trains it, and makes the cache itself")
 
 
-def stage_result(
-    plan: Plan,
-    name: str,
-    recipes_own: Callable[[], Teacher],
-    out: Path,
-    root: Path,
-    log: Any,
-    here: Runtime,
-) -> dict[str, Any]:
-    """The scores of a stage: its finished result if there is one, else train it."""
-    folder, stage = stage_folder(plan, name, out), plan.stages[name]
-    if not is_done(plan, name, out):
-        network = make_network(plan, name, out)
-        train, val = loaders(plan, name, root, here)
-        norm_images = in_int8(plan, name, network, out, root, here) if stage.quantize else ()
-        about_job: dict[str, Any] = {"name": name, "stage": stage, "folder": folder, "seed": plan.seed}
-        given = file_list(plan, root, *stage.data.train).labels
-        about_job |= {"classes": plan.classes, "labels": given, "norm_images": norm_images}
-        job = Job(**about_job, runtime=here, track=log, train=train, val=val)
-        taught = stage.is_taught and teacher_of(plan, name, recipes_own, out)
-        logits = logits_for(plan, name, taught, out, root, here) if taught else None
-        found = run_stage(job, network, logits)
-        if here.main:
+def stage_result(stage: StageRun, teachers: Teachers, log: Any, trust: Trust) -> dict[str, Any]:
+    """The scores of a stage: its finished result if there is one that may be used, else train it."""
+    parts = take_over(stage, trust)
+    if not stage.is_done:
+        settings, run, folder = stage.settings, stage.run, stage.folder
+        network = make_network(stage)
+        train, val = loaders(stage)
+        norm_images = in_int8(stage, network) if settings.quantize else ()
+        about_job: dict[str, Any] = {"name": stage.name, "stage": settings, "folder": folder, "seed": run.plan.seed}
+        known = images_of(run, *settings.data.train).labels
+        about_job |= {"classes": run.plan.classes, "labels": known, "norm_images": norm_images}
+        job = Job(**about_job, runtime=run.runtime, track=log, train=train, val=val)
+        labeller = labeller_of(stage, teachers.of(stage)) if settings.is_taught else None
+        scores = run_stage(job, network, labeller)
+        if run.runtime.main:
             with disk_errors(folder):
-                weights.save(network, folder / "model.safetensors", digest=plan.stage_digest(name))
+                weights.save(network, stage.model_file, digest=stage.digest)
             about = {
-                "digest": plan.stage_digest(name),
-                "network": stage.network,
-                "size": stage.data.crop,
-                "ranks": here.world,
-            } | ({"teacher_engine": logits.engine} if logits else {})
-            if isinstance(logits, labels.CachedLogits):
-                about["labels"] = logits.cache.folder.name
-            about |= {"int8": noted(folder)} if stage.quantize else {}
-            write_json(folder / "stage.json", {**about, **found})
-        barrier(here)
-    return json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-
-
-def borrow(plan: Plan, out: Path, here: Runtime) -> None:
-    """Take over finished stages of the same digest from runs beside this one."""
-    for name in plan.stages if here.main else ():
-        folder, digest = stage_folder(plan, name, out), plan.stage_digest(name)
-        for done in sorted(out.absolute().parent.glob(f"*/stages/{folder.name}/stage.json")):
-            if not is_done(plan, name, out) and json.loads(done.read_text(encoding="utf-8"))["digest"] == digest:
-                note(f"{name}: taken over from {done.parent.parent.parent.name}")
-                folder.mkdir(parents=True, exist_ok=True)
-                for file in ("model.safetensors", *([QUANTIZE] if plan.stages[name].quantize else []), "stage.json"):
-                    shutil.copyfile(done.parent / file, folder / f"{file}.partial")
-                    (folder / f"{file}.partial").replace(folder / file)
-    barrier(here)
+                "digest": stage.digest,
+                "network": settings.network,
+                "size": settings.data.crop,
+                "ranks": run.runtime.world,
+                "sha256": sha256(stage.model_file),
+            } | ({"teacher_engine": labeller.engine} if labeller else {})
+            if isinstance(labeller, labels.CachedLogits):
+                about["labels"] = labeller.cache.folder.name
+            about |= {"int8": noted(folder)} if settings.quantize else {}
+            write_json(folder / MADE_OF, parts)
+            write_json(folder / RECORD, {**about, **scores})
+        barrier(run.runtime)
+    return stage.record()

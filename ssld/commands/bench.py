@@ -11,7 +11,6 @@ from ssld.config import cards, recipe
 from ssld.deploy import Row
 from ssld.deploy.bench import check_asked
 from ssld.errors import DeployError, RunError
-from ssld.plans import open_run
 from ssld.progress import note
 from ssld.spec.choices import Span
 from ssld.spec.formats import Precision
@@ -159,7 +158,7 @@ def _exported(target: str, scratch: Path, question: _Question) -> Path:
     if (folder / "contract.json").is_file():
         return folder
     if (folder / "plan.yaml").is_file():
-        open_run(folder)
+        recipe.of_finished_run(folder)
         return folder / "export"
     if folder.is_dir():
         raise RunError(

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ssld.config import baseline, cards
+from ssld.config.code import is_code
 from ssld.evaluation import labelled_list, scored_list, scores_of, scores_on, standard_error
-from ssld.plans import open_run
 from ssld.published import network_with_weights
 from ssld.spec.choices import Device
 
@@ -28,26 +28,36 @@ def eval_(*, target: str, weights: str | None, data: str | None, device: Device)
 def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, Any]:
     """What `measure` says of a finished run's student on its validation list, or on another labelled list; with the
     agreement where the run has trained its teacher."""
-    plan, root = open_run(folder)
-    from ssld.distill.setup import centre_crops, stage_folder, trained_network
+    from ssld.data import Scoring
+    from ssld.distill.images import centre_crops, check_labelled, images_of
+    from ssld.distill.networks import trained_network
+    from ssld.distill.runs import Run
     from ssld.runtime import start
 
-    runtime, last = start(device), list(plan.stages)[-1]
-    listed = Path(data) if data else root / plan.stages[last].data.val
-    files, scoring = scored_list(listed, plan.classes)
-    stages = {"student": last}
-    if plan.teacher and (trains := plan.teacher.stage) and stage_folder(plan, trains, folder).is_dir():
-        stages["teacher"] = trains
+    runtime = start(device)
+    run = Run.of_folder(folder, runtime)
+    plan, val = run.plan, run.last.settings.data.val
+    if data is None and is_code(val):
+        listed: str | Path = val
+        images, scoring = images_of(run, val), Scoring()
+        check_labelled(images, "every image needs one here")
+    else:
+        listed = Path(data) if data else run.data_root / val
+        images, scoring = scored_list(listed, plan.classes)
+    asked = list(plan.teachers_of(plan.compared).values()) if plan.compared else []
+    stages = {"student": run.last}
+    if len(asked) == 1 and asked[0].stage and run.stage(asked[0].stage).is_done:
+        stages["teacher"] = run.stage(asked[0].stage)
     networks = {}
     for kind, stage in stages.items():
-        given = plan.stages[stage].data
-        given = replace(given, eval_size=given.crop, eval_resize=given.crop if scoring.cropped else given.resize)
+        look = stage.settings.data
+        look = replace(look, eval_size=look.crop, eval_resize=look.crop if scoring.cropped else look.resize)
         networks[kind] = (
-            trained_network(plan, stage, folder),
-            lambda part, given=given: centre_crops(given, part, runtime),
+            trained_network(stage),
+            lambda part, look=look: centre_crops(look, part, runtime),
         )
-    about = {"run": str(folder), "student": plan.student.arch, "data": str(listed), "images": len(files)}
-    return about | scores_of(networks, files, scoring, plan.classes)
+    about = {"run": str(folder), "student": plan.student.title, "data": str(listed), "images": len(images)}
+    return about | scores_of(networks, images, scoring, plan.classes)
 
 
 def _evaluate_model(name: str, file: Path, data: str | None, device: Device) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from ssld.config.delivery import Export
 from ssld.config.keys import plain
 from ssld.errors import DeployError
 from ssld.evaluation import labelled_list
-from ssld.plans import open_run
 from ssld.progress import note, progress
 from ssld.published import network_with_weights
 from ssld.spec.formats import FormatName, Precision
@@ -92,13 +91,14 @@ class Changes:
 
 def _export_run(run: Path, folder: Path, changes: Changes) -> dict[str, dict[str, Any]]:
     """A finished run's student anew, through the gate."""
-    plan, root = open_run(run)
+    from ssld.distill.runs import Run
     from ssld.result import release_student
     from ssld.runtime import start
 
-    plan = replace(plan, export=changes.of(plan.export))
+    finished = Run.of_folder(run, start("cpu"))
+    plan = replace(finished.plan, export=changes.of(finished.plan.export))
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
-    return release_student(plan, run, root, start("cpu"), folder, result)
+    return release_student(replace(finished, plan=plan), folder, result)
 
 
 def _export_weights(
@@ -112,15 +112,15 @@ def _export_weights(
     from ssld import result
     from ssld.data import EvalLoader, class_names, read_list, sampler
     from ssld.deploy import calibrated, needed, release
-    from ssld.distill.labelling import weights_digest
-    from ssld.distill.setup import labelled
+    from ssld.distill.images import check_labelled
+    from ssld.distill.teacher_weights import weights_digest
     from ssld.runtime import start
 
     start("cpu")
     network, given = network_with_weights(name, file), card.input
     published = {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"}  # of ImageNet's classes
     files = read_list(listed, listed.parent, network.num_classes)
-    labelled(files, "every image of the gate needs one")
+    check_labelled(files, "every image of the gate needs one")
     shape: dict[str, Any] = {"size": given.size, "resize": given.resize, "mean": given.mean, "std": given.std}
 
     def pictures(number: int) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 from ssld.config import cards, parse, recipe
 from ssld.deploy.engines.registry import ENGINES, usable
 from ssld.errors import RecipeError, did_you_mean
+from ssld.losses import overview
 from ssld.losses import registry as losses
 from ssld.paths import shelf
 
@@ -57,8 +58,8 @@ def _recipes() -> list[Row]:
         rows.append(
             {
                 "name": file.relative_to(shelf("recipes")).as_posix(),
-                "student": plan.student.arch,
-                "teacher": plan.teacher and (plan.teacher.card or plan.teacher.arch),
+                "student": plan.student.title,
+                "teacher": " + ".join(teacher.title for teacher in plan.all_teachers.values()) or None,
                 "stages": " ".join(plan.stages),
                 "claim (published)": plan.claim,
             }
@@ -73,6 +74,10 @@ def _losses() -> list[Row]:
     ]
 
 
+def _methods() -> list[Row]:
+    return [overview.row(method) for method in overview.methods()]
+
+
 def _engines() -> list[Row]:
     return [
         {"name": name, "usable here": "yes" if why is None else why, "summary": ENGINES.summary(name)}
@@ -85,6 +90,7 @@ LISTS: dict[str, Callable[[], list[Row]]] = {
     "teachers": _teachers,
     "students": _students,
     "losses": _losses,
+    "methods": _methods,
     "recipes": _recipes,
     "engines": _engines,
 }

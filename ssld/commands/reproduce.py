@@ -165,7 +165,7 @@ def _evaluations(
     runtime: Runtime,
 ) -> Iterator[dict[str, Any]]:
     """The result on each input of the card: the recorded one, else a new one."""
-    from ssld.distill.labelling import weights_digest
+    from ssld.distill.teacher_weights import weights_digest
     from ssld.report import ledger
 
     named = {"list": sha256(listed), "weights": weights_digest(network), "revision": network.revision}

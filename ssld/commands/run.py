@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssld.errors import UsageError
 from ssld.plans import load_plan, run_folder
 from ssld.processes import RunOptions, count_ranks, end_with_parent, is_rank, run_ranks
 from ssld.seeds import SeedRuns, check_seeds, run_seeds
@@ -33,16 +34,21 @@ def run(
     tensorboard: bool,
     seeds: int,
     experiments: str,
+    reuse: bool,
+    fresh: bool,
     argv: Sequence[str],
 ) -> FinishedRun | SeedRuns | None:
     """Run every stage of a recipe, then export, measure and report. The same call resumes.
 
     `out` is the run folder; with several seeds it is the folder of the run folders, and their results are recorded in
-    `experiments`. `argv` holds the words behind `ssld` as they were typed: with several ranks each of them is started
-    with the same words. Returns None in such a rank, whose result the process that started it returns. Raises
+    `experiments`. Finished stages are used again where all that made them is the same; `reuse` insists on it, `fresh`
+    trains every stage anew. `argv` holds the words behind `ssld` as they were typed: with several ranks each of them is
+    started with the same words. Returns None in such a rank, whose result the process that started it returns. Raises
     RecipeError for a recipe that does not hold, and RunError, DataError, WeightsError or DeployError where a stage or
     what follows it cannot be done.
     """
+    if reuse and fresh:
+        raise UsageError("run: --reuse and --fresh contradict each other; leave one of them out")
     plan = load_plan(recipe, overrides, smoke=smoke)
     check_seeds(seeds)
     if seeds > 1:
@@ -54,17 +60,21 @@ def run(
             wandb_tags=wandb_tags,
             tensorboard=tensorboard,
             smoke=smoke,
+            reuse=reuse,
+            fresh=fresh,
         )
         return run_seeds(plan, recipe, overrides, seeds=seeds, out=out, experiments=experiments, options=options)
     folder, count = Path(out) if out else run_folder(plan, Path("runs")), count_ranks(ranks, device)
     if count > 1 and not is_rank():
         return FinishedRun(folder, run_ranks(count, plan, argv, device, folder))
-    from ssld.run import run as run_plan
+    from ssld.distill.reuse import Trust
+    from ssld.run import run_plan
     from ssld.runtime import start
     from ssld.track import Options
 
     if is_rank():
         end_with_parent()
     loggers = Options(wandb=wandb, project=wandb_project, tags=wandb_tags, tensorboard=tensorboard)
-    result = run_plan(plan, folder, start(device), loggers)
+    trust: Trust = "any" if reuse else "none" if fresh else "equal"
+    result = run_plan(plan, folder, start(device), loggers, trust)
     return None if is_rank() else FinishedRun(folder, result)

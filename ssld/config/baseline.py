@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssld.config import cards, scope
+from ssld.config.code import is_code
 from ssld.config.recipe import Plan
 
 Training = Literal["distilled", "trained"]
@@ -46,6 +47,8 @@ def missing(plan: Plan, root: Path) -> str | None:
 def _other_training(plan: Plan) -> str | None:
     """Why the card has no published top-1 of a plain training from the start that this student has."""
     arch = plan.student.arch
+    if arch is None:
+        return f"no training of {plan.student.code} is published"
     if "plain" not in cards.find_student(arch).published:
         return f"no plain training of {arch} is published"
     if plan.student.pretrained:
@@ -62,7 +65,10 @@ def other_set(plan: Plan, root: Path) -> str | None:
         return "the images of a smoke run are fake"
     if plan.classes != scope.CLASSES:
         return f"the card's published number is of ImageNet's {scope.CLASSES:,} classes, not of these {plan.classes:,}"
-    file = root / list(plan.stages.values())[-1].data.val
+    val = plan.stages[plan.last].data.val
+    if is_code(val):
+        return f"the images are a data set of one's own, {val}"
+    file = root / val
     if not file.is_file():
         return None
     lines = [line.rsplit(None, 1) for line in _lines(file)]

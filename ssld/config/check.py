@@ -1,22 +1,35 @@
 """What the parts of a recipe need of each other, checked before anything runs."""
 
-from typing import Any
+from __future__ import annotations
 
-from ssld.config.optim import check_optim
+from typing import TYPE_CHECKING
+
+from ssld.config import code
+from ssld.config.optim import check_apart, check_optim
 from ssld.config.pool import check_mine
 from ssld.config.quantize import check_quantize
-from ssld.errors import RecipeError
+from ssld.config.teachers import Teacher, check_combine, check_teacher
+from ssld.errors import RecipeError, did_you_mean
+from ssld.losses import Loss
+
+if TYPE_CHECKING:
+    from ssld.config.recipe import Network, Plan, Stage
 
 
-def check_parts(plan: Any, where: str) -> None:
+def check_parts(plan: Plan, where: str) -> None:
     """RecipeError for the first part of a plan that cannot be run as it says."""
+    check_student(plan, where)
     check_teachers(plan, where)
-    check_engine(plan, where)
+    for name in plan.stages:
+        check_asked(plan, name, where)
+        check_reads(plan, name, where)
     check_labels(plan, where)
+    check_mixed(plan, where)
     check_quantize(plan, where)
     check_pretrained(plan, where)
     for name, stage in plan.stages.items():
         check_optim(stage.optim, f"{where}: stages.{name}.optim.")
+        check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}: stages.{name}.")
         if stage.optim.stage_lr and stage.train == "head":
             at = f"{where}: stages.{name}.optim.stage_lr"
             raise RecipeError(f"{at}: train: head updates the last layer alone, which has 1; leave it out")
@@ -24,20 +37,144 @@ def check_parts(plan: Any, where: str) -> None:
         check_mine(step, f"{where}: prepare.{name}.")
 
 
-def check_teachers(plan: Any, where: str) -> None:
-    """RecipeError unless every stage that learns from a teacher has one, trained before it."""
-    earlier: set[str] = set()
+def check_student(plan: Plan, where: str) -> None:
+    """RecipeError unless the student is an architecture or a network of one's own."""
+    student = plan.student
+    if (student.arch is None) == (student.code is None):
+        what = "arch and code are both given" if student.arch else "neither arch nor code is given"
+        raise RecipeError(f"{where}: student: {what}; give arch (`ssld list students`), or code such as nets.py:Tiny")
+    if student.arch and (student.options or student.taps):
+        key = "options" if student.options else "taps"
+        raise RecipeError(f"{where}: student.{key}: it belongs to a network of code; leave it out")
+    _check_code(student, plan, f"{where}: student.code")
+
+
+def _check_code(network: Network | Teacher, plan: Plan, where: str) -> None:
+    """RecipeError unless what `code` names is in its file."""
+    if network.code is None:
+        return
+    if not code.is_code(network.code):
+        raise RecipeError(f"{where}: {network.code!r} names nothing in a Python file; write it as nets.py:Tiny")
+    try:
+        code.find(network.code, plan.code)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+
+
+def check_teachers(plan: Plan, where: str) -> None:
+    """RecipeError for a teacher that cannot be, and for a stage that trains one that is not described."""
+    if plan.teacher and "teacher" in plan.teachers:
+        raise RecipeError(f"{where}: teachers.teacher: this is the name of the teacher in `teacher`; rename it")
+    if "student" in plan.teachers:
+        raise RecipeError(f"{where}: teachers.student: this is the name of the student; rename it")
+    for name, teacher in plan.all_teachers.items():
+        at = f"{where}: {_key(plan, name)}"
+        check_teacher(teacher, at)
+        _check_code(teacher, plan, f"{at}.code")
+        if teacher.stage is not None and teacher.stage not in plan.stages:
+            hint = did_you_mean(teacher.stage, plan.stages)
+            raise RecipeError(f"{at}.stage: no stage named {teacher.stage!r}{hint}")
+        if teacher.stage is not None and plan.stages[teacher.stage].quantize:
+            raise RecipeError(f"{at}.stage: stage {teacher.stage!r} is quantised; name a stage that trains in float")
+        if teacher.engine != "eager" and teacher.norm != "running":
+            what = f"{teacher.engine} has the running statistics built in"
+            raise RecipeError(f"{at}.engine: {what}; set {at_key(at)}.norm: running, or {at_key(at)}.engine: eager")
     for name, stage in plan.stages.items():
-        if stage.asks_teacher:
-            if plan.teacher is None:
-                raise RecipeError(f"{where}: stages.{name}.loss: learns from a teacher; the recipe has none, add one")
-            if plan.teacher.stage and plan.teacher.stage not in earlier:
-                what = f"learns from the teacher of stage {plan.teacher.stage!r}"
-                raise RecipeError(f"{where}: stages.{name}.loss: {what}, which comes later; put that stage first")
-        earlier.add(name)
+        _check_trained(plan, name, stage, where)
 
 
-def check_pretrained(plan: Any, where: str) -> None:
+def at_key(where: str) -> str:
+    """The key path behind the name of a recipe."""
+    return where.rpartition(": ")[2]
+
+
+def _key(plan: Plan, teacher: str) -> str:
+    return "teacher" if plan.teacher and teacher == "teacher" else f"teachers.{teacher}"
+
+
+def _check_trained(plan: Plan, name: str, stage: Stage, where: str) -> None:
+    """RecipeError unless the network that a stage trains is the student, or a teacher that says what it is."""
+    if stage.network == "student":
+        return
+    teacher, at = plan.all_teachers.get(stage.network), f"{where}: stages.{name}.network"
+    if teacher is None:
+        if stage.network == "teacher":
+            raise RecipeError(f"{at}: this stage trains a teacher; give teacher.arch")
+        hint = did_you_mean(stage.network, ["student", *plan.all_teachers])
+        raise RecipeError(f"{at}: no network named {stage.network!r}{hint or '; give student, or a name of teachers'}")
+    if teacher.source != "stage" or not (teacher.arch or teacher.code):
+        key = _key(plan, stage.network)
+        raise RecipeError(f"{at}: this stage trains a teacher; give {key}.arch (or code) and {key}.stage")
+
+
+def check_asked(plan: Plan, name: str, where: str) -> None:
+    """RecipeError unless a stage that learns from a teacher asks one that there is, trained before it."""
+    stage, at = plan.stages[name], f"{where}: stages.{name}"
+    _check_named(plan, stage, at)
+    if not stage.asks_teacher:
+        return
+    asked = plan.teachers_of(name)
+    if not asked and plan.all_teachers:
+        several = ", ".join(plan.all_teachers)
+        raise RecipeError(f"{at}.teachers: the recipe has {several}; say which of them teach this stage")
+    if not asked:
+        raise RecipeError(f"{at}.loss: learns from a teacher; the recipe has none, add one")
+    check_combine(stage.combine, tuple(asked), f"{at}.combine")
+    earlier = list(plan.stages)[: list(plan.stages).index(name)]
+    for teacher in asked.values():
+        if teacher.stage and teacher.stage not in earlier:
+            what = f"learns from the teacher of stage {teacher.stage!r}"
+            raise RecipeError(f"{at}.loss: {what}, which comes later; put that stage first")
+
+
+def _check_named(plan: Plan, stage: Stage, where: str) -> None:
+    """RecipeError for names of teachers that there are not, or that nothing asks."""
+    if stage.teacher and stage.teachers:
+        raise RecipeError(f"{where}.teachers: teacher is given too; leave one of them out")
+    key = "teachers" if stage.teachers else "teacher"
+    for name in stage.teachers or filter(None, (stage.teacher,)):
+        if name not in plan.all_teachers:
+            raise RecipeError(f"{where}.{key}: no teacher named {name!r}{did_you_mean(name, plan.all_teachers)}")
+        if not stage.asks_teacher:
+            raise RecipeError(f"{where}.{key}: no loss of this stage learns from a teacher of the recipe; leave it out")
+    if len(set(stage.teachers)) != len(stage.teachers):
+        raise RecipeError(f"{where}.teachers: a name stands twice; give each teacher once, and weights in combine")
+
+
+def check_reads(plan: Plan, name: str, where: str) -> None:
+    """RecipeError for a loss that reads what no teacher of its stage can give.
+
+    Whether a network has a certain tap shows when the networks are made, before the first step.
+    """
+    stage, asked = plan.stages[name], plan.teachers_of(name)
+    for term_name, term in stage.loss.items():
+        at, loss = f"{where}: stages.{name}.loss.{term_name}", term.loss
+        taps = sorted(loss.reads.teacher - {"logits"})
+        if taps:
+            _check_taps(stage, asked, taps[0], loss, at)
+        if loss.every_class and stage.labels and stage.labels.k is not None and stage.labels.k < plan.classes:
+            what = f"reads the logits of every class, and the label cache keeps {stage.labels.k} of {plan.classes}"
+            raise RecipeError(f"{at}: {what}; set stages.{name}.labels.k: null")
+
+
+def _check_taps(stage: Stage, asked: dict[str, Teacher], tap: str, loss: Loss, where: str) -> None:
+    """RecipeError where a tap of the teacher is read and its labels are logits alone."""
+    what = f"reads {tap!r} of the teacher"
+    if stage.labels:
+        raise RecipeError(f"{where}: {what}, and a label cache keeps logits; set labels: null in this stage")
+    if len(asked) > 1 and not loss.reads.each:
+        raise RecipeError(f"{where}: {what}, and several teachers have only their logits in common; name one teacher")
+    for name, teacher in asked.items():
+        if teacher.engine != "eager":
+            raise RecipeError(f"{where}: {what}, and an engine gives logits; set engine: eager of teacher {name!r}")
+        if teacher.is_foreign and tap not in teacher.taps:
+            hint = did_you_mean(tap, teacher.taps) or f"; add it to the taps of teacher {name!r}"
+            raise RecipeError(f"{where}: {what}, and teacher {name!r} has no such tap{hint}")
+        if teacher.is_foreign and loss.reads.weights.get("teacher"):
+            raise RecipeError(f"{where}: reads the classifier of teacher {name!r}, which has none; use another teacher")
+
+
+def check_pretrained(plan: Plan, where: str) -> None:
     """RecipeError unless the stages that start from given weights are the student's, and there are such weights."""
     if "pretrained" in plan.stages:
         raise RecipeError(f"{where}: stages.pretrained: init uses this name for given weights; choose another")
@@ -52,14 +189,7 @@ def check_pretrained(plan: Any, where: str) -> None:
         raise RecipeError(f"{where}: student.pretrained: no stage starts from it; set init: pretrained in one")
 
 
-def check_engine(plan: Any, where: str) -> None:
-    """RecipeError for a teacher on batch statistics in an inference engine, which holds the running ones."""
-    if plan.teacher and plan.teacher.engine != "eager" and plan.teacher.norm != "running":
-        what = f"{plan.teacher.engine} has the running statistics built in"
-        raise RecipeError(f"{where}: teacher.engine: {what}; set teacher.norm: running, or teacher.engine: eager")
-
-
-def check_labels(plan: Any, where: str) -> None:
+def check_labels(plan: Plan, where: str) -> None:
     """RecipeError for a label cache that no teacher fills, whose logits would depend on the batch, or of no size."""
     for name, stage in plan.stages.items():
         at, labels = f"{where}: stages.{name}.labels", stage.labels
@@ -67,9 +197,27 @@ def check_labels(plan: Any, where: str) -> None:
             continue
         if not stage.is_taught:
             raise RecipeError(f"{at}: no loss of this stage learns from a teacher; set labels: null")
-        if stage.asks_teacher and plan.teacher.norm != "running":
-            what = "with teacher.norm: batch the logits of an image depend on the others of its batch"
-            raise RecipeError(f"{at}: {what}; set teacher.norm: running, or labels: null")
+        for one, teacher in plan.teachers_of(name).items():
+            if teacher.statistics != "running":
+                key = _key(plan, one)
+                what = f"with {key}.norm: batch the logits of an image depend on the others of its batch"
+                raise RecipeError(f"{at}: {what}; set {key}.norm: running, or labels: null")
+        if any(term.loss.reads.each for term in stage.loss.values()):
+            raise RecipeError(
+                f"{at}: a loss reads every teacher apart, and a cache keeps what they say together; set it to null"
+            )
         if labels.views < 1 or (labels.k is not None and not 1 <= labels.k <= plan.classes):
             what = f"{labels.views} views, k {labels.k}"
             raise RecipeError(f"{at}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
+
+
+def check_mixed(plan: Plan, where: str) -> None:
+    """RecipeError for a stage that mixes its images, where a loss needs an image to have one label."""
+    for name, stage in plan.stages.items():
+        augment = stage.data.augment
+        for term, given in stage.loss.items():
+            reads_label = "label" in given.loss.reads.batch
+            if reads_label and given.loss.mixed == "refuse" and (augment.mixup > 0 or augment.cutmix > 0):
+                what = f"{given.kind} needs images of one label each, and this stage mixes them"
+                mend = f"set stages.{name}.data.augment.mixup=0 and .cutmix=0, or drop the loss"
+                raise RecipeError(f"{where}: stages.{name}.loss.{term}: {what}; {mend}")

@@ -52,6 +52,12 @@ def is_code(text: str) -> bool:
     return ".py:" in text
 
 
+def split(text: str) -> tuple[str, str]:
+    """`nets.py:Tiny` -> the file and the name in it."""
+    file, _, name = text.rpartition(":")
+    return file, name
+
+
 def load(files: Iterable[str], folder: Path) -> dict[str, str]:
     """Import files, named relative to `folder`; returns file -> digest. RecipeError for one that cannot be imported."""
     return {str(file): _load(folder / file, str(file)).digest for file in files}
@@ -87,7 +93,7 @@ def modules(known: Mapping[str, str]) -> dict[str, ModuleType]:
 
 def find(name: str, known: Mapping[str, str]) -> Any:
     """What `file.py:Name` means: an attribute of the module of a file of a plan. RecipeError when there is none."""
-    file, _, attribute = name.rpartition(":")
+    file, attribute = split(name)
     if file not in known:
         raise RecipeError(f"{name}: the file {file} is not among the recipe's code{did_you_mean(file, known)}")
     module = _LOADED[known[file]].module

@@ -232,7 +232,6 @@ def check_plan(plan: Any, where: str) -> None:
         raise RecipeError(
             f"{where}: baseline: no stage named {plan.baseline!r}{did_you_mean(plan.baseline, plan.stages)}"
         )
-    _check_teacher(plan, f"{where}: teacher")
 
 
 def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: str) -> None:
@@ -243,8 +242,6 @@ def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: 
         raise RecipeError(
             f"{where}.init: stage {stage.init!r} trains the {seen[stage.init].network}; name one of the {stage.network}"
         )
-    if stage.network == "teacher" and (plan.teacher is None or not plan.teacher.arch):
-        raise RecipeError(f"{where}.network: this stage trains a teacher; give teacher.arch")
     positive = {
         "epochs": stage.epochs,
         "data.batch": stage.data.batch,
@@ -265,20 +262,3 @@ def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: 
         )
     if not stage.data.train:
         raise RecipeError(f"{where}.data.train: a stage needs at least one list file")
-
-
-def _check_teacher(plan: Any, where: str) -> None:
-    teacher = plan.teacher
-    if teacher is None:
-        return
-    if teacher.stage is not None:
-        if teacher.stage not in plan.stages:
-            raise RecipeError(
-                f"{where}.stage: no stage named {teacher.stage!r}{did_you_mean(teacher.stage, plan.stages)}"
-            )
-        if plan.stages[teacher.stage].network != "teacher":
-            raise RecipeError(
-                f"{where}.stage: stage {teacher.stage!r} trains the student; a teacher's stage has network: teacher"
-            )
-    if (teacher.stage is None) == (teacher.card is None):
-        raise RecipeError(f"{where}: give either card (of teachers/) or stage (of this recipe), not both or neither")

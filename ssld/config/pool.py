@@ -17,7 +17,8 @@ class Mine:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     sources: tuple[str, ...]
-    teacher: str  # a card of teachers/, the path of one, or the folder of a run that trained its teacher
+    # a teacher of the recipe, a card of teachers/, the path of one, or the folder of a run that trained its teacher
+    teacher: str
     against: str  # list file of the validation images
     k: int  # images of a class
     min_score: float = 0.0  # smallest probability of a chosen image

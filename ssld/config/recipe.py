@@ -16,7 +16,8 @@ from ssld.config.keys import digested, key, plain
 from ssld.config.optim import Optim
 from ssld.config.pool import Mine
 from ssld.config.quantize import Quantize
-from ssld.errors import RecipeError
+from ssld.config.teachers import Combine, Teacher
+from ssld.errors import RecipeError, RunError
 from ssld.files import json_digest
 from ssld.losses import Term
 from ssld.losses.registry import with_own
@@ -93,7 +94,7 @@ class Labels(Strict):
 class Stage(Strict):
     """student -> student (or teacher -> teacher): one training with one loss."""
 
-    network: Literal["student", "teacher"] = "student"
+    network: str = "student"  # which network it trains: the student, or a teacher by its name
     init: str = "scratch"  # one of STARTS, or the earlier stage whose result it continues
     train: Literal["all", "head", "head_and_norms"] = "all"  # what is updated; see distill/state.py
     epochs: float
@@ -104,6 +105,9 @@ class Stage(Strict):
     checkpoint_minutes: float = key(10.0, trains=False)
     labels: Labels | None = key(None, later=True)  # null: the teacher runs beside the student and labels fresh views
     quantize: Quantize | None = key(None, later=True)  # null: the stage trains in float
+    teacher: str | None = key(None, later=True)  # who teaches, a name of `teachers`; null: the only teacher there is
+    teachers: tuple[str, ...] = key((), later=True)  # several who teach together, names of `teachers`
+    combine: Combine = key(factory=Combine, later=True)  # how several speak as one
     sync_bn: bool = (
         False  # batch statistics over all ranks; false: each rank its own, rank 0's running statistics are kept
     )
@@ -136,36 +140,27 @@ class Stage(Strict):
 
     @property
     def asks_teacher(self) -> bool:
-        """Whether that is the recipe's teacher, and not the float network that a quantised stage starts from."""
+        """Whether that is a teacher of the recipe, and not the float network that a quantised stage starts from."""
         return self.is_taught and not (self.quantize and self.quantize.teacher == "float")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Strict):
-    arch: str
+    """The student: an architecture of the zoo, or with `code` a network of one's own."""
+
+    arch: str | None = None
     bn_momentum: float | None = None  # of the running statistics (share kept); null: the architecture's own
     pretrained: str | None = key(
         None, later=True
     )  # what `init: pretrained` starts from: a weights file, or a published training's name
+    code: str | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
+    options: dict[str, Any] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
+    taps: dict[str, str] = key(factory=dict, later=True)  # name of a tap -> path of a layer of that network
 
-
-@dataclass(frozen=True, kw_only=True)
-class Teacher(Strict):
-    """Where the labels of a distillation come from: a card of teachers/, or the stage of this recipe that trains it."""
-
-    card: str | None = None
-    arch: str | None = None
-    stage: str | None = None
-    norm: Literal["batch", "running"] = "batch"  # published: batch statistics, 76.00 against 75.84
-    # what computes its logits: eager, an inference engine (norm: running), auto
-    engine: str = key("eager", later=True, trains=False)
-    # images of the validation set that check a teacher from a card before the first step; 0 is off
-    gate: int = key(2000, trains=False)
-    gate_points: float = key(
-        1.0, trains=False
-    )  # largest shortfall from the card's top-1 on them, in points plus sampling error
-    bn_momentum: float | None = None
-    weights: str | None = None  # a weights file, instead of the card's
+    @property
+    def title(self) -> str:
+        """Its name in messages and results."""
+        return str(self.arch or self.code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +188,8 @@ class Plan(Strict):
         None, later=True
     )  # folder under the data folder -> how its `mined.txt` is made
     student: Network
-    teacher: Teacher | None = None
+    teacher: Teacher | None = None  # the short form of one teacher, whose name is `teacher`
+    teachers: dict[str, Teacher] = key(factory=dict, later=True)  # by name; stages say which of them they ask
     baseline: str | None = (
         None  # the stage whose result the gain is measured against; null: the student card's plain top-1
     )
@@ -209,11 +205,46 @@ class Plan(Strict):
         return (self.dataset,) if isinstance(self.dataset, str) else self.dataset or ()
 
     @property
-    def compared(self) -> Teacher | None:
-        """The teacher, unless it taught other images than the last stage's: of these it knows nothing."""
-        own, last = self.teacher and self.teacher.stage, list(self.stages.values())[-1]
-        taught = [stage.data.val for name, stage in self.stages.items() if stage.asks_teacher or name == own]
-        return self.teacher if last.data.val in taught or not taught else None
+    def last(self) -> str:
+        """The name of the last stage, whose result is the student."""
+        return list(self.stages)[-1]
+
+    @cached_property
+    def all_teachers(self) -> dict[str, Teacher]:
+        """Name -> teacher; the name of the short form is `teacher`."""
+        return {**({"teacher": self.teacher} if self.teacher else {}), **self.teachers}
+
+    def teachers_of(self, name: str) -> dict[str, Teacher]:
+        """Those whom a stage asks, by name: those that it names, else the short form, else the only teacher there is.
+
+        It is empty where the stage asks none, and where it names none of several (a check refuses that).
+        """
+        stage, known = self.stages[name], self.all_teachers
+        if not stage.asks_teacher:
+            return {}
+        names = stage.teachers or ((stage.teacher,) if stage.teacher else ("teacher",) if self.teacher else (*known,))
+        return {one: known[one] for one in names} if len(names) == 1 or stage.teachers else {}
+
+    def is_asked(self, teacher: str) -> bool:
+        """Whether any stage asks this teacher."""
+        return any(teacher in self.teachers_of(name) for name in self.stages)
+
+    @property
+    def compared(self) -> str | None:
+        """The stage whose teachers the student is compared with: the last that asks any.
+
+        None where there is none, and where these taught other images than the last stage's: of these they know nothing.
+        """
+        asking = [name for name in self.stages if self.teachers_of(name)]
+        if not asking:
+            return None
+        stages = {teacher.stage for teacher in self.teachers_of(asking[-1]).values()}
+        taught = [stage.data.val for name, stage in self.stages.items() if name in asking or name in stages]
+        return asking[-1] if self.stages[self.last].data.val in taught else None
+
+    def network_of(self, role: str) -> Network | Teacher:
+        """The block of the student, or of a teacher by its name."""
+        return self.student if role == "student" else self.all_teachers[role]
 
     @cached_property
     def digest(self) -> str:
@@ -228,24 +259,37 @@ class Plan(Strict):
     def stage_digest(self, name: str) -> str:
         """Names a stage's output: its own keys, its network, its teacher, and the digests of the stages before it."""
         tree, stage = digested(self), self.stages[name]
-        network = getattr(self, stage.network)
+        network = self.network_of(stage.network)
         parts: dict[str, Any] = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
         parts |= {"name": name, "stage": tree["stages"][name], "network": [network.arch, network.bn_momentum]}
+        if network.code:
+            parts["network"] += [network.code, network.options, network.taps]
         if own := self.code_of(name):
             parts["code"] = own
         if stage.continues:
             parts["init"] = self.stage_digest(stage.continues)
         if stage.init == "pretrained":
             parts["init"] = {"pretrained": self.student.pretrained}
-        if self.teacher and stage.network == "student" and stage.asks_teacher:
+        asked = self.teachers_of(name)
+        if list(asked) == ["teacher"] and self.teacher:
             parts["teacher"] = tree["teacher"]
             if self.teacher.stage:
                 parts["teacher_stage"] = self.stage_digest(self.teacher.stage)
+        elif asked:
+            parts["teachers"] = [[one, digested(teacher)] for one, teacher in asked.items()]
+            parts["teacher_stages"] = [self.stage_digest(teacher.stage) for teacher in asked.values() if teacher.stage]
         return json_digest(parts)
 
     def code_of(self, name: str) -> dict[str, str]:
-        """The own files that a stage uses -> sha256: those of its losses."""
-        used = {code.file_of(type(term.loss), self.code) for term in self.stages[name].loss.values()}
+        """The own files that a stage uses -> sha256: of its losses, its network, its images and its teachers.
+
+        What a teacher's own stage uses stands in the digest of that stage.
+        """
+        stage = self.stages[name]
+        used = {code.file_of(type(term.loss), self.code) for term in stage.loss.values()}
+        networks = [self.network_of(stage.network), *self.teachers_of(name).values()]
+        given = [*(network.code for network in networks), *stage.data.train, stage.data.val]
+        used |= {code.split(text)[0] for text in given if text and code.is_code(text)}
         return {file: self.code[file] for file in sorted(filter(None, used))}
 
 
@@ -267,11 +311,14 @@ def from_tree(
 ) -> Plan:
     """The plan of a recipe as mappings and scalars. `where` begins its errors; its own code is relative to `folder`."""
     tree = parse.spread(tree, shared="stage", over="stages")
-    tree["code"] = _load_code(tree.get("code"), where, folder)
+    files = tree.get("code")
+    tree["code"] = _load_code(tree, where, folder)
     plan = build(tree, where)
     for override in overrides:
         parse.override(tree, plan_tree(plan), override)
-    plan = build(tree, where) if overrides else plan
+    if overrides:
+        tree["code"] = _load_code({**tree, "code": files}, where, folder)
+        plan = build(tree, where)
     parse.check_plan(plan, where)
     check.check_parts(plan, where)
     return shrink(plan) if smoke else plan
@@ -290,16 +337,40 @@ def of_run(folder: Path) -> Plan:
     return build(tree, str(file))
 
 
-def _load_code(files: Any, where: str, folder: Path) -> dict[str, str]:
-    """File -> sha256 of the recipe's `code`, a list of Python files."""
-    if files is None:
-        return {}
+def of_finished_run(folder: Path) -> Plan:
+    """As `of_run`. RunError where the folder holds no run, and where the run is not finished."""
+    if not (folder / "plan.yaml").is_file():
+        raise RunError(f"{folder}: no run here (no plan.yaml); give the folder that `ssld run` printed")
+    if not (folder / "result.json").is_file():
+        raise RunError(f"{folder}: this run is not finished; repeat its `ssld run` command")
+    return of_run(folder)
+
+
+def _load_code(tree: dict[str, Any], where: str, folder: Path) -> dict[str, str]:
+    """File -> sha256 of the recipe's `code`, a list of Python files, and of the files that networks and images name."""
+    files = tree.get("code") or []
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
         raise RecipeError(f"{where}: code: {files!r} is not a list of Python files; write [losses.py, nets.py]")
     try:
-        return code.load(files, folder)
+        return code.load(dict.fromkeys([*files, *_named_files(tree)]), folder)
     except RecipeError as error:
         raise RecipeError(f"{where}: code: {error}") from error
+
+
+def _named_files(tree: dict[str, Any]) -> list[str]:
+    """The Python files that networks and images of one's own stand in, in a tree that is not checked yet."""
+    blocks = [tree.get("student"), tree.get("teacher"), *_values(tree.get("teachers"))]
+    given = [block.get("code") for block in blocks if isinstance(block, dict)]
+    for stage in _values(tree.get("stages")):
+        data = stage.get("data") if isinstance(stage, dict) else None
+        if isinstance(data, dict):
+            train = data.get("train")
+            given += [*(train if isinstance(train, list) else [train]), data.get("val")]
+    return [code.split(text)[0] for text in given if isinstance(text, str) and code.is_code(text)]
+
+
+def _values(tree: Any) -> list[Any]:
+    return list(tree.values()) if isinstance(tree, dict) else []
 
 
 def shrink(plan: Plan) -> Plan:
@@ -320,10 +391,12 @@ def shrink(plan: Plan) -> Plan:
             quantize.shrink(stage["quantize"], smoke.images)
             stage["optim"] |= {"clip_norm": 1.0}  # rounding makes channels constant, and their gradients 1e11
         stage["optim"] |= {"lr": 1e-5, "warmup_epochs": 0, "accumulate": 1, "amp": "off"}
-    for network in filter(None, (tree["student"], tree["teacher"])):
-        network["bn_momentum"] = 0.7  # statistics between fresh ones (logits up to 1e12) and those of two tiny batches
-    if tree["teacher"]:
-        tree["teacher"] |= {"gate": 0}
+    teachers = {name: teacher for name, teacher in {"teacher": tree["teacher"], **tree["teachers"]}.items() if teacher}
+    for name, network in {"student": tree["student"], **teachers}.items():
+        if name == "student" or not plan.all_teachers[name].is_foreign:
+            network["bn_momentum"] = 0.7  # between fresh statistics (logits up to 1e12) and those of two tiny batches
+        if name != "student":
+            network["gate"] = 0
     delivery.shrink(tree["export"], tree["bench"], smoke.images)
     return build(tree, plan.name)
 

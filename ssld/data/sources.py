@@ -203,6 +203,61 @@ def from_samples(
     return _samples(images.__getitem__, known, title)
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Several data sets, one after the other: an `ImageSource`. positions: int64 [n], of the images in all of them."""
+
+    parts: tuple[ImageSource, ...]
+    labels: np.ndarray
+    positions: np.ndarray
+
+    @property
+    def title(self) -> str:
+        return " + ".join(part.title for part in self.parts)
+
+    @property
+    def remedy(self) -> str:
+        return "mend it or leave it out"
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def name(self, index: int) -> str:
+        part, number = self._find(index)
+        return part.name(number)
+
+    def image(self, index: int) -> Image:
+        part, number = self._find(index)
+        return part.image(number)
+
+    def subset(self, index: np.ndarray) -> Joined:
+        """The images at these positions, in this order."""
+        return Joined(self.parts, self.labels[index], self.positions[index])
+
+    def digest(self) -> str:
+        """sha256 over the digests of the parts and over which of their images these are."""
+        content = hashlib.sha256("\n".join(part.digest() for part in self.parts).encode())
+        content.update(self.positions.astype("<i8").tobytes())
+        return content.hexdigest()
+
+    def _find(self, index: int) -> tuple[ImageSource, int]:
+        """The data set that an image is of, and its position there."""
+        number = int(self.positions[index])
+        for part in self.parts:
+            if number < len(part):
+                return part, number
+            number -= len(part)
+        raise IndexError(index)
+
+
+def joined(parts: Sequence[ImageSource]) -> ImageSource:
+    """Several data sets as one, in their order."""
+    if len(parts) == 1:
+        return parts[0]
+    labels = np.concatenate([part.labels for part in parts])
+    return Joined(tuple(parts), labels, np.arange(len(labels)))
+
+
 def pnm(pixels: Pixels) -> Pixels:
     """Pixels as the bytes of a binary PNM file, uint8 [bytes]: P6 of [H, W, 3], P5 of [H, W] (netpbm's ppm(5), pgm(5)).
 

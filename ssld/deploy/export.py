@@ -70,6 +70,7 @@ def write_files(
 ) -> None:
     """Write the files of all formats and the contract into an empty folder."""
     from ssld import quantize, runtime  # these import Paddle
+    from ssld.models import evaluating
 
     in_int8 = bool(quantize.quantised(model))
     forms.check(formats, how, calibration, in_int8)
@@ -83,7 +84,8 @@ def write_files(
     network, rounded = (with_processing(layer, contract["input"], **options) for layer in (exact, model))
     with evaluating(network), evaluating(rounded):
         programs: dict[str, Any] = {"folder": folder, "names": names, "how": how, "calibration": ranges_from}
-        any_size = takes_other_sizes(exact, size) and _any_size(network, rounded, **programs)
+        any_size = takes_other_sizes(exact, size, _class_number(contract["classes"]))
+        any_size = any_size and _any_size(network, rounded, **programs)
         if any_size:
             interface["input"]["dynamic"] += ["height", "width"]
         else:
@@ -124,31 +126,19 @@ def _input_and_output(contract: dict[str, Any], how: How) -> dict[str, Any]:
     return {"input": {**image, **contract["input"]}, "output": output}
 
 
-def takes_other_sizes(model: Layer, size: int) -> bool:
-    """Try whether the network runs on images 32 pixels larger.
+def takes_other_sizes(model: Layer, size: int, classes: int) -> bool:
+    """Try whether the network has logits [1, classes] for an image 32 pixels larger.
 
-    A network with a fully connected head on a fixed grid does not.
+    A fully connected head on a fixed grid does not, nor does one whose code makes a larger map into more rows.
     """
     import paddle
 
     try:
         with paddle.no_grad():
-            model(paddle.zeros([1, 3, size + 32, size + 32]))
-    except (ValueError, RuntimeError):
+            logits = model(paddle.zeros([1, 3, size + 32, size + 32]))
+    except Exception:  # noqa: BLE001 - it runs the model's own code: anything may come out of it
         return False
-    return True
-
-
-@contextmanager
-def evaluating(model: Layer) -> Iterator[None]:
-    """Put every layer in eval mode, and afterwards back into the mode that it had."""
-    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
-    model.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
+    return list(logits.shape) == [1, classes]
 
 
 @contextmanager

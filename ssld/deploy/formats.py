@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -176,7 +177,21 @@ def save_program(network: Layer, prefix: Path, spec: InputSpec) -> None:
     except OSError:
         raise
     except Exception as error:  # tracing runs the model's own code, which may raise anything
+        forget_traces()
         raise DeployError(f"{prefix.name}: Paddle cannot trace the network; {reason(str(error))}") from error
+
+
+def forget_traces() -> None:
+    """Remove what Paddle 3 keeps of a program whose tracing failed: the weights that it had met, by the program's id.
+
+    A later program may get the id of that one, which is gone; its tracing would then end in a segmentation fault.
+    """
+    with suppress(ImportError, AttributeError):  # of a Paddle that is made otherwise
+        from paddle.jit.dy2static import parameter_recorder as recorder
+
+        for kept in (recorder._global_parameter_recorder, recorder._global_inplace_map):
+            kept.params_dict.clear()
+        recorder._global_parameter_recorder.tensor2value.clear()
 
 
 def write_derived(

@@ -13,7 +13,7 @@ import numpy as np
 
 from ssld.deploy import contract as contracts
 from ssld.deploy.engines.registry import ready, usable
-from ssld.deploy.export import evaluating, replace, staging, write_files
+from ssld.deploy.export import replace, staging, write_files
 from ssld.deploy.formats import PLAIN, How
 from ssld.deploy.processing import as_file_input
 from ssld.errors import DeployError
@@ -279,6 +279,8 @@ def not_here(name: str) -> str | None:
 def eager_logits(model: Layer, images: np.ndarray) -> np.ndarray:
     """Return float32 logits [n, classes] of the model in eval mode; the model keeps its modes."""
     import paddle
+
+    from ssld.models import evaluating
 
     with evaluating(model), paddle.no_grad():
         return np.concatenate([model(paddle.to_tensor(chunk)).astype("float32").numpy() for chunk in chunks(images)])

@@ -8,15 +8,15 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ssld.data import FileList, Scoring
+from ssld.data import ImageSource, Scoring
 from ssld.distill import metrics
 from ssld.distill.corruption import corruption_errors
-from ssld.distill.step import evaluating
 from ssld.interfaces import Evaluator
+from ssld.models import evaluating
 from ssld.runtime import Runtime, sum_over_ranks
 
 Progress = Callable[[int], None]  # is told the number of images that are done
-Ask = Callable[[FileList, Progress], np.ndarray]  # the logits float32 [n, classes] of images
+Ask = Callable[[ImageSource, Progress], np.ndarray]  # the logits float32 [n, classes] of images
 
 
 @paddle.no_grad()
@@ -56,7 +56,7 @@ def evaluate(
 
 
 def measure(
-    ask: dict[str, Ask], files: FileList, scoring: Scoring, classes: int, progress: Progress = lambda images: None
+    ask: dict[str, Ask], files: ImageSource, scoring: Scoring, classes: int, progress: Progress = lambda images: None
 ) -> dict[str, Any]:
     """`metrics.summary` of the student on labelled images, scored as their list asks; with a teacher in `ask` also the
     `agreement` of the two.
@@ -91,7 +91,7 @@ def _further(progress: Progress, done: int, images: int) -> None:
     progress(done + images)
 
 
-def _labels(logits: np.ndarray, part: FileList, scoring: Scoring, positions: np.ndarray) -> np.ndarray:
+def _labels(logits: np.ndarray, part: ImageSource, scoring: Scoring, positions: np.ndarray) -> np.ndarray:
     """int64 [n], columns of `logits`."""
     if scoring.valid is not None:
         return metrics.likeliest(logits, [scoring.valid[i] for i in positions])

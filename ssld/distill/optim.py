@@ -7,7 +7,9 @@ import paddle
 from paddle import nn
 
 from ssld.config.optim import Optim
+from ssld.distill.dot import Dot
 from ssld.errors import RunError
+from ssld.models.taps import called
 
 
 def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -40,11 +42,13 @@ def _left(optim: Optim, step: int, warmup: int, steps: int, steps_per_epoch: int
 
 
 def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
-    """Momentum, AdamW or RMSProp. Biases and normalisation scales (one-dimensional) are not decayed unless `decay_all`.
+    """Momentum, AdamW, RMSProp or DOT. Biases and normalisation scales (of one dimension) decay only with `decay_all`.
 
     No parameter groups: Paddle clips the gradient norm of each group for itself.
     """
     decayed = {p.name for p in parameters if p.ndim > 1 or optim.decay_all}
+    if optim.algorithm == "dot":
+        return Dot(parameters, optim.lr, optim.momentum, optim.delta, dict.fromkeys(decayed, optim.weight_decay))
     options: dict[str, Any] = {"learning_rate": optim.lr, "parameters": parameters}
     if optim.clip_norm:
         options["grad_clip"] = nn.ClipGradByGlobalNorm(optim.clip_norm)
@@ -60,9 +64,12 @@ def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
 
 def check_stages(optim: Optim, network: nn.Layer, where: str) -> None:
     """RunError unless `stage_lr` has a number for the stem and for each stage of the network."""
-    given, wanted = len(optim.stage_lr), 1 + len(network.stages) if optim.stage_lr else 0
+    given, wanted = len(optim.stage_lr), len(_parts(network)) if optim.stage_lr else 0
+    if given and not wanted:
+        what = f"{called(network)} has no layer `stem` and list of layers `stages`"
+        raise RunError(f"{where}.optim.stage_lr: {what}; leave stage_lr out, or give it both")
     if given != wanted:
-        what = f"{given} numbers; {network.arch} needs {wanted}, of its stem and its {wanted - 1} stages"
+        what = f"{given} numbers; {called(network)} needs {wanted}, of its stem and its {wanted - 1} stages"
         raise RunError(f"{where}.optim.stage_lr: {what}")
 
 
@@ -70,11 +77,23 @@ def scale_rates(optim: Optim, network: nn.Layer) -> None:
     """Give the parameters of the stem and of each stage of the network their multiple of the learning rate.
 
     Whatever is in neither, the head, keeps 1. It belongs to a parameter and is no state of the optimizer: who resumes
-    sets it anew. It multiplies the whole update, weight decay included, L2 as well as AdamW's decoupled one.
+    sets it anew. It multiplies the whole update, weight decay included, L2 as well as AdamW's decoupled one. RunError
+    as `check_stages`.
     """
-    for rate, part in zip(optim.stage_lr, [network.stem, *network.stages] if optim.stage_lr else [], strict=True):
+    if not optim.stage_lr:
+        return
+    check_stages(optim, network, "stage")
+    for rate, part in zip(optim.stage_lr, _parts(network), strict=True):
         for parameter in part.parameters():
             parameter.optimize_attr["learning_rate"] = rate
+
+
+def _parts(network: nn.Layer) -> list[nn.Layer]:
+    """The stem and the stages of a network; none where it does not have both."""
+    stem, stages = getattr(network, "stem", None), getattr(network, "stages", None)
+    if not isinstance(stem, nn.Layer) or not isinstance(stages, (nn.LayerList, nn.Sequential)):
+        return []
+    return [stem, *stages]
 
 
 class Average:
@@ -91,7 +110,8 @@ class Average:
     def update(self, network: nn.Layer, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         for key, value in network.state_dict().items() if self.state else ():
-            self.state[key].set_value(self.state[key] * decay + value * (1 - decay))
+            whole = not value.is_floating_point()  # such as a table of positions: there is no mean to take
+            self.state[key].set_value(value if whole else self.state[key] * decay + value * (1 - decay))
 
     def weights(self, network: nn.Layer) -> dict[str, Any]:
         """What the stage evaluates and hands on: the average if there is one, else the weights themselves."""

@@ -5,6 +5,7 @@ import math
 import mmap
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import paddle
 import paddle.distributed as dist
 import paddle.nn.functional as F
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 
 from ssld.progress import note
@@ -22,23 +23,25 @@ from ssld.runtime import Runtime, barrier, sum_over_ranks
 class Ranks:
     """What a training step of one rank shares with the others; alone, nothing.
 
-    forward: what a step calls: `network` itself, or a data-parallel view of the same parameters.
+    forward: what a step calls: `network` itself, or a data-parallel view of the same parameters. apart: gradients are
+    taken apart and averaged by `mean`, so there is no such view.
     """
 
-    def __init__(self, network: nn.Layer, trained: list[Any], runtime: Runtime, sync_bn: bool):
+    def __init__(self, network: nn.Layer, trained: list[Any], runtime: Runtime, sync_bn: bool, apart: bool = False):
         self.forward: Any = network
+        self._runtime = runtime
         self._mean: SharedMean | None = None
         if runtime.world == 1:
             return
         if sync_bn:
             _synchronise(network)
         memory = None if runtime.gpu is not None else shared_memory(runtime, sum(p.size for p in trained))
-        if memory is None:
+        if memory is not None:
+            self._mean = SharedMean(trained, runtime, memory)
+        elif not apart:
             if runtime.main and runtime.gpu is None:
                 note("the ranks share no memory: gloo averages gradients; more than two ranks round otherwise then")
             self.forward = paddle.DataParallel(network)
-        else:
-            self._mean = SharedMean(trained, runtime, memory)
 
     def hold(self, more_follow: bool) -> AbstractContextManager[Any]:
         """Around a backward pass: of accumulated micro-batches only the last one averages gradients over the ranks."""
@@ -50,6 +53,22 @@ class Ranks:
         if self._mean is not None:
             self._mean()
 
+    def mean(self, gradients: Sequence[Tensor | None]) -> None:
+        """Every rank's gradients, one for each trained parameter, become their mean over the ranks, in place.
+
+        None where a parameter has none; then it has none on any rank.
+        """
+        if self._runtime.world == 1:
+            return
+        if self._mean is not None:
+            self._mean.of(gradients)
+        elif found := [gradient for gradient in gradients if gradient is not None]:
+            together = paddle.concat([gradient.reshape([-1]) for gradient in found])
+            dist.all_reduce(together)
+            parts = (together / self._runtime.world).split([gradient.size for gradient in found])
+            for gradient, part in zip(found, parts, strict=True):
+                gradient.set_value(part.reshape(gradient.shape))
+
 
 class SharedMean:
     """The mean of gradients over the ranks of one machine, each rank taking it of its share of the numbers.
@@ -60,16 +79,21 @@ class SharedMean:
 
     def __init__(self, parameters: list[Any], runtime: Runtime, memory: np.ndarray):
         ends = np.cumsum([p.size for p in parameters])
-        self._pieces = [(p, slice(int(end) - p.size, int(end))) for p, end in zip(parameters, ends, strict=True)]
+        self._parameters = parameters
+        self._pieces = [slice(int(end) - p.size, int(end)) for p, end in zip(parameters, ends, strict=True)]
         self._runtime, self._parts, self._means = runtime, memory[:-1], memory[-1]
         low, high = (int(ends[-1]) * rank // runtime.world for rank in (runtime.rank, runtime.rank + 1))
         self._share = slice(low, high)
 
     def __call__(self) -> None:
+        self.of([parameter.grad for parameter in self._parameters])
+
+    def of(self, gradients: Sequence[Tensor | None]) -> None:
+        """The mean of these gradients, one for each of the parameters or None, in place."""
         mine = self._parts[self._runtime.rank]
-        pieces = [(parameter, piece) for parameter, piece in self._pieces if parameter.grad is not None]
-        for parameter, piece in pieces:
-            mine[piece] = np.from_dlpack(parameter.grad.detach()).reshape(-1)
+        pieces = [(g, piece) for g, piece in zip(gradients, self._pieces, strict=True) if g is not None]
+        for gradient, piece in pieces:
+            mine[piece] = np.from_dlpack(gradient.detach()).reshape(-1)
         barrier(self._runtime)
         mean = self._means[self._share]
         np.copyto(mean, self._parts[0][self._share])
@@ -77,8 +101,8 @@ class SharedMean:
             mean += part[self._share]
         mean *= 1 / self._runtime.world
         barrier(self._runtime)
-        for parameter, piece in pieces:
-            parameter.grad.set_value(self._means[piece].reshape(parameter.shape))
+        for gradient, piece in pieces:
+            gradient.set_value(self._means[piece].reshape(gradient.shape))
 
 
 def shared_memory(runtime: Runtime, size: int) -> np.ndarray | None:

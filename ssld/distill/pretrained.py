@@ -25,9 +25,12 @@ def check_starts(plan: Plan) -> None:
         pretrained_file(plan)
     for name, stage in plan.stages.items():
         if stage.optim.stage_lr:
-            arch = plan.student.arch if stage.network == "student" else str(plan.teacher and plan.teacher.arch)
+            block = plan.network_of(stage.network)
+            if block.arch is None:
+                what = "the network has no stages that are known here"
+                raise RecipeError(f"stages.{name}.optim.stage_lr: {what}; leave it out")
             with paddle.LazyGuard():
-                optim.check_stages(stage.optim, models.create(arch), f"stages.{name}")
+                optim.check_stages(stage.optim, models.create(block.arch), f"stages.{name}")
 
 
 def pretrained_file(plan: Plan) -> Path:
@@ -40,7 +43,8 @@ def pretrained_file(plan: Plan) -> Path:
         return Path(given)
     arch, published = cards.find_weights(given)
     if arch != plan.student.arch:
-        raise RecipeError(f"student.pretrained: {given} is of {arch}, the student is {plan.student.arch}; name another")
+        what = f"{given} is of {arch}, the student is {plan.student.title}"
+        raise RecipeError(f"student.pretrained: {what}; name another")
     file = weights_root() / Path(published.path).name
     if not file.exists():
         raise RunError(f"student.pretrained: no weights at {file}; run `ssld weights fetch {given}`, or name a file")

@@ -80,15 +80,12 @@ def train_step(
         batch["step"], batch["epoch"] = step, step // state.job.train.steps_per_epoch + 1
         state.seed(step, part)
         with state.ranks.hold(more_follow=part + 1 < parts_of_step), state.precision():
-            loss, parts, logits = state.ranks.forward(batch)
-            state.scaler.scale(loss / parts_of_step).backward()
-        losses.append(loss.detach())
+            found, parts, logits = state.ranks.forward(batch)
+            state.update.backward(found, parts_of_step)
+        losses.append(found[0].detach() if len(found) == 1 else (found[0] + found[1]).detach())
     if first:
-        check_gradients(state.named_trained, state.job.name)
-    state.ranks.average()
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.optimizer.clear_grad(set_to_zero=False)  # zeros would move a parameter that no loss reaches, by its momentum
+        check_gradients(state.named_trained(), state.update.reached, state.job.name)
+    state.update.step()
     state.step.after_step(state.job.runtime)
     mean = losses[0] if len(losses) == 1 else paddle.stack(losses).mean()  # not finite where one of them is not
     return {"loss": mean, **parts, "logits": logits.detach()}, batch

@@ -12,12 +12,15 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ssld import models
+from ssld.config.optim import APART
 from ssld.data import sampler
 from ssld.distill import checkpoint, optim, parallel
 from ssld.distill.evaluate import evaluate
 from ssld.distill.job import Job
 from ssld.distill.step import Step, check_helpers, shapes
 from ssld.distill.teacher import BATCH_NORMS
+from ssld.distill.update import OneGradient, TwoGradients, Update
 from ssld.errors import RunError
 from ssld.interfaces import Labeller
 from ssld.losses import About
@@ -37,14 +40,18 @@ class TrainState:
         self.log_every = max(1, min(10, self.steps // 100))
         trained = set_trainable(network, job.stage.train)
         self.objective = Objective(job.stage.loss, job.train.steps_per_epoch)
-        self.step = Step(network, self.objective, self._helpers(labeller))
+        apart = job.stage.optim.algorithm in APART
+        self.step = Step(network, self.objective, self._helpers(labeller), apart)
         trained += [p for p in self.step.helpers.parameters() if not p.stop_gradient]
         self._trained = {id(parameter) for parameter in trained}
-        self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn)
+        self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn, apart)
         optim.scale_rates(job.stage.optim, network)
         self.optimizer = optim.make_optimizer(job.stage.optim, trained)
         self.average = optim.Average(network, job.stage.optim.ema)
         self.scaler = paddle.amp.GradScaler(enable=job.stage.optim.amp == "O1", init_loss_scaling=2.0**15)
+        self.update: Update = (
+            TwoGradients(self.optimizer, self.ranks) if apart else OneGradient(self.optimizer, self.ranks, self.scaler)
+        )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
         self.scores: dict[str, float] | None = None  # of the finished stage
 
@@ -55,6 +62,9 @@ class TrainState:
             return {}
         student = shapes(self.network, self.objective.student_reads, size)
         teacher = labeller.shapes(self.objective.teacher_reads, size) if labeller else {}
+        each: dict[str, Any] = {}
+        if labeller and any(loss.reads.each for loss in self.objective.helped.values()):
+            each = labeller.shapes_of_each(self.objective.teacher_reads, size)
         micro = sampler.micro_size(self.stage.data.batch, self.stage.optim.accumulate, job.runtime.world)
 
         def about(name: str) -> About:
@@ -62,7 +72,7 @@ class TrainState:
             return About(
                 student=student, teacher=teacher, classes=job.classes, images=len(job.labels), labels=job.labels,
                 steps=self.steps, steps_per_epoch=job.train.steps_per_epoch, micro=micro, world=job.runtime.world,
-                seed=seed_of(job.seed, job.name, name),
+                seed=seed_of(job.seed, job.name, name), each=each,
             )  # fmt: skip
 
         with paddle.utils.unique_name.guard("helper_"):  # networks have names that begin with their architecture
@@ -171,7 +181,8 @@ def set_trainable(network: nn.Layer, train: str) -> list[Any]:
     """
     parts = [network] if train == "all" else [_classifier(network, train)]
     parts += [layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)]
-    unused = {id(p) for layer in getattr(network, "auxiliary", ()) for p in layer.parameters()}
+    auxiliary = network.auxiliary if isinstance(network, models.Classifier) else []
+    unused = {id(p) for layer in auxiliary for p in layer.parameters()}
     free = {id(p) for layer in parts for p in layer.parameters() if p.trainable} - unused
     for parameter in network.parameters():
         parameter.stop_gradient = id(parameter) not in free
@@ -184,10 +195,11 @@ def set_mode(network: nn.Layer, train: str) -> None:
 
 
 def _classifier(network: nn.Layer, train: str) -> nn.Layer:
-    layer: nn.Layer | None = getattr(network, "classifier", None)
+    layer = models.classifier_of(network)
     if layer is None:
         what = f"{type(network).__name__} does not say which layer makes its logits"
-        raise RunError(f"train: {train}: {what}; give it an attribute `classifier`, or set train: all")
+        how = "name it with taps: {classifier: PATH}, give it an attribute `classifier`, or set train: all"
+        raise RunError(f"train: {train}: {what}; {how}")
     return layer
 
 

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
 
 from ssld.errors import RunError
-from ssld.interfaces import Batch, Outputs
+from ssld.interfaces import Batch
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
+from ssld.models import classifier_of, evaluating, outputs_of
+from ssld.models.taps import called
 
 
 class Step(nn.Layer):
-    """A batch -> (loss, parts for the log, logits): what data parallelism wraps, so that helpers are averaged too.
+    """A batch -> (losses, parts for the log, logits): what data parallelism wraps, so that helpers are averaged too.
 
-    helpers: name of a term -> the layers of its loss. They train beside the student and are no part of it.
+    helpers: name of a term -> the layers of its loss. They train beside the student and are no part of it. apart: the
+    losses are two, of the task and of the distillation, else one.
     """
 
-    def __init__(self, student: nn.Layer, objective: Objective, helpers: dict[str, nn.Layer] | None = None):
+    def __init__(
+        self,
+        student: nn.Layer,
+        objective: Objective,
+        helpers: dict[str, nn.Layer] | None = None,
+        apart: bool = False,
+    ):
         super().__init__()
-        self.student, self.objective = student, objective
+        self.student, self.objective, self.apart = student, objective, apart
         self.helpers = nn.LayerDict(helpers or {})
-        weights = {of for term in objective.terms.values() for of in term.loss.reads.weights.get("student", ())}
-        self._reads_classifier = "classifier" in weights
+        self._weights = {of for term in objective.terms.values() for of in term.loss.reads.weights.get("student", ())}
 
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:
         outputs = outputs_of(self.student, batch["image"], self.objective.student_reads)
-        if self._reads_classifier:
-            outputs.weights = classifier_weights(self.student)
-        loss, parts = self.objective(outputs, batch.get("teacher"), batch, dict(self.helpers.items()))
-        return loss, parts, outputs["logits"]
+        outputs.weights = weights_of(self.student, self._weights)
+        given = outputs, batch.get("teacher"), batch, dict(self.helpers.items())
+        if self.apart:
+            losses, parts = self.objective.apart(*given)
+            return losses, parts, outputs["logits"]
+        loss, parts = self.objective(*given)
+        return (loss,), parts, outputs["logits"]
 
     def after_step(self, runtime: Any) -> None:
         """Tell the helpers that keep something of past batches that the optimiser has made its step."""
@@ -42,40 +52,26 @@ class Step(nn.Layer):
                 helper.after_step(runtime)
 
 
-def outputs_of(network: nn.Layer, images: Tensor, names: Collection[str]) -> Outputs:
-    """The outputs of these names, of images float32 [N, 3, S, S], in one forward pass: `logits` and taps.
-
-    A network of one's own that has taps offers a method `outputs(images, taps)`, which returns a mapping with `logits`
-    and the taps. RunError for one that has none.
-    """
-    taps = [name for name in names if name != "logits"]
-    if not taps:
-        return Outputs({"logits": network(images)})
-    if not hasattr(network, "outputs"):
-        what = f"a loss reads {taps[0]!r}, and this network gives logits alone"
-        raise RunError(f"{type(network).__name__}: {what}; give it a method outputs(images, taps)")
-    return Outputs(network.outputs(images, taps))
+def readable(network: nn.Layer) -> dict[str, nn.Layer]:
+    """The layers whose weights a loss may read, by name: `classifier`, and `stage3.norm` for the batch norm that makes
+    the tap `stage3.pre`. A network of one's own offers them as `classifier`, which `taps` may name, and `norms`."""
+    classifier = classifier_of(network)
+    named = {"classifier": classifier} if getattr(classifier, "weight", None) is not None else {}
+    return {**named, **{f"{stage}.norm": norm for stage, norm in getattr(network, "norms", {}).items()}}
 
 
-def classifier_weights(network: nn.Layer) -> dict[str, Tensor]:
-    """`classifier.weight` [d, classes] (or [classes, d, 1, 1] of a convolution), and `classifier.bias` where there is
-    one.
-    """
-    layer = network.classifier
-    found = {"classifier.weight": layer.weight, "classifier.bias": getattr(layer, "bias", None)}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-@contextmanager
-def evaluating(network: nn.Layer) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every layer is in the mode that it was in."""
-    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
-    network.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
+def weights_of(network: nn.Layer, names: Collection[str]) -> dict[str, Tensor]:
+    """The weights of the layers of these names: `classifier.weight` [d, classes] (or [classes, d, 1, 1] of a
+    convolution), `stage3.norm.weight` [C] and so on, and `.bias` where there is one. RunError for a layer that the
+    network does not have, or does not name."""
+    layers = readable(network) if names else {}
+    for name in names:
+        if name not in layers:
+            what = f"a loss reads the weights of its {name}, and it does not say which layer that is"
+            advice = "name it with taps: {classifier: PATH}" if name == "classifier" else "use another network or loss"
+            raise RunError(f"{called(network)}: {what}; {advice}")
+    both = {f"{name}.{kind}": getattr(layers[name], kind, None) for name in names for kind in ("weight", "bias")}
+    return {name: value for name, value in both.items() if value is not None}
 
 
 @paddle.no_grad()
@@ -97,11 +93,11 @@ def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
             seen.add(parameter.name)
 
 
-def check_gradients(named: Callable[[], Iterator[tuple[str, Any]]], stage: str) -> None:
-    """RunError for the first of the trained parameters that got no gradient: what trains nothing must not run for
-    days.
+def check_gradients(named: Iterable[tuple[str, Any]], reached: Callable[[Any], bool], stage: str) -> None:
+    """RunError for the first of the trained parameters, by name, that got no gradient: what trains nothing must not run
+    for days.
     """
-    for name, parameter in named():
-        if parameter.grad is None:
+    for name, parameter in named:
+        if not reached(parameter):
             what = f"no loss reaches the parameter {name!r}"
             raise RunError(f"stage {stage}: {what}; freeze it (stop_gradient), remove it, or add a loss that reads it")

@@ -12,18 +12,14 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ssld.config.recipe import Data
-from ssld.distill.step import classifier_weights, outputs_of, shapes
+from ssld.distill.step import readable, shapes, weights_of
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Shape
+from ssld.models import outputs_of, taps_of
 
 MODES = {"linear": "bilinear", "cubic": "bicubic"}
 BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
-
-
-def taps_of(network: nn.Layer) -> frozenset[str]:
-    """The names of the taps that a network gives; none where it says nothing of taps."""
-    return frozenset(getattr(network, "taps", ()))
 
 
 class TeacherLogits(nn.Layer):
@@ -64,17 +60,18 @@ class TeacherLogits(nn.Layer):
         return images
 
     def outputs(self, images: Tensor) -> Outputs:
-        """The outputs that the losses read, in one forward pass, and the weights of the classifier where there is
-        one.
-        """
+        """The outputs that the losses read, in one forward pass, and the weights that a loss may read."""
         found = outputs_of(self.network, self._seen(images), self.reads)
-        if hasattr(self.network, "classifier"):
-            found.weights = classifier_weights(self.network)
+        found.weights = weights_of(self.network, readable(self.network))
         return found
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
         """The shape of each of these outputs, without the batch, for images of the student of `size` pixels a side."""
         return shapes(self.network, names, size if self.enlarge is None else self.enlarge.shape[0])
+
+    def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, Shape]]:
+        """No teacher speaks apart here."""
+        return {}
 
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext

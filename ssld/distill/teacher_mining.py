@@ -1,74 +1,223 @@
-"""Mining with a real teacher, as `ssld mine` and a step of a recipe ask for it: that of a card, or of a run."""
+"""Mining with a real teacher, as `ssld mine` and a step of a recipe ask for it.
+
+The teacher is one of the recipe, that of a card, or the one that a finished run trained.
+"""
 
 from __future__ import annotations  # a type of `mine` needs the extra `mine`; every run imports this file
 
+import json
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import paddle
+from paddle import nn
 
-from ssld import mine
+from ssld import mine, models, weights
+from ssld.config import cards, cost, recipe
+from ssld.config.cards import Input
 from ssld.config.pool import Mine, check_mine
-from ssld.data import FileList, class_names, read_list
-from ssld.distill import mined_by, scorer
+from ssld.config.recipe import Data
+from ssld.data import EvalLoader, FileList, class_names, read_list, sampler
+from ssld.distill.engine import compiled
+from ssld.distill.evaluate import evaluate
+from ssld.distill.metrics import softmax
+from ssld.distill.runs import Run
+from ssld.distill.teacher import TeacherLogits, gate
+from ssld.distill.teacher_weights import CLASSES, classes_of, file_digest, teacher_weights
+from ssld.distill.teachers import Teacher
+from ssld.errors import RunError
+from ssld.files import json_digest
+from ssld.progress import note, progress
 from ssld.runtime import Runtime, barrier, cores
+
+
+class Trained(Protocol):
+    """What is known of a training: a card, or the stage of a run that trained a teacher."""
+
+    @property
+    def arch(self) -> str: ...
+
+    @property
+    def top1(self) -> float: ...
+
+    @property
+    def input(self) -> Input: ...
+
+
+@dataclass(frozen=True)
+class OfRun:
+    """The teacher that a run trained, as `Trained`."""
+
+    arch: str
+    top1: float
+    input: Input
 
 
 def mine_pool(
     step: Mine,
     root: Path,
     out: Path,
-    here: Runtime,
+    runtime: Runtime,
     part: tuple[int, int] = (1, 1),
     threads: int | None = None,
     quiet: bool = False,
+    teachers: Mapping[str, Callable[[], Teacher]] | None = None,
 ) -> dict[str, Any]:
     """What `mine.mine` returns, for paths of `step` relative to `root`. `threads`: None = one a core.
 
-    With several ranks each scores its share of the shards; rank 0 chooses.
+    teachers: those of the recipe, by name; a name of `step.teacher` that is not among them is a card, or the folder of
+    a run. With several ranks each scores its share of the shards; rank 0 chooses.
     """
     check_mine(step, "")
-    against, quiet = root / step.against, quiet or not here.main
+    against, quiet = root / step.against, quiet or not runtime.main
     files, shards = read_list(against, against.parent), mine.shards([root / source for source in step.sources])
+    if teachers and step.teacher in teachers:
+        teacher = _of_recipe(step, teachers[step.teacher](), against, runtime)
+    else:
+        teacher = _of_card_or_run(step, files, against, runtime, quiet)
     job = mine.Job(
         shards=shards,
-        teacher=_teacher(step, files, against, here, quiet),
+        teacher=teacher,
         against=files,
         against_list=against,
         options=mine.Options(k=step.k, min_score=step.min_score, assign=step.assign),
         out=out,
         sources=[os.path.abspath(root / source) for source in step.sources],
         part=part,
-        threads=threads or max(1, cores() // here.world),
+        threads=threads or max(1, cores() // runtime.world),
         quiet=quiet,
     )
-    if here.world == 1:
+    if runtime.world == 1:
         return mine.mine(job)
-    if here.main:
+    if runtime.main:
         mine.open_folder(job)
-    barrier(here)
-    mine.mine(replace(job, part=(here.rank + 1, here.world)))
-    barrier(here)
-    return mine.mine(job) if here.main else {}
+    barrier(runtime)
+    mine.mine(replace(job, part=(runtime.rank + 1, runtime.world)))
+    barrier(runtime)
+    return mine.mine(job) if runtime.main else {}
 
 
-def _teacher(step: Mine, files: FileList, against: Path, here: Runtime, quiet: bool) -> mine.Teacher:
+def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) -> mine.Teacher:
+    """A teacher of the recipe, which was checked when it was loaded. Its batch norms use the running statistics."""
+    look, network = teacher.look, teacher.network
+    shown = Input(size=look.crop, resize=look.resize, mean=look.mean, std=look.std)
+    classes: int = network.num_classes
+    return mine.Teacher(
+        classes=classes,
+        input=shown,
+        ready=lambda: probabilities(network, shown, step.engine, mine.BATCH, runtime),
+        facts={
+            "name": step.teacher, "arch": network.arch, "weights": json_digest(teacher.identity()),
+            "engine": step.engine,
+        },
+        names=class_names(against, classes),
+    )  # fmt: skip
+
+
+def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime, quiet: bool) -> mine.Teacher:
     """The teacher of a step; its network is loaded, and measured on the validation images, when it is first asked."""
-    card, file = mined_by.trained(step)
-    classes, digest = scorer.classes_of(file), scorer.weights_digest(file)
+    card, file = trained(step)
+    classes = classes_of(file)
 
     def ready() -> Callable[[np.ndarray], np.ndarray]:
-        network = scorer.load_network(card, file)
-        scorer.check_teacher(step.teacher, card, network, files, step.gate, here, quiet)
-        return scorer.probabilities(network, card, step.engine, mine.BATCH, here)
+        network = load_network(card, file)
+        check_teacher(step.teacher, card, network, files, step.gate, runtime, quiet)
+        return probabilities(network, card.input, step.engine, mine.BATCH, runtime)
 
     return mine.Teacher(
         classes=classes,
         input=card.input,
         ready=ready,
-        facts={"name": step.teacher, "arch": card.arch, "weights": digest, "engine": step.engine},
+        facts={"name": step.teacher, "arch": card.arch, "weights": file_digest(file), "engine": step.engine},
         names=class_names(against, classes),
     )
+
+
+def trained(step: Mine) -> tuple[Trained, Path]:
+    """The teacher of a step, of a card or of a run folder, and its weights file. RunError as `teacher_weights` and
+    `of_run` say."""
+    if not cost.is_run(step.teacher):
+        card = cards.find_teacher(step.teacher)
+        return card, teacher_weights(step.teacher, card, step.weights)
+    if step.weights:
+        raise RunError(f"teacher {step.teacher}: a run has its own weights; leave weights out, or give a card")
+    return of_run(Path(step.teacher))
+
+
+def known(step: Mine) -> tuple[Trained, int]:
+    """The teacher of a step and its number of classes; the weights of a card need not be there."""
+    if not cost.is_run(step.teacher):
+        return cards.find_teacher(step.teacher), CLASSES
+    card, file = of_run(Path(step.teacher))
+    return card, classes_of(file)
+
+
+def of_run(folder: Path) -> tuple[Trained, Path]:
+    """The teacher that the run of a folder trained, and its weights file. RunError where it has trained none."""
+    plan = recipe.of_run(folder)
+    names = [teacher.stage for teacher in plan.all_teachers.values() if teacher.stage]
+    run = Run.of_plan(plan, folder, Runtime(rank=0, world=1, gpu=None))
+    if not names or not run.stage(names[0]).is_done:
+        raise RunError(f"teacher {folder}: this run has trained no teacher; give another run, or a card")
+    stage, block = run.stage(names[0]), plan.network_of(plan.stages[names[0]].network)
+    if block.code:
+        what = f"its teacher is a network of one's own, {block.code}"
+        raise RunError(f"teacher {folder}: {what}; give a run whose teacher is of the zoo")
+    data = stage.settings.data
+    shown = Input(size=data.crop, resize=data.resize, mean=data.mean, std=data.std)
+    top1 = json.loads((stage.folder / "stage.json").read_text(encoding="utf-8"))["top1"]
+    return OfRun(str(block.arch), top1, shown), stage.model_file
+
+
+def load_network(card: Trained, file: Path) -> nn.Layer:
+    """The card's network with these weights, in evaluation mode; every key must fit (WeightsError)."""
+    network = models.create(card.arch, num_classes=classes_of(file), in_size=card.input.size)
+    weights.load_into(network, file)
+    network.eval()
+    return network
+
+
+def check_teacher(
+    name: str, card: Trained, network: nn.Layer, files: FileList, images: int, runtime: Runtime, quiet: bool
+) -> None:
+    """RunError unless its top-1 on a slice of labelled images is about what its card says, see `teacher.gate`."""
+    if not images:
+        return
+    if (files.labels < 0).any() or files.labels.max() >= network.num_classes:
+        note(f"teacher {name}: not checked, {files.path(0)} and the others are not labelled with its classes")
+        return
+    chosen = files.subset(sampler.evenly(images, len(files)))
+    shown = card.input
+    loader = EvalLoader(
+        chosen, size=shown.size, resize=shown.resize, batch=64, mean=shown.mean, std=shown.std, device=runtime.gpu
+    )
+    with progress(loader.images, "teacher", quiet=quiet) as bar:
+        top1 = evaluate(network, loader, runtime, bar.update)["top1"]
+    gate(name, top1, card.top1, loader.images, 1.0, skip="--gate 0")
+
+
+def probabilities(
+    network: nn.Layer, shown: Input, engine: str, batch: int, runtime: Runtime
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from images float32 [n, 3, size, size], normalised as `shown` says, to float32 [n, classes].
+
+    `engine` as in `teacher.engine` of a recipe, but `auto`: what was scored before must not mix with another engine's
+    bits. It is checked against the network as `EngineLogits` says.
+    """
+    data = Data(train=("",), val="", size=shown.size, mean=shown.mean, std=shown.std)
+    logits = TeacherLogits(network, "running", data, shown.size, shown.mean, shown.std)
+    if engine == "eager":
+        return lambda images: softmax(_eager(logits, images)).astype("float32")
+    if runtime.gpu is not None:
+        raise RunError(f"engine {engine} runs on a CPU; give --engine eager, or --device cpu")
+    run = compiled(logits, engine, shown.size, batch, cores()).run
+    return lambda images: softmax(run(images)).astype("float32")
+
+
+def _eager(logits: Any, images: np.ndarray) -> np.ndarray:
+    with paddle.no_grad():
+        return logits(paddle.to_tensor(images)).numpy()

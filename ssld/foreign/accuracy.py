@@ -16,7 +16,8 @@ Labels = NDArray[np.int64]
 
 
 class Network(Protocol):
-    classes: int
+    @property
+    def classes(self) -> int: ...
 
     def __call__(self, images: Array) -> Mapping[str, Array]: ...
 

@@ -90,6 +90,10 @@ class CachedLogits:
         """Return the shape of the logits, without the batch."""
         return {name: (self.cache.layout.classes,) for name in names}
 
+    def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, tuple[int, ...]]]:
+        """A cache keeps what several teachers say together."""
+        return {}
+
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
     ) -> Iterator[Batch]:

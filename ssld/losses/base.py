@@ -22,7 +22,8 @@ class Reads:
 
     student, teacher: names of outputs, `logits` or taps such as `stage3` or `embedding`; an empty teacher means that
     the loss needs none. batch: keys of the batch, such as `label` or `index`. weights: of `student` or `teacher` the
-    weights that it reads, `classifier` being the layer that makes the logits. each: it reads every teacher apart.
+    layers whose weights it reads: `classifier` makes the logits, `stage3.norm` is the batch norm that makes
+    `stage3.pre`. each: it reads every teacher apart.
     """
 
     student: frozenset[str] = LOGITS
@@ -49,11 +50,11 @@ class Reads:
 class About:
     """What the layers of a loss may depend on.
 
-    student, teacher: the shape of each output that the loss reads, without the batch: `logits` (classes,), a map
-    (C, H, W), a vector (d,). classes: of the recipe. images: training images of the stage. labels: int64 [images], the
-    label of each of them, -1 where it has none. steps, steps_per_epoch: of the stage. micro: images of one micro-batch
-    of one rank. world: the number of ranks. seed: of this term of this stage; a loss that draws numbers while it trains
-    draws them from this and from the step.
+    student, teacher: the shape of each output that the loss reads, without the batch: `logits` (classes,), a map (C, H,
+    W), a vector (d,). each: where the loss reads every teacher apart, the same of each of them. classes: of the recipe.
+    images: training images of the stage. labels: int64 [images], the label of each of them, -1 where it has none.
+    steps, steps_per_epoch: of the stage. micro: images of one micro-batch of one rank. world: the number of ranks.
+    seed: of this term of this stage; a loss that draws numbers while it trains draws them from this and from the step.
     """
 
     student: Mapping[str, Shape]
@@ -66,6 +67,16 @@ class About:
     micro: int
     world: int
     seed: int
+    each: Mapping[str, Mapping[str, Shape]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from. arxiv: its number there, empty where it has none or none is known."""
+
+    title: str
+    year: int
+    arxiv: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,16 +104,36 @@ class Loss:
     """What happens to images that were mixed, where the loss reads labels: it is refused, or it is computed with both
     labels and weighed by their shares."""
 
+    every_class: ClassVar[bool] = False
+    """Whether the value depends on the teacher's logits of every class. A label cache that keeps the k largest fills
+    the others in, which is exact enough only for losses of the probabilities."""
+    # What no code can tell of a method: `ssld list methods` and docs/methods.md show it.
+    paper: ClassVar[Paper | None] = None
+    golden: ClassVar[str | None] = None
+    """The golden file that holds what the official code computes: tests/parity/data/golden/<golden>.npz."""
+    ledger: ClassVar[tuple[str, ...]] = ()
+    """The names under which its published and re-run numbers stand in docs/data/published.csv."""
+    views: ClassVar[int] = 1
+    """Rows of outputs that it reads of each image."""
+    use: ClassVar[str] = ""
+    """When to use it, in a sentence or two."""
+    traps: ClassVar[tuple[str, ...]] = ()
+    """What goes wrong with it, a sentence or two each."""
+
     def on_unlabelled(self) -> Literal["refuse", "ignore"]:
         """What happens to images without a label, where the loss reads labels: they stop the run, or they count 0."""
         return "refuse"
+
+    def check(self, about: About) -> None:
+        """RecipeError where the loss cannot be computed of these outputs; it is called before `helpers`."""
 
     def helpers(self, about: About) -> nn.Layer | None:
         """The layers that this loss trains or keeps beside the student, with fresh weights; None without any.
 
         They are trained, checkpointed and resumed with the student, and never exported. Paddle's generator is seeded
         for this term before the call. Where the returned layer has a method `after_step(runtime)`, it is called when
-        the optimiser has made its step; a store of past batches changes there and nowhere else.
+        the optimiser has made its step; a store of past batches changes there and nowhere else. Where it has a method
+        `logged()`, the scalars that this returns are logged with the losses: it maps a name to a tensor.
         """
         return None
 
@@ -113,3 +144,16 @@ class Loss:
         batch: has the keys that `reads` names, and `step` (from 0) and `epoch` (from 1). helpers: what `helpers` made.
         """
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Labelled(Loss):
+    """A loss that reads the label of every image.
+
+    `unlabelled`: images without a label stop the run ("error"), or count 0 ("ignore").
+    """
+
+    unlabelled: Literal["error", "ignore"] = field(default="error", kw_only=True)
+
+    def on_unlabelled(self) -> Literal["refuse", "ignore"]:
+        return "ignore" if self.unlabelled == "ignore" else "refuse"

@@ -32,8 +32,13 @@ def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def unit(x: Tensor, axis: int = -1) -> Tensor:
-    """x over its Euclidean length along an axis, which counts as 1e-12 at least."""
-    return x / x.norm(p=2, axis=axis, keepdim=True).clip(min=1e-12)
+    """x over its Euclidean length along an axis; 0, and without a gradient, where the length is below 1e-12.
+
+    PyTorch's `normalize` divides such a vector by 1e-12 instead: its value is as good as 0 too, but its gradient is
+    1e12 times too long.
+    """
+    square = x.square().sum(axis=axis, keepdim=True)
+    return x * (square > 1e-24).astype(x.dtype) * square.clip(min=1e-24).rsqrt()
 
 
 def match(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,3 +49,14 @@ def match(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     elif size[0] < other[0]:
         teacher = F.adaptive_avg_pool2d(teacher, size)
     return student, teacher
+
+
+def root(square: Tensor) -> Tensor:
+    """The square root of numbers from 0 up; numbers below 1e-24 count as that, and have no gradient."""
+    return square.clip(min=1e-24).sqrt()
+
+
+def smooth_l1(gap: Tensor) -> Tensor:
+    """gap^2 / 2 where the gap is below 1, else |gap| - 1/2; any shape."""
+    size = gap.abs()
+    return paddle.where(size < 1, 0.5 * gap.square(), size - 0.5)

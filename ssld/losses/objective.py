@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ssld.errors import DataError
+from ssld.errors import DataError, RecipeError, RunError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Loss
 from ssld.losses.lazy import Tensor, paddle
@@ -39,42 +39,95 @@ class Objective:
 
     @property
     def helped(self) -> dict[str, Loss]:
-        """Name of a term -> its loss, of those that may own layers."""
-        return {name: t.loss for name, t in self.terms.items() if type(t.loss).helpers is not Loss.helpers}
+        """Name of a term -> its loss, of those that may own layers, or look at the outputs before the first step."""
+        asks = {name: type(t.loss) for name, t in self.terms.items()}
+        ours = (Loss.helpers, Loss.check)
+        return {name: self.terms[name].loss for name, cls in asks.items() if (cls.helpers, cls.check) != ours}
 
     def helpers(self, about: Callable[[str], About]) -> dict[str, nn.Layer]:
         """Name of a term -> the layers of its loss, of the terms that own any. `about(name)` says what they depend on
         and seeds Paddle's generator for the term."""
-        made = {name: loss.helpers(about(name)) for name, loss in self.helped.items()}
+        made = {name: _helpers(name, loss, about(name)) for name, loss in self.helped.items()}
         return {name: layer for name, layer in made.items() if layer is not None}
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (weighted sum, parts), scalar tensors: `loss/<name>`, a term before its weight, without a gradient,
-        and `weight/<name>` where the weight of a term changes.
+        `weight/<name>` where the weight of a term changes, and `<name>/<key>` for what the layers of a term log.
 
         student, teacher: outputs, float [N, ...] each; `teacher` is None where no term needs one. A batch without
         `step` counts as one of step 0. Raises DataError for a label that is not one of the classes, and for an image
         without a label where a term does not ignore it; on a GPU, where looking would wait for the device, such an
         image makes the loss infinite, which stops the run.
         """
+        weighed, parts = self._weighed(student, teacher, batch, helpers)
+        return sum(weighed.values()), parts
+
+    def apart(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
+    ) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
+        """As a call, with two sums: that of the terms of the task, then that of the terms of the distillation.
+
+        There must be terms on both sides.
+        """
+        weighed, parts = self._weighed(student, teacher, batch, helpers)
+        task, distil = (
+            sum(value for name, value in weighed.items() if self.terms[name].learns_from == side)
+            for side in ("task", "distil")
+        )
+        return (task, distil), parts
+
+    def _weighed(
+        self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(name -> value times weight, parts for the log)"""
         taught = Outputs(_wide(teacher, keep_gradient=False), *_also(teacher)) if teacher is not None else Outputs()
         own, step = Outputs(_wide(student), *_also(student)), batch.get("step", 0)
         with paddle.amp.auto_cast(enable=False):  # level O2 would run differences of log-probabilities in 16 bits
+            for name, term in self.terms.items():
+                _check_weights(name, term.loss, own, taught)
             labels = _Labels(batch, student["logits"].shape[-1], self.terms)
             parts = {
                 name: labels.value(term.loss, own, taught, (helpers or {}).get(name))
                 for name, term in self.terms.items()
             }
             weights = {name: weight_at(term.weight, step, self.steps_per_epoch) for name, term in self.terms.items()}
-            total = sum(weights[name] * part for name, part in parts.items())
+            weighed = {name: weights[name] * part for name, part in parts.items()}
         changing = {
             f"weight/{name}": paddle.to_tensor(weights[name], dtype="float32")
             for name, term in self.terms.items()
             if isinstance(term.weight, Schedule)
         }
-        return total, {**{f"loss/{name}": part.detach() for name, part in parts.items()}, **changing}
+        return weighed, {
+            **{f"loss/{name}": part.detach() for name, part in parts.items()},
+            **changing,
+            **_logged(helpers or {}),
+        }
+
+
+def _logged(helpers: Mapping[str, nn.Layer]) -> dict[str, Tensor]:
+    """What the layers of the terms have to say of themselves, such as a temperature that is trained."""
+    values = {name: layer.logged() for name, layer in helpers.items() if hasattr(layer, "logged")}
+    return {f"{name}/{key}": value.detach() for name, logged in values.items() for key, value in logged.items()}
+
+
+def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
+    try:
+        loss.check(about)
+        return loss.helpers(about)
+    except RecipeError as error:
+        raise RecipeError(f"loss {name}: {error}") from None
+
+
+def _check_weights(name: str, loss: Loss, student: Outputs, teacher: Outputs) -> None:
+    """RunError where a loss reads the weights of a layer that a network does not hand over."""
+    given = {"student": student.weights, "teacher": teacher.weights}
+    for of, layers in loss.reads.weights.items():
+        for layer in sorted(layers):
+            if f"{layer}.weight" not in given[of]:
+                what = f"it reads the weights of {layer!r}, and the {of} hands over {', '.join(given[of]) or 'none'}"
+                raise RunError(f"loss {name}: {what}; take another network or tap, and for a teacher the engine eager")
 
 
 class _Labels:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pydantic
 
@@ -16,16 +16,26 @@ from ssld.losses.base import Loss
 from ssld.losses.registry import built_in, find
 from ssld.losses.schedule import Schedule, Weight
 
-OWN = ("kind", "weight")  # keys of a term that are no options of its loss
+OWN = ("kind", "weight", "side")  # keys of a term that are no options of its loss
+
+
+Side = Literal["task", "distil"]
 
 
 @dataclass(frozen=True)
 class Term:
-    """One loss of the weighted sum. `kind` is the name of the loss, which may stand in several terms."""
+    """One loss of the weighted sum. `kind` is the name of the loss, which may stand in several terms. `side`: where an
+    optimiser that takes two gradients puts it, if not where `learns_from` would."""
 
     kind: str
     weight: Weight
     loss: Loss
+    side: Side | None = None
+
+    @property
+    def learns_from(self) -> Side:
+        """The side of the term: a loss that reads a teacher is of the distillation, every other one of the task."""
+        return self.side or ("distil" if self.loss.reads.teacher else "task")
 
     def tree(self, name: str | None = None) -> dict[str, Any]:
         """The term as a recipe writes it, with every default; with the `name` it has, as it enters a digest.
@@ -35,14 +45,15 @@ class Term:
         """
         options = {field.name: _json(getattr(self.loss, field.name)) for field in dataclasses.fields(self.loss)}
         weight = _json(dataclasses.asdict(self.weight) if isinstance(self.weight, Schedule) else self.weight)
+        side = {} if self.side is None else {"side": self.side}
         if name is None:
-            return {"kind": self.kind, "weight": weight, **options}
+            return {"kind": self.kind, "weight": weight, **side, **options}
         given = {
             key: value for key, value in options.items() if value != _json(_defaults(type(self.loss)).get(key, ...))
         }
         kind = {} if self.kind == name else {"kind": self.kind}
         version = {} if self.loss.version == 1 else {"version": self.loss.version}
-        return {**kind, **version, "weight": weight, **given}
+        return {**kind, **version, "weight": weight, **side, **given}
 
 
 def build_terms(tree: Any, known: Mapping[str, type[Loss]] | None = None) -> dict[str, Term]:
@@ -77,8 +88,10 @@ def _term(name: str, given: Any, known: Mapping[str, type[Loss]]) -> Term:
     for key in options:
         if key not in accepted:
             raise RecipeError(f".{name}: no option {key!r}{did_you_mean(str(key), accepted)}")
-    weight = _weight(name, given.get("weight", 1.0))
-    return Term(str(kind), weight, _typed(cls, options, f".{name}"))
+    weight, side = _weight(name, given.get("weight", 1.0)), given.get("side")
+    if side is not None and side not in get_args(Side):
+        raise RecipeError(f".{name}.side: {side!r} is no side; give task or distil, or leave it out")
+    return Term(str(kind), weight, _typed(cls, options, f".{name}"), side)
 
 
 def _weight(name: str, given: Any) -> Weight:

@@ -1,5 +1,25 @@
-"""The zoo. `create("ResNet50_vd", num_classes=10)` makes a network; a new series is a new file in this folder."""
+"""The zoo. `create("ResNet50_vd", num_classes=10)` makes a network; a new series is a new file in this folder.
+
+`create_own` makes a network of one's own; `outputs_of`, `taps_of`, `classifier_of` and `count` ask any network.
+"""
 
 from ssld.models.base import Classifier, Family, count, create, keymap, names, revised, series
+from ssld.models.modes import evaluating
+from ssld.models.own import create_own
+from ssld.models.taps import classifier_of, outputs_of, taps_of
 
-__all__ = ["Classifier", "Family", "count", "create", "keymap", "names", "revised", "series"]
+__all__ = [
+    "Classifier",
+    "Family",
+    "classifier_of",
+    "count",
+    "create",
+    "create_own",
+    "evaluating",
+    "keymap",
+    "names",
+    "outputs_of",
+    "revised",
+    "series",
+    "taps_of",
+]

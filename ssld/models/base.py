@@ -16,6 +16,7 @@ import pkgutil
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -26,7 +27,8 @@ import paddle
 from paddle import nn
 
 from ssld.errors import RecipeError, did_you_mean
-from ssld.models.taps import classifier_of, is_activated, is_linear, read_head, split
+from ssld.models.modes import evaluating
+from ssld.models.taps import is_activated, is_linear, last_of, norm_before, read_head, split
 from ssld.spec.revisions import Flavour, Revision
 
 
@@ -47,6 +49,11 @@ class Place:
     def letter(self) -> str:
         return f"b{self.block}" if self.blocks > 12 and self.block else chr(ord("a") + self.block)
 
+
+BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
+TRANSPOSED = (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
+COUNTED = (nn.Conv1D, nn.Conv2D, nn.Conv3D, *TRANSPOSED, nn.Linear)
+"""The layers whose multiply-adds `count` counts."""
 
 # A rule is (pattern, template) or (pattern, function of the match and the place, which is None outside the stages).
 Rule = tuple[str, str] | tuple[str, Callable[[re.Match[str], Place | None], str]]
@@ -73,7 +80,7 @@ class Classifier(nn.Layer):
     @property
     def classifier(self) -> nn.Layer:
         """The layer that makes the logits, a Linear or a Conv2D. Of a network in int8 it holds the float weights."""
-        return classifier_of(self._chain)
+        return last_of(self._chain)
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -83,6 +90,14 @@ class Classifier(nn.Layer):
             names += [f"stage{number + 1}.pre"] if is_activated(stage) else []
             names.append(f"stage{number + 1}")
         return (*names, "map", *(["embedding"] if is_linear(self.classifier) else []))
+
+    @property
+    def norms(self) -> dict[str, nn.Layer]:
+        """The name of a stage -> the batch norm that makes its tap before the last activation, `stage1.pre` and so on,
+        of the stages where there is exactly one. Where a sum enters the activation it is the one that ends the block's
+        own layers, not its shortcut."""
+        found = {f"stage{number + 1}": norm_before(stage) for number, stage in enumerate(self.stages)}
+        return {name: norm for name, norm in found.items() if norm is not None}
 
     def outputs(self, x: paddle.Tensor, taps: Collection[str] = ()) -> dict[str, paddle.Tensor]:
         """The `logits` and these taps, in one forward pass.
@@ -218,9 +233,7 @@ def create(
     for option in unknown:
         hint = did_you_mean(option, ("num_classes", "in_size", "revision"))
         raise RecipeError(f"model {name!r}: no option {option!r}{hint}")
-    for option, value in (("num_classes", num_classes), ("in_size", in_size)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise RecipeError(f"model {name!r}: {option} is {value!r}; give a whole number from 1 up")
+    check_whole(f"model {name!r}", num_classes=num_classes, in_size=in_size)
     if revision not in ("1.x", "2.x"):
         raise RecipeError(f"model {name!r}: revision is {revision!r}; give '1.x' or '2.x'")
     numbers = {**family.variants[name], **(family.old.get(name, {}) if revision == "1.x" else {})}
@@ -229,6 +242,13 @@ def create(
         model = family.cls(**numbers, num_classes=num_classes, in_size=in_size)
     model.arch, model.revision = name, revision
     return model
+
+
+def check_whole(where: str, **numbers: Any) -> None:
+    """RecipeError for the first of the numbers that is no whole number from 1 up."""
+    for option, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise RecipeError(f"{where}: {option} is {value!r}; give a whole number from 1 up")
 
 
 @cache
@@ -285,31 +305,41 @@ def _published(key: str, rename: Rename, place: Place | None) -> str:
 
 
 def count(model: nn.Layer, size: int) -> tuple[int, int]:
-    """(parameters, multiply-accumulates) of one image of size x size pixels.
+    """(parameters, multiply-accumulates) of one image of size x size pixels, of any network.
 
-    Parameters leave out BN's running statistics. MACs are those of convolutions and linear layers alone, biases not
-    counted: half of the 'FLOPs' of tables that count two operations a MAC. Auxiliary heads count, as in the published
-    tables. One forward pass is run (in Paddle's static mode: its shapes are worked out, without memory or arithmetic);
-    the modes of the layers are restored.
+    Parameters leave out BN's running statistics. MACs are those of convolutions, transposed ones too, and of linear
+    layers, those inside `nn.MultiHeadAttention` among them; biases are not counted: half of the 'FLOPs' of tables that
+    count two operations a MAC. Whatever a network computes without such a layer is left out: the two matrix products of
+    an attention, or a function such as `F.conv2d` that is called with weights. Auxiliary heads count, as in the
+    published tables. One forward pass is run (in Paddle's static mode: its shapes are worked out, without memory or
+    arithmetic); the modes of the layers are restored.
     """
     macs = 0
 
-    def add(layer: nn.Layer, inputs: Any, output: paddle.Tensor) -> None:
+    def add(layer: nn.Layer, inputs: tuple[Any, ...], named: dict[str, Any], output: paddle.Tensor) -> None:
         nonlocal macs
-        weight = layer.weight.shape  # [out, in / groups, h, w] of a convolution, [in, out] of a linear layer
-        macs += prod(output.shape) * (prod(weight[1:]) if isinstance(layer, nn.Conv2D) else weight[0])
+        macs += _macs(layer, inputs[0] if inputs else named["x"], output)
 
-    counted = [layer for layer in model.sublayers() if isinstance(layer, (nn.Conv2D, nn.Linear))]
-    hooks = [layer.register_forward_post_hook(add) for layer in counted]
-    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
-    model.eval()
-    try:
-        with paddle.no_grad():
-            getattr(model, "heads", model)(paddle.zeros([1, 3, size, size]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, training in modes:
-            layer.training = training
-    learned = [p for key, p in model.named_parameters() if not key.endswith(("._mean", "._variance"))]
-    return sum(prod(p.shape) for p in learned), macs
+    counted = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, COUNTED)]
+    with evaluating(model), ExitStack() as hooks, paddle.no_grad():
+        for layer in counted:
+            hooks.callback(layer.register_forward_post_hook(add, with_kwargs=True).remove)
+        images = paddle.zeros([1, 3, size, size])
+        every: Any = getattr(model, "heads", model) if isinstance(model, Classifier) else model
+        every(images)
+    norms = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, BATCH_NORMS)]
+    statistics = {id(value) for layer in norms for value in (layer._mean, layer._variance)}
+    return sum(prod(p.shape) for p in model.parameters() if id(p) not in statistics), macs
+
+
+def _macs(layer: nn.Layer, given: paddle.Tensor, output: paddle.Tensor) -> int:
+    """Multiply-adds of a layer for one call.
+
+    A weight is [out, in / groups, kernel] of a convolution and [in, out] of a linear layer. Each output number takes
+    one multiply-add an input number. A transposed convolution, [in, out / groups, kernel], is the other way round: each
+    input number meets out / groups * kernel weights, whatever the padding then cuts off.
+    """
+    weight = layer.weight.shape
+    if isinstance(layer, TRANSPOSED):
+        return prod(given.shape) * prod(weight[1:])
+    return prod(output.shape) * (weight[0] if isinstance(layer, nn.Linear) else prod(weight[1:]))

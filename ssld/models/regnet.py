@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import paddle
 from paddle import nn
 
 from ssld.models.base import Classifier, Family
 from ssld.models.layers import ConvBN, PooledLinear
-from ssld.models.taps import Activated
+from ssld.models.taps import Summed
 
 
-class Block(Activated):
+class Block(Summed):
     """1x1, grouped 3x3, 1x1 and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
 
     def __init__(self, width_in: int, width: int, stride: int, group_width: int, bias: bool):
@@ -23,9 +22,6 @@ class Block(Activated):
             ConvBN(width, width, 1, bias=bias),
         )
         self.shortcut = ConvBN(width_in, width, 1, stride, bias=bias) if stride > 1 else nn.Identity()
-
-    def before(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.body(x) + self.shortcut(x)
 
 
 class RegNet(Classifier):

@@ -9,7 +9,7 @@ from paddle.nn.functional import sigmoid, softmax
 from ssld.models.base import Family, Place
 from ssld.models.layers import ConvBN, deep_stem, pooled_projection
 from ssld.models.resnet import ResNet
-from ssld.models.taps import Activated
+from ssld.models.taps import Summed
 
 
 class SplitAttention(nn.Layer):
@@ -42,7 +42,7 @@ class SplitAttention(nn.Layer):
         return self.excite(self.squeeze(self.pool(x)))
 
 
-class SplitBottleneck(Activated):
+class SplitBottleneck(Summed):
     """1x1, split attention, 1x1 and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride]."""
 
     expansion = 4
@@ -67,9 +67,6 @@ class SplitBottleneck(Activated):
             ("expand", ConvBN(width, self.expansion * width, 1)),
         )
         self.shortcut = shortcut
-
-    def before(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.body(x) + self.shortcut(x)
 
 
 def _numbered(place: Place) -> str:

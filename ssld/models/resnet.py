@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import paddle
 from paddle import nn
 
 from ssld.models.base import Classifier, Family, Rename, Rule
 from ssld.models.layers import ConvBN, PooledLinear
-from ssld.models.taps import Activated
+from ssld.models.taps import Summed
 
 
-class Basic(Activated):
+class Basic(Summed):
     """Two 3x3 convolutions and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
 
     expansion = 1
@@ -22,11 +21,8 @@ class Basic(Activated):
         self.body = nn.Sequential(ConvBN(width_in, width, 3, stride, act=nn.ReLU), ConvBN(width, width, 3))
         self.shortcut = shortcut
 
-    def before(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.body(x) + self.shortcut(x)
 
-
-class Bottleneck(Activated):
+class Bottleneck(Summed):
     """1x1, 3x3, 1x1 and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride].
 
     The 3x3 has `groups` groups of `group_width` channels in the first stage, and twice as many channels with every
@@ -50,9 +46,6 @@ class Bottleneck(Activated):
     @staticmethod
     def middle(width: int, stride: int, groups: int) -> nn.Layer:
         return ConvBN(width, width, 3, stride, groups, act=nn.ReLU)  # the paper strides in the 1x1 before it
-
-    def before(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.body(x) + self.shortcut(x)
 
 
 def plain_stem(width: int) -> nn.Sequential:

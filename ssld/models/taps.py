@@ -1,19 +1,30 @@
-"""How a network is asked for more than its logits: the values before a last activation, and the steps of a head.
+"""How a network is asked for more than its logits.
+
+`outputs_of`, `taps_of` and `classifier_of` ask any network: one that has a method `outputs(images, taps)` and `taps`,
+the names that it takes, as the zoo has, or a plain layer. Of a plain layer `tap_paths` says which of its layers each
+tap shows. The rest is how a network of the zoo gives the values before a last activation, and the steps of its head.
 
 Whatever is asked for, the layers are those of the forward pass, called in the same order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import inspect
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import paddle
 from paddle import nn
 from paddle.nn.functional import relu
 
+from ssld.errors import RecipeError, RunError, did_you_mean
+from ssld.interfaces import Outputs
+
 Values = Any  # a map [N, C, H, W], or a list of them where a stage has branches
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Swish)
+NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)
 
 
 class Activated(nn.Layer):
@@ -24,6 +35,27 @@ class Activated(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return relu(self.before(x))
+
+    @property
+    def norm(self) -> nn.Layer | None:
+        """The batch norm that makes what enters the ReLU, or None where there is not exactly one."""
+        return None
+
+
+class Summed(Activated):
+    """A block that ends in the ReLU of a sum. A subclass sets `body` and `shortcut`, layers of the same input."""
+
+    body: nn.Layer
+    shortcut: nn.Layer
+
+    def before(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.body(x) + self.shortcut(x)
+
+    @property
+    def norm(self) -> nn.Layer | None:
+        """The batch norm that the body ends in, whatever the shortcut adds: so the published code of OFD
+        (arXiv:1904.01866) chooses it, too. None where the body ends otherwise, in a gate for example."""
+        return last_norm(self.body)
 
 
 def is_chain(layer: nn.Layer) -> bool:
@@ -57,6 +89,25 @@ def split(layer: nn.Layer, x: Values) -> tuple[Values, Values]:
     return split(last, x)
 
 
+def last_norm(layer: nn.Layer) -> nn.Layer | None:
+    """The batch norm that a layer is or ends in, or None."""
+    if isinstance(layer, NORMS):
+        return layer
+    children = list(layer.children()) if is_chain(layer) else []
+    return last_norm(children[-1]) if children else None
+
+
+def norm_before(layer: nn.Layer) -> nn.Layer | None:
+    """The batch norm that makes what enters the last activation of a layer, or None where there is not exactly one."""
+    if isinstance(layer, Activated):
+        return layer.norm
+    alone = isinstance(layer, SideBySide) and len(layer) == 1
+    children = list(layer.children()) if alone or is_chain(layer) else []
+    if children and isinstance(children[-1], ACTIVATIONS):
+        return last_norm(children[-2]) if len(children) > 1 else None
+    return norm_before(children[-1]) if children else None
+
+
 class SideBySide(nn.LayerList):
     """Layers side by side. A subclass says how their inputs are found and what becomes of their outputs."""
 
@@ -65,18 +116,22 @@ class SideBySide(nn.LayerList):
         raise NotImplementedError
 
 
-def classifier_of(head: nn.Sequential) -> nn.Layer:
-    """The layer that makes the logits: the last one of a chain that has weights.
+def inside(layer: nn.Layer) -> nn.Layer:
+    """Of a layer that rounds to int8 the one inside, which has the weights in float; any other layer is itself."""
+    inner = getattr(layer, "_layer", None)
+    return inner if hasattr(inner, "_fake_quant_input") else layer
 
-    Of a layer that rounds to int8 it is the one inside, whose weights are still those in float.
-    """
-    layers = [getattr(layer, "_layer", layer) for layer in head.children()]
+
+def last_of(head: nn.Sequential) -> nn.Layer:
+    """The layer that makes the logits: the last one of a chain that has weights (see `inside`)."""
+    layers = [inside(layer) for layer in head.children()]
     return [layer for layer in layers if getattr(layer, "weight", None) is not None][-1]
 
 
 def is_linear(layer: nn.Layer) -> bool:
     """Whether a layer takes vectors [N, d]: then what enters it is an embedding."""
-    return len(layer.weight.shape) == 2
+    weight = getattr(layer, "weight", None)
+    return weight is not None and len(weight.shape) == 2
 
 
 def read_head(head: nn.Sequential, x: paddle.Tensor, taps: Collection[str]) -> dict[str, paddle.Tensor]:
@@ -86,9 +141,9 @@ def read_head(head: nn.Sequential, x: paddle.Tensor, taps: Collection[str]) -> d
     the classifier takes. `embedding` is the vector [N, d] that the classifier takes.
     """
     found: dict[str, paddle.Tensor] = {}
-    classifier, has_map = classifier_of(head), False
+    classifier, has_map = last_of(head), False
     for layer in head.children():
-        last = layer is classifier or getattr(layer, "_layer", None) is classifier
+        last = inside(layer) is classifier
         if not has_map and (last or isinstance(layer, (nn.AdaptiveAvgPool2D, nn.Flatten))):
             has_map = True
             if "map" in taps:
@@ -98,3 +153,202 @@ def read_head(head: nn.Sequential, x: paddle.Tensor, taps: Collection[str]) -> d
         x = layer(x)
     found["logits"] = x
     return found
+
+
+# --- any network
+
+CLASSIFIER, EMBEDDING, LOGITS = "classifier", "embedding", "logits"
+
+
+def outputs_of(network: nn.Layer, images: paddle.Tensor, names: Collection[str]) -> Outputs:
+    """The outputs of these names, of images float32 [N, 3, S, S], in one forward pass: `logits` and taps.
+
+    Of a network without a method `outputs` a tap is what the layer returns that `tap_paths` names, and `embedding`, if
+    it is not among those, is what enters the classifier. RunError for a network that gives logits alone; RecipeError
+    for a tap that this network does not give, and for a layer that is not called once in a forward pass, or whose
+    output is no single tensor or is changed in place afterwards.
+    """
+    taps = [name for name in names if name != LOGITS]
+    if not taps:
+        return Outputs({LOGITS: network(images)})
+    if speaks(network):
+        return Outputs(network.outputs(images, taps))
+    given = taps_of(network)
+    if not given:
+        raise RunError(
+            f"{called(network)}: a loss reads {taps[0]!r}, and this network gives logits alone{_how(taps[0])}"
+        )
+    for name in taps:
+        if name not in given:
+            raise RecipeError(f"{called(network)}: {no_tap(network, name)}")
+    return Outputs(read([_view(network, name) for name in taps], network, images))
+
+
+def taps_of(network: nn.Layer) -> frozenset[str]:
+    """The names of the taps that a network gives; none where it says nothing of taps."""
+    if speaks(network):
+        return frozenset(getattr(network, "taps", ()))
+    classifier = classifier_of(network)
+    named = tap_paths(network).keys() - {CLASSIFIER}
+    return frozenset(named | ({EMBEDDING} if classifier is not None and is_linear(classifier) else set()))
+
+
+def classifier_of(network: nn.Layer) -> nn.Layer | None:
+    """The layer that makes the logits, None where the network does not say which one does.
+
+    That is the layer whose path `tap_paths` has under `classifier`, or the attribute `classifier`. Of a layer that
+    rounds to int8 it is the one inside, whose weights are still those in float.
+    """
+    layer = _called_classifier(network)
+    return None if layer is None else inside(layer)
+
+
+def tap_paths(network: nn.Layer) -> Mapping[str, str]:
+    """Name of a tap -> path of a layer in the network, such as `body.2`; `classifier` names what makes the logits."""
+    found = getattr(network, "tap_paths", None)
+    return found if isinstance(found, Mapping) else {}
+
+
+def speaks(network: nn.Layer) -> bool:
+    """Whether a network gives its taps itself, by a method `outputs(images, taps)`."""
+    return inspect.ismethod(getattr(network, "outputs", None))
+
+
+def called(network: nn.Layer) -> str:
+    """What messages call a network: its architecture or, where it says none, its class."""
+    arch = getattr(network, "arch", None)
+    return arch if isinstance(arch, str) else type(network).__name__
+
+
+def sublayer(network: nn.Layer, path: str) -> nn.Layer | None:
+    """The layer of a path such as `body.2`, None where there is none."""
+    layer: nn.Layer | None = network
+    for part in path.split("."):
+        layer = None if layer is None else layer._sub_layers.get(part)
+    return layer
+
+
+def no_tap(network: nn.Layer, name: str) -> str:
+    """Why a network does not give a tap of this name, and what to do about it."""
+    given = sorted(taps_of(network))
+    gives = f"; it gives {', '.join(given)}" if given else ""
+    if name != EMBEDDING:
+        return f"no tap {name!r}{did_you_mean(name, given)}{gives}"
+    classifier = classifier_of(network)
+    if classifier is None:
+        what = "the network does not say which layer makes its logits"
+    elif getattr(classifier, "weight", None) is None:
+        what = f"its classifier is a {type(classifier).__name__}, not one layer with weights"
+    else:
+        return f"no tap {EMBEDDING!r}: its classifier takes no vectors; name a layer with taps: {{{EMBEDDING}: PATH}}"
+    return f"no tap {EMBEDDING!r}: {what}; name the layer with taps: {{{CLASSIFIER}: {_likely(network)}}}"
+
+
+@dataclass
+class View:
+    """What is kept of a layer in one forward pass: what it returns or, with `entering`, the tensor that it takes."""
+
+    name: str
+    path: str
+    layer: nn.Layer
+    entering: bool = False
+    values: list[Any] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)  # how often each value had been changed in place
+
+    def hook(self) -> Any:
+        def keep_input(layer: nn.Layer, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            given = (*inputs, *named.values())
+            self.keep(given[0] if len(given) == 1 else given)
+
+        def keep_output(layer: nn.Layer, inputs: tuple[Any, ...], output: Any) -> None:
+            self.keep(output)
+
+        if self.entering:
+            return self.layer.register_forward_pre_hook(keep_input, with_kwargs=True)
+        return self.layer.register_forward_post_hook(keep_output)
+
+    def keep(self, value: Any) -> None:
+        self.values.append(value)
+        self.versions.append(getattr(value, "inplace_version", 0))
+
+    def value(self) -> Any:
+        """The tensor. RecipeError, naming no network, where there is none to rely on."""
+        times, what = len(self.values), "what enters" if self.entering else "the output of"
+        if times == 0:
+            raise RecipeError(f"tap {self.name!r}: {self.path} is not called in a forward pass; name a layer that is")
+        if times > 1:
+            raise RecipeError(
+                f"tap {self.name!r}: {self.path} is called {times} times in a forward pass; name a layer called once"
+            )
+        (value,) = self.values
+        if not hasattr(value, "shape"):
+            kind = f"a {type(value).__name__}, not one tensor"
+            raise RecipeError(f"tap {self.name!r}: {what} {self.path} is {kind}; name another layer")
+        if getattr(value, "inplace_version", 0) != self.versions[0]:
+            raise RecipeError(
+                f"tap {self.name!r}: {what} {self.path} is changed in place afterwards; name another layer, or change "
+                "the code to make a new tensor"
+            )
+        return value
+
+
+def read(views: Collection[View], network: nn.Layer, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
+    """The logits and what the views show, in one forward pass. No hook stays behind. Raises as `outputs_of`."""
+    with ExitStack() as hooks:
+        for view in views:
+            hooks.callback(view.hook().remove)
+        logits = network(images)
+    try:
+        return {LOGITS: logits, **{view.name: view.value() for view in views}}
+    except RecipeError as error:
+        raise RecipeError(f"{called(network)}: {error}") from None
+
+
+def classifier_view(network: nn.Layer, entering: bool) -> View:
+    """What enters the classifier, or leaves it, as the tap `embedding` or `classifier`."""
+    layer = _called_classifier(network)
+    assert layer is not None, "whoever asks for the classifier has seen that there is one"
+    path = tap_paths(network).get(CLASSIFIER, f"its {CLASSIFIER}")
+    return View(EMBEDDING if entering else CLASSIFIER, path, layer, entering)
+
+
+def _view(network: nn.Layer, name: str) -> View:
+    """What is kept of a plain layer for a tap that `taps_of` names."""
+    path = tap_paths(network).get(name)
+    if path is None:
+        return classifier_view(network, entering=True)
+    layer = sublayer(network, path)
+    if layer is None:
+        raise RecipeError(f"{called(network)}: tap {name!r}: {no_layer(network, path)}")
+    return View(name, path, layer)
+
+
+def no_layer(network: nn.Layer, path: str) -> str:
+    """Which layer may have been meant by the path of one that there is not."""
+    names = [name for name, _ in network.named_sublayers()]
+    hint = did_you_mean(path, names) or f"; it has {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
+    return f"there is no layer {path}{hint}"
+
+
+def _called_classifier(network: nn.Layer) -> nn.Layer | None:
+    """The classifier as the forward pass calls it: in a network in int8 the layer that rounds."""
+    path = tap_paths(network).get(CLASSIFIER)
+    layer = getattr(network, CLASSIFIER, None) if path is None else sublayer(network, path)
+    return layer if isinstance(layer, nn.Layer) else None
+
+
+def _likely(network: nn.Layer) -> str:
+    """The path of the only linear layer with an output for each class; PATH where there are several, or none."""
+    classes = getattr(network, "num_classes", None)
+    paths = [
+        name.removesuffix("._layer")
+        for name, layer in network.named_sublayers()
+        if inside(layer) is layer and is_linear(layer) and layer.weight.shape[1] == classes
+    ]
+    return paths[0] if len(paths) == 1 else "PATH"
+
+
+def _how(name: str) -> str:
+    """What a network that gives logits alone may do to show a tap."""
+    taps = f"taps: {{{CLASSIFIER}: PATH}}" if name == EMBEDDING else f"taps: {{{name}: PATH}}"
+    return f"; give it {taps} (its attribute `tap_paths`), or a method outputs(images, taps)"

@@ -58,7 +58,7 @@ class Part:
 
 def parts_of(plan: Plan, root: Path, cards: int = 1, per_card: int | None = None) -> list[Part]:
     """Return the work of a recipe in its order, split among `cards`, each with at most `per_card` images at a time."""
-    parts = [mining(name, step, root) for name, step in (plan.prepare or {}).items()]
+    parts = [mining(plan, name, step, root) for name, step in (plan.prepare or {}).items()]
     cache_keys: list[tuple[object, ...]] = []
     for name, stage in plan.stages.items():
         data = stage.data
@@ -84,12 +84,12 @@ def labelling(plan: Plan, labels: Labels, stage: Part) -> Part:
     )
 
 
-def mining(name: str, step: Mine, root: Path) -> Part:
+def mining(plan: Plan, name: str, step: Mine, root: Path) -> Part:
     """Return a mining.
 
     Its images are those that a finished mining counted, those of its list files, or known by the name of the folder.
     """
-    macs, done_file = cost.mine_macs(step), root / name / pool.DONE
+    macs, done_file = cost.mine_macs(plan, step), root / name / pool.DONE
     if done_file.is_file():
         counts = json.loads(done_file.read_text(encoding="utf-8"))["counts"]
         return Part(kind="mine", name=name, images=counts["images"], counted="already mined", macs=macs)

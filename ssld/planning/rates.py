@@ -37,21 +37,21 @@ def scaled_rates(parts: Sequence[Part], rate: float) -> dict[str, float]:
 
 def measured_rates(plan: Plan, parts: Sequence[Part], device: str) -> dict[str, float]:
     """Measure the images a second of each part on this machine; parts that run the same steps are measured once."""
-    from ssld.distill import measure
+    from ssld.distill import training_rate
     from ssld.runtime import start
 
     runtime, rate_of_key, rates = start(device), dict[tuple[object, ...], float](), dict[str, float]()
     measurements: dict[str, Callable[[Part, int], float]] = {
-        "mine": lambda part, images: measure.mine_rate((plan.prepare or {})[part.name], images, runtime),
-        "labels": lambda part, images: measure.teacher_rate(plan, part.name, images, runtime),
-        "stage": lambda part, images: measure.stage_rate(plan, part.name, images, runtime),
+        "mine": lambda part, images: training_rate.mine_rate((plan.prepare or {})[part.name], images, runtime),
+        "labels": lambda part, images: training_rate.teacher_rate(plan, part.name, images, runtime),
+        "stage": lambda part, images: training_rate.stage_rate(plan, part.name, images, runtime),
     }
     for part in parts:
         if part.samples == 0:  # this stage only sets its ranges
             continue
         key = same(plan, part)
         if key not in rate_of_key:
-            images = measure.at_a_time(part.macs, part.micro or MOST, runtime)
+            images = training_rate.at_a_time(part.macs, part.micro or MOST, runtime)
             with progress(0, f"measure {part.title}"):
                 rate_of_key[key] = measurements[part.kind](part, images)
             note(f"measure {part.title}: {rate_of_key[key]:.3g} images a second, {images} at a time")

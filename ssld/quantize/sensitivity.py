@@ -1,13 +1,12 @@
 """This module measures how much the rounding of each layer alone moves the answers of a network."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ssld.quantize.simulated_int8 import Images, calibrate, largest, layers, quantise, quantised
+from ssld.quantize.simulated_int8 import Images, calibrate, duplicate, largest, layers, quantise, quantised
 
 
 def sensitivities(
@@ -20,11 +19,11 @@ def sensitivities(
     that are finished. The float network is left as it was, in evaluation mode.
     """
     network.eval()
-    rounded_network = quantise(copy.deepcopy(network))
+    rounded_network = quantise(duplicate(network))
     calibrate(rounded_network, batches)
     ranges, float_answers, result = largest(rounded_network), log_probabilities(network, batches), {}
     for name in ranges:
-        trial = quantise(copy.deepcopy(network), keep=layers(network).keys() - {name})
+        trial = quantise(duplicate(network), keep=layers(network).keys() - {name})
         trial.eval()
         quantised(trial)[name]._fake_quant_input._scale.set_value(paddle.to_tensor([ranges[name]]))
         result[name] = float(F.kl_div(log_probabilities(trial, batches), float_answers, "batchmean", log_target=True))

@@ -5,10 +5,11 @@ average of the largest |value| of a batch. Gradients pass the rounding unchanged
 """
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
@@ -16,9 +17,9 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ssld import models
 from ssld.errors import RunError
 from ssld.models.convolution import Conv2D, DepthwiseConv2D
+from ssld.models.taps import called, inside, sublayer
 
 Images: TypeAlias = "np.ndarray | paddle.Tensor"
 """A batch of normalised images, float32 [n, 3, S, S]."""
@@ -55,8 +56,11 @@ def layers(network: nn.Layer) -> dict[str, nn.Layer]:
 def quantise(network: nn.Layer, keep: Collection[str] = ()) -> nn.Layer:
     """Change all of `layers` but those in `keep`, in place, and return the network. The scales are still fresh.
 
-    A layer `x` becomes `x._layer`: its weights are `x._layer.weight`, its scales `x._layer._fake_quant_*._scale`.
-    Raises RunError without PaddleSlim, and for a name in `keep` that is no layer's.
+    A layer `x` becomes `x._layer`: its weights are `x._layer.weight`, its scales `x._layer._fake_quant_*._scale`. It
+    keeps the float layer that it was, with the same weights, as `like`. A layer that stands in two places of the
+    network becomes one that does.
+    Raises RunError without PaddleSlim, for a name in `keep` that is no layer's, and for a layer with hooks, such as
+    those of `nn.utils.weight_norm`, which the rounding layer would not call.
     """
     if not available():
         raise RunError(f"quantize {MISSING}")
@@ -64,15 +68,32 @@ def quantise(network: nn.Layer, keep: Collection[str] = ()) -> nn.Layer:
 
     float_layers = layers(network)
     if unknown := sorted(set(keep) - float_layers.keys()):
-        raise RunError(f"quantize: no layer {unknown[0]!r} in {network.arch}; the stage is of another network")
+        raise RunError(f"quantize: no layer {unknown[0]!r} in {called(network)}; the stage is of another network")
+    for name, layer in float_layers.items():
+        if name not in keep and (layer._forward_pre_hooks or layer._forward_post_hooks):
+            what = (
+                f"the layer {name!r} of {called(network)} has hooks (as of weight_norm), which rounding does not call"
+            )
+            raise RunError(f"quantize: {what}; remove them first")
     for name in keep:
         float_layers[name].skip_quant = True
     with _quiet():
         QAT(config=dict(CONFIG)).quantize(network)
     for name, layer in quantised(network).items():
+        layer.like = (float_layers[name],)  # in a tuple, because it is no part of the network
         if isinstance(float_layers[name], (Conv2D, DepthwiseConv2D)):
-            layer.__class__, layer.like = _fast(type(layer)), (float_layers[name],)
+            layer.__class__ = _fast(type(layer))
+    rounding = {id(float_layers[name]): sublayer(network, name) for name in quantised(network)}
+    _replace(network, lambda layer: rounding.get(id(layer)))  # PaddleSlim replaces a shared layer in one place alone
     return network
+
+
+def _replace(network: nn.Layer, substitute: Callable[[nn.Layer], nn.Layer | None]) -> None:
+    """Put what `substitute` returns for a layer into its place, wherever it stands; None leaves the layer there."""
+    for parent in network.sublayers(include_self=True):
+        for name, layer in parent._sub_layers.items():
+            if layer is not None and (new := substitute(layer)) is not None:
+                parent._sub_layers[name] = new
 
 
 def save(network: nn.Layer, prefix: str, spec: paddle.static.InputSpec) -> None:
@@ -124,20 +145,36 @@ def largest(network: nn.Layer) -> dict[str, float]:
     return {name: float(layer._fake_quant_input._scale.item()) for name, layer in quantised(network).items()}
 
 
-def float_twin(network: models.Classifier) -> models.Classifier:
-    """Return the network with its trained weights and statistics and without any rounding, in evaluation mode.
+def float_twin(network: nn.Layer) -> nn.Layer:
+    """Return a copy of the network with its trained weights and statistics and without rounding, in evaluation mode.
 
-    Its names are those of the architecture, so that `layers` of it and `quantised` of `network` agree.
+    Its layers and parameters have the names of the network before it was quantised, so that `layers` of it and
+    `quantised` of `network` agree. RunError where the network cannot be copied.
     """
-    twin = models.create(network.arch, network.num_classes, network.in_size, network.revision)
-    state = {key.replace("._layer.", "."): value for key, value in network.state_dict().items()}
-    for key, tensor in twin.state_dict().items():
-        tensor.set_value(state[key])
+    twin = duplicate(network)
+    for parameter, copied in zip(network.parameters(), twin.parameters(), strict=True):
+        copied.name = parameter.name
+    _replace(twin, lambda layer: layer._layer.like[0] if inside(layer) is not layer else None)
     twin.eval()
     return twin
 
 
-def file_scales(network: models.Classifier, twin: nn.Layer) -> list[tuple[np.ndarray, float | None]]:
+def duplicate(network: nn.Layer) -> nn.Layer:
+    """Return a copy of a network, which shares nothing with it.
+
+    Raises RunError where its code holds what cannot be copied.
+    """
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # attributes of other people's code may raise anything
+        reason = " ".join(str(error).split())[:200]
+        what = f"the network {called(network)} cannot be copied ({type(error).__name__}: {reason})"
+        raise RunError(
+            f"quantize: {what}; keep no tensors of a forward pass, locks or files as its attributes"
+        ) from error
+
+
+def file_scales(network: nn.Layer, twin: nn.Layer) -> list[tuple[np.ndarray, float | None]]:
     """Return for each layer the weights that identify it in a file, and its largest |input|; None: it stays float."""
     scales: Mapping[str, float] = largest(network)
     return [(layer.weight.numpy(), scales.get(name)) for name, layer in layers(twin).items()]
@@ -147,7 +184,7 @@ def _fast(kind: Any) -> Any:
     """Return PaddleSlim's convolution with the matrix product of ours, where that is the faster way on a CPU."""
 
     class Fast(kind):
-        like: tuple[Conv2D | DepthwiseConv2D]  # the float layer, in a tuple because it is no part of the network
+        like: tuple[Conv2D | DepthwiseConv2D]
 
         def forward(self, x: paddle.Tensor) -> paddle.Tensor:
             if not self.like[0].product(x):

@@ -36,7 +36,7 @@ def convert(
     if classes is None:
         raise mismatch(weights.contents, arch)
     check(weights, shapes(arch, classes, weights.way.revision), classes)
-    state = {key: floats(weights, key) for key in weights.state}
+    state = {key: floats(weights.contents.path, key, entry) for key, entry in weights.state.items()}
     digest, size = _source(path)
     facts = {
         "arch": arch,

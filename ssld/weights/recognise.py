@@ -88,10 +88,15 @@ def mismatch(contents: Contents, arch: str, expected_keys: Collection[str] = ())
     keys = contents.arrays.keys()
     flavours = (set(models.keymap(arch, flavour, revision)) for flavour, revision in _kinds(arch))
     names = set(expected_keys) or max(flavours, key=lambda names: len(names & keys))
-    groups = ((names - keys - contents.wrong.keys(), "missing"), (keys - names, "extra"))
-    parts = [f"{len(group)} {word} ({some(group)})" for group, word in groups if group]
-    what = f"{' and '.join(parts)} of {len(names)} keys"
+    what = differences(keys | contents.wrong.keys() & names, names)
     return WeightsError(f"{contents.path}: not the weights of {arch}: {what}; {suggestion(contents, arch)}")
+
+
+def differences(keys: Collection[str], expected_keys: Collection[str]) -> str:
+    """Say how many of the expected keys are missing and how many keys are extra, with the first few of each."""
+    groups = ((set(expected_keys) - set(keys), "missing"), (set(keys) - set(expected_keys), "extra"))
+    parts = [f"{len(group)} {word} ({some(group)})" for group, word in groups if group]
+    return f"{' and '.join(parts)} of {len(expected_keys)} keys"
 
 
 def suggestion(contents: Contents, arch: str) -> str:

@@ -38,8 +38,8 @@ class Contents:
 
 
 def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
-    """Write a network (with its `arch`, `num_classes` and `revision`), or a mapping of arrays or tensors, and
-    `metadata`.
+    """Write a network (with its `arch`, `num_classes` and `revision`, as far as it has them), or a mapping of arrays or
+    tensors, and `metadata`.
 
     The file appears whole or not at all: it is written under a temporary name, flushed to disk and renamed. The same
     arrays and metadata make the same bytes. Raises WeightsError when the file cannot be written, for example on a full
@@ -47,8 +47,8 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
     """
     path = Path(path)
     if hasattr(model_or_state, "state_dict"):
-        facts = {"arch": model_or_state.arch, "num_classes": str(model_or_state.num_classes)}
-        facts["revision"] = model_or_state.revision
+        attributes = {name: getattr(model_or_state, name, None) for name in ("arch", "num_classes", "revision")}
+        facts = {name: str(value) for name, value in attributes.items() if isinstance(value, (str, int))}
         metadata, model_or_state = facts | metadata, model_or_state.state_dict()
     # The arrays must be contiguous: safetensors writes a strided array's buffer as it lies in memory.
     state = {key: np.ascontiguousarray(_array(value)) for key, value in model_or_state.items()}

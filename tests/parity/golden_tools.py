@@ -20,7 +20,8 @@ def tensor(array: np.ndarray, gradient: bool = False) -> paddle.Tensor:
 def value(kind: str, options: dict, student: dict, teacher: dict, helpers=None, **batch) -> paddle.Tensor:
     """The loss of a term on outputs by name; `batch` holds what else it reads."""
     objective = Objective(build_terms({kind: options}))
-    return objective(Outputs(student), Outputs(teacher), batch, {kind: helpers} if helpers else {})[0]
+    own, taught = (given if isinstance(given, Outputs) else Outputs(given) for given in (student, teacher))
+    return objective(own, taught, batch, {kind: helpers} if helpers else {})[0]
 
 
 def about(student: dict, teacher: dict, **more) -> About:

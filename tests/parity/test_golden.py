@@ -30,57 +30,9 @@ TOLERANCE = 1e-7  # of the largest number of an array, or of 1
 
 
 # Golden file -> why there is no method for it.
-LEFT_OUT = dict.fromkeys(
-    [
-        "ab",
-        "afd",
-        "catkd",
-        "cc",
-        "ctkd",
-        "deit",
-        "dist",
-        "dml",
-        "dot",
-        "fsp",
-        "ft",
-        "ickd",
-        "itrd",
-        "lskd",
-        "mealv2",
-        "mgd",
-        "mlkd",
-        "multi_teacher",
-        "nkd",
-        "normkd",
-        "nst",
-        "ofa",
-        "ofd",
-        "paddle_losses",
-        "pefd",
-        "pkt",
-        "pskd",
-        "reviewkd",
-        "rkd",
-        "rld",
-        "semckd",
-        "simkd",
-        "skd_spherical",
-        "skd_streamlined",
-        "sp",
-        "srd",
-        "srrl",
-        "sskd",
-        "tfkd",
-        "ttm",
-        "uskd",
-        "vid",
-        "vitkd",
-        "vkd",
-        "wkd",
-        "wsld",
-    ],
-    "this method is not written yet",
-)
+LEFT_OUT = {
+    "paddle_losses": "its losses of features are not written yet; those of logits are compared in test_paddle_losses"
+}
 
 
 def is_output(name: str, key: str) -> bool:

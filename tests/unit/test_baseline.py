@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from ssld import result
-from ssld.config import baseline, recipe
+from ssld.config import baseline, cards, recipe
 from ssld.config.recipe import Plan
 from ssld.data import read_list
 from ssld.data.lists import list_text
 from ssld.distill import metrics
+from ssld.distill.runs import Run
+from ssld.distill.teachers import load_teacher
 from ssld.report.headline import training_word
 from ssld.report.summary import names
+from ssld.runtime import Runtime
 from tests.unit.some_recipe import TREE, changed, written
 
 LABELS = np.repeat(np.arange(1000), 50)
@@ -59,7 +62,10 @@ def described(folder: Path, plan: Plan, teacher: float | None = None, **tops: fl
     found = {"student": scores(60, plan.classes)}
     found |= {} if teacher is None else {"teacher": scores(teacher, plan.classes)}
     stages = {name: {"top1": tops.get(name, 60.0)} for name in plan.stages}
-    return result.describe(plan, stages, found, 10, folder)
+    run = Run(plan, folder, folder, Runtime(rank=0, world=1, gpu=None))
+    asked = list(plan.teachers_of(plan.compared)) if plan.compared else []
+    compared = load_teacher(run, asked[0], fresh=True) if asked else None
+    return result.describe(run, stages, found, 10, compared)
 
 
 # --- which images
@@ -168,7 +174,7 @@ def test_the_published_number_of_a_teacher_stands_beside_a_student_on_the_publis
     listed(tmp_path, PATHS, LABELS)
     plan = plan_of(tmp_path, OF_A_CARD)
     teacher = described(tmp_path, plan, teacher=90)["teacher"]
-    assert teacher["top1"] == result.teacher_card(plan).top1
+    assert teacher["top1"] == cards.find_teacher(plan.teacher.card).top1
     assert teacher["source"] != "measured"
     assert "nll" not in teacher
     listed(tmp_path, PATHS[:1000], LABELS[:1000])

@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
+from paddle.jit.dy2static import parameter_recorder as recorder
 
 from ssld import models
 from ssld.deploy import BOUND, How, export_model, gate, ready, release
@@ -272,6 +273,7 @@ def on_a_grid() -> nn.Layer:
 def test_a_network_of_one_size_is_exported_for_that_size_and_says_so(tmp_path, make):
     release(make(), tmp_path / "export", IMAGES, name="fixed", formats=["paddle"], contract={**GIVEN, "classes": 3})
     assert contracts.read(tmp_path / "export")["input"]["dynamic"] == ["batch"]
+    assert not recorder._global_parameter_recorder.tensor2value, "of a program whose tracing failed"
 
 
 def test_only_onnx_leaves_no_paddle_program(tmp_path):

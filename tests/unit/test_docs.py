@@ -30,6 +30,7 @@ PARTS = (
     "Quantize",
     "Network",
     "Teacher",
+    "Combine",
     "Labels",
     "Stage",
     "Data",

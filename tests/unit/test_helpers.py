@@ -13,7 +13,7 @@ from ssld.distill.teacher import TeacherLogits
 from ssld.errors import RecipeError, RunError
 from ssld.losses import build_terms
 from ssld.runtime import seed_networks
-from tests.unit.test_stage import CLASSES, DATA, PLAIN, SIZE, acting, broken, network, run, state
+from tests.unit.test_stage import CLASSES, DATA, PLAIN, SIZE, acting, broken, lines, network, run, state
 from tests.unit.test_stage import images as images  # a fixture
 
 LOSSES = {
@@ -24,6 +24,9 @@ LOSSES = {
     "hint2": {"kind": "hint", "student": "stage2", "teacher": "stage2"},
     "at": {"student": ["stage1", "stage3"], "teacher": ["stage1", "stage3"], "weight": 100},
     "crd": {"width": 8, "negatives": 12, "weight": 0.1},
+    "mgd": {"weight": 10},
+    "ctkd": {"ramp": 2, "weight": 0.1},
+    "pskd": {"weight": 0.1},
 }
 STAGE = replace(
     PLAIN,
@@ -32,7 +35,7 @@ STAGE = replace(
     optim=replace(PLAIN.optim, lr=0.01, accumulate=2, weight_decay=1e-4),
     checkpoint_minutes=0,  # after every step
 )
-TERMS = ("hint", "hint2", "crd")
+TERMS = ("hint", "hint2", "crd", "mgd", "ctkd", "pskd")
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +49,11 @@ def teacher():
 def whole(images, teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("helped")
     net, _ = run(images, folder, STAGE, teacher)
-    return net, checkpoint.load(folder / "stage")
+    return net, checkpoint.load(folder / "stage"), lines(folder)
 
 
 def test_every_helper_is_trained_and_its_memory_is_written(whole, images, teacher, tmp_path):
-    _, kept = whole
+    _, kept, _ = whole
     found = kept.tensors["helpers"]
     assert {key.partition(".")[0] for key in found} == set(TERMS)
     run(images, tmp_path, replace(STAGE, epochs=0.5), teacher)  # one step: what the layers were before is near it
@@ -75,8 +78,14 @@ def test_a_stage_with_helpers_that_is_stopped_ends_with_the_same_weights_and_hel
         }
 
 
+def test_a_trained_temperature_is_logged_with_the_losses(whole):
+    records = [record for record in whole[2] if "ctkd/temperature" in record]
+    assert records
+    assert 1 < records[-1]["ctkd/temperature"] < 21
+
+
 def test_what_a_stage_hands_on_is_the_student_alone(whole):
-    net, kept = whole
+    net, kept, _ = whole
     assert net.state_dict().keys() == network().state_dict().keys() == kept.tensors["model"].keys()
 
 

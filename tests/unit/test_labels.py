@@ -13,8 +13,10 @@ from ssld.config import recipe
 from ssld.config.keys import digested
 from ssld.data import Augment, Loader, Views, fake
 from ssld.data.lists import FileList
-from ssld.distill.labelling import filled_cache, logits_for
-from ssld.distill.setup import load_teacher, train_loader
+from ssld.distill.images import train_loader
+from ssld.distill.labelling import filled_cache, labeller_of
+from ssld.distill.runs import Run
+from ssld.distill.teachers import load_teacher
 from ssld.errors import DataError, RecipeError
 from ssld.interfaces import Outputs
 from ssld.labels import Cache, CachedLogits, Layout, shard
@@ -315,15 +317,16 @@ def test_labels_from_a_cache_are_those_of_the_teacher_on_the_same_images(trained
     monkeypatch.setenv("SSLD_LABELS", str(tmp_path))
     load, out, root = trained
     plan, objective = load(), Objective(load().stages["distill"].loss)
-    teacher = load_teacher(plan, out, root, HERE)
-    cached = logits_for(plan, "distill", teacher, out, root, HERE)
+    run = Run(plan, out, root, HERE)
+    teacher = load_teacher(run, "teacher")
+    cached = labeller_of(run.stage("distill"), teacher)
     assert isinstance(cached, CachedLogits)
-    online = logits_for(replace_labels(plan, None), "distill", teacher, out, root, HERE)
+    online = labeller_of(Run(replace_labels(plan, None), out, root, HERE).stage("distill"), teacher)
     student = models.create("MobileNetV3_small_x0_35", num_classes=4, in_size=24)
     student.eval()
     files = FileList((root / "train_unlabelled.txt").read_text().split(), np.full(10, -1), str(root))
     pairs = zip(
-        *(way.labelled(train_loader(plan, "distill", files, HERE, 1).batches(0, 6)) for way in (cached, online)),
+        *(way.labelled(train_loader(run.stage("distill"), files, HERE, 1).batches(0, 6)) for way in (cached, online)),
         strict=True,
     )
     count = 0
@@ -344,19 +347,25 @@ def test_another_teacher_another_augmentation_and_another_seed_of_views_have_cac
 ):
     monkeypatch.setenv("SSLD_LABELS", str(tmp_path))
     load, out, root = trained
+
+    def stage(*overrides):
+        return Run(load(*overrides), out, root, HERE).stage("distill")
+
+    def folder(stage, teacher):
+        return filled_cache(stage, teacher)[0].folder
+
     folders = set()
     for change in ("seed=0", "stages.distill.labels.seed=1", "stages.distill.data.augment.flip=0"):
-        plan = load(change)
-        teacher = load_teacher(load(), out, root, HERE)
-        folders.add(filled_cache(plan, "distill", teacher, out, root, HERE)[0].folder)
+        teacher = load_teacher(stage().run, "teacher")
+        folders.add(folder(stage(change), teacher))
     teacher.network.head.fc.bias.set_value(teacher.network.head.fc.bias + 1)
-    folders.add(filled_cache(load(), "distill", teacher, out, root, HERE)[0].folder)
+    folders.add(folder(stage(), teacher))
     assert len(folders) == 4
-    again = filled_cache(load(), "distill", load_teacher(load(), out, root, HERE), out, root, HERE)[0].folder
+    again = folder(stage(), load_teacher(stage().run, "teacher"))
     assert again in folders
-    named = load(f"stages.distill.labels.folder={again}", "stages.distill.labels.views=3")
+    named = stage(f"stages.distill.labels.folder={again}", "stages.distill.labels.views=3")
     with pytest.raises(DataError, match=r"made with views\.number 2, this run has 3"):
-        filled_cache(named, "distill", load_teacher(load(), out, root, HERE), out, root, HERE)
+        filled_cache(named, load_teacher(stage().run, "teacher"))
 
 
 def test_a_recipe_with_a_cache_needs_running_statistics_a_teacher_and_a_size(trained):

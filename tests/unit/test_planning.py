@@ -8,8 +8,9 @@ import pytest
 
 from ssld.cli import main
 from ssld.config import cards, cost, recipe
-from ssld.distill import measure
+from ssld.distill import training_rate
 from ssld.distill.optim import make_optimizer
+from ssld.distill.teachers import Teacher
 from ssld.planning import cost_line, parts_of
 from tests.unit.some_recipe import TREE, changed, written
 
@@ -322,9 +323,11 @@ def test_the_cost_line_is_the_sum_of_the_table(place, capsys):
 
 
 def test_a_measured_rate_is_that_of_the_steps_of_each_kind_of_stage(lists, capsys, monkeypatch):
-    monkeypatch.setattr(measure, "SECONDS", 0.0)
-    asked, real = [], measure.stage_rate
-    monkeypatch.setattr(measure, "stage_rate", lambda plan, name, *rest: asked.append(name) or real(plan, name, *rest))
+    monkeypatch.setattr(training_rate, "SECONDS", 0.0)
+    asked, real = [], training_rate.stage_rate
+    monkeypatch.setattr(
+        training_rate, "stage_rate", lambda plan, name, *rest: asked.append(name) or real(plan, name, *rest)
+    )
     plan = planned(capsys, "some.yaml", "--rate", "measured", "--device", "cpu")
     assert asked == ["teach", "plain", "distill"]  # finetune takes the same steps as distill
     rates = {name: part["images_per_second"] for name, part in parts(plan).items()}
@@ -335,28 +338,26 @@ def test_a_measured_rate_is_that_of_the_steps_of_each_kind_of_stage(lists, capsy
 
 
 def test_the_teacher_is_measured_beside_the_student_but_not_with_a_cache(lists, monkeypatch):
-    monkeypatch.setattr(measure, "SECONDS", 0.0)
-    seen, real = [], measure.Teacher.on
-    monkeypatch.setattr(
-        measure.Teacher, "on", lambda self, *arguments: seen.append(self.norm) or real(self, *arguments)
-    )
+    monkeypatch.setattr(training_rate, "SECONDS", 0.0)
+    seen, real = [], Teacher.on
+    monkeypatch.setattr(Teacher, "on", lambda self, *arguments: seen.append(self.norm) or real(self, *arguments))
     tree = changed(TREE, "teacher.norm", "running")
     written(lists, changed(tree, "stages.finetune.labels", {"views": 1}))
-    plan, runtime = recipe.load("some.yaml"), measure.Runtime(rank=0, world=1, gpu=None)
-    measure.stage_rate(plan, "distill", 8, runtime)
+    plan, runtime = recipe.load("some.yaml"), training_rate.Runtime(rank=0, world=1, gpu=None)
+    training_rate.stage_rate(plan, "distill", 8, runtime)
     assert seen == ["running"]
-    measure.stage_rate(plan, "finetune", 8, runtime)
-    measure.stage_rate(plan, "plain", 8, runtime)
+    training_rate.stage_rate(plan, "finetune", 8, runtime)
+    training_rate.stage_rate(plan, "plain", 8, runtime)
     assert seen == ["running"]
-    assert measure.teacher_rate(plan, "finetune", 8, runtime) > 0
+    assert training_rate.teacher_rate(plan, "finetune", 8, runtime) > 0
     assert seen == ["running"] * 2
 
 
 def test_a_measured_step_is_large_enough_to_fill_the_device_and_no_larger_than_the_plan_s():
-    cpu, gpu = (measure.Runtime(rank=0, world=1, gpu=gpu) for gpu in (None, 0))
-    assert [measure.at_a_time(macs, 64, cpu) for macs in (1e6, 5e9, 49e9, 400e9)] == [64, 20, 2, 2]
-    assert [measure.at_a_time(macs, 1024, gpu) for macs in (1e6, 5e9, 49e9)] == [1024, 800, 82]
-    assert measure.at_a_time(1e6, 1, cpu) == 1
+    cpu, gpu = (training_rate.Runtime(rank=0, world=1, gpu=gpu) for gpu in (None, 0))
+    assert [training_rate.at_a_time(macs, 64, cpu) for macs in (1e6, 5e9, 49e9, 400e9)] == [64, 20, 2, 2]
+    assert [training_rate.at_a_time(macs, 1024, gpu) for macs in (1e6, 5e9, 49e9)] == [1024, 800, 82]
+    assert training_rate.at_a_time(1e6, 1, cpu) == 1
 
 
 def test_mixed_precision_is_not_measured_without_a_gpu(lists, capsys):

@@ -8,8 +8,9 @@ import pytest
 from ssld import publish
 from ssld.config import recipe
 from ssld.config.recipe import Plan
-from ssld.distill.setup import stage_folder
+from ssld.distill.runs import Run
 from ssld.files import sha256
+from ssld.runtime import Runtime
 from ssld.track import About, Artifact, Logger, Options, Track
 from tests.unit.fake_run import make_result
 from tests.unit.some_recipe import TREE, changed, written
@@ -19,12 +20,17 @@ CARD = {**CARD, "stages": {name: stage for name, stage in TREE["stages"].items()
 STUDENT = "some-student-MobileNetV3_small_x0_35"
 
 
+def run_of(plan: Plan, folder: Path) -> Run:
+    return Run.of_plan(plan, folder, Runtime(rank=0, world=1, gpu=None))
+
+
 def finished(folder: Path, tree: dict[str, Any], **labels: str) -> tuple[Plan, dict[str, Any]]:
     """A plan and the result of its run, whose weights and export lie in the folder; `labels`: stage -> cache."""
     plan = recipe.load(written(folder, tree))
     for name in plan.stages:
-        stage_folder(plan, name, folder).mkdir(parents=True)
-        (stage_folder(plan, name, folder) / "model.safetensors").write_bytes(name.encode())
+        stage = run_of(plan, folder).stage(name)
+        stage.folder.mkdir(parents=True)
+        stage.model_file.write_bytes(name.encode())
     (folder / "export").mkdir()
     (folder / "export" / "model.onnx").write_bytes(b"graph")
     stages = {name: {"labels": labels[name]} if name in labels else {} for name in plan.stages}
@@ -49,7 +55,7 @@ class Listener(Logger):
 
 
 def line(folder: Path, plan: Plan, result: dict[str, Any]) -> dict[str, Artifact]:
-    return {item.name: item for item in publish.lineage(plan, folder, result)}
+    return {item.name: item for item in publish.lineage(run_of(plan, folder), result)}
 
 
 def test_a_teacher_that_the_run_trained_leads_to_its_student_and_that_one_to_the_export(tmp_path: Path) -> None:
@@ -57,7 +63,7 @@ def test_a_teacher_that_the_run_trained_leads_to_its_student_and_that_one_to_the
     found = line(tmp_path, plan, result)
     teacher, student, export = found.values()
     assert (teacher.name, teacher.used) == ("some-teacher-ResNet18", False)
-    assert teacher.files == (stage_folder(plan, "teach", tmp_path) / "model.safetensors",)
+    assert teacher.files == (run_of(plan, tmp_path).stage("teach").model_file,)
     assert (student.name, student.digest) == (STUDENT, plan.stage_digest("finetune"))
     assert student.made_from == {"some-teacher-ResNet18": plan.stage_digest("teach")}
     assert (export.name, export.made_from) == ("some-MobileNetV3_small_x0_35", {STUDENT: student.digest})
@@ -87,7 +93,7 @@ def test_the_summary_says_in_words_why_there_is_no_gain(reason: str | None, tmp_
     plan, _ = finished(tmp_path, TREE)
     whole = make_result(baseline=91.17 if reason is None else None, baseline_missing=reason)
     listener = Listener()
-    publish.publish(plan, tmp_path, whole | {"stages": dict.fromkeys(plan.stages, whole["stages"]["fix"])},
+    publish.publish(run_of(plan, tmp_path), whole | {"stages": dict.fromkeys(plan.stages, whole["stages"]["fix"])},
                     Track(None, [listener]))  # fmt: skip
     assert (listener.values["gain"] is None) == (reason is not None)
     assert listener.values.get("baseline_missing") == reason
@@ -121,7 +127,7 @@ def test_labelling_is_a_run_of_its_own_from_the_teacher_to_the_cache(
     plan, _ = finished(tmp_path, changed(tree, "stages.distill.labels", {"folder": str(tmp_path / "cache")}))
     listener = Listener()
     monkeypatch.setattr("ssld.track.track.Wandb", lambda *arguments: listener.named(arguments[1]))
-    publish.publish_labels(plan, tmp_path, {"distill": "cache"}, Options(wandb="online"))
+    publish.publish_labels(run_of(plan, tmp_path), {"distill": "cache"}, Options(wandb="online"))
     teacher, cache = listener.items
     assert (listener.about.job, listener.about.run_id) == ("label", f"labels-{plan.digest[:16]}")
     assert (teacher.name, teacher.used) == ("teacher-ResNet50_vd_ssld", True)

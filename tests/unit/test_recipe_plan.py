@@ -40,9 +40,8 @@ def plan(tmp_path_factory):
         ("stages.finetune.network", "teacher", "stages.finetune.init: stage 'distill' trains the student"),
         ("teacher", {"card": "ResNet50_vd"}, "stages.teach.network: this stage trains a teacher; give teacher.arch"),
         ("teacher.stage", "tech", "teacher.stage: no stage named 'tech'; did you mean 'teach'?"),
-        ("teacher.stage", "plain", "teacher.stage: stage 'plain' trains the student"),
-        ("teacher.card", "ResNet50_vd", "teacher: give either card"),
-        ("teacher.stage", None, "teacher: give either card"),
+        ("teacher.card", "ResNet50_vd", "teacher: has card and stage; give exactly one of card, stage, run, onnx, "),
+        ("teacher.stage", None, "teacher: has no source; give exactly one of card, stage, run, onnx, program, or"),
         ("baseline", "plane", "baseline: no stage named 'plane'; did you mean 'plain'?"),
         ("stages.plain.epochs", 0, "stages.plain.epochs: must be above 0; got 0"),
         ("stages.plain.epochs", float("nan"), "stages.plain.epochs: must be above 0; got nan"),
@@ -140,6 +139,19 @@ def test_a_stage_without_a_loss_is_refused(load):
     assert "stages.teach.loss: no terms; name at least one loss" in fails(load, tree)
 
 
+@pytest.mark.parametrize("how", ["mixup", "cutmix"])
+def test_a_loss_that_needs_one_label_of_each_image_is_refused_where_images_are_mixed(load, how):
+    tree = changed(TREE, f"stages.distill.data.augment.{how}", 0.2)
+    load(changed(tree, "stages.distill.loss", {"ssld": {}, "ce": {}, "lskd": {}}))
+    message = fails(load, changed(tree, "stages.distill.loss", {"mine": {"kind": "dkd"}}))
+    wanted = (
+        "stages.distill.loss.mine: dkd needs images of one label each, and this stage mixes them; set stages.distill"
+    )
+    assert wanted in message
+    tree = changed(tree, f"stages.distill.data.augment.{how}", 0.0)
+    load(changed(tree, "stages.distill.loss", {"dkd": {}}))
+
+
 def test_the_last_stage_must_train_the_student(load):
     tree = changed(TREE, "stages.again", {"network": "teacher", "epochs": 1, "loss": {"ce": {}}})
     assert "the last stage must train the student" in fails(load, tree)
@@ -195,8 +207,10 @@ def leaves(tree, path=()):
 
 OTHER = {"momentum": "adamw", "cosine": "constant", "linear": "cubic", "none": "randaugment", "all": "head"}
 OTHER |= {"batch": "running", "off": "O1", "full": "smoke", "student": "teacher", "teacher": "student", "fp32": "fp16"}
-OTHER |= {"error": "ignore"}
+OTHER |= {"error": "ignore", "probabilities": "logits"}
 FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "student.pretrained": "x", "dataset": "x"}
+FOR_NONE |= dict.fromkeys(("student.code", "teacher.gives"), "logits")
+FOR_NONE |= {"teacher.input": {"size": 8, "mean": [0, 0, 0], "std": [1, 1, 1]}}
 FOR_NONE |= {"prepare": {"mined": {"sources": ["x"], "teacher": "x", "against": "x", "k": 1}}}
 CACHE = {"views": 1, "k": 1, "seed": 0, "folder": None}
 INT8 = {"teacher": "float", "keep": 0, "images": 1, "recalibrate": 0}
@@ -206,13 +220,18 @@ def another(path, value):
     """A value of the same type that differs."""
     if value is None:
         blocks = {"labels": CACHE, "quantize": INT8}
-        return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path, 7)
+        texts = dict.fromkeys(("code", "run", "onnx", "program", "output", "classes_file", "teacher"), "x")
+        return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path) or texts.get(path.rpartition(".")[2], 7)
+    if value == {}:
+        return {"teachers": {"x": {"card": "x"}}, "taps": {"x": "y"}}.get(path.rpartition(".")[2], {"x": 1})
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
         return value + (0.125 if path.endswith("smoothing") else 1)
     if isinstance(value, list):
-        return value[:-1] if path == "export.formats" else [another("", item) for item in value] or [7]
+        if path == "export.formats":
+            return value[:-1]
+        return [another("", item) for item in value] or (["x"] if path.endswith("teachers") else [7])
     return OTHER.get(value, f"{value}x")
 
 

@@ -5,11 +5,13 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from ssld import run
 from ssld.config import recipe
+from ssld.distill.runs import Run
 from ssld.errors import RunError
 from ssld.files import alone
 from ssld.runtime import Runtime
@@ -49,25 +51,26 @@ def test_nobody_gets_into_a_folder_that_another_process_is_in_until_it_is_killed
 
 
 def test_a_second_run_in_the_same_folder_waits_and_then_says_why_not(tmp_path, monkeypatch, capsys):
-    plan, out = recipe.load(written(tmp_path, TREE)), tmp_path / "out"
+    out = tmp_path / "out"
+    this = Run.of_plan(recipe.load(written(tmp_path, TREE)), out, HERE)
     monkeypatch.setattr(run, "PATIENCE", 0.3)
-    with run.opened(plan, out, HERE):
+    with run.opened(this):
         text = (out / "plan.yaml").read_text()
         said = "out: another process is at work in it; let it end, or choose another --out"
-        with pytest.raises(RunError, match=said), run.opened(plan, out, HERE):
+        with pytest.raises(RunError, match=said), run.opened(this):
             raise AssertionError("two are in")
         assert capsys.readouterr().err == f"{out}: another process is at work in it; waiting 0.3 s for its end\n"
         assert (out / "plan.yaml").read_text() == text
-        with run.opened(plan, out, Runtime(rank=1, world=1, gpu=None)):  # another rank of the first
+        with run.opened(replace(this, runtime=Runtime(rank=1, world=1, gpu=None))):  # another rank of the first
             pass
-    with run.opened(plan, out, HERE):
+    with run.opened(this):
         pass
     assert capsys.readouterr().err == ""
 
 
 def test_a_run_goes_on_when_the_one_before_has_ended_meanwhile(tmp_path):
-    plan, out, first = recipe.load(written(tmp_path, TREE)), tmp_path / "out", ExitStack()
-    first.enter_context(run.opened(plan, out, HERE))
+    this, first = Run.of_plan(recipe.load(written(tmp_path, TREE)), tmp_path / "out", HERE), ExitStack()
+    first.enter_context(run.opened(this))
     threading.Timer(0.5, first.close).start()
-    with run.opened(plan, out, HERE):
+    with run.opened(this):
         pass

@@ -98,6 +98,40 @@ def test_the_pooled_map_is_the_embedding(arch, made):
     np.testing.assert_allclose(pooled, found["embedding"].numpy(), atol=1e-5 * np.abs(pooled).max())
 
 
+NORMS = {  # which stages have one batch norm before their last activation
+    "ResNet18": [1, 2, 3, 4],
+    "ResNet50_vd": [1, 2, 3, 4],
+    "RegNetX_4GF": [1, 2, 3, 4],
+    "ResNeSt50": [1, 2, 3, 4],
+    "MobileNetV1_x0_25": [1, 2, 3, 4, 5],
+    "HRNet_W18_C": [1],  # later stages end in sums of branches
+    "SE_ResNet18_vd": [],  # a gate comes after the batch norm
+    "InceptionV3": [],  # several, side by side
+    "SqueezeNet1_1": [],
+    "VGG11": [],
+    "MobileNetV3_small_x0_35": [],  # no activation ends its stages
+    "DenseNet121": [],
+}
+
+
+@pytest.mark.parametrize("arch", NORMS)
+def test_norms_are_those_that_make_what_enters_the_last_activation(arch, made):
+    network, images = made(arch)
+    network.eval()
+    norms = network.norms
+    assert list(norms) == [f"stage{number}" for number in NORMS[arch]]
+    taps = [f"{stage}.pre" for stage in norms]
+    with paddle.no_grad():
+        for tap, norm in reversed(list(zip(taps, norms.values(), strict=True))):  # a shift changes what comes after it
+            before = network.outputs(images, [tap])[tap]
+            moved = paddle.arange(1, before.shape[1] + 1).astype("float32")
+            norm.bias.set_value(norm.bias + moved)
+            gap = network.outputs(images, [tap])[tap] - before
+            norm.bias.set_value(norm.bias - moved)
+            wanted = moved.reshape([1, -1, 1, 1]).expand_as(gap)
+            np.testing.assert_allclose(gap.numpy(), wanted.numpy(), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("arch", parameters())
 def test_training_the_head_frees_the_classifier_alone_and_reaches_it(arch, made):
     network, images = made(arch)

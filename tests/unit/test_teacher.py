@@ -9,14 +9,15 @@ import pytest
 from paddle import nn
 
 from ssld import models, weights
-from ssld.config import parse, recipe
-from ssld.config.recipe import Data, Stage
+from ssld.config import recipe
+from ssld.config.recipe import Data
 from ssld.data import fake
 from ssld.distill import engine as engines
-from ssld.distill import setup
+from ssld.distill import teachers
 from ssld.distill.engine import EngineLogits, in_engine
-from ssld.distill.setup import load_teacher
+from ssld.distill.runs import Run
 from ssld.distill.teacher import TeacherLogits, gate
+from ssld.distill.teachers import load_teacher
 from ssld.errors import DeployError, RecipeError, RunError, WeightsError
 from ssld.plans import load_plan
 from ssld.runtime import Runtime, cores
@@ -187,10 +188,6 @@ TREE = {
 }
 
 
-def a_stage():
-    return parse.build(Stage, {**TREE["stages"]["distill"]}, "stage")
-
-
 @pytest.fixture(scope="module")
 def from_card(tmp_path_factory):
     """A recipe with a teacher card, eight validation images, and weights of the right shapes that nobody trained."""
@@ -199,26 +196,30 @@ def from_card(tmp_path_factory):
     weights.save(models.create("MobileNetV3_large_x1_0"), folder / "teacher.safetensors")
     teacher = {"card": CARD, "gate": 2000, "weights": str(folder / "teacher.safetensors")}
     file = written(folder, {**TREE, "teacher": teacher})
-    return lambda *overrides, here=HERE: load_teacher(recipe.load(file, overrides), folder / "run", folder, here)
+
+    def run(*overrides, runtime=HERE, at=folder / "run"):
+        return Run(recipe.load(file, overrides), at, folder, runtime)
+
+    return run
 
 
 def test_a_teacher_that_nobody_trained_does_not_pass_the_gate_of_its_card(from_card):
     message = rf"^teacher {CARD}: \d+\.\d\d top-1 on 8 validation images, its card says 78\.96; check the weights"
     with pytest.raises(RunError, match=message):  # 2,000 were asked for, the list has eight
-        from_card()
+        load_teacher(from_card(), "teacher")
 
 
 def test_without_the_gate_it_is_loaded_with_the_input_of_its_card(from_card):
-    teacher = from_card("teacher.gate=0")
-    assert (teacher.norm, teacher.size, teacher.mean) == ("batch", 224, (0.485, 0.456, 0.406))
+    teacher = load_teacher(from_card("teacher.gate=0"), "teacher")
+    assert (teacher.norm, teacher.look.size, teacher.look.mean) == ("batch", 224, (0.485, 0.456, 0.406))
 
 
 def test_weights_that_are_missing_or_do_not_fit_are_named(from_card, tmp_path):
     with pytest.raises(RunError, match=rf"^teacher {CARD}: no weights at {tmp_path}/none\.safetensors; download http"):
-        from_card(f"teacher.weights={tmp_path}/none.safetensors")
+        load_teacher(from_card(f"teacher.weights={tmp_path}/none.safetensors"), "teacher")
     weights.save(models.create("MobileNetV3_small_x0_35"), tmp_path / "small.safetensors")
     with pytest.raises(WeightsError, match="made for MobileNetV3_small_x0_35, the network is MobileNetV3_large_x1_0"):
-        from_card(f"teacher.weights={tmp_path}/small.safetensors")
+        load_teacher(from_card(f"teacher.weights={tmp_path}/small.safetensors"), "teacher")
 
 
 class Small(nn.Layer):
@@ -420,11 +421,13 @@ def test_an_engine_has_running_statistics_and_a_name_that_exists(tmp_path):
 
 
 def test_an_engine_runs_a_teacher_from_a_card_and_does_so_on_a_cpu(from_card, tmp_path):
-    teacher, stage = from_card(*ENGINE), a_stage()
-    assert (teacher.norm, teacher.engine, teacher.size) == ("running", "onednn", 224)
-    assert teacher.on(stage, tmp_path, HERE).engine == "onednn"
+    run = from_card(*ENGINE, at=tmp_path)
+    teacher = load_teacher(run, "teacher")
+    assert (teacher.norm, teacher.engine, teacher.look.size) == ("running", "onednn", 224)
+    assert teacher.on(run.stage("distill")).engine == "onednn"
+    on_gpu = from_card(*ENGINE, at=tmp_path, runtime=Runtime(rank=0, world=1, gpu=0))
     with pytest.raises(RunError, match=r"teacher\.engine onednn runs on a CPU; set teacher\.engine=eager"):
-        teacher.on(stage, tmp_path, Runtime(rank=0, world=1, gpu=0))
+        teacher.on(on_gpu.stage("distill"))
 
 
 def test_a_stage_that_is_resumed_goes_on_with_the_engine_that_auto_chose(from_card, tmp_path, monkeypatch):
@@ -433,8 +436,9 @@ def test_a_stage_that_is_resumed_goes_on_with_the_engine_that_auto_chose(from_ca
     class Chosen:
         engine = "openvino"
 
-    monkeypatch.setattr(setup, "in_engine", lambda logits, name, *rest: asked.append(name) or Chosen())
-    teacher, stage = from_card("teacher.engine=auto", "teacher.norm=running", "teacher.gate=0"), a_stage()
+    monkeypatch.setattr(teachers, "in_engine", lambda logits, name, *rest: asked.append(name) or Chosen())
+    run = from_card("teacher.engine=auto", "teacher.norm=running", "teacher.gate=0", at=tmp_path)
+    teacher = load_teacher(run, "teacher")
     for _ in range(2):
-        assert teacher.on(stage, tmp_path / "stage", HERE).engine == "openvino"
+        assert teacher.on(run.stage("distill")).engine == "openvino"
     assert asked == ["auto", "openvino"]

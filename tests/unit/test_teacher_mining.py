@@ -12,9 +12,10 @@ from ssld import models, weights
 from ssld.config import cards, recipe
 from ssld.config.keys import digested
 from ssld.data import EvalLoader, read_list
-from ssld.distill import scorer
+from ssld.distill import teacher_mining
 from ssld.distill.evaluate import predict
-from ssld.distill.setup import stage_folder
+from ssld.distill.runs import Run
+from ssld.distill.teachers import Teachers
 from ssld.errors import DataError, RecipeError, RunError
 from ssld.run import ensure_data, open_folder
 from ssld.runtime import Runtime
@@ -55,35 +56,42 @@ def load(place, *overrides, smoke=False, **step):
     return recipe.load(place / "some.yaml", overrides, smoke=smoke)
 
 
+def prepared(plan, place):
+    """The data folder of a run of the plan, once everything that its recipe makes is there."""
+    run = Run.of_plan(plan, place / "out", HERE)
+    ensure_data(run, Teachers(run))
+    return run.data_root
+
+
 def test_a_recipe_mines_its_list_once(place, monkeypatch):
     plan = load(place)
-    root = ensure_data(plan, place / "out", HERE)
+    root = prepared(plan, place)
     before = (root / "mined/mining.json").read_bytes()
     files = read_list(root / "mined/mined.txt", root / "mined")
     assert len(files) > 0
     assert {file.rpartition("/")[0] for file in files.paths} == {str(root / "pool")}
-    monkeypatch.setattr(scorer, "load_network", lambda *given: pytest.fail("loaded again"))
-    ensure_data(plan, place / "out", HERE)
+    monkeypatch.setattr(teacher_mining, "load_network", lambda *given: pytest.fail("loaded again"))
+    prepared(plan, place)
     assert (root / "mined/mining.json").read_bytes() == before
 
 
 def test_a_changed_step_does_not_replace_what_was_mined(place):
-    root = ensure_data(load(place), place / "out", HERE)
+    root = prepared(load(place), place)
     before = (root / "mined/mined.txt").read_bytes()
     with pytest.raises(RunError, match="mined: holds another mining"):
-        ensure_data(load(place, "prepare.mined.k=1"), place / "out", HERE)
+        prepared(load(place, "prepare.mined.k=1"), place)
     assert (root / "mined/mined.txt").read_bytes() == before
 
 
 def test_what_mining_does_not_make_is_asked_for_before_it_begins(place, monkeypatch):
-    monkeypatch.setattr(scorer, "load_network", lambda *given: pytest.fail("began to mine"))
+    monkeypatch.setattr(teacher_mining, "load_network", lambda *given: pytest.fail("began to mine"))
     lists = "stages.plain.data.train=[mined/mined.txt,val/other.txt]"
     with pytest.raises(DataError, match=r"^stage plain: .*val/other\.txt: no such list file"):
-        ensure_data(load(place, lists), place / "out", HERE)
+        prepared(load(place, lists), place)
     tree = TREE | {"teacher": {"card": "card.yaml"}, "prepare": {"mined": {**STEP, "weights": "teacher.safetensors"}}}
     (place / "some.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     with pytest.raises(RunError, match=r"^teacher card\.yaml: no weights at weights/none\.safetensors"):
-        ensure_data(recipe.load(place / "some.yaml"), place / "out", HERE)
+        prepared(recipe.load(place / "some.yaml"), place)
     assert not (place / "data/mined").exists()
 
 
@@ -97,7 +105,7 @@ def test_what_mining_does_not_make_is_asked_for_before_it_begins(place, monkeypa
 )
 def test_what_a_mining_lacks_is_one_line_that_names_its_step(place, change, message):
     with pytest.raises((DataError, RunError), match=rf"^prepare\.mined: .*{message}") as caught:
-        ensure_data(load(place, **change), place / "out", HERE)
+        prepared(load(place, **change), place)
     assert "\n" not in str(caught.value)
 
 
@@ -131,7 +139,7 @@ def test_a_library_that_is_missing_is_an_error_that_says_what_to_install(module,
 
 def test_scores_are_those_of_an_evaluation(place):
     """Of the network on the same images, through the input pipeline of a recipe; pixels differ by 1/255 at most."""
-    ensure_data(load(place, assign="all", min_score=0.01), place / "out", HERE)
+    prepared(load(place, assign="all", min_score=0.01), place)
     rows = [line.split(",") for line in (place / "data/mined/mined.csv").read_text().splitlines()[1:]]
     found = {(path, int(label)): float(score) for path, label, score in rows}
     network = models.create(ARCH, num_classes=3, in_size=32)
@@ -145,10 +153,10 @@ def test_scores_are_those_of_an_evaluation(place):
 
 def test_an_engine_gives_the_scores_of_the_network(place):
     card = cards.find_teacher(str(place / "card.yaml"))
-    network = scorer.load_network(card, place / "teacher.safetensors")
+    network = teacher_mining.load_network(card, place / "teacher.safetensors")
     images = np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype("float32")
-    eager = scorer.probabilities(network, card, "eager", 4, HERE)(images)
-    found = scorer.probabilities(network, card, "onnxruntime", 4, HERE)(images)
+    eager = teacher_mining.probabilities(network, card.input, "eager", 4, HERE)(images)
+    found = teacher_mining.probabilities(network, card.input, "onnxruntime", 4, HERE)(images)
     np.testing.assert_allclose(found, eager, atol=1e-5)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
 
@@ -167,17 +175,17 @@ def test_a_run_lends_the_teacher_that_it_trained(place):
     stages = {"teach": stage, "plain": TREE["stages"]["plain"] | {"data": data, "optim": {"lr": 0.1}}}
     (place / "own.yaml").write_text(yaml.safe_dump(tree | {"stages": stages}, sort_keys=False))
     plan, run = recipe.load(place / "own.yaml"), place / "run"
-    open_folder(plan, run, HERE)
+    open_folder(Run.of_plan(plan, run, HERE))
     with pytest.raises(RunError, match=r"prepare\.mined: teacher .*run: this run has trained no teacher; give another"):
-        ensure_data(load(place, teacher=str(run), weights=None), place / "out", HERE)
-    folder = stage_folder(plan, "teach", run)
+        prepared(load(place, teacher=str(run), weights=None), place)
+    folder = Run.of_plan(plan, run, HERE).stage("teach").folder
     folder.mkdir(parents=True)
     (folder / "stage.json").write_text('{"top1": 90.0}')
     shutil.copy(place / "teacher.safetensors", folder / "model.safetensors")
     with pytest.raises(RunError, match=r"prepare\.mined: teacher .*run: a run has its own weights; leave weights out"):
-        ensure_data(load(place, teacher=str(run)), place / "out", HERE)
-    root = ensure_data(load(place), place / "out", HERE)
+        prepared(load(place, teacher=str(run)), place)
+    root = prepared(load(place), place)
     by_card = (root / "mined/mined.csv").read_text()
     shutil.rmtree(root / "mined")
-    ensure_data(load(place, teacher=str(run), weights=None), place / "out", HERE)
+    prepared(load(place, teacher=str(run), weights=None), place)
     assert (root / "mined/mined.csv").read_text() == by_card

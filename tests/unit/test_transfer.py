@@ -10,9 +10,11 @@ import pytest
 
 from ssld import models, weights
 from ssld.config import parse, recipe, sweep
+from ssld.distill.networks import make_network
 from ssld.distill.pretrained import check_starts, pretrained_file
-from ssld.distill.setup import make_network
+from ssld.distill.runs import Run
 from ssld.errors import RecipeError, RunError, WeightsError
+from ssld.runtime import Runtime
 from tests.unit import tiny_zoo
 from tests.unit.some_recipe import TREE, changed, fails, written
 
@@ -53,13 +55,18 @@ def with_weights(load, given, *overrides):
     return load(changed(GIVEN, "student.pretrained", str(given)), *overrides)
 
 
+def made(plan, stage, folder):
+    """The network that a stage starts from."""
+    return make_network(Run.of_plan(plan, folder, Runtime(rank=0, world=1, gpu=None)).stage(stage))
+
+
 # --- what starts
 
 
 def test_a_stage_starts_from_the_weights_and_from_a_fresh_head_of_other_classes(load, source, tmp_path, capsys):
     file, there = source
     plan = with_weights(load, file)
-    started, fresh = make_network(plan, "distill", tmp_path), make_network(plan, "plain", tmp_path)
+    started, fresh = made(plan, "distill", tmp_path), made(plan, "plain", tmp_path)
     for key, value in started.state_dict().items():
         wanted = fresh if key.startswith("head.fc") else there
         np.testing.assert_array_equal(value.numpy(), wanted.state_dict()[key].numpy(), err_msg=key)
@@ -68,7 +75,7 @@ def test_a_stage_starts_from_the_weights_and_from_a_fresh_head_of_other_classes(
 
 def test_with_the_same_number_of_classes_the_head_starts_from_the_weights_too(load, source, tmp_path, capsys):
     file, there = source
-    started = make_network(with_weights(load, file, "classes=7"), "distill", tmp_path)
+    started = made(with_weights(load, file, "classes=7"), "distill", tmp_path)
     np.testing.assert_array_equal(started.head.fc.weight.numpy(), there.head.fc.weight.numpy())
     assert "fresh" not in capsys.readouterr().err
 
@@ -88,7 +95,7 @@ def test_a_fresh_head_hides_nothing_else_that_does_not_fit(monkeypatch, tmp_path
 def test_a_smoke_run_starts_fresh_and_says_so(load, tmp_path, capsys):
     plan = load(smoke=True)
     check_starts(plan)  # no file is asked for
-    make_network(plan, "distill", tmp_path)
+    made(plan, "distill", tmp_path)
     assert "student.pretrained some/file.safetensors: fresh weights, this is a smoke run" in capsys.readouterr().err
 
 

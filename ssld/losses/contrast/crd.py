@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Reads
+from ssld.losses.base import About, Loss, Paper, Reads
 from ssld.losses.lazy import Tensor
 
 if TYPE_CHECKING:
@@ -45,6 +45,15 @@ class Crd(Loss):
     momentum: float = 0.5
 
     reads: ClassVar = Reads(student={"embedding"}, teacher={"embedding"}, batch={"index"})
+    paper: ClassVar = Paper("Contrastive Representation Distillation", 2019, "1910.10699")
+    golden: ClassVar = "crd"
+    ledger: ClassVar = ("CRD", "CRD+KD")
+    use: ClassVar = "Pooled vectors of networks that share nothing, where a memory of every training image fits."
+    traps: ClassVar = (
+        "Two memories of 1.28 million images are 1.3 GB, and a step gathers `negatives` rows for each image.",
+        "Its constants come from the first batch and stay.",
+        "The official code has memories of its own on each GPU; here all ranks share one.",
+    )
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.negatives < 1:

@@ -8,18 +8,19 @@ size, batch norm and ReLU, the loss is the mean squared gap over all numbers of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Reads
+from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
+from ssld.losses.maps import TapLoss
 
 if TYPE_CHECKING:
     from paddle import nn
 
 
 @dataclass(frozen=True)
-class Hint(Loss):
+class Hint(TapLoss):
     """Mean over C H W of (regressor(F_s) - F_t)^2.
 
     student, teacher: names of taps that give maps [N, C, H, W].
@@ -28,9 +29,14 @@ class Hint(Loss):
     student: str = "stage3"
     teacher: str = "stage3"
 
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={self.student}, teacher={self.teacher})
+    paper: ClassVar = Paper("FitNets: Hints for Thin Deep Nets", 2014, "1412.6550")
+    golden: ClassVar = "fitnet"
+    ledger: ClassVar = ("FitNet",)
+    use: ClassVar = "Where the maps of a middle stage are worth imitating number by number, such as in one family."
+    traps: ClassVar = (
+        "The paper trains the hint first and the rest afterwards; the common benchmark, and this, do both at once.",
+        "Its weight is 100: the value is a mean over all numbers of a map.",
+    )
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.regressor import Regressor

@@ -41,7 +41,7 @@ class Contrast(nn.Layer):
         self._place = np.empty(about.images, np.int64)  # of each image in that order
         self._place[self._by_class] = np.arange(about.images)
         if (self._others(np.arange(about.images)) < 1).any():
-            raise RecipeError("loss crd: there are no images of another class to compare with; give more classes")
+            raise RecipeError("there are no images of another class to compare with; give more classes")
 
     def _others(self, index: np.ndarray) -> np.ndarray:
         """The number of images that are negatives of each of these."""

@@ -1,4 +1,4 @@
-"""The layer of a hint: it brings a map of the student to the shape of one of the teacher."""
+"""Layers that bring features of a student to the shape of those of a teacher."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ class Regressor(nn.Layer):
 
     A map that is twice as large is convolved 3x3 at stride 2, one that is half as large is enlarged by a transposed 4x4
     convolution, and of other maps, which must not be smaller, a kernel of 1 + H_s - H_t without padding makes the size.
+    activated: whether it ends in the ReLU. Raises RecipeError for shapes that it cannot bring together.
     """
 
-    def __init__(self, student: Shape, teacher: Shape):
+    def __init__(self, student: Shape, teacher: Shape, activated: bool = True):
         super().__init__()
-        if len(student) != 3 or len(teacher) != 3:
-            raise RecipeError(f"loss hint: shapes {student} and {teacher} are no maps (C, H, W); name other taps")
-        (width_in, size, _), (width, wanted, _) = student, teacher
+        (width_in, size), (width, wanted) = side(student), side(teacher)
         if size == 2 * wanted:
             self.conv: nn.Layer = nn.Conv2D(width_in, width, 3, 2, 1)
         elif wanted == 2 * size:
@@ -29,8 +28,38 @@ class Regressor(nn.Layer):
             self.conv = nn.Conv2D(width_in, width, 1 + size - wanted)
         else:
             what = f"a map of {size} pixels a side cannot become one of {wanted}"
-            raise RecipeError(f"loss hint: {what}; name a tap of the student with a larger map")
-        self.bn = nn.BatchNorm2D(width)
+            raise RecipeError(f"{what}; name a tap of the student with a larger map")
+        self.bn, self.activated = nn.BatchNorm2D(width), activated
 
     def forward(self, x: Tensor) -> Tensor:
-        return relu(self.bn(self.conv(x)))
+        x = self.bn(self.conv(x))
+        return relu(x) if self.activated else x
+
+
+class Bottleneck(nn.Sequential):
+    """1x1, 3x3 and 1x1 convolutions, each with batch norm and ReLU: [N, width_in, H, W] -> [N, width, H, W].
+
+    The inner maps have `inner` channels. normed: whether the last convolution too has batch norm and ReLU.
+    """
+
+    def __init__(self, width_in: int, inner: int, width: int, normed: bool = True):
+        first = [*projection(width_in, inner).children(), nn.ReLU(), *projection(inner, inner, 3).children(), nn.ReLU()]
+        end = [*projection(inner, width).children(), nn.ReLU()]
+        super().__init__(*first, *(end if normed else end[:1]))
+
+
+def projection(width_in: int, width: int, kernel: int = 1, **attributes: object) -> nn.Sequential:
+    """A convolution without bias that keeps the size, and batch norm: [N, width_in, H, W] -> [N, width, H, W].
+
+    attributes: further ones of the convolution, such as `weight_attr`, how its weights start.
+    """
+    padding = (kernel - 1) // 2
+    conv = nn.Conv2D(width_in, width, kernel, padding=padding, bias_attr=False, **attributes)
+    return nn.Sequential(conv, nn.BatchNorm2D(width))
+
+
+def side(shape: Shape) -> tuple[int, int]:
+    """(channels, pixels of a side) of a map's shape (C, H, W). RecipeError for a vector's."""
+    if len(shape) != 3:
+        raise RecipeError(f"a tap of shape {shape} is no map (C, H, W); name another tap")
+    return shape[0], shape[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor
 
@@ -20,6 +20,9 @@ class JensenShannon(Loss):
     """
 
     reads: ClassVar = Reads(teacher={"logits"})
+    paper: ClassVar = Paper("Divergence Measures Based on the Shannon Entropy", 1991)
+    use: ClassVar = "To ask what SSLD would be if its paper's name for the loss were taken at its word."
+    traps: ClassVar = ("It is at most ln 2 an image, so its gradient vanishes where student and teacher agree least.",)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         log_s, log_t = log_softmax(student["logits"]), log_softmax(teacher["logits"])

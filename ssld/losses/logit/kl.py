@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
-from ssld.losses.functions import divergence, log_softmax
+from ssld.losses.base import Loss, Paper, Reads
+from ssld.losses.classes import check_temperature, softened
 from ssld.losses.lazy import Tensor
 
 
@@ -22,12 +21,22 @@ class KullbackLeibler(Loss):
     temperature: float = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"})
+    paper: ClassVar = Paper("Distilling the Knowledge in a Neural Network", 2015, "1503.02531")
+    golden: ClassVar = "kd"
+    ledger: ClassVar = ("KD",)
+    use: ClassVar = (
+        "The first thing to try, and what every other method should be compared with: CIFAR-100 at temperature 4 with "
+        "weight 0.9 beside 0.1 of the cross entropy, ImageNet at temperature 1 with equal weights, or alone."
+    )
+    traps: ClassVar = (
+        "Some code leaves out the square of the temperature, or divides by the classes too: a weight does not carry "
+        "over from one code base to another.",
+        "The row KD of the common benchmark (73.33 for resnet32x4 to resnet8x4) is copied into most papers; re-runs "
+        "give 74.4 to 74.8, so that about one point of many a published gain is in the baseline.",
+    )
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise RecipeError(f"temperature: {self.temperature} is not positive; 1 to 10 is usual")
+        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        log_s = log_softmax(student["logits"] / self.temperature)
-        log_t = log_softmax(teacher["logits"] / self.temperature)
-        return self.temperature**2 * divergence(log_t, log_s)
+        return softened(student["logits"], teacher["logits"], self.temperature)

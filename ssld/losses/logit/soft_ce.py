@@ -7,15 +7,31 @@ from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Reads
+from ssld.losses.classes import at, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
 
 
 @dataclass(frozen=True)
 class SoftCrossEntropy(Loss):
-    """-sum over classes of t ln s: KL(t || s) plus the entropy of the teacher, so it has the same gradient."""
+    """-sum over classes of t ln s: KL(t || s) plus the entropy of the teacher, so it has the same gradient.
 
-    reads: ClassVar = Reads(teacher={"logits"})
+    student: the name of the logits, of a student that gives several. hard: the class that the teacher holds for the
+    most probable one is the label, as in the hard form of DeiT (arXiv:2012.12877).
+    """
+
+    student: str = "logits"
+    hard: bool = False
+
+    use: ClassVar = "What the paper of SSLD compares with; it trains exactly as `kl` at temperature 1 does."
+    traps: ClassVar = ("Its value ends at the entropy of the teacher, not at 0.",)
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override]
+        return Reads(student={self.student}, teacher={"logits"})
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        return -(log_softmax(teacher["logits"]).exp() * log_softmax(student["logits"])).sum(axis=-1)
+        log_s, z_t = log_softmax(student[self.student]), teacher["logits"]
+        if self.hard:
+            return -at(log_s, z_t.argmax(axis=-1))
+        return soft_cross_entropy(log_s, log_softmax(z_t).exp())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
 
@@ -22,6 +22,16 @@ class Ssld(Loss):
     """(KL(t || s) + KL(s || t)) / 2 at temperature 1 = sum over classes of (t - s)(ln t - ln s) / 2."""
 
     reads: ClassVar = Reads(teacher={"logits"})
+    paper: ClassVar = Paper(
+        "Beyond Self-Supervision: A Simple Yet Effective Network Distillation Alternative to Improve Backbones",
+        2021,
+        "2103.05959",
+    )
+    use: ClassVar = "A strong teacher and many images without labels: it has no temperature and no weight to tune."
+    traps: ClassVar = (
+        "The paper calls it JS divergence, which is another loss (`js`).",
+        "Code of PaddleClas adds 1e-12 to probabilities, and lets a gradient flow into both sides.",
+    )
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         log_s, log_t = log_softmax(student["logits"]), log_softmax(teacher["logits"])

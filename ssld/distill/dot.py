@@ -1,0 +1,105 @@
+"""DOT, an optimiser that keeps the task and the distillation apart. ICCV 2023
+
+Two buffers of momentum, one of the gradient of the terms that learn from labels, one of the gradient of the terms that
+learn from a teacher. With the momentum m and a number delta
+
+    u_task   <- (m - delta) u_task   + g_task + decay w
+    u_distil <- (m + delta) u_distil + g_distil
+    w        <- w - rate (u_task + u_distil)
+
+so that the distillation, which agrees with itself over more steps, leads. Weight decay belongs to the task. A parameter
+that only one side reaches, such as a layer of a loss, moves by plain momentum m with its decay. Formula and numbers are
+those of the official code (github.com/megvii-research/mdistiller): delta 0.075 on CIFAR-100, 0.09 on ImageNet; where a
+gradient is missing, its weight decay is ours. With delta 0 it is plain momentum, but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import paddle
+from paddle import Tensor
+
+from ssld.errors import RunError
+
+Gradients = list[Tensor | None]
+
+
+class Dot:
+    """The optimiser: `add` gradients of both sides, from one or more micro-batches, then `step`, then `clear_grad`.
+
+    parameters: what is updated, each with its own multiple of the rate (`optimize_attr`). rate: the learning rate.
+    decay: name of a parameter -> weight decay; others have none. The state has two buffers for each parameter, zeros at
+    first, and is the same after saving and reading it, bit for bit.
+    """
+
+    def __init__(
+        self, parameters: Sequence[Any], rate: float, momentum: float, delta: float, decay: Mapping[str, float]
+    ):
+        self.parameters, self.momentum, self.delta, self.decay = list(parameters), momentum, delta, dict(decay)
+        self._rate = rate
+        self.task: Gradients = [None] * len(self.parameters)
+        self.distil: Gradients = [None] * len(self.parameters)
+        self._u_task = [paddle.zeros_like(parameter).detach() for parameter in self.parameters]
+        self._u_distil = [paddle.zeros_like(parameter).detach() for parameter in self.parameters]
+
+    def set_lr(self, rate: float) -> None:
+        self._rate = rate
+
+    def get_lr(self) -> float:
+        return self._rate
+
+    def add(self, task: Sequence[Tensor | None], distil: Sequence[Tensor | None]) -> None:
+        """Add gradients, one for each parameter, None where the side does not reach it."""
+        self.task, self.distil = _sums(self.task, task), _sums(self.distil, distil)
+
+    def reached(self, parameter: Any) -> bool:
+        """Whether either side has a gradient of the parameter."""
+        number = next(n for n, known in enumerate(self.parameters) if known is parameter)
+        return self.task[number] is not None or self.distil[number] is not None
+
+    @paddle.no_grad()
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for parameter, task, distil, u_task, u_distil in zip(
+            self.parameters, self.task, self.distil, self._u_task, self._u_distil, strict=True
+        ):
+            if task is None and distil is None:
+                continue
+            delta = 0.0 if task is None or distil is None else self.delta
+            first = distil if task is None else task
+            decay = self.decay.get(parameter.name, 0.0)
+            u_task.set_value((self.momentum - delta) * u_task + (first + decay * parameter if decay else first))
+            change = u_task
+            if task is not None and distil is not None:
+                u_distil.set_value((self.momentum + delta) * u_distil + distil)
+                change = u_task + u_distil
+            rate = self._rate * parameter.optimize_attr["learning_rate"]
+            parameter.set_value(parameter - rate * change)
+
+    def clear_grad(self, set_to_zero: bool = False) -> None:
+        """Forget the gradients; `set_to_zero` is there for optimisers of Paddle, whose call this is."""
+        self.task, self.distil = [None] * len(self.parameters), [None] * len(self.parameters)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        buffers = {"task": self._u_task, "distil": self._u_distil}
+        return {
+            f"{parameter.name}_{side}": buffer
+            for side, of_side in buffers.items()
+            for parameter, buffer in zip(self.parameters, of_side, strict=True)
+        }
+
+    def set_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over buffers. RunError for those of other parameters."""
+        own = self.state_dict()
+        if own.keys() != state.keys():
+            odd = min(own.keys() ^ state.keys())
+            raise RunError(f"optimizer state: {odd!r} is on one side alone; the checkpoint is of another network")
+        for name, buffer in own.items():
+            buffer.set_value(state[name])
+
+
+def _sums(before: Gradients, more: Sequence[Tensor | None]) -> Gradients:
+    pairs = zip(before, more, strict=True)
+    return [b if a is None else a if b is None else a + b for a, b in pairs]

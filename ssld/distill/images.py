@@ -1,0 +1,179 @@
+"""The images of a run: what its lists and its own data sets hold, and the loaders of its stages."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssld.config import code
+from ssld.config.pool import LIST
+from ssld.config.recipe import Data
+from ssld.data import (
+    EvalLoader,
+    FileList,
+    ImageSource,
+    Loader,
+    Views,
+    class_names,
+    from_samples,
+    read_list,
+    refuse_scoring,
+    sampler,
+)
+from ssld.data.sources import joined
+from ssld.distill.runs import Run, StageRun
+from ssld.errors import DataError, RunError
+from ssld.runtime import Runtime, seed_of
+
+
+def images_of(run: Run, *names: str) -> ImageSource:
+    """The images that these values of `data.train` or `data.val` name, one set after the other.
+
+    A name is a list file under the data folder, whose paths are relative to the list's own folder, or something in a
+    Python file of the recipe (`data.py:Digits`), see `from_samples`. DataError for what neither can be read as.
+    """
+    plan, files, own = run.plan, list[str](), list[ImageSource]()
+    for name in names:
+        if code.is_code(name):
+            own.append(from_samples(code.find(name, plan.code), classes=plan.classes, name=name))
+        else:
+            files.append(name)
+    if not own:
+        return file_list(run, *files)
+    listed: dict[str, ImageSource] = {name: file_list(run, name) for name in files}
+    made = iter(own)
+    return joined([next(made) if code.is_code(name) else listed[name] for name in names])
+
+
+def file_list(run: Run, *names: str) -> FileList:
+    """The images of one or more list files under the data folder. The paths in a list are relative to its folder."""
+    root = run.data_root
+    lists = [(Path(name).parent, read_list(root / name, (root / name).parent, run.plan.classes)) for name in names]
+    paths = [os.path.join(folder, path) for folder, files in lists for path in files.paths]
+    return FileList(paths, np.concatenate([files.labels for _, files in lists]), str(root))
+
+
+def class_names_of(run: Run, name: str) -> list[str]:
+    """The names of the classes of the images that a value of `data.val` names; [] where nothing says them.
+
+    Of a list they stand in the classes.txt beside it; a data set of one's own has them in an attribute `class_names`.
+    """
+    if not code.is_code(name):
+        return list(class_names(run.data_root / name, run.plan.classes))
+    names = getattr(code.find(name, run.plan.code), "class_names", ())
+    return [str(title) for title in names] if len(names) == run.plan.classes else []
+
+
+def check_data(run: Run) -> None:
+    """Read the images of every stage before the first step: what the last stage lacks must not show after days.
+
+    Raises DataError, naming the stage, for what `images_of` finds, too few images for a batch, a batch that does not
+    divide among the ranks, and images without a label where a loss learns from labels; RunError for mixed precision
+    without a GPU.
+    """
+    plan, runtime = run.plan, run.runtime
+    for name, stage in plan.stages.items():
+        if stage.optim.amp != "off" and runtime.gpu is None:
+            raise RunError(f"stage {name}: optim.amp {stage.optim.amp} needs a GPU; set stages.{name}.optim.amp=off")
+        try:
+            images = images_of(run, *stage.data.train)
+            sampler.steps_per_epoch(len(images), stage.data.batch)
+            sampler.micro_size(stage.data.batch, stage.optim.accumulate, runtime.world)
+            if not code.is_code(stage.data.val):
+                refuse_scoring(run.data_root / stage.data.val)
+            check_labelled(images_of(run, stage.data.val), "every validation image needs one")
+            if stage.needs_labels:
+                check_labelled(
+                    images, "the loss learns from labels; use one that learns from the teacher, or other lists"
+                )
+        except DataError as error:
+            raise DataError(f"stage {name}: {error}") from None
+
+
+def check_lists(run: Run) -> None:
+    """The lists that no mining of the recipe makes must be there before one begins, which may take weeks.
+
+    Raises DataError that names the stage.
+    """
+    read = {f"{name}/{LIST}" for name in run.plan.prepare or {}}  # and those that were looked at
+    for name, stage in run.plan.stages.items():
+        for listed in sorted({*stage.data.train, stage.data.val} - read):
+            try:
+                images_of(run, listed)
+            except DataError as error:
+                raise DataError(f"stage {name}: {error}") from None
+            read.add(listed)
+
+
+def check_labelled(images: ImageSource, why: str) -> None:
+    """DataError, naming the first image without a label, if there is one."""
+    if (images.labels < 0).any():
+        raise DataError(f"{images.name(int((images.labels < 0).argmax()))}: has no label; {why}")
+
+
+def loaders(stage: StageRun) -> tuple[Loader, EvalLoader]:
+    """The training and the validation images of a stage, this rank's share of them."""
+    settings = stage.settings
+    images = images_of(stage.run, *settings.data.train)
+    return train_loader(stage, images, stage.runtime, settings.optim.accumulate), eval_loader(stage)
+
+
+def train_loader(stage: StageRun, images: ImageSource, runtime: Runtime, accumulate: int) -> Loader:
+    """The training images of a stage: fresh views in every epoch, or those of its label cache."""
+    data, cached = stage.settings.data, stage.settings.labels
+    options: dict[str, Any] = {
+        "accumulate": accumulate,
+        "augment": data.augment,
+        "seed": seed_of(stage.plan.seed, stage.name),
+        "views": Views(seed_of("labels", cached.seed), cached.views) if cached else None,
+    }
+    return Loader(images, size=data.size, batch=data.batch, **options, **_pipeline(data, runtime))
+
+
+def eval_loader(stage: StageRun, take: Any = None, data: Data | None = None) -> EvalLoader:
+    """Validation images with the stage's geometry, or that of `data`.
+
+    `take`: the number of an even selection, or positions.
+    """
+    data = data or stage.settings.data
+    images = images_of(stage.run, data.val)
+    check_labelled(images, "every validation image needs one")
+    if isinstance(take, int):
+        take = sampler.evenly(take, len(images))
+    return centre_crops(data, images if take is None else images.subset(take), stage.runtime)
+
+
+def shown_as(data: Data, *, size: int, resize: int, mean: Any, std: Any) -> Data:
+    """The same images at the size and with the normalisation that another network expects."""
+    return replace(data, size=size, eval_size=size, eval_resize=resize, mean=tuple(mean), std=tuple(std))
+
+
+def centre_crops(data: Data, images: ImageSource, runtime: Runtime) -> EvalLoader:
+    """Images with the geometry of an evaluation."""
+    return EvalLoader(images, size=data.crop, resize=data.resize, batch=data.eval_batch, **_pipeline(data, runtime))
+
+
+def crops(stage: StageRun, number: int) -> list[np.ndarray]:
+    """Batches float32 [n, 3, S, S] of an even selection of the stage's training images, cropped as in an evaluation.
+
+    Every rank has them all: what is set from them is the same everywhere.
+    """
+    data = stage.settings.data
+    images = images_of(stage.run, *data.train)
+    chosen = images.subset(sampler.evenly(number, len(images)))
+    loader = centre_crops(data, chosen, stage.run.alone.runtime)
+    return [batch["image"].numpy().copy() for batch in loader.batches()]
+
+
+def _pipeline(data: Data, runtime: Runtime) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "mean": data.mean,
+        "std": data.std,
+        "interpolation": data.interpolation,
+        "threads": data.threads,
+    }
+    return options | {"rank": runtime.rank, "world": runtime.world, "device": runtime.gpu}

@@ -1,0 +1,84 @@
+"""The networks of a run: fresh ones, what a stage starts from, and what a finished stage made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from paddle import nn
+
+from ssld import models, quantize, weights
+from ssld.config import cards, code
+from ssld.config.recipe import Plan
+from ssld.distill.pretrained import start_pretrained
+from ssld.distill.runs import Run, StageRun
+from ssld.errors import RunError
+from ssld.models.own import create_own
+from ssld.runtime import seed_networks
+
+QUANTIZE = "quantize.json"
+"""In the folder of a quantised stage: its layers, and which of them stay float, chosen before the first step."""
+
+
+def build(plan: Plan, role: str, size: int) -> nn.Layer:
+    """A network of the plan with fresh weights, the same for every stage of a seed: the student, or a teacher by name.
+
+    `size` is the side of its images in pixels. Of a teacher from elsewhere (a run, a foreign file) nothing is built.
+    """
+    block = plan.network_of(role)
+    seed_networks(plan.seed, "init", role)
+    if block.code:
+        maker, title = code.find(block.code, plan.code), block.code
+        given: dict[str, Any] = {"options": block.options, "taps": block.taps}
+        network: nn.Layer = create_own(maker, title, num_classes=plan.classes, in_size=size, **given)
+    else:
+        network = models.create(architecture(plan, role), num_classes=plan.classes, in_size=size)
+    for layer in network.sublayers() if block.bn_momentum is not None else ():
+        if hasattr(layer, "_momentum"):
+            layer._momentum = block.bn_momentum
+    return network
+
+
+def architecture(plan: Plan, role: str) -> str:
+    """The architecture of a network of the plan that is one of the zoo. RunError for one that is not built here."""
+    block = plan.network_of(role)
+    if block.arch:
+        return block.arch
+    card = getattr(block, "card", None)
+    if card is None:
+        raise RunError(f"{plan.name}: no architecture is given for {role}; give arch, code or card")
+    return cards.find_teacher(card).arch
+
+
+def make_network(stage: StageRun) -> nn.Layer:
+    """The network that a stage starts from: fresh, of given weights, or the result of the stage that `init` names."""
+    settings = stage.settings
+    network = build(stage.plan, settings.network, settings.data.size)
+    if stage.start:
+        weights.load_into(network, stage.start.model_file)
+    elif settings.init == "pretrained":
+        start_pretrained(stage.plan, network)
+    return network
+
+
+def trained_network(stage: StageRun) -> nn.Layer:
+    """The result of a finished stage, in evaluation mode; of a quantised one the network that rounds."""
+    settings = stage.settings
+    network = build(stage.plan, settings.network, settings.data.crop)
+    if settings.quantize:
+        quantize.quantise(network, noted(stage.folder)["kept_float"])
+    weights.load_into(network, stage.model_file)
+    network.eval()
+    return network
+
+
+def student_of(run: Run) -> nn.Layer:
+    """The student of a finished run, in evaluation mode."""
+    return trained_network(run.last)
+
+
+def noted(folder: Path) -> dict[str, Any]:
+    """Of a stage in int8 its `layers`, those that stay float (`kept_float`), and the `sensitivity` of each in nats."""
+    kept: dict[str, Any] = json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))
+    return kept

@@ -1,0 +1,242 @@
+"""Whether a finished stage may stand for one that would be trained: only where everything that made it is the same.
+
+A stage keeps in `made_of.json`, written before its first step, what made it: the images of its lists, its own code, the
+source of its losses, the weights that it starts with and of its teachers, and the versions of the packages. The digest
+in the name of its folder covers the keys of the recipe; this covers what the keys only name.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import ssld
+from ssld.config import cards
+from ssld.config.teachers import Teacher
+from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.images import images_of
+from ssld.distill.networks import QUANTIZE
+from ssld.distill.pretrained import pretrained_file
+from ssld.distill.runs import MODEL, RECORD, StageRun
+from ssld.distill.teacher_weights import file_digest, teacher_weights
+from ssld.errors import RunError
+from ssld.files import json_digest, sha256
+from ssld.losses import Loss
+from ssld.progress import note
+from ssld.runtime import barrier, versions
+
+Trust = Literal["equal", "any", "none"]
+"""Which finished stages are taken over: those that equal things made, any of the same recipe, or none."""
+MADE_OF = "made_of.json"
+PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleslim", "nvidia-dali-cuda120", "numpy")
+REPLACED = "replaced"  # folder of `stages` for results that were trained anew
+Parts = dict[str, str]
+
+
+def made_of(stage: StageRun) -> Parts:
+    """What a stage is made of, beside the keys of its recipe: name -> sha256 or version."""
+    settings, run = stage.settings, stage.run
+    parts: Parts = {f"images {name}": images_of(run, name).digest() for name in settings.data.train}
+    parts[f"validation images {settings.data.val}"] = images_of(run, settings.data.val).digest()
+    parts |= {f"code {file}": digest for file, digest in stage.plan.code_of(stage.name).items()}
+    kinds = {term.kind: type(term.loss) for term in settings.loss.values()}
+    parts |= {f"loss {kind}": source_digest(cls) for kind, cls in kinds.items()}
+    if stage.start:
+        parts[f"weights of stage {stage.start.name}"] = sha256(stage.start.model_file)
+    elif settings.init == "pretrained" and not run.is_smoke:
+        parts["weights student.pretrained"] = file_digest(pretrained_file(stage.plan))
+    for name, teacher in stage.plan.teachers_of(stage.name).items():
+        parts |= {f"teacher {name}: {key}": digest for key, digest in _of_teacher(stage, teacher).items()}
+    installed = versions()
+    parts |= {f"version of {package}": str(installed[package]) for package in PACKAGES if installed.get(package)}
+    return parts
+
+
+def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
+    """The files that a teacher comes from."""
+    if teacher.stage:
+        return {f"weights of stage {teacher.stage}": sha256(stage.run.stage(teacher.stage).model_file)}
+    if teacher.run:
+        return {"run": sha256(Path(teacher.run) / "result.json")}
+    if teacher.card:
+        if stage.run.is_smoke:
+            return {}
+        card = cards.find_teacher(teacher.card)
+        return {"weights": file_digest(teacher_weights(teacher.card, card, teacher.weights, "teacher.weights"))}
+    files = {
+        "onnx": teacher.onnx,
+        "program": teacher.program,
+        "weights": teacher.weights,
+        "classes": teacher.classes_file,
+    }
+    return {
+        key: _path_digest(Path(file))
+        for key, file in files.items()
+        if file and not (stage.run.is_smoke and key == "weights")
+    }
+
+
+def _path_digest(path: Path) -> str:
+    """Of a file, of a folder, or of the files that begin with the path, as an inference program may be named."""
+    if path.exists():
+        return file_digest(path)
+    parts = sorted(path.parent.glob(f"{path.name}.*"))
+    return json_digest({part.name: sha256(part) for part in parts})
+
+
+def source_digest(cls: type[Loss]) -> str:
+    """sha256 over the source of a loss and of the files of `ssld.losses` that it imports; of one's own its class.
+
+    The recipe's own files are covered by their digest, with what they import.
+    """
+    module = inspect.getmodule(cls)
+    assert module is not None
+    if not module.__name__.startswith("ssld.losses."):
+        return json_digest(inspect.getsource(cls))
+    folder, seen, left = Path(ssld.__file__).parent.parent, dict[str, str](), [module.__name__]
+    while left:
+        name = left.pop()
+        file = folder.joinpath(*name.split(".")).with_suffix(".py")
+        if name in seen or not file.is_file():
+            continue
+        text = file.read_text(encoding="utf-8")
+        seen[name] = text
+        left += [found for found in _imports(text) if found.startswith("ssld.losses.")]
+    return json_digest(seen)
+
+
+def _imports(text: str) -> Iterator[str]:
+    """The modules that a source text imports, and the names that may be modules."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def changes(kept: Mapping[str, str] | None, parts: Parts) -> str | None:
+    """What differs between what made a stage and what would make it now, in words; None where nothing does."""
+    if kept is None:
+        return "it was made by an earlier version, which kept no record of what made it"
+    for name in [*parts, *kept]:
+        if kept.get(name) != parts.get(name):
+            if name not in parts:
+                return f"{name} made it, and does so no more"
+            return f"{name} is new" if name not in kept else f"{name} changed"
+    return None
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with the weights of a finished stage, in words; None where they are what its record says."""
+    file = folder / MODEL
+    if not file.is_file():
+        return f"{MODEL} is missing"
+    kept = _read(folder / RECORD).get("sha256")
+    return None if kept in (None, sha256(file)) else f"{MODEL} is damaged (sha256)"
+
+
+def take_over(stage: StageRun, trust: Trust) -> Parts:
+    """See to it that the folder of a stage holds a result that may be used, or a training that may go on, or nothing.
+
+    A finished result is used where what made it is the same, from this run or from one beside it. Else a line says what
+    changed, and the result is put aside: the stage is trained anew. `trust` is `any` to use it all the same, and
+    `none` to train everything anew. Returns what the stage is made of now.
+
+    Raises RunError for a training that was stopped and would go on with something else: half of each would be neither.
+    """
+    parts, runtime = made_of(stage), stage.runtime
+    barrier(runtime)  # no rank looks at what another one changes
+    if stage.is_done:
+        reason = damage(stage.folder) or (
+            "--fresh was given" if trust == "none" else changes(_kept(stage.folder), parts)
+        )
+        if reason and trust == "any" and not damage(stage.folder):
+            note(f"stage {stage.name}: {reason}; its result is used all the same (--reuse)")
+        elif reason:
+            _put_aside(stage, reason)
+    elif stage.folder.is_dir() and any(stage.folder.glob("checkpoint-*")):
+        _check_begun(stage, parts, trust)
+    if not stage.is_done and trust != "none":
+        _borrow(stage, parts)
+    barrier(runtime)
+    if runtime.main and not stage.is_done:
+        with disk_errors(stage.folder):
+            stage.folder.mkdir(parents=True, exist_ok=True)
+            write_json(stage.folder / MADE_OF, parts)
+    barrier(runtime)
+    return parts
+
+
+def is_current(stage: StageRun) -> bool:
+    """Whether a stage is finished, and what made it is the same as now."""
+    if not stage.is_done or (stage.start and not stage.start.is_done):
+        return False
+    asked = stage.plan.teachers_of(stage.name).values()
+    if any(teacher.stage and not stage.run.stage(teacher.stage).is_done for teacher in asked):
+        return False
+    return damage(stage.folder) is None and changes(_kept(stage.folder), made_of(stage)) is None
+
+
+def _check_begun(stage: StageRun, parts: Parts, trust: Trust) -> None:
+    reason = changes(_kept(stage.folder), parts)
+    if trust == "none":
+        _put_aside(stage, "--fresh was given")
+    elif reason and trust == "any":
+        note(f"stage {stage.name}: {reason} since its training began; it goes on all the same (--reuse)")
+    elif reason:
+        what = f"{reason}, and its training had begun"
+        raise RunError(f"stage {stage.name}: {what}; put it back, or train the stage anew with --fresh")
+
+
+def _put_aside(stage: StageRun, reason: str) -> None:
+    """Move the folder of a stage to where nothing looks for results."""
+    note(f"stage {stage.name}: {reason}; it is trained anew")
+    barrier(stage.runtime)
+    if stage.runtime.main:
+        place = stage.folder.parent / REPLACED
+        place.mkdir(exist_ok=True)
+        number = sum(1 for _ in place.glob(f"{stage.folder.name}-*")) + 1
+        stage.folder.rename(place / f"{stage.folder.name}-{number}")
+    barrier(stage.runtime)
+
+
+def _borrow(stage: StageRun, parts: Parts) -> None:
+    """Take over the finished stage of the same digest, made of the same things, from a run beside this one."""
+    if not stage.runtime.main:
+        return
+    beside = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
+    for folder in sorted(record.parent for record in beside):
+        other = folder.parent.parent.name
+        if folder == stage.folder.absolute() or _read(folder / RECORD).get("digest") != stage.digest:
+            continue
+        if reason := damage(folder) or changes(_kept(folder), parts):
+            note(f"{stage.name}: not taken over from {other}: {reason}")
+            continue
+        note(f"{stage.name}: taken over from {other}")
+        stage.folder.mkdir(parents=True, exist_ok=True)
+        for name in (MODEL, *([QUANTIZE] if stage.settings.quantize else []), MADE_OF, RECORD):
+            shutil.copyfile(folder / name, stage.folder / f"{name}.partial")
+            (stage.folder / f"{name}.partial").replace(stage.folder / name)
+        return
+
+
+def _kept(folder: Path) -> dict[str, str] | None:
+    """What a stage was made of, None where it kept no record."""
+    file = folder / MADE_OF
+    return _read(file) if file.is_file() else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); remove its folder, and the stage is trained anew") from None
+    if not isinstance(kept, dict):
+        raise RunError(f"{file}: holds no mapping; remove its folder, and the stage is trained anew")
+    return kept

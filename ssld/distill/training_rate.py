@@ -1,0 +1,74 @@
+"""How many images a second this machine gets through: a few steps on images that are only numbers.
+
+The networks, the loss, the optimizer and the teacher are those of the plan; weights are fresh. There is no input
+pipeline, no evaluation and no checkpoint.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import repeat
+from typing import Any
+
+from ssld import models
+from ssld.config.pool import Mine
+from ssld.config.recipe import Plan
+from ssld.distill import teacher_mining
+from ssld.distill.engine import drawn
+from ssld.distill.stage import train_step
+from ssld.distill.teachers import fresh_teacher
+from ssld.distill.trial import drawn_batch, on_trial, small
+from ssld.errors import RunError
+from ssld.runtime import Runtime
+
+MACS_CPU, MACS_GPU = 100e9, 4e12  # multiply-adds of a step, about: enough to fill the device, done in a second or some
+SECONDS = 2.0  # that are timed at least, in whole steps, after one that warms up
+
+
+def at_a_time(macs: float, most: int, runtime: Runtime) -> int:
+    """Images of a measured step that costs `macs` an image: 2 to `most`, as a batch norm needs 2."""
+    return min(most, max(2, round((MACS_CPU if runtime.gpu is None else MACS_GPU) / macs)))
+
+
+def stage_rate(plan: Plan, name: str, images: int, runtime: Runtime) -> float:
+    """Images a second of a stage's training steps of so many images, its teacher's forward pass included.
+
+    With a label cache the logits are at hand. RunError for mixed precision without a GPU.
+    """
+    amp = plan.stages[name].optim.amp
+    if amp != "off" and runtime.gpu is None:
+        raise RunError(f"stage {name}: optim.amp {amp} needs a GPU; measure on one, or give --rate")
+    with on_trial(plan, name, images, runtime) as (state, batches):
+
+        def step() -> None:
+            float(train_step(state, batches, 0)[0]["loss"])  # reading it waits for the device
+
+        return images / _seconds(step)
+
+
+def teacher_rate(plan: Plan, name: str, images: int, runtime: Runtime) -> float:
+    """Images a second of the forward pass that fills the label cache of a stage."""
+    with small(plan, name, images, runtime) as run:
+        stage = run.stage(name)
+        batch = drawn_batch(plan, stage.settings.data.size, images)
+        batches = fresh_teacher(stage).on(stage).labelled(repeat(batch), nullcontext)
+        return images / _seconds(lambda: next(batches)["teacher"]["logits"].numpy())
+
+
+def mine_rate(step: Mine, images: int, runtime: Runtime) -> float:
+    """Images a second of a mining's scores; decoding and the comparison with the validation images are left out."""
+    card, classes = teacher_mining.known(step)
+    network = models.create(card.arch, num_classes=classes, in_size=card.input.size)
+    ask = teacher_mining.probabilities(network, card.input, step.engine, images, runtime)
+    pixels = drawn(card.input.size, images)
+    return images / _seconds(lambda: ask(pixels))
+
+
+def _seconds(step: Callable[[], Any]) -> float:
+    """Of one step, on average, the first left out."""
+    step()
+    start, count = time.perf_counter(), 0
+    while not count or time.perf_counter() - start < SECONDS:
+        step()
+        count += 1
+    return (time.perf_counter() - start) / count

@@ -1,0 +1,112 @@
+"""A stage put to a trial: its networks, losses and optimiser with fresh weights, on images that are only numbers.
+
+One step of it shows, before the first stage begins, whether the networks have the outputs that the losses read, whether
+the shapes fit, and whether every trained parameter gets a gradient. Many steps show how fast it is.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+
+from ssld import quantize
+from ssld.config.recipe import Plan
+from ssld.distill.engine import drawn
+from ssld.distill.job import Job
+from ssld.distill.networks import build
+from ssld.distill.runs import Run, StageRun
+from ssld.distill.stage import train_step
+from ssld.distill.state import TrainState, set_mode
+from ssld.distill.teachers import Teachers, fresh_teacher
+from ssld.errors import SsldError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses import Loss
+from ssld.runtime import Runtime
+
+IMAGES = 2  # of the one step, as many as a batch norm needs
+KNOWN = 64  # training images that the layers of losses believe there are
+
+
+def try_stages(run: Run, teachers: Teachers) -> None:
+    """Make one step of every stage that is not done and that does what only a step shows. Nothing of it is kept.
+
+    Raises the error of the step, with the name of the stage before it.
+    """
+    for name, stage in run.stages.items():
+        if not stage.is_done and needs_trial(stage):
+            try:
+                with on_trial(run.plan, name, IMAGES, run.alone.runtime, teachers) as (state, batches):
+                    train_step(state, batches, 0, first=True)
+            except SsldError as error:
+                text = str(error)
+                raise type(error)(text if text.startswith("stage ") else f"stage {name}: {text}") from None
+
+
+def needs_trial(stage: StageRun) -> bool:
+    """Whether a stage reads taps, has layers of losses or runs own code; networks of the zoo with losses of logits do
+    nothing that a step would show.
+    """
+    settings = stage.settings
+    if not settings.epochs:
+        return False
+    losses = [term.loss for term in settings.loss.values()]
+    helped = any(type(loss).helpers is not Loss.helpers or loss.reads.weights for loss in losses)
+    taps = (settings.student_reads | settings.teacher_reads) - {"logits"}
+    return bool(helped or taps or stage.plan.code_of(stage.name))
+
+
+@contextmanager
+def on_trial(
+    plan: Plan, name: str, images: int, runtime: Runtime, teachers: Teachers | None = None
+) -> Iterator[tuple[TrainState, Iterator[Batch]]]:
+    """The training of a stage with fresh weights, and the same batch of `images` images again and again.
+
+    teachers: those that are loaded already; else theirs are fresh too. With a label cache the logits are drawn.
+    """
+    with small(plan, name, images, runtime) as run, paddle.utils.unique_name.guard():
+        stage = run.stage(name)
+        settings = stage.settings
+        labels = np.arange(KNOWN) % plan.classes
+        job = Job(
+            name=name, stage=settings, folder=run.folder, seed=plan.seed, runtime=runtime, track=None, val=None,
+            train=SimpleNamespace(steps_per_epoch=1), classes=plan.classes, labels=labels,
+        )  # fmt: skip
+        network = build(plan, settings.network, settings.data.size)
+        if settings.quantize:
+            quantize.quantise(network)
+        labeller = None
+        if settings.is_taught and settings.labels is None:
+            labeller = fresh_teacher(stage, teachers).on(stage)
+        state = TrainState(job, network, labeller)
+        set_mode(network, settings.train)
+        batch = drawn_batch(plan, settings.data.size, images)
+        if labeller is None:
+            taught = Outputs({"logits": paddle.randn([images, plan.classes])})
+            yield state, repeat({**batch, "teacher": taught})
+        else:
+            with closing(labeller.labelled(repeat(batch), nullcontext)) as batches:  # type: ignore[type-var]
+                yield state, batches
+
+
+@contextmanager
+def small(plan: Plan, name: str, images: int, runtime: Runtime) -> Iterator[Run]:
+    """A run of the plan whose stage makes steps of so many images, in a folder that is gone afterwards."""
+    stage = plan.stages[name]
+    stage = replace(stage, data=replace(stage.data, batch=images), optim=replace(stage.optim, accumulate=1))
+    with tempfile.TemporaryDirectory(prefix="ssld-trial-") as scratch:
+        yield Run(replace(plan, stages={**plan.stages, name: stage}), Path(scratch), Path(scratch), runtime)
+
+
+def drawn_batch(plan: Plan, size: int, images: int) -> Batch:
+    """Images of `size` pixels a side that are only numbers, with labels and places. The same ones every time."""
+    label = np.random.default_rng(0).integers(0, plan.classes, images)
+    place = paddle.to_tensor(np.arange(images) % KNOWN)
+    return {"image": paddle.to_tensor(drawn(size, images)), "label": paddle.to_tensor(label), "index": place}

@@ -1,0 +1,73 @@
+"""From the losses of micro-batches to one update of the parameters, over all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import paddle
+from paddle import Tensor
+
+from ssld.distill.dot import Dot
+from ssld.distill.parallel import Ranks
+
+
+class Update(Protocol):
+    """What a training step does with its losses.
+
+    backward: of each micro-batch, `share` being their number. reached: whether a loss of this step reaches a parameter.
+    step: the update of the parameters, after the last micro-batch, from the mean over the ranks.
+    """
+
+    def backward(self, losses: Sequence[Tensor], share: int) -> None: ...
+
+    def reached(self, parameter: Any) -> bool: ...
+
+    def step(self) -> None: ...
+
+
+class OneGradient:
+    """One gradient of one loss, for the optimisers of Paddle; `scaler` is that of mixed precision."""
+
+    def __init__(self, optimizer: Any, ranks: Ranks, scaler: Any):
+        self.optimizer, self.ranks, self.scaler = optimizer, ranks, scaler
+
+    def backward(self, losses: Sequence[Tensor], share: int) -> None:
+        (loss,) = losses
+        self.scaler.scale(loss / share).backward()
+
+    def reached(self, parameter: Any) -> bool:
+        return parameter.grad is not None
+
+    def step(self) -> None:
+        self.ranks.average()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.clear_grad(set_to_zero=False)  # zeros would move a parameter that no loss reaches, by momentum
+
+
+class TwoGradients:
+    """The gradients of the task and of the distillation apart, of one forward pass, for `Dot`.
+
+    Both are taken on each rank by itself, and their means over the ranks afterwards: of two backward passes a
+    data-parallel layer would average the first alone.
+    """
+
+    def __init__(self, optimizer: Dot, ranks: Ranks):
+        self.optimizer, self.ranks = optimizer, ranks
+
+    def backward(self, losses: Sequence[Tensor], share: int) -> None:
+        task, distil = (loss / share for loss in losses)
+        parameters = self.optimizer.parameters
+        of_task = paddle.grad([task], parameters, retain_graph=True, allow_unused=True)
+        of_distil = paddle.grad([distil], parameters, allow_unused=True)
+        self.optimizer.add(of_task, of_distil)
+
+    def reached(self, parameter: Any) -> bool:
+        return self.optimizer.reached(parameter)
+
+    def step(self) -> None:
+        self.ranks.mean(self.optimizer.task)
+        self.ranks.mean(self.optimizer.distil)
+        self.optimizer.step()
+        self.optimizer.clear_grad()

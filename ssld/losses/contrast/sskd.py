@@ -1,0 +1,150 @@
+"""Distillation meets self-supervision: turned images are matched with their plain ones, as the teacher does it.
+arXiv:2006.07114
+
+The outputs have 4 rows for each image of the batch: row 4i is the plain image, the three rows after it are turned or
+otherwise changed; labels are one an image. With a head g of each network on its pooled vectors, and x_aj the cosine of
+g(row a) and g(plain row j), a a changed row, j an image:
+
+    ce   cross entropy of the plain rows
+    kl   T^2 KL(teacher || student) of the plain rows
+    tf   T_tf^2 KL(teacher || student) of changed rows
+    ss   T_ss^2 KL of softmax(x_t / T_ss) against softmax(x_s / T_ss) over the images, of changed rows
+
+tf keeps the rows that the teacher gets right and, of its errors, the share `keep_tf` in which the label ranks highest;
+ss keeps those whose own image is the nearest and the share `keep_ss` of the others, likewise; both are means over what
+is kept. Weights 0.1, 0.9, 2.7 and 10, temperatures 4, 4 and 0.5 and shares 1 and 0.75 are those of the official code
+(github.com/xuguodong03/SSKD). A head is a linear layer, ReLU, and a linear layer.
+
+What differs: the official code trains the head of the teacher for 60 epochs before, by telling which image a turned row
+belongs to. Here it learns so beside the student, by the term `contrast` x cross entropy of softmax(x_t / T_ss), which
+reaches the teacher's head alone; with `contrast: 0` the teacher has no head, and its pooled vectors are compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About, Loss, Paper, Reads
+from ssld.losses.functions import divergence, log_softmax, unit
+from ssld.losses.lazy import Tensor, paddle
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+ROWS = 4  # of an image: plain, and changed in three ways
+
+
+@dataclass(frozen=True)
+class Sskd(Loss):
+    """ce CE + kl KL of plain rows + tf KL of changed rows + ss KL of their similarities + contrast of a teacher's head.
+
+    ce, kl, tf, ss, contrast: weights. temperature, temperature_tf, temperature_ss: of kl, tf, ss. keep_tf, keep_ss:
+    shares of the teacher's errors that are kept. student, teacher: names of taps that give vectors. Every image needs a
+    label. One number for the micro-batch of a rank.
+    """
+
+    ce: float = 0.1
+    kl: float = 0.9
+    tf: float = 2.7
+    ss: float = 10.0
+    contrast: float = 1.0
+    temperature: float = 4.0
+    temperature_tf: float = 4.0
+    temperature_ss: float = 0.5
+    keep_tf: float = 1.0
+    keep_ss: float = 0.75
+    student: str = "embedding"
+    teacher: str = "embedding"
+
+    views: ClassVar = ROWS
+    paper: ClassVar = Paper("Knowledge Distillation Meets Self-Supervision", 2020, "2006.07114")
+    golden: ClassVar = "sskd"
+    ledger: ClassVar = ("SSKD",)
+    use: ClassVar = (
+        "Small data sets, where four views of an image and what they have in common teach more than one label."
+    )
+    traps: ClassVar = (
+        "The student sees four times the images: compare it with other losses at an equal number of passes.",
+        "It needs batches with four rows an image.",
+        "Published rows use teachers of their own, which are stronger than those of the common benchmark, and plain "
+        "distillation in addition.",
+    )
+
+    def __post_init__(self) -> None:
+        if min(self.ce, self.kl, self.tf, self.ss, self.contrast) < 0 or not self.ce + self.kl + self.tf + self.ss:
+            raise RecipeError("ce: the weights ce, kl, tf, ss are negative or all 0; give numbers from 0 up")
+        if not min(self.temperature, self.temperature_tf, self.temperature_ss) > 0:
+            raise RecipeError(f"temperature: {self.temperature} or another one is not positive; 4, 4 and 0.5 are usual")
+        if not (0 <= self.keep_tf <= 1 and 0 <= self.keep_ss <= 1):
+            raise RecipeError(f"keep_tf: {self.keep_tf}, keep_ss: {self.keep_ss}; give shares from 0 to 1")
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override]
+        names = {"logits", self.student}, {"logits", self.teacher}
+        return Reads(student=names[0], teacher=names[1], batch={"label"})
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.embed import Heads
+
+        return Heads(about.student[self.student], about.teacher[self.teacher], self.contrast > 0)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        label = batch["label"]
+        check_rows(student["logits"].shape[0], label.shape[0])
+        plain_s, changed_s = _split(student["logits"])
+        plain_t, changed_t = _split(teacher["logits"])
+        truth = -paddle.take_along_axis(log_softmax(plain_s), label.unsqueeze(-1), axis=-1).mean()
+        kl = _divergence(plain_s, plain_t, self.temperature).mean()
+        repeated = label.repeat_interleave(ROWS - 1)
+        tf = _kept(_divergence(changed_s, changed_t, self.temperature_tf), changed_t, repeated, self.keep_tf)
+        x_s, x_t = _cosines(helpers.student(student[self.student])), _cosines(helpers.teacher(teacher[self.teacher]))
+        own = paddle.arange(label.shape[0]).repeat_interleave(ROWS - 1)
+        known = x_t.detach()
+        ss = _kept(_divergence(x_s, known, self.temperature_ss), known, own, self.keep_ss)
+        total = self.ce * truth + self.kl * kl + self.tf * tf + self.ss * ss
+        if not self.contrast:
+            return total
+        nearest = paddle.take_along_axis(log_softmax(x_t / self.temperature_ss), own.unsqueeze(-1), axis=-1)
+        return total - self.contrast * nearest.mean()
+
+
+def check_rows(rows: int, images: int) -> None:
+    """RecipeError unless there are four rows of outputs for each image."""
+    if rows != ROWS * images:
+        what = f"{rows} rows of outputs for {images} images"
+        raise RecipeError(f"loss sskd: {what}; it needs {ROWS} for each, the plain one first, in one pass")
+
+
+def _split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """[4n, d] -> the plain rows [n, d], the changed rows [3n, d]"""
+    grouped = x.reshape([-1, ROWS, x.shape[-1]])
+    return grouped[:, 0], grouped[:, 1:].reshape([-1, x.shape[-1]])
+
+
+def _cosines(vectors: Tensor) -> Tensor:
+    """[4n, d] -> [3n, n], of each changed row with the plain row of each image"""
+    plain, changed = _split(unit(vectors))
+    return changed @ plain.T
+
+
+def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    return temperature**2 * divergence(log_softmax(teacher / temperature), log_softmax(student / temperature))
+
+
+def _kept(values: Tensor, scores: Tensor, truth: Tensor, share: float) -> Tensor:
+    """The mean of the values [m] of rows that are right and of the best `share` of those that are wrong, rounded down.
+
+    scores: float [m, k]. truth: int64 [m]; the rank of its score is how wrong a row is. Of rows that are equally wrong
+    the earlier ones are kept.
+    """
+    own = paddle.take_along_axis(scores, truth.unsqueeze(-1), axis=-1)
+    rank = (scores > own).astype("int64").sum(axis=-1)
+    order = rank * rank.shape[0] + paddle.arange(rank.shape[0])
+    before = (order.unsqueeze(0) < order.unsqueeze(1)).astype("int64").sum(axis=-1)
+    wrong = (rank > 0).astype("int64").sum()
+    count = rank.shape[0] - wrong + (wrong.astype("float64") * share).floor().astype("int64")
+    mask = (before < count).astype(values.dtype)
+    return (values * mask).sum() / mask.sum().clip(min=1)

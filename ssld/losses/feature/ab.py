@@ -1,0 +1,57 @@
+"""Distillation of activation boundaries: which units are active, before the activation. arXiv:1811.03233
+
+For each pair of maps, S pairs from shallow to deep, x is the student's map through a convolution and batch norm
+(without an activation, else the layer of the loss `hint`), and F_t is the teacher's map before its activation:
+
+    loss = 3 / 1000 sum over pairs i of 2^(i + 1 - S) sum over C H W of
+           (x + 1)^2 where x > -1 and F_t <= 0, and (x - 1)^2 where x <= 1 and F_t > 0
+
+Formula and constants are those of github.com/HobbitLong/RepDistiller, the margin 1 among them. There, as in the paper,
+the loss alone trains the student for 30 epochs, and then the cross entropy alone: two stages of a recipe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About
+from ssld.losses.lazy import Tensor
+from ssld.losses.maps import PRE, PairsLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+FACTOR = 3 / 1000  # of the code
+
+
+@dataclass(frozen=True)
+class Ab(PairsLoss):
+    """Weighted sum over pairs of taps of the squared distance to the right side of the boundary, with a margin.
+
+    student, teacher: taps before an activation, such as `stage3.pre`.
+    """
+
+    student: tuple[str, ...] = PRE
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.margin > 0:
+            raise RecipeError(f"margin: {self.margin} is not positive; 1 is usual")
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.ab import Connectors
+
+        return Connectors([(about.student[own], about.teacher[other]) for own, other in self.pairs])
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        total = 0.0
+        for number, (connect, (own, other)) in enumerate(zip(helpers, self.pairs, strict=True)):
+            x, active = connect(student[own]), teacher[other] > 0
+            above = (x + self.margin).square() * ((x > -self.margin) & ~active).astype(x.dtype)
+            below = (x - self.margin).square() * ((x <= self.margin) & active).astype(x.dtype)
+            total = total + 2.0 ** (number + 1 - len(self.pairs)) * (above + below).sum(axis=[1, 2, 3])
+        return FACTOR * total

@@ -1,0 +1,71 @@
+"""Attention-based feature distillation: each map of the teacher finds the maps of the student that suit it.
+arXiv:2102.02973
+
+For every tap i of the student and j of the teacher (all are compared with all):
+
+    key k_i     BN(linear(F_s,i averaged over its pixels)), ReLU; then a linear layer and BN to one key for each j
+    query q_j   BN(linear(F_t,j averaged over its pixels))
+    a_ij        softmax over i of (k_ij . q_j + p_j . p_i) / sqrt(width)
+    v           unit over the pixels of the mean over C of F^2; the student's mean is averaged to the teacher's size
+    loss        sum over j, sum over i, a_ij times the mean over the pixels of (v_s,i - v_t,j)^2
+
+p are trained vectors of each tap. Formulas and constants are those of the official code
+(github.com/clovaai/attention-feature-distillation): weight 200 beside KD; PaddleClas takes 50.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About
+from ssld.losses.functions import unit
+from ssld.losses.lazy import F, Tensor, paddle
+from ssld.losses.maps import PairsLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class Afd(PairsLoss):
+    """Sum over the teacher's taps of the gap to the student's taps, weighed by attention.
+
+    student, teacher: taps, not in pairs; without `teacher` they are those of the student. width: of keys and queries.
+    """
+
+    width: int = 128
+
+    paired: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width < 1:
+            raise RecipeError(f"width: {self.width}; give a whole number from 1 up, 128 is usual")
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.afd import Attention
+
+        widths = [about.student[tap][0] for tap in self.student], [about.teacher[tap][0] for tap in self.teacher_taps]
+        return Attention(*widths, self.width)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        own, others = [student[tap] for tap in self.student], [teacher[tap] for tap in self.teacher_taps]
+        attention = helpers(own, others)
+        energy = [features.square().mean(axis=1, keepdim=True) for features in own]
+        values: dict[tuple[int, ...], Tensor] = {}  # of the student, at each size that the teacher has
+        total = 0.0
+        for number, target in enumerate(others):
+            size = tuple(target.shape[2:])
+            if size not in values:
+                values[size] = paddle.stack([_value(F.adaptive_avg_pool2d(x, size)) for x in energy], axis=1)
+            gap = (values[size] - _value(target.square().mean(axis=1)).unsqueeze(1)).square().mean(axis=-1)
+            total = total + (attention[:, number] * gap).sum(axis=1)
+        return total
+
+
+def _value(energy: Tensor) -> Tensor:
+    """[N, 1, H, W] or [N, H, W] -> [N, H W]"""
+    return unit(energy.flatten(1))

@@ -1,0 +1,56 @@
+"""Class attention transfer: where the networks see each class. arXiv:2304.12777
+
+The map of a class is the weight of that class, without the bias, on every pixel of the last map. Both networks' class
+maps are averaged to `size` x `size` pixels and, where they are `normalised`, divided by their length over the pixels:
+
+    loss = mean over the classes and pixels of (A_s - A_t)^2
+
+Formula and constants are those of the official code (github.com/GzyAftermath/CAT-KD), which rebuilds its networks so
+that they end in a 1x1 convolution without a bias; here the classifier's own weights are read, those of the student with
+their gradient. CIFAR-100: size 2, normalised, weights from 0.7 to 600 for each pair of networks. ImageNet: size 4, not
+normalised, weight 0.5 (ResNet34 to ResNet18); size 2, normalised, weight 10 (ResNet50 to MobileNetV1). Of the sizes the
+averages of both networks are compared, so that their maps need not be equally large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Reads
+from ssld.losses.classifier import class_maps
+from ssld.losses.functions import unit
+from ssld.losses.lazy import F, Tensor
+from ssld.losses.maps import TapLoss
+
+
+@dataclass(frozen=True)
+class Catkd(TapLoss):
+    """Mean squared gap of the class maps of both networks.
+
+    size: pixels of a side that the maps are averaged to. normalised: whether each map is divided by its length. The
+    taps are maps whose mean over the pixels is what the classifier takes.
+    """
+
+    size: int = 2
+    normalised: bool = True
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise RecipeError(f"size: {self.size}; give a whole number from 1 up, 2 or 4 is usual")
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override]
+        weights = {"student": {"classifier"}, "teacher": {"classifier"}}
+        return Reads(student={self.student}, teacher={self.teacher}, weights=weights)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        own, other = self._maps(student[self.student], student), self._maps(teacher[self.teacher], teacher)
+        return (own - other).square().mean(axis=[1, 2])
+
+    def _maps(self, features: Tensor, outputs: Outputs) -> Tensor:
+        """[N, classes, size^2]: averaging first gives the same as averaging class maps, of which there are more."""
+        maps = class_maps(F.adaptive_avg_pool2d(features, self.size), outputs.weights).flatten(2)
+        return unit(maps) if self.normalised else maps

@@ -1,0 +1,50 @@
+"""Reconstruction of the teacher's map by a paraphraser: the first stage of factor transfer. arXiv:1802.04977
+
+An autoencoder of six 3x3 convolutions reads the teacher's map F_t and makes r of it:
+
+    loss = mean over C H W of (r - F_t)^2
+
+Its encoder is the paraphraser of the loss `ft`. github.com/HobbitLong/RepDistiller trains it for 30 epochs with this
+loss alone, without batch norms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About, Loss, Reads
+from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class Paraphrase(Loss):
+    """Mean over C H W of (autoencoder(F_t) - F_t)^2.
+
+    teacher: the name of a tap that gives maps. rate: channels of a factor over those of the map.
+    """
+
+    teacher: str = "map"
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise RecipeError(f"rate: {self.rate} is not in (0, 1]; 0.5 is usual")
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override]
+        return Reads(teacher={self.teacher})
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.ft import Paraphraser
+
+        return Paraphraser(about.teacher[self.teacher], self.rate)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        target = teacher[self.teacher]
+        return (helpers(target) - target).square().mean(axis=[1, 2, 3])

@@ -1,0 +1,61 @@
+"""Cross-layer distillation with semantic calibration: attention says which of the teacher's maps a map learns from.
+arXiv:2012.03236
+
+Every tap i of the student is compared with every tap j of the teacher. Row n of the matrix F F^T [N, N] of the
+flattened maps of a micro-batch says how image n relates to the others; a network of two linear layers makes a vector
+of length 1 of it, a query q of a student's tap and a key k of a teacher's:
+
+    a_ij = softmax over j of q_i . k_j / temperature
+    gap  = mean over C H W of (P_ij(F_s,i) - F_t,j)^2, the larger map averaged first, P_ij three convolutions
+    loss = mean over i of the sum over j of a_ij gap_ij
+
+The layers that read rows have as many inputs as a micro-batch of a rank has images: the number of ranks and the size of
+a micro-batch change the method. Formulas and constants are those of the official code
+(github.com/DefangChen/SemCKD and SimKD): weight 400, temperature 1. Its networks of rows hold a second branch that
+nothing reads; here there is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About
+from ssld.losses.lazy import Tensor
+from ssld.losses.maps import PairsLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class Semckd(PairsLoss):
+    """Mean over the student's taps of the gaps to the teacher's taps, weighed by attention.
+
+    student, teacher: taps, not in pairs; without `teacher` they are those of the student. reduction: how many times
+    fewer numbers a query has than a micro-batch has images.
+    """
+
+    temperature: float = 1.0
+    reduction: int = 4
+
+    paired: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0 or self.reduction < 1:
+            given = f"{self.temperature}, reduction: {self.reduction}"
+            raise RecipeError(f"temperature: {given}; give a positive temperature and a reduction from 1 up")
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.semckd import Calibration
+
+        own, other = [about.student[tap] for tap in self.student], [about.teacher[tap] for tap in self.teacher_taps]
+        return Calibration(own, other, about.micro, max(1, about.micro // self.reduction))
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        own, others = [student[tap] for tap in self.student], [teacher[tap] for tap in self.teacher_taps]
+        attention = helpers.attention(own, others, self.temperature)
+        return (attention * helpers.gaps(own, others)).sum(axis=[1, 2]) / len(own)

@@ -1,0 +1,50 @@
+"""Knowledge distillation with the reused teacher classifier: the student's last map becomes the teacher's.
+arXiv:2203.14001
+
+A projector of three convolutions (1x1 to C_t / factor channels, 3x3, 1x1 to C_t channels, each with batch norm and
+ReLU) makes p of the student's last map; of p and F_t the larger one is averaged first:
+
+    loss = mean over C H W of (p - F_t)^2
+
+In the paper it is the only loss, with weight 1, and in use the teacher's classifier takes the mean of p over its
+pixels: the projector is then a part of the student, and its parameters count. Architecture and constants are those of
+the official code (github.com/DefangChen/SimKD), which is run with the factors 2, 4 and 8. As a term of a recipe it
+needs a second term that trains the student's own classifier, such as `ce`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About
+from ssld.losses.lazy import Tensor
+from ssld.losses.maps import TapLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class Simkd(TapLoss):
+    """Mean over C H W of (projector(F_s) - F_t)^2.
+
+    factor: how many times fewer channels the projector has inside than the teacher's map.
+    """
+
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        if self.factor < 1:
+            raise RecipeError(f"factor: {self.factor} is not positive; 2, 4 and 8 are usual")
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.simkd import Projector
+
+        return Projector(about.student[self.student], about.teacher[self.teacher], self.factor)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        projected, target = helpers(student[self.student], teacher[self.teacher])
+        return (projected - target).square().mean(axis=[1, 2, 3])

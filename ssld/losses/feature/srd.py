@@ -1,0 +1,52 @@
+"""A simple recipe for distillation: a linear projection, batch norm, and the logarithm of a high power of the gap.
+arXiv:2303.11098
+
+f_s and f_t are the pooled vectors of student and teacher. BN standardises each number over the batch, without scale and
+shift, with 1e-4 added to the variance; W and b are trained:
+
+    loss = ln sum over images and d of |BN(W f_s + b) - BN(f_t)|^4
+
+Formula and constants are those of the official code for ImageNet (github.com/roymiles/Simple-Recipe-Distillation):
+weight 2, beside a cross entropy and the divergence `kl` at temperature 1. The value is of a micro-batch of a rank as a
+whole, and its batch norms see no others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About
+from ssld.losses.lazy import Tensor
+from ssld.losses.maps import TapLoss, pooled, standardised
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+EPSILON = 1e-4  # of the batch norms
+SMALLEST = 1e-30  # of a sum whose logarithm is taken
+
+
+@dataclass(frozen=True)
+class Srd(TapLoss):
+    """ln of the sum over images and d of |BN(W f_s + b) - BN(f_t)|^exponent; one number for a micro-batch of a rank."""
+
+    student: str = "embedding"
+    teacher: str = "embedding"
+    exponent: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not self.exponent >= 1:
+            raise RecipeError(f"exponent: {self.exponent} is below 1; 4 is usual")
+
+    def helpers(self, about: About) -> nn.Layer:
+        from paddle import nn
+
+        return nn.Linear(about.student[self.student][0], about.teacher[self.teacher][0])
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        own = standardised(helpers(pooled(student[self.student])), 0, EPSILON)
+        other = standardised(pooled(teacher[self.teacher]), 0, EPSILON)
+        return ((own - other).abs() ** self.exponent).sum().clip(min=SMALLEST).log()

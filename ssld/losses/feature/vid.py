@@ -1,0 +1,55 @@
+"""Variational information distillation: the student's map predicts the teacher's as a Gaussian. arXiv:1904.05835
+
+For each pair of maps three 1x1 convolutions with ReLU between them make the mean mu of the prediction out of F_s, and
+each channel c of the teacher has one trained number a_c, from which comes its variance:
+
+    v_c  = softplus(a_c) + 1e-5
+    loss = mean over C H W of ((mu - F_t)^2 / v + ln v) / 2, summed over the pairs
+
+a_c starts where v_c is 5. Of two maps of different sizes the larger one is averaged. Formula and constants are those of
+github.com/HobbitLong/RepDistiller, whose weight is 1. In github.com/megvii-research/mdistiller the variances are not
+registered as parameters, and so never change; here they are trained, as in the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About
+from ssld.losses.functions import match
+from ssld.losses.lazy import Tensor
+from ssld.losses.maps import PairsLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class Vid(PairsLoss):
+    """Sum over pairs of taps of half the mean negative log-likelihood of the teacher's map, without its constant.
+
+    variance: the v that training starts with.
+    """
+
+    variance: float = 5.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.variance > 1e-4:
+            raise RecipeError(f"variance: {self.variance} is not above 1e-4; 5 is usual")
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.vid import Predictions
+
+        return Predictions([(about.student[a], about.teacher[b]) for a, b in self.pairs], self.variance)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        total = 0.0
+        for predict, (own, other) in zip(helpers, self.pairs, strict=True):
+            source, target = match(student[own], teacher[other])
+            mean, variance = predict(source)
+            total = total + 0.5 * ((mean - target).square() / variance + variance.log()).mean(axis=[1, 2, 3])
+        return total

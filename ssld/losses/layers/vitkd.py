@@ -1,0 +1,65 @@
+"""What ViTKD makes of a student's tokens, see `losses/feature/vitkd.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import paddle
+from paddle import Tensor, nn
+
+from ssld.errors import RecipeError
+from ssld.losses.base import Shape
+from ssld.random import LOSS, uniform
+
+
+class Tokens(nn.Layer):
+    """Linear layers, a trained token and two convolutions for tokens of the shapes (L, D) of student and teacher."""
+
+    def __init__(self, student: Sequence[Shape], teacher: Sequence[Shape], seed: int):
+        super().__init__()
+        for shape in (*student, *teacher):
+            if len(shape) != 2:
+                raise RecipeError(f"a tap of shape {shape} holds no tokens (L, D); name a layer of a transformer")
+        if [shape[0] for shape in student] != [shape[0] for shape in teacher]:
+            raise RecipeError(f"shapes {student} and {teacher} differ in their tokens; give both the same patches")
+        self.tokens, width = teacher[-1]
+        self.side, self.seed = math.isqrt(self.tokens), seed
+        if self.side**2 != self.tokens:
+            raise RecipeError(f"{self.tokens} tokens are no square map; name a tap without the class token")
+        self.early = nn.LayerList(
+            _aligned(own[1], other[1]) for own, other in zip(student[:-1], teacher[:-1], strict=True)
+        )
+        self.last = _aligned(student[-1][1], width)
+        self.token = self.create_parameter(
+            [1, 1, width], dtype=paddle.get_default_dtype(), default_initializer=nn.initializer.Constant(0.0)
+        )
+        self.convs = nn.Sequential(
+            nn.Conv2D(width, width, 3, padding=1), nn.ReLU(), nn.Conv2D(width, width, 3, padding=1)
+        )
+
+    def draw(self, index: Tensor, step: int) -> Tensor:
+        """Uniform numbers [N, L] for images int64 [N], which follow from the seed, the step and the image."""
+        return paddle.to_tensor(uniform(self.seed, LOSS, step, index.numpy(), self.tokens))
+
+    def mask(self, numbers: Tensor, share: float) -> Tensor:
+        """[N, L, 1], true for the tokens that are masked: all but the L (1 - share) with the smallest numbers."""
+        kept = int(self.tokens * (1 - share))
+        ranks = numbers.argsort(axis=1).argsort(axis=1)
+        return (ranks >= kept).unsqueeze(-1)
+
+    def mimic(self, tokens: Sequence[Tensor]) -> list[Tensor]:
+        """The tokens of the early layers, [N, L, D] each, with the teacher's widths."""
+        return [layer(x) for layer, x in zip(self.early, tokens, strict=True)]
+
+    def generate(self, tokens: Tensor, masked: Tensor) -> Tensor:
+        """Tokens [N, L, D] of the last layer, of which those that are masked (1, the others 0) are made anew."""
+        x = self.last(tokens)
+        x = x * (1 - masked) + self.token * masked
+        n, _, width = x.shape
+        square = x.transpose([0, 2, 1]).reshape([n, width, self.side, self.side])
+        return self.convs(square).flatten(2).transpose([0, 2, 1])
+
+
+def _aligned(width_in: int, width: int) -> nn.Layer:
+    return nn.Identity() if width_in == width else nn.Linear(width_in, width)

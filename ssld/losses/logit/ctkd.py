@@ -1,0 +1,58 @@
+"""Curriculum temperature: distillation at a temperature that learns to make it hard. arXiv:2211.16231
+
+    T     start + span sigmoid(theta), theta a trained number that begins at 1
+    loss  T^2 KL(p_t || p_s), softmaxes of logits / T
+
+The gradient that theta gets is multiplied by lambda, which goes from 0 to -1 along a cosine over `ramp` epochs and
+stays there: theta climbs where the student descends. The number of the epoch counts from 1. T^2 is in the graph, so
+that theta can move the loss by the factor alone. start 1, span 20 and ramp 10 (5 on ImageNet) are those of the official
+code (github.com/zhengli97/CTKD), with weight 0.9 beside a cross entropy of weight 0.1 on CIFAR-100, 1 and 1 on
+ImageNet; theta has the optimizer of the student. The temperature of each step is logged as `<term>/temperature`: in
+published runs it fell to its lower bound within five epochs and stayed there, where the method is `kl` at that bound.
+The form with a temperature for each image is not part of this loss.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About, Loss, Reads
+from ssld.losses.classes import check_temperature, softened
+from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class Ctkd(Loss):
+    """T^2 KL(p_t || p_s) at a trained temperature between `start` and `start` + `span`."""
+
+    start: float = 1.0
+    span: float = 20.0
+    ramp: float = 10.0
+
+    reads: ClassVar = Reads(teacher={"logits"})
+
+    def __post_init__(self) -> None:
+        check_temperature(self.start, "start")
+        check_temperature(self.span, "span")
+        if not self.ramp > 0:
+            raise RecipeError(f"ramp: {self.ramp} is not positive; give a number of epochs, such as 10")
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.temperature import Temperature
+
+        return Temperature(self.start, self.span)
+
+    def reversal(self, epoch: float) -> float:
+        """lambda of an epoch, counted from 1: what the gradient of theta is multiplied by."""
+        return -0.5 * (1 - math.cos(math.pi * min(epoch / self.ramp, 1.0)))
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        temperature = helpers(self.reversal(batch.get("epoch", 1)))
+        return softened(student["logits"], teacher["logits"], temperature)

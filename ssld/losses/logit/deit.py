@@ -1,0 +1,53 @@
+"""Distillation of DeiT: a head learns from the teacher's class, or from its probabilities. arXiv:2012.12877
+
+With z_s the logits of the class head and z_d those of the distillation head:
+
+    hard  (1 - alpha) CE(z_s, label) + alpha CE(z_d, class of the highest logit of the teacher)
+    soft  (1 - alpha) CE(z_s, label) + alpha T^2 KL(p_t || p_d) / classes, softmaxes of logits / T
+
+alpha is 0.5 and T is 3. The official code (github.com/facebookresearch/deit) divides the soft form by images and
+classes, where other methods divide by the images alone, so its weight means something else. A student without a
+distillation head learns with its class head. Where some images have no label, {ce: {unlabelled: ignore, weight: 0.5},
+soft_ce: {hard: true, weight: 0.5}} is the hard form that uses them too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Labelled, Reads
+from ssld.losses.classes import at, check_temperature, softened
+from ssld.losses.functions import log_softmax
+from ssld.losses.lazy import Tensor
+
+
+@dataclass(frozen=True)
+class Deit(Labelled):
+    """(1 - alpha) cross entropy of the class head + alpha distillation of the distillation head.
+
+    head: the name of the logits of the distillation head. temperature: of the soft form.
+    """
+
+    form: Literal["hard", "soft"] = "hard"
+    alpha: float = 0.5
+    temperature: float = 3.0
+    head: str = "logits"
+
+    mixed: ClassVar = "both"
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override]
+        return Reads(student={"logits", self.head}, teacher={"logits"}, batch={"label"})
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        z_d, z_t = student[self.head], teacher["logits"]
+        if self.form == "hard":
+            distilled = -at(log_softmax(z_d), z_t.argmax(axis=-1))
+        else:
+            distilled = softened(z_d, z_t, self.temperature) / z_d.shape[-1]
+        return self.alpha * distilled - (1 - self.alpha) * at(log_softmax(student["logits"]), batch["label"])

@@ -1,0 +1,50 @@
+"""MEAL V2: a discriminator, trained with the student, tells its logits from the teacher's. arXiv:2009.08453
+
+    d     relu(W_3 relu(W_2 relu(W_1 z + b_1) + b_2) + b_3), of widths classes, classes / K, classes / K^2 and 2
+    loss  (BCE(d(z_s), [1, 0]) + BCE(d(z_t), [0, 1])) / 2
+
+BCE is the binary cross entropy with logits, the mean over the two numbers. K is 8. The last layer has a ReLU too, and
+the gradient is not reversed: student and discriminator descend together, as in the official code
+(github.com/szq0214/MEAL-V2). Its other part is the cross entropy with the mean of the teachers' probabilities, which is
+the loss `soft_ce` of several teachers, both with weight 1 and without labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About, Loss, Reads
+from ssld.losses.lazy import F, Tensor, paddle
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class MealV2(Loss):
+    """Binary cross entropy of a trained discriminator; `divisor` is K."""
+
+    divisor: int = 8
+
+    reads: ClassVar = Reads(teacher={"logits"})
+
+    def __post_init__(self) -> None:
+        if self.divisor < 1:
+            raise RecipeError(f"divisor: {self.divisor}; give a whole number from 1 up")
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.discriminator import Discriminator
+
+        return Discriminator(about.student["logits"][-1], self.divisor)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        z_s, z_t = student["logits"], teacher["logits"]
+        scores = helpers(paddle.concat([z_s, z_t.astype(z_s.dtype)]))
+        rows = len(z_s)
+        first = paddle.arange(2 * rows) < rows  # rows of the student
+        target = paddle.stack([first, ~first], axis=1).astype(scores.dtype)
+        value = F.binary_cross_entropy_with_logits(scores, target, reduction="none").mean(axis=1)
+        return (value[:rows] + value[rows:]) / 2

@@ -1,0 +1,93 @@
+"""Multi-level distillation: logits, classes and images of a weak and a strong view at several temperatures. CVPR 2023
+
+With P_s, P_t the softmaxes of logits / T of a batch, [N, classes], of a view:
+
+    k_T   T^2 KL(P_t || P_s), mean over the rows
+    cc_T  sum of (P_t^T P_t - P_s^T P_s)^2 / classes
+    bc_T  sum of (P_t P_t^T - P_s P_s^T)^2 / N
+    rho   share of the rows whose highest probability of the teacher (T 1, weak view) is at most the median of the batch
+    rho_c share of the classes whose sum of these probabilities is at most the median of the classes
+
+    loss  rho sum of k_T(weak), T in 4, 3, 5, 2, 6, + sum of k_T(strong), T in 4, 3, 5, + sum of k_T(weak), T in 2, 6
+          + rho_c sum of cc_T(weak) + rho sum of bc_T(weak), T in 4, 3, 5, 2, 6
+
+That is what the official code computes (github.com/Jin-Ying/Multi-Level-Logit-Distillation). The paper speaks of masks
+of rows and classes; in the code they multiply numbers that are means already, so that only their share is left. The
+temperatures 2 and 6 of the strong view are those of the weak logits there, and cc and bc of the strong view are
+computed and dropped. The first temperature is an option: 4 on CIFAR-100, 1 on ImageNet. The weight is 0.9 (0.5 on
+ImageNet) beside a cross entropy of weight 0.1 (0.5) of each view: {ce: {weight: 0.1}, ce_strong: {kind: ce, student:
+strong.logits, weight: 0.1}, mlkd: {weight: 0.9}}. Images of a batch are compared: the loss is computed on the
+micro-batch of a rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Loss, Reads
+from ssld.losses.classes import check_temperature, softened, standardised
+from ssld.losses.functions import log_softmax
+from ssld.losses.lazy import Tensor
+
+BOTH, WEAK = (3.0, 5.0), (2.0, 6.0)
+"""The further temperatures: of both views, and those that take the weak logits for the strong view too."""
+
+
+@dataclass(frozen=True)
+class Mlkd(Loss):
+    """The sum of the text at the head of the file, a number a micro-batch of a rank.
+
+    temperature: the first one. weak, strong: the names of the logits of the two views, of student and teacher alike.
+    standardise: each row of logits loses its mean and is divided by its deviation before, as `lskd` does.
+    """
+
+    temperature: float = 4.0
+    weak: str = "logits"
+    strong: str = "strong.logits"
+    standardise: bool = False
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override]
+        views = {self.weak, self.strong}
+        return Reads(student=views, teacher=views)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        row_share, class_share = shares(teacher[self.weak])
+        weak, strong = ((student[name], teacher[name]) for name in (self.weak, self.strong))
+        if self.standardise:
+            weak, strong = ((standardised(z_s), standardised(z_t)) for z_s, z_t in (weak, strong))
+        first, every = (self.temperature, *BOTH), (self.temperature, *BOTH, *WEAK)
+        logits = row_share * sum(of_logits(*weak, t) for t in every) + sum(of_logits(*strong, t) for t in first)
+        logits = logits + sum(of_logits(*weak, t) for t in WEAK)
+        classes, images = (sum(of(*weak, t) for t in every) for of in (of_classes, of_images))
+        return logits + class_share * classes + row_share * images
+
+
+def shares(teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """(rho, rho_c), numbers, of the teacher's logits of the weak view, [N, classes]."""
+    probabilities = log_softmax(teacher).exp()
+    masks = [values <= values.median() for values in (probabilities.max(axis=1), probabilities.sum(axis=0))]
+    row_share, class_share = (mask.astype(teacher.dtype).mean() for mask in masks)
+    return row_share, class_share
+
+
+def of_logits(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """k_T, a number."""
+    return softened(student, teacher, temperature).mean()
+
+
+def of_classes(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """cc_T, a number: how classes go together over the images."""
+    p_s, p_t = (log_softmax(logits / temperature).exp() for logits in (student, teacher))
+    return (p_t.T @ p_t - p_s.T @ p_s).square().sum() / student.shape[1]
+
+
+def of_images(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """bc_T, a number: how images go together over the classes."""
+    p_s, p_t = (log_softmax(logits / temperature).exp() for logits in (student, teacher))
+    return (p_t @ p_t.T - p_s @ p_s.T).square().sum() / len(student)

@@ -1,0 +1,69 @@
+"""One for all: the stages of a student speak as logits, and the true class of the teacher is raised. arXiv:2310.19444
+
+With p the softmax of logits at temperature 1 and o the one-hot label:
+
+    l(z)  - sum over classes of ((p_t + o)^eps - o) ln p(z)
+    loss  l(z_s) + the sum over the branches of l(z_branch)
+
+For eps 1 it is the cross entropy with the teacher's probabilities. A branch makes logits of a stage, see
+`losses/layers/branch.py`; its width at the end is the larger one of the embeddings of student and teacher, unless it is
+given. eps is 1.5 on ImageNet, 1 on CIFAR-100 in the official code (github.com/Hao840/OFAKD), where final logits and the
+four stages each have the weight 1, beside a cross entropy with smoothing 0.1. Branches for stages of transformers are
+not part of this loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About, Labelled, Reads
+from ssld.losses.classes import one_hot, soft_cross_entropy
+from ssld.losses.functions import log_softmax
+from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class Ofa(Labelled):
+    """l of the final logits + l of the logits of a trained branch for each tap.
+
+    eps: the power. student: taps that give maps, from shallow to deep; none: the final logits alone. width: numbers of
+    the vector that a branch ends in.
+    """
+
+    eps: float = 1.5
+    student: tuple[str, ...] = ("stage1", "stage2", "stage3", "stage4")
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0:
+            raise RecipeError(f"eps: {self.eps} is not positive; 1 to 1.5 is usual")
+        if self.width is not None and self.width < 1:
+            raise RecipeError(f"width: {self.width}; give a whole number from 1 up")
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override]
+        if not self.student:
+            return Reads(teacher={"logits"}, batch={"label"})
+        widths = {"embedding"} if self.width is None else set()
+        return Reads({"logits", "map", *self.student} | widths, {"logits"} | widths, {"label"})
+
+    def helpers(self, about: About) -> nn.Layer | None:
+        if not self.student:
+            return None
+        from ssld.losses.layers.branch import Branches
+
+        width = self.width or max(about.student["embedding"][-1], about.teacher["embedding"][-1])
+        shapes = [about.student[tap] for tap in self.student]
+        return Branches(shapes, about.student["map"], width, about.student["logits"][-1])
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        branches = helpers([student[tap] for tap in self.student]) if self.student else []
+        true = one_hot(batch["label"], teacher["logits"])
+        target = (log_softmax(teacher["logits"]).exp() + true) ** self.eps - true
+        return sum(soft_cross_entropy(log_softmax(z), target) for z in (student["logits"], *branches))

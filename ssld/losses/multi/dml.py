@@ -1,0 +1,48 @@
+"""Deep mutual learning: networks that train together learn from each other. arXiv:1706.00384
+
+With p_s the softmax of a network and p_k those of the K other ones:
+
+    loss  mean over k of T^2 KL(p_k || p_s), where p_k has no gradient
+
+The paper has T 1, beside a cross entropy of weight 1 for each network, and lets the networks step in turn; here they
+step together. PaddleClas computes another loss: half the symmetrised divergence, whose gradient reaches both networks
+(`symmetric`, with `detached: false`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Loss, Reads
+from ssld.losses.classes import check_temperature, softened
+from ssld.losses.lazy import Tensor
+from ssld.losses.several import of_peers
+
+
+@dataclass(frozen=True)
+class Dml(Loss):
+    """T^2 KL from each of the networks that train beside this one, which a batch has under `peers`.
+
+    symmetric: half of the divergences in both directions. detached: the others get no gradient of this loss.
+    """
+
+    temperature: float = 1.0
+    symmetric: bool = False
+    detached: bool = True
+
+    reads: ClassVar = Reads(batch={"peers"})
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        others = of_peers(batch, student["logits"])
+        return sum(self._from(student["logits"], other) for other in others) / len(others)
+
+    def _from(self, own: Tensor, other: Tensor) -> Tensor:
+        """T^2 times the divergence of each image, [N]."""
+        other = other.detach() if self.detached else other
+        value = softened(own, other, self.temperature)
+        return (value + softened(other, own, self.temperature)) / 2 if self.symmetric else value

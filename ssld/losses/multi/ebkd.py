@@ -1,0 +1,46 @@
+"""EBKD: of several teachers the one that is surer of an image weighs more. (Kwon et al., ICASSP 2020)
+
+With H_m the entropy of the softmax of teacher m at temperature 1, M teachers, and KL of softmaxes of logits / T:
+
+    w_m   1 - H_m / (sum over the teachers of H)
+    loss  T^2 (sum over m of w_m KL(p_m || p_s)) / M
+
+The weights sum to M - 1 and not to 1, and the code (github.com/Rorozhl/CA-MKD, whose T is 4, beside a cross entropy of
+weight 1) divides by M all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import Loss, Reads
+from ssld.losses.classes import check_temperature, softened
+from ssld.losses.functions import log_softmax
+from ssld.losses.lazy import Tensor, paddle
+from ssld.losses.several import of_teachers
+
+
+@dataclass(frozen=True)
+class Ebkd(Loss):
+    """T^2 KL from several teachers, weighed for each image by their entropies."""
+
+    temperature: float = 4.0
+
+    reads: ClassVar = Reads(teacher={"logits"}, each=True)
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        teachers = paddle.stack(of_teachers(teacher))
+        losses = [softened(student["logits"], z_t, self.temperature) for z_t in teachers]
+        return (entropy_weights(teachers) * paddle.stack(losses)).mean(axis=0)
+
+
+def entropy_weights(teachers: Tensor) -> Tensor:
+    """w_m of each image: logits [M, N, classes] -> [M, N]."""
+    log_t = log_softmax(teachers)
+    entropy = -(log_t.exp() * log_t).sum(axis=-1)
+    return 1 - entropy / entropy.sum(axis=0, keepdim=True).clip(min=1e-12)

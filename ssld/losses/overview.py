@@ -1,0 +1,123 @@
+"""What there is to distil with: for each method its facts, gathered from the classes of the losses. No Paddle."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+from ssld.losses.base import Loss, Paper, Reads
+from ssld.losses.registry import built_in, options, summary
+from ssld.losses.terms import build_terms
+
+GROUPS = {
+    "label": "Labels",
+    "logit": "Logits of a teacher",
+    "multi": "Several teachers",
+    "self_": "The student's own past, or a virtual teacher",
+    "feature": "Feature maps and vectors, image by image",
+    "relation": "How images, or channels, relate to each other",
+    "contrast": "Images told from other images",
+    "optimiser": "How two gradients become one step",
+}
+"""Folder of the losses -> what a method of it compares; and the methods that are no losses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One method. needs: what it reads beside the images, of NEEDS. helpers: whether it trains layers beside the
+    student. options: name -> type and default. The rest stands in `Loss`."""
+
+    name: str
+    group: str
+    summary: str
+    formula: str
+    needs: tuple[str, ...]
+    helpers: bool
+    options: dict[str, str]
+    paper: Paper | None
+    golden: str | None
+    ledger: tuple[str, ...]
+    use: str
+    traps: tuple[str, ...]
+
+
+NEEDS = {
+    "logits": "of the student, or of both networks",
+    "features": "maps or vectors inside the networks, which are taps",
+    "labels": "of the images",
+    "index": "which training image it is, for a memory with a row for each",
+    "views": "several rows of outputs for each image",
+    "teacher": "outputs of a teacher",
+    "teachers": "those of each of several teachers apart",
+    "weights": "of the classifier of a network",
+    "two gradients": "terms that learn from labels and terms that learn from a teacher",
+}
+
+DOT = Method(
+    name="dot",
+    group="optimiser",
+    summary="Two momenta, of the task and of the distillation; it is no loss: optim: {algorithm: dot}.",
+    formula="w <- w - rate (u_task + u_distil), momentum - delta and momentum + delta",
+    needs=("two gradients",),
+    helpers=False,
+    options={"delta": "float = 0.075"},
+    paper=Paper("DOT: A Distillation-Oriented Trainer", 2023),
+    golden="dot",
+    ledger=("KD+DOT",),
+    use="With any losses that learn from labels and from a teacher at once, and pull in different directions.",
+    traps=(
+        "A step has two backward passes.",
+        "`delta` 0.075 is of CIFAR-100; the authors take 0.09 on ImageNet.",
+        "Weight decay belongs to the task alone.",
+    ),
+)
+
+
+def methods() -> list[Method]:
+    """Every method, in the order of the groups."""
+    found = [_method(name, cls) for name, cls in built_in().items()]
+    return sorted([*found, DOT], key=lambda method: list(GROUPS).index(method.group))
+
+
+def _method(name: str, cls: type[Loss]) -> Method:
+    return Method(
+        name=name,
+        group=cls.__module__.split(".")[-2],
+        summary=summary(cls),
+        formula=(inspect.getdoc(cls) or "").partition("\n")[0],
+        needs=needs(build_terms({name: {}})[name].loss),
+        helpers=cls.helpers is not Loss.helpers,
+        options=options(cls),
+        **{field: getattr(cls, field) for field in ("paper", "golden", "ledger", "use", "traps")},
+    )
+
+
+def needs(loss: Loss) -> tuple[str, ...]:
+    """What a loss reads, in the words of NEEDS."""
+    reads: Reads = loss.reads
+    outputs = reads.student | reads.teacher
+    given = {
+        "logits": "logits" in outputs,
+        "features": bool(outputs - {"logits"}),
+        "labels": "label" in reads.batch,
+        "index": "index" in reads.batch,
+        "views": loss.views > 1,
+        "teacher": bool(reads.teacher),
+        "teachers": reads.each,
+        "weights": any(reads.weights.values()),
+    }
+    return tuple(name for name in NEEDS if given.get(name))
+
+
+def row(method: Method) -> dict[str, object]:
+    """The line of `ssld list methods`."""
+    paper = method.paper
+    return {
+        "name": method.name,
+        "group": method.group.strip("_"),
+        "needs": ", ".join(method.needs),
+        "helpers": "yes" if method.helpers else "no",
+        "paper": paper and (f"arXiv:{paper.arxiv}" if paper.arxiv else paper.title),
+        "year": paper and str(paper.year),
+        "golden": method.golden,
+    }

@@ -1,0 +1,53 @@
+"""Self-knowledge: the student's own prediction of the epoch before softens the label. arXiv:2006.12000
+
+    target  (1 - a) o + a q, o the one-hot label, q the softmax that the student gave the image when it last saw it
+    a       share e / E in epoch e (from 1) of E
+    loss    - sum over classes of target ln p_s
+
+An image that was not seen yet has q = o, as in the official code (github.com/lgcnsai/PS-KD-Pytorch), whose share is
+0.8. It takes the place of a cross entropy. The predictions of all training images stand in memory and in each
+checkpoint: 4 bytes a class and an image, which for ImageNet is 5.1 GB. Several ranks share them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ssld.errors import RecipeError
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About, Labelled, Reads
+from ssld.losses.classes import one_hot, soft_cross_entropy
+from ssld.losses.functions import log_softmax
+from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+
+@dataclass(frozen=True)
+class Pskd(Labelled):
+    """Cross entropy with a mixture of the label and the prediction of the epoch before.
+
+    share: of the prediction in the last epoch.
+    """
+
+    share: float = 0.8
+
+    reads: ClassVar = Reads(batch={"label", "index"})
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise RecipeError(f"share: {self.share} is not in [0, 1]; 0.8 is usual")
+
+    def helpers(self, about: About) -> nn.Layer:
+        from ssld.losses.layers.predictions import Predictions
+
+        return Predictions(about)
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        log_s = log_softmax(student["logits"])
+        before = helpers(batch["index"], one_hot(batch["label"], log_s))
+        helpers.write(batch["index"], log_s.exp())
+        share = self.share * batch["epoch"] / helpers.epochs
+        return soft_cross_entropy(log_s, (1 - share) * one_hot(batch["label"], log_s) + share * before)

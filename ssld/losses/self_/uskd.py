@@ -1,0 +1,68 @@
+"""USKD: soft labels without a teacher, of the student's logits and of a weak head. arXiv:2303.13005
+
+With p the softmax of the student, w that of the weak head, a trained linear layer on the mean of an earlier map, y the
+label, q the softmax of the student over all classes but y, and v, without a gradient, the soft labels:
+
+    target  - v_y ln p[y], v_y = p[y]^2 + 1 - mean over the batch of p[y]^2
+    others  - sum over the other classes of v ln q, v proportional to 1 / rank
+    weak    cross entropy of w with the label, smoothing 0.1
+    loss    alpha target + beta others + mu weak
+
+The rank of a class, the true one included, is its place in the order of w / (1 - w[y]) + ln p / (1 - ln p[y]), the
+largest first. The logarithms are those of the official code (github.com/yzd-v/cls_KD), where the same variable holds
+probabilities before. alpha 1, beta 0.1 and mu 0.005 are those of the code. It takes the place of a cross entropy. The
+mean is over the micro-batch of a rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ssld.interfaces import Batch, Outputs
+from ssld.losses.base import About, Labelled, Reads
+from ssld.losses.classes import at, soft_cross_entropy, without
+from ssld.losses.functions import log_softmax
+from ssld.losses.lazy import F, Tensor, paddle
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+SMOOTHING = 0.1  # of the label of the weak head, as in the official code
+
+
+@dataclass(frozen=True)
+class Uskd(Labelled):
+    """alpha target + beta others + mu weak; `student` is the tap of the weak head, a map or a vector."""
+
+    alpha: float = 1.0
+    beta: float = 0.1
+    mu: float = 0.005
+    student: str = "stage3"
+
+    @property
+    def reads(self) -> Reads:  # type: ignore[override]
+        return Reads(student={"logits", self.student}, batch={"label"})
+
+    def helpers(self, about: About) -> nn.Layer:
+        return paddle.nn.Linear(about.student[self.student][0], about.student["logits"][-1])
+
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+        logits, features, label = student["logits"], student[self.student], batch["label"]
+        log_p = log_softmax(logits)
+        log_w = log_softmax(helpers(features.mean([2, 3]) if features.ndim == 4 else features))
+        square = at(log_p.detach(), label).exp().square()
+        target = -(square + 1 - square.mean()) * at(log_p, label)
+        true = F.one_hot(label, logits.shape[-1]).astype("bool")
+        soft = self._by_rank(log_p.detach(), log_w.detach(), label) * (~true).astype(logits.dtype)
+        others = soft_cross_entropy(without(logits, true), soft / soft.sum(axis=-1, keepdim=True))
+        weak = -(1 - SMOOTHING) * at(log_w, label) - SMOOTHING * log_w.mean(axis=-1)
+        return self.alpha * target + self.beta * others + self.mu * weak
+
+    @staticmethod
+    def _by_rank(log_p: Tensor, log_w: Tensor, label: Tensor) -> Tensor:
+        """1 / rank of every class, [N, classes]."""
+        weak = log_w.exp() / (1 - at(log_w, label).exp() + 1e-6).unsqueeze(-1)
+        score = weak + log_p / (1 - at(log_p, label)).unsqueeze(-1)
+        place = score.argsort(axis=-1, descending=True, stable=True).argsort(axis=-1, stable=True)
+        return 1 / (place.astype(log_p.dtype) + 1)

@@ -1,0 +1,18 @@
+"""Evaluation mode for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from paddle import nn
+
+
+@contextmanager
+def evaluating(network: nn.Layer) -> Iterator[None]:
+    """Evaluation mode inside; afterwards every layer is in the mode that it was in."""
+    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
+    network.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training

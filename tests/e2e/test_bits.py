@@ -1,0 +1,49 @@
+"""Training ends with the bits that it had before: sha256 of the weights of every stage, recorded in data/bits.json.
+
+The bits are those of one kind of processor and one version of Paddle, which the file names; elsewhere the tests are
+skipped. The first steps of the quickstart are tested every day. The whole quickstart, and the first 200 steps of every
+stage on Fashion-MNIST, take minutes: `make test-bits`.
+"""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from ssld.files import sha256
+from ssld.paths import shelf
+from ssld.runtime import hardware
+from tests.e2e.command import succeeds
+
+RECORDED = json.loads((Path(__file__).parent / "data" / "bits.json").read_text())
+FEW = ("stages.teach.epochs=2", "stages.baseline.epochs=2", "stages.distill.epochs=0.3")
+FEW += ("stages.finetune.epochs=2", "stages.fix.epochs=0.3")
+STEPS_200 = ("stages.teach.epochs=2.1505", "stages.baseline.epochs=2.1505", "stages.distill.epochs=0.2134")
+STEPS_200 += ("stages.finetune.epochs=2.1505", "stages.fix.epochs=0.2134")
+QUICK = ("bench.engines=[onnxruntime]", "bench.seconds=0.1")
+RUNS = {
+    "quickstart, first steps": ("quickstart", FEW),
+    "quickstart": ("quickstart", ()),
+    "fashion_mnist_ssld, 200 steps": ("fashion_mnist_ssld", STEPS_200),
+}
+LONG = [pytest.mark.bits, pytest.mark.timeout(3600)]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if "first" in name else LONG, id=name.replace(" ", "-")) for name in RUNS]
+)
+def test_the_weights_of_every_stage_have_the_bits_that_were_recorded(name, tmp_path):
+    here = {"processor": hardware().rpartition(",")[0], "paddlepaddle": version("paddlepaddle")}
+    if here != RECORDED["made on"]:
+        pytest.skip(f"the bits were recorded on {RECORDED['made on']}, this is {here}")
+    recipe, overrides = RUNS[name]
+    words = ("run", shelf("recipes") / f"{recipe}.yaml", "--wandb", "disabled", "--out", "run", *overrides, *QUICK)
+    succeeds(*words, cwd=tmp_path, seconds=3500)
+    stages = sorted((tmp_path / "run" / "stages").glob("*/model.safetensors"))
+    bits = {file.parent.name.rpartition("-")[0]: sha256(file) for file in stages}
+    assert bits == RECORDED["sha256"][name]
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    top1 = {"teacher": result["teacher"]["top1"], "baseline": result["baseline"]["top1"], "student": result["top1"]}
+    wanted = RECORDED["top1"].get(name, top1)
+    assert {key: round(value, 2) for key, value in top1.items()} == {key: round(wanted[key], 2) for key in top1}

@@ -1,0 +1,394 @@
+"""Losses of logits, of several teachers, of peers and of the student itself: what their golden files do not pin."""
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import paddle
+import pytest
+
+from ssld import models
+from ssld.distill.step import outputs_of
+from ssld.errors import DataError, RecipeError, RunError
+from ssld.interfaces import Outputs
+from ssld.losses import About, build_terms, registry
+from ssld.losses.base import Labelled
+from ssld.losses.objective import Objective
+from ssld.runtime import Runtime, seed_networks
+
+IMAGES, CLASSES, SIZE = 6, 5, 64
+FOLDERS = ("ssld.losses.label", "ssld.losses.logit", "ssld.losses.multi", "ssld.losses.self_")
+OURS = [
+    name
+    for name, cls in registry.built_in().items()
+    if cls.__module__.startswith(FOLDERS)
+    and name != "wkd_l"  # it reads the teacher's classifier, see the losses of features
+]
+LABELLED = [name for name in OURS if issubclass(registry.built_in()[name], Labelled) and name != "lskd"]
+LABELS = np.array([0, 3, 4, 1, 2, 3])
+FEW_CLASSES = {"mealv2": {"divisor": 1}}
+ALONE = Runtime(rank=0, world=1, gpu=None)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """The outputs of a student and two teachers for six images: all taps, and the logits of a strong view."""
+    images = paddle.to_tensor(np.random.default_rng(0).normal(size=(IMAGES, 3, SIZE, SIZE)).astype("float32"))
+    every = []
+    for number, arch in enumerate(["MobileNetV3_small_x0_35", "MobileNetV3_small_x0_5", "ResNet18_vd"]):
+        seed_networks(number)
+        network = models.create(arch, num_classes=CLASSES, in_size=SIZE)
+        network.eval()
+        with paddle.no_grad():
+            outputs = outputs_of(network, images, network.taps)
+            outputs["strong.logits"] = network(images + paddle.randn(images.shape))
+        for name in ("logits", "strong.logits"):  # those of a network that has just begun are all about the same
+            outputs[name] = 2 * outputs[name] / outputs[name].std(axis=-1, keepdim=True)
+        every.append(outputs)
+    return every
+
+
+def given(networks, change=lambda logits: logits):
+    """Outputs of a student, with gradients, and of a teacher that is two apart; `change` is made to all logits."""
+    changed = [Outputs({name: change(v) if "logits" in name else v for name, v in one.items()}) for one in networks]
+    student = Outputs({name: v.detach().clone() for name, v in changed[0].items()})
+    for value in student.values():
+        value.stop_gradient = False
+    return student, Outputs(changed[1], each={"big": changed[1], "other": changed[2]})
+
+
+def batch(networks, label=LABELS, **more):
+    peers = {"peer": Outputs({"logits": networks[2]["logits"]})}
+    index = paddle.arange(IMAGES)
+    return {"label": paddle.to_tensor(label), "index": index, "peers": peers, "step": 0, "epoch": 1, **more}
+
+
+def about(student, teacher, **more):
+    shapes = [{name: tuple(v.shape[1:]) for name, v in one.items()} for one in (student, teacher)]
+    each = {name: {key: tuple(v.shape[1:]) for key, v in one.items()} for name, one in teacher.each.items()}
+    options = {"classes": CLASSES, "images": IMAGES, "labels": LABELS, "steps": 4, "steps_per_epoch": 1} | more
+    return About(student=shapes[0], teacher=shapes[1], micro=IMAGES, world=1, seed=0, each=each, **options)
+
+
+def term(kind, student, teacher, values, /, **options):
+    """(total, parts, layers) of one term."""
+    objective = Objective(build_terms({kind: FEW_CLASSES.get(kind, {}) | options}))
+    seed_networks(1)
+    layers = objective.helpers(lambda name: about(student, teacher))
+    total, parts = objective(student, teacher, values, layers)
+    return total, parts, layers
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_term_with_default_options_trains_on_networks_of_the_zoo(kind, networks):
+    student, teacher = given(networks)
+    total, _, layers = term(kind, student, teacher, batch(networks))
+    total.backward()
+    assert math.isfinite(float(total))
+    cls = registry.built_in()[kind]
+    reads = build_terms({kind: {}})[kind].loss.reads
+    reached = {name for name, value in student.items() if value.grad is not None}
+    assert reached <= reads.student
+    assert all(np.abs(student[name].grad.numpy()).max() > 0 for name in reached)
+    assert "logits" in reached
+    for name, parameter in [pair for layer in layers.values() for pair in layer.named_parameters()]:
+        if not parameter.stop_gradient:
+            assert parameter.grad is not None, f"{cls.__name__}: {name}"
+            assert np.abs(parameter.grad.numpy()).max() > 0, f"{cls.__name__}: {name}"
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize(
+    "change", [lambda z: z / z.abs().max() * 1e4, lambda z: z * 0, lambda z: -1e4 * z / z.abs().max()]
+)
+def test_logits_of_ten_thousand_or_all_equal_give_finite_values_and_gradients(kind, change, networks):
+    student, teacher = given(networks, change)
+    total, _, layers = term(kind, student, teacher, batch(networks))
+    total.backward()
+    assert math.isfinite(float(total))
+    grads = [value.grad for value in student.values() if value.grad is not None]
+    grads += [p.grad for layer in layers.values() for p in layer.parameters() if p.grad is not None]
+    assert all(np.isfinite(grad.numpy()).all() for grad in grads)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", OURS)
+def test_large_logits_in_16_bits_have_the_value_of_these_numbers_in_32_bits(kind, dtype, networks):
+    def total(*types):
+        def rounded(logits):
+            logits = logits / logits.abs().max() * 1e4
+            for name in types:
+                logits = logits.astype(name)
+            return logits
+
+        student, teacher = given(networks, rounded)
+        return float(term(kind, student, teacher, batch(networks))[0])
+
+    assert total(dtype) == pytest.approx(total(dtype, "float32"), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_an_image_without_a_label_stops_the_run_or_counts_nothing(kind, networks):
+    label = np.where(np.arange(IMAGES) == 2, -1, LABELS)
+    student, teacher = given(networks)
+    with pytest.raises(DataError, match=f"image 2: has no label; drop the loss {kind} "):
+        term(kind, student, teacher, batch(networks, label))
+    if build_terms({kind: {}})[kind].loss.reads.student > {"strong.logits"}:
+        return
+    total, _, _ = term(kind, student, teacher, batch(networks, label), unlabelled="ignore")
+    total.backward()
+    slope = student["logits"].grad.numpy()
+    others = [row for row in range(IMAGES) if row != 2]
+    assert np.abs(slope[others]).max() > 0
+    if kind != "uskd":  # the mean of its batch is a constant for every image
+        assert not slope[2].any()
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({"dist": {"temperature": 0}}, r"^\.dist\.temperature: 0\.0 is not positive; 1 to 10 is usual$"),
+        ({"lskd": {"temperature": -1}}, r"^\.lskd\.temperature: -1\.0 is not positive"),
+        ({"lskd": {"base": "mlkd"}}, r"^\.lskd\.base: 'mlkd': input should be 'kl' or 'dkd'$"),
+        ({"rld": {"confidence_temperature": 0}}, r"^\.rld\.confidence_temperature: 0\.0 is not positive"),
+        ({"ttm": {"gamma": 0}}, r"^\.ttm\.gamma: 0\.0 is not positive; 0\.1 to 0\.4 is usual$"),
+        ({"normkd": {"tau": 0}}, r"^\.normkd\.tau: 0\.0 is not positive"),
+        ({"ctkd": {"ramp": 0}}, r"^\.ctkd\.ramp: 0\.0 is not positive; give a number of epochs"),
+        ({"mealv2": {"divisor": 0}}, r"^\.mealv2\.divisor: 0; give a whole number from 1 up$"),
+        ({"ofa": {"eps": 0}}, r"^\.ofa\.eps: 0\.0 is not positive"),
+        ({"ofa": {"width": 0}}, r"^\.ofa\.width: 0; give a whole number from 1 up$"),
+        ({"pskd": {"share": 1.5}}, r"^\.pskd\.share: 1\.5 is not in \[0, 1\]"),
+        ({"ca_mkd": {"features": -1}}, r"^\.ca_mkd\.features: -1\.0 is negative"),
+        ({"tfkd": {"form": "reg"}}, r"^\.tfkd\.form: 'reg': input should be 'self' or 'regularise'$"),
+    ],
+)
+def test_a_wrong_option_is_one_line_that_helps(terms, message):
+    with pytest.raises(RecipeError, match=message):
+        build_terms(terms)
+
+
+def test_what_a_loss_reads_follows_from_its_options():
+    def reads(kind, **options):
+        return build_terms({kind: options})[kind].loss.reads
+
+    assert reads("lskd").batch == set()
+    assert reads("lskd", base="dkd").batch == {"label"}
+    assert reads("tfkd").teacher == {"logits"}
+    assert reads("tfkd", form="regularise").teacher == set()
+    assert reads("ca_mkd", features=0).student == {"logits"}
+    assert reads("ofa", student=[]).student == {"logits"}
+    assert reads("ofa", width=64).teacher == {"logits"}
+    assert reads("mlkd", weak="a", strong="b").teacher == {"a", "b"}
+    assert reads("deit", head="distilled").student == {"logits", "distilled"}
+
+
+# --- CTKD
+
+
+def test_the_temperature_climbs_while_the_student_descends_and_is_logged(networks):
+    student, teacher = given(networks)
+    loss = build_terms({"ctkd": {}})["ctkd"].loss
+    assert [loss.reversal(epoch) for epoch in (0, 5, 10, 50)] == pytest.approx([0, -0.5, -1, -1])
+    total, parts, layers = term("ctkd", student, teacher, batch(networks, epoch=10))
+    theta = layers["ctkd"].theta
+    assert float(parts["ctkd/temperature"]) == pytest.approx(1 + 20 / (1 + math.exp(-1)))
+    assert parts["ctkd/temperature"].stop_gradient
+    total.backward()
+    before = float(total)
+    theta.set_value(theta - 0.1 * theta.grad / theta.grad.abs())
+    after = Objective(build_terms({"ctkd": {}}))(student, teacher, batch(networks), layers)[0]
+    assert float(after) > before
+
+
+def test_the_reversal_multiplies_the_gradient_of_the_temperature_alone(networks):
+    slopes = []
+    for epoch in (5, 10):
+        student, teacher = given(networks)
+        total, _, layers = term("ctkd", student, teacher, batch(networks, epoch=epoch))
+        total.backward()
+        slopes.append((float(layers["ctkd"].theta.grad[0]), student["logits"].grad.numpy()))
+    assert slopes[1][0] == pytest.approx(2 * slopes[0][0], rel=1e-5)
+    np.testing.assert_array_equal(slopes[0][1], slopes[1][1])
+
+
+def test_a_discriminator_of_few_classes_is_refused(networks):
+    with pytest.raises(RecipeError, match=r"divisor: 2: 5 classes over its square leave 1 numbers, .*; give a smaller"):
+        term("mealv2", *given(networks), batch(networks), divisor=2)
+
+
+def test_layers_that_log_nothing_add_nothing_to_the_log(networks):
+    student, teacher = given(networks)
+    _, parts, _ = term("mealv2", student, teacher, batch(networks))
+    assert parts.keys() == {"loss/mealv2"}
+
+
+# --- PS-KD
+
+
+def test_predictions_of_the_epoch_before_soften_the_label_and_are_resumed(networks):
+    student, teacher = given(networks)
+    terms = Objective(build_terms({"pskd": {}}))
+    layers = terms.helpers(lambda name: about(student, teacher))
+    plain = Objective(build_terms({"ce": {}}))(student, None, batch(networks))[0]
+    first = terms(student, None, batch(networks), layers)[0]
+    assert float(first) == pytest.approx(float(plain)), "an image that was not seen has its label alone"
+    layers["pskd"].after_step(ALONE)
+    predicted = paddle.nn.functional.softmax(student["logits"]).numpy()
+    np.testing.assert_allclose(layers["pskd"].memory.rows.numpy(), predicted, rtol=1e-5)
+    fresh = terms.helpers(lambda name: about(student, teacher))
+    fresh["pskd"].set_state_dict(layers["pskd"].state_dict())
+    values = batch(networks, epoch=3)
+    second, again = (float(terms(student, None, values, owned)[0]) for owned in (layers, fresh))
+    target = 0.4 * np.eye(CLASSES)[LABELS] + 0.6 * predicted  # 0.8 of 3 / 4
+    assert second == again == pytest.approx(-(target * np.log(predicted)).sum(1).mean(), rel=1e-5)
+
+
+def test_predictions_wait_for_the_step(networks):
+    student, teacher = given(networks)
+    _, _, layers = term("pskd", student, teacher, batch(networks))
+    assert not layers["pskd"].memory.rows.numpy().any()
+
+
+# --- peers and several teachers
+
+
+def test_peers_are_not_trained_by_dml_unless_it_says_so(networks):
+    for options, trained in (({}, False), ({"symmetric": True, "detached": False}, True)):
+        student, teacher = given(networks)
+        peer = networks[2]["logits"].detach().clone()
+        peer.stop_gradient = False
+        total, _, _ = term("dml", student, teacher, batch(networks, peers={"a": Outputs({"logits": peer})}), **options)
+        total.backward()
+        assert (peer.grad is not None) == trained
+
+
+def test_dml_takes_the_mean_over_the_peers(networks):
+    student, teacher = given(networks)
+    one, other = ({"x": Outputs({"logits": networks[number]["logits"]})} for number in (1, 2))
+    apart = [float(term("dml", student, teacher, batch(networks, peers=peers))[0]) for peers in (one, other)]
+    both = float(term("dml", student, teacher, batch(networks, peers={**one, "y": other["x"]}))[0])
+    assert both == pytest.approx(sum(apart) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "wanted"),
+    [("naive", [[5.0, 1.0, 0.0], [0.0, 2.0, 1.0]]), ("min_logit", [[0.0, -4.0, -5.0], [-2.0, 0.0, -2.0]])],
+)
+def test_the_ensemble_of_kdcl_is_the_best_of_the_networks(ensemble, wanted):
+    networks = paddle.to_tensor([[[5.0, 1.0, 0.0], [4.0, 1.0, -1.0]], [[2.0, 3.0, 0.0], [0.0, 2.0, 1.0]]])
+    loss = build_terms({"kdcl": {"ensemble": ensemble}})["kdcl"].loss
+    ensembled = loss.together(networks, paddle.to_tensor([0, 1])).numpy()
+    np.testing.assert_array_equal(ensembled, wanted)
+
+
+def test_the_mean_of_losses_and_the_loss_of_the_mean_have_one_gradient(networks):
+    slopes, values = [], []
+    for mean in ("losses", "probabilities"):
+        student, teacher = given(networks)
+        total, _, _ = term("aver", student, teacher, batch(networks), mean=mean)
+        total.backward()
+        slopes.append(student["logits"].grad.numpy())
+        values.append(float(total))
+    np.testing.assert_allclose(slopes[0], slopes[1], atol=1e-6)
+    assert values[0] > values[1]
+
+
+@pytest.mark.parametrize("kind", ["aver", "ebkd", "ca_mkd"])
+def test_a_loss_of_several_teachers_says_so_to_a_stage_with_one(kind, networks):
+    student, teacher = given(networks)
+    alone = Outputs(teacher, each={"big": teacher.each["big"]})
+    options = {"features": 0} if kind == "ca_mkd" else {}
+    with pytest.raises(RunError, match="this stage has 1 to be read apart; give two or more, or use the loss kl"):
+        term(kind, student, alone, batch(networks), **options)
+
+
+@pytest.mark.parametrize("kind", ["dml", "kdcl"])
+def test_a_loss_of_peers_says_so_to_a_stage_without_any(kind, networks):
+    with pytest.raises(RunError, match="this stage trains one alone; drop this loss"):
+        term(kind, *given(networks), batch(networks, peers={}))
+
+
+# --- single methods
+
+
+def test_lskd_does_not_see_shift_and_scale_of_the_logits(networks):
+    student, teacher = given(networks)
+    values = [float(term("lskd", *given(networks, c), batch(networks))[0]) for c in (lambda z: z, lambda z: 3 * z + 7)]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
+    assert float(term("kl", student, teacher, batch(networks))[0]) != pytest.approx(values[0], rel=1e-2)
+
+
+def test_rld_counts_an_image_nothing_whose_true_class_is_the_last_of_the_teacher():
+    def masked(teacher, label):
+        student = Outputs({"logits": paddle.to_tensor([[1.0, 2.0, 3.0]])})
+        objective = Objective(build_terms({"rld": {"alpha": 0.0, "beta": 1.0}}))
+        return float(objective(student, Outputs({"logits": paddle.to_tensor([teacher])}), {"label": label})[0])
+
+    last, middle, first = (paddle.to_tensor([label]) for label in range(3))
+    assert masked([0.0, 1.0, 2.0], last) == masked([0.0, 1.0, 2.0], middle) == 0, (
+        "no class is left, or one that is sure"
+    )
+    assert masked([0.0, 1.0, 2.0], first) == pytest.approx(0, abs=1e-6), "both networks hold the others one apart"
+    assert masked([0.0, 3.0, 4.0], first) > 0.1
+
+
+def test_a_hard_teacher_is_the_label_of_its_highest_logit(networks):
+    student, teacher = given(networks)
+    hard = float(term("soft_ce", student, teacher, batch(networks), hard=True)[0])
+    label = teacher["logits"].numpy().argmax(1)
+    assert hard == pytest.approx(float(term("ce", student, teacher, batch(networks, label))[0]), rel=1e-6)
+
+
+def test_deit_without_a_head_of_its_own_is_a_sum_of_two_cross_entropies(networks):
+    student, teacher = given(networks)
+    parts = [
+        term("ce", student, teacher, batch(networks))[0],
+        term("soft_ce", student, teacher, batch(networks), hard=True)[0],
+    ]
+    total = term("deit", student, teacher, batch(networks))[0]
+    assert float(total) == pytest.approx(sum(map(float, parts)) / 2, rel=1e-6)
+
+
+def test_ce_reads_the_logits_that_it_names(networks):
+    student, teacher = given(networks)
+    total, _, _ = term("ce", student, teacher, batch(networks), student="strong.logits")
+    total.backward()
+    assert student["logits"].grad is None
+    assert np.abs(student["strong.logits"].grad.numpy()).max() > 0
+
+
+def test_a_standardised_mlkd_does_not_see_the_scale(networks):
+    def total(scale, **options):
+        return float(term("mlkd", *given(networks, lambda z: scale * z), batch(networks), **options)[0])
+
+    assert total(1.0, standardise=True) == pytest.approx(total(3.0, standardise=True), rel=1e-4)
+    assert total(1.0) != pytest.approx(total(3.0), rel=1e-2)
+
+
+def test_a_branch_of_ofa_halves_its_map_until_it_is_the_last_one():
+    from ssld.losses.layers.branch import Branches
+
+    layer = Branches([(4, 16, 16), (8, 8, 8), (16, 2, 2)], (16, 2, 2), 24, CLASSES)
+    assert [len(body) if isinstance(body, paddle.nn.Sequential) else 0 for body in layer.bodies] == [3, 2, 0]
+    maps = [paddle.ones([2, 4, 16, 16]), paddle.ones([2, 8, 8, 8]), paddle.ones([2, 16, 2, 2])]
+    assert layer.bodies[0](maps[0]).shape == [2, 24, 2, 2]
+    assert [logits.shape for logits in layer(maps)] == [[2, CLASSES]] * 3
+    with pytest.raises(RecipeError, match=r"a tap of shape \(9,\) is no map \(C, H, W\); name other taps"):
+        Branches([(9,)], (16, 2, 2), 24, CLASSES)
+
+
+def test_the_alpha_of_teacher_free_distillation_is_that_of_its_form(networks):
+    for form, alpha in (("self", 0.9), ("regularise", 0.1)):
+        values = [
+            float(term("tfkd", *given(networks), batch(networks), form=form, **options)[0])
+            for options in ({}, {"alpha": alpha}, {"alpha": 0.5})
+        ]
+        assert values[0] == values[1] != values[2]
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_the_option_for_images_without_a_label_stands_in_every_loss_that_reads_it(kind):
+    loss = build_terms({kind: {"unlabelled": "ignore"}})[kind].loss
+    assert "unlabelled" in {field.name for field in fields(loss)}
+    assert loss.on_unlabelled() == "ignore"
+    assert build_terms({kind: {}})[kind].loss.on_unlabelled() == "refuse"

@@ -1,0 +1,120 @@
+"""`ssld list methods` and docs/methods.md: what is said of each method is what its class says."""
+
+import csv
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from ssld import cli
+from ssld.commands.list import list_
+from ssld.losses import Loss, Reads
+from ssld.losses.overview import GROUPS, NEEDS, methods, needs
+from ssld.losses.registry import FOLDERS, built_in
+from ssld.report import methods as pages
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests/parity/data/golden"
+METHODS = {method.name: method for method in methods()}
+
+
+def test_the_page_is_what_the_generator_writes():
+    assert (ROOT / "docs/methods.md").read_text(encoding="utf-8") == pages.page(ROOT / "docs"), "run `make docs`"
+
+
+def test_every_loss_is_a_method_of_a_group_and_dot_is_one_too():
+    assert set(METHODS) == {*built_in(), "dot"}
+    assert {*FOLDERS, "optimiser"} == set(GROUPS)
+    assert list(METHODS) == sorted(METHODS, key=lambda name: list(GROUPS).index(METHODS[name].group))
+
+
+def test_a_golden_file_that_a_method_names_is_there_and_is_compared():
+    from tests.parity.golden_methods import METHODS as compared
+
+    named = {method.golden for method in METHODS.values() if method.golden}
+    assert named <= {file.stem for file in GOLDEN.glob("*.npz")}
+    assert named <= set(compared)
+
+
+def test_numbers_of_a_method_are_in_the_table_of_published_numbers():
+    known = {row["method"] for row in pages.ledger(ROOT / "docs" / pages.LEDGER)}
+    for method in METHODS.values():
+        assert set(method.ledger) <= known, method.name
+
+
+def test_every_published_number_has_a_source_and_says_whose_it_is():
+    for row in pages.ledger(ROOT / "docs" / pages.LEDGER):
+        assert row["source"], row
+        assert row["kind"] in ("published", "re-run"), row
+        assert re.fullmatch(r"\d\d(\.\d+)?([-±]\d+(\.\d+)?)?", row["top1"]), row
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "helpers"),
+    [
+        ("ce", ("logits", "labels"), False),
+        ("kl", ("logits", "teacher"), False),
+        ("dkd", ("logits", "labels", "teacher"), False),
+        ("at", ("features", "teacher"), False),
+        ("hint", ("features", "teacher"), True),
+        ("crd", ("features", "index", "teacher"), True),
+        ("sp", ("features", "teacher"), False),
+        ("fsp", ("features", "teacher"), False),
+        ("sskd", ("logits", "features", "labels", "views", "teacher"), True),
+        ("dot", ("two gradients",), False),
+    ],
+)
+def test_needs_follow_from_what_a_loss_reads(name, wanted, helpers):
+    assert METHODS[name].needs == wanted
+    assert METHODS[name].helpers is helpers
+
+
+def test_teachers_apart_and_weights_are_needs_of_their_own():
+    @dataclass(frozen=True)
+    class Each(Loss):
+        reads: ClassVar = Reads(teacher={"logits"}, each=True, weights={"teacher": {"classifier"}})
+
+    assert needs(Each()) == ("logits", "teacher", "teachers", "weights")
+    assert set(needs(Each())) <= set(NEEDS)
+
+
+def test_the_list_says_for_each_method_what_its_class_says(capsys):
+    rows = {row["name"]: row for row in list_(what="methods")}
+    assert rows["sp"] == {
+        "name": "sp", "group": "relation", "needs": "features, teacher", "helpers": "no", "paper": "arXiv:1907.09682",
+        "year": "2019", "golden": "sp",
+    }  # fmt: skip
+    assert rows["soft_ce"]["paper"] is rows["soft_ce"]["golden"] is None
+    cli.main(["list", "methods"])
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) >= len(rows)
+    assert any(line.split()[:2] == ["hint", "feature"] for line in printed)
+
+
+def test_a_page_shows_the_numbers_of_shared_pairs_with_their_source_and_no_others(tmp_path):
+    (tmp_path / "data").mkdir()
+    fields = ("method", "data", "teacher", "student", "teacher_top1", "student_top1", "top1", "kind", "source")
+    rows = [
+        ("SP", *pages.PAIRS[2], "73.31", "69.75", "70.62", "published", "a page of theirs"),
+        ("SP", "CIFAR-100", "vgg13", "vgg8", "74.64", "70.36", "72.68", "re-run", "another page"),
+        ("none of ours", *pages.PAIRS[2], "73.31", "69.75", "71.11", "re-run", "a third page"),
+    ]
+    with (tmp_path / pages.LEDGER).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*fields, "seeds", "notes"])
+        writer.writerows([*row, "1", "a | b"] for row in rows)
+    text = pages.page(tmp_path)
+    wanted = "| ImageNet, ResNet34, ResNet18 | 69.75 | 70.62 | SP | published | a page of theirs | a \\| b; seeds: 1 |"
+    assert wanted in text
+    assert "another page" not in text
+    assert "a third page" not in text
+
+
+def test_a_method_without_a_paper_or_numbers_has_an_entry_all_the_same(monkeypatch):
+    bare = replace(METHODS["sp"], paper=None, golden=None, ledger=(), use="", traps=())
+    monkeypatch.setattr(pages, "methods", lambda: [bare])
+    text = pages.page(ROOT / "docs")
+    assert "| [`sp`](#sp) | features, teacher | no | - | - |" in text
+    assert "**" not in text.partition("### sp")[2]
