@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ssld.config import cards, parse, scope
+from ssld.config import cards, coverage, parse
 from ssld.config.delivery import Export
 from ssld.config.keys import plain
 from ssld.errors import DeployError
@@ -139,7 +139,7 @@ def _export_weights(
                 "arch": network.arch,
                 "classes": network.num_classes,
                 "class_names": class_names(listed, network.num_classes) or None,
-                "accuracy": published if network.num_classes == scope.CLASSES else None,
+                "accuracy": published if network.num_classes == coverage.CLASSES else None,
                 "digest": weights_digest(network),
                 "weights": file.name,
                 "input": shape | {"mean": list(given.mean), "std": list(given.std), "interpolation": "linear"},

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ssld.config import baseline, cards, scope
+from ssld.config import baseline, cards, coverage
 from ssld.config.cards import Input, Model
 from ssld.errors import RecipeError, UsageError
 from ssld.evaluation import labelled_list, scored_list, scores_on, standard_error
@@ -213,7 +213,7 @@ def _evaluation(
     }
 
 
-def _covered(files: FileList, classes: Sequence[str] = ()) -> scope.Scope:
+def _covered(files: FileList, classes: Sequence[str] = ()) -> coverage.Scope:
     """Full where the images are ImageNet's validation set as far as `baseline.other_images` can tell, else reduced."""
     return "reduced" if baseline.other_images(files.paths, files.labels.tolist(), classes) else "full"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ssld.config.pool import DONE
+from ssld.config.mine_step import DONE
 from ssld.data import FileList
 from ssld.errors import RunError
 from ssld.files import json_digest, sha256, whole, write_whole

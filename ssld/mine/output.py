@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ssld.config.pool import LIST
+from ssld.config.mine_step import LIST
 from ssld.data import FileList
 from ssld.data.lists import list_text
 from ssld.errors import DataError

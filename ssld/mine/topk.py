@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssld.config.pool import LEAST_FOR_ALL
+from ssld.config.mine_step import LEAST_FOR_ALL
 from ssld.spec.choices import Assign
 
 FLOOR = LEAST_FOR_ALL  # lower ones are recorded only of an image's best class: at most 1 / FLOOR rows an image

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssld.config import cost, pool
-from ssld.config.pool import Mine
+from ssld.config import cost, mine_step
+from ssld.config.mine_step import Mine
 from ssld.config.recipe import Labels, Plan
 from ssld.data import sampler
 from ssld.data.imagenet import CLASSES, TRAIN_IMAGES, VAL_IMAGES
@@ -89,7 +89,7 @@ def mining(plan: Plan, name: str, step: Mine, root: Path) -> Part:
 
     Its images are those that a finished mining counted, those of its list files, or known by the name of the folder.
     """
-    macs, done_file = cost.mine_macs(plan, step), root / name / pool.DONE
+    macs, done_file = cost.mine_macs(plan, step), root / name / mine_step.DONE
     if done_file.is_file():
         counts = json.loads(done_file.read_text(encoding="utf-8"))["counts"]
         return Part(kind="mine", name=name, images=counts["images"], counted="already mined", macs=macs)
@@ -137,7 +137,7 @@ def images_of(plan: Plan, root: Path, list_name: str, where: str) -> tuple[int, 
     if (root / list_name).is_file():
         return count_lines(root / list_name), "list"
     for name, step in (plan.prepare or {}).items():
-        if list_name == f"{name}/{pool.LIST}":
+        if list_name == f"{name}/{mine_step.LIST}":
             return step.k * CLASSES, f"at most k x {CLASSES:,}"
     if list_name in KNOWN:
         return KNOWN[list_name], "known size"

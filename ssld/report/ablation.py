@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ssld.config import parse, scope
+from ssld.config import coverage, parse
 from ssld.config.recipe import Plan
 from ssld.errors import RecipeError, RunError
 from ssld.report import ledger
@@ -82,7 +82,7 @@ def load(experiments: Path) -> tuple[dict[str, Finding], dict[str, Plan]]:
     file = experiments / FINDINGS
     findings = parse.build(Findings, {"findings": parse.read_yaml(file)}, str(file)).findings
     sides = {text: name for name, finding in findings.items() for text in (finding.arm, finding.against)}
-    shelf = {place: scope.shelf_recipe(place) for place in {_split(text)[0] for text in sides}}
+    shelf = {place: coverage.shelf_recipe(place) for place in {_split(text)[0] for text in sides}}
     plans = {place: recipe[1] for place, recipe in shelf.items() if recipe}
     for text, name in sides.items():
         place, stage = _split(text)

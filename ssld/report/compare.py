@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ssld.config import scope
+from ssld.config import coverage
 from ssld.errors import RunError, did_you_mean
 from ssld.report import ledger
 from ssld.report.seed_statistics import ENOUGH, RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
@@ -198,11 +198,11 @@ def _warnings(ours: Side, theirs: Side) -> list[str]:
 
 def _conditions(one: Side) -> dict[str, str]:
     """Return under which conditions a side was measured."""
-    plan, results = scope.plan_of(one.first), one.results.values()
+    plan, results = coverage.plan_of(one.first), one.results.values()
     stage = plan.stages[one.stage or list(plan.stages)[-1]]
-    recipe = scope.shelf_recipe(plan.name)
+    recipe = coverage.shelf_recipe(plan.name)
     return {
-        "scope": _listed({scope.of_run(result, recipe[1] if recipe else None) for result in results}),
+        "scope": _listed({coverage.of_run(result, recipe[1] if recipe else None) for result in results}),
         "the number of classes": str(plan.classes),
         "the validation list": stage.data.val,
         "the number of validation images": _listed({result["images"]["val"] for result in results}),

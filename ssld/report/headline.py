@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from ssld.config import baseline, scope
+from ssld.config import baseline, coverage
 from ssld.progress import table
 
 Row = dict[str, str | None]
@@ -88,7 +88,7 @@ def training_word(result: dict[str, Any]) -> baseline.Training:
     It is distilled, or trained where no teacher had a part in it.
     """
     # Older results do not have the word.
-    return result["student"].get("training") or baseline.training(scope.plan_of(result))
+    return result["student"].get("training") or baseline.training(coverage.plan_of(result))
 
 
 def no_baseline(result: dict[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ssld.config import cards, scope
+from ssld.config import cards, coverage
 from ssld.config.cards import Input, Model
 from ssld.config.recipe import Plan
 from ssld.errors import RunError
@@ -84,7 +84,7 @@ def page(experiments: Path) -> str:
     evaluations = [result for result in results if ledger.is_evaluation(result)]
     runs = [result for result in results if not ledger.is_evaluation(result)]
     models = list(cards.models().values())
-    cited = {path: scope.cited_plan(path) for model in models if (path := model.claim.recipe)}
+    cited = {path: coverage.cited_plan(path) for model in models if (path := model.claim.recipe)}
     tables: dict[str, list[Row]] = {"Distilled": [], "Not distilled": []}
     for model in models:
         rows = tables["Distilled" if _distilled(model) else "Not distilled"]
@@ -163,7 +163,7 @@ def _own(runs: Sequence[Result], cited: set[str], experiments: Path) -> list[Row
     """Return the rows of recipes with results that no card names; the name is a link to their page over seeds."""
     rows: list[Row] = []
     for name in sorted({result["recipe"] for result in runs} - cited):
-        path, plan = scope.shelf_recipe(name) or (None, None)
+        path, plan = coverage.shelf_recipe(name) or (None, None)
         claim = plan.claim if plan else None
         start = {"name": name, "published": NONE if claim is None else f"{claim:.2f}"}
         if (experiments / f"{name}.md").is_file():
@@ -177,12 +177,14 @@ def _trained(
 ) -> Iterator[Row]:
     """Yield a row for each plan of a recipe that was run, the whole recipe first."""
     name = committed.name if committed else name
-    results = [(scope.of_run(result, committed), result) for result in runs if result["recipe"] == name]
+    results = [(coverage.of_run(result, committed), result) for result in runs if result["recipe"] == name]
     results.sort(key=lambda pair: (pair[0], pair[1]["group"], pair[1]["seed"]))
     for (covered, group), pairs in groupby(results, key=lambda pair: (pair[0], pair[1]["group"])):
         group_results = [result for _, result in pairs]
         changed = (
-            scope.changes(scope.plan_of(group_results[0]), committed) if committed and covered == "reduced" else {}
+            coverage.changes(coverage.plan_of(group_results[0]), committed)
+            if committed and covered == "reduced"
+            else {}
         )
         top1 = spread([result["top1"] for result in group_results])
         yield Row(

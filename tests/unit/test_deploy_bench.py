@@ -13,7 +13,8 @@ import pytest
 from paddle import nn
 from PIL import Image
 
-from ssld.deploy import How, Row, bench, export_model, timing, unsteady, write_csv, write_json
+from ssld.deploy import How, Row, export_model, timing, unsteady, write_csv, write_json
+from ssld.deploy.bench import bench
 from ssld.deploy.pictures import jpegs, preprocess
 from ssld.errors import DeployError, SsldError
 

@@ -13,10 +13,10 @@ from paddle import nn
 from paddle.jit.dy2static import parameter_recorder as recorder
 
 from ssld import models
-from ssld.deploy import BOUND, How, export_model, gate, ready, release
+from ssld.deploy import BOUND, How, export_model, ready, release
 from ssld.deploy import contract as contracts
 from ssld.deploy.child_process import reason, run_module
-from ssld.deploy.gate import CHUNK, difference
+from ssld.deploy.gate import CHUNK, difference, gate
 from ssld.errors import DeployError
 
 SIZE = 20

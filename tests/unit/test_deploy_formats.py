@@ -8,10 +8,10 @@ import paddle
 import pytest
 from paddle import nn
 
-from ssld.deploy import ALLOWED, Allowed, How, export_model, gate, needed, ready, release
+from ssld.deploy import ALLOWED, Allowed, How, export_model, needed, ready, release
 from ssld.deploy import contract as contracts
 from ssld.deploy.engines._paddle_inference import on_cpu, predictor
-from ssld.deploy.gate import Trial, judge
+from ssld.deploy.gate import Trial, gate, judge
 from ssld.errors import DeployError
 
 SIZE, CLASSES = 20, 5

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ssld import data
-from ssld.config.pool import Mine, check_mine
+from ssld.config.mine_step import Mine, check_mine
 from ssld.data import read_list
 from ssld.errors import DataError, RecipeError, RunError
 from ssld.mine import mine, mining_job, results, sources

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from ssld import cli
-from ssld.config import recipe, scope
+from ssld.config import coverage, recipe
 from ssld.errors import RecipeError, RunError
 from ssld.report import ablation, ledger
 from ssld.report.compare import compare
@@ -32,7 +32,7 @@ def place(tmp_path):
 
 def plant(experiments: Path, name: str, tops: dict[str, list[float]], *overrides: str) -> None:
     """Record results of a recipe, `tops`: {stage: top-1 of seeds 0, 1, ...}; its other stages have 80."""
-    path, _ = scope.shelf_recipe(name)
+    path, _ = coverage.shelf_recipe(name)
     for seed in range(len(next(iter(tops.values())))):
         plan = recipe.load(ROOT / path, [f"seed={seed}", *overrides])
         about = {"recipe": name, "group": plan.group, "digest": plan.digest, "images": {"val": 10_000}}

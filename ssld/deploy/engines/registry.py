@@ -4,19 +4,22 @@ An engine is a small dataclass: its fields are its options, and `load` returns a
 `ssld list engines` imports its module, so a heavy package is imported inside `load`, never at the top.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from ssld.deploy.contract import FORMATS
 from ssld.errors import DeployError
 from ssld.registry import Registry
 
+if TYPE_CHECKING:
+    import numpy as np
+
 ENGINES = Registry("engine", __file__, "ssld.deploy.engines")
 
-Run = Callable[[np.ndarray], np.ndarray]
+Run: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
 """A function that takes images as the contract's `input` says and returns float32 [n, classes].
 
 A call copies in, runs and copies out. Without preprocessing inside it takes float32 [n, 3, H, W], normalised; with it

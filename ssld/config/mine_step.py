@@ -1,10 +1,11 @@
 """What a recipe may ask for before its first stage: a list that is mined from a pool of unlabelled images."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from ssld.config.keys import key
 from ssld.errors import RecipeError
+from ssld.spec.choices import Assign
 
 LEAST_FOR_ALL = 0.01  # lower probabilities are not recorded
 LIST, DONE = "mined.txt", "mining.json"  # what a mining leaves; the second comes last
@@ -22,7 +23,7 @@ class Mine:
     against: str  # list file of the validation images
     k: int  # images of a class
     min_score: float = 0.0  # smallest probability of a chosen image
-    assign: Literal["best", "all"] = "best"  # an image serves its likeliest class, or all that give it min_score
+    assign: Assign = "best"  # an image serves its likeliest class, or all that give it min_score
     weights: str | None = None  # a weights file, instead of the card's
     engine: str = key("eager", later=True, trains=False)  # what computes the scores
     gate: int = key(2000, trains=False)  # validation images that check the teacher before the first shard; 0 is off
