@@ -23,7 +23,7 @@ from ssld.deploy.engines.registry import ready
 from ssld.distill.images import crops, eval_loader
 from ssld.distill.networks import trained_network
 from ssld.distill.runs import Run, StageRun
-from ssld.report.paired import deviation, p_value, paired_test, spread
+from ssld.report.seed_statistics import deviation, p_value, paired_test, spread
 from ssld.result import all_images, contract
 from ssld.runtime import hardware, start
 

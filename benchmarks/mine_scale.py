@@ -22,7 +22,7 @@ import time
 
 import numpy as np
 
-from ssld.mine.results import DIGEST, Seen, keys
+from ssld.mine.results import DIGEST, SeenContents, keys
 from ssld.mine.topk import Rows, TopK, serving, sparse
 
 BATCH = 2048
@@ -34,7 +34,7 @@ def simulate(rows: int, classes: int, k: int) -> dict[str, float]:
     """Choose among `rows` simulated rows; seconds, and the number of rows that were chosen."""
     rng = np.random.default_rng(0)
     bank = rng.standard_normal((BANK, classes), dtype=np.float32) * 2.5
-    top, seen = TopK(classes, k), Seen()
+    top, seen = TopK(classes, k), SeenContents()
     spent, clock = dict.fromkeys(("making rows", "sparse", "copies", "k best"), 0.0), time.process_time()
 
     def lap(part: str) -> None:

@@ -1,4 +1,7 @@
-"""A run in processes of its own: one for each rank, a seed or a trial. Standard output is kept for the result."""
+"""This module runs a run in processes of its own: one for each rank, a seed or a trial.
+
+Standard output is kept for the result.
+"""
 
 import ctypes
 import json
@@ -11,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ssld.config.recipe import Plan
@@ -22,9 +26,9 @@ from ssld.spec.choices import Device, WandbMode
 class RunOptions:
     """The options of `ssld run` that a command hands on to the processes that it starts.
 
-    `ranks`: how many processes share each batch, a number or `auto`. `device`: where they compute. `wandb`,
-    `wandb_project`, `wandb_tags` and `tensorboard`: who is told (docs/tracking.md). `smoke`: whether the run takes
-    seconds, on fake images. `reuse`, `fresh`: whether finished stages are used whatever made them, or none is.
+    ranks: how many processes share each batch, a number or `auto`. device: where they compute. wandb, wandb_project,
+    wandb_tags, tensorboard: which trackers get the run (docs/tracking.md). smoke: whether the run takes seconds, on
+    fake images. reuse, fresh: whether finished stages are used whatever made them, or none is.
     """
 
     ranks: str
@@ -39,12 +43,12 @@ class RunOptions:
 
 
 def is_rank() -> bool:
-    """Whether this process was started by `run_ranks`."""
+    """Whether `run_ranks` started this process."""
     return "PADDLE_TRAINER_ID" in os.environ
 
 
 def count_ranks(text: str, device: str) -> int:
-    """The number behind `--ranks`; auto is one a GPU, and 1 on a CPU. Raises RunError for anything else."""
+    """Return the number behind `--ranks`; auto is one a GPU, and 1 on a CPU. Raises RunError for anything else."""
     if text.isdecimal() and int(text) > 0:
         return int(text)
     if text != "auto":
@@ -57,9 +61,9 @@ def count_ranks(text: str, device: str) -> int:
 
 
 def run_ranks(count: int, plan: Plan, argv: Sequence[str], device: Device, out: Path) -> dict[str, Any]:
-    """Start a command once for each rank, behind paddle.distributed.launch; returns what rank 0 wrote as result.json.
+    """Start a command once for each rank, behind paddle.distributed.launch; return what rank 0 wrote as result.json.
 
-    `argv`: the words behind `ssld`, exactly as they were typed. The output of the ranks goes to `<run folder>.ranks/`.
+    argv: the words behind `ssld`, exactly as they were typed. The output of the ranks goes to `<run folder>.ranks/`.
     Raises RunError when a batch does not divide among the ranks, and when one of them fails.
     """
     for name, stage in plan.stages.items():
@@ -81,17 +85,18 @@ def run_ranks(count: int, plan: Plan, argv: Sequence[str], device: Device, out: 
 
 
 def call(command: list[str], stop: Callable[[int], list[int]]) -> int:
-    """Run a command to its end, its output on standard error; returns its exit code.
+    """Run a command to its end, its output on standard error, and return its exit code.
 
-    SIGINT and SIGTERM go to the processes `stop(child)` alone, and their end is awaited, so that they save their last
-    step: the command has a session of its own, where the terminal's Ctrl-C does not reach. Then KeyboardInterrupt.
-    When this process is killed, the command gets SIGTERM: it must not train on beside the one that resumes.
+    SIGINT and SIGTERM go to the processes `stop(child)` alone, and this process waits for their end, so that they save
+    their last step: the command has a session of its own, where the terminal's Ctrl-C does not reach. Then
+    KeyboardInterrupt is raised. When this process is killed, the command gets SIGTERM, because it must not train on
+    beside the one that resumes.
     """
-    asked = False
+    interrupted = False
 
-    def pass_on(number: int, frame: Any) -> None:
-        nonlocal asked
-        asked = True
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
         for pid in stop(child.pid) or [child.pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -101,18 +106,18 @@ def call(command: list[str], stop: Callable[[int], list[int]]) -> int:
     try:
         while child.poll() is None:
             time.sleep(0.1)
-            if asked and not stop(child.pid):  # the launcher looks for ranks that ended every few seconds only
+            if interrupted and not stop(child.pid):  # the launcher looks only every few seconds for ranks that ended
                 child.terminate()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if asked:
+    if interrupted:
         raise KeyboardInterrupt
     return child.returncode
 
 
 def end_with_parent() -> None:
-    """This process gets SIGTERM when the one that started it is gone, killed too (prctl(2), PR_SET_PDEATHSIG = 1).
+    """Let this process get SIGTERM when the one that started it is gone, killed too (prctl(2), PR_SET_PDEATHSIG = 1).
 
     A launcher that ends by a signal leaves its ranks alone, so they ask for it themselves.
     """
@@ -120,14 +125,17 @@ def end_with_parent() -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started: the ranks of a launcher, which itself would kill them in seconds."""
+    """Return the processes that a process has started.
+
+    They are the ranks of a launcher, which itself would kill them in seconds.
+    """
     with suppress(FileNotFoundError):
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
     return []
 
 
 def run_alone(recipe: str, overrides: Sequence[str], out: Path, options: RunOptions) -> int:
-    """`ssld run` in a process of its own; returns its exit code."""
+    """Run `ssld run` in a process of its own and return its exit code."""
     words = ["--ranks", options.ranks, "--device", options.device, "--wandb", options.wandb, "--out", str(out)]
     words += ["--wandb-project", options.wandb_project, "--wandb-tags", ",".join(options.wandb_tags)]
     flags = {"--smoke": options.smoke, "--tensorboard": options.tensorboard}

@@ -1,21 +1,21 @@
-"""What a person sees while something runs: one bar a stage on a terminal, a line now and then in a log file."""
+"""This module shows a person what is going on: a bar a stage on a terminal, now and then a line in a log file."""
 
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
-SECONDS = 10.0  # between two lines where there is no terminal
-WINDOW = 20.0  # seconds that the shown rate looks back
+SECONDS = 10.0  # at least so many seconds pass between two lines where there is no terminal
+WINDOW = 20.0  # the shown rate is that of so many last seconds
 SHOWN = {"loss": "loss {:.3f}", "top1": "top-1 {:.1f} %", "val_top1": "val {:.1f} %"}
 
 
 def progress(total: int, label: str, start: int = 0, *, quiet: bool = False, unit: str = "img") -> "Bar":
-    """A context that shows `total` pieces of work, of which `start` were done before this process began.
+    """Return a context that shows `total` pieces of work, of which `start` were done before this process began.
 
-    A bar on standard error where that is a terminal, else plain lines, at most one in SECONDS; nothing when `quiet`.
+    It is a bar on standard error where that is a terminal, otherwise plain lines, at most one in SECONDS; it shows
+    nothing when `quiet`.
     """
     if quiet:
         return Bar(total, label, start, unit)
@@ -23,11 +23,11 @@ def progress(total: int, label: str, start: int = 0, *, quiet: bool = False, uni
 
 
 class Bar:
-    """Counts and times the work. This one shows nothing: it serves the ranks above 0."""
+    """It counts and times the work. This class shows nothing: it serves the ranks above 0."""
 
     def __init__(self, total: int, label: str, start: int, unit: str):
         self.total, self.label, self.start, self.unit = total, label, start, unit
-        self.done, self.began, self.values = start, time.monotonic(), dict[str, Any]()
+        self.done, self.began, self.values = start, time.monotonic(), dict[str, float | None]()
         self._marks, self._rate = deque([(self.began, start)]), 0.0
 
     def __enter__(self) -> "Bar":
@@ -43,10 +43,13 @@ class Bar:
             self.done = self.total = max(self.done, self.total)
         self.close(finished=kind is None)
 
-    def update(self, done: int, **values: Any) -> None:
-        """`done` pieces of work are done in all. `loss`, `top1` and `val_top1` are shown, other values are left out."""
+    def update(self, done: int, **values: float | None) -> None:
+        """Record that `done` pieces of work are done in all.
+
+        `loss`, `top1` and `val_top1` are shown, other values are not.
+        """
         now = time.monotonic()
-        if done == self.done:  # an evaluation took place: its time is not that of the work
+        if done == self.done:  # an evaluation took place, and its time is not that of the work
             self._rate = self.rate()
             self._marks.clear()
         self._marks.append((now, done))
@@ -57,31 +60,41 @@ class Bar:
         self.show()
 
     def count(self, done: int, total: int) -> None:
-        """`update` for work whose size is learnt on the way; fits wherever `callback(done, total)` is asked for."""
+        """Do what `update` does for work whose size is learnt on the way.
+
+        It fits wherever a `callback(done, total)` is needed.
+        """
         self.total = total
         self.update(done)
 
     def rate(self, done: int | None = None) -> float:
-        """Pieces of work a second, over the last WINDOW seconds; 0.0 before any were done.
+        """Return the pieces of work a second, over the last WINDOW seconds; 0.0 before any were done.
 
-        With `done`, up to this moment, before `update` is told; without, as of the last `update`.
+        With `done` it is the rate up to this moment, before `update` is called; without, that of the last `update`.
         """
         marks = [*self._marks] if done is None else [*self._marks, (time.monotonic(), done)]
         seconds, work = marks[-1][0] - marks[0][0], marks[-1][1] - marks[0][1]
         return work / seconds if seconds > 0 else self._rate
 
     def seconds_left(self) -> float | None:
-        """By the mean speed of this process, evaluations included; None while nothing is known."""
-        here = self.done - self.start
-        return (self.total - self.done) * (time.monotonic() - self.began) / here if here > 0 else None
+        """Return the seconds left by the mean speed of this process, evaluations included.
+
+        Returns None while nothing is known.
+        """
+        done_in_process = self.done - self.start
+        return (
+            (self.total - self.done) * (time.monotonic() - self.began) / done_in_process
+            if done_in_process > 0
+            else None
+        )
 
     def text(self, finished: bool = False) -> str:
-        """`62 %  412 img/s  1:12 left  loss 0.412  top-1 91.2 %`"""
+        """Return a line such as `62 %  412 img/s  1:12 left  loss 0.412  top-1 91.2 %`."""
         parts = [f"{100 * self.done // self.total:3d} %"] if self.total > 1 else []
         if finished:
             seconds = time.monotonic() - self.began
-            here = self.done - self.start
-            parts += [f"{here / seconds:,.0f} {self.unit}/s"] if here > 1 and seconds > 0 else []
+            done_in_process = self.done - self.start
+            parts += [f"{done_in_process / seconds:,.0f} {self.unit}/s"] if done_in_process > 1 and seconds > 0 else []
             parts += [f"in {clock(seconds)}"]
         elif self.total > 1:
             left = self.seconds_left()
@@ -94,19 +107,19 @@ class Bar:
         """Show that the work begins."""
 
     def show(self) -> None:
-        """Show how far it is."""
+        """Show how far the work is."""
 
     def close(self, finished: bool) -> None:
-        """Show how it ended."""
+        """Show how the work ended."""
 
 
 class LineBar(Bar):
-    """Plain lines for log files: at the start, then at most one in SECONDS, and at the end."""
+    """It writes plain lines for log files: at the start, then at most one in SECONDS, and at the end."""
 
     def open(self) -> None:
         self.shown = self.began
-        begun = f", {self.start:,} of them done before" if self.start else ""
-        note(f"{self.label}: {self.total:,} {self.unit}{begun}" if self.total > 1 else f"{self.label} ...")
+        earlier = f", {self.start:,} of them done before" if self.start else ""
+        note(f"{self.label}: {self.total:,} {self.unit}{earlier}" if self.total > 1 else f"{self.label} ...")
 
     def show(self) -> None:
         if time.monotonic() - self.shown >= SECONDS:
@@ -118,7 +131,7 @@ class LineBar(Bar):
 
 
 class TerminalBar(Bar):
-    """A live bar. It stays on the screen when it is finished."""
+    """It draws a live bar, which stays on the screen when it is finished."""
 
     def open(self) -> None:
         from rich.console import Console
@@ -139,20 +152,23 @@ class TerminalBar(Bar):
 
 
 def note(text: str) -> None:
-    """One line on standard error, above a live bar if there is one."""
+    """Write one line on standard error, above a live bar if there is one."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def clock(seconds: float) -> str:
-    """`1:12`, `2:03:09`"""
+    """Write seconds as `1:12` or `2:03:09`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Print rows of equal keys to standard output: boxed on a terminal, else aligned text. None is shown as `-`."""
+def table(rows: Sequence[Mapping[str, object]], title: str) -> None:
+    """Print rows of equal keys to standard output: boxed on a terminal, otherwise aligned text.
+
+    None is shown as `-`.
+    """
     if not sys.stdout.isatty():
         sys.stdout.write(plain_table(rows, title))
         return
@@ -160,16 +176,16 @@ def table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    grid = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for index, name in enumerate(rows[0] if rows else ()):
-        shown.add_column(name, justify="right" if index else "left", no_wrap=not index)
+        grid.add_column(name, justify="right" if index else "left", no_wrap=not index)
     for row in rows:
-        shown.add_row(*map(_cell, row.values()))
-    Console(markup=False).print(shown)
+        grid.add_row(*map(_cell, row.values()))
+    Console(markup=False).print(grid)
 
 
-def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> str:
-    """Aligned text: the first column to the left, the others to the right."""
+def plain_table(rows: Sequence[Mapping[str, object]], title: str) -> str:
+    """Return aligned text: the first column to the left, the others to the right."""
     lines = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows] if rows else []
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sides: list[Callable[..., str]] = [str.ljust] + [str.rjust] * (len(widths) - 1)
@@ -179,5 +195,6 @@ def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> str:
     return "\n".join([title, *(line.rstrip() for line in text)]) + "\n"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
+    """Return a value as text."""
     return "-" if value is None else str(value)

@@ -13,7 +13,8 @@ from ssld.config import baseline, cards, recipe
 from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, ImageSource, sampler
-from ssld.deploy import Allowed, How, bench, calibrated, export_model, needed, release, write_csv
+from ssld.deploy import Allowed, How, calibrated, export_model, needed, release, write_csv
+from ssld.deploy.bench import bench
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict

@@ -15,7 +15,7 @@ from typing import Any
 from ssld import FAST_MKL, labels, weights
 from ssld.callable import make_callable
 from ssld.config import code, recipe
-from ssld.config.pool import DONE
+from ssld.config.mine_step import DONE
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json

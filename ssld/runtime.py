@@ -1,4 +1,4 @@
-"""Where a run happens: device, ranks, seeds, versions."""
+"""This module knows where a run happens: device, ranks, seeds, versions."""
 
 import hashlib
 import importlib.metadata
@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import paddle
@@ -19,7 +18,7 @@ from ssld.errors import RunError
 
 @dataclass(frozen=True)
 class Runtime:
-    """This process among its peers. `gpu` is the device number on GPU, None on CPU."""
+    """This process among the ranks of its run. `gpu` is the device number on a GPU, None on a CPU."""
 
     rank: int
     world: int
@@ -27,6 +26,7 @@ class Runtime:
 
     @property
     def main(self) -> bool:
+        """Whether this is rank 0, which writes files and messages."""
         return self.rank == 0
 
 
@@ -53,7 +53,7 @@ def start(device: str = "auto") -> Runtime:
 
 @contextmanager
 def on_cpu() -> Iterator[None]:
-    """New tensors are made on the CPU inside."""
+    """Make new tensors on the CPU inside this context."""
     before = paddle.device.get_device()
     paddle.set_device("cpu")
     try:
@@ -62,18 +62,18 @@ def on_cpu() -> Iterator[None]:
         paddle.set_device(before)
 
 
-def seed_of(*parts: Any) -> int:
-    """A 31-bit seed that depends on every part: `seed_of(plan.seed, 'distill', step)`."""
+def seed_of(*parts: object) -> int:
+    """Return a 31-bit seed that depends on every part: `seed_of(plan.seed, 'distill', step)`."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little") >> 1
 
 
-def seed_networks(*parts: Any) -> None:
+def seed_networks(*parts: object) -> None:
     """Seed Paddle's generator (initial weights, dropout). Data never draws from it: see data/sampler.py."""
     paddle.seed(seed_of(*parts))
 
 
 def sum_over_ranks(values: np.ndarray, runtime: Runtime) -> np.ndarray:
-    """Elementwise sum of a float64 array over all ranks."""
+    """Return the elementwise sum of a float64 array over all ranks."""
     if runtime.world == 1:
         return values
     total = paddle.to_tensor(values, dtype="float64")
@@ -82,6 +82,7 @@ def sum_over_ranks(values: np.ndarray, runtime: Runtime) -> np.ndarray:
 
 
 def barrier(runtime: Runtime) -> None:
+    """Wait until every rank is here."""
     if runtime.world > 1:
         paddle.distributed.barrier()
 
@@ -90,25 +91,28 @@ PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "nvidia-dali-cuda120", "numpy", 
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Versions of PACKAGES, which a number may depend on, and of `more`; and the MKL path that was asked for."""
-    found = {"ssld": ssld.__version__, "python": platform.python_version()}
+    """Return the versions of PACKAGES, on which a number may depend, and of `more`.
+
+    The MKL path that was asked for stands beside them.
+    """
+    result = {"ssld": ssld.__version__, "python": platform.python_version()}
     if path := os.environ.get(ssld.FAST_MKL):
-        found[ssld.FAST_MKL] = path
+        result[ssld.FAST_MKL] = path
     for package in (*PACKAGES, *more):
         try:
-            found[package] = importlib.metadata.version(package)
+            result[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return result
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def hardware() -> str:
-    """One line: the processor (or GPU) and how many cores this process may use."""
+    """Return one line: the processor (or GPU) and how many cores this process may use."""
     if paddle.device.get_device().startswith("gpu"):
         return f"{paddle.device.cuda.get_device_name()} x {os.environ.get('PADDLE_TRAINERS_NUM', '1')}"
     model = platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""A recipe with several seeds: one process after the other, then the comparison of their results."""
+"""This module runs a recipe with several seeds, one process after the other, and compares their results."""
 
 import json
 from collections.abc import Sequence
@@ -40,13 +40,13 @@ def run_seeds(
     beside its run folders instead. Where the folder has a REPORT.md, that page is written anew too. Raises RunError
     where a seed does not finish.
     """
-    from ssld.report import claims, ledger  # draws figures: slow to import
+    from ssld.report import ledger, published_and_measured  # these draw figures and are slow to import
 
     parent, folders = Path(out or "runs"), []
     for seed in range(first.seed, first.seed + seeds):
-        typed = [*overrides, f"seed={seed}"]
-        folders.append(run_folder(load_plan(recipe, typed, smoke=options.smoke), parent))
-        if run_alone(recipe, typed, folders[-1], options):
+        seed_overrides = [*overrides, f"seed={seed}"]
+        folders.append(run_folder(load_plan(recipe, seed_overrides, smoke=options.smoke), parent))
+        if run_alone(recipe, seed_overrides, folders[-1], options):
             raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
     results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
     target = parent / "smoke" if options.smoke else Path(experiments)
@@ -54,6 +54,6 @@ def run_seeds(
         ledger.record(result, target)
     command = " ".join(["ssld run", recipe, *overrides, f"--seeds {seeds}"])
     page = ledger.write_seed_report(results, target / f"{first.name}.md", command=command)
-    if (target / claims.FILE).is_file():
-        claims.write(target)
+    if (target / published_and_measured.FILE).is_file():
+        published_and_measured.write(target)
     return {"report": str(page), "runs": [str(folder) for folder in folders]}

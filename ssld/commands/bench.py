@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from ssld import create_model, deploy
 from ssld.config import cards, recipe
 from ssld.deploy import Row
+from ssld.deploy.bench import bench as measure_rows
 from ssld.deploy.bench import check_asked
 from ssld.errors import DeployError, RunError
 from ssld.progress import note
@@ -19,7 +20,7 @@ PICTURES = 64  # images of a list that end-to-end takes at most
 
 
 class Measured(TypedDict):
-    """The machine, and the rows of `deploy.bench` as plain values."""
+    """The machine, and the rows of `deploy.bench.bench` as plain values."""
 
     machine: dict[str, Any]
     rows: list[dict[str, Any]]
@@ -80,7 +81,7 @@ def bench(
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """What is measured of each network, as `deploy.bench` takes it."""
+    """What is measured of each network, as `deploy.bench.bench` takes it."""
 
     engines: Sequence[str]
     precisions: Sequence[Precision]
@@ -126,7 +127,7 @@ def _measure(targets: Sequence[str], question: _Question) -> list[Row]:
         for target in targets:
             label = target if Path(target).name in (*networks, "export") else Path(target).name
             networks[label] = _exported(target, Path(scratch), question)
-        return deploy.bench(
+        return measure_rows(
             networks,
             engines=question.engines,
             precisions=question.precisions,

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ssld import api
 from ssld.api import ExportedFile
-from ssld.config import cards, parse, scope
+from ssld.config import cards, coverage, parse
 from ssld.config.delivery import Export
 from ssld.config.keys import plain
 from ssld.config.recipe import Data
@@ -122,7 +122,7 @@ def _export_weights(name: str, file: Path, data: str | None, folder: Path, chang
         "arch": network.arch,
         "classes": network.num_classes,
         "class_names": class_names(listed, network.num_classes) or None,
-        "accuracy": published if network.num_classes == scope.CLASSES else None,
+        "accuracy": published if network.num_classes == coverage.CLASSES else None,
         "digest": weights_digest(network),
         "weights": file.name,
     }

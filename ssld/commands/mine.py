@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssld.config.pool import Mine
+from ssld.config.mine_step import Mine
 from ssld.errors import RunError
 from ssld.spec.choices import Assign, Device
 from ssld.spec.colours import colour_option

@@ -17,9 +17,9 @@ def report(*, what: Sequence[str], check: bool, csv: Sequence[str], out: str | N
     """
     first, *rest = what
     if first in ("ledger", "ablation") and not (rest or csv):
-        from ssld.report import ablation, claims
+        from ssld.report import ablation, published_and_measured
 
-        page = claims if first == "ledger" else ablation
+        page = published_and_measured if first == "ledger" else ablation
         return {first: str((page.check if check else page.write)(Path(out or "experiments")))}
     if check:
         raise UsageError("report: --check belongs to `ssld report ledger` and `ssld report ablation`")

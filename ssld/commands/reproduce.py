@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ssld.config import baseline, cards, scope
+from ssld.config import baseline, cards, coverage
 from ssld.config.cards import Input, Model
 from ssld.errors import RecipeError, UsageError
 from ssld.evaluation import labelled_list, scored_list, scores_on, standard_error
@@ -111,7 +111,7 @@ def _train(
 
     Raises RecipeError where the card names none.
     """
-    from ssld.report import claims
+    from ssld.report import published_and_measured
 
     recipe = cards.find_model(name).claim.recipe
     if recipe is None:
@@ -119,7 +119,7 @@ def _train(
         raise RecipeError(f"{name}: {what}, and without --train its published weights are evaluated")
     plan = load_plan(recipe, overrides, smoke=options.smoke)
     done = run_seeds(plan, recipe, overrides, seeds=seeds, out=out, experiments=experiments, options=options)
-    return {**done, "ledger": str(claims.write(Path(done["report"]).parent))}
+    return {**done, "ledger": str(published_and_measured.write(Path(done["report"]).parent))}
 
 
 def _evaluate(
@@ -134,7 +134,7 @@ def _evaluate(
 ) -> Evaluated:
     """Evaluate weights on every input of the model's card, record what is new, then write the ledger anew."""
     from ssld.data import refuse_scoring
-    from ssld.report import claims, ledger
+    from ssld.report import ledger, published_and_measured
     from ssld.runtime import start
 
     model = cards.find_model(name)
@@ -152,7 +152,7 @@ def _evaluate(
     for result in _evaluations(model, network, about, listed, files, experiments, runtime):
         kept = ledger.record(result, experiments)
         rows.append(_row(model, result) | {"result": str(kept)})
-    return {"rows": rows, "ledger": str(claims.write(experiments))}
+    return {"rows": rows, "ledger": str(published_and_measured.write(experiments))}
 
 
 def _evaluations(
@@ -213,7 +213,7 @@ def _evaluation(
     }
 
 
-def _covered(files: FileList, classes: Sequence[str] = ()) -> scope.Scope:
+def _covered(files: FileList, classes: Sequence[str] = ()) -> coverage.Scope:
     """Full where the images are ImageNet's validation set as far as `baseline.other_images` can tell, else reduced."""
     return "reduced" if baseline.other_images(files.paths, files.labels.tolist(), classes) else "full"
 

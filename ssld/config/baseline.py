@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ssld.config import cards, scope
+from ssld.config import cards, coverage
 from ssld.config.code import is_code
 from ssld.config.recipe import Plan
 
@@ -63,8 +63,10 @@ def other_set(plan: Plan, root: Path) -> str | None:
     """
     if plan.scope == "smoke":
         return "the images of a smoke run are fake"
-    if plan.classes != scope.CLASSES:
-        return f"the card's published number is of ImageNet's {scope.CLASSES:,} classes, not of these {plan.classes:,}"
+    if plan.classes != coverage.CLASSES:
+        return (
+            f"the card's published number is of ImageNet's {coverage.CLASSES:,} classes, not of these {plan.classes:,}"
+        )
     val = plan.stages[plan.last].data.val
     if is_code(val):
         return f"the images are a data set of one's own, {val}"
@@ -101,7 +103,7 @@ def other_images(paths: Sequence[str], labels: Iterable[int], classes: Sequence[
     """
     label_of = {os.path.normpath(path): label for path, label in zip(paths, labels, strict=True)}
     counts = Counter(label_of.values())
-    if scope.of_list([counts[label] for label in range(len(counts))]) != "full":
+    if coverage.of_list([counts[label] for label in range(len(counts))]) != "full":
         held = f"has {len(label_of):,} different images of {len(counts):,} classes"
     elif any(TRAINING_IMAGE.match(os.path.basename(path)) for path in label_of):
         held = "has images that are named as the training images are"
@@ -109,10 +111,10 @@ def other_images(paths: Sequence[str], labels: Iterable[int], classes: Sequence[
         held = "has a classes.txt beside it that names other classes"
     else:
         return None
-    images = f"{scope.CLASSES * scope.OF_A_CLASS:,} validation images, {scope.OF_A_CLASS} of each class"
+    images = f"{coverage.CLASSES * coverage.OF_A_CLASS:,} validation images, {coverage.OF_A_CLASS} of each class"
     return f"the card's published number is of ImageNet's {images}; this list {held}"
 
 
 def _are_wordnet_ids(classes: Sequence[str]) -> bool:
-    ascending = [*classes] == sorted(set(classes)) and len(classes) == scope.CLASSES
+    ascending = [*classes] == sorted(set(classes)) and len(classes) == coverage.CLASSES
     return ascending and all(map(WORDNET_ID.fullmatch, classes))

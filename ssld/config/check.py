@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssld.config import code
+from ssld.config.mine_step import Mine, check_mine
 from ssld.config.optim import check_apart, check_optim
-from ssld.config.pool import Mine, check_mine
 from ssld.config.quantize import check_quantize
 from ssld.config.teachers import Teacher, check_combine, check_teacher
 from ssld.errors import RecipeError, did_you_mean

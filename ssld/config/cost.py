@@ -6,7 +6,7 @@ The one estimate is `gpu_hours`: multiply-adds over a stated share of a stated c
 from pathlib import Path
 
 from ssld.config import cards, recipe
-from ssld.config.pool import Mine
+from ssld.config.mine_step import Mine
 from ssld.config.recipe import Plan, Stage
 from ssld.config.teachers import Teacher
 from ssld.errors import RecipeError

@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from ssld.config import check, code, delivery, parse, quantize
 from ssld.config.delivery import Bench, Export
 from ssld.config.keys import digested, key, plain
+from ssld.config.mine_step import Mine
 from ssld.config.optim import Optim
-from ssld.config.pool import Mine
 from ssld.config.quantize import Quantize
 from ssld.config.teachers import Combine, Teacher
 from ssld.errors import RecipeError, RunError
@@ -24,6 +24,7 @@ from ssld.losses import Term
 from ssld.losses.recorded import with_recorded
 from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
+from ssld.spec.augmentations import Policy
 from ssld.spec.colours import WHITE, Colour
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,7 +46,7 @@ class Augment(Strict):
     area: tuple[float, float] = (0.08, 1.0)  # share of the image that a random crop keeps
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # aspect ratio of that crop
     flip: float = 0.5  # probability of a horizontal flip
-    auto: Literal["none", "autoaugment", "randaugment"] = "none"
+    auto: Policy = "none"
     ra_ops: int = 2  # operations of a RandAugment draw
     ra_magnitude: int = 9  # their strength, 0 to 10
     erase: float = 0.0  # probability of random erasing

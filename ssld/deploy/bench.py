@@ -1,7 +1,8 @@
-"""Latency of exported networks: the network alone (copy in, run, copy out), and from image files to answers.
+"""This module measures how long exported networks take.
 
-The compared (network, engine, precision) combinations take turns in one process, see `timing`. Warm-up and repeats
-default to PaddleClas's published protocol: 10 runs dropped, 500 timed.
+Two spans are measured: the network alone (copy in, run, copy out), and the whole way from image files to answers. The
+compared (network, engine, precision) combinations take turns in one process, see `timing`. The defaults of warm-up and
+repeats are those of PaddleClas's published protocol: 10 runs are dropped and 500 are timed.
 """
 
 import csv
@@ -15,9 +16,9 @@ import numpy as np
 
 from ssld.deploy import contract as contracts
 from ssld.deploy import timing
-from ssld.deploy.child import reason, run_module
+from ssld.deploy.child_process import reason, run_module
 from ssld.deploy.engines.registry import ENGINES, Engine, Run, combinations, ready, shaped
-from ssld.deploy.pictures import answer, drawn, jpegs
+from ssld.deploy.pictures import answer, jpegs, random_images
 from ssld.errors import DeployError
 from ssld.files import whole, write_whole
 from ssld.spec.choices import Span
@@ -28,7 +29,7 @@ MEMORY_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Row:
-    """One measured configuration. Times are milliseconds a batch, `images_per_second` is batch / mean time."""
+    """One measured configuration. Times are milliseconds a batch; `images_per_second` is batch / mean time."""
 
     network: str
     engine: str
@@ -43,19 +44,19 @@ class Row:
     p99_ms: float
     images_per_second: float
     model_bytes: int
-    span: Span = "model"  # end-to-end: decode, resize, crop, normalise and run
-    speedup: float | None = None  # over the first row of its batch, size, threads and span
-    speedup_low: float | None = None  # ends of its 95 % interval
+    span: Span = "model"  # end-to-end means: decode, resize, crop, normalise and run
+    speedup: float | None = None  # it compares with the first row of its batch, size, threads and span
+    speedup_low: float | None = None  # these two are the ends of its 95 % interval
     speedup_high: float | None = None
-    drift: float | None = None  # see timing.Steadiness
+    drift: float | None = None  # timing.Steadiness defines these two
     spread: float | None = None
     steady: bool | None = None
-    peak_bytes: int | None = None  # memory of a process that holds this alone; on a GPU what it holds there
+    peak_bytes: int | None = None  # memory that a process holding this alone needs; of an engine on a GPU the GPU's
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network for an engine, not loaded yet."""
+    """A network, and the engine that is to run it. The engine has not loaded it yet."""
 
     network: str
     folder: Path
@@ -65,11 +66,13 @@ class Case:
 
     @property
     def model_bytes(self) -> int:
+        """The bytes of all files that the engine reads."""
         form = contracts.FORMATS[self.engine.reads[self.engine.precision]]
         return sum(self.contract["files"][file]["bytes"] for file in form.among(self.contract["files"]))
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
+        """The name of this case in messages: network, engine and precision."""
         return f"{self.network} in {self.name} {self.engine.precision}"
 
 
@@ -89,15 +92,18 @@ def bench(
     seconds: float | None = None,
     memory: bool = False,
 ) -> list[Row]:
-    """Time exported folders ({label: folder}); rows in order of threads, batch, size, span, network, engine, precision.
+    """Time exported folders ({label: folder}) and return one row for each configuration.
 
-    A precision that an engine lacks, or whose files an export lacks, is left out where there is another one that is
-    asked for. image_sizes: pixels
-    of a side; None = each network at the size of its own contract. pictures: image files for end-to-end; none = drawn
-    ones. seconds: limit of a configuration, warm-up not counted; its row says how many repeats fitted (at least one
-    turn). quick: 3 + at most 50 runs in at most a second. memory: peak memory, from a child process a row. Raises
-    RecipeError or DeployError, one line, for an unknown or unusable engine, a folder that is no export, a size that the
-    network does not take, and numbers below 1.
+    The rows come in order of threads, batch, size, span, network, engine, precision. A precision that an engine lacks,
+    or whose files an export lacks, is left out where the engine has another one that is asked for.
+
+    image_sizes: pixels of a side; None takes each network at the size of its own contract. pictures: image files for
+    the span end-to-end; without any, images are drawn. seconds: the limit of a configuration without its warm-up; its
+    row says how many repeats fitted (at least one turn). quick: 3 runs of warm-up and at most 50 timed runs in at most
+    a second. memory: also measure the peak memory, in a child process for each row.
+
+    Raises RecipeError or DeployError, each one line, for an unknown or unusable engine, for a folder that is no export,
+    for a size that the network does not take, and for numbers below 1.
     """
     if quick:
         warmup, repeats, seconds = QUICK_WARMUP, QUICK_REPEATS, seconds or QUICK_SECONDS
@@ -106,22 +112,22 @@ def bench(
     )
     if not networks:
         raise DeployError("bench: no network given; name at least one")
-    found = [cases(networks, engines, precisions, number) for number in threads]
+    groups = [cases(networks, engines, precisions, number) for number in threads]
     for side, batch in ((side, batch) for side in image_sizes or (None,) for batch in batch_sizes):
-        check_shape(found[0], side, batch)
+        check_shape(groups[0], side, batch)
     sources = jpegs(pictures) if "end-to-end" in spans else []
     rows: list[Row] = []
-    for several in found:
+    for group in groups:
         for batch in batch_sizes:
             for size in image_sizes or (None,):
-                loaded = [(case, load(case, batch, size or case.contract["input"]["size"])) for case in several]
+                loaded = [(case, load(case, batch, size or case.contract["input"]["size"])) for case in group]
                 for span in spans:
                     calls = [call_of(case, run, batch, size, span, sources) for case, run in loaded]
-                    rest = timing.REST_SECONDS if several[0].engine.threads > 1 else 0.0
+                    rest = timing.REST_SECONDS if group[0].engine.threads > 1 else 0.0
                     times = timing.rounds(calls, warmup=warmup, repeats=repeats, seconds=seconds, rest=rest)
                     rows += [
                         row_of(case, batch, size, span, turns, times[0], memory)
-                        for case, turns in zip(several, times, strict=True)
+                        for case, turns in zip(group, times, strict=True)
                     ]
                 del loaded, calls
     return rows
@@ -130,31 +136,38 @@ def bench(
 def cases(
     networks: Mapping[str, str | Path], engines: Sequence[str], precisions: Sequence[str], threads: int
 ) -> list[Case]:
-    """Every network in every engine in every precision that the engine has; DeployError unless all files are whole."""
-    wanted = combinations(engines, precisions)
-    chosen = [(name, ready(name, threads=threads, precision=precision)) for name, precision in wanted]
-    found = []
+    """Return every network in every engine in every precision that the engine has.
+
+    Raises DeployError unless all files that the engines read are there and unchanged.
+    """
+    pairs = combinations(engines, precisions)
+    candidates = [(name, ready(name, threads=threads, precision=precision)) for name, precision in pairs]
+    result = []
     for label, folder in networks.items():
         contract = contracts.read(Path(folder))
-        for name, engine in exported(chosen, contract):
+        for name, engine in exported(candidates, contract):
             form = contracts.FORMATS[engine.reads[engine.precision]]
             contracts.check_files(Path(folder), contract, form.among(contract["files"]))
-            found.append(Case(label, Path(folder), contract, name, engine))
-    return found
+            result.append(Case(label, Path(folder), contract, name, engine))
+    return result
 
 
-def exported(chosen: Sequence[tuple[str, Engine]], contract: dict[str, Any]) -> list[tuple[str, Engine]]:
-    """Those whose files an export has; of an engine for which it has none, all: their files are then missed by name."""
+def exported(candidates: Sequence[tuple[str, Engine]], contract: dict[str, Any]) -> list[tuple[str, Engine]]:
+    """Return the candidates whose files an export has.
+
+    Of an engine for which the export has no files all candidates are returned: a later check then names the missing
+    file.
+    """
     forms = contracts.formats_of(contract)
-    there = [(name, engine) for name, engine in chosen if engine.reads[engine.precision] in forms]
-    names = {name for name, _ in there}
-    return [one for one in chosen if one in there or one[0] not in names]
+    available = [(name, engine) for name, engine in candidates if engine.reads[engine.precision] in forms]
+    names = {name for name, _ in available}
+    return [candidate for candidate in candidates if candidate in available or candidate[0] not in names]
 
 
 def check_asked(
     engines: Sequence[str], precisions: Sequence[str], threads: Sequence[int], **numbers: Sequence[int]
 ) -> None:
-    """Raise what `bench` raises of the question alone, before anything is exported or loaded."""
+    """Raise the errors of `bench` that follow from its arguments alone, before anything is exported or loaded."""
     for what, values in {"threads": threads, **numbers}.items():
         if not values or min(values) < 1:
             raise DeployError(f"bench: {what.replace('_', ' ')} {list(values)}; give numbers of 1 or more")
@@ -164,25 +177,30 @@ def check_asked(
         ready(name, precision=precision)
 
 
-def check_shape(found: Sequence[Case], size: int | None, batch: int) -> None:
+def check_shape(group: Sequence[Case], size: int | None, batch: int) -> None:
     """Raise DeployError when a network was exported for another, fixed size or batch."""
-    for case in found:
-        given = case.contract["input"]
-        if size and size != given["size"] and "height" not in given["dynamic"]:
-            raise DeployError(f"bench: {case.network} takes {given['size']} px only, not {size}; drop that image size")
-        if batch > 1 and "batch" not in given["dynamic"]:
+    for case in group:
+        input_spec = case.contract["input"]
+        if size and size != input_spec["size"] and "height" not in input_spec["dynamic"]:
+            raise DeployError(
+                f"bench: {case.network} takes {input_spec['size']} px only, not {size}; drop that image size"
+            )
+        if batch > 1 and "batch" not in input_spec["dynamic"]:
             raise DeployError(f"bench: {case.network} takes one image a call, not {batch}; drop that batch size")
 
 
 def load(case: Case, batch: int, size: int) -> Run:
-    """The network in its engine; one that is built for a shape is built for this one, as the published protocol did."""
+    """Load the network in its engine.
+
+    An engine that is built for one shape is built for this one, as in the published protocol.
+    """
     options = options_of(case, batch, size)
     engine: Engine = ENGINES.build(case.name, **options)
     return engine.load(case.folder)
 
 
 def options_of(case: Case, batch: int, size: int) -> dict[str, Any]:
-    """The options of the engine for this shape."""
+    """Return the options with which the engine is built for this shape."""
     options: dict[str, Any] = {"threads": case.engine.threads, "precision": case.engine.precision}
     return options | shaped(case.name, (batch, batch, batch), size)
 
@@ -190,19 +208,22 @@ def options_of(case: Case, batch: int, size: int) -> dict[str, Any]:
 def call_of(
     case: Case, run: Run, batch: int, size: int | None, span: Span, sources: Sequence[bytes]
 ) -> Callable[[], object]:
-    """The call to time, tried once: an engine may refuse a shape, Pillow a file."""
+    """Return the call to time.
+
+    It is tried once here, because an engine may refuse a shape and Pillow may refuse a file.
+    """
     side = size or case.contract["input"]["size"]
-    images = drawn(case.contract, batch, side)
-    given = case.contract["input"] | {"dtype": images.dtype.name}
-    taken = [sources[number % len(sources)] for number in range(batch)] if sources else []
+    images = random_images(case.contract, batch, side)
+    input_spec = case.contract["input"] | {"dtype": images.dtype.name}
+    pictures = [sources[number % len(sources)] for number in range(batch)] if sources else []
 
     def call() -> object:
-        return run(images) if span == "model" else answer(run, taken, given, side)
+        return run(images) if span == "model" else answer(run, pictures, input_spec, side)
 
     try:
         call()
-    except Exception as error:  # each engine has its own exceptions
-        raise DeployError(f"bench: {case.told} cannot run {list(images.shape)}; {reason(str(error))}") from error
+    except Exception as error:  # each engine raises exceptions of its own
+        raise DeployError(f"bench: {case.label} cannot run {list(images.shape)}; {reason(str(error))}") from error
     return call
 
 
@@ -215,10 +236,11 @@ def row_of(
     base: Sequence[Sequence[float]],
     memory: bool,
 ) -> Row:
-    taken = [value for turn in turns for value in turn]
-    mean, side = float(np.mean(taken)), size or case.contract["input"]["size"]
-    p50, p90, p99 = (round(float(p), 4) for p in np.percentile(taken, (50, 90, 99)))
-    ratio, judged = timing.speedup(base, turns), timing.steadiness(taken)
+    """Make the row of a case from its times in each turn; `base` are the times that its speed is compared with."""
+    times = [value for turn in turns for value in turn]
+    mean, side = float(np.mean(times)), size or case.contract["input"]["size"]
+    p50, p90, p99 = (round(float(p), 4) for p in np.percentile(times, (50, 90, 99)))
+    ratio, judged = timing.speedup(base, turns), timing.steadiness(times)
     return Row(
         network=case.network,
         engine=case.name,
@@ -226,7 +248,7 @@ def row_of(
         batch=batch,
         size=side,
         threads=case.engine.threads,
-        repeats=len(taken),
+        repeats=len(times),
         mean_ms=round(mean, 4),
         p50_ms=p50,
         p90_ms=p90,
@@ -245,16 +267,19 @@ def row_of(
 
 
 def peak_bytes(case: Case, batch: int, size: int) -> int | None:
-    """Peak memory of a process of its own that holds this network in this engine alone; None where a GPU hides it."""
+    """Measure the peak memory, in bytes, of a child process that holds this network in this engine alone.
+
+    Returns None where a GPU does not say how much memory the process holds.
+    """
     options = json.dumps(options_of(case, batch, size))
     arguments = [str(case.folder), case.name, options, str(batch), str(size)]
-    told = run_module("ssld.deploy.memory", arguments, what=f"bench: memory of {case.told}", seconds=MEMORY_SECONDS)
-    peak = told.rstrip().rpartition("peak ")[2]
+    output = run_module("ssld.deploy.memory", arguments, what=f"bench: memory of {case.label}", seconds=MEMORY_SECONDS)
+    peak = output.rstrip().rpartition("peak ")[2]
     return int(peak) if peak else None
 
 
 def unsteady(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each row whose times changed too much while they were taken."""
+    """Return a sentence for each row whose times changed too much while they were measured."""
     return [
         f"{row.network} in {row.engine} {row.precision}, batch {row.batch}, {row.size} px, {row.span}: not steady, "
         f"drift {row.drift:+.0%}, quartiles {row.spread:.0%} apart; quieten the machine and repeat"
@@ -264,7 +289,7 @@ def unsteady(rows: Sequence[Row]) -> list[str]:
 
 
 def write_csv(rows: Sequence[Row], path: str | Path) -> None:
-    """Write the rows, a line each; the file appears whole or not at all."""
+    """Write the rows as CSV, one line each. The file appears whole or not at all."""
     try:
         with whole(Path(path)) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator="\n")
@@ -275,7 +300,7 @@ def write_csv(rows: Sequence[Row], path: str | Path) -> None:
 
 
 def write_json(rows: Sequence[Row], machine: Mapping[str, Any], path: str | Path) -> None:
-    """Write the machine and the rows; the file appears whole or not at all."""
+    """Write the machine and the rows as JSON. The file appears whole or not at all."""
     try:
         write_whole(
             Path(path), json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""An exported folder as data: which files a format has, and `contract.json`, which says what goes in and comes out.
+"""This module describes an exported folder as data: which files a format has, and what goes in and comes out.
 
 model.json model.pdiparams        the Paddle program (PIR) and its weights  format `paddle`
 model2.pdmodel model2.pdiparams   the same as a program of Paddle 2         format `paddle2`
@@ -29,20 +29,20 @@ REQUIRED_INPUT = ("size", "mean", "std", "resize")
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a network. The gate runs it with `engine`. A large network has the `more` files beside it."""
+    """One way to write a network. The gate runs it with `engine`. A large network has the files `more` beside it."""
 
     files: tuple[str, ...]
     engine: str
     precision: str = "fp32"
     more: tuple[str, ...] = ()
-    any_size: bool = True  # false: made for the contract's size alone
+    any_size: bool = True  # False where a file is made for the size of the contract alone
 
     def among(self, names: Collection[str]) -> list[str]:
-        """Its `files`, and those of `more` that are among `names`; the last one holds the weights."""
+        """Return its `files`, and those of `more` that are in `names`; the last one holds the weights."""
         return [*self.files, *(name for name in self.more if name in names)]
 
 
-FORMATS: dict[str, Format] = {  # a row for each name of `spec.formats.FORMATS`
+FORMATS: dict[str, Format] = {  # there is a row for each name of `spec.formats.FORMATS`
     "paddle": Format(("model.json", "model.pdiparams"), engine="paddle"),
     "paddle2": Format(("model2.pdmodel", "model2.pdiparams"), engine="paddle2"),
     "paddle2_int8": Format(("model2_int8.pdmodel", "model2_int8.pdiparams"), engine="onednn", precision="int8"),
@@ -64,7 +64,10 @@ def check_formats(formats: Iterable[str]) -> None:
 
 
 def check_given(contract: dict[str, Any]) -> None:
-    """Raise DeployError unless the caller's part of the contract is there: REQUIRED, and in `input` REQUIRED_INPUT."""
+    """Raise DeployError unless the contract has what the caller must give.
+
+    That is REQUIRED, and REQUIRED_INPUT in its `input`.
+    """
     missing = [key for key in REQUIRED if key not in contract]
     missing += [f"input.{key}" for key in REQUIRED_INPUT if key not in contract.get("input", {})]
     if missing:
@@ -72,7 +75,7 @@ def check_given(contract: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The contract of an export; raises DeployError when the folder holds none or it is not readable."""
+    """Read the contract of an export. Raises DeployError when the folder holds none or it is not readable."""
     file = Path(folder) / CONTRACT
     try:
         contract = json.loads(file.read_text(encoding="utf-8"))
@@ -86,21 +89,25 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def write(folder: Path, contract: dict[str, Any]) -> None:
+    """Write the contract into the folder of an export."""
     (folder / CONTRACT).write_text(json.dumps(contract, indent=2) + "\n", encoding="utf-8")
 
 
 def formats_of(contract: dict[str, Any]) -> list[str]:
-    """The formats whose files the contract lists."""
+    """Return the formats whose files the contract lists."""
     return [name for name, form in FORMATS.items() if set(form.files) <= contract["files"].keys()]
 
 
 def precision_of(name: str, contract: dict[str, Any]) -> str:
-    """`fp32`, `fp16` or `int8`: what a format's files compute in; a TensorRT plan says it in the contract."""
+    """Return what the files of a format compute in: `fp32`, `fp16` or `int8`.
+
+    Of a TensorRT plan the contract says it.
+    """
     return contract["plan"]["precision"] if name == "tensorrt" else FORMATS[name].precision
 
 
 def describe(file: Path) -> dict[str, Any]:
-    """{"bytes", "sha256"} of a file."""
+    """Return {"bytes", "sha256"} of a file."""
     return {"bytes": file.stat().st_size, "sha256": sha256(file)}
 
 

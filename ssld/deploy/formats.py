@@ -1,11 +1,13 @@
-"""How each format is written: `paddle` from the network, every other one from the file of another format.
+"""This module writes every format: `paddle` from the network, each other one from the file of another format.
 
     network -> paddle -> onnx -> fp16, int8 -> tensorrt
     network -> paddle2 -> paddlelite
     network -> paddle2_int8
 
-What can abort runs in a child process.
+Converters that can abort run in a child process.
 """
+
+from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
@@ -13,51 +15,56 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ssld.config import quantize
 from ssld.deploy import contract as contracts
-from ssld.deploy import qdq, slim
-from ssld.deploy.child import reason, run_command, run_module
-from ssld.deploy.int8 import OLDEST_OPSET
+from ssld.deploy import int8_from_training, paddle2_int8
+from ssld.deploy.child_process import reason, run_command, run_module
+from ssld.deploy.int8_from_images import OLDEST_OPSET
 from ssld.errors import DeployError
 from ssld.spec.formats import Precision
 
+if TYPE_CHECKING:
+    from paddle.nn import Layer
+    from paddle.static import InputSpec
+
 OPSETS = range(9, 22)
-"""ONNX opsets that paddle2onnx 2.1 writes; 22 aborts it."""
+"""paddle2onnx 2.1 writes these ONNX opsets; 22 aborts it."""
 CONVERT_SECONDS = 900.0
 QUANTISE_SECONDS = 3600.0
 LITE = "paddle_lite_opt"
 PLAN_BATCHES = (1, 1, 32)
-"""Smallest, best and largest batch of a TensorRT plan that is written."""
+"""The smallest, best and largest batch of a TensorRT plan that is written."""
 
 Scales = list[tuple[np.ndarray, float | None]]
-"""What `quantize.file_scales` says of a network that was trained in int8."""
+"""The weights and the largest |input| of each layer of a network trained in int8, see `quantize.file_scales`."""
 
 
 @dataclass(frozen=True)
 class How:
     """What the files hold beside the network, and for whom they are."""
 
-    opset: int = 17  # of ONNX
-    preprocess: bool = False  # uint8 NHWC images in, probabilities out
-    softmax: bool = False  # probabilities out
-    dynamic_batch: bool = True  # false: one image a call
-    plan_precision: Precision = "fp32"  # of a TensorRT plan
+    opset: int = 17  # the opset of the ONNX file
+    preprocess: bool = False  # the files take uint8 NHWC images and return probabilities
+    softmax: bool = False  # the files return probabilities
+    dynamic_batch: bool = True  # False: the files take one image a call
+    plan_precision: Precision = "fp32"  # the precision of a TensorRT plan
 
     @property
     def probabilities(self) -> bool:
+        """Whether the files return probabilities, not logits."""
         return self.preprocess or self.softmax
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Names of the input's axes."""
+        """The names of the input's axes."""
         return ("batch", "height", "width", "channel") if self.preprocess else ("batch", "channel", "height", "width")
 
     def shape(self, size: int | None) -> list[int | None]:
-        """Shape of the input for images of `size` pixels; None is a dynamic axis."""
+        """Return the shape of the input for images of `size` pixels; None is a dynamic axis."""
         sides = {"batch": None if self.dynamic_batch else 1, "channel": 3, "height": size, "width": size}
         return [sides[axis] for axis in self.axes]
 
@@ -66,7 +73,7 @@ PLAIN = How()
 
 
 def needed(formats: Sequence[str], how: How) -> list[str]:
-    """The formats and those that they are made from, in the order in which to write them."""
+    """Return the formats and those that they are made from, in the order in which they are written."""
     made_from = {
         "onnx": "paddle",
         "fp16": "onnx",
@@ -74,23 +81,23 @@ def needed(formats: Sequence[str], how: How) -> list[str]:
         "tensorrt": {"fp32": "onnx"}.get(how.plan_precision, how.plan_precision),
         "paddlelite": "paddle2",
     }
-    found: set[str] = set()
+    names: set[str] = set()
     for form in formats:
         while form:
-            found.add(form)
+            names.add(form)
             form = made_from.get(form, "")
-    return [form for form in contracts.FORMATS if form in found]
+    return [form for form in contracts.FORMATS if form in names]
 
 
 def calibrated(names: Sequence[str]) -> bool:
-    """Whether one of the formats needs images for the ranges of its activations."""
+    """Whether one of the formats needs images that give the ranges of its activations."""
     return bool({"int8", "paddle2_int8"} & set(names))
 
 
 def check(formats: Sequence[str], how: How, calibration: np.ndarray | None, in_int8: bool = False) -> None:
-    """Raise DeployError when a format cannot be written here; nothing has been written then.
+    """Raise DeployError when a format cannot be written on this machine; nothing has been written then.
 
-    `in_int8`: the network was trained so; it has its ranges, and leaves in int8 only.
+    in_int8: the network was trained in int8; it has its ranges, and can be written in int8 only.
     """
     contracts.check_formats(formats)
     names = needed(formats, how)
@@ -128,8 +135,8 @@ def check_onnx(opset: int) -> None:
 
 
 def write_programs(
-    network: Any,
-    rounded: Any,
+    network: Layer,
+    rounded: Layer,
     *,
     folder: Path,
     names: Sequence[str],
@@ -137,10 +144,11 @@ def write_programs(
     size: int | None,
     calibration: np.ndarray | None,
 ) -> None:
-    """Write those of paddle, paddle2, paddle2_int8 and onnx that are named, for images of `size` pixels (None: of any).
+    """Write those of paddle, paddle2, paddle2_int8 and onnx that are named.
 
-    `rounded`: the same network as it was trained in int8, else `network` again. `calibration`: images as the files take
-    them. DeployError where the network cannot be expressed so.
+    size: the images have so many pixels a side; None writes programs for any size. rounded: the same network as it was
+    trained in int8, otherwise `network` again. calibration: images as the files take them. Raises DeployError where the
+    network cannot be written so.
     """
     import paddle
 
@@ -153,22 +161,22 @@ def write_programs(
             save_program(network, folder / "model2", spec)
         (folder / "model2.pdiparams.info").unlink(missing_ok=True)
     if "paddle2_int8" in names:
-        slim.write(rounded, folder / "model2_int8", spec, calibration)
+        paddle2_int8.write(rounded, folder / "model2_int8", spec, calibration)
     if "onnx" in names:
         output = "probabilities" if how.probabilities else "logits"
         arguments = [str(folder / "model.json"), str(folder / "model.onnx"), str(how.opset), ",".join(how.axes), output]
         run_module("ssld.deploy.onnx", arguments, what="model.onnx", seconds=CONVERT_SECONDS)
 
 
-def save_program(network: Any, prefix: Path, spec: Any) -> None:
-    """Write the program and `.pdiparams`; raises DeployError when the network cannot be traced."""
+def save_program(network: Layer, prefix: Path, spec: InputSpec) -> None:
+    """Write the program and its `.pdiparams`. Raises DeployError when the network cannot be traced."""
     import paddle
 
     try:
         paddle.jit.save(network, str(prefix), input_spec=[spec])
     except OSError:
         raise
-    except Exception as error:  # tracing runs the model's own code: anything may come out of it
+    except Exception as error:  # tracing runs the model's own code, which may raise anything
         forget_traces()
         raise DeployError(f"{prefix.name}: Paddle cannot trace the network; {reason(str(error))}") from error
 
@@ -189,16 +197,16 @@ def forget_traces() -> None:
 def write_derived(
     folder: Path, names: Sequence[str], how: How, contract: dict[str, Any], ranges: np.ndarray | Scales | None
 ) -> dict[str, Any]:
-    """Write those of fp16, int8, tensorrt and paddlelite that are named; returns what the contract says of them.
+    """Write those of fp16, int8, tensorrt and paddlelite that are named, and return what the contract says of them.
 
-    `ranges`: of int8, those of the training, else images to take them from.
+    ranges: for int8 the scales of the training, or images that show the ranges.
     """
     source, large = folder / "model.onnx", (folder / "model.onnx.data").exists()
     if large and {"fp16", "int8", "tensorrt"} & set(names):
         raise DeployError("export: weights over 2 GiB have no format but paddle, paddle2 and onnx; choose of these")
     if "fp16" in names:
         arguments = [str(source), str(folder / "model.fp16.onnx")]
-        run_module("ssld.deploy.half", arguments, what="model.fp16.onnx", seconds=CONVERT_SECONDS)
+        run_module("ssld.deploy.float16", arguments, what="model.fp16.onnx", seconds=CONVERT_SECONDS)
     if "int8" in names:
         write_int8(folder, ranges)
     if "paddlelite" in names:
@@ -207,20 +215,20 @@ def write_derived(
 
 
 def write_int8(folder: Path, ranges: np.ndarray | Scales | None) -> None:
-    """Round `model.onnx` to `model.int8.onnx`, in the ranges of a training or those that images show."""
+    """Round `model.onnx` to `model.int8.onnx`, in the ranges of a training or in those that images show."""
     if isinstance(ranges, list):
-        module, given = "ssld.deploy.qdq", folder / "scales.npz"
-        qdq.save_scales(given, ranges)
+        module, ranges_file = "ssld.deploy.int8_from_training", folder / "scales.npz"
+        int8_from_training.save_scales(ranges_file, ranges)
     else:
-        module, given = "ssld.deploy.int8", folder / "calibration.npy"
-        np.save(given, np.asarray(ranges))
-    arguments = [str(folder / "model.onnx"), str(folder / "model.int8.onnx"), str(given)]
+        module, ranges_file = "ssld.deploy.int8_from_images", folder / "calibration.npy"
+        np.save(ranges_file, np.asarray(ranges))
+    arguments = [str(folder / "model.onnx"), str(folder / "model.int8.onnx"), str(ranges_file)]
     run_module(module, arguments, what="model.int8.onnx", seconds=QUANTISE_SECONDS)
-    given.unlink()
+    ranges_file.unlink()
 
 
 def write_plan(folder: Path, how: How, contract: dict[str, Any]) -> dict[str, Any]:
-    """Build `model.plan` for the GPU of this machine and images of the contract's size."""
+    """Build `model.plan` for the GPU of this machine and images of the contract's size, and return its description."""
     from ssld.deploy.engines import _gpu, _tensorrt
 
     made_from = {"fp32": "model.onnx"}.get(how.plan_precision, f"model.{how.plan_precision}.onnx")

@@ -1,63 +1,74 @@
-"""The gate: an export leaves only when, on real images, it says what the trained model says."""
+"""The gate lets an export leave only when it answers, on real images, what the trained model answers."""
+
+from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ssld.deploy import contract as contracts
-from ssld.deploy.ends import as_given
 from ssld.deploy.engines.registry import ready, usable
 from ssld.deploy.export import replace, staging, write_files
 from ssld.deploy.formats import PLAIN, How
+from ssld.deploy.processing import as_file_input
 from ssld.errors import DeployError
 
-BOUND = 1e-4
-"""Largest |difference| of two logits in float32, as a share of the largest |logit| of the slice.
+if TYPE_CHECKING:
+    from paddle.nn import Layer
 
-A share, because logits of 0.00001 (an untrained network) and of 30 both occur. Correct float32 exports sum in another
-order and were measured at 4e-6 at most (ResNet18 to 200, MobileNetV3, ShuffleNetV2); the smallest mistake tried, a
-batch norm epsilon of 1e-3 for 1e-5, moves MobileNetV3 by 9e-4 and ResNets by 5e-3 and more.
+BOUND = 1e-4
+"""The largest |difference| of two logits in float32, as a share of the largest |logit| of the images of the gate.
+
+It is a share, because logits of 0.00001 (an untrained network) and of 30 both occur. Correct float32 exports sum in
+another order and were measured at 4e-6 at most (ResNet18 to 200, MobileNetV3, ShuffleNetV2). The smallest mistake that
+was tried, a batch norm epsilon of 1e-3 for 1e-5, moves MobileNetV3 by 9e-4 and ResNets by 5e-3 and more.
 """
 BOUND_ON_GPU = 1e-3
-"""The same where the eager model runs on a GPU, whose convolutions may round to TF32 (11 bits: 5e-4 a product)."""
+"""The same bound where the eager model runs on a GPU.
+
+Its convolutions may round to TF32 (11 bits: 5e-4 a product).
+"""
 CHUNK = 32
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a format may differ by from its network."""
+    """How much a format may differ from its network."""
 
     points: float
-    """Of top-1 over the slice; at 0 every single image must get the same class."""
+    """Points of top-1 over the images; at 0 every single image must get the same class."""
     share: float
-    """|difference| of a logit, as a share of the largest |logit|."""
+    """The |difference| of a logit, as a share of the largest |logit|."""
 
 
 ALLOWED = {"fp32": Allowed(0.0, BOUND), "fp16": Allowed(0.1, 0.02), "int8": Allowed(0.5, 0.5)}
-"""By the precision that a format's files compute in."""
+"""What is allowed for each precision that the files of a format compute in."""
 
 
 def gate(
-    model: Any,
+    model: Layer,
     folder: str | Path,
     images: np.ndarray,
     labels: np.ndarray | None = None,
     *,
     allowed: Mapping[str, Allowed] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Run every format of an export on real images and compare it with the eager model.
+    """Run every format of an export on real images and compare its answers with those of the eager model.
 
-    images float32 [n, 3, S, S], normalised; labels int [n] (-1 = unlabelled) or None. `allowed`: None = ALLOWED, with
-    BOUND_ON_GPU where the model is on one. Returns {format: {file (the one that holds the weights) and its sha256,
-    bytes (all files of the format), max_abs_diff and bound (both absolute), top1, top1_model (percent; None without
-    labels), agree (percent of images with equal top-1)}}; a file for phones that cannot run here has `not_run`, the
-    reason, in place of the comparison. An export for any image size also runs two images enlarged by 32 pixels. Raises
-    DeployError on the first format that differs by more; then every file of the export is renamed to `*.rejected`.
+    images: float32 [n, 3, S, S], normalised. labels: int [n] (-1 is unlabelled) or None. allowed: None is ALLOWED, with
+    BOUND_ON_GPU where the model is on a GPU. An export for any image size also runs two images enlarged by 32 pixels.
+
+    Returns {format: {file (the one that holds the weights) and its sha256, bytes (all files of the format),
+    max_abs_diff and bound (both absolute), top1, top1_model (percent; None without labels), agree (percent of images
+    with equal top-1)}}. A file for phones that cannot run here has `not_run`, the reason, in place of the comparison.
+
+    Raises DeployError at the first format that differs by more; then every file of the export is renamed to
+    `*.rejected`.
     """
     folder = Path(folder)
     contract = contracts.read(folder)
@@ -70,7 +81,7 @@ def gate(
 
 
 def release(
-    model: Any,
+    model: Layer,
     folder: str | Path,
     images: np.ndarray,
     labels: np.ndarray | None = None,
@@ -82,9 +93,10 @@ def release(
     calibration: np.ndarray | None = None,
     allowed: Mapping[str, Allowed] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Export, gate, and only then replace what `folder` held; returns what `gate` returns and adds it to contract.json.
+    """Export, run the gate, and only then replace what `folder` held.
 
-    When the gate rejects the export, `folder` keeps its former export, and gets the new files as `*.rejected`.
+    Returns what `gate` returns, and adds it to contract.json. When the gate rejects the export, `folder` keeps its
+    former export and gets the new files as `*.rejected`.
     """
     folder = Path(folder)
     with staging(folder) as partial:
@@ -101,61 +113,69 @@ def release(
 
 
 def check_slice(images: np.ndarray, labels: np.ndarray | None, contract: dict[str, Any]) -> None:
-    """Raise DeployError unless the images are what the network was trained on."""
+    """Raise DeployError unless the images are of the kind that the network was trained on."""
     size = contract["input"]["size"]
     if images.dtype != np.float32 or images.shape[1:] != (3, size, size) or not len(images):
-        got = f"{images.dtype} {list(images.shape)}"
-        raise DeployError(f"gate: the network asks for float32 [n, 3, {size}, {size}], got {got}; use its own input")
+        actual = f"{images.dtype} {list(images.shape)}"
+        raise DeployError(f"gate: the network asks for float32 [n, 3, {size}, {size}], got {actual}; use its own input")
     if labels is not None and len(labels) != len(images):
         raise DeployError(f"gate: {len(images)} images and {len(labels)} labels; give one label an image, or none")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Images, and what the network says to them."""
+    """Images, and what the network answers to them."""
 
-    given: np.ndarray
-    """As the file takes them."""
+    inputs: np.ndarray
+    """The images as the file takes them."""
     labels: np.ndarray | None
-    wanted: np.ndarray
+    expected: np.ndarray
     """Logits, or probabilities where the file returns those."""
     scale: float
-    """What a share of 1 allows: the largest |logit|; of probabilities half of it, as their slope is p(1-p) <= 1/4, and
-    a logit may go up while the others go down."""
+    """What a share of 1 allows: the largest |logit|, of probabilities half of it.
+
+    It is half, because the slope of a probability is p(1-p) <= 1/4, and a logit may go up while the others go down.
+    """
     pixels: int
-    whole: bool
-    """Whether it is the slice, of which top-1 is compared in points, and no image enlarged to try another size."""
+    is_slice: bool
+    """Whether these are the images of the gate, whose top-1 is compared in points.
+
+    Otherwise they are images enlarged to try another size.
+    """
 
 
-def trials(model: Any, contract: dict[str, Any], images: np.ndarray, labels: np.ndarray | None) -> list[Trial]:
-    """The slice, and where any size is taken two of its images enlarged by 32 pixels."""
+def trials(model: Layer, contract: dict[str, Any], images: np.ndarray, labels: np.ndarray | None) -> list[Trial]:
+    """Return the images of the gate as a trial.
+
+    Where any size is taken there is a second trial: two of the images, enlarged by 32 pixels.
+    """
     import paddle
     from paddle.nn.functional import softmax
 
-    made = [(images, labels, True)]
+    batches = [(images, labels, True)]
     if "height" in contract["input"]["dynamic"]:
-        made.append((np.pad(images[:2], ((0, 0), (0, 0), (0, 32), (0, 32)), mode="wrap"), None, False))
-    found = []
-    for floats, known, whole in made:
-        given, seen = as_given(floats, contract["input"])
-        wanted = eager_logits(model, seen)
-        scale = float(np.abs(wanted).max())
+        batches.append((np.pad(images[:2], ((0, 0), (0, 0), (0, 32), (0, 32)), mode="wrap"), None, False))
+    result = []
+    for floats, answers, is_slice in batches:
+        inputs, network_inputs = as_file_input(floats, contract["input"])
+        expected = eager_logits(model, network_inputs)
+        scale = float(np.abs(expected).max())
         if contract["output"]["name"] == "probabilities":
-            wanted, scale = softmax(paddle.to_tensor(wanted), axis=1).numpy(), scale / 2
-        found.append(Trial(given, known, wanted, scale, floats.shape[-1], whole))
-    return found
+            expected, scale = softmax(paddle.to_tensor(expected), axis=1).numpy(), scale / 2
+        result.append(Trial(inputs, answers, expected, scale, floats.shape[-1], is_slice))
+    return result
 
 
 def compare(
-    model: Any,
+    model: Layer,
     folder: Path,
     contract: dict[str, Any],
     images: np.ndarray,
     labels: np.ndarray | None,
     allowed: Mapping[str, Allowed] | None,
 ) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """What `gate` returns, and the first failure in words (None = all passed)."""
-    tried, limits = trials(model, contract, images, labels), allowed or defaults()
+    """Return what `gate` returns, and the first failure in words (None: all formats passed)."""
+    all_trials, limits = trials(model, contract, images, labels), allowed or defaults()
     size = CHUNK if "batch" in contract["input"]["dynamic"] else 1
     results: dict[str, dict[str, Any]] = {}
     for name in contracts.formats_of(contract):
@@ -171,47 +191,47 @@ def compare(
             results[name] |= {"not_run": why}
             continue
         run = ready(form.engine, precision=precision).load(folder)
-        for trial in tried if form.any_size else tried[:1]:
-            answer = np.concatenate([run(chunk) for chunk in chunks(trial.given, size)])
+        for trial in all_trials if form.any_size else all_trials[:1]:
+            answer = np.concatenate([run(chunk) for chunk in chunks(trial.inputs, size)])
             if failure := judge(f"{name} at {trial.pixels} px", trial, answer, limits[precision]):
                 return results, failure
-            if trial.whole:
+            if trial.is_slice:
                 results[name] |= comparison(trial, answer, limits[precision])
-        del run  # one engine in memory at a time
+        del run  # so that one engine is in memory at a time
     return results, None
 
 
 def judge(name: str, trial: Trial, answer: np.ndarray, limits: Allowed) -> str | None:
-    """How the answer of a format differs by more than it may, in words; None when it does not."""
+    """Say in words how the answer of a format differs by more than it may; None when it does not."""
     bound = limits.share * trial.scale
     if not limits.points:
-        return difference(name, trial.wanted, answer, bound)
-    if failure := far_apart(name, trial.wanted, answer, bound):
+        return difference(name, trial.expected, answer, bound)
+    if failure := far_apart(name, trial.expected, answer, bound):
         return failure
-    told = comparison(trial, answer, limits)
-    known = told["top1"] is not None
-    apart = abs(told["top1"] - told["top1_model"]) if known else 100 - told["agree"]
-    if not trial.whole or apart <= limits.points + 1e-9:
+    numbers = comparison(trial, answer, limits)
+    has_labels = numbers["top1"] is not None
+    distance = abs(numbers["top1"] - numbers["top1_model"]) if has_labels else 100 - numbers["agree"]
+    if not trial.is_slice or distance <= limits.points + 1e-9:
         return None
-    if not known:
-        return f"{name} has another top-1 on {apart:.2f} % of the images > {limits.points:g}"
-    top = f"top-1 {told['top1']:.2f} %, the model's {told['top1_model']:.2f} %"
-    return f"{name} has {top} on {len(answer)} images, {apart:.2f} points apart > {limits.points:g}"
+    if not has_labels:
+        return f"{name} has another top-1 on {distance:.2f} % of the images > {limits.points:g}"
+    top = f"top-1 {numbers['top1']:.2f} %, the model's {numbers['top1_model']:.2f} %"
+    return f"{name} has {top} on {len(answer)} images, {distance:.2f} points apart > {limits.points:g}"
 
 
 def comparison(trial: Trial, answer: np.ndarray, limits: Allowed) -> dict[str, Any]:
-    """The numbers of a format beside those of the network."""
+    """Return the numbers of a format beside those of the network."""
     return {
-        "max_abs_diff": float(np.abs(answer - trial.wanted).max()),
+        "max_abs_diff": float(np.abs(answer - trial.expected).max()),
         "bound": limits.share * trial.scale,
         "top1": top1(answer, trial.labels),
-        "top1_model": top1(trial.wanted, trial.labels),
-        "agree": 100.0 * float(np.mean(answer.argmax(1) == trial.wanted.argmax(1))),
+        "top1_model": top1(trial.expected, trial.labels),
+        "agree": 100.0 * float(np.mean(answer.argmax(1) == trial.expected.argmax(1))),
     }
 
 
 def far_apart(name: str, expected: np.ndarray, logits: np.ndarray, bound: float) -> str | None:
-    """How a format's logits differ in shape, or beyond `bound` (absolute), in words; None when they do not."""
+    """Say in words how a format's logits differ in shape or beyond `bound` (absolute); None when they do not."""
     if logits.shape != expected.shape:
         return f"{name} returns {list(logits.shape)}, the model {list(expected.shape)}"
     diff = float(np.abs(logits - expected).max())
@@ -221,7 +241,7 @@ def far_apart(name: str, expected: np.ndarray, logits: np.ndarray, bound: float)
 
 
 def difference(name: str, expected: np.ndarray, logits: np.ndarray, bound: float) -> str | None:
-    """How a format's logits differ beyond `bound` (absolute) or in their top-1, in words; None when they do not."""
+    """Say in words how a format's logits differ beyond `bound` (absolute) or in their top-1; None when they do not."""
     if failure := far_apart(name, expected, logits, bound):
         return failure
     other = np.flatnonzero(logits.argmax(1) != expected.argmax(1))
@@ -236,7 +256,7 @@ def difference(name: str, expected: np.ndarray, logits: np.ndarray, bound: float
 
 
 def defaults() -> dict[str, Allowed]:
-    """ALLOWED, with the bound of float32 that fits the device of the eager model."""
+    """Return ALLOWED, with the bound of float32 that fits the device of the eager model."""
     import paddle
 
     fp32 = BOUND_ON_GPU if paddle.get_device().startswith("gpu") else BOUND
@@ -244,9 +264,10 @@ def defaults() -> dict[str, Allowed]:
 
 
 def not_here(name: str) -> str | None:
-    """Why a format is not run on this machine: a file for the processors of phones, elsewhere; None for all others.
+    """Say why a format is not run on this machine, which a file for the processors of phones may need; None for all
+    others.
 
-    The program of Paddle 2 that it is made from lies beside it and is run.
+    The program of Paddle 2 that such a file is made from lies beside it and is run.
     """
     if name != "paddlelite":
         return None
@@ -255,8 +276,8 @@ def not_here(name: str) -> str | None:
     return usable()["paddlelite"]
 
 
-def eager_logits(model: Any, images: np.ndarray) -> np.ndarray:
-    """float32 logits [n, classes] of the model in eval mode; it keeps its modes."""
+def eager_logits(model: Layer, images: np.ndarray) -> np.ndarray:
+    """Return float32 logits [n, classes] of the model in eval mode; the model keeps its modes."""
     import paddle
 
     from ssld.models import evaluating
@@ -266,15 +287,15 @@ def eager_logits(model: Any, images: np.ndarray) -> np.ndarray:
 
 
 def chunks(images: np.ndarray, size: int = CHUNK) -> list[np.ndarray]:
-    """Contiguous parts of at most `size` images: the last one is smaller, which tries the dynamic batch."""
+    """Return contiguous parts of at most `size` images. The last one may be smaller, which tries the dynamic batch."""
     return [np.ascontiguousarray(images[start : start + size]) for start in range(0, len(images), size)]
 
 
 def top1(logits: np.ndarray, labels: np.ndarray | None) -> float | None:
-    """Accuracy in percent over the labelled images; None without any."""
-    if labels is None or not (known := np.asarray(labels) >= 0).any():
+    """Return the accuracy in percent over the labelled images; None without any."""
+    if labels is None or not (labelled := np.asarray(labels) >= 0).any():
         return None
-    return 100.0 * float(np.mean(logits.argmax(1)[known] == np.asarray(labels)[known]))
+    return 100.0 * float(np.mean(logits.argmax(1)[labelled] == np.asarray(labels)[labelled]))
 
 
 def _reject(source: Path, folder: Path) -> None:

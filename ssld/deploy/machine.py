@@ -1,4 +1,4 @@
-"""What a measurement of speed depends on beside the network: the machine, its clock, its load, the libraries."""
+"""This module records what a measurement of speed depends on beside the network: machine, clock, load and libraries."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ GPU_FACTS = ("name", "driver_version", "clocks.sm", "clocks.max.sm", "persistenc
 
 
 def describe() -> dict[str, Any]:
-    """Device, cores, affinity, clock, load, GPU, versions, and `notes`: what of it may disturb a measurement."""
+    """Return device, cores, affinity, clock, load, GPUs, versions, and `notes` on what may disturb a measurement."""
     load = os.getloadavg()[0]
     allowed = sorted(os.sched_getaffinity(0))
     facts: dict[str, Any] = {
@@ -34,45 +34,49 @@ def describe() -> dict[str, Any]:
 
 
 def notes(facts: dict[str, Any]) -> list[str]:
-    """Sentences about what may disturb a measurement on such a machine."""
-    found = []
+    """Return sentences about what may disturb a measurement on such a machine."""
+    sentences = []
     if facts["governor"] is None:
-        found.append("the clock of the processor cannot be seen: it may change while measuring")
+        sentences.append("the clock of the processor cannot be seen: it may change while measuring")
     elif facts["governor"] != "performance":
         how = "`cpupower frequency-set -g performance`"
-        found.append(f"the clock changes with the load (governor {facts['governor']}); {how}")
+        sentences.append(f"the clock changes with the load (governor {facts['governor']}); {how}")
     if facts["turbo"]:
-        found.append("turbo is on: the clock depends on temperature and on the other cores")
+        sentences.append("turbo is on: the clock depends on temperature and on the other cores")
     if facts["load"] > 0.5:
-        found.append(f"other programs are running: load {facts['load']} on {len(facts['affinity'])} cores")
+        sentences.append(f"other programs are running: load {facts['load']} on {len(facts['affinity'])} cores")
     if len(facts["affinity"]) == facts["cores"]:
-        found.append("not bound to cores; `taskset -c 0 ssld bench ...` for one thread")
+        sentences.append("not bound to cores; `taskset -c 0 ssld bench ...` for one thread")
     for card in facts["gpu"]:
         if card.get("clocks.sm") != card.get("clocks.max.sm"):
-            found.append(f"the clock of the {card.get('name')} is not fixed; `nvidia-smi --lock-gpu-clocks`")
-    return found
+            sentences.append(f"the clock of the {card.get('name')} is not fixed; `nvidia-smi --lock-gpu-clocks`")
+    return sentences
 
 
 def gpu() -> list[dict[str, str]]:
-    """What nvidia-smi says of each GPU; [] without it."""
+    """Return what nvidia-smi says of each GPU; [] without nvidia-smi."""
     return [dict(zip(GPU_FACTS, row, strict=False)) for row in _nvidia_smi("gpu", GPU_FACTS)]
 
 
 def gpu_memory(process: int) -> int | None:
-    """Bytes that a process holds on GPUs, by nvidia-smi; None where it does not say."""
+    """Return the bytes that a process holds on GPUs, as nvidia-smi counts them; None where it does not say."""
     rows = _nvidia_smi("compute-apps", ("pid", "used_memory"))
-    held = [int(used.split()[0]) << 20 for pid, used in rows if pid == str(process) and used.split()[0].isdecimal()]
-    return sum(held) if held else None
+    sizes = [
+        int(amount.split()[0]) << 20 for pid, amount in rows if pid == str(process) and amount.split()[0].isdecimal()
+    ]
+    return sum(sizes) if sizes else None
 
 
 def _nvidia_smi(what: str, fields: tuple[str, ...]) -> list[list[str]]:
+    """Ask nvidia-smi for some fields and return the cells of each row; [] without nvidia-smi or where it fails."""
     if not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", f"--query-{what}={','.join(fields)}", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    lines = output.stdout.splitlines() if output.returncode == 0 else []
     return [[cell.strip() for cell in line.split(",")] for line in lines if line.strip()]
 
 
 def _read(file: Path) -> str | None:
+    """Return the content of a file of the system, None without the file."""
     return file.read_text(encoding="utf-8").strip() if file.is_file() else None

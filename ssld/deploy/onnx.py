@@ -1,26 +1,32 @@
-"""The child process that turns a Paddle program into an ONNX file.
+"""This child process turns a Paddle program into an ONNX file.
 
     python -m ssld.deploy.onnx MODEL TARGET OPSET batch,channel,height,width logits
 
 paddle2onnx aborts the whole process on what it cannot convert, so `ssld.deploy.formats` runs this module in a child.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, TensorProto
+    from paddle import Tensor
 
 LARGEST = 2**31 - 2**24
-"""Bytes of weights that one file takes: protobuf ends at 2 GiB, and the graph needs room beside them."""
+"""One file takes so many bytes of weights: protobuf ends at 2 GiB, and the graph needs room beside them."""
 
 
 def main(program: str, target: str, opset: str, axes: str, output: str) -> None:
-    """Convert `program` (model.json, its weights beside it), fold constants, name axes and output, check, write.
+    """Convert `program` (model.json, its weights beside it), fold constants, name axes and output, check and write.
 
-    Weights of more than LARGEST bytes go into TARGET.data, beside the graph: the external data of the ONNX format.
+    Weights of more than LARGEST bytes go into TARGET.data beside the graph: the external data of the ONNX format.
     """
-    # paddle2onnx switches this on, and then polygraphy installs packages at run time: have it read "0" first.
+    # paddle2onnx switches this on, and polygraphy then installs packages at run time: "0" is set before that.
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
     import onnx
     from polygraphy.backend.onnx import fold_constants  # type: ignore[import-untyped]
@@ -34,35 +40,38 @@ def main(program: str, target: str, opset: str, axes: str, output: str) -> None:
     del model.graph.input[len(model.graph.input) - len(inputs) :]
     if apart:
         model.graph.initializer.extend(write_external(apart, Path(target + ".data")))
-    name_ends(model, axes.split(","), output)
+    name_input_and_output(model, axes.split(","), output)
     onnx.save(model, target)
     onnx.checker.check_model(target, full_check=True)
 
 
-def convert(program: str, weights: str, opset: int, raw: Path) -> Any:
-    """The onnx.ModelProto that paddle2onnx makes of a Paddle program; with "" for weights they are inputs by name."""
+def convert(program: str, weights: str, opset: int, raw: Path) -> ModelProto:
+    """Return the onnx.ModelProto that paddle2onnx makes of a Paddle program. weights: "" makes them inputs by name."""
     import onnx
     import paddle2onnx
 
     paddle2onnx.export(program, weights, str(raw), opset_version=opset, optimize_tool="none")
     model = onnx.load(str(raw))
     raw.unlink()
-    written = {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
-    if written != opset:
-        raise SystemExit(f"[ERROR] asked for opset {opset}, this network needs {written}")
+    actual = {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
+    if actual != opset:
+        raise SystemExit(f"[ERROR] asked for opset {opset}, this network needs {actual}")
     return model
 
 
-def external_weights(program: str) -> dict[str, Any]:
-    """{name in the converted graph: paddle.Tensor} of a saved program. Loading appends `_<number>` to each name."""
+def external_weights(program: str) -> dict[str, Tensor]:
+    """Return {name in the converted graph: paddle.Tensor} of a saved program.
+
+    Loading appends `_<number>` to each name.
+    """
     import paddle
 
     network = paddle.jit.load(str(Path(program).with_suffix("")))
     return {tensor.name.rpartition("_")[0]: tensor for tensor in network.state_dict().values()}
 
 
-def write_external(weights: dict[str, Any], file: Path) -> Iterator[Any]:
-    """Write tensors one after the other; yields the onnx.TensorProto that says where each one lies."""
+def write_external(weights: dict[str, Tensor], file: Path) -> Iterator[TensorProto]:
+    """Write tensors one after the other; yield the onnx.TensorProto that says where each one lies."""
     import onnx
 
     with open(file, "wb") as data:
@@ -75,20 +84,20 @@ def write_external(weights: dict[str, Any], file: Path) -> Iterator[Any]:
             yield entry
 
 
-def kind_of(tensor: Any) -> int:
-    """The onnx.TensorProto.DataType of a paddle.Tensor."""
+def kind_of(tensor: Tensor) -> int:
+    """Return the onnx.TensorProto.DataType of a paddle.Tensor."""
     from onnx.helper import np_dtype_to_tensor_dtype
 
     return int(np_dtype_to_tensor_dtype(tensor[:0].numpy().dtype))
 
 
-def name_ends(model: Any, axes: Sequence[str], output: str) -> None:
-    """In an onnx.ModelProto, name the output, and the dynamic ones among the axes of the input."""
+def name_input_and_output(model: ModelProto, axes: Sequence[str], output: str) -> None:
+    """Name the output of an onnx.ModelProto, and the dynamic ones among the axes of its input."""
     graph = model.graph
-    (image,), (made,) = graph.input, graph.output
+    (image,), (result,) = graph.input, graph.output
     shape = image.type.tensor_type.shape
     names = {axis.dim_param: name for axis, name in zip(shape.dim, axes, strict=True) if axis.dim_param}
-    old = made.name
+    old = result.name
     for value in (*graph.input, *graph.output, *graph.value_info):
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param in names:
@@ -96,7 +105,7 @@ def name_ends(model: Any, axes: Sequence[str], output: str) -> None:
     for node in graph.node:
         node.input[:] = [output if name == old else name for name in node.input]
         node.output[:] = [output if name == old else name for name in node.output]
-    made.name = output
+    result.name = output
 
 
 if __name__ == "__main__":

@@ -82,22 +82,24 @@ class EngineLogits:
                 yield _with_logits(*ahead)
 
 
-def in_engine(teacher: TeacherLogits, name: str, size: int, batch: int, here: Runtime) -> TeacherLogits | EngineLogits:
+def in_engine(
+    teacher: TeacherLogits, name: str, size: int, batch: int, runtime: Runtime
+) -> TeacherLogits | EngineLogits:
     """The teacher in the engine of that name, for `batch` images [3, size, size] a call.
 
     `auto` measures eager Paddle and every engine that can run here for a few batches and takes the `fastest`. Raises
     what `check_engine` raises.
     """
-    check_engine(name, here)
+    check_engine(name, runtime)
     if name == "eager":
         return teacher
-    threads = max(1, cores() // here.world)  # an eager training step takes one core, and that not all the time
+    threads = max(1, cores() // runtime.world)  # an eager training step takes one core, and that not all the time
     if name == "auto":
-        return best(teacher, size, batch, threads, here)
+        return best(teacher, size, batch, threads, runtime)
     return compiled(teacher, name, size, batch, threads)
 
 
-def check_engine(name: str, here: Runtime) -> None:
+def check_engine(name: str, runtime: Runtime) -> None:
     """Raise unless the named engine can compute a teacher's logits here: before a stage has been trained in vain.
 
     RunError for an engine of another device than the student's, and on any GPU but the first, which is where engines
@@ -105,16 +107,18 @@ def check_engine(name: str, here: Runtime) -> None:
     """
     if name == "eager":
         return
-    if name != "auto" and device_of(name) != device(here):
+    if name != "auto" and device_of(name) != device(runtime):
         raise RunError(f"teacher.engine {name} runs on a {device_of(name).upper()}; set teacher.engine=eager")
-    if here.gpu:
-        raise RunError(f"teacher.engine {name} runs on GPU 0, this rank has GPU {here.gpu}; set teacher.engine=eager")
+    if runtime.gpu:
+        raise RunError(
+            f"teacher.engine {name} runs on GPU 0, this rank has GPU {runtime.gpu}; set teacher.engine=eager"
+        )
     if name != "auto":
         ready(name)
 
 
-def device(here: Runtime) -> str:
-    return "cpu" if here.gpu is None else "gpu"
+def device(runtime: Runtime) -> str:
+    return "cpu" if runtime.gpu is None else "gpu"
 
 
 def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads: int) -> EngineLogits:
@@ -123,9 +127,9 @@ def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads
         return EngineLogits(teacher, engine, folder, drawn(size, batch), threads)
 
 
-def best(teacher: TeacherLogits, size: int, batch: int, threads: int, here: Runtime) -> TeacherLogits | EngineLogits:
+def best(teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: Runtime) -> TeacherLogits | EngineLogits:
     """The fastest of eager Paddle and the engines that can run here and agree with it."""
-    able = [engine for engine, reason in usable().items() if not reason and device_of(engine) == device(here)]
+    able = [engine for engine, reason in usable().items() if not reason and device_of(engine) == device(runtime)]
     names = [engine for engine in able if format_of(engine) != "paddle2"]  # the kernels of `paddle`, an older program
     ways: dict[str, Any] = {"eager": teacher}
     images = drawn(size, batch)
@@ -135,7 +139,7 @@ def best(teacher: TeacherLogits, size: int, batch: int, threads: int, here: Runt
                 ways[engine] = EngineLogits(teacher, engine, folder, images, threads)
             except (DeployError, RunError) as error:
                 note(f"teacher.engine auto: {engine} is left out; {error}")
-    return ways[fastest(ways, teacher, images, here)]
+    return ways[fastest(ways, teacher, images, runtime)]
 
 
 def drawn(size: int, batch: int) -> np.ndarray:
@@ -143,7 +147,7 @@ def drawn(size: int, batch: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype("float32")
 
 
-def fastest(ways: dict[str, Any], student: Callable[[Any], Any], images: np.ndarray, here: Runtime) -> str:
+def fastest(ways: dict[str, Any], student: Callable[[Any], Any], images: np.ndarray, runtime: Runtime) -> str:
     """The way to the logits that delays a student least, over all ranks; says what each took.
 
     Between two batches `student` works, in practice the eager teacher in its place: an engine that holds the GIL
@@ -157,9 +161,9 @@ def fastest(ways: dict[str, Any], student: Callable[[Any], Any], images: np.ndar
             for batch in way.labelled(batches):
                 student(batch["image"])
             turn[number] = (time.perf_counter() - start) / BATCHES
-    seconds = dict(zip(ways, sum_over_ranks(np.median(taken[1:], axis=0), here) / here.world, strict=True))
+    seconds = dict(zip(ways, sum_over_ranks(np.median(taken[1:], axis=0), runtime) / runtime.world, strict=True))
     chosen = min(seconds, key=lambda name: seconds[name])
-    if here.main:
+    if runtime.main:
         times = ", ".join(f"{name} {1000 * value:.1f}" for name, value in sorted(seconds.items(), key=lambda s: s[1]))
         note(f"teacher.engine auto: {chosen}; ms for {len(images)} images beside an eager forward: {times}")
     return chosen

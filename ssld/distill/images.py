@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ssld.config import code
-from ssld.config.pool import LIST
+from ssld.config.mine_step import LIST
 from ssld.config.recipe import Data, Stage
 from ssld.data import (
     EvalLoader,

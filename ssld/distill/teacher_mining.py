@@ -19,7 +19,7 @@ from paddle import nn
 from ssld import mine, models, weights
 from ssld.config import cards, cost, recipe
 from ssld.config.cards import Input
-from ssld.config.pool import Mine, check_mine
+from ssld.config.mine_step import Mine, check_mine
 from ssld.config.recipe import Data
 from ssld.data import EvalLoader, FileList, class_names, read_list, sampler
 from ssld.distill.engine import compiled

@@ -11,7 +11,7 @@ from itertools import repeat
 from typing import Any
 
 from ssld import models
-from ssld.config.pool import Mine
+from ssld.config.mine_step import Mine
 from ssld.config.recipe import Plan
 from ssld.distill import teacher_mining
 from ssld.distill.engine import drawn

@@ -1,6 +1,6 @@
-"""Soft-label cache: a teacher's logits on fixed random views, kept, checked and replayed.
+"""This package is the soft-label cache: a teacher's logits on fixed random views, kept, checked and replayed.
 
-The cache loads on first use: how large a record is needs no Paddle.
+The cache loads on first use, because the size of a record can be told without Paddle.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""A cache of a teacher's logits on fixed random views of the training images: made once, shared by students and seeds.
+"""This module caches a teacher's logits on fixed random views of the training images, for several students and seeds.
 
     <folder>/manifest.json                   what the labels depend on; a run that differs in any of it is refused
     <folder>/view-003/shard-00012.labels     records, see `record` and `shard`
@@ -28,46 +28,57 @@ from ssld.progress import note, progress
 from ssld.runtime import Runtime, barrier
 
 MANIFEST = "manifest.json"
-APART = 1e-3  # of two softmax values: float16 rounds the probability of a class by less
+APART = 1e-3  # the allowed difference of two softmax values: float16 rounds the probability of a class by less
 
 Say = Callable[[int, list[int]], Iterator[np.ndarray]]
-"""(view, numbers of micro-batches) -> the teacher's float32 logits [n, classes] of each, in this order."""
+"""A function that takes (view, numbers of micro-batches).
+
+It yields the teacher's float32 logits [n, classes] of each micro-batch, in this order.
+"""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """`places` records for each of `views` views, in micro-batches of `micro` places (the last may be smaller)."""
+    """A cache of `places` records for each of `views` views.
+
+    It is filled in micro-batches of `micro` places (the last may be smaller).
+    """
 
     folder: Path
     layout: Layout
     views: int
     places: int
     micro: int
-    held: dict[int, np.ndarray] = field(default_factory=dict, compare=False)  # the view that was read last
+    # The records of the view that was read last.
+    view_cache: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
 
     def file(self, view: int, number: int) -> Path:
+        """Return the file of a shard."""
         return self.folder / f"view-{view:03d}" / f"shard-{number:05d}.labels"
 
     def count(self, number: int) -> int:
-        """Records of a shard."""
+        """Return the number of records of a shard."""
         return min(shard.RECORDS, self.places - number * shard.RECORDS)
 
     def shards(self) -> list[tuple[int, int]]:
-        """(view, number) of every shard."""
+        """Return (view, number) of every shard."""
         return [(view, n) for view in range(self.views) for n in range(-(-self.places // shard.RECORDS))]
 
     def logits(self, view: int, places: np.ndarray) -> np.ndarray:
-        """float32 [n, classes] of these places of a view. Raises DataError for a file that is missing or damaged."""
-        if view not in self.held:
-            self.held.clear()
+        """Return float32 [n, classes] of these places of a view.
+
+        Raises DataError for a file that is missing or damaged.
+        """
+        if view not in self.view_cache:
+            self.view_cache.clear()
             numbers = [n for v, n in self.shards() if v == view]
-            whole = [shard.whole(self.file(view, n), self.layout.size, self.count(n)) for n in numbers]
-            self.held[view] = np.concatenate(whole)
-        return self.layout.decode(self.held[view][places])
+            parts = [shard.read_whole(self.file(view, n), self.layout.size, self.count(n)) for n in numbers]
+            self.view_cache[view] = np.concatenate(parts)
+        return self.layout.decode(self.view_cache[view][places])
 
 
 class CachedLogits:
-    """The labels of a distillation from a cache, in the place of a teacher."""
+    """It labels the batches of a distillation from a cache, in place of a teacher."""
 
     engine = "cache"
     gives = frozenset({"logits"})
@@ -76,7 +87,7 @@ class CachedLogits:
         self.cache = cache
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, tuple[int, ...]]:
-        """The shape of the logits, without the batch."""
+        """Return the shape of the logits, without the batch."""
         return {name: (self.cache.layout.classes,) for name in names}
 
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -86,116 +97,126 @@ class CachedLogits:
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
     ) -> Iterator[Batch]:
-        """Each batch of a loader of views with the logits of its images under `teacher`, float32 as they were kept."""
+        """Yield each batch of a loader of views with the logits of its images under `teacher`.
+
+        The logits are float32, as they were kept.
+        """
         for batch in batches:
             logits = paddle.to_tensor(self.cache.logits(batch["view"], batch["place"]))
             yield {**batch, "teacher": Outputs({"logits": logits})}
 
 
-def claim(folder: Path, manifest: dict[str, Any], here: Runtime) -> None:
-    """Make the folder a cache of this manifest, or see that it is; DataError, naming what differs, if it is not."""
+def claim(folder: Path, manifest: dict[str, Any], runtime: Runtime) -> None:
+    """Make the folder a cache of this manifest, or check that it is one. Raises DataError, which names what differs."""
     file = folder / MANIFEST
-    if here.main and not file.is_file():
+    if runtime.main and not file.is_file():
         if folder.is_dir() and any(folder.iterdir()):
             raise DataError(f"{folder}: is not empty and holds no label cache; choose another labels.folder")
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(manifest, indent=1) + "\n")
-    barrier(here)
+    barrier(runtime)
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be read ({error}); remove the folder, its labels are made anew") from None
-    for key, wanted, there in differences(manifest, found):
+    for key, new_value, old_value in differences(manifest, content):
         raise DataError(
-            f"{folder}: its labels were made with {key} {_short(there)}, this run has {_short(wanted)}; choose another "
-            "labels.folder"
+            f"{folder}: its labels were made with {key} {_short(old_value)}, this run has {_short(new_value)}; "
+            "choose another labels.folder"
         )
 
 
-def differences(wanted: Any, found: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(key, wanted, found) of each leaf in which two JSON trees differ; a leaf that is missing is None."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for name in [*wanted, *(name for name in found if name not in wanted)]:
-            yield from differences(wanted.get(name), found.get(name), f"{key}.{name}" if key else name)
-    elif json.loads(json.dumps(wanted)) != found:
-        yield key, wanted, found
+def differences(new_tree: object, old_tree: object, key: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield (key, new value, old value) of each leaf in which two JSON trees differ; a leaf that is missing is None."""
+    if isinstance(new_tree, dict) and isinstance(old_tree, dict):
+        for name in [*new_tree, *(name for name in old_tree if name not in new_tree)]:
+            yield from differences(new_tree.get(name), old_tree.get(name), f"{key}.{name}" if key else name)
+    elif json.loads(json.dumps(new_tree)) != old_tree:
+        yield key, new_tree, old_tree
 
 
 def missing(cache: Cache, rank: int = 0, world: int = 1) -> list[tuple[int, int, list[int]]]:
-    """(view, shard, blocks) that are not there or damaged, of this rank's shards; damaged files are named."""
-    found = []
+    """Return (view, shard, blocks) of what is missing or damaged, of this rank's shards.
+
+    Damaged files are named in a note.
+    """
+    result = []
     for view, number in cache.shards()[rank::world]:
         file, count = cache.file(view, number), cache.count(number)
         _, blocks = shard.read(file, cache.layout.size, count)
         if blocks and file.exists():
             note(f"{file}: {len(blocks)} of {-(-count // shard.BLOCK)} blocks are damaged; they are made anew")
         if blocks:
-            found.append((view, number, blocks))
-    return found
+            result.append((view, number, blocks))
+    return result
 
 
-def fill(cache: Cache, say: Callable[[], Say], here: Runtime) -> None:
-    """Make what is missing. `say()` is called for the teacher only if anything is.
+def fill(cache: Cache, make_teacher: Callable[[], Say], runtime: Runtime) -> None:
+    """Make what is missing. `make_teacher()` is called for the teacher only where something is missing.
 
-    A shard is written when it is whole, so that a killed process makes at most one anew for each rank.
+    A shard is written when it is whole, so a killed process has to make at most one for each rank again.
     """
-    wanted = missing(cache, here.rank, here.world)
-    if wanted:
+    missing_shards = missing(cache, runtime.rank, runtime.world)
+    if missing_shards:
         note(f"labels go to {cache.folder}")
-        ask, done = say(), 0
-        total = sum(_places(cache, number, blocks).sum() for _, number, blocks in wanted)
-        with progress(int(total), "labels", quiet=not here.main) as bar:
-            for view, number, blocks in wanted:
-                make(cache, ask, view, number, blocks)
-                done += int(_places(cache, number, blocks).sum())
-                bar.update(done)
-    barrier(here)
+        logits_of, count = make_teacher(), 0
+        total = sum(_places(cache, number, blocks).sum() for _, number, blocks in missing_shards)
+        with progress(int(total), "labels", quiet=not runtime.main) as bar:
+            for view, number, blocks in missing_shards:
+                make(cache, logits_of, view, number, blocks)
+                count += int(_places(cache, number, blocks).sum())
+                bar.update(count)
+    barrier(runtime)
 
 
-def make(cache: Cache, ask: Say, view: int, number: int, blocks: list[int]) -> None:
+def make(cache: Cache, logits_of: Say, view: int, number: int, blocks: list[int]) -> None:
     """Ask the teacher for the micro-batches that reach into these blocks of a shard, and write the shard."""
     file, count = cache.file(view, number), cache.count(number)
     records, _ = shard.read(file, cache.layout.size, count)
-    first, wanted = number * shard.RECORDS, _places(cache, number, blocks)
-    places = first + np.flatnonzero(wanted)
+    first, mask = number * shard.RECORDS, _places(cache, number, blocks)
+    places = first + np.flatnonzero(mask)
     numbers = np.unique(places // cache.micro).tolist()
-    for micro, logits in zip(numbers, ask(view, numbers), strict=True):
-        inside = micro * cache.micro + np.arange(len(logits)) - first  # places in the shard; some lie outside it
-        take = (inside >= 0) & (inside < count)
-        take[take] = wanted[inside[take]]
-        records[inside[take]] = cache.layout.encode(logits[take])
+    for micro, logits in zip(numbers, logits_of(view, numbers), strict=True):
+        # These are places in the shard; some lie outside it.
+        shard_places = micro * cache.micro + np.arange(len(logits)) - first
+        selected = (shard_places >= 0) & (shard_places < count)
+        selected[selected] = mask[shard_places[selected]]
+        records[shard_places[selected]] = cache.layout.encode(logits[selected])
     file.parent.mkdir(exist_ok=True)
     shard.write(file, records)
 
 
-def verify(cache: Cache, ask: Say, number: int) -> float:
-    """Ask the teacher again for some `number` of places, evenly over the views; DataError when a label is another one.
+def verify(cache: Cache, logits_of: Say, number: int) -> float:
+    """Ask the teacher again for about `number` places, evenly over the views, and compare.
 
-    Whole micro-batches are asked for. Returns the largest difference of two softmax values, of the labels as kept.
+    Whole micro-batches are asked for. Returns the largest difference of two softmax values, of the labels as they are
+    kept. Raises DataError when a label is another one.
     """
-    each = -(-number // (cache.views * cache.micro))
+    batches_per_view = -(-number // (cache.views * cache.micro))
     batches = -(-cache.places // cache.micro)
     largest = 0.0
     for view in range(cache.views):
-        numbers = evenly(each, batches).tolist()
-        for micro, logits in zip(numbers, ask(view, numbers), strict=True):
+        numbers = evenly(batches_per_view, batches).tolist()
+        for micro, logits in zip(numbers, logits_of(view, numbers), strict=True):
             places = micro * cache.micro + np.arange(len(logits))
             again = cache.layout.decode(cache.layout.encode(logits))
-            apart = np.abs(softmax(again, axis=1) - softmax(cache.logits(view, places), axis=1)).max(axis=1)
-            largest = max(largest, float(apart.max()))
+            distances = np.abs(softmax(again, axis=1) - softmax(cache.logits(view, places), axis=1)).max(axis=1)
+            largest = max(largest, float(distances.max()))
             if largest > APART:
                 raise DataError(
-                    f"{cache.folder}: view {view}, place {places[apart.argmax()]}: the teacher says something else now "
-                    f"(softmax differs by {largest:.2g}); remove the folder, its labels are made anew"
+                    f"{cache.folder}: view {view}, place {places[distances.argmax()]}: "
+                    f"the teacher says something else now (softmax differs by {largest:.2g}); "
+                    "remove the folder, its labels are made anew"
                 )
     return largest
 
 
 def _places(cache: Cache, number: int, blocks: list[int]) -> np.ndarray:
-    """bool [records of the shard]: whether a record lies in one of the blocks."""
+    """Return for each record of the shard whether it lies in one of the blocks, bool [records]."""
     return np.isin(np.arange(cache.count(number)) // shard.BLOCK, blocks)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
+    """Return a value as JSON, cut where it is long."""
     text = json.dumps(value)
     return f"{text[:12]}..." if len(text) > 60 else text

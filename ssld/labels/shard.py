@@ -1,11 +1,11 @@
-"""A file of records: checked block by block, written whole or not at all.
+"""This module reads and writes a file of records: checked block by block, written whole or not at all.
 
     8 bytes      b"ssldlab1"
     uint32 x 2   bytes of a record, number of records
     uint32 x b   CRC-32 of each block of BLOCK records; b = ceil(records / BLOCK)
     the records
 
-Little-endian. A damaged block costs its own records: `damaged` says which, and they are computed anew.
+All numbers are little endian. A damaged block costs its own records only: `read` names it, and they are computed again.
 """
 
 import os
@@ -20,21 +20,21 @@ from ssld.errors import DataError
 
 MAGIC = b"ssldlab1"
 HEAD = struct.Struct("<8sII")
-BLOCK = 1024  # records that share a checksum
-RECORDS = 8 * BLOCK  # of a shard: what a killed writer computes again
+BLOCK = 1024  # so many records share a checksum
+RECORDS = 8 * BLOCK  # the records of a shard, which a killed writer has to compute again
 
 
 def write(file: Path, records: np.ndarray) -> None:
-    """Write uint8 [n, size] under a name of this process's own, flush, rename. OSError when that fails."""
+    """Write uint8 [n, size] under a name of this process's own, flush, rename. Raises OSError when that fails."""
     sums = np.array([zlib.crc32(block) for block in _blocks(records)], "<u4")
     with files.whole(file, suffix=f".partial-{os.getpid()}") as partial:
         partial.write_bytes(HEAD.pack(MAGIC, records.shape[1], len(records)) + sums.tobytes() + records.tobytes())
 
 
 def read(file: Path, size: int, count: int) -> tuple[np.ndarray, list[int]]:
-    """The uint8 [count, size] records of a file, and the numbers of its damaged blocks.
+    """Return the uint8 [count, size] records of a file, and the numbers of its damaged blocks.
 
-    A missing or short file, and one of another layout, is all damage: zeros come back.
+    Of a missing or short file, and of one of another layout, all blocks are damaged, and the records are zeros.
     """
     blocks = -(-count // BLOCK)
     nothing = np.zeros((count, size), np.uint8), list(range(blocks))
@@ -50,8 +50,8 @@ def read(file: Path, size: int, count: int) -> tuple[np.ndarray, list[int]]:
     return records, [n for n, block in enumerate(_blocks(records)) if zlib.crc32(block) != sums[n]]
 
 
-def whole(file: Path, size: int, count: int) -> np.ndarray:
-    """The records of a file; DataError, naming the first damaged block."""
+def read_whole(file: Path, size: int, count: int) -> np.ndarray:
+    """Return the records of a file. Raises DataError, which names the first damaged block."""
     records, damaged = read(file, size, count)
     if damaged:
         which = f"records {damaged[0] * BLOCK} to {min(count, (damaged[0] + 1) * BLOCK) - 1}"
@@ -60,4 +60,5 @@ def whole(file: Path, size: int, count: int) -> np.ndarray:
 
 
 def _blocks(records: np.ndarray) -> list[bytes]:
+    """Return the bytes of each block."""
     return [records[start : start + BLOCK].tobytes() for start in range(0, len(records), BLOCK)]

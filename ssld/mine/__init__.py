@@ -1,6 +1,7 @@
-"""Unlabelled images for a distillation: near-duplicates of the validation set removed, the best of each class chosen.
+"""This package mines unlabelled images for a distillation: it removes near-duplicates of the validation set and chooses
+the best images of each class.
 
-`line.mine(job)` is the whole of it. It needs the extra `mine` (OpenCV and faiss).
+`mining_job.mine(job)` does all of it. It needs the extra `mine` (OpenCV and faiss).
 """
 
 import logging
@@ -10,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 from ssld.errors import RunError
 
 if TYPE_CHECKING:
-    from ssld.mine.line import Job, mine, open_folder
+    from ssld.mine.mining_job import Job, mine, open_folder
     from ssld.mine.score import BATCH, Teacher
     from ssld.mine.select import Options
     from ssld.mine.sources import shards
 
-logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instructions it looks for
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it reports which instructions it looks for
 
 __all__ = ["BATCH", "Job", "Options", "Teacher", "mine", "open_folder", "shards"]
 
 _LATER = {
     "BATCH": "score",
-    "Job": "line",
+    "Job": "mining_job",
     "Options": "select",
     "Teacher": "score",
-    "mine": "line",
-    "open_folder": "line",
+    "mine": "mining_job",
+    "open_folder": "mining_job",
     "shards": "sources",
 }
 

@@ -1,4 +1,4 @@
-"""Near-duplicates, as published: SIFT features matched, then RANSAC; and the pictures must agree where they overlap.
+"""This module decides whether two pictures are near-duplicates, as published: SIFT features are matched, then RANSAC.
 
 Drawings are another matter than photographs: two playing cards share most of their key points and nearly all of their
 brightness, so their details must agree closely; and a flag has hardly a key point, so pictures that are equal as they
@@ -36,14 +36,18 @@ STRETCH = 4.0  # largest scale, and its inverse the smallest, of such a map
 
 @dataclass(frozen=True)
 class Features:
-    """Of a picture: key points float32 [n, 2] (x, y) in pixels, descriptors uint8 [n, 128] (SIFT's are whole)."""
+    """Key points of a picture, float32 [n, 2] (x, y) in pixels, and their descriptors.
+
+    Descriptors are uint8 [n, 128]; SIFT's are integers.
+    """
 
     points: np.ndarray
-    described: np.ndarray
+    descriptors: np.ndarray
 
     @property
     def nbytes(self) -> int:
-        return self.points.nbytes + self.described.nbytes
+        """The bytes that the features take in memory."""
+        return self.points.nbytes + self.descriptors.nbytes
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,12 @@ class Match:
 
 
 def features(grey: np.ndarray) -> Features:
-    """SIFT features of a grey picture uint8 [h, w]."""
+    """Return the SIFT features of a grey picture uint8 [h, w]."""
     grey = cv2.GaussianBlur(grey, (0, 0), SMOOTH)
-    points, described = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
-    if described is None:
+    points, descriptors = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
+    if descriptors is None:
         return Features(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
-    return Features(np.array([point.pt for point in points], dtype=np.float32), described.astype(np.uint8))
+    return Features(np.array([point.pt for point in points], dtype=np.float32), descriptors.astype(np.uint8))
 
 
 def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
@@ -73,10 +77,10 @@ def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) ->
     """The evidence of matched features on one map."""
     if min(len(own.points), len(its.points)) < FEW:
         return None
-    described = (own.described.astype(np.float32), its.described.astype(np.float32))  # OpenCV is slow on uint8
+    descriptors = (own.descriptors.astype(np.float32), its.descriptors.astype(np.float32))  # OpenCV is slow on uint8
     pairs = [
         pair[0]
-        for pair in cv2.BFMatcher(cv2.NORM_L2).knnMatch(*described, k=2)
+        for pair in cv2.BFMatcher(cv2.NORM_L2).knnMatch(*descriptors, k=2)
         if pair[0].distance < RATIO * pair[1].distance
     ]
     if len(pairs) < FEW:
@@ -86,8 +90,8 @@ def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) ->
     affine, inside = cv2.estimateAffine2D(source, target, method=cv2.RANSAC, ransacReprojThreshold=REACH, maxIters=5000)
     if affine is None or not _plausible(affine):
         return None
-    kept = inside.ravel().astype(bool)
-    inliers = min(len(np.unique(points[kept].round(), axis=0)) for points in (source, target))
+    inlier_rows = inside.ravel().astype(bool)
+    inliers = min(len(np.unique(points[inlier_rows].round(), axis=0)) for points in (source, target))
     if inliers < FEW:
         return None
     correlation, detail = agreement(grey, other, affine)
@@ -126,9 +130,9 @@ def _plausible(affine: np.ndarray) -> bool:
 
 
 def agreement(grey: np.ndarray, other: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
-    """Correlation of the brightness, and of the details, of `grey` moved by `affine` and `other`.
+    """Return the correlation of the brightness, and of the details, of `grey` moved by `affine` and `other`.
 
-    Both are 0 where they overlap too little.
+    Both are 0 where the pictures overlap too little.
     """
     size = (other.shape[1], other.shape[0])
     inside = cv2.warpAffine(np.ones_like(grey), affine, size, flags=cv2.INTER_NEAREST)
@@ -145,7 +149,7 @@ def agreement(grey: np.ndarray, other: np.ndarray, affine: np.ndarray) -> tuple[
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's, of values [n]; 0 where one of them is the same everywhere."""
+    """Return Pearson's correlation of values [n]; 0 where one of them is the same everywhere."""
     if not len(one):
         return 0.0
     one, other = one - one.mean(), other - other.mean()

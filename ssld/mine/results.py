@@ -1,4 +1,4 @@
-"""What is known of one shard after it was scored: a file that is whole or not there, and is never computed again."""
+"""This module keeps what is known of one shard after it was scored, in a file that is never computed again."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class State(IntEnum):
 
     SCORED = 0
     UNREADABLE = 1
-    COPY = 2  # of an earlier image of this shard, byte by byte
+    COPY = 2  # the bytes of an earlier image of this shard
     NEAR = 3  # a near-duplicate of a validation image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Of the n images of a shard, in the order of its items.
+    """The result of a shard of n images, in the order of its items.
 
-    state uint8 [n]; digest uint8 [n, DIGEST] (zeros where nothing could be read); reasons: image -> why it is not read;
-    near: image -> [validation image, inliers, correlation]; image int32, label int32, score float32 [m]: see
-    `topk.sparse`; looked: candidates of the validation set that SIFT was asked about.
+    state: uint8 [n]. digest: uint8 [n, DIGEST] (zeros where nothing could be read). reasons: {image: why it is not
+    read}. near: {image: [validation image, inliers, correlation]}. image int32, label int32, score float32 [m]: see
+    `topk.sparse`. looked: the number of candidates of the validation set that SIFT compared.
     """
 
     items: list[Item]
@@ -51,7 +51,7 @@ ARRAYS = ("state", "digest", "image", "label", "score")
 
 
 def save(result: Result, file: Path) -> None:
-    """Write a result whole or not at all. OSError when the disk does not take it."""
+    """Write a result, whole or not at all. Raises OSError when the disk does not take it."""
     rest = {
         "items": [[getattr(item, part.name) for part in fields(Item)] for item in result.items],
         "reasons": result.reasons,
@@ -65,11 +65,11 @@ def save(result: Result, file: Path) -> None:
 
 
 def load(file: Path) -> Result:
-    """Read a result back. RunError when the file was damaged since."""
+    """Read a result. Raises RunError when the file was damaged since it was written."""
     try:
-        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in ARRAYS}
-            rest = json.loads(held["rest"].tobytes())
+        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ARRAYS}
+            rest = json.loads(archive["rest"].tobytes())
         count = len(rest["items"])
         if arrays["state"].shape != (count,) or arrays["digest"].shape != (count, DIGEST):
             raise ValueError("its parts do not fit together")
@@ -82,11 +82,11 @@ def load(file: Path) -> Result:
 
 
 def keys(digest: np.ndarray) -> np.ndarray:
-    """Digests uint8 [n, 16] as numbers that sort alike: uint64 [n, 2]."""
+    """Return digests uint8 [n, 16] as numbers that sort alike: uint64 [n, 2]."""
     return np.ascontiguousarray(digest).view(">u8").astype(np.uint64)
 
 
-class Seen:
+class SeenContents:
     """The contents that have come so far: 8 bytes an image, in sorted blocks, each SHRINK times as large as the next.
 
     Contents are told apart by 64 bits of their sha256: among 14 million images the chance that any two different ones
@@ -97,20 +97,25 @@ class Seen:
         self._blocks: list[np.ndarray] = []
 
     def first(self, digest: np.ndarray) -> np.ndarray:
-        """Whether each content uint8 [n, DIGEST] comes for the first time: bool [n]; they have come from now on."""
-        given = keys(digest)[:, 0]
-        unique, where = np.unique(given, return_index=True)
+        """Return whether each content uint8 [n, DIGEST] comes for the first time, bool [n].
+
+        The contents are remembered.
+        """
+        sort_keys = keys(digest)[:, 0]
+        unique, where = np.unique(sort_keys, return_index=True)
         new = np.ones(len(unique), dtype=bool)
         for block in self._blocks:
             place = np.minimum(np.searchsorted(block, unique), len(block) - 1)
             new &= block[place] != unique
         self._keep(unique[new])
-        first = np.zeros(len(given), dtype=bool)
+        first = np.zeros(len(sort_keys), dtype=bool)
         first[where[new]] = True
         return first
 
     def _keep(self, fresh: np.ndarray) -> None:
+        """Add a sorted block, and merge it with blocks that are too small beside it."""
         while self._blocks and len(self._blocks[-1]) <= SHRINK * len(fresh):
-            fresh = np.sort(np.concatenate([self._blocks.pop(), fresh]), kind="stable")  # of two runs: a merge
+            # These are two sorted runs, so this is a merge.
+            fresh = np.sort(np.concatenate([self._blocks.pop(), fresh]), kind="stable")
         if len(fresh):
             self._blocks.append(fresh)

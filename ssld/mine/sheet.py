@@ -1,4 +1,4 @@
-"""sheet.html of a mining: removed pairs side by side, best and worst of some classes, the histogram of scores."""
+"""This module writes sheet.html of a mining: removed pairs side by side, best and worst of some classes, all scores."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ssld.data import FileList
 from ssld.data.readable import Unreadable
 from ssld.files import write_whole
 from ssld.mine.picture import read
-from ssld.mine.results import Seen, State, load
+from ssld.mine.results import SeenContents, State, load
 from ssld.mine.select import BINS, Choice, final, items
 from ssld.mine.sources import Item
 from ssld.report.markup import card, section, table, tile
-from ssld.report.page import PAGE
+from ssld.report.run_page import PAGE
 from ssld.report.style import CSS
 
-PAIRS, CLASSES, EACH = 12, 8, 4  # shown: removed pairs, classes, best and worst images of a class
-SMALL = 160  # pixels of the longer side of a picture in the page
+PAIRS, CLASSES, EACH = 12, 8, 4  # it shows so many removed pairs, classes, and best and worst images of a class
+SMALL = 160  # the pixels of the longer side of a picture in the page
 LOOKS = """
 .strip { display: flex; flex-wrap: wrap; gap: 8px; margin: 6px 0; }
 .strip figure { padding: 6px; border-radius: 6px; }
 .strip img { display: block; height: 96px; min-width: 48px; object-fit: contain; background: #888; }
 .strip figcaption { margin: 3px 0 0; font-size: 12px; font-variant-numeric: tabular-nums; }
 """
-TOLD = {
+EXPLANATIONS = {
     "images": "in the pool",
     "unreadable": "named in unreadable.csv",
     "copies": "of equal bytes",
@@ -43,7 +43,7 @@ TOLD = {
 def write_sheet(
     file: Path, about: dict[str, Any], choice: Choice, files: Sequence[Path], against: FileList, names: Sequence[str]
 ) -> None:
-    """Write the page; it holds everything it shows, and loads nothing. `names`: of the classes."""
+    """Write the page; it holds everything it shows, and loads nothing. names: the names of the classes."""
     parts = [
         _head(about, choice),
         section("Scores", "Images by the score of their likeliest class; dark: chosen.", _bars(choice.scores)),
@@ -55,70 +55,74 @@ def write_sheet(
 
 
 def _head(about: dict[str, Any], choice: Choice) -> str:
+    """Show the options and the counts."""
     options, teacher = about["options"], about["teacher"]
-    told = f"{teacher['name']}, k {options['k']}, minimum score {options['min_score']}, assign {options['assign']}"
+    description = (
+        f"{teacher['name']}, k {options['k']}, minimum score {options['min_score']}, assign {options['assign']}"
+    )
     tiles = [tile("selected", f"{choice.counts['selected']:,}", "chosen", main=True)]
-    tiles += [tile(name.replace("_", " "), f"{choice.counts[name]:,}", text) for name, text in TOLD.items()]
+    tiles += [tile(name.replace("_", " "), f"{choice.counts[name]:,}", text) for name, text in EXPLANATIONS.items()]
     short = f"{choice.counts['classes_short_of_k']:,} of {teacher['classes']:,} classes have fewer than k images."
     digest = f'<p class="note">{html.escape(short)} Digest <code>{about["digest"][:16]}</code></p>'
-    head = f'<h1>Mined images</h1>\n<p class="sub">{html.escape(told)}</p>\n'
+    head = f'<h1>Mined images</h1>\n<p class="sub">{html.escape(description)}</p>\n'
     return f'{head}<div class="grid tiles">{"".join(tiles)}</div>\n{digest}\n'
 
 
 def _bars(scores: np.ndarray) -> str:
-    """int64 [2, BINS] as bars: all scored, and in front those that were chosen."""
+    """Draw int64 [2, BINS] as bars: all scored images, and in front of them those that were chosen."""
     width, height, most = 30, 160, max(1, int(scores[0].max()))
-    drawn = []
+    bars = []
     for row, colour, opacity in ((0, "muted", 0.35), (1, "student", 1.0)):
         for place, count in enumerate(scores[row].tolist()):
             tall = height * count / most
-            told = f"{place / BINS:.2f} to {(place + 1) / BINS:.2f}: {count:,}"
+            tooltip = f"{place / BINS:.2f} to {(place + 1) / BINS:.2f}: {count:,}"
             box = f'x="{place * width + 2}" y="{height - tall:.1f}" width="{width - 4}" height="{tall:.1f}"'
-            drawn.append(f'<rect {box} fill="var(--{colour})" opacity="{opacity}"><title>{told}</title></rect>')
+            bars.append(f'<rect {box} fill="var(--{colour})" opacity="{opacity}"><title>{tooltip}</title></rect>')
     ticks = [
         f'<text x="{BINS * width * share:.0f}" y="{height + 16}" font-size="12" text-anchor="{anchor}" '
         f'fill="var(--muted)">{share:.1f}</text>'
         for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end"))
     ]
-    return card(f'<svg viewBox="0 0 {BINS * width} {height + 20}" role="img">{"".join(drawn + ticks)}</svg>')
+    return card(f'<svg viewBox="0 0 {BINS * width} {height + 20}" role="img">{"".join(bars + ticks)}</svg>')
 
 
 def _pairs(files: Sequence[Path], against: FileList) -> str:
-    """PAIRS removed images, evenly from all that were, beside what they are copies of."""
-    seen, found = Seen(), []
+    """Show PAIRS removed images, evenly from all that were removed, beside the images that they are copies of."""
+    contents, all_pairs = SeenContents(), []
     for file in files:
         result = load(file)
-        state = final(result, seen)
+        state = final(result, contents)
         for image, (other, inliers, correlation) in result.near.items():
             if state[image] == State.NEAR:
                 path = against.path(int(other))
-                found.append((result.items[image], Item(path, path), inliers, correlation))
-    if not found:
+                all_pairs.append((result.items[image], Item(path, path), inliers, correlation))
+    if not all_pairs:
         return "<p>None.</p>"
-    shown = [found[int(place)] for place in np.unique(np.linspace(0, len(found) - 1, PAIRS).astype(int))]
+    examples = [all_pairs[int(place)] for place in np.unique(np.linspace(0, len(all_pairs) - 1, PAIRS).astype(int))]
     strips = "".join(
         f'<div class="strip">{_picture(own, "pool")}{_picture(other, "validation")}'
         f'<p class="note">{int(inliers)} inliers<br>correlation {correlation:.3f}</p></div>'
-        for own, other, inliers, correlation in shown
+        for own, other, inliers, correlation in examples
     )
     return f'<div class="grid wide">{strips}</div>'
 
 
 def _classes(choice: Choice, files: Sequence[Path], names: Sequence[str]) -> str:
+    """Show the best and the last images of some classes, and the smallest classes."""
     rows = choice.rows
     labels = np.unique(rows.label)
-    shown = labels[np.unique(np.linspace(0, len(labels) - 1, CLASSES).astype(int))] if len(labels) else labels
-    picked: list[tuple[int, list[int]]] = []
-    for label in shown.tolist():
+    examples = labels[np.unique(np.linspace(0, len(labels) - 1, CLASSES).astype(int))] if len(labels) else labels
+    rows_of_class: list[tuple[int, list[int]]] = []
+    for label in examples.tolist():
         own = np.flatnonzero(rows.label == label).tolist()
-        picked.append((label, own if len(own) <= 2 * EACH else own[:EACH] + own[-EACH:]))
-    wanted = [position for _, own in picked for position in own]
-    pictures = dict.fromkeys(wanted, "")
-    for place, item, _ in items(files, rows.place[wanted]):
-        pictures[wanted[place]] = _picture(item, f"{rows.score[wanted[place]]:.3f}")
+        rows_of_class.append((label, own if len(own) <= 2 * EACH else own[:EACH] + own[-EACH:]))
+    positions = [position for _, own in rows_of_class for position in own]
+    pictures = dict.fromkeys(positions, "")
+    for place, item, _ in items(files, rows.place[positions]):
+        pictures[positions[place]] = _picture(item, f"{rows.score[positions[place]]:.3f}")
     strips = [
         f'<h3>{html.escape(names[label])}</h3><div class="strip">{"".join(pictures[at] for at in own)}</div>'
-        for label, own in picked
+        for label, own in rows_of_class
     ]
     sizes = np.bincount(rows.label, minlength=len(names))
     smallest = np.argsort(sizes, kind="stable")[:CLASSES].tolist()
@@ -128,7 +132,7 @@ def _classes(choice: Choice, files: Sequence[Path], names: Sequence[str]) -> str
 
 
 def _picture(item: Item, caption: str) -> str:
-    """A small picture with its name as tool tip; an image that has gone since shows as its name."""
+    """Show a small picture with its name as tool tip; an image that no longer exists is shown as its name."""
     name = html.escape(item.name)
     try:
         image, _ = read(item)
@@ -138,5 +142,5 @@ def _picture(item: Item, caption: str) -> str:
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=85)
     data = base64.b64encode(encoded.getvalue()).decode()
-    shown = f'<img src="data:image/jpeg;base64,{data}" alt="{name}" title="{name}">'
-    return f"<figure>{shown}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    image_tag = f'<img src="data:image/jpeg;base64,{data}" alt="{name}" title="{name}">'
+    return f"<figure>{image_tag}<figcaption>{html.escape(caption)}</figcaption></figure>"

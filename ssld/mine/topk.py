@@ -1,4 +1,7 @@
-"""The k best images of every class, from rows of scores in any order: memory for classes x k rows, one pass."""
+"""This module keeps the k best images of every class, from rows of scores in any order, in one pass.
+
+It takes memory for classes x k rows.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssld.config.pool import LEAST_FOR_ALL
+from ssld.config.mine_step import LEAST_FOR_ALL
 from ssld.spec.choices import Assign
 
-FLOOR = LEAST_FOR_ALL  # lower probabilities are not recorded, but for an image's best: at most 1 / FLOOR rows an image
-SPARE = 1 << 20  # rows that are let in at least before the worst are thrown out
+FLOOR = LEAST_FOR_ALL  # lower ones are recorded only of an image's best class: at most 1 / FLOOR rows an image
+SPARE = 1 << 20  # at least so many rows are taken in before the worst are thrown out
 
 
 @dataclass(frozen=True)
 class Rows:
-    """n scores of images for classes: label int32 [n], score float32 [n], key uint64 [n, 2] (of the image's content),
-    place int64 [n] (where the image is)."""
+    """The n scores of images for classes.
+
+    label: int32 [n]. score: float32 [n]. key: uint64 [n, 2], from the image's content. place: int64 [n], where the
+    image is.
+    """
 
     label: np.ndarray
     score: np.ndarray
@@ -27,6 +33,7 @@ class Rows:
         return len(self.label)
 
     def take(self, index: np.ndarray) -> Rows:
+        """Return the rows at some positions."""
         return Rows(self.label[index], self.score[index], self.key[index], self.place[index])
 
 
@@ -44,7 +51,7 @@ class TopK:
         self._least = np.full(classes, -np.inf, dtype=np.float32)  # a lower score is not among the k best
 
     def add(self, rows: Rows) -> None:
-        """Take part of the rows in; labels are below `classes`, scores are finite."""
+        """Take in those rows that may be among the k best. Labels are below `classes`, scores are finite."""
         rows = rows.take(np.flatnonzero(rows.score >= self._least[rows.label]))
         self._parts.append(rows)
         self._waiting += len(rows)
@@ -56,11 +63,12 @@ class TopK:
         self.add(other.rows())
 
     def rows(self) -> Rows:
-        """What was kept: by class, the best first."""
+        """Return what was kept: by class, the best first."""
         self._compact()
         return self._parts[0]
 
     def _compact(self) -> None:
+        """Throw out all but the k best rows of each class."""
         parts, self._parts = self._parts or [_none()], []
         rows = Rows(*(np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)))
         del parts
@@ -76,15 +84,17 @@ class TopK:
 
 
 def _columns(rows: Rows) -> tuple[np.ndarray, ...]:
+    """Return the arrays of some rows."""
     return rows.label, rows.score, rows.key, rows.place
 
 
 def _none() -> Rows:
+    """Return no rows."""
     return Rows(np.empty(0, np.int32), np.empty(0, np.float32), np.empty((0, 2), np.uint64), np.empty(0, np.int64))
 
 
 def _repeated(rows: Rows) -> np.ndarray:
-    """Whether a row of sorted rows has the class, score and key of the one before it: bool [n]."""
+    """Return whether a row of sorted rows has the class, score and key of the one before it, bool [n]."""
     same = np.zeros(len(rows), dtype=bool)
     same[1:] = (rows.label[1:] == rows.label[:-1]) & (rows.score[1:] == rows.score[:-1])
     same[1:] &= (rows.key[1:] == rows.key[:-1]).all(1)
@@ -92,23 +102,23 @@ def _repeated(rows: Rows) -> np.ndarray:
 
 
 def sparse(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What is recorded of [n, classes] probabilities: image int32 [m], label int32 [m], score float32 [m].
+    """Return what is recorded of probabilities [n, classes]: image int32 [m], label int32 [m], score float32 [m].
 
     Every image's best class comes first (of equal ones the lowest), then its others down to FLOOR, best first.
     """
     best = probabilities.argmax(1)
-    kept = probabilities >= FLOOR
-    kept[np.arange(len(best)), best] = True
-    image, label = np.nonzero(kept)
+    recorded = probabilities >= FLOOR
+    recorded[np.arange(len(best)), best] = True
+    image, label = np.nonzero(recorded)
     score = probabilities[image, label].astype(np.float32)
     order = np.lexsort((label, -score, image))
     return image[order].astype(np.int32), label[order].astype(np.int32), score[order]
 
 
 def serving(image: np.ndarray, score: np.ndarray, assign: Assign, min_score: float) -> np.ndarray:
-    """Positions of the recorded rows (see `sparse`) that count: int [m].
+    """Return the positions of the recorded rows (see `sparse`) that count, int [m].
 
-    best: an image serves the class that it most likely shows; all: every class that gives it `min_score`.
+    best: an image serves the class that it most likely shows. all: it serves every class that gives it `min_score`.
     """
     counts = score >= np.float32(min_score)
     if assign == "best":

@@ -1,4 +1,4 @@
-"""The validation images that a training set has to stay clear of."""
+"""This module holds the validation images, of which a training set must contain no copies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssld.mine.picture import look
 from ssld.mine.sources import Item
 from ssld.spec.colours import WHITE, Colour
 
-KEPT = 1 << 30  # bytes of validation pictures and features that stay in memory: at most 130 kB a picture
+KEPT = 1 << 30  # so many bytes of pictures and features stay in memory: at most 130 kB a picture
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Near:
 
 
 class Validation:
-    """Finds near-duplicates of these images: candidates by descriptor, confirmed by SIFT and RANSAC.
+    """It finds near-duplicates of these images: candidates by descriptor, confirmed by SIFT and RANSAC.
 
     background: the colour behind transparent pixels, as of the images that are compared. Raises DataError for a
     validation image that cannot be read: copies of it could not be found.
@@ -48,46 +48,53 @@ class Validation:
     ):
         self._files, self._index, self._background = files, Index(), background
         self._features: OrderedDict[int, tuple[np.ndarray, Features]] = OrderedDict()
-        self._held, self._lock = 0, Lock()
+        self._bytes, self._lock = 0, Lock()
         cv2.setNumThreads(1)  # the threads are those of `pool`
         for start in range(0, len(files), 256):
-            for described in pool.map(self._describe, range(start, min(start + 256, len(files)))):
-                self._index.add(described)
+            for descriptors in pool.map(self._describe, range(start, min(start + 256, len(files)))):
+                self._index.add(descriptors)
             progress(min(start + 256, len(files)))
 
     def near(self, pictures: Sequence[np.ndarray], pool: Executor) -> list[tuple[Near | None, int]]:
-        """For each grey picture uint8 [h, w]: the image that it is a copy of, and how many were looked at."""
-        described = np.stack(list(pool.map(describe, pictures)))
-        return list(pool.map(self._confirm, pictures, self._index.candidates(described)))
+        """Return for each grey picture uint8 [h, w] the image that it is a copy of.
+
+        Beside it stands the number of images that were compared.
+        """
+        descriptors = np.stack(list(pool.map(describe, pictures)))
+        return list(pool.map(self._confirm, pictures, self._index.candidates(descriptors)))
 
     def _confirm(self, grey: np.ndarray, candidates: list[tuple[int, bool]]) -> tuple[Near | None, int]:
+        """Compare a picture with its candidates until one of them is the same."""
         own: dict[bool, tuple[np.ndarray, Features]] = {}
         for looked, (image, mirrored) in enumerate(candidates, start=1):
             if mirrored not in own:
                 turned = np.ascontiguousarray(grey[:, ::-1]) if mirrored else grey
                 own[mirrored] = (turned, features(turned))
-            match = same(*own[mirrored], *self._known(image))
+            match = same(*own[mirrored], *self._entry(image))
             if match:
                 return Near(image, match.inliers, match.correlation), looked
         return None, len(candidates)
 
-    def _known(self, image: int) -> tuple[np.ndarray, Features]:
-        known = self._features.get(image)
-        if known is None:
+    def _entry(self, image: int) -> tuple[np.ndarray, Features]:
+        """Return a validation picture and its features, from memory where they are still there."""
+        entry = self._features.get(image)
+        if entry is None:
             grey = self._grey(image)
-            known = (grey, features(grey))
+            entry = (grey, features(grey))
             with self._lock:
                 if image not in self._features:
-                    self._features[image] = known
-                    self._held += _size(known)
-                while self._held > KEPT:
-                    self._held -= _size(self._features.popitem(last=False)[1])
-        return known
+                    self._features[image] = entry
+                    self._bytes += _size(entry)
+                while self._bytes > KEPT:
+                    self._bytes -= _size(self._features.popitem(last=False)[1])
+        return entry
 
     def _describe(self, image: int) -> np.ndarray:
+        """Return the descriptors of all views of a validation image."""
         return np.stack([describe(view) for view in views(self._grey(image))])
 
     def _grey(self, image: int) -> np.ndarray:
+        """Read a validation image as a grey picture."""
         path = self._files.path(image)
         try:
             return look(Item(path, path), background=self._background).grey
@@ -97,5 +104,6 @@ class Validation:
             ) from None
 
 
-def _size(known: tuple[np.ndarray, Features]) -> int:
-    return sum(part.nbytes for part in known)
+def _size(entry: tuple[np.ndarray, Features]) -> int:
+    """Return the bytes that a picture and its features take."""
+    return sum(part.nbytes for part in entry)

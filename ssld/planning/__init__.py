@@ -1,8 +1,8 @@
-"""What a recipe will take, before it is run: images, steps, memory of cards, storage, time."""
+"""This package tells what a recipe will take before it is run: images, steps, memory of cards, storage, time."""
 
+from ssld.planning.batch_split import linear_scaling
 from ssld.planning.parts import parts_of
 from ssld.planning.rates import given_rate, measured_rates, scaled_rates
-from ssld.planning.split import linear_scaling
 from ssld.planning.summary import RecipePlan, cost_line, facts, row, storage, tables, totals
 
 __all__ = [

@@ -1,22 +1,24 @@
-"""The work of a recipe as parts: minings, label caches and stages, with their images, steps and arithmetic."""
+"""This module lists the work of a recipe as parts: minings, label caches and stages.
+
+Each part has its number of images and its arithmetic.
+"""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ssld.config import code, cost, pool
-from ssld.config.pool import Mine
+from ssld.config import code, cost, mine_step
+from ssld.config.mine_step import Mine
 from ssld.config.recipe import Labels, Plan
 from ssld.data import from_samples, sampler
 from ssld.data.imagenet import CLASSES, TRAIN_IMAGES, VAL_IMAGES
 from ssld.data.lists import count_lines
 from ssld.errors import DataError
 from ssld.labels import Layout
-from ssld.planning.split import split
+from ssld.planning.batch_split import split
 
-# Images where there is no list to count. ImageNet-22k is the autumn 2011 release of 21,841 classes (image-net.org).
+# These numbers of images serve where there is no list to count. ImageNet-22k: 21,841 classes, 2011 (image-net.org).
 KNOWN = {"imagenet/train_list.txt": TRAIN_IMAGES, "imagenet/val_list.txt": VAL_IMAGES, "imagenet_22k": 14_197_122}
 
 
@@ -24,8 +26,8 @@ KNOWN = {"imagenet/train_list.txt": TRAIN_IMAGES, "imagenet/val_list.txt": VAL_I
 class Part:
     """A piece of the work: a mining, the making of a label cache, or a stage.
 
-    `images` an epoch, None where nobody knows; `counted` says from what. `macs`: multiply-adds a sample. `steps` and
-    what follows are a stage's alone; `micro`: images on a card at a time.
+    images: an epoch has so many; None where nobody knows. counted: how the number is known. macs: multiply-adds a
+    sample. steps, batch, micro, accumulate, lr: of a stage alone; micro: images on a card at a time.
     """
 
     kind: str
@@ -34,7 +36,7 @@ class Part:
     counted: str
     epochs: float = 1
     macs: float
-    record: int = 0  # bytes of a label
+    record: int = 0  # the bytes of a label
     steps: int | None = None
     batch: int | None = None
     micro: int | None = None
@@ -43,34 +45,35 @@ class Part:
 
     @property
     def title(self) -> str:
+        """The name of the part in tables."""
         return f"labels of {self.name}" if self.kind == "labels" else self.name
 
     @property
     def samples(self) -> int | None:
-        """Images that are looked at in all. A stage drops the rest of an epoch that fills no batch."""
+        """The number of images that are processed in all. A stage drops the rest of an epoch that fills no batch."""
         if self.steps is not None and self.batch is not None:
             return self.steps * self.batch
         return None if self.images is None else round(self.images * self.epochs)
 
 
 def parts_of(plan: Plan, root: Path, cards: int = 1, per_card: int | None = None) -> list[Part]:
-    """The work of a recipe in its order, split among `cards`, each with at most `per_card` images at a time."""
+    """Return the work of a recipe in its order, split among `cards`, each with at most `per_card` images at a time."""
     parts = [mining(plan, name, step, root) for name, step in (plan.prepare or {}).items()]
-    made: list[Any] = []
+    cache_keys: list[tuple[object, ...]] = []
     for name, stage in plan.stages.items():
         data = stage.data
         look = (data.size, data.mean, data.std, data.interpolation, data.augment, data.background)
-        cached = (data.train, look, stage.labels)
+        cache_key = (data.train, look, stage.labels)
         part = training(plan, name, root, cards, per_card)
-        if stage.labels and cached not in made:  # stages with the same images, views and k share a cache
-            made.append(cached)
+        if stage.labels and cache_key not in cache_keys:  # stages with the same images, views and k share one cache
+            cache_keys.append(cache_key)
             parts.append(labelling(plan, stage.labels, part))
         parts.append(part)
     return parts
 
 
 def labelling(plan: Plan, labels: Labels, stage: Part) -> Part:
-    """The making of a stage's label cache: the teacher sees each view of each image once."""
+    """Return the making of a stage's label cache: the teacher sees each view of each image once."""
     return Part(
         kind="labels",
         name=stage.name,
@@ -83,26 +86,32 @@ def labelling(plan: Plan, labels: Labels, stage: Part) -> Part:
 
 
 def mining(plan: Plan, name: str, step: Mine, root: Path) -> Part:
-    """Images of the pool: as a finished mining counted them, of its list files, or known by the name of the folder."""
-    macs, done = cost.mine_macs(plan, step), root / name / pool.DONE
-    if done.is_file():
-        counts = json.loads(done.read_text(encoding="utf-8"))["counts"]
+    """Return a mining.
+
+    Its images are those that a finished mining counted, those of its list files, or known by the name of the folder.
+    """
+    macs, done_file = cost.mine_macs(plan, step), root / name / mine_step.DONE
+    if done_file.is_file():
+        counts = json.loads(done_file.read_text(encoding="utf-8"))["counts"]
         return Part(kind="mine", name=name, images=counts["images"], counted="already mined", macs=macs)
-    found, counted = 0, list[str]()
+    images, origins = 0, list[str]()
     for source in step.sources:
         if (root / source).is_file() and not source.endswith(".tar"):
-            found, counted = found + count_lines(root / source), [*counted, "list"]
+            images, origins = images + count_lines(root / source), [*origins, "list"]
         elif source in KNOWN:
-            found, counted = found + KNOWN[source], [*counted, "known size"]
+            images, origins = images + KNOWN[source], [*origins, "known size"]
         else:
             return Part(kind="mine", name=name, images=None, counted=f"not known: {source}", macs=macs)
-    return Part(kind="mine", name=name, images=found, counted=joined(counted), macs=macs)
+    return Part(kind="mine", name=name, images=images, counted=joined(origins), macs=macs)
 
 
 def training(plan: Plan, name: str, root: Path, cards: int, per_card: int | None) -> Part:
-    """A stage. DataError for a list that is neither there nor known, and for fewer images than a batch."""
+    """Return a stage.
+
+    Raises DataError for a list that is neither there nor known, and for fewer images than a batch.
+    """
     stage = plan.stages[name]
-    counts = [images_of(plan, root, listed, f"stage {name}") for listed in stage.data.train]
+    counts = [images_of(plan, root, list_name, f"stage {name}") for list_name in stage.data.train]
     images, batch = sum(count for count, _ in counts), stage.data.batch
     try:
         steps = sampler.steps(stage.epochs, sampler.steps_per_epoch(images, batch))
@@ -124,21 +133,22 @@ def training(plan: Plan, name: str, root: Path, cards: int, per_card: int | None
     )
 
 
-def images_of(plan: Plan, root: Path, listed: str, where: str) -> tuple[int, str]:
-    """How many images a list or a data set of one's own holds, and how that is known."""
-    if code.is_code(listed):
-        return len(from_samples(code.find(listed, plan.code), classes=plan.classes, name=listed)), "data set"
-    if (root / listed).is_file():
-        return count_lines(root / listed), "list"
+def images_of(plan: Plan, root: Path, list_name: str, where: str) -> tuple[int, str]:
+    """Return how many images a list or a data set of one's own holds, and how that is known."""
+    if code.is_code(list_name):
+        return len(from_samples(code.find(list_name, plan.code), classes=plan.classes, name=list_name)), "data set"
+    if (root / list_name).is_file():
+        return count_lines(root / list_name), "list"
     for name, step in (plan.prepare or {}).items():
-        if listed == f"{name}/{pool.LIST}":
+        if list_name == f"{name}/{mine_step.LIST}":
             return step.k * CLASSES, f"at most k x {CLASSES:,}"
-    if listed in KNOWN:
-        return KNOWN[listed], "known size"
-    kind = next((kind for kind in plan.datasets if listed.startswith(f"{kind}/")), None)
+    if list_name in KNOWN:
+        return KNOWN[list_name], "known size"
+    kind = next((kind for kind in plan.datasets if list_name.startswith(f"{kind}/")), None)
     prepare = f"ssld data prepare {kind}" if kind else "ssld data prepare"
-    raise DataError(f"{where}: {root / listed}: no such list file, and its size is not known; run `{prepare}`")
+    raise DataError(f"{where}: {root / list_name}: no such list file, and its size is not known; run `{prepare}`")
 
 
 def joined(words: Sequence[str]) -> str:
+    """Join words, each of them once."""
     return " + ".join(dict.fromkeys(words))

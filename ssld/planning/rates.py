@@ -1,20 +1,19 @@
-"""Images a second of each part of a recipe: given for one and scaled, or measured on this machine."""
+"""This module gives the images a second of each part of a recipe: scaled from one given rate, or measured here."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ssld.config.recipe import Plan
 from ssld.errors import RunError
 from ssld.planning.parts import Part
 from ssld.progress import note, progress
 
-MOST = 64  # images at a time of a teacher that is measured alone
+MOST = 64  # a teacher that is measured alone gets at most so many images at a time
 
 
 def given_rate(text: str) -> float | None:
-    """The number behind --rate, None for `measured`. RunError for anything else."""
+    """Return the number behind --rate, None for `measured`. Raises RunError for anything else."""
     if text == "measured":
         return None
     try:
@@ -27,38 +26,41 @@ def given_rate(text: str) -> float | None:
 
 
 def scaled_rates(parts: Sequence[Part], rate: float) -> dict[str, float]:
-    """Images a second of each part: `rate` is that of the stage with most arithmetic, others go by multiply-adds."""
+    """Return the images a second of each part.
+
+    `rate` is that of the stage with most arithmetic; the others follow from their multiply-adds.
+    """
     stages = [part for part in parts if part.kind == "stage"]
     longest = max(stages, key=lambda part: (part.samples or 0) * part.macs)
     return {part.title: rate * longest.macs / part.macs for part in parts}
 
 
 def measured_rates(plan: Plan, parts: Sequence[Part], device: str) -> dict[str, float]:
-    """Images a second of each part on this machine; what would run the same steps is measured once."""
-    from ssld.distill import training_rate as measure
+    """Measure the images a second of each part on this machine; parts that run the same steps are measured once."""
+    from ssld.distill import training_rate
     from ssld.runtime import start
 
-    here, found, rates = start(device), dict[Any, float](), dict[str, float]()
-    ways: dict[str, Callable[[Part, int], float]] = {
-        "mine": lambda part, images: measure.mine_rate(plan, (plan.prepare or {})[part.name], images, here),
-        "labels": lambda part, images: measure.teacher_rate(plan, part.name, images, here),
-        "stage": lambda part, images: measure.stage_rate(plan, part.name, images, here),
+    runtime, rate_of_key, rates = start(device), dict[tuple[object, ...], float](), dict[str, float]()
+    measurements: dict[str, Callable[[Part, int], float]] = {
+        "mine": lambda part, images: training_rate.mine_rate(plan, (plan.prepare or {})[part.name], images, runtime),
+        "labels": lambda part, images: training_rate.teacher_rate(plan, part.name, images, runtime),
+        "stage": lambda part, images: training_rate.stage_rate(plan, part.name, images, runtime),
     }
     for part in parts:
-        if part.samples == 0:  # a stage that only sets its ranges
+        if part.samples == 0:  # this stage only sets its ranges
             continue
         key = same(plan, part)
-        if key not in found:
-            images = measure.at_a_time(part.macs, part.micro or MOST, here)
+        if key not in rate_of_key:
+            images = training_rate.at_a_time(part.macs, part.micro or MOST, runtime)
             with progress(0, f"measure {part.title}"):
-                found[key] = ways[part.kind](part, images)
-            note(f"measure {part.title}: {found[key]:.3g} images a second, {images} at a time")
-        rates[part.title] = found[key]
+                rate_of_key[key] = measurements[part.kind](part, images)
+            note(f"measure {part.title}: {rate_of_key[key]:.3g} images a second, {images} at a time")
+        rates[part.title] = rate_of_key[key]
     return rates
 
 
-def same(plan: Plan, part: Part) -> tuple[Any, ...]:
-    """What the speed of a part depends on."""
+def same(plan: Plan, part: Part) -> tuple[object, ...]:
+    """Return what the speed of a part depends on."""
     if part.kind == "mine":
         step = (plan.prepare or {})[part.name]
         return part.kind, step.teacher, step.engine

@@ -1,4 +1,4 @@
-"""The numbers of a planned recipe, and the tables that show them: a row for each part, sums, storage, cost."""
+"""This module sums up a planned recipe in tables: a row for each part, sums, storage, cost."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
@@ -10,7 +10,7 @@ from ssld.planning.parts import Part
 
 
 class Row(TypedDict):
-    """A part of a recipe. `hours` on all cards, which are thought to share without loss; None is unknown."""
+    """A part of a recipe. `hours` are those of all cards, which are assumed to share without loss; None is unknown."""
 
     part: str
     images: int | None
@@ -30,7 +30,7 @@ class Row(TypedDict):
 
 
 class Totals(TypedDict):
-    """Sums over the parts whose images are known; `without` names the others."""
+    """The sums over the parts whose images are known; `without` names the others."""
 
     imagenet_epochs: float
     hours: float
@@ -39,7 +39,7 @@ class Totals(TypedDict):
 
 
 class Rate(TypedDict):
-    """Where the speeds come from, and the one that was given, if it was."""
+    """Where the speeds come from, and the rate that was given, if one was."""
 
     source: str
     images_per_second: float | None
@@ -63,7 +63,10 @@ class RecipePlan(TypedDict):
 
 
 def row(part: Part, rate: float | None, cards: int) -> Row:
-    """A part with its hours, at `rate` images a second on each of `cards`, and the estimate of its V100 hours."""
+    """Return a part with its hours and the estimate of its V100 hours.
+
+    The hours are those at `rate` images a second on each of `cards`.
+    """
     samples = part.samples
     return {
         "part": part.title,
@@ -85,7 +88,7 @@ def row(part: Part, rate: float | None, cards: int) -> Row:
 
 
 def totals(rows: Sequence[Row]) -> Totals:
-    """Sums over the parts whose images are known; `imagenet_epochs` of the stages alone."""
+    """Return the sums over the parts whose images are known; `imagenet_epochs` of the stages alone."""
     return {
         "imagenet_epochs": _sum(row["imagenet_epochs"] for row in rows),
         "hours": _sum(row["hours"] for row in rows),
@@ -95,19 +98,22 @@ def totals(rows: Sequence[Row]) -> Totals:
 
 
 def _sum(values: Iterable[float | None]) -> float:
-    """The sum of the values that are known."""
+    """Return the sum of the values that are known."""
     return sum(value for value in values if value is not None)
 
 
 def storage(plan: Plan, parts: Sequence[Part]) -> dict[str, int]:
-    """Bytes: label caches to the byte, checkpoints and exports by the number of weights. Images are left out."""
+    """Return bytes: label caches to the byte, checkpoints and exports by the number of weights. Images are left out."""
     labels = sum((part.samples or 0) * part.record for part in parts)
     checkpoints = sum(cost.checkpoint_bytes(plan, stage) for stage in plan.stages.values())
     return {"label_caches": labels, "checkpoints": checkpoints, "exports": cost.export_bytes(plan)}
 
 
 def cost_line(parts: Sequence[Part]) -> str:
-    """The cost as the header of a recipe tells it; hours are the estimate, minings and label caches included."""
+    """Return the cost as the header of a recipe says it.
+
+    The hours are an estimate and include minings and label caches.
+    """
     trained = sum(part.samples or 0 for part in parts if part.kind == "stage")
     scored = sum(part.samples or 0 for part in parts if part.kind == "mine")
     hours = cost.gpu_hours(sum((part.samples or 0) * part.macs for part in parts))
@@ -116,15 +122,15 @@ def cost_line(parts: Sequence[Part]) -> str:
     return f"{epochs}{mined}: {hours:,.0f} V100 hours (estimate)"
 
 
-# --- for a person
+# --- What follows writes the numbers for a person to read.
 
 
 def tables(plan: RecipePlan) -> list[tuple[str, list[dict[str, str]]]]:
-    """(title, rows of text) of the two tables: what is done, and how long it takes."""
+    """Return (title, rows of text) of the two tables: what is done, and how long it takes."""
     at_most = f", at most {plan['per_card']:,} images at a time" if plan["per_card"] else ""
     cards = f"{plan['cards']} card{'s' if plan['cards'] > 1 else ''}{at_most}"
-    given = plan["rate"]["images_per_second"]
-    how = "measured here" if given is None else f"{given:g} images a second a card in the longest stage, as given"
+    rate = plan["rate"]["images_per_second"]
+    how = "measured here" if rate is None else f"{rate:g} images a second a card in the longest stage, as given"
     return [
         (plan["title"] or plan["recipe"], [_work(part) for part in plan["parts"]]),
         (f"{cards}; {how}", [_time(part) for part in [*plan["parts"], {"part": "all", **plan["total"]}]]),
@@ -132,6 +138,7 @@ def tables(plan: RecipePlan) -> list[tuple[str, list[dict[str, str]]]]:
 
 
 def _work(part: Row) -> dict[str, str]:
+    """Return a row of the first table."""
     micro = f"{part['micro']:,} x {part['accumulate']}" if part["micro"] else None
     return {
         "part": part["part"],
@@ -147,6 +154,7 @@ def _work(part: Row) -> dict[str, str]:
 
 
 def _time(part: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row of the second table."""
     macs = part.get("macs_per_image")
     return {
         "part": part["part"],
@@ -159,9 +167,9 @@ def _time(part: Mapping[str, Any]) -> dict[str, str]:
 
 
 def facts(plan: RecipePlan) -> dict[str, str]:
-    """What stands below the tables, a line each."""
-    kept = plan["storage"]
-    sizes = ", ".join(f"{name.replace('_', ' ')} {size / 1e9:,.2f} GB" for name, size in kept.items())
+    """Return what stands below the tables, a line each."""
+    storage_sizes = plan["storage"]
+    sizes = ", ".join(f"{name.replace('_', ' ')} {size / 1e9:,.2f} GB" for name, size in storage_sizes.items())
     lines = {"storage": f"{sizes}; images are left out", "cost": plan["cost"]}
     if plan["total"]["without"]:
         lines["without"] = f"{', '.join(plan['total']['without'])}: the number of its images is not known"
@@ -172,10 +180,12 @@ def facts(plan: RecipePlan) -> dict[str, str]:
 
 
 def _whole(number: int | None) -> str:
+    """Write a whole number."""
     return "-" if number is None else f"{number:,}"
 
 
 def _short(number: float | None) -> str:
+    """Write a number with three digits."""
     if number is None:
         return "-"
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

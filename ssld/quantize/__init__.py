@@ -1,8 +1,8 @@
-"""int8 simulated in training: which layers (sensitivity), their scales (slim), batch norms afterwards (norms)."""
+"""This package simulates int8 in training: which layers round, their scales, and batch norms afterwards."""
 
-from ssld.quantize.norms import recalibrate
+from ssld.quantize.batch_norms import recalibrate
 from ssld.quantize.sensitivity import most_sensitive, sensitivities
-from ssld.quantize.slim import (
+from ssld.quantize.simulated_int8 import (
     MISSING,
     available,
     calibrate,

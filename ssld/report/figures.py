@@ -1,6 +1,7 @@
-"""The figures of a report, as SVG text for one HTML page. Equal input gives equal text.
+"""This module draws the figures of a run's page as SVG text for one HTML page. Equal input gives equal text.
 
-Matplotlib draws in stand-in colours, which `svg` turns into the page's CSS variables: a figure follows light and dark.
+Matplotlib draws in stand-in colours, and `svg` replaces them by the page's CSS variables: so a figure follows a light
+or a dark page.
 """
 
 import io
@@ -18,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 INK, MUTED, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
 TEACHER, BASELINE, STUDENT = "#050505", "#060606", "#070707"
-MORE = ("#080808", "#090909", "#0a0a0a", "#0b0b0b")  # stages of the student after the first
+MORE = ("#080808", "#090909", "#0a0a0a", "#0b0b0b")  # the student's stages after the first have these
 VARIABLES = {
     INK: "ink",
     MUTED: "muted",
@@ -59,21 +60,21 @@ STYLE = {
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
     "axes.unicode_minus": False,
-    "text.parse_math": False,  # names may hold a dollar
+    "text.parse_math": False,  # a name may contain a dollar
 }
-POINTS = 300  # of a curve
+POINTS = 300  # a curve has about so many points
 MARKERS = "osD^vPX*"
 DASHED: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.2}
-LINES: dict[str, dict[str, Any]] = {  # of the latency figure
+LINES: dict[str, dict[str, Any]] = {  # the looks of the networks in the latency figure
     "teacher": {"color": TEACHER, "marker": "o", "linestyle": ""},
     "baseline": {"color": BASELINE, **DASHED},
     "student": {"color": STUDENT, "marker": "o", "linestyle": ""},
 }
-CLASSES = 20  # bars of the class figure
+CLASSES = 20  # the figure by class has at most so many bars
 
 
 def stage_colours(stages: dict[str, Any], baseline: str | None) -> dict[str, str]:
-    """One colour a stage, the same in every figure; `stages` as in result.json."""
+    """Return one colour for each stage, the same in every figure; `stages` as in result.json."""
     colours, free = {}, [STUDENT, *MORE]
     for name, stage in stages.items():
         if stage["network"] == "teacher":
@@ -86,7 +87,7 @@ def stage_colours(stages: dict[str, Any], baseline: str | None) -> dict[str, str
 
 
 def curves(records: list[dict[str, Any]], colour: str) -> str:
-    """Loss and top-1 of one stage over its steps: every batch thin, smoothed thick, evaluations as points."""
+    """Draw loss and top-1 of one stage over its steps: every batch thin, smoothed thick, evaluations as points."""
     train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.5, 3.1), layout="constrained")
@@ -112,7 +113,10 @@ def curves(records: list[dict[str, Any]], colour: str) -> str:
 def accuracy(
     records: list[dict[str, Any]], result: dict[str, Any], after: dict[str, str], colours: dict[str, str]
 ) -> str:
-    """Validation top-1 of the student over steps. A stage begins where the stage it continues (`after`) ended."""
+    """Draw the student's validation top-1 over steps.
+
+    A stage begins where the stage ended that it continues (`after`).
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.7, 3.3), layout="constrained")
         axes = figure.subplots()
@@ -141,28 +145,30 @@ def accuracy(
 
 
 def latency(rows: list[dict[str, Any]], result: dict[str, Any]) -> str | None:
-    """Top-1 against the median latency of the smallest batch: a colour a network, a marker an engine.
+    """Draw top-1 against the median latency of the smallest batch, with a colour a network and a marker an engine.
 
-    None when there is no point to draw.
+    Returns None when there is no point to draw.
     """
     scores = {name: result.get(name) or {} for name in ("teacher", "baseline")} | {"student": result}
-    tops: dict[str, float] = {name: held["top1"] for name, held in scores.items() if held.get("top1") is not None}
+    tops: dict[str, float] = {
+        name: numbers["top1"] for name, numbers in scores.items() if numbers.get("top1") is not None
+    }
     batch = min((row["batch"] for row in rows), default=0)
     fp32 = [row for row in rows if row["batch"] == batch and row["precision"] == "fp32"]
-    shown = [row for row in fp32 if row["network"] in {"teacher", "student"} & tops.keys()]
-    tops = {name: top for name, top in tops.items() if name in {"baseline", *(row["network"] for row in shown)}}
-    if not shown:
+    points = [row for row in fp32 if row["network"] in {"teacher", "student"} & tops.keys()]
+    tops = {name: top for name, top in tops.items() if name in {"baseline", *(row["network"] for row in points)}}
+    if not points:
         return None
-    markers = dict(zip(dict.fromkeys(row["engine"] for row in shown), cycle(MARKERS), strict=False))
+    markers = dict(zip(dict.fromkeys(row["engine"] for row in points), cycle(MARKERS), strict=False))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.7, 3.3), layout="constrained")
         axes = figure.subplots()
-        for row in shown:
+        for row in points:
             look = {**LINES[row["network"]], "marker": markers[row["engine"]], "markersize": 7}
             axes.plot(row["p50_ms"], tops[row["network"]], alpha=0.9, clip_on=False, **look)
         if "baseline" in tops:
             axes.axhline(tops["baseline"], **LINES["baseline"])
-        times = [row["p50_ms"] for row in shown]
+        times = [row["p50_ms"] for row in points]
         _time_axis(axes, min(times), max(times))
         low, high = min(tops.values()), max(tops.values())
         margin = max(0.25 * (high - low), 0.5)
@@ -176,21 +182,21 @@ def latency(rows: list[dict[str, Any]], result: dict[str, Any]) -> str | None:
 
 
 def per_class(shares: list[float | None], names: list[str], label: str, title: str) -> str:
-    """A share for each true class, percent; the lowest CLASSES of many."""
-    known = [(share, name) for share, name in zip(shares, names, strict=True) if share is not None]
-    if len(known) > CLASSES:
-        known = sorted(known)[:CLASSES]
+    """Draw a share, in percent, for each true class; of many classes the lowest CLASSES."""
+    bars = [(share, name) for share, name in zip(shares, names, strict=True) if share is not None]
+    if len(bars) > CLASSES:
+        bars = sorted(bars)[:CLASSES]
     with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
-        figure = Figure(figsize=(4.7, 0.55 + 0.21 * len(known)), layout="constrained")
+        figure = Figure(figsize=(4.7, 0.55 + 0.21 * len(bars)), layout="constrained")
         axes = figure.subplots()
-        values, spots = [share for share, _ in known], range(len(known))
+        values, spots = [share for share, _ in bars], range(len(bars))
         axes.barh(spots, values, color=STUDENT, height=0.62)
         for spot, value in zip(spots, values, strict=True):
             axes.text(value + 1, spot, f"{value:.1f}" if value < 100 else "100", va="center", color=INK, fontsize=8)
-        axes.set_yticks(spots, [name if len(name) <= 24 else name[:22] + "…" for _, name in known])
+        axes.set_yticks(spots, [name if len(name) <= 24 else name[:22] + "…" for _, name in bars])
         axes.set(
             xlim=(0, 108),
-            ylim=(len(known) - 0.4, -0.6),
+            ylim=(len(bars) - 0.4, -0.6),
             xlabel=label,
             xticks=range(0, 101, 20),
         )
@@ -198,15 +204,16 @@ def per_class(shares: list[float | None], names: list[str], label: str, title: s
 
 
 def reliability(bins: dict[str, list[Any]]) -> str:
-    """Accuracy against confidence in bins of equal width, beside the diagonal, and below how many images are in each.
+    """Draw accuracy against confidence in bins of equal width, beside the diagonal, and below the share of images in
+    each bin.
 
-    `bins`: lists `images`, `confidence`, `accuracy`, the last two in percent with None for an empty bin.
+    bins: lists `images`, `confidence`, `accuracy`, the last two in percent with None for an empty bin.
     """
     count = len(bins["images"])
-    held = [i for i in range(count) if bins["images"][i]]
-    middles, width = [100 * (i + 0.5) / count for i in held], 100 / count
-    right, sure = ([bins[name][i] for i in held] for name in ("accuracy", "confidence"))
-    shares = [100 * bins["images"][i] / sum(bins["images"]) for i in held]
+    filled = [i for i in range(count) if bins["images"][i]]
+    middles, width = [100 * (i + 0.5) / count for i in filled], 100 / count
+    right, sure = ([bins[name][i] for i in filled] for name in ("accuracy", "confidence"))
+    shares = [100 * bins["images"][i] / sum(bins["images"]) for i in filled]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.7, 4.2), layout="constrained")
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -223,7 +230,7 @@ def reliability(bins: dict[str, list[Any]]) -> str:
 
 
 def svg(figure: Figure, title: str) -> str:
-    """The figure as SVG text to stand in an HTML page: no ids of groups, no namespaces; the page's colours and font."""
+    """Return the figure as SVG text for an HTML page: no ids of groups, no namespaces, the page's colours and font."""
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
@@ -241,12 +248,14 @@ def svg(figure: Figure, title: str) -> str:
 
 
 def _series(records: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    held = [(r["step"], r[key]) for r in records if r.get(key) is not None]
-    steps, values = zip(*held, strict=True) if held else ((), ())
+    """Return steps and values of a key, from the records that have it."""
+    pairs = [(r["step"], r[key]) for r in records if r.get(key) is not None]
+    steps, values = zip(*pairs, strict=True) if pairs else ((), ())
     return np.array(steps, float), np.array(values, float)
 
 
 def _thin_and_smooth(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str) -> None:
+    """Draw every value thin and their moving average thick."""
     if not len(steps):
         return
     stride = -(-len(steps) // POINTS)
@@ -255,8 +264,8 @@ def _thin_and_smooth(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: 
     total = np.cumsum([0.0, *values])
     low, high = np.maximum(np.arange(len(values)) - half, 0), np.minimum(np.arange(len(values)) + half + 1, len(values))
     smooth = (total[high] - total[low]) / (high - low)
-    kept = np.unique([*range(0, len(steps), stride), len(steps) - 1])
-    axes.plot(steps[kept], smooth[kept], color=colour)
+    places = np.unique([*range(0, len(steps), stride), len(steps) - 1])
+    axes.plot(steps[places], smooth[places], color=colour)
 
 
 def _zoom(axes: Axes, finals: list[float]) -> None:
@@ -267,6 +276,7 @@ def _zoom(axes: Axes, finals: list[float]) -> None:
 
 
 def _time_axis(axes: Axes, low: float, high: float) -> None:
+    """Scale the axis of milliseconds: logarithmic where the times differ by more than a factor of 4."""
     if high > 4 * low:
         axes.set_xscale("log")
         axes.set_xlim(low / 1.6, high * 1.6)
@@ -278,4 +288,5 @@ def _time_axis(axes: Axes, low: float, high: float) -> None:
 
 
 def _short(value: float, _: Any) -> str:
+    """Write thousands as `k`."""
     return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"

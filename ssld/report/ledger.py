@@ -1,4 +1,4 @@
-"""Measured results: one file a run, never edited, and what several seeds say together."""
+"""This module keeps measured results, one file a run, never edited, and sums up what several seeds say together."""
 
 import json
 import re
@@ -12,15 +12,15 @@ import numpy as np
 from ssld.errors import RunError
 from ssld.files import write_whole
 from ssld.report.headline import points, ratios, training_word
-from ssld.report.paired import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
+from ssld.report.seed_statistics import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
 
 
 @dataclass(frozen=True)
 class StageSummary:
-    """A stage over seeds, percent top-1; `gain` over the baseline, in points, of a student's stage beside it."""
+    """A stage over seeds, percent top-1. A stage of the student has its gain over the baseline, in points."""
 
     name: str
-    network: str  # teacher or student
+    network: str  # the network of the stage, teacher or student
     top1: Spread
     gain: Spread | None
     test: PairedTest | None
@@ -30,32 +30,34 @@ class StageSummary:
 class Summary:
     """Results of one recipe over seeds, percent top-1.
 
-    `test` is None for one seed, without a measured baseline, and where all gains are equal. `speedups`: engine ->
-    (median, lowest, highest) over seeds of the teacher's latency over the student's. `training`: what the student is
-    called, distilled or trained; its number stands under that name. `baseline_missing`: why there is no baseline.
+    test: None for one seed, without a measured baseline, and where all gains are equal. speedups: engine -> (median,
+    lowest, highest) over seeds of the teacher's latency over the student's. training: what the student is called,
+    distilled or trained; its number stands under that name. baseline_missing: why there is no baseline.
     """
 
     recipe: str
     scope: str
     hardware: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...]  # one a seed: seed, digest, and the columns
+    rows: tuple[dict[str, Any], ...]  # a row has seed, digest, and the columns
     spreads: dict[str, Spread]
     test: PairedTest | None
     stages: tuple[StageSummary, ...]
     speedups: dict[str, tuple[float, float, float]]
-    wall_seconds: float  # of the longest run
+    wall_seconds: float  # the time of the longest run
     training: str
     baseline_missing: str | None
 
     @property
     def n(self) -> int:
+        """The number of seeds."""
         return len(self.rows)
 
 
 def record(result: dict[str, Any], experiments: Path) -> Path:
-    """Keep a result of a run, or of an evaluation (reproduce.py), as `result_file`; the same again changes nothing.
+    """Keep a result of a run, or of an evaluation (reproduce.py), as `result_file`; the same result again changes
+    nothing.
 
-    Raises RunError for an unfinished run, and when the file already holds another measurement: that one is kept.
+    Raises RunError for an unfinished run, and when the file already holds another measurement, which is kept.
     """
     if not result.get("complete"):
         raise RunError(f"{result.get('recipe')}: the run is not complete; finish it before its result is recorded")
@@ -72,22 +74,22 @@ def record(result: dict[str, Any], experiments: Path) -> Path:
 
 
 def result_file(experiments: Path, name: str, digest: str) -> Path:
-    """`results/<recipe or model>/<first 12 of its digest>.json`"""
+    """Return `results/<recipe or model>/<first 12 digits of its digest>.json`."""
     return Path(experiments) / "results" / re.sub(r"[^\w.-]+", "-", name) / f"{digest[:12]}.json"
 
 
 def is_evaluation(result: dict[str, Any]) -> bool:
-    """Whether it measures weights that somebody else trained; the others are results of runs."""
+    """Whether a result measures weights that somebody else trained; the others are results of runs."""
     return result.get("kind") == "evaluation"
 
 
 def recorded(experiments: Path) -> list[dict[str, Any]]:
-    """Every result, ordered by file. Raises RunError for what is none."""
+    """Return every result, ordered by file. Raises RunError for a file that is no result."""
     return [_whole(file) for file in sorted((Path(experiments) / "results").glob("*/*.json"))]
 
 
 def _whole(file: Path) -> dict[str, Any]:
-    """A recorded result with the keys that tell what it measured."""
+    """Read a recorded result. Raises RunError where it lacks a key that tells what it measured."""
     result = load(file)
     own = (
         ("model", "input", "data", "weights", "scope") if is_evaluation(result) else ("recipe", "seed", "group", "plan")
@@ -98,61 +100,61 @@ def _whole(file: Path) -> dict[str, Any]:
 
 
 def load(file: Path) -> dict[str, Any]:
-    """A recorded result or a result.json. Raises RunError when it is missing or damaged."""
+    """Read a recorded result or a result.json. Raises RunError when it is missing or damaged."""
     try:
-        found = json.loads(Path(file).read_text(encoding="utf-8"))
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: is no result ({error}); finish the run first") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{file}: is no result ({type(found).__name__} instead of keys); finish the run first")
-    return found
+    if not isinstance(content, dict):
+        raise RunError(f"{file}: is no result ({type(content).__name__} instead of keys); finish the run first")
+    return content
 
 
 def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
-    """Mean, deviation and paired test over seeds, from results or their files.
+    """Return mean, deviation and paired test over seeds, from results or their files.
 
     Raises RunError unless all are of one plan but for the seed, at one scope, each seed once.
     """
-    held = sorted(
+    runs = sorted(
         (item if isinstance(item, dict) else load(Path(item)) for item in results), key=lambda result: result["seed"]
     )
-    if not held:
+    if not runs:
         raise RunError("summary: no result given; finish a run first")
     for key in ("recipe", "scope", "group"):
-        if len(found := sorted({str(result.get(key)) for result in held})) > 1:
-            raise RunError(f"summary: results of more than one {key} ({', '.join(found)}); compare seeds of one plan")
-    seeds = [result["seed"] for result in held]
+        if len(kinds := sorted({str(result.get(key)) for result in runs})) > 1:
+            raise RunError(f"summary: results of more than one {key} ({', '.join(kinds)}); compare seeds of one plan")
+    seeds = [result["seed"] for result in runs]
     if len(set(seeds)) < len(seeds):
-        raise RunError(f"{held[0]['recipe']}: a seed stands twice in {seeds}; give each once")
-    rows, student = [_row(result) for result in held], training_word(held[0])
+        raise RunError(f"{runs[0]['recipe']}: a seed stands twice in {seeds}; give each once")
+    rows, student = [_row(result) for result in runs], training_word(runs[0])
     spreads = {
         name: spread([row[name] for row in rows])
         for name in _names(student)
         if all(row[name] is not None for row in rows)
     }
-    measured = all((result.get("baseline") or {}).get("source", "measured") == "measured" for result in held)
+    measured = all((result.get("baseline") or {}).get("source", "measured") == "measured" for result in runs)
     return Summary(
-        recipe=held[0]["recipe"],
-        scope=held[0].get("scope", "full"),
-        hardware=tuple(sorted({result["hardware"] for result in held})),
+        recipe=runs[0]["recipe"],
+        scope=runs[0].get("scope", "full"),
+        hardware=tuple(sorted({result["hardware"] for result in runs})),
         rows=tuple(rows),
         spreads=spreads,
         test=paired_test(*_columns(rows, student, "baseline")) if measured and "gain" in spreads else None,
-        stages=tuple(_stage(held, name) for name in held[0]["stages"]),
-        speedups=_speedups(held),
-        wall_seconds=max(result["wall_seconds"] for result in held),
+        stages=tuple(_stage(runs, name) for name in runs[0]["stages"]),
+        speedups=_speedups(runs),
+        wall_seconds=max(result["wall_seconds"] for result in runs),
         training=student,
-        baseline_missing=held[0].get("baseline_missing"),
+        baseline_missing=runs[0].get("baseline_missing"),
     )
 
 
 def _names(student: str) -> tuple[str, ...]:
-    """The columns of the table over seeds; `student`: what the student is called."""
+    """Return the columns of the table over seeds; `student` is what the student is called."""
     return ("teacher", "baseline", student, "gain")
 
 
 def verdict(summary: Summary) -> str:
-    """What the seeds allow to say, in one sentence."""
+    """Say in one sentence what the seeds allow to conclude."""
     if "gain" not in summary.spreads:
         reason = f": {summary.baseline_missing}" if summary.baseline_missing else ""
         return f"There is no baseline to compare with{reason}."
@@ -171,7 +173,7 @@ def verdict(summary: Summary) -> str:
 
 
 def table(summary: Summary) -> str:
-    """Markdown: one row a seed, then mean ± standard deviation."""
+    """Return one row a seed, then mean ± standard deviation, in Markdown."""
     names = [name for name in _names(summary.training) if name in summary.spreads]
     lines = [
         "| seed | " + " | ".join(f"{name}, %" if name != "gain" else "gain, points" for name in names) + " | digest |"
@@ -183,7 +185,7 @@ def table(summary: Summary) -> str:
             + " | ".join(_cell(name, row[name]) for name in names)
             + f" | `{row['digest'][:12]}` |"
         )
-    means = [_cell(name, found.mean) + deviation(found) for name, found in summary.spreads.items()]
+    means = [_cell(name, level.mean) + deviation(level) for name, level in summary.spreads.items()]
     return "\n".join(
         [
             *lines,
@@ -193,7 +195,10 @@ def table(summary: Summary) -> str:
 
 
 def stages(summary: Summary) -> str:
-    """Markdown: one row a stage, in the order of the recipe, with its gain over the baseline and that gain's p."""
+    """Return one row a stage in Markdown, in the order of the recipe.
+
+    A row has the gain over the baseline and the gain's p.
+    """
     lines = ["| stage | network | top-1, % | over the baseline, points | p |", "|---|---|---:|---:|---:|"]
     for stage in summary.stages:
         gain = "" if stage.gain is None else f"{points(stage.gain.mean)}{deviation(stage.gain)}"
@@ -204,13 +209,13 @@ def stages(summary: Summary) -> str:
 
 
 def speedups(summary: Summary) -> str:
-    """`onednn 4.9 x (4.6 to 5.1)`, an engine after the other."""
-    shown = [f"{engine} {mid:.1f} x ({low:.1f} to {high:.1f})" for engine, (mid, low, high) in summary.speedups.items()]
-    return ", ".join(shown) or "not measured"
+    """Return the speed-ups of all engines as text: `onednn 4.9 x (4.6 to 5.1)`."""
+    parts = [f"{engine} {mid:.1f} x ({low:.1f} to {high:.1f})" for engine, (mid, low, high) in summary.speedups.items()]
+    return ", ".join(parts) or "not measured"
 
 
 def bootstrapped(summary: Summary) -> str:
-    """The interval beside that of the t distribution, and how it was drawn."""
+    """Return the bootstrap interval beside that of the t distribution, and how it was drawn."""
     if summary.test is None:
         return "none, as there is no test"
     low, high = points(summary.test.boot_low), points(summary.test.boot_high)
@@ -220,7 +225,7 @@ def bootstrapped(summary: Summary) -> str:
 def write_seed_report(
     results: Sequence[dict[str, Any] | Path | str], path: Path, *, command: str | None = None
 ) -> Path:
-    """Write a page (Markdown) on one recipe over seeds, and beside it the same as JSON; returns the page.
+    """Write a page (Markdown) on one recipe over seeds, and beside it the same as JSON; return the page.
 
     Raises RunError when the results do not belong together, or a file cannot be written.
     """
@@ -257,6 +262,7 @@ def write_seed_report(
 
 
 def _row(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers of one result."""
     tops = {name: (result.get(name) or {}).get("top1") for name in ("teacher", "baseline")}
     gain = None if tops["baseline"] is None else result["top1"] - tops["baseline"]
     return {
@@ -269,21 +275,28 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _speedups(results: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:
-    """Of the engines that every run was measured in."""
-    found = [ratios(result.get("bench") or []) for result in results]
-    every = {engine: [run[engine] for run in found] for engine in found[0] if all(engine in run for run in found)}
-    return {engine: (float(np.median(held)), min(held), max(held)) for engine, held in every.items()}
+    """Return median, lowest and highest speed-up of the engines that every run was measured in."""
+    ratios_of_runs = [ratios(result.get("bench") or []) for result in results]
+    every = {
+        engine: [run[engine] for run in ratios_of_runs]
+        for engine in ratios_of_runs[0]
+        if all(engine in run for run in ratios_of_runs)
+    }
+    return {engine: (float(np.median(values)), min(values), max(values)) for engine, values in every.items()}
 
 
 def _columns(rows: list[dict[str, Any]], *names: str) -> list[list[float]]:
+    """Return some columns of the rows."""
     return [[row[name] for row in rows] for name in names]
 
 
-def _stage(held: list[dict[str, Any]], name: str) -> StageSummary:
-    def tops(stage: str) -> list[float]:
-        return [result["stages"][stage]["top1"] for result in held]
+def _stage(results: list[dict[str, Any]], name: str) -> StageSummary:
+    """Return the summary of one stage."""
 
-    network, baseline = held[0]["stages"][name]["network"], held[0]["plan"]["baseline"]
+    def tops(stage: str) -> list[float]:
+        return [result["stages"][stage]["top1"] for result in results]
+
+    network, baseline = results[0]["stages"][name]["network"], results[0]["plan"]["baseline"]
     gain = test = None
     if network == "student" and baseline not in (None, name):
         gain = spread([own - other for own, other in zip(tops(name), tops(baseline), strict=True)])
@@ -292,11 +305,12 @@ def _stage(held: list[dict[str, Any]], name: str) -> StageSummary:
 
 
 def _cell(name: str, value: float) -> str:
+    """Write a number of a column."""
     return str(points(value)) if name == "gain" else f"{value:.2f}"
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file of the ledger, whole. Raises RunError where the disk does not take it."""
+    """Write a file of the ledger, whole or not at all. Raises RunError where the disk does not take it."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, text)

@@ -1,37 +1,39 @@
-"""Pieces of HTML. What comes in as text is escaped here; `body` is HTML already."""
+"""This module makes pieces of HTML. Text that comes in is escaped here; `body` is HTML already."""
 
 import html
 from collections.abc import Callable
 from typing import Any
 
-Columns = dict[str, tuple[str, str | Callable[[Any], str]]]  # title: (key, format)
+Columns = dict[str, tuple[str, str | Callable[[Any], str]]]  # {title: (key, format)}
 
 
 def section(title: str, text: str, body: str) -> str:
+    """Return a section with its title, a sentence and its content."""
     under = f"<p>{html.escape(text)}</p>\n" if text else ""
     return f"<section>\n<h2>{html.escape(title)}</h2>\n{under}{body}\n</section>\n"
 
 
 def figure(title: str, caption: str, body: str, dot: str = "") -> str:
-    """A framed figure; `dot` is the CSS variable of the colour that marks its title."""
+    """Return a framed figure; `dot` is the CSS variable of the colour that marks its title."""
     mark = f'<span class="dot" style="background:var(--{dot})"></span>' if dot else ""
     head = f"<h3>{mark}{html.escape(title)}</h3><figcaption>{html.escape(caption)}</figcaption>"
     return f"<figure>{head}{body}</figure>\n"
 
 
 def tile(name: str, value: str | None, text: str, main: bool = False) -> str:
-    """A headline number between its name and what it is."""
-    shown = html.escape(value if value is not None else "-")
+    """Return a headline number between its name and a text that says what it is."""
+    content = html.escape(value if value is not None else "-")
     kind = "tile main" if main else "tile"
-    return f'<div class="{kind}"><span>{name}</span><b>{shown}</b><span>{html.escape(text)}</span></div>'
+    return f'<div class="{kind}"><span>{name}</span><b>{content}</b><span>{html.escape(text)}</span></div>'
 
 
 def card(body: str) -> str:
+    """Return a framed box."""
     return f'<div class="card scroll">{body}</div>'
 
 
 def table(columns: Columns, rows: list[dict[str, Any]]) -> str:
-    """A row a mapping; a value that a row lacks is shown as `-`."""
+    """Return a table with a row for each mapping; a value that a row lacks is shown as `-`."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     lines = [
         "".join(f"<td>{html.escape(number(row.get(key), form))}</td>" for key, form in columns.values()) for row in rows
@@ -41,7 +43,7 @@ def table(columns: Columns, rows: list[dict[str, Any]]) -> str:
 
 
 def markdown(columns: Columns, rows: list[dict[str, Any]]) -> str:
-    """The same table in Markdown; numbers to the right."""
+    """Return the same table in Markdown, with numbers to the right."""
     right = [all(not isinstance(row.get(key), str) for row in rows) for key, _ in columns.values()]
     lines = [[*columns], ["---:" if side else "---" for side in right]]
     lines += [[number(row.get(key), form).replace("|", "\\|") for key, form in columns.values()] for row in rows]
@@ -49,14 +51,14 @@ def markdown(columns: Columns, rows: list[dict[str, Any]]) -> str:
 
 
 def number(value: Any, form: str | Callable[[Any], str]) -> str:
-    """A value by a format such as `.2f` or a function."""
+    """Write a value by a format such as `.2f` or a function; None is `-`."""
     if value is None:
         return "-"
     return format(value, form) if isinstance(form, str) else form(value)
 
 
 def duration(seconds: float) -> str:
-    """`48 s`, `5 min 03 s`, `2 h 07 min`"""
+    """Write seconds as `48 s`, `5 min 03 s` or `2 h 07 min`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,6 +1,7 @@
-"""The three figures of the published overview, accuracy against latency, drawn anew from the cards as PNG and SVG.
+"""This module draws the three figures of the published overview, accuracy against latency, anew from the cards.
 
-Published numbers throughout; `rows` of `ssld bench` may be laid over them. The same cards give the same picture.
+It writes PNG and SVG. All numbers are published; rows of `ssld bench` may be laid over them. The same cards give the
+same picture.
 """
 
 import re
@@ -23,11 +24,11 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from ssld.config import cards
 from ssld.config.cards import FAMILIES, Latency, Model
 from ssld.errors import RunError
-from ssld.report.labels import Label, write_labels
-from ssld.report.read import Bench, bench_file
+from ssld.report.point_names import Label, write_labels
+from ssld.report.run_files import Bench, bench_file
 from ssld.report.style import COLOURS
 
-COLOUR = dict(re.findall(r"--(\w+): (#\w+)", COLOURS.partition("@media")[0]))  # of a light page
+COLOUR = dict(re.findall(r"--(\w+): (#\w+)", COLOURS.partition("@media")[0]))  # the colours of a light page
 HUES = ("student", "more1", "more2", "more3", "more6", "more4", "baseline", "ink", "muted")
 LOOKS = [*zip(HUES, "os^DvPXhp", strict=True)]
 STYLE = {
@@ -47,28 +48,31 @@ STYLE = {
 DPI = 110
 STARS = "trained with SSLD; arrow: from the plain network (Fix, int8: from its SSLD weights)"
 RINGS = ("ink", "baseline", "more1", "more2")
-VARIANT = re.compile(r"small|large|swish|32x4d|64x4d|14w")  # of a series: networks that differ in more than their size
+VARIANT = re.compile(r"small|large|swish|32x4d|64x4d|14w")  # networks of a series that differ in more than their size
 SOURCE = "PaddleClas, branch release/static, docs/zh_CN/models/*.md and README_cn.md; each card names its page"
 SHARED = "The tables repeat a network's time for its SSLD weights of the same size and precision, to the last digit."
-ORIGIN: dict[str, cards.Kind] = {"fix": "ssld_v2", "int8": "ssld"}  # what a training began with
-Spot = tuple[float, float]  # milliseconds, percent
+ORIGIN: dict[str, cards.Kind] = {"fix": "ssld_v2", "int8": "ssld"}  # the training whose weights a training began with
+Spot = tuple[float, float]  # (milliseconds, percent)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One figure: whose column it shows, and what the published tables and pictures get wrong about it."""
+    """One figure: which column it shows, and what the published tables and pictures get wrong about it."""
 
     title: str
     batch: int
     latency: Callable[[Latency], float | None]
     notes: tuple[str, ...]
-    size: tuple[float, float]  # inches
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: FAMILIES)  # name -> series, a colour each
+    size: tuple[float, float]  # width and height, inches
+    # {name: series}; a group has one colour.
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: FAMILIES)
 
     def group(self, model: Model) -> str | None:
+        """Return the name of the group that a model belongs to; None where the figure does not show it."""
         return next((name for name, members in self.groups.items() if model.series in members), None)
 
     def looks(self) -> dict[str, dict[str, Any]]:
+        """Return colour and marker of each group."""
         return {
             name: {"color": COLOUR[colour], "marker": marker, "linestyle": ""}
             for name, (colour, marker) in zip(self.groups, LOOKS, strict=False)
@@ -80,7 +84,7 @@ CHARTS = {
     "v100_fp32_batch1": Chart(
         "V100, FP32, batch 1",
         1,
-        lambda found: found.v100_fp32,
+        lambda latency: latency.v100_fp32,
         (
             GPU,
             "GoogLeNet: the V100 table says 224 pixels, the T4 table 299. HRNet_W18_C stands at its 76.92; the "
@@ -91,7 +95,7 @@ CHARTS = {
     "t4_fp32_batch4": Chart(
         "T4, FP32 (TensorRT), batch 4",
         4,
-        lambda found: found.t4_fp32[1] if found.t4_fp32 else None,
+        lambda latency: latency.t4_fp32[1] if latency.t4_fp32 else None,
         (
             GPU,
             "GoogLeNet: the T4 table says 299 pixels, the V100 table 224. ResNet50_ACNet_deploy: the T4 table says "
@@ -102,7 +106,7 @@ CHARTS = {
     "sd855_batch1": Chart(
         "Snapdragon 855 (phone), CPU, batch 1",
         1,
-        lambda found: found.sd855,
+        lambda latency: latency.sd855,
         (
             "Paddle Lite, 10 + 30 runs; one thread, as follows from later tables: this one does not say. The text "
             "around the table speaks of FPS, its numbers are milliseconds.",
@@ -116,31 +120,35 @@ CHARTS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of a bench file whose network is a published model: its latency is ours, its top-1 published."""
+    """A row of a bench file whose network is a published model: its latency is ours, its top-1 is published."""
 
     model: Model
     ms: float
-    told: str  # engine and machine, for the legend
+    source: str  # the engine and the machine, as the legend names them
 
 
 def write_figures(out: Path, files: Sequence[Path] = ()) -> list[Path]:
-    """Write every figure as PNG and SVG, with the rows of bench files; RunError when one is none or `out` not to be."""
-    benches, written = [bench_file(file) for file in files], []
+    """Write every figure as PNG and SVG, with the rows of bench files, and return the paths.
+
+    Raises RunError for a file that is no bench file, and where `out` cannot be written.
+    """
+    benches, paths = [bench_file(file) for file in files], []
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, chart in CHARTS.items():
             figure = draw(chart, benches)
             for kind in ("png", "svg"):
-                written.append(out / f"{name}.{kind}")
+                paths.append(out / f"{name}.{kind}")
                 with mpl.rc_context(STYLE):
                     metadata = {"Date": None} if kind == "svg" else None
-                    figure.savefig(written[-1], bbox_inches="tight", pad_inches=0.15, metadata=metadata)
+                    figure.savefig(paths[-1], bbox_inches="tight", pad_inches=0.15, metadata=metadata)
     except OSError as error:
         raise RunError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
-    return written
+    return paths
 
 
 def draw(chart: Chart, benches: Sequence[Bench] = ()) -> Figure:
+    """Draw one figure."""
     models = [model for model in cards.models().values() if chart.group(model)]
     spots = {model: ms for model in models if (ms := chart.latency(model.latency_ms)) is not None}
     ours = measured(chart, models, benches)
@@ -157,32 +165,36 @@ def draw(chart: Chart, benches: Sequence[Bench] = ()) -> Figure:
         lines = [spot for begin, end in arrows(spots) for spot in _along(axes, begin, end)]
         rings = [Label(f"{p.model.name}, measured", p.ms, p.model.top1, COLOUR["ink"]) for p in ours]
         unnamed = write_labels(axes, [*rings, *_labels(chart, spots)], lines)
-        told = _caption(chart, [model for model in models if model not in spots], unnamed, bool(ours))
-        figure.text(0, below - 0.012, told, va="top", fontsize=8.5, color=COLOUR["muted"])
+        caption = _caption(chart, [model for model in models if model not in spots], unnamed, bool(ours))
+        figure.text(0, below - 0.012, caption, va="top", fontsize=8.5, color=COLOUR["muted"])
     return figure
 
 
 def measured(chart: Chart, models: Sequence[Model], benches: Sequence[Bench]) -> list[Measured]:
-    """Rows at the chart's batch, in fp32 on one thread or a GPU, at the size that the model is published for."""
-    known = {model.name: model for model in models}
+    """Return the rows at the chart's batch, in fp32, of networks at the size that the model is published for."""
+    by_name = {model.name: model for model in models}
     return [
-        Measured(known[row["network"]], row["p50_ms"], f"measured, {row['engine']} on {bench.device}")
+        Measured(by_name[row["network"]], row["p50_ms"], f"measured, {row['engine']} on {bench.device}")
         for bench in benches
         for row in bench.rows
-        if row["network"] in known
+        if row["network"] in by_name
         and (row["batch"], row["precision"], row.get("span", "model")) == (chart.batch, "fp32", "model")
-        and row["size"] == known[row["network"]].input.size
+        and row["size"] == by_name[row["network"]].input.size
     ]
 
 
 def arrows(spots: dict[Model, float]) -> list[tuple[Spot, Spot]]:
-    """Ends of the arrows: to each training with SSLD from the plain network, or from the weights that it began with."""
-    held = {(model.arch, model.kind): (ms, model.top1) for model, ms in spots.items()}
+    """Return the ends of the arrows, one for each training with SSLD.
+
+    An arrow begins at the plain network, or at the weights that the training began with.
+    """
+    places = {(model.arch, model.kind): (ms, model.top1) for model, ms in spots.items()}
     ends = {(model.arch, model.kind): ORIGIN.get(model.kind, "plain") for model in spots if "ssld" in model.name}
-    return [(held[arch, origin], held[arch, kind]) for (arch, kind), origin in ends.items()]
+    return [(places[arch, origin], places[arch, kind]) for (arch, kind), origin in ends.items()]
 
 
 def _scale(axes: Axes, times: Sequence[float], scores: Sequence[float]) -> None:
+    """Set the limits and the ticks of the axes."""
     axes.set_xscale("log")
     axes.set_xlim(min(times) / 1.25, max(times) * 1.3)
     room = 0.04 * (max(scores) - min(scores))
@@ -193,23 +205,23 @@ def _scale(axes: Axes, times: Sequence[float], scores: Sequence[float]) -> None:
 
 
 def _series(axes: Axes, chart: Chart, spots: dict[Model, float]) -> list[Line2D]:
-    """Points, a colour and a marker a group; a thin line joins plain networks that differ in size alone."""
+    """Draw the points, a colour and a marker a group; a thin line joins plain networks that differ in size alone."""
     lines: dict[tuple[str, str], list[Spot]] = {}
-    for model, ms in spots.items():  # in the order of their parameters
+    for model, ms in spots.items():  # the models come in the order of their parameters
         if model.kind == "plain":
             lines.setdefault((model.series, "".join(VARIANT.findall(model.name))), []).append((ms, model.top1))
     for line in lines.values():
         axes.plot(*zip(*line, strict=True), color=COLOUR["muted"], linewidth=0.6, linestyle=":", zorder=1.5)
     handles = []
     for name, look in chart.looks().items():
-        held = [model for model in spots if chart.group(model) == name and "ssld" not in model.name]
-        axes.plot([spots[m] for m in held], [m.top1 for m in held], markersize=6, markeredgewidth=0, **look)
-        handles += [Line2D([], [], label=name, markersize=7, **look)] if held else []
+        members = [model for model in spots if chart.group(model) == name and "ssld" not in model.name]
+        axes.plot([spots[m] for m in members], [m.top1 for m in members], markersize=6, markeredgewidth=0, **look)
+        handles += [Line2D([], [], label=name, markersize=7, **look)] if members else []
     return handles
 
 
 def _arrows(axes: Axes, spots: dict[Model, float]) -> list[Line2D]:
-    """Stars for what was trained with SSLD, each with its arrow."""
+    """Draw a star for each training with SSLD, with its arrow."""
     line: dict[str, Any] = {"color": COLOUR["more5"], "linewidth": 1.1}
     star: dict[str, Any] = {"marker": "*", "markersize": 12, "markeredgewidth": 0}
     for begin, end in arrows(spots):
@@ -220,26 +232,26 @@ def _arrows(axes: Axes, spots: dict[Model, float]) -> list[Line2D]:
 
 
 def _along(axes: Axes, begin: Spot, end: Spot) -> list[Spot]:
-    """Spots on the straight line between two, close to each other on the picture, in data."""
+    """Return spots, in data, on the straight line between two spots, close to each other on the picture."""
     first, last = axes.transData.transform([begin, end])
     steps = np.linspace(0, 1, max(2, round(np.hypot(*(last - first)) / 3)))[:, None]
     return [(x, y) for x, y in axes.transData.inverted().transform(first + steps * (last - first))]
 
 
 def _ours(axes: Axes, points: Sequence[Measured]) -> list[Line2D]:
-    """Rings, a shade for each engine and machine."""
+    """Draw rings around what was measured, in a shade for each engine and machine."""
     handles = []
-    for told, colour in zip(dict.fromkeys(point.told for point in points), cycle(RINGS), strict=False):
-        held = [point for point in points if point.told == told]
+    for source, colour in zip(dict.fromkeys(point.source for point in points), cycle(RINGS), strict=False):
+        members = [point for point in points if point.source == source]
         look: dict[str, Any] = {"color": COLOUR[colour], "marker": "o", "linestyle": "", "markerfacecolor": "none"}
         look |= {"markersize": 10, "markeredgewidth": 1.6}
-        axes.plot([p.ms for p in held], [p.model.top1 for p in held], zorder=4, **look)
-        handles.append(Line2D([], [], label=told, **look))
+        axes.plot([p.ms for p in members], [p.model.top1 for p in members], zorder=4, **look)
+        handles.append(Line2D([], [], label=source, **look))
     return handles
 
 
 def _labels(chart: Chart, spots: dict[Model, float]) -> list[Label]:
-    """Those that must not be missing first: both ends of arrows, the best at their cost, the ends of series."""
+    """Return the names, the most important first: both ends of arrows, the best at their cost, the ends of series."""
     looks, front, best = chart.looks(), set[Model](), 0.0
     for model in sorted(spots, key=lambda model: (spots[model], -model.top1)):
         if model.top1 > best:
@@ -247,8 +259,8 @@ def _labels(chart: Chart, spots: dict[Model, float]) -> list[Label]:
     begins = {begin for begin, _ in arrows(spots)}
     ends: set[Model] = set()
     for _, series in groupby(spots, lambda model: model.series):
-        held = sorted(series, key=lambda model: model.top1)
-        ends |= {held[0], held[-1]}
+        members = sorted(series, key=lambda model: model.top1)
+        ends |= {members[0], members[-1]}
 
     def rank(model: Model) -> tuple[Any, ...]:
         first = ("ssld" not in model.name, (spots[model], model.top1) not in begins)
@@ -261,6 +273,7 @@ def _labels(chart: Chart, spots: dict[Model, float]) -> list[Label]:
 
 
 def _caption(chart: Chart, missing: Sequence[Model], unnamed: Sequence[str], ours: bool) -> str:
+    """Return the text below the figure."""
     lines = [f"Published, not measured here: {SOURCE}.", *chart.notes, SHARED]
     if missing:
         lines.append(f"Without a number in the table: {', '.join(_together(missing))}.")
@@ -272,10 +285,10 @@ def _caption(chart: Chart, missing: Sequence[Model], unnamed: Sequence[str], our
 
 
 def _together(missing: Sequence[Model]) -> list[str]:
-    """Names; those of a whole family as one."""
+    """Return the names of the models; those of a whole family as one."""
     full = Counter(cards.family(model.series) for model in cards.models().values())
-    found = []
+    result = []
     for name, group in groupby(missing, lambda model: cards.family(model.series)):
         names = [model.name for model in group]
-        found += [f"all of {name}"] if len(names) == full[name] else names
-    return found
+        result += [f"all of {name}"] if len(names) == full[name] else names
+    return result

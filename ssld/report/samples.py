@@ -1,4 +1,4 @@
-"""Sample predictions of a report: which images to show, and what each network says of them."""
+"""This module shows sample predictions: it chooses the images, and shows what each network says of them."""
 
 import base64
 import html
@@ -12,55 +12,59 @@ from ssld.errors import RunError
 
 SHOWN = 12
 NETWORKS = ("teacher", "baseline", "student")
-LARGEST = 176  # pixels of a picture in the page: twice its size on the screen
-JPEG_FROM = 96  # pixels: larger pictures are photographs
+LARGEST = 176  # the pixels of a picture in the page are twice its size on the screen
+JPEG_FROM = 96  # pictures of more pixels are photographs
 
 
 def read(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of a samples.npz. Raises RunError when it is damaged."""
+    """Read the arrays of a samples.npz. Raises RunError when it is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as held:
-            return {key: held[key] for key in held.files}
+        with np.load(file, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError) as error:
         raise RunError(f"{file}: cannot be read ({error}); remove it and repeat the run") from None
 
 
 def choose(arrays: dict[str, np.ndarray], count: int = SHOWN) -> list[int]:
-    """The images that tell most: where the student is right and the baseline is not, where student and teacher differ,
-    where the baseline differs, where the student is least certain; half of one kind at most while there are others.
+    """Return the numbers of the images that tell most; half of one kind at most while there are others.
+
+    The kinds, in order: the student is right and the baseline is not; student and teacher differ; the baseline differs;
+    the student is least certain.
     """
-    said = {name: arrays[name].argmax(1) for name in NETWORKS if name in arrays}
+    answers = {name: arrays[name].argmax(1) for name in NETWORKS if name in arrays}
     student, teacher, baseline = (
-        said["student"],
-        said.get("teacher", said["student"]),
-        said.get("baseline", said["student"]),
+        answers["student"],
+        answers.get("teacher", answers["student"]),
+        answers.get("baseline", answers["student"]),
     )
     label, unsure = arrays["label"], np.argsort(arrays["student"].max(1), kind="stable")
     repaired, differs = (student == label) & (baseline != label), student != teacher
     kinds = [repaired, differs & (student == label), differs, baseline != student, np.ones(len(label), bool)]
-    chosen: list[int] = []
+    indices: list[int] = []
     for limit in (count // 2, count):
         for kind in kinds:
-            new = [int(index) for index in unsure if kind[index] and index not in chosen]
-            chosen += new[: min(limit, count - len(chosen))]
-    return chosen
+            new = [int(index) for index in unsure if kind[index] and index not in indices]
+            indices += new[: min(limit, count - len(indices))]
+    return indices
 
 
 def cards(arrays: dict[str, np.ndarray]) -> str:
-    """One HTML card an image: the picture, its label and the three best classes of every network."""
+    """Return one HTML card an image: the picture, its label and the three best classes of every network."""
     names = [str(name) for name in arrays["classes"]]
     return "".join(_card(arrays, index, names) for index in choose(arrays))
 
 
 def _card(arrays: dict[str, np.ndarray], index: int, names: list[str]) -> str:
+    """Return the card of one image."""
     label = int(arrays["label"][index])
-    said = "".join(_said(name, arrays[name][index], label, names) for name in NETWORKS if name in arrays)
+    answers = "".join(_answer_rows(name, arrays[name][index], label, names) for name in NETWORKS if name in arrays)
     title = f"label {html.escape(names[label])}" if label >= 0 else "no label"
     picture = f'<img src="{data_url(arrays["image"][index])}" alt="{title}">'
-    return f'<div class="card sample">{picture}<div><h3>{title}</h3>{said}</div></div>'
+    return f'<div class="card sample">{picture}<div><h3>{title}</h3>{answers}</div></div>'
 
 
-def _said(network: str, scores: np.ndarray, label: int, names: list[str]) -> str:
+def _answer_rows(network: str, scores: np.ndarray, label: int, names: list[str]) -> str:
+    """Return the three best classes of one network with their probabilities."""
     rows = []
     for place in np.argsort(-scores, kind="stable")[:3]:
         share, right = 100 * float(scores[place]), int(place) == label
@@ -72,7 +76,7 @@ def _said(network: str, scores: np.ndarray, label: int, names: list[str]) -> str
 
 
 def data_url(image: np.ndarray) -> str:
-    """An image uint8 [H, W, 3] as a data: URL; photographs as JPEG, no larger than LARGEST."""
+    """Return an image uint8 [H, W, 3] as a data: URL, no larger than LARGEST; photographs are JPEG."""
     picture, buffer = Image.fromarray(image), io.BytesIO()
     picture.thumbnail((LARGEST, LARGEST))
     form = "JPEG" if max(image.shape[:2]) > JPEG_FROM else "PNG"

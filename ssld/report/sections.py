@@ -1,4 +1,4 @@
-"""The sections of a report page: each turns the part of a run that it shows into HTML."""
+"""This module makes the sections of a run's page: each function turns the part of a run that it shows into HTML."""
 
 import html
 from typing import Any
@@ -48,13 +48,13 @@ SMOKE = '<p class="warn">A smoke run, of a few steps on fake images: its numbers
 
 
 def header(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Title and headline numbers."""
+    """Show title and headline numbers."""
     parts = {"teacher": result.get("teacher"), "baseline": result.get("baseline"), "bench": rows}
     missing = [name for name, part in parts.items() if not part]
     title = (result.get("title") or result["recipe"]).replace(" -> ", " → ")
     reason = no_baseline(result)
-    made = f"seed {result['seed']} · {duration(result['wall_seconds'])} on {result['hardware']}"
-    sub = f"{result['recipe']}{claim(result)} · {made}"
+    origin = f"seed {result['seed']} · {duration(result['wall_seconds'])} on {result['hardware']}"
+    sub = f"{result['recipe']}{claim(result)} · {origin}"
     return (
         f'<h1>{html.escape(title)}</h1>\n<p class="sub">{html.escape(sub)}</p>\n'
         + (SMOKE if result.get("scope") == "smoke" else "")
@@ -65,7 +65,7 @@ def header(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def claim(result: dict[str, Any]) -> str:
-    """The published top-1 that the recipe should reach, and whether it is known to be of this run's images."""
+    """Return the published top-1 that the recipe should reach, and whether it is known to be of this run's images."""
     if result.get("claim") is None:
         return ""
     other = (
@@ -75,6 +75,7 @@ def claim(result: dict[str, Any]) -> str:
 
 
 def score_tiles(result: dict[str, Any]) -> list[str]:
+    """Show top-1 of teacher, baseline and student, and the gain."""
     teacher, baseline = result.get("teacher"), result.get("baseline")
     tiles = []
     if teacher:
@@ -90,23 +91,25 @@ def score_tiles(result: dict[str, Any]) -> list[str]:
 
 
 def _published(network: dict[str, Any]) -> str:
+    """Mark a number that is published, not measured."""
     return "" if network.get("source", "measured") == "measured" else ", published"
 
 
 def speed_tiles(rows: list[dict[str, Any]]) -> list[str]:
-    found = speed(rows)
-    if not found:
+    """Show speed-up and size."""
+    speeds = speed(rows)
+    if not speeds:
         return []
-    smaller = f"teacher {megabytes(found.teacher_bytes)}" if found.teacher_bytes else "exported model"
-    size = tile("size", megabytes(found.student_bytes), smaller)
-    if not found.ratio:
-        return [tile("latency", f"{found.student_ms:.2f} ms", f"{found.engine}, batch\u00a0{found.batch}"), size]
-    times = f"{found.teacher_ms:.2f} → {found.student_ms:.2f} ms, {found.engine}, batch\u00a0{found.batch}"
-    return [tile("speed-up", f"{found.ratio:.1f}\u00a0x", times), size]
+    smaller = f"teacher {megabytes(speeds.teacher_bytes)}" if speeds.teacher_bytes else "exported model"
+    size = tile("size", megabytes(speeds.student_bytes), smaller)
+    if not speeds.ratio:
+        return [tile("latency", f"{speeds.student_ms:.2f} ms", f"{speeds.engine}, batch\u00a0{speeds.batch}"), size]
+    times = f"{speeds.teacher_ms:.2f} → {speeds.student_ms:.2f} ms, {speeds.engine}, batch\u00a0{speeds.batch}"
+    return [tile("speed-up", f"{speeds.ratio:.1f}\u00a0x", times), size]
 
 
 def results(result: dict[str, Any]) -> str:
-    """Scores, a row a stage."""
+    """Show the scores, a row a stage."""
     rows = [{"name": name, **stage} for name, stage in result["stages"].items()]
     return section("Stages", "Scores on the validation images after each stage.", card(table(STAGE_COLUMNS, rows)))
 
@@ -114,43 +117,44 @@ def results(result: dict[str, Any]) -> str:
 def glance(
     result: dict[str, Any], records: list[dict[str, Any]], rows: list[dict[str, Any]], plan: dict[str, Any]
 ) -> str:
-    """The two figures that hold the result: accuracy over steps, accuracy against latency."""
-    shown = ""
+    """Show the two figures that hold the result: accuracy over steps, accuracy against latency."""
+    figures_html = ""
     if records:
         after = {name: stage.get("init", "") for name, stage in plan.get("stages", {}).items()}
-        drawn = figures.accuracy(records, result, after, colours_of(result, plan))
-        shown = figure("Validation accuracy", "A stage begins where the stage it continues ended.", drawn)
-    if points_drawn := figures.latency(rows, result):
+        drawing = figures.accuracy(records, result, after, colours_of(result, plan))
+        figures_html = figure("Validation accuracy", "A stage begins where the stage it continues ended.", drawing)
+    if latency_drawing := figures.latency(rows, result):
         text = "Up and left is better."
         text += " The baseline is the student's architecture." if result.get("baseline") else ""
-        shown += figure("Accuracy against latency", text, points_drawn)
-    return f'<div class="grid wide first">{shown}</div>\n' if shown else ""
+        figures_html += figure("Accuracy against latency", text, latency_drawing)
+    return f'<div class="grid wide first">{figures_html}</div>\n' if figures_html else ""
 
 
 def colours_of(result: dict[str, Any], plan: dict[str, Any]) -> dict[str, str]:
+    """Return the colours of the stages."""
     return figures.stage_colours(result["stages"], plan.get("baseline"))
 
 
 def training(result: dict[str, Any], records: list[dict[str, Any]], plan: dict[str, Any]) -> str:
-    """Loss and accuracy curves, a figure a stage."""
+    """Show loss and accuracy curves, a figure a stage."""
     if not records:
         return section("Training", "This run has no metrics.jsonl: no curves.", "")
-    colours, panels, lost = colours_of(result, plan), [], []
+    colours, panels, without_curves = colours_of(result, plan), [], []
     for name, stage in result["stages"].items():
         if of_stage := [record for record in records if record["stage"] == name]:
             text = f"{stage['network']}, {number(stage.get('epochs'), 'g')} epochs"
-            drawn = figures.curves(of_stage, colours[name])
-            panels.append(figure(name, text, drawn, dot=figures.VARIABLES[colours[name]]))
+            drawing = figures.curves(of_stage, colours[name])
+            panels.append(figure(name, text, drawing, dot=figures.VARIABLES[colours[name]]))
         else:
-            lost.append(name)
-    missing = f"No curves of {', '.join(lost)}: taken over from another run."
-    note = f'<p class="note">{html.escape(missing)}</p>' if lost else ""
+            without_curves.append(name)
+    missing = f"No curves of {', '.join(without_curves)}: taken over from another run."
+    note = f'<p class="note">{html.escape(missing)}</p>' if without_curves else ""
     how = "Thin: single batches. Thick: their moving average. Points: evaluations on the validation images."
     return section("Training", how, f'<div class="grid">{"".join(panels)}</div>{note}')
 
 
 def speeds(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """The bench, row by row."""
+    """Show the bench, row by row."""
     if not rows:
         return section("Speed", "This run was not benchmarked.", "")
     how = f"The network alone, milliseconds a batch, on {result['hardware']}."
@@ -158,23 +162,24 @@ def speeds(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def agreement(result: dict[str, Any], names: list[str]) -> str:
-    found = result.get("agreement")
-    if not found:
+    """Show how often student and teacher agree, in all and by class."""
+    numbers = result.get("agreement")
+    if not numbers:
         return section("Agreement with the teacher", "Not measured: this run has no teacher of its own.", "")
-    counts = [found[key] for key in ("both_right", "only_student", "only_teacher", "both_wrong")]
+    counts = [numbers[key] for key in ("both_right", "only_student", "only_teacher", "both_wrong")]
     cells = [_cell(count, sum(counts)) for count in counts]
     square = (
         '<div class="square"><div></div><div>teacher right</div><div>teacher wrong</div>'
         f"<div>student right</div>{cells[0]}{cells[1]}<div>student wrong</div>{cells[2]}{cells[3]}</div>"
     )
-    shares = found["per_class"]
+    shares = numbers["per_class"]
     bars = figures.per_class(
         shares, names_for(shares, names), "same top-1 as the teacher, %", "Agreement with the teacher, by class"
     )
-    among = f", the teacher's among the student's first five for {found['top5']:.2f} %" if "top5" in found else ""
+    among = f", the teacher's among the student's first five for {numbers['top5']:.2f} %" if "top5" in numbers else ""
     how = (
-        f"The same class for {found['top1']:.2f} % of the images{among}; mean KL(teacher ‖ student) "
-        f"{number(found['kl'], '.4f')} nats."
+        f"The same class for {numbers['top1']:.2f} % of the images{among}; mean KL(teacher ‖ student) "
+        f"{number(numbers['kl'], '.4f')} nats."
     )
     both = figure("Who is right", "Validation images.", square)
     both += figure("Same class as the teacher", which_classes(shares), bars)
@@ -182,33 +187,35 @@ def agreement(result: dict[str, Any], names: list[str]) -> str:
 
 
 def which_classes(shares: list[Any]) -> str:
-    """What a figure by class shows of them."""
+    """Say which classes a figure by class shows."""
     many = len(shares) > figures.CLASSES
     return f"The lowest {figures.CLASSES} of {len(shares)} classes." if many else "By the true class."
 
 
 def names_for(shares: list[Any], names: list[str]) -> list[str]:
-    """The names of the classes, their numbers where the run has kept no such names."""
+    """Return the names of the classes, or their numbers where the run has kept no such names."""
     return names if len(names) == len(shares) else [str(index) for index in range(len(shares))]
 
 
 def _cell(count: int, total: int) -> str:
+    """Return a cell of the square, the darker the larger its share."""
     share = count / total if total else 0.0
     tint = f'<i style="opacity:{0.06 + 0.34 * share:.3f}"></i>'
     return f'<div class="cell">{tint}<b>{count:,}</b><span>{100 * share:.1f} %</span></div>'
 
 
-def pictures(held: dict[str, Any]) -> str:
-    if not held:
+def pictures(arrays: dict[str, Any]) -> str:
+    """Show sample predictions."""
+    if not arrays:
         return section("Sample predictions", "This run kept no samples.", "")
     how = "The best three classes of each network."
-    if set(held) & {"teacher", "baseline"}:
+    if set(arrays) & {"teacher", "baseline"}:
         how += " First where the student is right and the baseline is not, or where the networks differ."
-    return section("Sample predictions", how, f'<div class="grid">{samples.cards(held)}</div>')
+    return section("Sample predictions", how, f'<div class="grid">{samples.cards(arrays)}</div>')
 
 
 def export(result: dict[str, Any]) -> str:
-    """The gate, a row a format."""
+    """Show the numbers of the gate, a row a format."""
     rows = [{"name": name, **gate} for name, gate in (result.get("export") or {}).items()]
     if not rows:
         return section("Export", "This run was not exported.", "")
@@ -217,6 +224,7 @@ def export(result: dict[str, Any]) -> str:
 
 
 def about(result: dict[str, Any]) -> str:
+    """Show what the run was made with: digest, seed, hardware, networks, versions."""
     rows = [
         ["digest", result["digest"]],
         ["scope", result.get("scope", "full")],
@@ -224,9 +232,11 @@ def about(result: dict[str, Any]) -> str:
         ["hardware", result["hardware"]],
     ]
     for kind in ("student", "teacher"):
-        if held := result.get(kind):
-            macs = number(held["macs"] / 1e6 if held.get("macs") is not None else None, ",.1f")
-            rows.append([kind, f"{held['arch']}, {number(held.get('params'), ',')} parameters, {macs} M multiply-adds"])
+        if network := result.get(kind):
+            macs = number(network["macs"] / 1e6 if network.get("macs") is not None else None, ",.1f")
+            rows.append(
+                [kind, f"{network['arch']}, {number(network.get('params'), ',')} parameters, {macs} M multiply-adds"]
+            )
     rows += [[name, str(version)] for name, version in result.get("versions", {}).items()]
     lines = "".join(
         f'<tr><td>{html.escape(name)}</td><td style="white-space:normal"><code>{html.escape(text)}</code></td></tr>'
@@ -236,6 +246,7 @@ def about(result: dict[str, Any]) -> str:
 
 
 def plan_text(text: str) -> str:
+    """Show the plan, folded."""
     if not text:
         return section("The plan", "This run folder has no plan.yaml.", "")
     summary = "<summary>every key of the recipe, defaults filled in</summary>"

@@ -1,4 +1,7 @@
-"""The speed report: tables of teacher against student, and accuracy against latency, as Markdown, HTML and SVG."""
+"""This module writes the speed report: tables of teacher against student, and accuracy against latency.
+
+It writes Markdown, HTML and SVG.
+"""
 
 import base64
 import html
@@ -12,7 +15,7 @@ from ssld.files import write_whole
 from ssld.progress import note
 from ssld.report.headline import megabytes
 from ssld.report.markup import Columns, card, markdown, number, section, table
-from ssld.report.page import PAGE
+from ssld.report.run_page import PAGE
 from ssld.report.scatter import Panel, Point, scatter
 from ssld.report.sections import SMOKE
 from ssld.report.speed import Gain, gains, span
@@ -45,15 +48,18 @@ HUES = ("student", "baseline", "more1", "more2", "more3", "more4", "more5", "mor
 
 
 def write_speed(folders: Sequence[Path], files: Sequence[Path], out: Path) -> dict[str, str]:
-    """Write speed.md, speed.html and, where accuracies are known, speed.svg; RunError, one line, for bad input."""
-    found, others = gains(folders, files)
+    """Write speed.md, speed.html and, where accuracies are known, speed.svg; return their paths.
+
+    Raises RunError, one line, for input that is no run or no bench file.
+    """
+    all_gains, others = gains(folders, files)
     if others:
         note(f"report: left out, of no run that is given: {', '.join(others)}")
-    drawn = figure(found)
-    parts = [(title, [cells(gain) for gain in held]) for title, held in groups(found)]
-    smoke = any(gain.run.result.get("scope") == "smoke" for gain in found)
-    texts = {"html": as_html(parts, drawn, smoke), "md": as_markdown(parts, drawn, smoke)}
-    texts |= {"svg": drawn} if drawn else {}
+    drawing = figure(all_gains)
+    parts = [(title, [cells(gain) for gain in members]) for title, members in groups(all_gains)]
+    smoke = any(gain.run.result.get("scope") == "smoke" for gain in all_gains)
+    texts = {"html": as_html(parts, drawing, smoke), "md": as_markdown(parts, drawing, smoke)}
+    texts |= {"svg": drawing} if drawing else {}
     try:
         out.mkdir(parents=True, exist_ok=True)
         for kind, text in texts.items():
@@ -63,22 +69,22 @@ def write_speed(folders: Sequence[Path], files: Sequence[Path], out: Path) -> di
     return {kind: str(out / f"speed.{kind}") for kind in texts}
 
 
-def groups(found: Sequence[Gain]) -> list[tuple[str, list[Gain]]]:
-    """A table each for a run, a bench file and a span."""
+def groups(all_gains: Sequence[Gain]) -> list[tuple[str, list[Gain]]]:
+    """Return a table each for a run, a bench file and a span: its title and its gains."""
 
     def title(gain: Gain) -> str:
         name = gain.run.result.get("title") or gain.run.result["recipe"]
         name = name.replace(" -> ", " → ")
         return f"{name} ({gain.run.name}), {SPANS[span(gain.student)]}, on {gain.bench.device} ({gain.bench.file.name})"
 
-    held: dict[str, list[Gain]] = {}
-    for gain in found:
-        held.setdefault(title(gain), []).append(gain)
-    return list(held.items())
+    tables: dict[str, list[Gain]] = {}
+    for gain in all_gains:
+        tables.setdefault(title(gain), []).append(gain)
+    return list(tables.items())
 
 
 def cells(gain: Gain) -> dict[str, Any]:
-    """A row of the table."""
+    """Return a row of the table."""
     student, teacher = gain.student, gain.teacher or {}
     engine, precision = student["engine"], student["precision"]
     own = gain.run.top1("student", engine, precision)
@@ -104,53 +110,56 @@ def cells(gain: Gain) -> dict[str, Any]:
 
 
 def _pair(teacher: Any, student: Any, form: Any) -> str:
+    """Write teacher → student."""
     return f"{number(teacher, form)} → {number(student, form)}"
 
 
-def figure(found: Sequence[Gain]) -> str | None:
-    """Accuracy against latency, a panel for each machine: the network alone, smallest batch, fewest threads."""
-    alone = [gain for gain in found if span(gain.student) == "model"]
+def figure(all_gains: Sequence[Gain]) -> str | None:
+    """Draw accuracy against latency, a panel for each machine: the network alone, smallest batch, fewest threads."""
+    alone = [gain for gain in all_gains if span(gain.student) == "model"]
     engines = dict.fromkeys(gain.student["engine"] for gain in alone)
     several = len({gain.run.name for gain in alone}) > 1
     panels = []
     for device, group in groupby(sorted(alone, key=lambda gain: gain.bench.device), lambda gain: gain.bench.device):
-        held = list(group)
-        batch, threads = min((gain.student["batch"], gain.student["threads"]) for gain in held)
-        shown = [gain for gain in held if (gain.student["batch"], gain.student["threads"]) == (batch, threads)]
-        drawn = dict.fromkeys(point for gain in shown for point in spots(gain, several))
+        members = list(group)
+        batch, threads = min((gain.student["batch"], gain.student["threads"]) for gain in members)
+        compared = [gain for gain in members if (gain.student["batch"], gain.student["threads"]) == (batch, threads)]
+        points = dict.fromkeys(point for gain in compared for point in spots(gain, several))
         label = f"median milliseconds a batch of {batch}, threads: {threads}, on {device}"
-        panels += [Panel(label, "top-1, % of the validation images", list(drawn))] if drawn else []
+        panels += [Panel(label, "top-1, % of the validation images", list(points))] if points else []
     colours = dict(zip(engines, HUES * len(engines), strict=False))
     return scatter("Accuracy against latency", panels, colours, "student") if panels else None
 
 
 def spots(gain: Gain, several: bool) -> list[Point]:
-    """The student's point and the teacher's, those with an accuracy."""
-    made = []
+    """Return the student's point and the teacher's, where their accuracies are known."""
+    points = []
     for role, row in (("teacher", gain.teacher), ("student", gain.student)):
         top1 = gain.run.top1(role, row["engine"], row["precision"]) if row else None
         if row and top1 is not None:
             name = f"{gain.run.name + ': ' if several else ''}{role}, {row['engine']} {row['precision']}"
-            made.append(Point(name, row["p50_ms"], top1, row["engine"], star=role == "student"))
-    return made
+            points.append(Point(name, row["p50_ms"], top1, row["engine"], star=role == "student"))
+    return points
 
 
 Parts = Sequence[tuple[str, list[dict[str, Any]]]]
 
 
-def as_html(parts: Parts, drawn: str | None, smoke: bool) -> str:
+def as_html(parts: Parts, drawing: str | None, smoke: bool) -> str:
+    """Return the report as an HTML page."""
     body = [f'<h1>{TITLE}</h1>\n<p class="sub">{html.escape(HOW)}</p>\n', SMOKE if smoke else ""]
-    if drawn:
-        data = base64.b64encode(drawn.encode()).decode()
+    if drawing:
+        data = base64.b64encode(drawing.encode()).decode()
         picture = f'<img alt="Accuracy against latency" style="width:100%" src="data:image/svg+xml;base64,{data}">'
         body.append(section("Accuracy against latency", FIGURE, picture))
     body += [section(title, "", card(table(COLUMNS, rows))) for title, rows in parts]
     return PAGE.format(title=f"{TITLE} · ssld", css=CSS, body="".join(body))
 
 
-def as_markdown(parts: Parts, drawn: str | None, smoke: bool) -> str:
+def as_markdown(parts: Parts, drawing: str | None, smoke: bool) -> str:
+    """Return the report in Markdown."""
     lines = [f"# {TITLE}", HOW]
     lines += ["**A smoke run, of a few steps on fake images: its numbers mean nothing.**"] if smoke else []
-    lines += ["## Accuracy against latency", f"![Accuracy against latency](speed.svg)\n\n{FIGURE}"] if drawn else []
+    lines += ["## Accuracy against latency", f"![Accuracy against latency](speed.svg)\n\n{FIGURE}"] if drawing else []
     lines += [f"## {title}\n\n{markdown(COLUMNS, rows)}" for title, rows in parts]
     return "\n\n".join(lines) + "\n"

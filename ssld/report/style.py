@@ -1,4 +1,7 @@
-"""The looks of a report page: one style sheet, light and dark. The colours differ for every kind of colour vision."""
+"""This module holds the style sheet of a run's page, light and dark.
+
+Its colours differ for every kind of colour vision.
+"""
 
 COLOURS = """
 :root { color-scheme: light dark; --page: #f6f6f3; --card: #ffffff; --ink: #1d2126; --muted: #5d656e; --rule: #dcdfe2;

@@ -1,4 +1,4 @@
-"""The numbers that runs are sorted and compared by: the summary of a tracker, and the metrics of a sweep."""
+"""This module lists the numbers that runs are sorted and compared by: a tracker's summary, and a sweep's metrics."""
 
 from typing import Any
 
@@ -26,13 +26,15 @@ NETWORKS = ("teacher", "student")
 
 
 def summary(result: dict[str, Any]) -> dict[str, float | None]:
-    """Of what result.json holds: percent, points (gain), nats (nll, kl, loss).
+    """Return the numbers of a result.json: percent, points (gain), nats (nll, kl, loss).
 
-    At the smallest batch: `speedup/<engine>`, the teacher's median latency over the student's, and the medians,
-    `<network>/<engine>/p50_ms`; for a precision other than fp32 the engine is named with it, as `openvino-int8`.
+    At the smallest batch there are `speedup/<engine>`, the teacher's median latency over the student's, and the
+    medians, `<network>/<engine>/p50_ms`; for a precision other than fp32 the engine is named with it, as
+    `openvino-int8`.
     """
     agreement, student = result.get("agreement") or {}, result["student"]
-    values = {key: result.get(key) for key in ("top1", "top5", "nll", "ece", "gain")}  # older results lack nll and ece
+    # Older results do not have nll and ece.
+    values = {key: result.get(key) for key in ("top1", "top5", "nll", "ece", "gain")}
     values |= {"teacher_top1": (result["teacher"] or {}).get("top1")}
     values |= {"agreement": agreement.get("top1"), "kl": agreement.get("kl")}
     values |= {"params": student["params"], "macs": student["macs"], "bytes": student.get("bytes")}
@@ -48,10 +50,13 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
 
 
 def names(plan: Plan) -> list[str]:
-    """The numbers that `summary` may hold of a run of this plan; `gain` only where the run will have a baseline."""
-    whole = [name for name in WHOLE if name != "gain" or baseline.missing(plan, data_root()) is None]
-    precisions = dict.fromkeys(["fp32", "int8", *plan.bench.precisions])  # a student in int8 is measured in int8
+    """Return the numbers that `summary` may hold of a run of this plan.
+
+    `gain` is among them only where the run will have a baseline.
+    """
+    of_run = [name for name in WHOLE if name != "gain" or baseline.missing(plan, data_root()) is None]
+    precisions = dict.fromkeys(["fp32", "int8", *plan.bench.precisions])  # the bench measures a student in int8 in int8
     engines = [where(engine, precision) for engine in plan.bench.engines for precision in precisions]
     stages = [f"{stage}/{key}" for stage in plan.stages for key in OF_A_STAGE]
     latency = [f"{network}/{engine}/p50_ms" for network in NETWORKS for engine in engines]
-    return [*whole, *stages, *(f"speedup/{engine}" for engine in engines), *latency]
+    return [*of_run, *stages, *(f"speedup/{engine}" for engine in engines), *latency]

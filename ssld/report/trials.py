@@ -1,4 +1,4 @@
-"""The trials of a sweep in one table, sorted by its metric: Markdown to read, CSV and JSON to go on with."""
+"""This module writes the trials of a sweep in one table, sorted by its metric: Markdown, CSV and JSON."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def ordered(rows: list[Row], metric: str, goal: str) -> list[Row]:
-    """The best first; then, in the order of their trials, those that have no number."""
+    """Return the best trial first, and last, in the order of their numbers, those that have no result."""
     sign = -1 if goal == "maximize" else 1
     measured = [row for row in rows if row[metric] is not None]
     return sorted(measured, key=lambda row: (sign * row[metric], row["trial"])) + [
@@ -22,9 +22,9 @@ def ordered(rows: list[Row], metric: str, goal: str) -> list[Row]:
 
 
 def write_trials(rows: list[Row], path: Path, about: Row) -> Path:
-    """Write the page and beside it the same as .csv and .json; returns the page.
+    """Write the page and beside it the same as .csv and .json; return the page.
 
-    `about`: name, recipe, method, metric, goal, scope, trials (how many there will be), command, hardware. Raises
+    about: name, recipe, method, metric, goal, scope, trials (how many there will be), command, hardware. Raises
     RunError when a file cannot be written.
     """
     rows = ordered(rows, about["metric"], about["goal"])
@@ -39,6 +39,7 @@ def write_trials(rows: list[Row], path: Path, about: Row) -> Path:
 
 
 def _page(rows: list[Row], about: Row) -> str:
+    """Return the page in Markdown."""
     smoke = ["", "**A smoke run: its numbers mean nothing.**"] if about["scope"] == "smoke" else []
     text = [
         f"# {about['name']}: {len(rows)} of {about['trials']} trials",
@@ -62,19 +63,21 @@ def _page(rows: list[Row], about: Row) -> str:
 
 
 def _without_gain(rows: list[Row]) -> list[str]:
-    """A line on finished trials that have no gain, where there are any."""
+    """Return a line on finished trials that have no gain, where there are any."""
     if all(row.get("gain", 0) is not None for row in rows if row["state"] == "finished"):
         return []
     return ["- gain `-`: the run has no baseline to compare with; its report says why"]
 
 
 def _table(rows: list[Row]) -> list[str]:
+    """Return the table in Markdown."""
     columns = list(rows[0])
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     return [*lines, *("| " + " | ".join(_cell(key, row[key]) for key in columns) + " |" for row in rows)]
 
 
 def _cell(key: str, value: Any) -> str:
+    """Write a cell of the table."""
     if value is None:
         return "-"
     if key == "digest":
@@ -84,6 +87,7 @@ def _cell(key: str, value: Any) -> str:
 
 
 def _csv(rows: list[Row]) -> str:
+    """Return the rows as CSV."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -1,7 +1,7 @@
-"""docs/zoo.md, its figures, and the tables of published results in the pages of the series: all from the cards.
+"""This module writes docs/zoo.md, its figures, and the tables in the pages of the series, all from the cards.
 
 `python -m ssld.report.zoo docs` writes them into the folder `docs`. The page of a series is docs/zoo/<series>.md; a
-page that holds several names them in its mark: `<!-- published: resnext resnext_vd -->`.
+page that holds several series names them in its mark: `<!-- published: resnext resnext_vd -->`.
 """
 
 import re
@@ -74,58 +74,60 @@ Latency: milliseconds a batch, published in 2020; V100 FP32 batch 1, T4 (TensorR
 
 
 def pages(docs: Path) -> dict[str, str]:
-    """Every generated file as path below `docs` -> text; pages of series that are there get their table filled in.
+    """Return every generated file as {path below `docs`: text}; the table of each page of a series is filled in.
 
     Raises RecipeError when such a page has no place for it.
     """
     models = list(cards.models().values())
-    found = series_pages(docs)
-    files = {"zoo.md": _overview(models, found)}
+    series_page = series_pages(docs)
+    files = {"zoo.md": _overview(models, series_page)}
     files |= {f"zoo/{name}.svg": text for name, text in _figures(models).items()}
-    for page in dict.fromkeys(found.values()):
-        files[f"zoo/{page.name}"] = _filled(page, [model for model in models if found.get(model.series) == page])
+    for page in dict.fromkeys(series_page.values()):
+        files[f"zoo/{page.name}"] = _filled(page, [model for model in models if series_page.get(model.series) == page])
     return files
 
 
 def series_pages(docs: Path) -> dict[str, Path]:
-    """Series -> the page that holds it, where there is one."""
-    known = {card.series for card in cards.all_students().values()}
-    found: dict[str, Path] = {}
+    """Return {series: the page that holds it}, where there is one."""
+    series_names = {card.series for card in cards.all_students().values()}
+    result: dict[str, Path] = {}
     for page in sorted((docs / "zoo").glob("*.md")):
         mark = MARK.search(page.read_text(encoding="utf-8"))
         named = mark[1].split() if mark and mark[1] else [page.stem]
-        found |= {series: page for series in named if series in known}
-    return found
+        result |= {series: page for series in named if series in series_names}
+    return result
 
 
 def write(docs: Path) -> None:
+    """Write all generated files."""
     for name, text in pages(docs).items():
         (docs / name).parent.mkdir(parents=True, exist_ok=True)
         write_whole(docs / name, text)
 
 
-def _overview(models: Sequence[Model], found: dict[str, Path]) -> str:
+def _overview(models: Sequence[Model], series_page: dict[str, Path]) -> str:
+    """Return the text of docs/zoo.md."""
     columns: list[Column] = [
         ("name", lambda model: f"[{model.name}](../students/{model.arch}.yaml)"),
-        ("series", lambda model: _link(model.series, found)),
+        ("series", lambda model: _link(model.series, series_page)),
         *_facts(),
         ("V100, ms", lambda model: _number(_first(model, "v100_fp32"))),
         ("T4 FP32, ms", lambda model: _number(_first(model, "t4_fp32"))),
         ("T4 FP16, ms", lambda model: _number(_first(model, "t4_fp16"))),
         ("SD855, ms", lambda model: _number(_first(model, "sd855"))),
     ]
-    families = {family: list(held) for family, held in groupby(models, lambda model: cards.family(model.series))}
+    families = {family: list(members) for family, members in groupby(models, lambda model: cards.family(model.series))}
     parts = [INTRO.format(names=len(models), archs=len({model.arch for model in models})), "## Series\n"]
-    for family, held in families.items():
-        linked = dict.fromkeys(_link(model.series, found) for model in held)
+    for family, members in families.items():
+        linked = dict.fromkeys(_link(model.series, series_page) for model in members)
         parts.append(f"- {family}: {', '.join(linked)}")
     parts.append("\n## Models")
-    parts += [f"\n### {family}\n\n{_table(columns, held)}" for family, held in families.items()]
+    parts += [f"\n### {family}\n\n{_table(columns, members)}" for family, members in families.items()]
     return "\n".join(parts) + "\n"
 
 
 def _filled(page: Path, models: Sequence[Model]) -> str:
-    """The text of a page with the table between its marks."""
+    """Return the text of a page with the table between its marks."""
     text = page.read_text(encoding="utf-8")
     begin, end = MARK.search(text), text.find(END)
     if not begin or end < begin.end():
@@ -134,6 +136,7 @@ def _filled(page: Path, models: Sequence[Model]) -> str:
 
 
 def _published(models: Sequence[Model]) -> str:
+    """Return the table of published results and the notes below it."""
     columns: list[Column] = [
         ("name", lambda model: f"[{model.name}](../../students/{model.arch}.yaml)"),
         *_facts(),
@@ -151,6 +154,7 @@ def _published(models: Sequence[Model]) -> str:
 
 
 def _facts() -> list[Column]:
+    """Return the columns that all tables have."""
     return [
         ("top-1, %", lambda model: f"{model.top1:.2f}"),
         ("top-5, %", lambda model: _number(model.top5)),
@@ -161,6 +165,7 @@ def _facts() -> list[Column]:
 
 
 def _table(columns: Sequence[Column], models: Sequence[Model]) -> str:
+    """Return the models as a table in Markdown."""
     titles = [title for title, _ in columns]
     words = ("name", "series", "source", "note")
     rule = ["---" if title in words else "---:" for title in titles]
@@ -169,6 +174,7 @@ def _table(columns: Sequence[Column], models: Sequence[Model]) -> str:
 
 
 def _figures(models: Sequence[Model]) -> dict[str, str]:
+    """Return the figures of docs/zoo.md, by name."""
     first = {"V100, FP32, batch 1": "v100_fp32", "T4, FP32, batch 1": "t4_fp32", "SD855, one thread, batch 1": "sd855"}
     panels = {
         "flops": [_panel("GFLOPs (2 x MACs)", models, lambda model: model.flops / 1e9)],
@@ -179,12 +185,13 @@ def _figures(models: Sequence[Model]) -> dict[str, str]:
     }
     titles = {"flops": "FLOPs", "params": "parameters", "latency": "published latency"}
     return {
-        f"top1_{name}": scatter(f"Published top-1 against {titles[name]}", held, COLOURS, "weights trained with SSLD")
-        for name, held in panels.items()
+        f"top1_{name}": scatter(f"Published top-1 against {titles[name]}", panel, COLOURS, "weights trained with SSLD")
+        for name, panel in panels.items()
     }
 
 
 def _panel(label: str, models: Sequence[Model], cost: Callable[[Model], float | None]) -> Panel:
+    """Return the models as points over one cost."""
     costs = {model: cost(model) for model in models}
     points = [
         Point(model.name, x, model.top1, cards.family(model.series), star="ssld" in model.name)
@@ -195,17 +202,18 @@ def _panel(label: str, models: Sequence[Model], cost: Callable[[Model], float | 
 
 
 def _first(model: Model, key: str) -> float | None:
-    """A latency at batch 1."""
-    found = getattr(model.latency_ms, key)
-    return found[0] if isinstance(found, tuple) else found
+    """Return a latency at batch 1."""
+    latency = getattr(model.latency_ms, key)
+    return latency[0] if isinstance(latency, tuple) else latency
 
 
-def _link(series: str, found: dict[str, Path]) -> str:
-    return f"[{series}](zoo/{found[series].name})" if series in found else series
+def _link(series: str, series_page: dict[str, Path]) -> str:
+    """Return a link to the page of a series, or its name where it has none."""
+    return f"[{series}](zoo/{series_page[series].name})" if series in series_page else series
 
 
 def _source(text: str) -> str:
-    """`PaddleClas release/static:README_cn.md` as a link."""
+    """Turn `PaddleClas release/static:README_cn.md` into a link."""
     place = re.fullmatch(r"PaddleClas (\S+?):(\S+)", text)
     if not place:
         return text
@@ -213,15 +221,17 @@ def _source(text: str) -> str:
 
 
 def _batches(values: cards.Batches | None) -> str:
+    """Write the latencies at several batches."""
     return " / ".join(map(_number, values)) if values else "-"
 
 
 def _number(value: float | None) -> str:
+    """Write a number with two decimals."""
     return "-" if value is None else f"{value:.2f}"
 
 
 def _short(value: float) -> str:
-    """Three digits: 0.0263, 8.66, 626."""
+    """Write three digits: 0.0263, 8.66, 626."""
     return f"{value:#.3g}".rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind while it trains: `metrics.jsonl` always, W&B and TensorBoard files where asked for."""
+"""This package records a run while it trains: always `metrics.jsonl`, W&B and TensorBoard files where asked for."""
 
 from ssld.track.logger import About, Artifact, Logger
 from ssld.track.track import MODES, Options, Track, start

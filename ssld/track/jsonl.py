@@ -1,4 +1,4 @@
-"""metrics.jsonl: one record a line. It is what every other logger is filled from when a run resumes."""
+"""This module keeps metrics.jsonl, one record a line. Every other logger is filled from it when a run resumes."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,10 @@ from ssld.track.logger import Logger, Record
 
 
 class Jsonl(Logger):
-    """The file. Unlike other loggers it stops the run (RunError) when it cannot be written, or is not what it wrote."""
+    """The file metrics.jsonl.
+
+    Unlike other loggers it stops the run (RunError) when the file cannot be written, or is not what it wrote.
+    """
 
     name = "metrics.jsonl"
 
@@ -24,31 +27,32 @@ class Jsonl(Logger):
         _append(self.file, json.dumps(record) + "\n")
 
     def advance(self, record: Record) -> int:
-        """The step of the next record, over all stages."""
+        """Return the step of the next record, counted over all stages."""
         return self._count.advance(record)
 
     def records(self) -> Iterator[tuple[int, Record]]:
-        """All records with their steps, counted anew."""
+        """Yield all records with their steps, counted anew."""
         self._count = Count()
         for record in _read(self.file) if self.file.is_file() else ():
             yield self.advance(record), record
 
     def rewind(self, stage: str, step: int) -> bool:
-        """Drop what `stage` logged after `step`; whether there was any."""
+        """Drop what `stage` logged after `step`; return whether there was any."""
         records = _read(self.file) if self.file.is_file() else []
-        kept = [record for record in records if record["stage"] != stage or record["step"] <= step]
-        if len(kept) < len(records):
-            _rewrite(self.file, kept)
-        return len(kept) < len(records)
+        remaining = [record for record in records if record["stage"] != stage or record["step"] <= step]
+        if len(remaining) < len(records):
+            _rewrite(self.file, remaining)
+        return len(remaining) < len(records)
 
 
 class Count:
-    """A step that never falls: steps of the stage, after those of all stages before."""
+    """A step that never falls: the steps of the stage, after those of all stages before."""
 
     def __init__(self) -> None:
         self._before, self._stage, self._step = 0, "", 0
 
     def advance(self, record: Record) -> int:
+        """Return the step of a record, counted over all stages."""
         if record["stage"] != self._stage:
             self._before, self._stage, self._step = self._before + self._step, record["stage"], 0
         self._step = max(self._step, record["step"])
@@ -56,6 +60,7 @@ class Count:
 
 
 def _append(file: Path, line: str) -> None:
+    """Append a line to a file. Raises RunError where that fails."""
     try:
         with file.open("a", encoding="utf-8") as stream:
             stream.write(line)
@@ -74,7 +79,7 @@ def _rewrite(file: Path, records: Iterable[Record]) -> None:
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    """The records of the file. A last line that a kill cut short is removed from it."""
+    """Return the records of the file. A last line that a kill cut short is removed from it."""
     try:
         lines = file.read_bytes().split(b"\n")
     except OSError as error:

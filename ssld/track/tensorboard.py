@@ -1,4 +1,7 @@
-"""Event files for TensorBoard and the viewers that read its format, one folder a stage: curves over its own step."""
+"""This module writes event files for TensorBoard and viewers of its format.
+
+Each stage has a folder, and its curves are drawn over its own step.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError
-from ssld.track.logger import AXES, Logger, Record
+from ssld.track.logger import AXES, Cell, Logger, Record
 
-RESULT = "result"  # the folder of what belongs to no stage
-FLUSH = 10  # seconds until a curve on the screen goes on
+RESULT = "result"  # this folder holds what belongs to no stage
+FLUSH = 10  # so many seconds pass until a curve on the screen goes on
 
 
 class TensorBoard(Logger):
-    """`tensorboard/<stage>/` of the run folder, written anew from `metrics.jsonl` when a run resumes."""
+    """It writes `tensorboard/<stage>/` of the run folder, anew from `metrics.jsonl` when a run resumes."""
 
     name = "TensorBoard"
 
     def __init__(self, folder: Path):
-        """Raises RunError where the library that writes the files is missing."""
+        """Choose the folder. Raises RunError where the library that writes the files is missing."""
         try:
             import tensorboardX  # noqa: F401
         except ModuleNotFoundError:
@@ -44,13 +47,15 @@ class TensorBoard(Logger):
     def summary(self, values: dict[str, Any]) -> None:
         self._text("summary", ["number", "value"], [[key, value] for key, value in values.items()])
 
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         for number, row in enumerate(rows):
             for column, cell in zip(columns, row, strict=True):
                 if isinstance(cell, np.ndarray):
                     self._writer(RESULT).add_image(f"{name}/{number:02d}_{column}", cell, 0, dataformats="HWC")
-        shown = [column for column, cell in zip(columns, rows[0], strict=True) if not isinstance(cell, np.ndarray)]
-        self._text(name, shown, [[cell for cell in row if not isinstance(cell, np.ndarray)] for row in rows])
+        text_columns = [
+            column for column, cell in zip(columns, rows[0], strict=True) if not isinstance(cell, np.ndarray)
+        ]
+        self._text(name, text_columns, [[cell for cell in row if not isinstance(cell, np.ndarray)] for row in rows])
 
     def alert(self, title: str, text: str) -> None:
         self._writer(RESULT).add_text("alert", f"**{title}**: {text}", 0)
@@ -60,12 +65,13 @@ class TensorBoard(Logger):
             writer.close()
         self._writers.clear()
 
-    def _text(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """A table in Markdown, which viewers draw."""
+    def _text(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Write a table in Markdown, which viewers draw."""
         lines = [columns, ["---"] * len(columns), *rows]
         self._writer(RESULT).add_text(name, "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines), 0)
 
     def _writer(self, stage: str) -> Any:
+        """Return the writer of a stage."""
         if stage not in self._writers:
             from tensorboardX import SummaryWriter
 

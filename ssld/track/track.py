@@ -1,4 +1,4 @@
-"""The record of one run, kept in `metrics.jsonl` and told to every logger.
+"""This module records one run in `metrics.jsonl` and passes every record on to all loggers.
 
 A logger never stops a run: whatever it raises costs one warning, and the run goes on without it.
 """
@@ -16,20 +16,20 @@ import numpy as np
 from ssld.errors import RunError, SsldError, did_you_mean
 from ssld.spec.choices import WANDB_MODES
 from ssld.track.jsonl import Jsonl
-from ssld.track.logger import About, Artifact, Logger, Record
+from ssld.track.logger import About, Artifact, Cell, Logger, Record
 from ssld.track.tensorboard import TensorBoard
 from ssld.track.wandb import Wandb
 
 MODES = (*WANDB_MODES, "silent")
-SAMPLES = 32  # rows of the sample table
+SAMPLES = 32  # the sample table has so many rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Which loggers a run has beside `metrics.jsonl`.
 
-    `wandb`: offline (W&B files in `wandb/` of the run folder, no network), online (also sent), disabled (no W&B),
-    silent (nothing at all, not even `metrics.jsonl`: the ranks above 0).
+    wandb: offline (W&B files in `wandb/` of the run folder, no network), online (also sent), disabled (no W&B), silent
+    (nothing at all, not even `metrics.jsonl`: the ranks above 0).
     """
 
     wandb: str = "offline"
@@ -58,7 +58,7 @@ def start(folder: Path, about: About, options: Options) -> "Track":
 
 
 class Track:
-    """What a run tells goes through here. `metrics` None: it has no curves."""
+    """The record of a run: everything that a run reports goes through here. `metrics` None: the run has no curves."""
 
     def __init__(self, metrics: Jsonl | None, loggers: Sequence[Logger] = (), name: str = "run"):
         self.metrics, self.loggers, self.name = metrics, list(loggers), name
@@ -70,7 +70,7 @@ class Track:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, SsldError):  # a loss that became NaN, a full disk
+        if isinstance(error, SsldError):  # for example a loss that became NaN, or a full disk
             self.alert(f"{self.name} stopped", str(error))
         self.finish(failed=kind is not None)
 
@@ -90,13 +90,13 @@ class Track:
             raise RunError(
                 f"stage {record['stage']}, step {record['step']}: {', '.join(bad)}; lower optim.lr, or look at the data"
             )
-        self.begin()  # before the line is in the file: it would be told twice
+        self.begin()  # this comes before the line is in the file, or loggers would get it twice
         step = self.metrics.advance(record)
         self.metrics.log(step, record)
         self._tell(lambda logger: logger.log(step, record))
 
     def rewind(self, stage: str, step: int) -> None:
-        """Forget what `stage` logged after `step`: it resumes there, and no step shall be told twice."""
+        """Forget what `stage` logged after `step`: it resumes there, and no logger may get a step twice."""
         if self.metrics is None:
             return
         if self.metrics.rewind(stage, step):
@@ -111,34 +111,34 @@ class Track:
             self._tell(lambda logger: logger.begin(records))
 
     def summary(self, values: dict[str, Any]) -> None:
-        """The numbers that runs are compared by."""
+        """Pass on the numbers that runs are compared by."""
         self.begin()
         self._tell(lambda logger: logger.summary(values))
 
     def samples(self, file: Path) -> None:
-        """The first images of a samples.npz with what each network says of them, as the table `samples`."""
+        """Pass on the first images of a samples.npz with what each network answers, as the table `samples`."""
         if self.loggers and file.is_file():
             columns, rows = sample_rows(file)
             self.begin()
             self._tell(lambda logger: logger.table("samples", columns, rows))
 
     def artifact(self, item: Artifact) -> None:
-        """What the run used or made."""
+        """Pass on what the run used or made."""
         self.begin()
         self._tell(lambda logger: logger.artifact(item))
 
     def alert(self, title: str, text: str) -> None:
-        """Something that somebody should look at."""
+        """Pass on something that somebody should look at."""
         self.begin()
         self._tell(lambda logger: logger.alert(title, text))
 
     def finish(self, failed: bool = False) -> None:
-        """Close the loggers; waits, for a limited time, until an online run is uploaded."""
+        """Close the loggers; wait, for a limited time, until an online run is uploaded."""
         self._tell(lambda logger: logger.finish(failed))
         self.loggers = []
 
     def _tell(self, say: Callable[[Logger], None]) -> None:
-        """A logger that raises is left alone from then on, with one warning."""
+        """Call every logger. One that raises is left out from then on, with one warning."""
         for logger in list(self.loggers):
             try:
                 say(logger)
@@ -151,19 +151,23 @@ class Track:
                 )
 
 
-def sample_rows(file: Path) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of a samples.npz: image, label, and of every network its answer and that one's probability."""
-    with np.load(file, allow_pickle=False) as held:
-        names, arrays = held["classes"], {key: held[key][:SAMPLES] for key in held.files if key != "classes"}
+def sample_rows(file: Path) -> tuple[list[str], list[list[Cell]]]:
+    """Return columns and rows of a samples.npz.
+
+    They are image, label, and of every network its answer and the answer's probability.
+    """
+    with np.load(file, allow_pickle=False) as archive:
+        names, arrays = archive["classes"], {key: archive[key][:SAMPLES] for key in archive.files if key != "classes"}
     networks = [name for name in ("teacher", "baseline", "student") if name in arrays]
-    rows = []
+    rows: list[list[Cell]] = []
     for index, label in enumerate(arrays["label"]):
-        row = [arrays["image"][index], str(names[label]) if label >= 0 else ""]
+        row: list[Cell] = [arrays["image"][index], str(names[label]) if label >= 0 else ""]
         for scores in (arrays[name][index] for name in networks):
             row += [str(names[scores.argmax()]), float(scores.max())]
         rows.append(row)
     return ["image", "label", *(f"{name}{part}" for name in networks for part in ("", "_probability"))], rows
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
+    """Return a number of NumPy as one of Python."""
     return value.item() if isinstance(value, np.generic) else value

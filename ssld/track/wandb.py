@@ -1,4 +1,4 @@
-"""Weights & Biases (W&B), offline or online.
+"""This module writes a run to Weights & Biases (W&B), offline or online.
 
 Offline, W&B cannot look up what it has of a run, and `wandb sync` has let the last of several parts with one id replace
 the others (W&B's issues 3841 and 5865). So a run that resumes writes its offline part anew from `metrics.jsonl`, whole:
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ssld.track.logger import AXES, About, Artifact, Logger, Record
+from ssld.track.logger import AXES, About, Artifact, Cell, Logger, Record
 
 QUIET = {
     "silent": True,
@@ -22,13 +22,13 @@ QUIET = {
     "disable_git": True,
     "disable_code": True,
     "save_code": False,
-    "x_disable_meta": True,  # no host name, user name, command line
+    "x_disable_meta": True,  # W&B then records no host name, user name or command line
     "x_disable_machine_info": True,
     "init_timeout": 30.0,  # seconds; W&B waits 90 for a server it cannot reach
     "login_timeout": 30.0,
-    "finish_timeout": 120.0,  # W&B waits for ever; `wandb sync` uploads the rest
+    "finish_timeout": 120.0,  # W&B would wait for ever; `wandb sync` uploads the rest
 }
-BEST = {"eval/top1": "max", "eval/loss": "min"}  # also kept in the summary, as `<stage>/eval/top1.max`
+BEST = {"eval/top1": "max", "eval/loss": "min"}  # these are also kept in the summary, as `<stage>/eval/top1.max`
 
 
 class Wandb(Logger):
@@ -45,7 +45,7 @@ class Wandb(Logger):
             "id": about.run_id,
             "group": about.group or None,
             "job_type": about.job,
-            "tags": [tag[:64] for tag in (*about.tags, *tags)],  # W&B takes no longer ones
+            "tags": [tag[:64] for tag in (*about.tags, *tags)],  # W&B takes no longer tags
             "config": flat(about.config),
             "mode": mode,
             "resume": "allow" if self.online else None,
@@ -54,24 +54,26 @@ class Wandb(Logger):
     def begin(self, records: Iterable[tuple[int, Record]]) -> None:
         self._open()
         for step, record in records:
-            if step >= self.run.starting_step:  # 0 offline, and of a run that the server does not know
+            if step >= self.run.starting_step:  # it is 0 offline, and for a run that the server does not know
                 self.log(step, record)
 
     def _open(self) -> None:
+        """Begin or continue the W&B run."""
         home = self.folder.resolve() / "wandb"
-        home.mkdir(parents=True, exist_ok=True)  # W&B itself would fall back to the system's temporary folder
-        kinds = ["CACHE", "DATA", "ARTIFACT"] + (
-            [] if self.online else ["CONFIG"]
-        )  # online, the user's names the server
+        home.mkdir(parents=True, exist_ok=True)  # without it W&B would use the system's temporary folder
+        # Online, the server's address is in the user's own configuration.
+        kinds = ["CACHE", "DATA", "ARTIFACT"] + ([] if self.online else ["CONFIG"])
         os.environ |= {f"WANDB_{kind}_DIR": str(home / kind.lower()) for kind in kinds}
-        os.environ["WANDB_ERROR_REPORTING"] = "false"  # else W&B reports its own faults over the network, offline too
+        os.environ["WANDB_ERROR_REPORTING"] = (
+            "false"  # otherwise W&B reports its own faults over the network, offline too
+        )
         import wandb
 
         if self.run is not None:
             self.run.finish()
         if not self.online:
             for part in home.glob(f"offline-run-????????_??????-{self.about.run_id}"):
-                shutil.rmtree(part)  # its numbers come again from metrics.jsonl, the rest is made at the end of a run
+                shutil.rmtree(part)  # its numbers come from metrics.jsonl, the rest is made at the end of a run
         self._stages: set[str] = set()
         self._step = 0
         settings = wandb.Settings(**QUIET)
@@ -89,7 +91,7 @@ class Wandb(Logger):
         self.run.log({key: value for key, value in values.items() if value is not None}, step=step)
 
     def _define(self, stage: str) -> None:
-        """Curves of a stage are drawn over its own step; epoch and images are there to choose."""
+        """Draw the curves of a stage over its own step; epoch and images can be chosen too."""
         for axis in AXES:
             self.run.define_metric(f"{stage}/{axis}", hidden=True)
         usual = f"{stage}/{AXES[0]}"
@@ -100,29 +102,33 @@ class Wandb(Logger):
     def summary(self, values: dict[str, Any]) -> None:
         self.run.summary.update(values)
 
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         import wandb
 
         cells = [[wandb.Image(cell) if isinstance(cell, np.ndarray) else cell for cell in row] for row in rows]
         self.run.log({name: wandb.Table(columns=list(columns), data=cells)}, step=self._step)
 
     def artifact(self, item: Artifact) -> None:
-        """Inputs are declared online alone, W&B cannot offline; metadata says in both what an output was made from."""
+        """Record an artifact. Its metadata says what an output was made from.
+
+        Inputs are declared online only, because W&B cannot do it offline.
+        """
         import wandb
 
         if item.used and not self.online:
             return
         metadata = {"digest": item.digest, "made_from": item.made_from, **item.metadata}
-        held = wandb.Artifact(re.sub(r"[^\w.-]+", "-", item.name), item.kind, metadata=metadata)
+        artifact = wandb.Artifact(re.sub(r"[^\w.-]+", "-", item.name), item.kind, metadata=metadata)
         for file in item.files:
             if item.copied:
-                held.add_file(str(file), name=file.name, policy="immutable")  # not copied here, only when uploaded
+                # It is not copied here, only when it is uploaded.
+                artifact.add_file(str(file), name=file.name, policy="immutable")
             else:
-                held.add_reference(file.resolve().as_uri(), name=file.name, checksum=False)
+                artifact.add_reference(file.resolve().as_uri(), name=file.name, checksum=False)
         if item.used:
-            self.run.use_artifact(held)
+            self.run.use_artifact(artifact)
         else:
-            self.run.log_artifact(held)
+            self.run.log_artifact(artifact)
 
     def alert(self, title: str, text: str) -> None:
         self.run.alert(title, text, level="ERROR")
@@ -133,10 +139,10 @@ class Wandb(Logger):
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:
-    """Nested mappings as one, under dotted keys as an override or a sweep names them."""
+    """Return nested mappings as one, under dotted keys as an override or a sweep names them."""
     if not isinstance(tree, dict) or not tree:
         return {path: tree} if path else {}
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= flat(value, f"{path}.{key}" if path else str(key))
-    return found
+        result |= flat(value, f"{path}.{key}" if path else str(key))
+    return result

@@ -1,6 +1,6 @@
-"""Weights in and out: safetensors for ours, the published formats for theirs, strict both ways; nothing is unpickled.
+"""This package reads and writes weights: safetensors for ours, the published formats for others; nothing is unpickled.
 
-Reading and writing load on first use: fetching a file needs no Paddle.
+It is strict in both directions. Reading and writing load on first use, because fetching a file needs no Paddle.
 """
 
 from importlib import import_module
@@ -10,12 +10,12 @@ from ssld.weights.download import Published, fetch
 
 if TYPE_CHECKING:
     from ssld.weights.conversion import convert
+    from ssld.weights.loading import load_into
     from ssld.weights.store import load, metadata, save
-    from ssld.weights.strict import load_into
 
 __all__ = ["Published", "convert", "fetch", "load", "load_into", "metadata", "save"]
 
-_LATER = {"convert": "conversion", "load": "store", "metadata": "store", "save": "store", "load_into": "strict"}
+_LATER = {"convert": "conversion", "load": "store", "metadata": "store", "save": "store", "load_into": "loading"}
 
 
 def __getattr__(name: str) -> Any:

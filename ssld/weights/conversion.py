@@ -1,4 +1,4 @@
-"""Published weights -> a safetensors file of ours that says where they came from."""
+"""This module turns published weights into a safetensors file of ours that says where they came from."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ssld.files import sha256
 from ssld.progress import note
 from ssld.spec.revisions import Revision
 from ssld.weights import store
+from ssld.weights.loading import check, floats, read
 from ssld.weights.recognise import mismatch, num_classes, shapes, twins
-from ssld.weights.strict import check, floats, read
 
 
 def convert(
@@ -24,39 +24,39 @@ def convert(
 ) -> dict[str, Any]:
     """Read weights of any kind and flavour, strictly, and write them to `out` (beside the file by default).
 
-    The number of classes is the head's. Returns what was found and written. Raises WeightsError when the weights are
-    not those of `arch`, and when `out` holds something else, unless `force`.
+    The number of classes is that of the head. Returns what was read and written. Raises WeightsError when the weights
+    are not those of `arch`, and when `out` holds something else, unless `force`.
     """
     path = Path(path)
     out = Path(out) if out else path.with_name(f"{path.name if path.is_dir() else path.stem}.safetensors")
     if out.suffix != ".safetensors":
         raise WeightsError(f"{out}: what is written is a safetensors file; give --out this ending")
-    found = read(path, arch, revision)
-    classes = num_classes(found.contents, found.way)
+    weights = read(path, arch, revision)
+    classes = num_classes(weights.contents, weights.way)
     if classes is None:
-        raise mismatch(found.contents, arch)
-    check(found, shapes(arch, classes, found.way.revision), classes)
-    state = {key: floats(found.contents.path, key, kept) for key, kept in found.state.items()}
+        raise mismatch(weights.contents, arch)
+    check(weights, shapes(arch, classes, weights.way.revision), classes)
+    state = {key: floats(weights.contents.path, key, entry) for key, entry in weights.state.items()}
     digest, size = _source(path)
-    noted = {
+    facts = {
         "arch": arch,
         "num_classes": str(classes),
-        "revision": found.way.revision,
-        "flavour": found.way.flavour,
+        "revision": weights.way.revision,
+        "flavour": weights.way.flavour,
         "source": path.name,
         "source_sha256": digest,
         "source_bytes": str(size),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
-    if others := twins(found.contents, found.way):
+    if others := twins(weights.contents, weights.way):
         note(f"{path}: its keys and shapes are those of {' and '.join(others)} too; make sure that it is {arch}")
-    written = force or not _already(out, state, noted)
-    if written:
-        store.save(state, out, **noted)
+    must_write = force or not _already(out, state, facts)
+    if must_write:
+        store.save(state, out, **facts)
     return {
         "file": str(out),
-        "status": "written" if written else "already there",
-        **noted,
+        "status": "written" if must_write else "already there",
+        **facts,
         "keys": len(state),
         "parameters": sum(a.size for key, a in state.items() if not key.endswith(("._mean", "._variance"))),
         "bytes": out.stat().st_size,
@@ -64,21 +64,28 @@ def convert(
     }
 
 
-def _already(out: Path, state: Mapping[str, np.ndarray], noted: Mapping[str, str]) -> bool:
-    """Whether `out` holds just this, from whatever day; WeightsError when it holds something else."""
+def _already(out: Path, state: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> bool:
+    """Whether `out` holds exactly this, from whatever day. Raises WeightsError when it holds something else."""
     if not out.exists():
         return False
     try:
-        there, told = store.load(out), {**store.metadata(out), "date": noted["date"]}
+        arrays, recorded_facts = store.load(out), {**store.metadata(out), "date": facts["date"]}
     except WeightsError:
-        there, told = {}, {}
-    if told != noted or there.keys() != state.keys() or any(not np.array_equal(there[k], state[k]) for k in state):
+        arrays, recorded_facts = {}, {}
+    if (
+        recorded_facts != facts
+        or arrays.keys() != state.keys()
+        or any(not np.array_equal(arrays[k], state[k]) for k in state)
+    ):
         raise WeightsError(f"{out}: is there and holds something else; give another --out, or --force to replace it")
     return True
 
 
 def _source(path: Path) -> tuple[str, int]:
-    """(sha256, bytes) of a file; of a folder that of the list that `sha256sum` prints of its files, sorted by path."""
+    """Return (sha256, bytes) of a file, or of a folder.
+
+    The sha256 of a folder is that of the list that `sha256sum` prints of its files, sorted by path.
+    """
     if path.is_file():
         return sha256(path), path.stat().st_size
     files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())

@@ -1,4 +1,7 @@
-"""Published weights -> a file in the weights folder that is whole and the one that was pinned, or an error."""
+"""This module fetches published weights.
+
+A file in the weights folder is whole and the expected one, or there is an error.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,20 @@ from ssld import __version__
 from ssld.errors import WeightsError
 from ssld.files import flush, sha256
 from ssld.progress import Bar, note, progress
-from ssld.weights import pins
+from ssld.weights import first_checksums
 
-TRIES = 5  # of a connection that fails or is cut
-WAIT = 1.0  # seconds before the second one, doubled each time
-TIMEOUT = 60.0  # seconds without a byte
+TRIES = 5  # a connection that fails or is cut is tried so often
+WAIT = 1.0  # seconds before the second try, doubled each time
+TIMEOUT = 60.0  # seconds without a byte after which a connection counts as cut
 _BLOCK = 1 << 20
+
+Answer = http.client.HTTPResponse | urllib.error.HTTPError
+"""What a server answers; an error has the same parts."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """One file of weights that somebody published, and the sha256 that its card states, if any.
+    """One file of weights that somebody published, and the sha256 that its card states, if it states one.
 
     `name` is what `ssld weights fetch` was asked for.
     """
@@ -47,25 +53,26 @@ class Published:
 
 
 def fetch(
-    wanted: Published, folder: Path, pinned: Path, mirror: str | None = None, offline: bool = False
+    published: Published, folder: Path, checksum_file: Path, mirror: str | None = None, offline: bool = False
 ) -> dict[str, Any]:
-    """Bring a file into `folder`, from `mirror` (a folder or a base address) or else its publisher; resumes.
+    """Bring a file into `folder`, from `mirror` (a folder or a base address) or from its publisher; go on where one was
+    cut.
 
-    Returns file, sha256, bytes and status. The sha256 has to be the card's, else the one that the file `pinned` noted
-    at the first time. Raises WeightsError when it is not (the file is then kept beside as `.rejected`), when the file
-    cannot be had, and with `offline` instead of using a network.
+    Returns file, sha256, bytes and status. The sha256 has to be the card's, or, where the card has none, the one that
+    `checksum_file` recorded at the first time. Raises WeightsError when it is another one (the file is then kept beside
+    as `.rejected`), when the file cannot be had, and with `offline` instead of using a network.
     """
-    path = folder / wanted.file
-    if not wanted.file.strip("."):
-        raise WeightsError(f"{wanted.name}: {wanted.url} names no file; mend the card")
-    pins.read(pinned)  # a damaged one is found before anything is downloaded
+    path = folder / published.file
+    if not published.file.strip("."):
+        raise WeightsError(f"{published.name}: {published.url} names no file; mend the card")
+    first_checksums.read(checksum_file)  # a damaged file is noticed before anything is downloaded
     if path.is_file():
-        return _accept(path, path, wanted, pinned, "already there")
-    source = f"{mirror.rstrip('/')}/{wanted.file}" if mirror else wanted.url
+        return _accept(path, path, published, checksum_file, "already there")
+    source = f"{mirror.rstrip('/')}/{published.file}" if mirror else published.url
     remote = source.startswith(("http://", "https://"))
     if remote and offline:
         raise WeightsError(
-            f"{path}: is not there, and offline nothing is downloaded; `ssld weights fetch {wanted.name}` gets it "
+            f"{path}: is not there, and offline nothing is downloaded; `ssld weights fetch {published.name}` gets it "
             f"where there is a network, and --mirror names a folder that holds it"
         )
     part = path.with_name(path.name + ".part")
@@ -75,38 +82,39 @@ def fetch(
             _notes(part).unlink(missing_ok=True)
         else:
             _copy(Path(source), part)
-        return _accept(part, path, wanted, pinned, "downloaded" if remote else "copied")
+        return _accept(part, path, published, checksum_file, "downloaded" if remote else "copied")
 
 
-def _accept(part: Path, path: Path, wanted: Published, pinned: Path, status: str) -> dict[str, Any]:
-    """Check a whole file, pin it if nobody did, and give it its name."""
-    known = pins.read(pinned)
+def _accept(part: Path, path: Path, published: Published, checksum_file: Path, status: str) -> dict[str, Any]:
+    """Check a whole file, record its sha256 if there is none yet, and give it its name."""
+    checksums = first_checksums.read(checksum_file)
     digest, size = sha256(part), part.stat().st_size
-    expected, said_by = wanted.sha256, "its card"
-    if not expected and wanted.url in known:
-        expected, said_by = known[wanted.url]["sha256"], str(pinned)
+    expected, authority = published.sha256, "its card"
+    if not expected and published.url in checksums:
+        expected, authority = checksums[published.url]["sha256"], str(checksum_file)
     if digest != expected:
-        other = next((url for url, pin in known.items() if pin["sha256"] == digest), None)
+        other = next((url for url, pin in checksums.items() if pin["sha256"] == digest), None)
         if other and part == path:
-            raise WeightsError(f"{path}: is the file of {other}; give another --out for {wanted.url}")
+            raise WeightsError(f"{path}: is the file of {other}; give another --out for {published.url}")
         if expected:
             rejected = path.with_name(path.name + ".rejected")
             with _disk(rejected):
                 os.replace(part, rejected)
             raise WeightsError(
-                f"{path}: sha256 {digest} is not {expected} of {said_by}: refused and kept as {rejected.name}; "
+                f"{path}: sha256 {digest} is not {expected} of {authority}: refused and kept as {rejected.name}; "
                 "find out which is right before you use it or change the sha256"
             )
-        pins.add(pinned, wanted.url, digest, size)
+        first_checksums.add(checksum_file, published.url, digest, size)
     if part != path:
         with _disk(path):
             flush(part)
             os.replace(part, path)
             flush(path.parent)
-    return {"file": str(path), "status": status, "url": wanted.url, "sha256": digest, "bytes": size}
+    return {"file": str(path), "status": status, "url": published.url, "sha256": digest, "bytes": size}
 
 
 def _copy(source: Path, part: Path) -> None:
+    """Copy a file of a mirror that is a folder."""
     if not source.is_file():
         raise WeightsError(f"{source}: the mirror has no such file; put it there or leave the mirror out")
     with _disk(part):
@@ -114,7 +122,7 @@ def _copy(source: Path, part: Path) -> None:
 
 
 class _Cut(Exception):
-    """The connection failed in a way that another try may not."""
+    """The connection failed in a way in which another try may not fail."""
 
 
 def _download(url: str, part: Path) -> None:
@@ -123,50 +131,52 @@ def _download(url: str, part: Path) -> None:
         try:
             return _go_on(url, part)
         except _Cut as error:
-            have = part.stat().st_size if part.exists() else 0
+            size = part.stat().st_size if part.exists() else 0
             if number == TRIES - 1:
-                raise WeightsError(f"{url}: {error}; {have:,} bytes are kept: the same command goes on there") from None
+                raise WeightsError(f"{url}: {error}; {size:,} bytes are kept: the same command goes on there") from None
             wait = WAIT * 2**number
-            note(f"{url}: {error}; goes on at byte {have:,} in {wait:.0f} s")
+            note(f"{url}: {error}; goes on at byte {size:,} in {wait:.0f} s")
             time.sleep(wait)
 
 
 def _go_on(url: str, part: Path) -> None:
-    have, before = _begun(url, part)
-    if have and have == before["bytes"]:
+    """Receive what is missing of a file, or all of it where the server cannot continue or has another file now."""
+    size, old_identity = _bytes_and_identity(url, part)
+    if size and size == old_identity["bytes"]:
         return
-    with _open(url, have) as answer:
-        now = _identity(url, answer)
-        goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        resumed = goes_on and now == before
-        if have and not resumed:
-            why = "the file changed since" if now != before else "the server cannot go on within a file"
+    with _open(url, size) as answer:
+        new_identity = _identity(url, answer)
+        goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {size}-")
+        resumed = goes_on and new_identity == old_identity
+        if size and not resumed:
+            why = "the file changed since" if new_identity != old_identity else "the server cannot go on within a file"
             note(f"{url}: {why}; starting over")
             with _disk(part):
                 part.unlink()
-            if answer.status != 200:  # the answer is not the whole file
+            if answer.status != 200:  # this answer is not the whole file
                 return _go_on(url, part)
         with _disk(part):
-            _notes(part).write_text(json.dumps(now), encoding="utf-8")
-        _receive(answer, part, have if resumed else 0, now["bytes"])
+            _notes(part).write_text(json.dumps(new_identity), encoding="utf-8")
+        _receive(answer, part, size if resumed else 0, new_identity["bytes"])
 
 
-def _begun(url: str, part: Path) -> tuple[int, dict[str, Any]]:
-    """(bytes that are there, what the server said of the file then); nothing counts without both."""
+def _bytes_and_identity(url: str, part: Path) -> tuple[int, dict[str, Any]]:
+    """Return the bytes that are there, and what the server said of the file then; nothing counts without both."""
     try:
-        before = json.loads(_notes(part).read_text(encoding="utf-8"))
-        have = part.stat().st_size
+        identity = json.loads(_notes(part).read_text(encoding="utf-8"))
+        size = part.stat().st_size
     except (OSError, ValueError):
         return 0, {}
-    return (have, before) if before.get("url") == url else (0, {})
+    return (size, identity) if identity.get("url") == url else (0, {})
 
 
 def _notes(part: Path) -> Path:
+    """Return the file beside a partial file that says what the server said of it."""
     return part.with_name(part.name + ".json")
 
 
-def _identity(url: str, answer: Any) -> dict[str, Any]:
-    """What tells one content of an address from another; `bytes` is the size of the whole, or None."""
+def _identity(url: str, answer: Answer) -> dict[str, Any]:
+    """Return what tells one content of an address from another; `bytes` is the size of the whole, or None."""
     size = answer.headers.get("Content-Length")
     if answer.status == 206:
         size = answer.headers.get("Content-Range", "").rpartition("/")[2]
@@ -174,46 +184,50 @@ def _identity(url: str, answer: Any) -> dict[str, Any]:
     return {"url": url, **tags, "bytes": int(size) if size and size.isdecimal() else None}
 
 
-def _open(url: str, start: int) -> Any:
+def _open(url: str, start: int) -> Answer:
+    """Ask for an address from byte `start` on."""
     headers = {"User-Agent": f"ssld/{__version__}", "Accept-Encoding": "identity"}
     headers |= {"Range": f"bytes={start}-"} if start else {}
     try:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and start:  # the file is shorter than what is there
+        if error.code == 416 and start:  # the file is shorter than the part that is here
             return error
         error.close()
-        told = f"the server says {error.code} {error.reason}"
+        message = f"the server says {error.code} {error.reason}"
         if error.code in (408, 429) or error.code >= 500:
-            raise _Cut(told) from None
-        raise WeightsError(f"{url}: {told}; check the card's address, or give --mirror") from None
+            raise _Cut(message) from None
+        raise WeightsError(f"{url}: {message}; check the card's address, or give --mirror") from None
     except (OSError, http.client.HTTPException) as error:
         raise _Cut(f"no connection ({getattr(error, 'reason', error)})") from None
 
 
-def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
+def _receive(answer: Answer, part: Path, start: int, total: int | None) -> None:
+    """Write the content of an answer to the partial file. Raises _Cut where less than `total` bytes arrive."""
     bar = progress((total or 0) // 1_000_000, part.stem, start // 1_000_000, unit="MB")
     with _disk(part), part.open("ab" if start else "wb") as file, bar:
-        done = _pump(answer, file, bar, start)
-        if total is not None and done != total:
-            raise _Cut(f"cut after {done:,} of {total:,} bytes")
+        received = _pump(answer, file, bar, start)
+        if total is not None and received != total:
+            raise _Cut(f"cut after {received:,} of {total:,} bytes")
 
 
-def _pump(answer: Any, file: IO[bytes], bar: Bar, done: int) -> int:
+def _pump(answer: Answer, file: IO[bytes], bar: Bar, received: int) -> int:
+    """Write blocks until the answer ends, and return the bytes that the file then has."""
     while True:
         try:
             block = answer.read(_BLOCK)
         except (OSError, http.client.HTTPException) as error:
-            raise _Cut(f"cut after {done:,} bytes ({type(error).__name__})") from None
+            raise _Cut(f"cut after {received:,} bytes ({type(error).__name__})") from None
         if not block:
-            return done
+            return received
         file.write(block)
-        done += len(block)
-        bar.update(done // 1_000_000)
+        received += len(block)
+        bar.update(received // 1_000_000)
 
 
 @contextmanager
 def _disk(file: Path) -> Iterator[None]:
+    """Turn an OSError of the disk into a WeightsError."""
     try:
         yield
     except OSError as error:
@@ -222,7 +236,7 @@ def _disk(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(part: Path) -> Iterator[None]:
-    """One process at a time writes a file."""
+    """Let one process at a time write a file. Raises WeightsError where another one does."""
     with _disk(part):
         part.parent.mkdir(parents=True, exist_ok=True)
         lock = part.with_name(f".{part.name}.lock").open("w")

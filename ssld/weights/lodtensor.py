@@ -1,6 +1,7 @@
-"""Weights of PaddleClas 1.x: a folder, or a `.tar` of it, with one file a variable that holds a LoDTensor.
+"""This module reads weights of PaddleClas 1.x: a folder, or a `.tar` of it, with a file that holds a LoDTensor a
+variable.
 
-Little endian (paddle/fluid/framework/lod_tensor.cc and tensor_util.cc, since 2018 unchanged):
+All numbers are little endian (paddle/fluid/framework/lod_tensor.cc and tensor_util.cc, since 2018 unchanged):
 
     uint32  0, the version of what follows
     uint64  number of levels of detail (0 for weights), then for each its size in bytes as uint64, and so many bytes
@@ -8,8 +9,8 @@ Little endian (paddle/fluid/framework/lod_tensor.cc and tensor_util.cc, since 20
     int32   size of the description, then the protobuf message VarType.TensorDesc: 1 type, 2 the shape, repeated
     ...     the numbers, row by row
 
-The path of a file under the folder is the name of its variable; names hold `/` in some networks. Nothing is unpacked:
-the numbers are read out of the archive, after every member of it was found harmless.
+The path of a file under the folder is the name of its variable; names contain `/` in some networks. Nothing is
+unpacked: the numbers are read out of the archive, after every member of it was checked to be harmless.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ import numpy as np
 
 from ssld.errors import WeightsError
 
-LARGEST = 2 << 30  # bytes of a variable: five times the largest that was published, the first fc of VGG
-MOST = 100_000  # entries of an archive
-_HEADER = 1 << 20  # bytes of a header, of an archive's or a variable's
+LARGEST = 2 << 30  # a variable has at most so many bytes: five times the largest published one, the first fc of VGG
+MOST = 100_000  # an archive has at most so many entries
+_HEADER = 1 << 20  # a header of an archive or of a variable has at most so many bytes
 _TYPES = {0: "?", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 19: "<u8", 20: "u1", 21: "i1"}
 
 
 @dataclass(frozen=True)
-class Stored:
-    """An array in a file, not read yet."""
+class StoredArray:
+    """An array in a file that is not read yet."""
 
     file: Path
     offset: int
@@ -44,7 +45,7 @@ class Stored:
     shape: tuple[int, ...]
 
     def read(self) -> np.ndarray:
-        """Raises WeightsError when the file became shorter meanwhile."""
+        """Read the array. Raises WeightsError when the file became shorter meanwhile."""
         array = np.fromfile(self.file, self.dtype, prod(self.shape), offset=self.offset)
         if array.size != prod(self.shape):
             raise WeightsError(f"{self.file}: changed while it was read; do it again")
@@ -61,22 +62,23 @@ class _Part:
     size: int
 
 
-def listing(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
-    """(variable -> array, name -> what is wrong with it, of files that hold no whole variable).
+def listing(path: Path) -> tuple[dict[str, StoredArray], dict[str, str]]:
+    """Return {variable: array}, and {name: what is wrong} of the files that hold no whole variable.
 
-    Raises WeightsError, before a variable is looked at, when an entry is no plain file, leads out of the folder or is
-    too large, or the archive is damaged; and when there is no variable.
+    Raises WeightsError, before a variable is read, when an entry is no plain file, leads out of the folder or is too
+    large, when the archive is damaged, and when there is no variable.
     """
     try:
-        found, wrong = _variables(list(_files(path) if path.is_dir() else _members(path)))
+        arrays, wrong = _variables(list(_files(path) if path.is_dir() else _members(path)))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error}); check the path and its permissions") from None
-    if not found:
+    if not arrays:
         raise WeightsError(f"{path}: holds no variable of PaddleClas 1.x; give the folder or the archive that does")
-    return found, wrong
+    return arrays, wrong
 
 
 def _files(folder: Path) -> Iterator[_Part]:
+    """Yield the files of a folder."""
     for place, folders, files in os.walk(folder, onerror=_give_up):
         for name in sorted(folders + files):
             file = Path(place, name)
@@ -89,21 +91,23 @@ def _files(folder: Path) -> Iterator[_Part]:
 
 
 def _give_up(error: OSError) -> None:
+    """Raise an error that `os.walk` would ignore."""
     raise error
 
 
 def _members(archive: Path) -> Iterator[_Part]:
-    seen: set[str] = set()
+    """Yield the files of an archive."""
+    names: set[str] = set()
     last = "its beginning"
     try:
         with _Headers(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for count, member in enumerate(tar):
                 last, name = _shown(member.name), _harmless(member, archive)
-                if name in seen or count == MOST:
-                    why = "there twice" if name in seen else f"more than the {MOST:,} entries that weights may have"
+                if name in names or count == MOST:
+                    why = "there twice" if name in names else f"more than the {MOST:,} entries that weights may have"
                     raise WeightsError(f"{archive}: {last} is {why}; get the archive from its publisher")
                 if member.isreg():
-                    seen.add(name)
+                    names.add(name)
                     yield _checked(_Part(name, archive, member.offset_data, member.size), archive)
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -113,7 +117,7 @@ def _members(archive: Path) -> Iterator[_Part]:
 
 
 class _Headers(io.FileIO):
-    """An archive of which only headers are read: the longest file name is shorter than what this refuses."""
+    """An archive of which only headers are read. It refuses to read more at a time than the longest file name needs."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= _HEADER:
@@ -122,13 +126,16 @@ class _Headers(io.FileIO):
 
 
 def _harmless(member: tarfile.TarInfo, archive: Path) -> str:
-    """The normal form of a member's name. WeightsError when it is no plain file or leads out of the archive."""
+    """Return the normal form of a member's name.
+
+    Raises WeightsError when it is no plain file or leads out of the archive.
+    """
     kinds = {"a symbolic link": member.issym(), "a hard link": member.islnk(), "a device": member.isdev()}
     kinds["a sparse file"] = member.issparse()
     kinds["of an unknown kind"] = not (member.isreg() or member.isdir())
     kinds["a path out of the archive"] = member.name.startswith("/") or ".." in member.name.split("/")
-    for kind, found in kinds.items():
-        if found:
+    for kind, is_kind in kinds.items():
+        if is_kind:
             raise WeightsError(
                 f"{archive}: {_shown(member.name)} is {kind}, which no weights need; get the archive from its publisher"
             )
@@ -136,6 +143,7 @@ def _harmless(member: tarfile.TarInfo, archive: Path) -> str:
 
 
 def _checked(part: _Part, where: Path) -> _Part:
+    """Return a part. Raises WeightsError when it is too large."""
     if part.size > LARGEST:
         raise WeightsError(
             f"{where}: {_shown(part.name)} is {part.size:,} bytes, weights have at most {LARGEST:,}; remove it"
@@ -143,21 +151,21 @@ def _checked(part: _Part, where: Path) -> _Part:
     return part
 
 
-def _variables(parts: list[_Part]) -> tuple[dict[str, Stored], dict[str, str]]:
-    """By names from the deepest folder that holds every variable."""
-    found, wrong = dict[str, Stored](), dict[str, str]()
+def _variables(parts: list[_Part]) -> tuple[dict[str, StoredArray], dict[str, str]]:
+    """Read the headers of all parts; names begin at the deepest folder that holds every variable."""
+    arrays, wrong = dict[str, StoredArray](), dict[str, str]()
     for part in parts:
         try:
-            found[part.name] = _variable(part)
+            arrays[part.name] = _variable(part)
         except ValueError as error:
             wrong[part.name] = str(error)
-    root = os.path.commonpath([os.path.dirname(name) for name in found]) + "/" if found else "/"
-    short = {name: name.removeprefix(root) for name in (*found, *wrong)}
-    return {short[name]: array for name, array in found.items()}, {short[name]: why for name, why in wrong.items()}
+    root = os.path.commonpath([os.path.dirname(name) for name in arrays]) + "/" if arrays else "/"
+    short = {name: name.removeprefix(root) for name in (*arrays, *wrong)}
+    return {short[name]: array for name, array in arrays.items()}, {short[name]: why for name, why in wrong.items()}
 
 
-def _variable(part: _Part) -> Stored:
-    """Raises ValueError when the file holds no LoDTensor, or not a whole one."""
+def _variable(part: _Part) -> StoredArray:
+    """Read the header of one variable. Raises ValueError when the file holds no LoDTensor, or not a whole one."""
     with part.file.open("rb") as file:
         file.seek(part.offset)
         header = _Header(file, part.size)
@@ -174,34 +182,39 @@ def _variable(part: _Part) -> Stored:
     dtype = np.dtype(_TYPES[code])
     if header.left != prod(shape) * dtype.itemsize:
         raise ValueError(f"truncated or damaged: {header.left:,} bytes for {list(shape)} of {dtype}")
-    return Stored(part.file, start, dtype, shape)
+    return StoredArray(part.file, start, dtype, shape)
 
 
 class _Header:
-    """Reads `size` bytes of a file and no more."""
+    """It reads `size` bytes of a file and no more."""
 
     def __init__(self, file: IO[bytes], size: int):
         self.file, self.left = file, size
 
     def take(self, count: int) -> bytes:
+        """Return the next bytes. Raises ValueError where the header ends before."""
         if count > min(self.left, _HEADER):
             raise ValueError("truncated or damaged: it ends within its header")
         self.left -= count
         return self.file.read(count)
 
     def number(self, count: int) -> int:
+        """Return the next number."""
         return int.from_bytes(self.take(count), "little")
 
 
 def _description(message: bytes) -> tuple[int, tuple[int, ...]]:
-    """(type code, shape) of a VarType.TensorDesc: fields 1 and 2, both of wire type 0, a number of 7 bits a byte."""
+    """Return (type code, shape) of a VarType.TensorDesc.
+
+    They are its fields 1 and 2, both of wire type 0, a number of 7 bits a byte.
+    """
     code, shape, at = -1, [], 0
     while at < len(message):
         field, at = _varint(message, at)
         value, at = _varint(message, at)
         if field == 0x08:
             code = value
-        elif field == 0x10 and value < 1 << 63:  # the highest bit is the sign: a shape that was not known
+        elif field == 0x10 and value < 1 << 63:  # the highest bit is the sign, which means a shape that was not known
             shape.append(value)
         else:
             raise ValueError("damaged: its description holds more than a type and a shape")
@@ -209,7 +222,7 @@ def _description(message: bytes) -> tuple[int, tuple[int, ...]]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """(number, where the next begins)"""
+    """Return a number, and where the next one begins."""
     value = 0
     for shift in range(0, 70, 7):
         if at == len(message):
@@ -222,4 +235,5 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 
 def _shown(name: str) -> str:
+    """Return a name as it can be printed."""
     return name if name.isprintable() else ascii(name)

@@ -1,4 +1,4 @@
-"""Published `.pdparams` files: pickles, read by a machine that can run nothing (`unpickle.py`).
+"""This module reads published `.pdparams` files: pickles, read by a machine that can run nothing (`unpickle.py`).
 
 The layout is that of `paddle.save(layer.state_dict())` in Paddle 2.x: {structured key: array}, an entry
 StructuredToParameterName@@ of parameter names, and, where the pickle protocol could not hold an array of 4 GB,
@@ -22,8 +22,9 @@ _SLICES = "UnpackBigParamInfor@@"
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Key -> array, read-only. Raises WeightsError when the file is damaged, holds more than arrays, or names a
-    function.
+    """Return {key: array}; the arrays are read-only.
+
+    Raises WeightsError when the file is damaged, holds more than arrays, or names a function.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -44,7 +45,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _joined(tree: dict[str, Any], slices: Any, path: Path) -> dict[str, Any]:
-    """Put big arrays together again. `slices`: {key: {"OriginShape": shape, "slices": [keys of its flat pieces]}}."""
+    """Put big arrays together again. slices: {key: {"OriginShape": shape, "slices": [keys of its flat pieces]}}."""
     try:
         for key, part in slices.items():
             pieces, shape = [tree.pop(piece) for piece in part["slices"]], tuple(part["OriginShape"])

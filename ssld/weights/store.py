@@ -1,4 +1,4 @@
-"""Files of weights: what is in them, and ours: safetensors, which holds arrays and text and can run nothing."""
+"""This module reads files of weights, and writes ours: safetensors, which holds arrays and text and can run nothing."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from safetensors.numpy import load_file, save_file
 from ssld.errors import WeightsError
 from ssld.files import flush
 from ssld.weights import lodtensor, pdparams
-from ssld.weights.lodtensor import Stored
+from ssld.weights.lodtensor import StoredArray
 
-Kept = np.ndarray | Stored
+LazyArray = np.ndarray | StoredArray
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds. `arrays` have the keys of the file, `wrong` says of files of an archive why they hold none.
+    """What a file holds.
 
-    `ours` is whether the keys are ours; `metadata` is what `save` noted.
+    arrays: under the keys of the file. wrong: {file of an archive: why it holds no array}. metadata: what `save`
+    recorded. ours: whether the keys are ours.
     """
 
     path: Path
-    arrays: Mapping[str, Kept]
+    arrays: Mapping[str, LazyArray]
     wrong: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     ours: bool = False
@@ -37,18 +38,19 @@ class Contents:
 
 
 def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
-    """Write a network (with its `arch`, `num_classes` and `revision`, as far as it has them), or a mapping of key ->
-    array or tensor, and `metadata`.
+    """Write a network (with its `arch`, `num_classes` and `revision`, as far as it has them), or a mapping of arrays or
+    tensors, and `metadata`.
 
     The file appears whole or not at all: it is written under a temporary name, flushed to disk and renamed. The same
-    arrays and metadata make the same bytes. Raises WeightsError when it cannot be written, e.g. on a full disk.
+    arrays and metadata make the same bytes. Raises WeightsError when the file cannot be written, for example on a full
+    disk.
     """
     path = Path(path)
     if hasattr(model_or_state, "state_dict"):
-        facts = {name: getattr(model_or_state, name, None) for name in ("arch", "num_classes", "revision")}
-        known = {name: str(fact) for name, fact in facts.items() if isinstance(fact, (str, int))}
-        metadata, model_or_state = known | metadata, model_or_state.state_dict()
-    # Contiguous: safetensors writes a strided array's buffer as it lies in memory.
+        attributes = {name: getattr(model_or_state, name, None) for name in ("arch", "num_classes", "revision")}
+        facts = {name: str(value) for name, value in attributes.items() if isinstance(value, (str, int))}
+        metadata, model_or_state = facts | metadata, model_or_state.state_dict()
+    # The arrays must be contiguous: safetensors writes a strided array's buffer as it lies in memory.
     state = {key: np.ascontiguousarray(_array(value)) for key, value in model_or_state.items()}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -64,20 +66,23 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
 
 
 def _sort_metadata(file: Path) -> None:
-    """safetensors writes them in an order that changes from one time to the next."""
+    """Sort the metadata of a file.
+
+    safetensors writes them in an order that changes from one time to the next.
+    """
     with file.open("r+b") as stream:
         size = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(size))
         if "__metadata__" in header:
             header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
             text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
-            if len(text) == size:  # JSON of the same text in the same form
+            if len(text) == size:  # so it is the same JSON in another order
                 stream.seek(8)
                 stream.write(text)
 
 
 def load(path: str | Path) -> dict[str, np.ndarray]:
-    """Key -> array of a file or folder of weights; keys are those in the file.
+    """Return {key: array} of a file or folder of weights; keys are those in the file.
 
     Raises WeightsError when the file is missing, truncated or damaged, of another kind, or (`.pdparams`) holds more
     than arrays.
@@ -86,13 +91,19 @@ def load(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def metadata(path: str | Path) -> Mapping[str, str]:
-    """What `save` noted in a `.safetensors` file; empty for other kinds. Raises WeightsError as `load` does."""
+    """Return what `save` recorded in a `.safetensors` file; nothing for other kinds.
+
+    Raises WeightsError as `load` does.
+    """
     path = _existing(path)
     return _metadata(path) if path.suffix == ".safetensors" else {}
 
 
 def contents(path: str | Path) -> Contents:
-    """What a `.safetensors`, `.pdparams` or `.tar` file or a folder holds. Raises WeightsError as `load` does."""
+    """Return what a `.safetensors`, `.pdparams` or `.tar` file or a folder holds.
+
+    Raises WeightsError as `load` does.
+    """
     path = _existing(path)
     if path.is_dir() or path.suffix == ".tar":
         return Contents(path, *lodtensor.listing(path), archive=True)
@@ -105,6 +116,7 @@ def contents(path: str | Path) -> Contents:
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
+    """Read the metadata of a `.safetensors` file."""
     try:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}
@@ -113,6 +125,7 @@ def _metadata(path: Path) -> Mapping[str, str]:
 
 
 def _existing(path: str | Path) -> Path:
+    """Return the path. Raises WeightsError where it is no kind of weights, or there is no such file."""
     path = Path(path)
     if path.is_dir():
         return path
@@ -126,14 +139,17 @@ def _existing(path: str | Path) -> Path:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
+    """Return the error of a damaged file."""
     return WeightsError(f"{path}: damaged or not a safetensors file ({_line(error)}); copy or download it again")
 
 
 def _line(error: Exception) -> str:
+    """Return the text of an error on one line."""
     return " ".join(str(error).split())
 
 
 def _array(value: Any) -> np.ndarray:
-    if isinstance(value, Stored):
+    """Return a value as an array."""
+    if isinstance(value, StoredArray):
         return value.read()
     return value if isinstance(value, np.ndarray) else value.numpy()

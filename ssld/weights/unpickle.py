@@ -1,9 +1,9 @@
-"""A pickle machine that knows arrays alone.
+"""This module is a pickle machine that knows arrays alone.
 
-A pickle is a program, and `pickle.load` calls whatever function it names. This machine knows the instructions that a
-dictionary of arrays is written with, and no other: names are looked up in a table of six, what they stand for is done
-here, and only arrays and their types are filled in after they were made. Another name or instruction ends the reading
-before anything was done for it. Whatever a file claims, what it becomes is no larger than a few times the file.
+A pickle is a program, and `pickle.load` calls whatever function it names. This machine knows the instructions that
+write a dictionary of arrays, and no other. It looks names up in a table of six and does itself what they stand for; it
+fills in only arrays and their types after they were made. Another name or instruction ends the reading before anything
+is done for it. Whatever a file claims, what it becomes is no larger than a few times the file.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"
 
 
 def unpickle(content: mmap.mmap) -> Any:
-    """Dictionaries, lists, tuples, numbers, text and arrays (read-only) of a pickle, its protocol 0 to 4.
+    """Return the dictionaries, lists, tuples, numbers, text and arrays (read-only) of a pickle of protocol 0 to 4.
 
     Raises WeightsError for a name or an instruction that arrays do not need; ValueError, TypeError, LookupError,
-    OverflowError or MemoryError when the pickle does not hold.
+    OverflowError or MemoryError when the pickle is damaged.
     """
     return _plain(_Machine(len(content)).run(content))
 
 
 def _plain(item: Any) -> Any:
-    """Arrays of a dictionary, and of no deeper place, are taken out of their boxes."""
+    """Take the arrays of a dictionary, and of no deeper place, out of their boxes."""
     if isinstance(item, dict):
         return {key: value.value if isinstance(value, _Array) else value for key, value in item.items()}
     return item
@@ -47,11 +47,12 @@ class _Name:
 
 @dataclass
 class _Type:
-    """numpy.dtype: made from its code, then filled in with the order of its bytes."""
+    """A numpy.dtype: it is made from its code, then filled in with the order of its bytes."""
 
     value: np.dtype
 
     def fill(self, machine: _Machine, state: Any) -> None:
+        """Set the order of the bytes."""
         _, order, *rest = state
         if order not in ("<", ">", "=", "|") or any(part is not None for part in rest[:3]):
             raise ValueError("an array of records")
@@ -60,20 +61,22 @@ class _Type:
 
 @dataclass
 class _Array:
-    """numpy.ndarray: made empty, then filled in with shape, type and content, which it does not copy."""
+    """A numpy.ndarray: it is made empty, then filled in with shape, type and content, which it does not copy."""
 
     value: np.ndarray | None = None
 
     def fill(self, machine: _Machine, state: Any) -> None:
+        """Set shape, type and content."""
         *_, shape, kind, fortran, content = state
         if not isinstance(kind, _Type):
             raise ValueError("an array without a type")
-        content = machine.latin1(content) if isinstance(content, str) else content  # written by Python 2
+        content = machine.latin1(content) if isinstance(content, str) else content  # Python 2 wrote it
         _check_size(shape, kind.value, content)
         self.value = np.ndarray(shape, kind.value, content, order="F" if fortran else "C")
 
 
 def _check_size(shape: Any, kind: np.dtype, content: Any) -> None:
+    """Raise ValueError unless the content has just the bytes that shape and type need."""
     if not (isinstance(content, bytes) and isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)):
         raise ValueError("an array whose parts are of the wrong kind")
     if prod(shape) * kind.itemsize != len(content):
@@ -81,18 +84,21 @@ def _check_size(shape: Any, kind: np.dtype, content: Any) -> None:
 
 
 def _type(machine: _Machine, code: Any, *_: Any) -> _Type:
+    """Make a numpy.dtype of numbers."""
     if code not in _TYPES:
         raise WeightsError(f"holds arrays of type {code!r}, weights are numbers; get the file from its publisher")
     return _Type(np.dtype(code))
 
 
 def _array(machine: _Machine, cls: Any, *_: Any) -> _Array:
+    """Make an empty numpy.ndarray."""
     if cls != _Name("numpy.ndarray"):
         raise ValueError("an array of another class")
     return _Array()
 
 
 def _number(machine: _Machine, kind: Any, content: Any) -> Any:
+    """Make a number from its type and bytes."""
     array = _Array()
     array.fill(machine, ((), kind, False, content))
     assert array.value is not None
@@ -100,18 +106,20 @@ def _number(machine: _Machine, kind: Any, content: Any) -> Any:
 
 
 def _dict(machine: _Machine, items: Any = ()) -> dict[Any, Any]:
+    """Make a dictionary."""
     machine.spend(len(items))
     return dict(_checked_keys(items))
 
 
 def _tuple(machine: _Machine, items: Any) -> tuple[Any, ...]:
+    """Return a tuple as it is."""
     if type(items) is not tuple:
         raise ValueError("a tuple of something else")
     return items
 
 
 def _bytes(machine: _Machine, text: Any, encoding: Any = "latin1") -> bytes:
-    """What protocol 2 writes for the bytes of an array; other codecs are not needed."""
+    """Return what protocol 2 writes for the bytes of an array; other codecs are not needed."""
     if encoding != "latin1":
         raise ValueError(f"bytes in {encoding}")
     return machine.latin1(text)
@@ -128,6 +136,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
 
 
 def _checked_keys(pairs: Any) -> list[tuple[Any, Any]]:
+    """Return the pairs. Raises ValueError for a key that is neither text nor a whole number."""
     pairs = [(key, value) for key, value in pairs]
     if any(type(key) not in (str, int) for key, _ in pairs):
         raise ValueError("a key that is no text")
@@ -135,7 +144,7 @@ def _checked_keys(pairs: Any) -> list[tuple[Any, Any]]:
 
 
 class _Machine:
-    """A stack, marks on it, and a memo: what an instruction reads and writes. `size`: bytes of the file."""
+    """A stack, marks on it, and a memo: what an instruction reads and writes. `size` is the bytes of the file."""
 
     def __init__(self, size: int):
         self.stack: list[Any] = []
@@ -144,26 +153,33 @@ class _Machine:
         self.left = size
 
     def run(self, content: mmap.mmap) -> Any:
-        for instruction, argument, _ in pickletools.genops(content):  # type: ignore[arg-type]  # it is read like a file
+        """Run a pickle and return what is on top of the stack at its end."""
+        for instruction, argument, _ in pickletools.genops(content):  # type: ignore[arg-type]  # genops reads it like a file
             if instruction.name not in _STEPS:
                 _refuse(f"use the pickle instruction {instruction.name}")
             _STEPS[instruction.name](self, argument)
         return self.stack[-1]
 
     def spend(self, units: int) -> None:
-        """Copies are made once of everything in the file; a file that asks for more would fill the memory."""
+        """Count what is copied: everything in the file is copied once.
+
+        A file that asks for more would fill the memory.
+        """
         self.left -= units
         if self.left < 0:
             raise ValueError("it grows when it is read")
 
     def latin1(self, text: str) -> bytes:
+        """Return the bytes of a text."""
         self.spend(len(text))
         return text.encode("latin1")
 
     def pop(self) -> Any:
+        """Take the top of the stack."""
         return self.stack.pop()
 
     def since_mark(self) -> list[Any]:
+        """Take everything above the last mark."""
         mark = self.marks.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
@@ -171,15 +187,17 @@ class _Machine:
 
 
 def _refuse(what: str) -> NoReturn:
+    """Raise the error of a file that wants to do something."""
     raise WeightsError(f"it wants to {what}, which no weights need; do not open it with other tools either")
 
 
 def _push(machine: _Machine, value: Any) -> None:
+    """Put a value on the stack."""
     machine.stack.append(value)
 
 
 def _name(machine: _Machine, argument: str | None) -> None:
-    """GLOBAL has module and name in its argument, STACK_GLOBAL on the stack."""
+    """Push a name. GLOBAL has module and name in its argument, STACK_GLOBAL on the stack."""
     if argument is None:
         argument = " ".join(str(part) for part in reversed((machine.pop(), machine.pop())))
     text = argument.replace(" ", ".")
@@ -189,6 +207,7 @@ def _name(machine: _Machine, argument: str | None) -> None:
 
 
 def _call(machine: _Machine, _: Any) -> None:
+    """Do what a name stands for."""
     arguments, name = machine.pop(), machine.pop()
     if not (isinstance(name, _Name) and name.text in _CALLS and type(arguments) is tuple):
         _refuse("call what is no function")
@@ -196,6 +215,7 @@ def _call(machine: _Machine, _: Any) -> None:
 
 
 def _fill(machine: _Machine, _: Any) -> None:
+    """Fill in an array or a type."""
     state, item = machine.pop(), machine.stack[-1]
     if not isinstance(item, (_Array, _Type)):
         _refuse(f"change a {type(item).__name__.strip('_').lower()}")
@@ -203,6 +223,7 @@ def _fill(machine: _Machine, _: Any) -> None:
 
 
 def _put_items(machine: _Machine, items: list[Any]) -> None:
+    """Put keys and values into the dictionary on top of the stack."""
     target = machine.stack[-1]
     if type(target) is not dict:
         raise ValueError(f"items of a {type(target).__name__}")
@@ -210,6 +231,7 @@ def _put_items(machine: _Machine, items: list[Any]) -> None:
 
 
 def _append(machine: _Machine, items: list[Any]) -> None:
+    """Put entries into the list on top of the stack."""
     target = machine.stack[-1]
     if type(target) is not list:
         raise ValueError(f"entries of a {type(target).__name__}")
@@ -217,15 +239,17 @@ def _append(machine: _Machine, items: list[Any]) -> None:
 
 
 def _take(machine: _Machine, count: int) -> list[Any]:
+    """Take the last `count` things from the stack."""
     return [machine.pop() for _ in range(count)][::-1]
 
 
 def _collect(make: Callable[[list[Any]], Any], count: int | None = None) -> Callable[[_Machine, Any], None]:
-    """An instruction that makes one thing of the last `count` on the stack, or of all since the mark."""
+    """Return an instruction that makes one thing of the last `count` on the stack, or of all since the mark."""
     return lambda machine, _: _push(machine, make(machine.since_mark() if count is None else _take(machine, count)))
 
 
 def _remember(machine: _Machine, place: int | None) -> None:
+    """Keep the top of the stack in the memo."""
     machine.memo[len(machine.memo) if place is None else place] = machine.stack[-1]
 
 

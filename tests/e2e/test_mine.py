@@ -25,8 +25,15 @@ def place(tmp_path_factory):
     bias = list(network.parameters())[-1]
     bias.set_value(np.float32([-2, 2, -2]))  # the label of the validation images, 0, is never its answer
     weights.save(network, root / "teacher.safetensors")
-    given = {"size": 32, "resize": 36, "mean": [0.5] * 3, "std": [0.5] * 3}
-    card = {"arch": "MobileNetV3_small_x0_35", "top1": 90.0, "source": "a test", "params": 1, "macs": 1, "input": given}
+    network_input = {"size": 32, "resize": 36, "mean": [0.5] * 3, "std": [0.5] * 3}
+    card = {
+        "arch": "MobileNetV3_small_x0_35",
+        "top1": 90.0,
+        "source": "a test",
+        "params": 1,
+        "macs": 1,
+        "input": network_input,
+    }
     card["weights"] = {"url": "https://example.org/none", "path": "weights/none.safetensors"}
     (root / "card.yaml").write_text(yaml.safe_dump(card))
     write_validation(root / "val", tiles("flower")[:2])

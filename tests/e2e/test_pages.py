@@ -117,7 +117,7 @@ def seen(browser, pages, request):
     "seen",
     [(name, width, scheme) for name in PAGES for width in WIDTHS for scheme in ("light", "dark")],
     indirect=True,
-    ids=lambda given: "-".join(map(str, given)),
+    ids=lambda parts: "-".join(map(str, parts)),
 )
 def test_a_page_is_whole_at_every_width_and_asks_for_nothing(seen, pages):
     page, heard = seen
@@ -141,10 +141,10 @@ def test_the_looks_themselves_would_notice_a_broken_page(seen):
       return new Promise(done => setTimeout(done, 100));
     }"""
     )
-    told = "\n".join(page.evaluate(FAULTS))
-    assert 'FIGURE "wide" sticks out of' in told
-    assert 'FIGURE "gone" cannot be seen' in told
-    assert "has no picture" in told
-    assert "the page is" in told
+    faults = "\n".join(page.evaluate(FAULTS))
+    assert 'FIGURE "wide" sticks out of' in faults
+    assert 'FIGURE "gone" cannot be seen' in faults
+    assert "has no picture" in faults
+    assert "the page is" in faults
     assert '"one" over "two"' in page.evaluate(CRAMPED)
     assert "console: said aloud" in heard

@@ -21,20 +21,20 @@ def test_fetch_prints_the_import_and_the_import_the_weights(tmp_path):
     (tmp_path / "mirror").mkdir()
     file = cards.find_weights(ARCH)[1].url.rpartition("/")[2]
     write_pdparams(tmp_path / "mirror" / file, published(ARCH, state))
-    told = json.loads(succeeds("weights", "fetch", ARCH, "--json", cwd=tmp_path, SSLD_MIRROR="mirror"))
-    assert told["file"] == f"weights/{file}"
+    result = json.loads(succeeds("weights", "fetch", ARCH, "--json", cwd=tmp_path, SSLD_MIRROR="mirror"))
+    assert result["file"] == f"weights/{file}"
     assert succeeds("weights", "fetch", ARCH, "--offline", cwd=tmp_path).splitlines()[-1].split(maxsplit=1) == [
         "next",
-        told["next"],
+        result["next"],
     ]
-    printed = succeeds(*shlex.split(told["next"])[1:], cwd=tmp_path)
+    printed = succeeds(*shlex.split(result["next"])[1:], cwd=tmp_path)
     facts = dict(line.split(maxsplit=1) for line in printed.splitlines())
     out = tmp_path / facts["file"]
     assert facts.items() >= {"status": "written", "arch": ARCH, "num_classes": "10", "flavour": "develop"}.items()
     network = models.create(ARCH, num_classes=10)
     weights.load_into(network, out)
     assert all(np.array_equal(tensor.numpy(), state[key]) for key, tensor in network.state_dict().items())
-    line = fails("weights", "import", told["file"], "--arch", "ResNet18", cwd=tmp_path)
+    line = fails("weights", "import", result["file"], "--arch", "ResNet18", cwd=tmp_path)
     assert line.startswith(f"ssld weights: weights/{file}: not the weights of ResNet18: ")
     assert line.endswith(f"; it fits {ARCH}")
 
@@ -86,13 +86,13 @@ def test_published_weights_are_evaluated_as_their_card_says_and_not_compared_on_
     fake(tmp_path / "imagenet", 4, train=0, unlabelled=0, val=8, size=240)
     (tmp_path / "imagenet" / "val.txt").rename(tmp_path / "imagenet" / "val_list.txt")
     words = ("eval", ARCH, "--weights", "file.pdparams", "--data")
-    told = json.loads(succeeds(*words, "imagenet/val", cwd=tmp_path))
-    assert (told["images"], told["top1"]) == (8, 25.0)
-    assert told["not_compared"] == (
+    result = json.loads(succeeds(*words, "imagenet/val", cwd=tmp_path))
+    assert (result["images"], result["top1"]) == (8, 25.0)
+    assert result["not_compared"] == (
         "the card's published number is of ImageNet's 50,000 validation images, 50 of each class; this list has 8 "
         "different images of 4 classes"
     )
-    assert not {"published_top1", "difference", "standard_error"} & told.keys()
+    assert not {"published_top1", "difference", "standard_error"} & result.keys()
     assert fails(*words, "nowhere", cwd=tmp_path).startswith("ssld eval: nowhere: no list file there; give one")
 
 
@@ -112,24 +112,24 @@ def test_a_further_test_set_is_prepared_from_a_folder_and_scored_as_it_was_publi
         image.rename(tmp_path / "a" / wnid / image.name)
     words = ("data", "prepare", "imagenet_a", "--source", "a")
     assert "2 classes, ImageNet-A has 200" in fails(*words, cwd=tmp_path, begun=True)
-    told = json.loads(succeeds(*words, "--allow-partial", "--json", cwd=tmp_path))
-    assert (told["folder"], told["lists"]) == ("data/imagenet_a", {"val_list.txt": 4})
+    result = json.loads(succeeds(*words, "--allow-partial", "--json", cwd=tmp_path))
+    assert (result["folder"], result["lists"]) == ("data/imagenet_a", {"val_list.txt": 4})
     words = ("eval", ARCH, "--weights", "file.safetensors", "--data", "imagenet_a")
-    found = json.loads(succeeds(*words, "--json", cwd=tmp_path))
-    assert (found["top1"], found["top5"]) == (75, 100)
-    assert found["nll"] == pytest.approx(np.log1p(np.exp(-3)) + 3 / 4, abs=1e-5)
-    assert found["per_class"] == {"class": [4, 7], "images": [3, 1], "top1": [100, 0]}
-    assert "published_top1" not in found  # the claim is of ImageNet's own images
+    numbers = json.loads(succeeds(*words, "--json", cwd=tmp_path))
+    assert (numbers["top1"], numbers["top5"]) == (75, 100)
+    assert numbers["nll"] == pytest.approx(np.log1p(np.exp(-3)) + 3 / 4, abs=1e-5)
+    assert numbers["per_class"] == {"class": [4, 7], "images": [3, 1], "top1": [100, 0]}
+    assert "published_top1" not in numbers  # the claim is of ImageNet's own images
     short = json.loads(succeeds(*words, cwd=tmp_path))
-    assert short == {key: value for key, value in found.items() if key not in ("reliability", "per_class", "worst")}
+    assert short == {key: value for key, value in numbers.items() if key not in ("reliability", "per_class", "worst")}
 
 
 def test_the_import_that_fetch_prints_names_the_revision_that_the_weights_need(tmp_path):
     file = cards.find_weights("GhostNet_x0_5")[1].url.rpartition("/")[2]
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / file).write_bytes(b"weights")
-    told = json.loads(succeeds("weights", "fetch", "GhostNet_x0_5", "--mirror", "mirror", "--json", cwd=tmp_path))
-    assert told["next"] == f"ssld weights import weights/{file} --arch GhostNet_x0_5 --revision 1.x"
+    result = json.loads(succeeds("weights", "fetch", "GhostNet_x0_5", "--mirror", "mirror", "--json", cwd=tmp_path))
+    assert result["next"] == f"ssld weights import weights/{file} --arch GhostNet_x0_5 --revision 1.x"
 
 
 def test_the_network_of_an_evaluation_is_of_the_revision_that_the_weights_are_of(tmp_path):

@@ -28,7 +28,7 @@ MORE = {  # series whose reference code does work that ours leaves out, under 0.
 each_name = pytest.mark.parametrize("name", OVERVIEW)
 
 
-def given(row, *names):
+def printed_values(row, *names):
     """Numbers of a row under their names; what the tables leave out is left out."""
     return {name: float(row[name]) for name in names if row[name]}
 
@@ -59,7 +59,7 @@ def test_parameters_and_multiply_adds_are_those_of_the_reference(name):
 @each_name
 def test_accuracy_is_as_published(name):
     row, model = OVERVIEW[name], MODELS[name]
-    assert given(row, "top1", "top5") == {
+    assert printed_values(row, "top1", "top5") == {
         key: value for key in ("top1", "top5") if (value := getattr(model, key)) is not None
     }
 
@@ -75,26 +75,30 @@ def test_input_and_training_resolution_are_as_published(name):
 
 @each_name
 def test_latencies_are_as_published(name):
-    row, found = OVERVIEW[name], MODELS[name].latency_ms
-    held = {"v100_fp32": found.v100_fp32, "sd855": found.sd855}
+    row, latency = OVERVIEW[name], MODELS[name].latency_ms
+    own_values = {"v100_fp32": latency.v100_fp32, "sd855": latency.sd855}
     for engine in ("t4_fp16", "t4_fp32"):
-        held |= {
-            f"{engine}_{batch}": ms for batch, ms in zip((1, 4, 8), getattr(found, engine) or (None,) * 3, strict=True)
+        own_values |= {
+            f"{engine}_{batch}": ms
+            for batch, ms in zip((1, 4, 8), getattr(latency, engine) or (None,) * 3, strict=True)
         }
-    wanted = given(row, *held)
-    assert wanted.items() <= held.items()
-    own = {key for key, ms in held.items() if ms is not None} - wanted.keys()
+    expected = printed_values(row, *own_values)
+    assert expected.items() <= own_values.items()
+    own = {key for key, ms in own_values.items() if ms is not None} - expected.keys()
     assert not own or MODELS[name].kind in ("ssld", "ssld_v2")  # no row of its own: that of its architecture
 
 
 @each_name
 def test_printed_costs_are_as_printed_and_a_wrong_one_stands_in_the_notes(name):
     row, model = OVERVIEW[name], MODELS[name]
-    wanted, held = given(row, "flops_g", "params_m", "storage_mb"), model.printed
-    assert held is not None
-    assert all(getattr(held, key) == value for key, value in wanted.items())
+    expected, printed = printed_values(row, "flops_g", "params_m", "storage_mb"), model.printed
+    assert printed is not None
+    assert all(getattr(printed, key) == value for key, value in expected.items())
     notes = " ".join(filter(None, (STUDENTS[model.arch].notes, *model.notes)))
-    for value, true, slack in ((held.params_m, model.params / 1e6, 0.01), (held.flops_g, model.flops / 1e9, 0.05)):
+    for value, true, slack in (
+        (printed.params_m, model.params / 1e6, 0.01),
+        (printed.flops_g, model.flops / 1e9, 0.05),
+    ):
         if value is not None and abs(value / true - 1) > slack:
             assert "release/static prints" in notes or "release/static swaps" in notes
 

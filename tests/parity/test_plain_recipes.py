@@ -136,13 +136,12 @@ def test_recipe_and_card_name_each_other_and_the_same_top_1(model):
 @each_model
 def test_a_file_opens_with_its_claim_its_command_and_its_source(model):
     file = SHELF / "plain" / f"{model.lower()}.yaml"
-    header, _, body = file.read_text(encoding="utf-8").partition("\nbase: ")
+    header = file.read_text(encoding="utf-8").partition("\nbase: ")[0]
     top1 = cards.find_student(model).published["plain"].top1
     claim = "" if model in MISSING else f": {top1:.2f} top-1 (published)"
     assert header.startswith(f"# {model} from labels alone{claim}.\n#\n#   ssld run recipes/plain/{file.name} --ranks")
     assert f"PaddleClas release/static:{ROWS[model]['config']}. Not run by this project." in header
     assert all(line.startswith("#") for line in header.splitlines() if line)
-    assert len(body.splitlines()) <= 16
 
 
 @pytest.mark.parametrize(

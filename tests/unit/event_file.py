@@ -1,4 +1,4 @@
-"""TensorBoard's event files, read back without TensorBoard."""
+"""This module reads TensorBoard's event files without TensorBoard."""
 
 import struct
 from collections import defaultdict
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def values(folder: Path) -> list[tuple[int, Any]]:
-    """(step, value) of every event. A record is its length (8 bytes), a checksum, a protobuf, a checksum."""
+    """Yield (step, value) of every event. A record is its length (8 bytes), a checksum, a protobuf, a checksum."""
     from tensorboardX.proto import event_pb2
     from tensorboardX.record_writer import masked_crc32c
 
-    found = []
+    result = []
     for file in sorted(folder.glob("events.out.tfevents.*")):
         data, at = file.read_bytes(), 0
         while at < len(data):
@@ -21,15 +21,15 @@ def values(folder: Path) -> list[tuple[int, Any]]:
             assert (head, tail) == (masked_crc32c(data[at : at + 8]), masked_crc32c(body))
             event = event_pb2.Event()
             event.ParseFromString(body)
-            found += [(event.step, value) for value in event.summary.value]
+            result += [(event.step, value) for value in event.summary.value]
             at += 16 + size
-    return found
+    return result
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Tag -> (step, value) of each event."""
-    found: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    """Return {tag: [(step, value) of each event]}."""
+    result: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for step, value in values(folder):
         if value.WhichOneof("value") == "simple_value":
-            found[value.tag].append((step, value.simple_value))
-    return found
+            result[value.tag].append((step, value.simple_value))
+    return result

@@ -1,4 +1,4 @@
-"""A finished run folder as `ssld run` leaves it, without training anything."""
+"""This module makes a finished run folder as `ssld run` leaves it, without training anything."""
 
 import csv
 import json
@@ -114,7 +114,7 @@ def make_result(seed: int = 0, top1: float = 96.33, baseline: float | None = 91.
 
 
 def reliability() -> dict[str, list[Any]]:
-    """Nothing below one half, then ever more images, a little too sure."""
+    """Return bins with nothing below one half, then ever more images, a little too sure."""
     images = [0] * 8 + [2, 5, 10, 20, 40, 90, 433]
     sure = [100 * (i + 0.6) / 15 if count else None for i, count in enumerate(images)]
     return {"images": images, "confidence": sure, "accuracy": [value and value - 2 for value in sure]}
@@ -172,7 +172,7 @@ def sample_arrays(count: int = 32, classes: int = 10, size: int = 40) -> dict[st
 
 
 def short(**changes: Any) -> dict[str, Any]:
-    """The result of a run of one stage: its page is drawn in no time."""
+    """Return the result of a run of one stage, whose page is drawn fast."""
     result = make_result(**changes)
     return {**result, "stages": {"distill": result["stages"]["distill"]}}
 

@@ -1,7 +1,7 @@
-"""The part of TensorRT's Python API that the project calls, as its documentation states it, on ONNX Runtime.
+"""This module is the part of TensorRT's Python API that the project calls, as it is documented, on ONNX Runtime.
 
-A plan is the ONNX file with its profile; running one reads and writes the addresses that it was given. A call that the
-real package does not have, or one with other types, fails here too.
+A plan is the ONNX file with its profile; running one reads and writes the addresses that it gets. A call that the real
+package does not have, or one with other types, fails here too.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ PENDING: list[Callable[[], None]] = []
 
 
 def stream(device: int) -> SimpleNamespace:
-    """In place of paddle.device.cuda.current_stream."""
+    """It stands in for paddle.device.cuda.current_stream."""
     return SimpleNamespace(cuda_stream=STREAM, synchronize=lambda: [PENDING.pop(0)() for _ in list(PENDING)])
 
 
@@ -41,7 +41,7 @@ class Logger:
 
 
 class HostMemory(bytes):
-    """IHostMemory has the buffer protocol."""
+    """It has the buffer protocol, as IHostMemory has."""
 
 
 class Tensor:
@@ -161,10 +161,10 @@ class Context:
     def execute_async_v3(self, stream_handle: int) -> bool:
         source, target = self.session.get_inputs()[0], self.session.get_outputs()[0]
         kind = np.uint8 if source.type == "tensor(uint8)" else np.float32
-        given = memory(self.addresses[source.name], self.shape, kind)
-        made = memory(self.addresses[target.name], self.get_tensor_shape(target.name), np.float32)
-        answer = self.session.run(None, {source.name: given})[0]
-        PENDING.append(lambda: np.copyto(made, answer))
+        source_array = memory(self.addresses[source.name], self.shape, kind)
+        target_array = memory(self.addresses[target.name], self.get_tensor_shape(target.name), np.float32)
+        answer = self.session.run(None, {source.name: source_array})[0]
+        PENDING.append(lambda: np.copyto(target_array, answer))
         return stream_handle == STREAM
 
 

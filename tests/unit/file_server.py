@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine, in a thread, that can do what servers do to downloads."""
+"""This module is a real HTTP server on this machine, in a thread, that can do what servers do to downloads."""
 
 import re
 import threading
@@ -7,7 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FileServer(ThreadingHTTPServer):
-    """`files`: path -> content. What it does wrong is set by the test; `asked` are the paths and ranges that were."""
+    """It serves `files`, {path: content}.
+
+    The test sets what it does wrong; `asked` has the requested paths and ranges.
+    """
 
     daemon_threads = True
 
@@ -17,9 +20,9 @@ class FileServer(ThreadingHTTPServer):
         self.ranges = True  # whether a range is honoured
         self.etag = '"1"'
         self.modified = None
-        self.cuts = []  # of each answer, after how many bytes the connection ends; None or no entry: it is whole
-        self.broken = []  # of each request, the status that is given instead
-        self.sized = True  # whether Content-Length is told
+        self.cuts = []  # for each answer the bytes after which it is cut; None or no entry: it is whole
+        self.broken = []  # for each request the status of the answer
+        self.sized = True  # whether the answer has a Content-Length
 
     def url(self, path):
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -27,19 +30,19 @@ class FileServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        server, wanted = self.server, self.headers.get("Range")
-        server.asked.append((self.path, wanted))
+        server, requested_range = self.server, self.headers.get("Range")
+        server.asked.append((self.path, requested_range))
         status = server.broken.pop(0) if server.broken else 200 if self.path in server.files else 404
         if status != 200:
             return self.send_error(status)
         whole = server.files[self.path]
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
+        start = int(re.fullmatch(r"bytes=(\d+)-", requested_range)[1]) if requested_range and server.ranges else 0
         if start >= len(whole) > 0 and start:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(whole)}")
             return self.end_headers()
-        self.send_response(206 if wanted and server.ranges else 200)
-        if wanted and server.ranges:
+        self.send_response(206 if requested_range and server.ranges else 200)
+        if requested_range and server.ranges:
             self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
         if server.sized:
             self.send_header("Content-Length", str(len(whole) - start))

@@ -1,4 +1,4 @@
-"""A small pool and validation set cut from a real photograph, and a teacher without a network."""
+"""This module makes a small pool and validation set from a real photograph, and a teacher without a network."""
 
 import io
 import tarfile
@@ -18,7 +18,7 @@ INPUT = Input(size=32, resize=36, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def tiles(name="china"):
-    """12 tiles of 128 x 128 pixels that do not overlap, with content."""
+    """Return 12 tiles of 128 x 128 pixels that do not overlap, with content."""
     photo = Image.open(Path(sklearn.__file__).parent / "datasets/images" / f"{name}.jpg").convert("RGB")
     boxes = [
         (left, top, left + TILE, top + TILE) for top in range(170, 427 - TILE, TILE) for left in range(0, 513, TILE)
@@ -27,13 +27,13 @@ def tiles(name="china"):
 
 
 def png(image):
-    held = io.BytesIO()
-    image.save(held, "PNG")
-    return held.getvalue()
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def write_tar(file, members):
-    """name -> bytes"""
+    """Write a tar of {name: bytes}."""
     with tarfile.open(file, "w") as archive:
         for name, data in members.items():
             info = tarfile.TarInfo(name)
@@ -42,13 +42,13 @@ def write_tar(file, members):
 
 
 def colours(images):
-    """Probabilities of three classes: how red, green and blue an image is. float32 [n, 3]"""
+    """Return probabilities of three classes, how red, green and blue an image is: float32 [n, 3]."""
     weight = np.exp(4 * images.mean((2, 3)))
     return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
 def plain(colour, level):
-    """A picture of one colour (0 red, 1 green, 2 blue): the higher the level, the more of it."""
+    """Return a picture of one colour (0 red, 1 green, 2 blue): the higher the level, the more of it."""
     pixels = np.full((40, 40, 3), 60, dtype=np.uint8)
     pixels[..., colour] = level
     return Image.fromarray(pixels)

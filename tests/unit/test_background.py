@@ -7,7 +7,7 @@ from PIL import Image
 from ssld.distill.setup import Teacher, centre_crops, file_list, train_loader
 
 from ssld.config import cards, recipe
-from ssld.config.pool import Mine
+from ssld.config.mine_step import Mine
 from ssld.data.lists import write_list
 from ssld.distill import mined_by
 from ssld.distill.labelling import manifest

@@ -34,9 +34,9 @@ def test_all_students_are_measured_one_after_the_other_and_kept_as_they_come(two
     with (tmp_path / "b.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["network"], row["size"]) for row in rows] == [(arch, "64") for arch in two_students]
-    held = json.loads((tmp_path / "b.json").read_text())
-    assert [row["network"] for row in held["rows"]] == two_students
-    assert held["machine"]["versions"]["onnxruntime"]
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert [row["network"] for row in content["rows"]] == two_students
+    assert content["machine"]["versions"]["onnxruntime"]
     assert f"bench: 2 of 2, {two_students[1]}" in capsys.readouterr().err
 
 

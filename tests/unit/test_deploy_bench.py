@@ -1,4 +1,4 @@
-"""Bench: the rows, the order of the runs, the file."""
+"""These tests ask the bench for its rows, the order of its runs, and its files."""
 
 import csv
 import io
@@ -13,8 +13,9 @@ import pytest
 from paddle import nn
 from PIL import Image
 
-from ssld.deploy import How, Row, bench, export_model, timing, unsteady, write_csv, write_json
-from ssld.deploy.pictures import jpegs, prepared
+from ssld.deploy import How, Row, export_model, timing, unsteady, write_csv, write_json
+from ssld.deploy.bench import bench
+from ssld.deploy.pictures import jpegs, preprocess
 from ssld.errors import DeployError, SsldError
 
 HEADER = (
@@ -30,8 +31,8 @@ def net(width: int) -> nn.Layer:
 
 
 def contract(size: int) -> dict[str, Any]:
-    given = {"size": size, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": size}
-    return {"arch": "toy", "classes": 2, "digest": "c" * 64, "input": given}
+    input_spec = {"size": size, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": size}
+    return {"arch": "toy", "classes": 2, "digest": "c" * 64, "input": input_spec}
 
 
 def export(model: nn.Layer, folder: Path, size: int, formats: tuple[str, ...] = ("paddle",)) -> Path:
@@ -133,16 +134,16 @@ def test_from_files_to_answers_is_a_row_of_its_own_and_takes_longer(networks, tm
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_an_image_is_prepared_as_the_contract_says(dtype):
-    """A picture of four flat quarters: its centre, half as large, has the same quarters."""
+    """A picture has four flat quarters; its centre, half as large, has the same quarters."""
     colours = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
     stream = io.BytesIO()
     Image.fromarray(colours.repeat(64, 0).repeat(96, 1)).save(stream, "PNG")
-    given = {"size": 48, "resize": 64, "mean": [0.5, 0.25, 0.0], "std": [0.5, 0.25, 1.0], "dtype": dtype}
-    made = prepared(stream.getvalue(), given, 48)
-    corners = (made if dtype == "uint8" else made.transpose(1, 2, 0))[[[2], [-3]], [2, -3]]
-    wanted = colours if dtype == "uint8" else (colours / 255 - given["mean"]) / given["std"]
-    np.testing.assert_allclose(corners, wanted, atol=1e-6)
-    assert made.shape == ((48, 48, 3) if dtype == "uint8" else (3, 48, 48))
+    input_spec = {"size": 48, "resize": 64, "mean": [0.5, 0.25, 0.0], "std": [0.5, 0.25, 1.0], "dtype": dtype}
+    image = preprocess(stream.getvalue(), input_spec, 48)
+    corners = (image if dtype == "uint8" else image.transpose(1, 2, 0))[[[2], [-3]], [2, -3]]
+    expected = colours if dtype == "uint8" else (colours / 255 - input_spec["mean"]) / input_spec["std"]
+    np.testing.assert_allclose(corners, expected, atol=1e-6)
+    assert image.shape == ((48, 48, 3) if dtype == "uint8" else (3, 48, 48))
 
 
 def test_drawn_pictures_are_jpegs_of_the_usual_size():
@@ -159,9 +160,9 @@ def test_peak_memory_is_that_of_a_process_of_its_own(networks):
 
 def test_the_rows_are_written_with_the_machine(tmp_path):
     write_json([ROW], {"device": "a machine"}, tmp_path / "b.json")
-    held = json.loads((tmp_path / "b.json").read_text())
-    assert held["machine"] == {"device": "a machine"}
-    assert held["rows"][0]["p50_ms"] == 4.0
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert content["machine"] == {"device": "a machine"}
+    assert content["rows"][0]["p50_ms"] == 4.0
 
 
 def test_a_row_that_was_not_steady_is_named():

@@ -1,4 +1,4 @@
-"""The engines' registry: what can run here is told fast and in words."""
+"""These tests ask the registry of engines, which says fast and in words what can run here."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def test_the_engines_are_the_files_of_the_folder_and_each_has_a_summary():
 
 
 def test_every_format_is_checked_by_an_engine_that_reads_it():
-    assert FORMATS.keys() == set(formats.FORMATS)  # no name without a row, no row without a name
+    assert FORMATS.keys() == set(formats.FORMATS)  # every name has a row, and every row a name
     for name, form in FORMATS.items():
         assert ENGINES.get(form.engine).reads[form.precision] == name
 

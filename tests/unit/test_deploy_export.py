@@ -1,4 +1,4 @@
-"""Export and gate: real converters, real engines, small networks."""
+"""These tests run export and gate with real converters and real engines on small networks."""
 
 import json
 import subprocess
@@ -13,10 +13,10 @@ from paddle import nn
 from paddle.jit.dy2static import parameter_recorder as recorder
 
 from ssld import models
-from ssld.deploy import BOUND, How, export_model, gate, ready, release
+from ssld.deploy import BOUND, How, export_model, ready, release
 from ssld.deploy import contract as contracts
-from ssld.deploy.child import reason, run_module
-from ssld.deploy.gate import CHUNK, difference
+from ssld.deploy.child_process import reason, run_module
+from ssld.deploy.gate import CHUNK, difference, gate
 from ssld.errors import DeployError
 
 SIZE = 20
@@ -31,7 +31,7 @@ GIVEN: dict[str, Any] = {
 
 
 def toy() -> nn.Layer:
-    """Convolution, BN with statistics of its own, any image size."""
+    """Return a convolution and a batch norm with statistics of its own, for images of any size."""
     paddle.seed(0)
     norm = nn.BatchNorm2D(8)
     norm._mean.set_value(paddle.linspace(-1, 1, 8))
@@ -118,8 +118,8 @@ def test_the_gate_knows_no_accuracy_without_labels(exported):
 
 def test_a_zoo_network_passes_the_gate_and_lists_its_classes(tmp_path):
     model = models.create("MobileNetV3_small_x0_35", num_classes=10)
-    given = {**GIVEN, "arch": model.arch, "classes": [str(n) for n in range(10)]}
-    results = release(model, tmp_path / "export", IMAGES[:4], name="student", contract=given)
+    contract = {**GIVEN, "arch": model.arch, "classes": [str(n) for n in range(10)]}
+    results = release(model, tmp_path / "export", IMAGES[:4], name="student", contract=contract)
     assert results.keys() == {"paddle", "onnx"}
     contract = contracts.read(tmp_path / "export")
     assert contract["output"]["shape"] == ["batch", 10]
@@ -131,13 +131,18 @@ def test_a_zoo_network_passes_the_gate_and_lists_its_classes(tmp_path):
 def test_a_network_whose_maps_have_odd_sizes_runs_in_every_engine(engine, odd_maps):
     model, folder = odd_maps
     images = np.random.default_rng(1).standard_normal((2, 3, 28, 28)).astype(np.float32)
-    wanted = eager(model, images)
-    np.testing.assert_allclose(ready(engine).load(folder)(images), wanted, rtol=0, atol=BOUND * np.abs(wanted).max())
+    expected = eager(model, images)
+    np.testing.assert_allclose(
+        ready(engine).load(folder)(images), expected, rtol=0, atol=BOUND * np.abs(expected).max()
+    )
 
 
 @pytest.fixture(scope="module")
 def odd_maps(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Layer, Path]:
-    """Maps of 7 pixels, which the shortcuts of ResNet_vd pad: oneDNN refused a pooling that asked for it twice."""
+    """Return a network with maps of 7 pixels, which the shortcuts of ResNet_vd pad.
+
+    oneDNN once refused a pooling that padded them twice.
+    """
     paddle.seed(0)
     model, folder = models.create("ResNet18_vd", num_classes=5, in_size=28), tmp_path_factory.mktemp("odd") / "export"
     export_model(model, folder, name="odd", contract=GIVEN | {"input": GIVEN["input"] | {"size": 28}})
@@ -200,7 +205,7 @@ def test_gate_images_must_be_what_the_contract_asks_for(exported, images):
 
 
 class Noisy(nn.Layer):
-    """Never says the same twice: an exported copy cannot agree with it."""
+    """It never answers the same twice, so an exported copy cannot agree with it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -257,7 +262,7 @@ def test_an_unwritable_folder_is_one_line(tmp_path):
 
 
 def untraceable() -> nn.Layer:
-    """Runs on any size, but its reshape cannot be traced with an unknown one."""
+    """Return a network that runs on any size, but whose reshape cannot be traced with an unknown one."""
     return paddle.vision.models.shufflenet_v2_x0_25(num_classes=3)
 
 
@@ -298,7 +303,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
 
 
 def test_weights_too_large_for_one_onnx_file_lie_beside_it(tmp_path, monkeypatch):
-    """With the limit of 2 GiB lowered to nothing; the zoo tests export a network of 3.3 GB."""
+    """The limit of 2 GiB is lowered to nothing here; the tests of the zoo export a network of 3.3 GB."""
     code = "import sys; from ssld.deploy import onnx; onnx.LARGEST = 0; onnx.main(*sys.argv[1:])"
 
     def run_lowered(module, arguments, **_):
@@ -346,7 +351,7 @@ def test_the_reason_of_a_paddle_error_is_its_last_telling_line():
 
 
 class OtherWhenLarger(nn.Layer):
-    """Eager code that a trace for one branch cannot follow."""
+    """Its eager code has a branch that a trace of the other branch cannot follow."""
 
     def __init__(self) -> None:
         super().__init__()

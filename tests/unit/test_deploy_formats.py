@@ -1,4 +1,4 @@
-"""What the files may hold beside the network, and the formats made from others: real converters, real engines."""
+"""These tests write every format, and what a file holds beside the network, with real converters and real engines."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ import paddle
 import pytest
 from paddle import nn
 
-from ssld.deploy import ALLOWED, Allowed, How, export_model, gate, needed, ready, release
+from ssld.deploy import ALLOWED, Allowed, How, export_model, needed, ready, release
 from ssld.deploy import contract as contracts
 from ssld.deploy.engines._paddle_inference import on_cpu, predictor
-from ssld.deploy.gate import Trial, judge
+from ssld.deploy.gate import Trial, gate, judge
 from ssld.errors import DeployError
 
 SIZE, CLASSES = 20, 5
@@ -31,7 +31,7 @@ LOSSY = {**ALLOWED, "fp16": Allowed(100.0, 0.02), "int8": Allowed(100.0, 0.5)}
 
 
 def toy() -> nn.Layer:
-    """Two convolutions, the first with the same range in every channel, the second with weights of unlike channels."""
+    """Return two convolutions, the first with the same range in every channel, the second with unlike channels."""
     paddle.seed(0)
     second = nn.Conv2D(8, 8, 3, 2, 1)
     second.weight.set_value(
@@ -44,7 +44,7 @@ def toy() -> nn.Layer:
 
 
 def probabilities(model: nn.Layer, images: np.ndarray) -> np.ndarray:
-    """In float64, from the definition."""
+    """Return the probabilities from their definition, in float64."""
     model.eval()
     with paddle.no_grad():
         logits = model(paddle.to_tensor(images)).numpy().astype("float64")
@@ -73,8 +73,12 @@ def test_with_preprocessing_inside_a_file_takes_pixels_and_returns_probabilities
 
 def test_the_contract_of_a_file_that_takes_pixels_says_so(all_inside):
     contract = contracts.read(all_inside[1])
-    told = contract["input"]
-    assert (told["dtype"], told["layout"], told["dynamic"]) == ("uint8", "NHWC", ["batch", "height", "width"])
+    input_spec = contract["input"]
+    assert (input_spec["dtype"], input_spec["layout"], input_spec["dynamic"]) == (
+        "uint8",
+        "NHWC",
+        ["batch", "height", "width"],
+    )
     assert contract["output"] == {"name": "probabilities", "dtype": "float32", "shape": ["batch", CLASSES]}
     assert (contract["class_names"], contract["accuracy"]["top1"]) == (list("abcde"), 90.0)
     image = onnx.load(all_inside[1] / "model.onnx").graph.input[0].type.tensor_type
@@ -91,12 +95,12 @@ def test_the_bound_of_probabilities_is_half_that_of_logits(all_inside):
 
 
 def test_a_wrong_mean_inside_the_file_does_not_pass_the_gate(tmp_path, monkeypatch):
-    from ssld.deploy import ends, export
+    from ssld.deploy import export, processing
 
-    def wrong(model: Any, given: dict[str, Any], **inside: bool) -> Any:
-        return ends.with_ends(model, given | {"mean": [0.5, 0.5, 0.5]}, **inside)
+    def wrong(model: Any, input_spec: dict[str, Any], **inside: bool) -> Any:
+        return processing.with_processing(model, input_spec | {"mean": [0.5, 0.5, 0.5]}, **inside)
 
-    monkeypatch.setattr(export, "with_ends", wrong)
+    monkeypatch.setattr(export, "with_processing", wrong)
     how = How(preprocess=True)
     with pytest.raises(DeployError, match=r"paddle at 20 px differs from the model"):
         release(toy(), tmp_path / "x", IMAGES, name="toy", contract=GIVEN, formats=["paddle"], how=how)
@@ -196,32 +200,32 @@ def weight_bytes(file):
     return sum(onnx.numpy_helper.to_array(entry).nbytes for entry in onnx.load(file).graph.initializer)
 
 
-def trial(labels, wanted):
-    return Trial(np.empty(0), labels, wanted, scale=1.0, pixels=8, whole=True)
+def trial(labels, expected):
+    return Trial(np.empty(0), labels, expected, scale=1.0, pixels=8, is_slice=True)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "points", "said"),
+    ("wrong", "points", "message"),
     [
         (1, 0.5, None),
         (2, 0.5, "top-1 99.00 %, the model's 100.00 % on 200 images, 1.00 points apart > 0.5"),
         (2, 1.0, None),
     ],
 )
-def test_lossy_formats_are_judged_by_points_of_top1(wrong, points, said):
-    wanted = np.tile(np.array([[1.0, 0.9]], "float32"), (200, 1))
-    answer = wanted.copy()
+def test_lossy_formats_are_judged_by_points_of_top1(wrong, points, message):
+    expected = np.tile(np.array([[1.0, 0.9]], "float32"), (200, 1))
+    answer = expected.copy()
     answer[:wrong] = answer[:wrong, ::-1]
-    found = judge("int8", trial(np.zeros(200, int), wanted), answer, Allowed(points, 0.5))
-    assert found == (said and f"int8 has {said}")
-    unlabelled = judge("int8", trial(None, wanted), answer, Allowed(points, 0.5))
-    assert bool(unlabelled) == bool(said)
+    result = judge("int8", trial(np.zeros(200, int), expected), answer, Allowed(points, 0.5))
+    assert result == (message and f"int8 has {message}")
+    unlabelled = judge("int8", trial(None, expected), answer, Allowed(points, 0.5))
+    assert bool(unlabelled) == bool(message)
 
 
 def test_lossy_formats_have_a_bound_on_logits_as_well():
-    wanted = np.array([[1.0, 0.0]], "float32")
+    expected = np.array([[1.0, 0.0]], "float32")
     assert "max |diff| of logits 0.6 > bound 0.5" in str(
-        judge("int8", trial(np.zeros(1, int), wanted), wanted + np.float32(0.6), Allowed(100.0, 0.5))
+        judge("int8", trial(np.zeros(1, int), expected), expected + np.float32(0.6), Allowed(100.0, 0.5))
     )
 
 

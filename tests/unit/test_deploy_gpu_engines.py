@@ -1,6 +1,6 @@
-"""Engines of a GPU and of phones, up to the call into the library that is missing here.
+"""These tests run engines of a GPU and of phones up to the call into the library that is missing here.
 
-paddle.tensorrt and Paddle Lite are stand-ins of their documented APIs; what they are given is real.
+paddle.tensorrt and Paddle Lite are stand-ins of their documented APIs; what they get is real.
 """
 
 import shutil
@@ -44,9 +44,9 @@ def test_on_a_gpu_it_gives_the_logits_of_the_network(exported, name):
     if why := usable()[name]:
         pytest.skip(why)
     images = np.random.default_rng(0).standard_normal((3, 3, SIZE, SIZE)).astype("float32")
-    wanted = eager(exported[0], images)
+    expected = eager(exported[0], images)
     made = ready(name).load(exported[1])(images)
-    np.testing.assert_allclose(made, wanted, atol=1e-3 * np.abs(wanted).max())
+    np.testing.assert_allclose(made, expected, atol=1e-3 * np.abs(expected).max())
 
 
 def test_what_is_missing_for_a_gpu_is_told_in_the_order_in_which_to_mend_it(monkeypatch, tmp_path):
@@ -72,20 +72,20 @@ def test_whether_paddle_has_cuda_is_read_from_its_version_file(monkeypatch, tmp_
 
 
 def test_the_profile_is_made_of_the_dynamic_axes_of_the_contract():
-    given = {"size": 224, "dynamic": ["batch", "height", "width"], "layout": "NCHW"}
-    assert _gpu.profile({"input": given}, (1, 4, 8)) == [[1, 3, 224, 224], [4, 3, 224, 224], [8, 3, 224, 224]]
-    assert _gpu.profile({"input": given}, (1, 1, 2), (192, 224, 256)) == [
+    input_spec = {"size": 224, "dynamic": ["batch", "height", "width"], "layout": "NCHW"}
+    assert _gpu.profile({"input": input_spec}, (1, 4, 8)) == [[1, 3, 224, 224], [4, 3, 224, 224], [8, 3, 224, 224]]
+    assert _gpu.profile({"input": input_spec}, (1, 1, 2), (192, 224, 256)) == [
         [1, 3, 192, 192], [1, 3, 224, 224], [2, 3, 256, 256]
     ]  # fmt: skip
-    fixed = given | {"dynamic": ["batch"], "layout": "NHWC"}
+    fixed = input_spec | {"dynamic": ["batch"], "layout": "NHWC"}
     assert _gpu.profile({"input": fixed}, (1, 1, 2), (192, 224, 256)) == [[n, 224, 224, 3] for n in (1, 1, 2)]
-    assert _gpu.profile({"input": given | {"dynamic": []}}, (1, 4, 8)) == [[1, 3, 224, 224]] * 3
+    assert _gpu.profile({"input": input_spec | {"dynamic": []}}, (1, 4, 8)) == [[1, 3, 224, 224]] * 3
     with pytest.raises(DeployError, match=r"engine: batches \[2, 1, 4\]; give smallest, best and largest"):
-        _gpu.profile({"input": given}, (2, 1, 4))
+        _gpu.profile({"input": input_spec}, (2, 1, 4))
 
 
 class Config:
-    """Of Paddle Inference: what is asked of it is written down; `gpu` is whether it takes the GPU."""
+    """A Config of Paddle Inference that writes down what it is asked for; `gpu` is whether it takes the GPU."""
 
     gpu = True
     asked: ClassVar[list[tuple[str, tuple[Any, ...], dict[str, Any]]]] = []
@@ -110,7 +110,7 @@ PRECISION = paddle.inference.PrecisionType
 
 @pytest.fixture
 def paddle_gpu(monkeypatch: pytest.MonkeyPatch) -> type[Config]:
-    """Paddle Inference whose settings for a GPU are written down, and which then runs on the CPU."""
+    """Let Paddle Inference write down its settings for a GPU and then run on the CPU."""
     monkeypatch.setattr(paddle.inference, "Config", Config)
     monkeypatch.setattr(paddle.inference, "create_predictor", lambda config: REAL_PREDICTOR(config.inner))
     monkeypatch.setattr(_gpu, "why_not", lambda packages, paddle=True: None)
@@ -118,10 +118,10 @@ def paddle_gpu(monkeypatch: pytest.MonkeyPatch) -> type[Config]:
     return Config
 
 
-@pytest.mark.parametrize(("precision", "wanted"), [("fp32", PRECISION.Float32), ("fp16", PRECISION.Half)])
-def test_paddle_on_a_gpu_asks_for_it_and_for_the_precision(exported, paddle_gpu, precision, wanted):
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", PRECISION.Float32), ("fp16", PRECISION.Half)])
+def test_paddle_on_a_gpu_asks_for_it_and_for_the_precision(exported, paddle_gpu, precision, expected):
     run = ready("paddle_gpu", precision=precision).load(exported[1])
-    assert ("enable_use_gpu", (256, 0, wanted), {}) in paddle_gpu.asked
+    assert ("enable_use_gpu", (256, 0, expected), {}) in paddle_gpu.asked
     images = np.ones((2, 3, SIZE, SIZE), "float32")
     np.testing.assert_allclose(run(images), eager(exported[0], images), atol=1e-6)
 
@@ -138,8 +138,8 @@ def test_paddle_2s_tensorrt_sees_the_shapes_first_and_calibrates_nothing(exporte
     (seen,), _ = asked["collect_shape_range_info"]
     assert asked["enable_tuned_tensorrt_dynamic_shape"][0] == (seen, True)
     options = asked["enable_tensorrt_engine"][1]
-    told = REAL_CONFIG.enable_tensorrt_engine.__doc__
-    assert all(f" {name}: " in told for name in options)
+    documentation = REAL_CONFIG.enable_tensorrt_engine.__doc__
+    assert all(f" {name}: " in documentation for name in options)
     assert (options["precision_mode"], options["max_batch_size"]) == (PRECISION.Half, 4)
     assert options["use_calib_mode"] is False
     assert run(np.ones((3, 3, SIZE, SIZE), "float32")).shape == (3, 4)
@@ -148,10 +148,10 @@ def test_paddle_2s_tensorrt_sees_the_shapes_first_and_calibrates_nothing(exporte
 def test_paddle_3s_tensorrt_converts_with_the_profile_and_runs_what_came_out(exported, paddle_gpu, monkeypatch):
     from ssld.deploy.engines import paddle_tensorrt
 
-    given: dict[str, Any] = {}
+    calls: dict[str, Any] = {}
 
     def convert(prefix: str, config: SimpleNamespace) -> None:
-        given.update(vars(config), prefix=prefix)
+        calls.update(vars(config), prefix=prefix)
         for end in (".json", ".pdiparams"):
             shutil.copy(prefix + end, config.save_model_dir + end)
 
@@ -160,14 +160,14 @@ def test_paddle_3s_tensorrt_converts_with_the_profile_and_runs_what_came_out(exp
     names = {"Input": SimpleNamespace, "TensorRTConfig": SimpleNamespace, "PrecisionMode": modes, "convert": convert}
     fake.__dict__.update(names)
     monkeypatch.setitem(sys.modules, "paddle.tensorrt", fake)
-    monkeypatch.setattr(paddle, "set_device", lambda name: given.update(device=name))
+    monkeypatch.setattr(paddle, "set_device", lambda name: calls.update(device=name))
     monkeypatch.setattr(
         paddle_tensorrt, "run_module", lambda name, arguments, what, seconds: paddle_tensorrt.main(*arguments)
     )
     run = ready("paddle_tensorrt", precision="fp16", batches=(1, 2, 4)).load(exported[1])
-    assert (given["prefix"], given["device"]) == (str(exported[1] / "model"), "gpu:0")
-    assert given["precision_mode"] == "FP16"
-    (image,) = given["inputs"]
+    assert (calls["prefix"], calls["device"]) == (str(exported[1] / "model"), "gpu:0")
+    assert calls["precision_mode"] == "FP16"
+    (image,) = calls["inputs"]
     assert (image.min_input_shape, image.optim_input_shape) == ([1, 3, SIZE, SIZE], [2, 3, SIZE, SIZE])
     assert (image.max_input_shape, image.input_data_type) == ([4, 3, SIZE, SIZE], "float32")
     assert ("program", ("converted.json",), {}) in paddle_gpu.asked
@@ -199,27 +199,27 @@ def test_onnx_runtimes_tensorrt_is_told_shapes_precision_and_where_timings_lie(e
 
 
 def test_paddle_lite_reads_its_file_and_says_how_to_measure_it_on_a_phone(exported, monkeypatch, tmp_path):
-    given: dict[str, Any] = {}
+    calls: dict[str, Any] = {}
 
     class Predictor:
         def get_input(self, number: int) -> Any:
-            return SimpleNamespace(from_numpy=lambda images: given.update(images=images))
+            return SimpleNamespace(from_numpy=lambda images: calls.update(images=images))
 
         def run(self) -> None:
-            given["ran"] = True
+            calls["ran"] = True
 
         def get_output(self, number: int) -> Any:
-            return SimpleNamespace(numpy=lambda: given["images"].mean((2, 3)))
+            return SimpleNamespace(numpy=lambda: calls["images"].mean((2, 3)))
 
     class MobileConfig:
         def set_model_from_file(self, file: str) -> None:
-            given["file"] = file
+            calls["file"] = file
 
         def set_threads(self, number: int) -> None:
-            given["threads"] = number
+            calls["threads"] = number
 
     def create(config: MobileConfig) -> Predictor:
-        if Path(given["file"]).read_bytes() == b"no model":
+        if Path(calls["file"]).read_bytes() == b"no model":
             raise RuntimeError("Error: Unsupported model format")
         return Predictor()
 
@@ -232,7 +232,7 @@ def test_paddle_lite_reads_its_file_and_says_how_to_measure_it_on_a_phone(export
         ready("paddlelite").load(tmp_path)
     (tmp_path / "model.nb").write_bytes(b"a model")
     assert ready("paddlelite", threads=2).load(tmp_path)(np.ones((2, 3, 4, 4), "float32")).shape == (2, 3)
-    assert (given["threads"], given["ran"]) == (2, True)
+    assert (calls["threads"], calls["ran"]) == (2, True)
     command = paddlelite.phone_command(Path("export/model.nb"), contracts.read(exported[1]))
     assert command == (
         "adb shell mkdir -p /data/local/tmp/ssld && adb push benchmark_bin export/model.nb /data/local/tmp/ssld/ && "

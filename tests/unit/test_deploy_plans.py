@@ -1,4 +1,4 @@
-"""Formats for other machines: a TensorRT plan with a stand-in of TensorRT, a file for phones with Paddle Lite's."""
+"""These tests write formats for other machines: a TensorRT plan with a stand-in of TensorRT, a file for phones."""
 
 import sys
 from pathlib import Path
@@ -45,10 +45,10 @@ def test_a_file_for_phones_is_made_by_paddle_lites_command_and_its_program_passe
     results = release(toy(), tmp_path / "x", IMAGES, name="toy", contract=GIVEN, formats=["paddlelite"])
     assert results["paddlelite"]["not_run"] == "for Arm processors, this is x86_64"
     assert results["paddle2"]["agree"] == 100.0
-    told = (tmp_path / "x" / "model.nb").read_text().split()
-    assert [Path(word.partition("=")[2]).name for word in told[:2]] == ["model2.pdmodel", "model2.pdiparams"]
-    assert told[2] == "--optimize_out_type=naive_buffer"
-    assert told[-1] == "--valid_targets=arm"
+    words = (tmp_path / "x" / "model.nb").read_text().split()
+    assert [Path(word.partition("=")[2]).name for word in words[:2]] == ["model2.pdmodel", "model2.pdiparams"]
+    assert words[2] == "--optimize_out_type=naive_buffer"
+    assert words[-1] == "--valid_targets=arm"
 
 
 def test_paddle_lites_command_that_fails_is_one_line(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""TensorRT with a stand-in of its documented API: the graph, the memory and the numbers are real."""
+"""These tests use a stand-in of TensorRT's documented API; the graph, the memory and the numbers are real."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture
 def tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """TensorRT's stand-in with Paddle's memory on the CPU; the child process is a call."""
+    """Install the stand-in of TensorRT with Paddle's memory on the CPU; its child process is a call here."""
     made = fake_tensorrt.module()
     monkeypatch.setitem(sys.modules, "tensorrt", made)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""How compared calls are timed, and what is concluded from the times."""
+"""These tests ask how compared calls are timed, and what is concluded from the times."""
 
 import time
 from pathlib import Path
@@ -15,9 +15,9 @@ def test_the_compared_calls_take_turns_and_the_order_alternates():
     calls = [lambda name=name: runs.append(name) for name in "ab"]
     repeats = ROUNDS * TURN_RUNS + 1
     times = measure(calls, warmup=2, repeats=repeats)
-    a, b = "a" * (1 + TURN_RUNS), "b" * (1 + TURN_RUNS)  # one untimed
+    a, b = "a" * (1 + TURN_RUNS), "b" * (1 + TURN_RUNS)  # one run of each turn is not timed
     assert "".join(runs) == "aabb" + (a + b + b + a) * (ROUNDS // 2) + "ab"
-    assert [len(taken) for taken in times] == [repeats] * 2
+    assert [len(series) for series in times] == [repeats] * 2
 
 
 def test_few_repeats_are_spread_over_as_many_rounds():
@@ -44,8 +44,8 @@ def test_a_time_limit_ends_the_repeats_of_all_at_the_same_number():
 
 
 def test_milliseconds_are_milliseconds():
-    (taken,) = measure([lambda: time.sleep(0.01)], warmup=1, repeats=3)
-    assert 10 <= min(taken) < 100
+    (times,) = measure([lambda: time.sleep(0.01)], warmup=1, repeats=3)
+    assert 10 <= min(times) < 100
 
 
 def series(seed: int, n: int = 300) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_a_quiet_series_is_steady_and_a_drifting_or_scattered_one_is_not():
 
 
 def paired(factor: float, seed: int, scatter: float = 0.05, drift: float = 1.0) -> tuple[list[list[float]], ...]:
-    """Rounds of two calls, the second `factor` times as fast; the machine changes alike for both."""
+    """Return rounds of two calls, the second `factor` times as fast; the machine changes alike for both."""
     rng = np.random.default_rng(seed)
     speed = np.linspace(1.0, drift, 30)[:, None]
     base = 10 * speed * (1 + scatter * rng.standard_normal((30, 5)))
@@ -78,10 +78,10 @@ def paired(factor: float, seed: int, scatter: float = 0.05, drift: float = 1.0) 
 
 
 def test_a_speed_up_has_an_interval_that_holds_the_truth_about_19_times_in_20():
-    found = [speedup(*paired(1.5, seed)) for seed in range(200)]
-    held = sum(ratio.low is not None and ratio.high is not None and ratio.low <= 1.5 <= ratio.high for ratio in found)
-    assert 175 <= held <= 199
-    assert all(ratio.low is not None and ratio.low <= ratio.value <= (ratio.high or 0) for ratio in found)
+    ratios = [speedup(*paired(1.5, seed)) for seed in range(200)]
+    hits = sum(ratio.low is not None and ratio.high is not None and ratio.low <= 1.5 <= ratio.high for ratio in ratios)
+    assert 175 <= hits <= 199
+    assert all(ratio.low is not None and ratio.low <= ratio.value <= (ratio.high or 0) for ratio in ratios)
 
 
 def test_a_machine_that_slows_down_for_both_does_not_widen_the_interval():
@@ -111,9 +111,9 @@ def test_the_notes_name_each_thing_that_may_disturb_and_nothing_else():
     assert machine.notes(quiet) == []
     card = {"name": "T4", "clocks.sm": "300 MHz", "clocks.max.sm": "1590 MHz"}
     loud = {"governor": "powersave", "turbo": True, "load": 3.0, "affinity": [0, 1], "cores": 2, "gpu": [card]}
-    said = " ".join(machine.notes(loud))
+    sentences = " ".join(machine.notes(loud))
     for word in ("governor powersave", "turbo is on", "load 3.0 on 2 cores", "taskset", "clock of the T4"):
-        assert word in said
+        assert word in sentences
     assert "cannot be seen" in machine.notes(quiet | {"governor": None})[0]
 
 

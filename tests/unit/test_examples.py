@@ -14,7 +14,7 @@ from PIL import Image
 
 from ssld.deploy import export_model
 from ssld.deploy.export import How
-from ssld.deploy.pictures import prepared
+from ssld.deploy.pictures import preprocess
 from tests.unit.toy_export import CONTRACT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -33,11 +33,11 @@ def network():
 
 @pytest.fixture(scope="module", params=[("linear", 32), ("cubic", 20)], ids=str)
 def place(request, tmp_path_factory):
-    """A folder with `export`, made with the ends inside, and pictures of two shapes."""
+    """A folder with `export`, made with the processing inside, and pictures of two shapes."""
     folder, (interpolation, resize) = tmp_path_factory.mktemp("place"), request.param
-    given = {"size": SIZE, "resize": resize, "mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3]}
+    input_spec = {"size": SIZE, "resize": resize, "mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3]}
     about = CONTRACT | {
-        "input": given | {"interpolation": interpolation, "background": [250, 120, 0]},
+        "input": input_spec | {"interpolation": interpolation, "background": [250, 120, 0]},
         "class_names": NAMES,
     }
     export_model(
@@ -57,11 +57,11 @@ def place(request, tmp_path_factory):
     return folder
 
 
-def wanted(place, picture):
+def expected_scores(place, picture):
     """The network's own probabilities."""
-    given = json.loads((place / "export" / "contract.json").read_text())["input"]
-    pixels = prepared((place / picture).read_bytes(), given, SIZE) / 255
-    image = ((pixels - given["mean"]) / given["std"]).transpose(2, 0, 1)[None].astype("float32")
+    input_spec = json.loads((place / "export" / "contract.json").read_text())["input"]
+    pixels = preprocess((place / picture).read_bytes(), input_spec, SIZE) / 255
+    image = ((pixels - input_spec["mean"]) / input_spec["std"]).transpose(2, 0, 1)[None].astype("float32")
     with paddle.no_grad():
         return paddle.nn.functional.softmax(network()(paddle.to_tensor(image))).numpy()[0]
 
@@ -100,7 +100,7 @@ def program(request):
 @pytest.mark.parametrize("picture", ["wide.png", "small.png", "clear.png", "deep.png"])
 def test_an_example_says_of_an_image_what_the_network_says(program, place, picture):
     lines = [line.split() for line in runs(*program, place / "export", place / picture).stdout.splitlines()]
-    expected = wanted(place, picture)
+    expected = expected_scores(place, picture)
     assert [int(line[1]) for line in lines] == [*np.argsort(-expected)]
     assert [float(line[0]) for line in lines] == pytest.approx(sorted(expected, reverse=True), abs=2e-3)
 
@@ -124,14 +124,14 @@ def test_the_program_in_the_quickstart_answers_as_the_network_does(place, pictur
     Path("classify.py").write_text(program)
     Path("exported").symlink_to(place / "export")
     name, probability = runs(sys.executable, "classify.py", place / picture).stdout.split()
-    expected = wanted(place, picture)
+    expected = expected_scores(place, picture)
     assert (name, float(probability)) == (NAMES[expected.argmax()], pytest.approx(expected.max(), abs=3e-3))
     told = runs(sys.executable, "classify.py", place / "deep.png", code=1).stderr
     assert told == f"{place / 'deep.png'}: has 16 bits a pixel; save it with 8\n"
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ("image", r"wide\.png: is no image that .*; give a JPEG"),
         ("model", r"export/model\.onnx: is no model that ONNX Runtime reads.*; export it again"),
@@ -140,7 +140,7 @@ def test_the_program_in_the_quickstart_answers_as_the_network_does(place, pictur
         ("words", r"classify(\.py)?: takes two arguments; "),
     ],
 )
-def test_bad_input_is_one_line(program, place, tmp_path, damage, told):
+def test_bad_input_is_one_line(program, place, tmp_path, damage, message):
     shutil.copytree(place, tmp_path, dirs_exist_ok=True)
     file = {"image": tmp_path / "wide.png", "model": tmp_path / "export/model.onnx"}.get(
         damage, tmp_path / "export/contract.json"
@@ -151,4 +151,4 @@ def test_bad_input_is_one_line(program, place, tmp_path, damage, told):
     done = runs(*program, tmp_path / "export", *([] if damage == "words" else [tmp_path / "wide.png"]), code=1)
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert re.search(told, line), line
+    assert re.search(message, line), line

@@ -1,4 +1,4 @@
-"""The soft-label cache: what a record keeps, what damage costs, and that a view comes back bit for bit."""
+"""These tests ask what a record keeps, what damage costs, and whether a view comes back bit for bit."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ def drawn(n, classes, spread=4.0):
     ("classes", "k", "size"), [(1000, 10, 35), (1000, 1000, 2002), (10, 3, 10), (2, 1, 5), (21841, 10, 41)]
 )
 def test_a_record_has_so_many_bytes(classes, k, size):
-    """k + 1 float16 and k class numbers; of 1,000 classes, ten logits stay below 50 bytes."""
+    """It has k + 1 float16 and k class numbers; of 1,000 classes, ten logits stay below 50 bytes."""
     layout = Layout(classes, k)
     assert layout.size == size
     assert layout.encode(drawn(3, classes)).shape == (3, size)
@@ -55,30 +55,31 @@ def test_a_record_has_so_many_bytes(classes, k, size):
 def test_kept_logits_keep_their_probability_at_any_temperature(classes, k, temperature):
     logits, layout = drawn(50, classes), Layout(classes, k)
     kept = np.argsort(-logits, axis=1)[:, :k]
-    found = layout.decode(layout.encode(logits))
-    assert found.shape == logits.shape
-    assert found.dtype == np.float32
-    wanted, got = (softmax(z, 1.0)[np.arange(50)[:, None], kept] for z in (logits, found))
-    np.testing.assert_allclose(got, wanted, rtol=0.01, atol=2e-4)
-    ratios = [np.take_along_axis(z, kept, 1) for z in (found, logits)]
-    relative = [(z - z[:, :1]) / temperature for z in ratios]  # what a softmax at any temperature sees
+    decoded = layout.decode(layout.encode(logits))
+    assert decoded.shape == logits.shape
+    assert decoded.dtype == np.float32
+    expected, actual = (softmax(z, 1.0)[np.arange(50)[:, None], kept] for z in (logits, decoded))
+    np.testing.assert_allclose(actual, expected, rtol=0.01, atol=2e-4)
+    ratios = [np.take_along_axis(z, kept, 1) for z in (decoded, logits)]
+    relative = [(z - z[:, :1]) / temperature for z in ratios]  # a softmax at any temperature depends on these alone
     np.testing.assert_allclose(*relative, rtol=6e-4, atol=1e-6)
-    assert np.abs(found.max(1) - logits.max(1)).max() <= 2**-11 * np.abs(logits).max()
+    assert np.abs(decoded.max(1) - logits.max(1)).max() <= 2**-11 * np.abs(logits).max()
 
 
 def test_the_classes_that_are_not_kept_share_what_is_left():
     logits, layout = drawn(20, 100), Layout(100, 5)
-    found = softmax(layout.decode(layout.encode(logits)))
+    decoded = softmax(layout.decode(layout.encode(logits)))
     others = np.argsort(-logits, axis=1)[:, 5:]
     left = np.take_along_axis(softmax(logits), others, 1).sum(1, keepdims=True)
-    np.testing.assert_allclose(np.take_along_axis(found, others, 1), np.repeat(left / 95, 95, axis=1), rtol=5e-3)
+    np.testing.assert_allclose(np.take_along_axis(decoded, others, 1), np.repeat(left / 95, 95, axis=1), rtol=5e-3)
 
 
 def test_equal_and_far_logits_are_kept_and_infinite_ones_are_refused():
     logits = np.array([[-50.0, 5.0, 5.0, 5.0], [0.0, -1e6, 2e5, -1e6]], "float32")
-    found = Layout(4, 2).decode(Layout(4, 2).encode(logits))
-    np.testing.assert_allclose(softmax(found)[0], [1 / 6, 1 / 3, 1 / 3, 1 / 6], atol=1e-3)  # classes 1 and 2 come first
-    assert softmax(found)[1].tolist() == pytest.approx([0, 0, 1, 0], abs=1e-30)
+    decoded = Layout(4, 2).decode(Layout(4, 2).encode(logits))
+    # Classes 1 and 2 come first.
+    np.testing.assert_allclose(softmax(decoded)[0], [1 / 6, 1 / 3, 1 / 3, 1 / 6], atol=1e-3)
+    assert softmax(decoded)[1].tolist() == pytest.approx([0, 0, 1, 0], abs=1e-30)
     with pytest.raises(DataError, match=r"^the teacher's logits are not finite; check its weights"):
         Layout(4, 2).encode(np.array([[np.nan, 0, 0, 0]], "float32"))
 
@@ -89,15 +90,15 @@ def test_equal_and_far_logits_are_kept_and_infinite_ones_are_refused():
 def test_a_damaged_block_is_known_by_its_number_and_costs_no_other(tmp_path):
     records = np.random.default_rng(0).integers(0, 256, (2500, 7), dtype=np.uint8)
     shard.write(tmp_path / "s", records)
-    assert (shard.whole(tmp_path / "s", 7, 2500) == records).all()
+    assert (shard.read_whole(tmp_path / "s", 7, 2500) == records).all()
     data = bytearray((tmp_path / "s").read_bytes())
     data[-1] ^= 1
     (tmp_path / "s").write_bytes(data)
-    found, damaged = shard.read(tmp_path / "s", 7, 2500)
+    content, damaged = shard.read(tmp_path / "s", 7, 2500)
     assert damaged == [2]
-    assert (found[:2048] == records[:2048]).all()
+    assert (content[:2048] == records[:2048]).all()
     with pytest.raises(DataError, match=r"/s: block 2 \(records 2048 to 2499\) is damaged or missing; `ssld label`"):
-        shard.whole(tmp_path / "s", 7, 2500)
+        shard.read_whole(tmp_path / "s", 7, 2500)
 
 
 @pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: b"X" + data[1:], lambda data: b""])
@@ -112,7 +113,7 @@ def test_a_short_file_and_one_that_is_no_shard_are_damage_throughout(tmp_path, s
 
 
 class Teacher:
-    """Says, for place p of view v, logits that hold p and v; remembers what it was asked."""
+    """It answers for place p of view v logits that hold p and v, and remembers what it was asked."""
 
     def __init__(self, cache, breaks_after=10**9):
         self.cache, self.left, self.asked = cache, breaks_after, []
@@ -129,14 +130,14 @@ class Teacher:
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Three views of 21 places: shards of 8 records in blocks of 4, micro-batches of 3."""
+    """Return a cache of three views of 21 places: shards of 8 records in blocks of 4, micro-batches of 3."""
     monkeypatch.setattr(shard, "BLOCK", 4)
     monkeypatch.setattr(shard, "RECORDS", 8)
     return Cache(tmp_path, Layout(3, 3), views=3, places=21, micro=3)
 
 
 def content(cache):
-    cache.held.clear()
+    cache.view_cache.clear()
     return [cache.logits(view, np.arange(cache.places))[:, 1:].tolist() for view in range(cache.views)]
 
 
@@ -151,11 +152,11 @@ def test_every_place_of_every_view_is_asked_for_and_found_again(cache, capsys):
 
 def test_what_a_killed_writer_had_finished_is_not_made_again(cache):
     with pytest.raises(OSError, match="stops here"):
-        labels.fill(cache, lambda: Teacher(cache, breaks_after=8), HERE)  # in the third shard
+        labels.fill(cache, lambda: Teacher(cache, breaks_after=8), HERE)  # this is in the third shard
     again = Teacher(cache)
     labels.fill(cache, lambda: again, HERE)
     assert content(cache) == WHOLE
-    assert again.asked[0] == (0, 5)  # places 15 and later: the first two shards stand
+    assert again.asked[0] == (0, 5)  # these are places 15 and later: the first two shards are there
     labels.fill(cache, lambda: pytest.fail("nothing is missing"), HERE)
 
 
@@ -163,7 +164,7 @@ def test_a_damaged_block_is_named_and_made_anew_alone(cache, capsys):
     labels.fill(cache, lambda: Teacher(cache), HERE)
     file = cache.file(1, 1)
     data = bytearray(file.read_bytes())
-    data[-1] ^= 255  # of the second block: places 12 to 15 of view 1
+    data[-1] ^= 255  # this is in the second block: places 12 to 15 of view 1
     file.write_bytes(data)
     with pytest.raises(DataError, match=r"shard-00001.labels: block 1 \(records 4 to 7\) is damaged"):
         content(cache)
@@ -213,7 +214,7 @@ def test_a_folder_of_other_labels_is_refused_by_what_differs(tmp_path):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """25 images of as many sizes."""
+    """Return 25 images of as many sizes."""
     root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for i in range(25):
         Image.fromarray(rng.integers(0, 256, (20 + i, 44 - i, 3), dtype=np.uint8)).save(root / f"{i}.png")
@@ -226,7 +227,10 @@ def loader(files, augment, seed=0, **changes):
 
 
 def test_a_thousand_views_come_back_bit_for_bit_whoever_asks(files):
-    """Crop, flip, colours and erasing of 25 images in 40 views, for two students of other batches and orders."""
+    """There are 25 images in 40 views of crop, flip, colours and erasing.
+
+    Two students with other batches and orders read them.
+    """
     augment = Augment(auto="randaugment", erase=0.5)
     writer = loader(files, augment)
     kept = {}
@@ -235,7 +239,7 @@ def test_a_thousand_views_come_back_bit_for_bit_whoever_asks(files):
             shown = zip(batch["index"].tolist(), batch["image"].numpy(), strict=True)
             kept |= {(view, index): image.tobytes() for index, image in shown}
     assert len(kept) == 1000
-    assert len(set(kept.values())) > 990  # they differ
+    assert len(set(kept.values())) > 990  # almost all views differ
     seen = set()
     for student in (loader(files, augment, seed=1), loader(files, augment, seed=2, batch=5, threads=2)):
         for batch in student.batches(0, 40 * student.steps_per_epoch):
@@ -247,7 +251,7 @@ def test_a_thousand_views_come_back_bit_for_bit_whoever_asks(files):
 
 def test_a_mixed_view_comes_back_with_its_partners_for_any_number_of_ranks(files):
     augment = Augment(mixup=0.4, cutmix=1.0)
-    writer = loader(files, augment, accumulate=2)  # micro-batches of 4, as two ranks have
+    writer = loader(files, augment, accumulate=2)  # two ranks have micro-batches of 4
     kept = [[batch["image"].numpy() for batch in writer.of_view(view, range(6))] for view in range(3)]
     for rank in (0, 1):
         student = loader(files, augment, seed=5, rank=rank, world=2)
@@ -295,7 +299,7 @@ TREE = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(function from overrides to plan, run folder with a trained teacher, folder of the lists)."""
+    """Return a function from overrides to a plan, a run folder with a trained teacher, and the folder of the lists."""
     folder = tmp_path_factory.mktemp("run")
     fake(folder, 4, train=8, val=4, unlabelled=10, size=30)
     file = written(folder, TREE)
@@ -334,8 +338,8 @@ def test_labels_from_a_cache_are_those_of_the_teacher_on_the_same_images(trained
     assert count == 6
 
 
-def replace_labels(plan, found):
-    return replace(plan, stages={name: replace(stage, labels=found) for name, stage in plan.stages.items()})
+def replace_labels(plan, block):
+    return replace(plan, stages={name: replace(stage, labels=block) for name, stage in plan.stages.items()})
 
 
 def test_another_teacher_another_augmentation_and_another_seed_of_views_have_caches_of_their_own(

@@ -1,4 +1,4 @@
-"""A whole mining: counts, the list, resuming, parts, refusals."""
+"""These tests run a whole mining: counts, the list, resuming, parts, refusals."""
 
 import csv
 import hashlib
@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from ssld import data
-from ssld.config.pool import Mine, check_mine
+from ssld.config.mine_step import Mine, check_mine
 from ssld.data import read_list
 from ssld.errors import DataError, RecipeError, RunError
-from ssld.mine import line, mine, results, sources
+from ssld.mine import mine, mining_job, results, sources
 from ssld.mine.select import choose
 from tests.unit.mine_place import colours, job, plain, png, teacher, tiles, write_tar, write_validation
 
@@ -22,7 +22,7 @@ LEVELS = (90, 130, 170, 210)
 
 
 def pool(folder):
-    """12 pictures, 4 of each of three classes; the more of its colour, the higher the score."""
+    """Return 12 pictures, 4 of each of three classes; the more of its colour, the higher the score."""
     folder.mkdir(parents=True)
     for colour, name in enumerate("rgb"):
         for level in LEVELS:
@@ -39,7 +39,7 @@ def lines(out):
 
 
 def chosen(out):
-    """Names of the chosen images, without their folders."""
+    """Return the names of the chosen images, without their folders."""
     return [path.rpartition("/")[2] for path in lines(out)]
 
 
@@ -54,7 +54,7 @@ def bytes_of(out):
 
 
 class Counting:
-    """`colours` that counts the images it was asked about and may stop like a killed process."""
+    """It is `colours`, counts the images that it was asked about, and may stop like a killed process."""
 
     def __init__(self, stop_after=10**9):
         self.asked, self.stop_after = 0, stop_after
@@ -80,7 +80,10 @@ def test_the_best_of_each_class_are_chosen_and_the_list_can_be_read_from_where_i
 
 
 def test_every_image_is_counted_once_for_what_became_of_it(tmp_path):
-    """Counts by hand: 12 pictures; 1 equal to another; 1 broken and 1 empty file; 2 copies of validation images."""
+    """The counts are worked out by hand.
+
+    There are 12 pictures, 1 equal to another, 1 broken and 1 empty file, and 2 copies of validation images.
+    """
     folder = pool(tmp_path / "pool")
     shutil.copy(folder / "r210.png", folder / "z_again.png")
     (folder / "broken.png").write_bytes(b"\x89PNG no more")
@@ -121,7 +124,7 @@ def test_a_tar_that_changed_after_it_was_scored_is_named(tmp_path, monkeypatch):
     data = png(plain(0, 200))
     write_tar(tmp_path / "pool.tar", {"a.png": data})
     asked = job(tmp_path, tmp_path / "pool.tar", k=1)
-    monkeypatch.setattr(line, "choose", lambda *given: pytest.fail("too early"))
+    monkeypatch.setattr(mining_job, "choose", lambda *arguments: pytest.fail("too early"))
     with pytest.raises(pytest.fail.Exception):
         mine(asked)
     monkeypatch.undo()
@@ -156,7 +159,7 @@ def test_a_finished_mining_is_not_repeated(tmp_path):
 
 
 def test_parts_in_any_order_give_what_one_process_gives(tmp_path, monkeypatch):
-    """Also where the copy of an image lies in an earlier shard that was scored later."""
+    """They do so also where the copy of an image lies in an earlier shard that was scored later."""
     shard_by_shard(monkeypatch)
     folder = pool(tmp_path / "pool")
     shutil.copy(folder / "r210.png", folder / "a_first.png")
@@ -224,7 +227,7 @@ def test_an_image_that_serves_all_its_classes_is_listed_once(tmp_path):
 
 
 def test_the_histogram_counts_a_chosen_image_once_by_its_best_score(tmp_path):
-    """All serve every class, but the three brightest those that they do not show: exp(-4 * 150 / 127.5) < 0.01."""
+    """All serve every class, but the three brightest not those that they do not show: exp(-4 * 150 / 127.5) < 0.01."""
     asked = job(tmp_path, pool(tmp_path / "pool"), k=12, assign="all", min_score=0.01)
     mine(asked)
     choice = choose(asked.files(), 3, asked.options)
@@ -241,9 +244,9 @@ def test_when_nothing_reaches_the_score_it_is_said_and_no_list_is_written(tmp_pa
 
 def test_a_teacher_that_gives_no_numbers_is_an_error_that_names_the_image(tmp_path):
     def broken(images):
-        found = colours(images)
-        found[1] = np.nan
-        return found
+        scores = colours(images)
+        scores[1] = np.nan
+        return scores
 
     with pytest.raises(RunError, match=r"b170\.png: the teacher gives a score that is not a number"):
         mine(job(tmp_path, pool(tmp_path / "pool"), scorer=teacher(broken)))
@@ -265,23 +268,23 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path):
     asked = job(tmp_path, pool(tmp_path / "pool"))
     mine(asked)
     (file,) = asked.files()
-    held = results.load(file)
-    results.save(held, tmp_path / "again.npz")
+    content = results.load(file)
+    results.save(content, tmp_path / "again.npz")
     again = results.load(tmp_path / "again.npz")
-    assert again.items == held.items
-    assert (again.reasons, again.near, again.looked) == (held.reasons, held.near, held.looked)
+    assert again.items == content.items
+    assert (again.reasons, again.near, again.looked) == (content.reasons, content.near, content.looked)
     for name in results.ARRAYS:
-        np.testing.assert_array_equal(getattr(again, name), getattr(held, name))
+        np.testing.assert_array_equal(getattr(again, name), getattr(content, name))
 
 
 def test_the_digest_says_what_was_mined_and_how(tmp_path):
     asked = job(tmp_path, pool(tmp_path / "pool"))
     other = replace(asked, options=replace(asked.options, k=5))
     assert asked.about()["digest"] != other.about()["digest"]
-    assert asked.files() == other.files()  # but what was scored serves both
-    held = json.loads(json.dumps(asked.about()))
-    assert held["thresholds"]["inliers"] > 0
-    assert held["against"]["sha256"] == hashlib.sha256((tmp_path / "val/val.txt").read_bytes()).hexdigest()
+    assert asked.files() == other.files()  # but the scored shards serve both
+    content = json.loads(json.dumps(asked.about()))
+    assert content["thresholds"]["inliers"] > 0
+    assert content["against"]["sha256"] == hashlib.sha256((tmp_path / "val/val.txt").read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Near-duplicates of real photographs are found, whatever is done to them; their neighbours are not."""
+"""These tests change real photographs: copies are recognised whatever is done to them, neighbours are not."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +21,9 @@ from tests.unit.mine_place import INPUT, tiles, write_validation
 
 
 def recompressed(image):
-    held = io.BytesIO()
-    image.save(held, "JPEG", quality=30)
-    return Image.open(held).convert("RGB")
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=30)
+    return Image.open(stream).convert("RGB")
 
 
 def written_on(image):
@@ -45,7 +45,7 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Every other tile of a photograph is in the validation set."""
+    """Put every other tile of a photograph into the validation set."""
     root = tmp_path_factory.mktemp("duplicates")
     listed = write_validation(root, tiles()[::2])
     with ThreadPoolExecutor(2) as pool:
@@ -58,7 +58,7 @@ def near(place, images):
     for image in images:
         image.save(root / "asked.png")
         greys.append(look(Item("asked", str(root / "asked.png"))).grey)
-    return [found and found.image for found, _ in validation.near(greys, pool)]
+    return [duplicate and duplicate.image for duplicate, _ in validation.near(greys, pool)]
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -72,22 +72,22 @@ def test_features_of_validation_images_are_made_once_and_kept_within_a_limit(pla
     right = list(range(len(images)))
     monkeypatch.setattr(validation, "features", lambda grey: made.append(1) or duplicates.features(grey))
 
-    def held():
-        assert known._held == sum(map(validation._size, known._features.values()))
-        return known._held
+    def memory():
+        assert known._bytes == sum(map(validation._size, known._features.values()))
+        return known._bytes
 
     assert near(place, images) == right
-    everything, count = held(), len(known._features)
+    everything, count = memory(), len(known._features)
     made.clear()
     assert near(place, images) == right
-    assert len(images) <= len(made) <= 2 * len(images)  # their own, and of their mirror images
-    assert held() == everything > 0
+    assert len(images) <= len(made) <= 2 * len(images)  # the features are their own, and those of their mirror images
+    assert memory() == everything > 0
 
     monkeypatch.setattr(validation, "KEPT", everything // count * 2)
     known._features.clear()
-    known._held = 0
+    known._bytes = 0
     assert near(place, images) == right
-    assert 0 < held() <= validation.KEPT
+    assert 0 < memory() <= validation.KEPT
 
 
 def test_other_parts_of_the_same_photograph_are_no_copies(place):
@@ -124,7 +124,8 @@ def test_correlation_is_that_of_the_part_that_overlaps():
 def test_details_are_what_a_shift_of_brightness_and_a_strong_blur_leave():
     grey = np.asarray(tiles()[0].convert("L").resize((256, 256)))
     still = np.float64([[1, 0, 0], [0, 1, 0]])
-    ramp = np.clip(0.4 * grey + np.linspace(0, 140, 256)[None], 0, 255).astype(np.uint8)  # lit from one side
+    # The picture is lit from one side.
+    ramp = np.clip(0.4 * grey + np.linspace(0, 140, 256)[None], 0, 255).astype(np.uint8)
     brightness, detail = duplicates.agreement(ramp, grey, still)
     assert brightness < 0.8 < 0.97 < detail
 
@@ -140,7 +141,7 @@ def test_a_copy_needs_matches_and_the_same_brightness_and_with_few_matches_the_s
     grey = np.asarray(tiles()[0].convert("L").resize((256, 256)))
     found = duplicates.features(grey)
     _, apart = np.unique(found.points.round(), axis=0, return_index=True)
-    own = duplicates.Features(found.points[apart[:points]], found.described[apart[:points]])
+    own = duplicates.Features(found.points[apart[:points]], found.descriptors[apart[:points]])
     monkeypatch.setattr(duplicates, "agreement", lambda *pictures: agrees)
     assert (duplicates.mapped(grey, own, grey, own) is not None) is copy
     assert duplicates.same(grey, own, grey, own) is not None  # equal as they lie
@@ -178,9 +179,9 @@ def test_the_teacher_sees_what_the_evaluation_of_a_recipe_shows(tmp_path, size):
     """DALI and Pillow agree on the resize up to 1/255; a deviation of std 0.5 doubles it."""
     tiles()[0].resize(size).save(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text("a.png\n")
-    given = Input(size=32, resize=40, mean=INPUT.mean, std=INPUT.std)
+    teacher_input = Input(size=32, resize=40, mean=INPUT.mean, std=INPUT.std)
     files = read_list(tmp_path / "list.txt", tmp_path)
-    loader = EvalLoader(files, size=32, resize=40, batch=1, mean=given.mean, std=given.std)
+    loader = EvalLoader(files, size=32, resize=40, batch=1, mean=teacher_input.mean, std=teacher_input.std)
     (batch,) = loader.batches()
-    crop = look(Item("a", str(tmp_path / "a.png")), given).crop
+    crop = look(Item("a", str(tmp_path / "a.png")), teacher_input).crop
     assert np.abs(batch["image"].numpy()[0] - crop).max() <= 2 / 255 + 1e-5

@@ -1,4 +1,4 @@
-"""Where the pool comes from: folders, lists and tars, none of which may lead out of itself."""
+"""These tests read pools from folders, lists and tars, none of which may lead out of itself."""
 
 import io
 import tarfile
@@ -13,12 +13,12 @@ from tests.unit.mine_place import plain, png, write_tar
 RED = png(plain(0, 200))
 
 
-def names(*given):
-    return [item.name for shard in shards(given) for item in shard.items()]
+def names(*paths):
+    return [item.name for shard in shards(paths) for item in shard.items()]
 
 
-def faults(*given):
-    return {item.name: item.fault for shard in shards(given) for item in shard.items() if item.fault}
+def faults(*paths):
+    return {item.name: item.fault for shard in shards(paths) for item in shard.items() if item.fault}
 
 
 def folder(tmp_path, *files):

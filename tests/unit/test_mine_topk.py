@@ -1,10 +1,10 @@
-"""The k best of each class: against sorting everything, in any order and any pieces."""
+"""These tests compare the k best of each class with sorting everything, in any order and any pieces."""
 
 import numpy as np
 import pytest
 
 from ssld.mine import topk
-from ssld.mine.results import Seen
+from ssld.mine.results import SeenContents
 from ssld.mine.topk import Rows, TopK, serving, sparse
 
 CLASSES, K = 5, 7
@@ -12,12 +12,12 @@ CLASSES, K = 5, 7
 
 @pytest.fixture(autouse=True)
 def no_spare_rows(monkeypatch):
-    """The worst rows are thrown out after a few already."""
+    """Let the worst rows be thrown out after a few already."""
     monkeypatch.setattr(topk, "SPARE", 16)
 
 
 def drawn(count=400):
-    """Rows with many equal scores; keys are unique."""
+    """Return rows with many equal scores; their keys are unique."""
     rng = np.random.default_rng(0)
     keys = rng.permutation(count).astype(np.uint64)
     return Rows(
@@ -41,7 +41,7 @@ def listed(top):
 
 
 def by_sorting(rows):
-    """The same from Python's own sort."""
+    """Return the same from Python's own sort."""
     every = sorted(
         zip(rows.label.tolist(), rows.score.tolist(), rows.key.tolist(), rows.place.tolist(), strict=True),
         key=lambda row: (row[0], -row[1], row[2]),
@@ -68,7 +68,7 @@ def test_what_several_ranks_kept_merges_to_what_one_would_have_kept():
         ranks[number % 3].add(rows.take(piece))
     for first, second in ((0, 1), (2, 0)):
         ranks[first].merge(ranks[second])
-    ranks[2].merge(ranks[0])  # once more: rows that come twice count once
+    ranks[2].merge(ranks[0])  # the rows are added once more: rows that come twice count once
     assert listed(ranks[2]) == by_sorting(rows)
 
 
@@ -101,7 +101,8 @@ def test_recorded_rows_are_the_best_class_and_all_others_down_to_one_percent():
     assert image.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert label.tolist() == [1, 2, 3, 0, 1, 2, 3]
     assert score.tolist() == pytest.approx([0.5, 0.4, 0.091, 0.25, 0.25, 0.25, 0.25])
-    flat = np.full((1, 500), 1 / 500, np.float32)  # every class is below one percent: the best still stands
+    # Every class is below one percent, and the best one is still recorded.
+    flat = np.full((1, 500), 1 / 500, np.float32)
     assert [part.tolist() for part in sparse(flat)[:2]] == [[0], [0]]
 
 
@@ -114,15 +115,15 @@ def test_an_image_serves_its_best_class_or_all_that_reach_the_score():
 
 def test_contents_are_new_the_first_time_only_however_they_are_cut():
     contents = np.random.default_rng(1).integers(0, 3, (200, 16), dtype=np.uint8)
-    contents[:, 1:8] = 0  # the first 8 bytes, all that is compared, often agree
+    contents[:, 1:8] = 0  # the first 8 bytes, which alone are compared, often agree
     contents[:, 7] = np.random.default_rng(2).integers(0, 40, 200)
-    said = {7: [], 64: []}
-    for size, found in said.items():
-        seen = Seen()
+    answers = {7: [], 64: []}
+    for size, answer in answers.items():
+        seen = SeenContents()
         for start in range(0, 200, size):
-            found += seen.first(contents[start : start + size]).tolist()
+            answer += seen.first(contents[start : start + size]).tolist()
     known, expected = set(), []
     for content in contents:
         expected.append(content[:8].tobytes() not in known)
         known.add(content[:8].tobytes())
-    assert said[7] == said[64] == expected
+    assert answers[7] == answers[64] == expected

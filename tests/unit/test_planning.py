@@ -1,4 +1,4 @@
-"""`ssld plan`: its arithmetic against numbers worked out by hand, and what it refuses."""
+"""These tests compare the arithmetic of `ssld plan` with numbers worked out by hand, and ask what it refuses."""
 
 import json
 from typing import get_args, get_type_hints
@@ -15,12 +15,12 @@ from ssld.planning import cost_line, parts_of
 from tests.unit.some_recipe import TREE, changed, written
 
 R50 = "resnet50_vd_ssld"
-IMAGES = 1_281_167 + 4_000_000  # of ImageNet-1k, and the 4,000 best of 1,000 classes
+IMAGES = 1_281_167 + 4_000_000  # these are ImageNet-1k, and the 4,000 best of 1,000 classes
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """An empty working folder: no list is there."""
+    """Return an empty working folder, in which no list is."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SSLD_DATA", raising=False)
     return tmp_path
@@ -28,7 +28,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def lists(place):
-    """The lists of TREE, with 100 and 61 images, and a blank line."""
+    """Write the lists of TREE, with 100 and 61 images, and a blank line."""
     (place / "data/d").mkdir(parents=True)
     (place / "data/d/train.txt").write_text("a.jpg 1\n" * 100 + "\n")
     (place / "data/d/more.txt").write_text("b.jpg\n" * 61)
@@ -36,8 +36,8 @@ def lists(place):
     return place
 
 
-def told(capsys, *words):
-    """The JSON of a plan at 100 images a second, unless the words say another rate."""
+def planned(capsys, *words):
+    """Return the JSON of a plan at 100 images a second, unless the words say another rate."""
     rate = () if "--rate" in words else ("--rate", "100")
     main(["plan", *words, *rate, "--json"])
     return json.loads(capsys.readouterr().out)
@@ -48,7 +48,7 @@ def parts(plan):
 
 
 def refused(capsys, *words):
-    """The line of a plan that cannot be made."""
+    """Return the line of a plan that cannot be made."""
     with pytest.raises(SystemExit) as caught:
         main(["plan", *words])
     assert capsys.readouterr().out == ""
@@ -60,9 +60,9 @@ def refused(capsys, *words):
 
 
 def test_the_published_protocol_has_the_known_sizes_of_its_lists(place, capsys):
-    found = parts(told(capsys, R50))
-    assert list(found) == ["imagenet_mined", "distill", "finetune"]
-    mined, distill, finetune = found.values()
+    parts_by_name = parts(planned(capsys, R50))
+    assert list(parts_by_name) == ["imagenet_mined", "distill", "finetune"]
+    mined, distill, finetune = parts_by_name.values()
     assert (mined["images"], mined["samples"], mined["counted"]) == (14_197_122, 14_197_122, "known size")
     assert (distill["images"], distill["counted"]) == (IMAGES, "known size + at most k x 1,000")
     assert distill["steps"] == 360 * (IMAGES // 1024) == 1_856_520
@@ -72,49 +72,57 @@ def test_the_published_protocol_has_the_known_sizes_of_its_lists(place, capsys):
 
 
 def test_another_k_is_another_upper_bound(place, capsys):
-    found = parts(told(capsys, R50, "prepare.imagenet_mined.k=100"))
-    assert found["distill"]["images"] == 1_281_167 + 100_000
+    parts_by_name = parts(planned(capsys, R50, "prepare.imagenet_mined.k=100"))
+    assert parts_by_name["distill"]["images"] == 1_281_167 + 100_000
 
 
 def test_lists_that_are_there_are_counted(lists, capsys):
-    found = parts(told(capsys, "some.yaml", "stages.plain.epochs=2.5"))
-    assert [(part["images"], part["counted"]) for part in found.values()] == [(100, "list")] * 2 + [
+    parts_by_name = parts(planned(capsys, "some.yaml", "stages.plain.epochs=2.5"))
+    assert [(part["images"], part["counted"]) for part in parts_by_name.values()] == [(100, "list")] * 2 + [
         (161, "list"), (100, "list")
     ]  # fmt: skip
-    assert (found["plain"]["steps"], found["plain"]["samples"]) == (30, 240)  # 2.5 epochs of 12 whole batches of 8
-    assert found["distill"]["steps"] == 4 * 20
+    # These are 2.5 epochs of 12 whole batches of 8.
+    assert (parts_by_name["plain"]["steps"], parts_by_name["plain"]["samples"]) == (
+        30,
+        240,
+    )
+    assert parts_by_name["distill"]["steps"] == 4 * 20
 
 
 def test_a_finished_mining_says_how_large_its_pool_was_and_its_list_is_counted(place, capsys):
     (place / "data/imagenet_mined").mkdir(parents=True)
     (place / "data/imagenet_mined/mining.json").write_text('{"counts": {"images": 7000}}')
     (place / "data/imagenet_mined/mined.txt").write_text("a.jpg\n" * 5000)
-    found = parts(told(capsys, R50))
-    assert (found["imagenet_mined"]["images"], found["imagenet_mined"]["counted"]) == (7000, "already mined")
-    assert found["distill"]["images"] == 1_281_167 + 5000
+    parts_by_name = parts(planned(capsys, R50))
+    assert (parts_by_name["imagenet_mined"]["images"], parts_by_name["imagenet_mined"]["counted"]) == (
+        7000,
+        "already mined",
+    )
+    assert parts_by_name["distill"]["images"] == 1_281_167 + 5000
 
 
 def test_a_pool_of_unknown_size_is_left_out_of_the_sums_and_named(place, capsys):
-    plan = told(capsys, R50, "prepare.imagenet_mined.sources=[pool]")
+    plan = planned(capsys, R50, "prepare.imagenet_mined.sources=[pool]")
     assert parts(plan)["imagenet_mined"]["images"] is None
     assert plan["total"]["without"] == ["imagenet_mined"]
     (place / "data/pool").mkdir(parents=True)
     (place / "data/pool/list.txt").write_text("a.jpg\n" * 300)
-    plan = told(capsys, R50, "prepare.imagenet_mined.sources=[pool/list.txt]")
+    plan = planned(capsys, R50, "prepare.imagenet_mined.sources=[pool/list.txt]")
     assert (parts(plan)["imagenet_mined"]["images"], plan["total"]["without"]) == (300, [])
 
 
 def test_multiply_adds_are_three_forward_passes_of_the_student_and_one_of_the_teacher(place, capsys):
-    found = parts(told(capsys, R50))
-    assert found["distill"]["macs_per_image"] == 3 * 4_328_824_832 + 36_163_289_088
-    assert found["imagenet_mined"]["macs_per_image"] == 36_163_289_088
+    parts_by_name = parts(planned(capsys, R50))
+    assert parts_by_name["distill"]["macs_per_image"] == 3 * 4_328_824_832 + 36_163_289_088
+    assert parts_by_name["imagenet_mined"]["macs_per_image"] == 36_163_289_088
     hours = 49_149_763_584 * 1_901_076_480 / (0.5 * 7.85e12) / 3600
-    assert found["distill"]["gpu_hours_estimate"] == pytest.approx(hours) == pytest.approx(6612.7, abs=0.1)
+    assert parts_by_name["distill"]["gpu_hours_estimate"] == pytest.approx(hours) == pytest.approx(6612.7, abs=0.1)
 
 
 def test_a_stage_that_trains_the_head_alone_goes_back_through_nothing_and_scales_with_its_pixels(place, capsys):
-    fix = parts(told(capsys, "fix_resnet50_vd_ssld_v2"))["fix"]
-    assert fix["macs_per_image"] == pytest.approx(4_328_824_832 * (320 / 224) ** 2)  # no teacher: it learns from labels
+    fix = parts(planned(capsys, "fix_resnet50_vd_ssld_v2"))["fix"]
+    # It has no teacher and learns from labels.
+    assert fix["macs_per_image"] == pytest.approx(4_328_824_832 * (320 / 224) ** 2)
     counted = cards.find_model("Fix_ResNet50_vd_ssld_v2").macs
     assert fix["macs_per_image"] == pytest.approx(counted, rel=1e-3)
 
@@ -124,11 +132,11 @@ def test_a_v100_at_half_its_peak_does_3_9_million_million_multiply_adds_a_second
 
 
 def test_a_trained_teacher_costs_what_its_stage_and_its_forward_passes_cost(lists, capsys):
-    found = parts(told(capsys, "some.yaml", "stages.teach.data.size=64"))
+    parts_by_name = parts(planned(capsys, "some.yaml", "stages.teach.data.size=64"))
     small, large = cards.find_student("MobileNetV3_small_x0_35").macs, cards.find_student("ResNet18").macs
-    assert found["teach"]["macs_per_image"] == pytest.approx(3 * large * (64 / 224) ** 2)
-    assert found["plain"]["macs_per_image"] == pytest.approx(3 * small * (32 / 224) ** 2)
-    assert found["distill"]["macs_per_image"] == pytest.approx(
+    assert parts_by_name["teach"]["macs_per_image"] == pytest.approx(3 * large * (64 / 224) ** 2)
+    assert parts_by_name["plain"]["macs_per_image"] == pytest.approx(3 * small * (32 / 224) ** 2)
+    assert parts_by_name["distill"]["macs_per_image"] == pytest.approx(
         3 * small * (32 / 224) ** 2 + large * (64 / 224) ** 2
     )  # fmt: skip
 
@@ -137,9 +145,9 @@ def test_a_pool_that_a_run_s_teacher_scores_costs_its_forward_passes(lists, caps
     (lists / "run").mkdir()
     (lists / "run/plan.yaml").write_text(recipe.dump(recipe.load("some.yaml", ["stages.teach.data.size=64"])))
     mine = ("dataset=null", "prepare={mined: {sources: [pool], teacher: run, against: val.txt, k: 5}}")
-    found = parts(told(capsys, "some.yaml", *mine))
+    parts_by_name = parts(planned(capsys, "some.yaml", *mine))
     large = cards.find_student("ResNet18").macs
-    assert found["mined"]["macs_per_image"] == pytest.approx(large * (64 / 224) ** 2)
+    assert parts_by_name["mined"]["macs_per_image"] == pytest.approx(large * (64 / 224) ** 2)
     assert refused(capsys, "some.yaml", *mine, "--rate", "measured", "--device", "cpu") == (
         "ssld plan: teacher run: this run has trained no teacher; give another run, or a card"
     )
@@ -151,43 +159,44 @@ def test_a_pool_that_a_run_s_teacher_scores_costs_its_forward_passes(lists, caps
 
 
 def test_the_batch_of_24_cards_on_8_is_three_micro_batches(place, capsys):
-    plan = told(capsys, "mobilenet_v3_large_x1_0_ssld", "--cards", "8", "--per-card", "256")
-    found = parts(plan)
-    assert (found["distill"]["micro"], found["distill"]["accumulate"]) == (240, 3)
-    assert (found["finetune"]["micro"], found["finetune"]["accumulate"]) == (256, 1)
+    plan = planned(capsys, "mobilenet_v3_large_x1_0_ssld", "--cards", "8", "--per-card", "256")
+    parts_by_name = parts(plan)
+    assert (parts_by_name["distill"]["micro"], parts_by_name["distill"]["accumulate"]) == (240, 3)
+    assert (parts_by_name["finetune"]["micro"], parts_by_name["finetune"]["accumulate"]) == (256, 1)
     assert plan["command"] == (
         "ssld run mobilenet_v3_large_x1_0_ssld stages.distill.optim.accumulate=3 --ranks 8"
     )  # fmt: skip
-    recipe.load("mobilenet_v3_large_x1_0_ssld", plan["command"].split()[3:4])  # what is told to type holds
+    # The command can be typed as it is printed.
+    recipe.load("mobilenet_v3_large_x1_0_ssld", plan["command"].split()[3:4])
 
 
 def test_without_a_limit_the_recipe_s_own_micro_batches_stay(place, capsys):
-    plan = told(capsys, R50, "stages.distill.optim.accumulate=4", "--cards", "4")
+    plan = planned(capsys, R50, "stages.distill.optim.accumulate=4", "--cards", "4")
     assert (parts(plan)["distill"]["micro"], parts(plan)["distill"]["accumulate"]) == (64, 4)
     assert plan["command"] == f"ssld run {R50} stages.distill.optim.accumulate=4 --ranks 4"
 
 
 def test_cards_share_the_time_and_leave_the_estimate_alone(place, capsys):
-    one, four = told(capsys, R50), told(capsys, R50, "--cards", "4")
+    one, four = planned(capsys, R50), planned(capsys, R50, "--cards", "4")
     assert one["total"]["hours"] == pytest.approx(4 * four["total"]["hours"])
     assert one["total"]["gpu_hours_estimate"] == four["total"]["gpu_hours_estimate"]
 
 
 def test_a_given_rate_is_that_of_the_longest_stage_and_others_go_by_their_multiply_adds(place, capsys):
-    found = parts(told(capsys, "fix_resnet50_vd_ssld_v2", "--rate", "50"))
-    assert found["distill"]["images_per_second"] == found["finetune"]["images_per_second"] == 50
-    assert found["distill"]["hours"] == pytest.approx(found["distill"]["samples"] / 50 / 3600)
-    ratio = found["distill"]["macs_per_image"] / found["fix"]["macs_per_image"]
-    assert found["fix"]["images_per_second"] == pytest.approx(50 * ratio)
+    parts_by_name = parts(planned(capsys, "fix_resnet50_vd_ssld_v2", "--rate", "50"))
+    assert parts_by_name["distill"]["images_per_second"] == parts_by_name["finetune"]["images_per_second"] == 50
+    assert parts_by_name["distill"]["hours"] == pytest.approx(parts_by_name["distill"]["samples"] / 50 / 3600)
+    ratio = parts_by_name["distill"]["macs_per_image"] / parts_by_name["fix"]["macs_per_image"]
+    assert parts_by_name["fix"]["images_per_second"] == pytest.approx(50 * ratio)
 
 
 def test_another_batch_gets_the_rate_of_linear_scaling_as_something_to_type(place, capsys):
-    assert told(capsys, R50)["linear_scaling"] == []
-    plan = told(capsys, R50, "stages.distill.data.batch=256", "stages.finetune.epochs=30")
+    assert planned(capsys, R50)["linear_scaling"] == []
+    plan = planned(capsys, R50, "stages.distill.data.batch=256", "stages.finetune.epochs=30")
     assert plan["linear_scaling"] == ["stages.distill.data.batch=256 stages.distill.optim.lr=0.1"]
-    assert parts(plan)["distill"]["lr"] == 0.4  # nothing is changed
+    assert parts(plan)["distill"]["lr"] == 0.4  # the plan changes nothing
     typed = plan["linear_scaling"][0].split()
-    assert told(capsys, R50, *typed)["linear_scaling"] == []
+    assert planned(capsys, R50, *typed)["linear_scaling"] == []
 
 
 # --- storage
@@ -195,13 +204,13 @@ def test_another_batch_gets_the_rate_of_linear_scaling_as_something_to_type(plac
 
 def test_a_label_cache_takes_its_views_times_images_times_bytes_of_a_record(place, capsys):
     words = ("teacher.norm=running", "stages.distill.labels={views: 4}")
-    plan = told(capsys, R50, *words)
-    assert plan["storage"]["label_caches"] == 4 * IMAGES * 35  # docs/labels.md: 35 bytes for 10 of 1,000 classes
-    found = parts(plan)
-    assert list(found) == ["imagenet_mined", "labels of distill", "distill", "finetune"]
-    assert found["labels of distill"]["samples"] == 4 * IMAGES
-    assert found["distill"]["macs_per_image"] == 3 * 4_328_824_832  # the teacher spoke before
-    assert "'stages.distill.labels={views: 4}'" in plan["command"]  # as a shell takes it
+    plan = planned(capsys, R50, *words)
+    assert plan["storage"]["label_caches"] == 4 * IMAGES * 35  # docs/labels.md says 35 bytes for 10 of 1,000 classes
+    parts_by_name = parts(plan)
+    assert list(parts_by_name) == ["imagenet_mined", "labels of distill", "distill", "finetune"]
+    assert parts_by_name["labels of distill"]["samples"] == 4 * IMAGES
+    assert parts_by_name["distill"]["macs_per_image"] == 3 * 4_328_824_832  # the teacher was asked before
+    assert "'stages.distill.labels={views: 4}'" in plan["command"]  # this is how a shell takes it
 
 
 def test_stages_with_the_same_views_share_a_cache(lists, capsys):
@@ -209,20 +218,21 @@ def test_stages_with_the_same_views_share_a_cache(lists, capsys):
     for name in ("distill", "finetune"):
         tree = changed(tree, f"stages.{name}.labels", {"views": 2})
     written(lists, tree)
-    size = 2 * (1 + 10)  # bytes that hold all 10 logits
-    assert told(capsys, "some.yaml")["storage"]["label_caches"] == 2 * (161 + 100) * size
+    size = 2 * (1 + 10)  # so many bytes hold all 10 logits
+    assert planned(capsys, "some.yaml")["storage"]["label_caches"] == 2 * (161 + 100) * size
     written(lists, changed(tree, "stages.finetune.data", {"train": ["d/train.txt", "d/more.txt"]}))
-    plan = told(capsys, "some.yaml")
+    plan = planned(capsys, "some.yaml")
     assert plan["storage"]["label_caches"] == 2 * 161 * size
     assert [part for part in parts(plan) if "labels" in part] == ["labels of distill"]
 
 
 def test_checkpoints_and_exports_are_counted_by_the_weights(place, capsys):
     params = 25_576_264
-    kept = told(capsys, R50)["storage"]
-    assert kept["checkpoints"] == 2 * (2 * 2 + 1) * 4 * params  # stages x (checkpoints x (weights, momentum), result)
-    assert kept["exports"] == 2 * 4 * params  # paddle and onnx
-    other = told(capsys, R50, "export.formats=[onnx, fp16, int8]", "stages.distill.optim.ema=0.99")["storage"]
+    kept = planned(capsys, R50)["storage"]
+    # This is stages x (checkpoints x (weights, momentum), result).
+    assert kept["checkpoints"] == 2 * (2 * 2 + 1) * 4 * params
+    assert kept["exports"] == 2 * 4 * params  # the two formats are paddle and onnx
+    other = planned(capsys, R50, "export.formats=[onnx, fp16, int8]", "stages.distill.optim.ema=0.99")["storage"]
     assert other["exports"] == (4 + 2 + 4) * params  # int8 has its weights in float32, before their pairs
     assert other["checkpoints"] == kept["checkpoints"] + 2 * 4 * params
 
@@ -299,7 +309,7 @@ def test_the_text_holds_two_tables_and_what_to_type(place, capsys):
 
 
 def test_the_cost_line_is_the_sum_of_the_table(place, capsys):
-    plan = told(capsys, R50)
+    plan = planned(capsys, R50)
     line = cost_line(parts_of(recipe.load(R50), place))
     assert plan["cost"] == line
     assert line == (
@@ -318,28 +328,28 @@ def test_a_measured_rate_is_that_of_the_steps_of_each_kind_of_stage(lists, capsy
     monkeypatch.setattr(
         training_rate, "stage_rate", lambda plan, name, *rest: asked.append(name) or real(plan, name, *rest)
     )
-    plan = told(capsys, "some.yaml", "--rate", "measured", "--device", "cpu")
+    plan = planned(capsys, "some.yaml", "--rate", "measured", "--device", "cpu")
     assert asked == ["teach", "plain", "distill"]  # finetune takes the same steps as distill
     rates = {name: part["images_per_second"] for name, part in parts(plan).items()}
     assert all(rate > 0 for rate in rates.values())
     assert rates["finetune"] == rates["distill"]
     assert plan["rate"] == {"source": "measured here", "images_per_second": None}
-    assert {path.name for path in lists.iterdir()} == {"data", "some.yaml"}  # nothing is left behind
+    assert {path.name for path in lists.iterdir()} == {"data", "some.yaml"}  # no file is left behind
 
 
 def test_the_teacher_is_measured_beside_the_student_but_not_with_a_cache(lists, monkeypatch):
     monkeypatch.setattr(training_rate, "SECONDS", 0.0)
     seen, real = [], Teacher.on
-    monkeypatch.setattr(Teacher, "on", lambda self, *given: seen.append(self.norm) or real(self, *given))
+    monkeypatch.setattr(Teacher, "on", lambda self, *arguments: seen.append(self.norm) or real(self, *arguments))
     tree = changed(TREE, "teacher.norm", "running")
     written(lists, changed(tree, "stages.finetune.labels", {"views": 1}))
-    plan, here = recipe.load("some.yaml"), training_rate.Runtime(rank=0, world=1, gpu=None)
-    training_rate.stage_rate(plan, "distill", 8, here)
+    plan, runtime = recipe.load("some.yaml"), training_rate.Runtime(rank=0, world=1, gpu=None)
+    training_rate.stage_rate(plan, "distill", 8, runtime)
     assert seen == ["running"]
-    training_rate.stage_rate(plan, "finetune", 8, here)
-    training_rate.stage_rate(plan, "plain", 8, here)
+    training_rate.stage_rate(plan, "finetune", 8, runtime)
+    training_rate.stage_rate(plan, "plain", 8, runtime)
     assert seen == ["running"]
-    assert training_rate.teacher_rate(plan, "finetune", 8, here) > 0
+    assert training_rate.teacher_rate(plan, "finetune", 8, runtime) > 0
     assert seen == ["running"] * 2
 
 

@@ -1,4 +1,4 @@
-"""What is shown while something runs, in a log file and on a terminal."""
+"""These tests ask what is shown while something runs, in a log file and on a terminal."""
 
 import os
 import pty
@@ -24,9 +24,9 @@ class Clock:
 
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    held = Clock()
-    monkeypatch.setattr(module, "time", held)
-    return held
+    fake_time = Clock()
+    monkeypatch.setattr(module, "time", fake_time)
+    return fake_time
 
 
 def test_a_log_file_gets_the_first_and_the_last_line_and_one_in_ten_seconds(
@@ -145,7 +145,7 @@ table([{"network": "student [x]", "top-1": "96.33 %"}], "Result")
     try:
         while piece := os.read(ours, 65536):
             shown += piece
-    except OSError:  # the other end is closed
+    except OSError:  # the other end of the terminal is closed
         pass
     os.close(ours)
     text = shown.decode()

@@ -1,4 +1,4 @@
-"""Simulated quantisation: the arithmetic, the choice of layers, batch norms afterwards, and the file it leaves as."""
+"""These tests ask simulated quantisation for its arithmetic, its choice of layers, its batch norms, and its file."""
 
 import copy
 
@@ -11,15 +11,15 @@ from onnx.numpy_helper import to_array
 from paddle import nn
 
 from ssld import models
-from ssld.deploy import export_model, slim
+from ssld.deploy import export_model, paddle2_int8
 from ssld.deploy.engines.registry import ready
-from ssld.deploy.qdq import insert, node_ranges, weight_steps
+from ssld.deploy.int8_from_training import insert, node_ranges, weight_steps
 from ssld.errors import DeployError, RunError
 from ssld.runtime import seed_networks
 
 pytest.importorskip("paddleslim", reason="of the extra int8")
 from ssld import quantize
-from ssld.quantize.slim import largest
+from ssld.quantize.simulated_int8 import largest
 
 SIZE, CLASSES = 16, 5
 IMAGES = [np.random.default_rng(number).standard_normal((8, 3, SIZE, SIZE), dtype="float32") for number in range(4)]
@@ -33,7 +33,7 @@ GIVEN = {
 
 
 def network(arch="MobileNetV3_small_x0_35"):
-    """With statistics of the images, as a trained network has."""
+    """Return a network with statistics of the images, as a trained network has."""
     seed_networks(3)
     made = models.create(arch, num_classes=CLASSES, in_size=SIZE)
     quantize.recalibrate(made, IMAGES)
@@ -58,7 +58,7 @@ def logits(model, images=IMAGES[0]):
 
 
 def rounded(values, scale):
-    """The published formula, in NumPy: 127 steps to either side, larger values clipped."""
+    """Return the published formula in NumPy: 127 steps to either side, larger values clipped."""
     return (values / scale * 127).round().clip(-127, 127) * scale / 127
 
 
@@ -67,12 +67,12 @@ def test_a_layer_computes_with_int8_inputs_and_weights_with_a_scale_a_channel(ro
     weight, scale = layer.weight.numpy(), largest(rounding)[name]
     per_channel = np.abs(weight).max((1, 2, 3), keepdims=True)
     x = rounded(IMAGES[0], scale).astype("float32")
-    wanted = F.conv2d(
+    expected = F.conv2d(
         paddle.to_tensor(x), paddle.to_tensor(rounded(weight, per_channel).astype("float32")), stride=2, padding=1
     )
     with paddle.no_grad():
         made = layer(paddle.to_tensor(IMAGES[0]))
-    np.testing.assert_allclose(made.numpy(), wanted.numpy(), atol=1e-5)
+    np.testing.assert_allclose(made.numpy(), expected.numpy(), atol=1e-5)
     assert 0.5 < scale / max(np.abs(images).max() for images in IMAGES) <= 1.0
 
 
@@ -126,14 +126,14 @@ def test_the_layer_whose_rounding_hurts_most_is_found(floating):
     planted = copy.deepcopy(floating)
     names = list(quantize.layers(planted))
     widen, last = (quantize.layers(planted)[name].weight for name in names[-2:])
-    # The last layer's first input is 0, so that huge weights on it do nothing, but to put all others between two steps.
+    # The last layer's first input is 0: huge weights on it only widen the scale, and the others fall between two steps.
     widen.set_value(np.concatenate([0 * widen.numpy()[:1], widen.numpy()[1:]]))
     last.set_value(np.concatenate([0 * last.numpy()[:1] + 100, last.numpy()[1:]]))
     before = {key: value.numpy().copy() for key, value in planted.state_dict().items()}
     done = []
-    found = quantize.sensitivities(planted, IMAGES[:2], done.append)
-    assert (list(found), done) == (names, list(range(1, len(names) + 1)))
-    assert quantize.most_sensitive(found, 2)[0] == names[-1]
+    result = quantize.sensitivities(planted, IMAGES[:2], done.append)
+    assert (list(result), done) == (names, list(range(1, len(names) + 1)))
+    assert quantize.most_sensitive(result, 2)[0] == names[-1]
     assert all(np.array_equal(before[key], value.numpy()) for key, value in planted.state_dict().items())
 
 
@@ -142,7 +142,7 @@ def test_of_equal_sensitivities_the_earlier_layer_is_kept():
 
 
 def test_without_paddleslim_the_error_says_what_to_install(floating, monkeypatch):
-    monkeypatch.setattr("ssld.quantize.slim.find_spec", lambda name: None)
+    monkeypatch.setattr("ssld.quantize.simulated_int8.find_spec", lambda name: None)
     with pytest.raises(RunError, match=r"quantize needs paddleslim, not installed; pip install 'ssld\[int8\]'"):
         quantize.quantise(copy.deepcopy(floating))
 
@@ -152,9 +152,10 @@ def test_without_paddleslim_the_error_says_what_to_install(floating, monkeypatch
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A network with shortcuts of which every seventh layer is in int8, and its export.
+    """Return a network with shortcuts of which every seventh layer is in int8, and its export.
 
-    Few, as in a network of random weights one input on the edge of two steps changes everything behind it.
+    Few layers round, because in a network of random weights one input on the edge of two steps changes all that
+    follows.
     """
     made = network(SHORTCUTS)
     kept = [name for number, name in enumerate(quantize.layers(made)) if number % 7]
@@ -168,14 +169,16 @@ def exported(tmp_path_factory):
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_the_file_says_what_the_rounding_network_says(exported, engine):
     made, folder, _ = exported
-    wanted, twin = logits(made), logits(quantize.float_twin(made))
-    gap = np.abs(ready(engine, precision="int8").load(folder)(IMAGES[0]) - wanted).max()
-    assert gap < 0.1 * np.abs(twin - wanted).max()
+    expected, twin = logits(made), logits(quantize.float_twin(made))
+    gap = np.abs(ready(engine, precision="int8").load(folder)(IMAGES[0]) - expected).max()
+    assert gap < 0.1 * np.abs(twin - expected).max()
 
 
 def test_a_rounding_network_is_still_itself_after_its_export_to_paddle(rounding, tmp_path):
     before = logits(rounding)
-    slim.write(rounding, tmp_path / "x", paddle.static.InputSpec([None, 3, SIZE, SIZE], "float32", "image"), None)
+    paddle2_int8.write(
+        rounding, tmp_path / "x", paddle.static.InputSpec([None, 3, SIZE, SIZE], "float32", "image"), None
+    )
     assert (tmp_path / "x.pdmodel").is_file()
     np.testing.assert_array_equal(logits(rounding), before)
 
@@ -183,7 +186,7 @@ def test_a_rounding_network_is_still_itself_after_its_export_to_paddle(rounding,
 def test_pairs_stand_before_the_layers_that_were_trained_so_and_nowhere_else(exported):
     made, folder, kept = exported
     graph = onnx.load(folder / "model.int8.onnx").graph
-    values = {held.name: to_array(held) for held in graph.initializer}
+    values = {tensor.name: to_array(tensor) for tensor in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
     convolutions = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     in_int8 = [node for node in convolutions if node.input[0] in made_by and is_pair(made_by[node.input[0]])]

@@ -1,4 +1,4 @@
-"""docs/what_moves_ssld.md: verdicts on the published findings, from results that are planted here."""
+"""These tests ask docs/what_moves_ssld.md for its verdicts, from results that they plant."""
 
 import json
 import re
@@ -9,20 +9,20 @@ from xml.etree import ElementTree
 import pytest
 
 from ssld import cli
-from ssld.config import recipe, scope
+from ssld.config import coverage, recipe
 from ssld.errors import RecipeError, RunError
 from ssld.report import ablation, ledger
 from ssld.report.compare import compare
 from tests.unit.fake_run import make_result
 
 ROOT = Path(__file__).parents[2]
-NOISE = (0.3, -0.3, 0.1, -0.2, 0.1)  # of five seeds, mean 0
+NOISE = (0.3, -0.3, 0.1, -0.2, 0.1)  # the noise of five seeds has the mean 0
 LOSSES, TEACHER = "ablation_losses", "ablation_teacher"
 
 
 @pytest.fixture
 def place(tmp_path):
-    """A copy of the page and of the findings, without results; the folder of the results."""
+    """Return the folder of the results, empty, beside a copy of the page and of the findings."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "experiments").mkdir()
     shutil.copy(ROOT / "docs/what_moves_ssld.md", tmp_path / "docs")
@@ -31,8 +31,8 @@ def place(tmp_path):
 
 
 def plant(experiments: Path, name: str, tops: dict[str, list[float]], *overrides: str) -> None:
-    """Results of a recipe, `tops`: stage -> top-1 of seeds 0, 1, ...; its other stages have 80."""
-    path, _ = scope.shelf_recipe(name)
+    """Record results of a recipe, `tops`: {stage: top-1 of seeds 0, 1, ...}; its other stages have 80."""
+    path, _ = coverage.shelf_recipe(name)
     for seed in range(len(next(iter(tops.values())))):
         plan = recipe.load(ROOT / path, [f"seed={seed}", *overrides])
         about = {"recipe": name, "group": plan.group, "digest": plan.digest, "images": {"val": 10_000}}
@@ -64,7 +64,7 @@ def test_every_finding_asks_about_two_stages_that_recipes_have_and_every_arm_is_
     }
     assert asked == arms | {"label_cache:cached", "label_cache:online"}
     assert all(finding.source for finding in findings.values() if finding.claim != "none")
-    for finding in findings.values():  # a number is the difference of the two that its source names
+    for finding in findings.values():  # a published number is the difference of the two that its source names
         ends = re.findall(r"([\d.]+) to ([\d.]+)", finding.source or "")
         assert finding.published == (pytest.approx(float(ends[-1][1]) - float(ends[-1][0])) if ends else None)
 
@@ -77,12 +77,16 @@ def test_the_arms_share_teacher_data_and_steps_but_for_what_they_change():
     images |= {"fashion_pool/few.txt": 1000, "fashion_pool/random.txt": 1000, "fashion_mined/mined.txt": 1000}
     steps = {}
     for name, plan in plans.items():
-        for stage, given in plan.stages.items():
-            if given.network == "student":
-                epoch = sum(images[listed] for listed in given.data.train) // given.data.batch
-                steps[f"{name}:{stage}"] = round(given.epochs * epoch)
+        for stage, plan_stage in plan.stages.items():
+            if plan_stage.network == "student":
+                epoch = sum(images[listed] for listed in plan_stage.data.train) // plan_stage.data.batch
+                steps[f"{name}:{stage}"] = round(plan_stage.epochs * epoch)
                 crop = 28 if stage == "fix" else 26
-                assert (given.data.val, given.data.crop, given.data.resize) == ("fashion_mnist/val.txt", crop, 28)
+                assert (plan_stage.data.val, plan_stage.data.crop, plan_stage.data.resize) == (
+                    "fashion_mnist/val.txt",
+                    crop,
+                    28,
+                )
     changed = {"ablation_length:ssld_x3", "ablation_stages:finetune", "ablation_stages:fix"}
     assert steps["ablation_length:ssld_x3"] == 3 * 1860
     assert all(1860 <= count <= 1874 for arm, count in steps.items() if arm not in changed)
@@ -100,19 +104,21 @@ def test_a_published_gain_holds_where_the_seeds_show_it_and_not_where_they_show_
     plant(place, TEACHER, {"soft_ce": around(82.0)})
     tops = {"soft_ce": around(83.0, 0.1, 0.2, -0.1, 0.0, 0.1), "ssld": around(81.5, *NOISE), "plain": around(83.0)}
     plant(place, LOSSES, tops | {"kl": around(84.5), "js": around(85.0)})
-    found = verdicts(place)
-    assert (found["teacher"], found["ssld_loss"], found["distilled"]) == (
+    verdict_of = verdicts(place)
+    assert (verdict_of["teacher"], verdict_of["ssld_loss"], verdict_of["distilled"]) == (
         "holds", "does not hold", "not distinguishable here"
     )  # fmt: skip
-    assert found["kl_loss"] == "does not hold"  # published was no difference
-    assert found["js_loss"] == "higher here"  # nothing was published
-    assert found["epochs"] == "not run"  # one side alone
+    assert verdict_of["kl_loss"] == "does not hold"  # the published finding is no difference
+    assert verdict_of["js_loss"] == "higher here"  # nothing is published of it
+    assert verdict_of["epochs"] == "not run"  # only one side was run
 
 
 def test_an_absent_difference_is_never_said_to_hold_and_two_seeds_are_too_few(place):
     plant(place, LOSSES, {"soft_ce": around(83.0), "kl": around(83.0, -0.2, 0.1, 0.3, -0.3, 0.1), "js": around(83.0)})
-    found = verdicts(place)
-    assert (found["kl_loss"], found["js_loss"]) == ("not distinguishable here",) * 2  # js: equal on every seed
+    verdict_of = verdicts(place)
+    assert (verdict_of["kl_loss"], verdict_of["js_loss"]) == (
+        "not distinguishable here",
+    ) * 2  # js is equal on every seed
     shutil.rmtree(place / "results")
     plant(place, LOSSES, {"soft_ce": [80.0, 80.1], "ssld": [90.0, 90.11]})
     assert verdicts(place)["ssld_loss"] == "too few seeds (2 of 3)"
@@ -121,7 +127,7 @@ def test_an_absent_difference_is_never_said_to_hold_and_two_seeds_are_too_few(pl
 def test_a_verdict_agrees_with_that_of_ssld_compare(place):
     plant(place, LOSSES, {"soft_ce": around(83.0), "ssld": around(83.8, 0.1, 0.2, -0.1, 0.0, 0.1)})
     one = ablation.measure(place)["ssld_loss"]
-    assert one.found == compare("ablation_losses:ssld", "ablation_losses:soft_ce", "top1", place)
+    assert one.comparison == compare("ablation_losses:ssld", "ablation_losses:soft_ce", "top1", place)
     row = next(line for line in ablation.body({"ssld_loss": one}).splitlines() if line.startswith("| loss ssld"))
     cells = [cell.strip() for cell in row.strip("|").split(" | ")]
     assert cells[1:4] == ["+0.20", "83.00 ± 0.24", "83.86 ± 0.11"]

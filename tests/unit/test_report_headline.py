@@ -1,4 +1,4 @@
-"""The headline numbers and the closing table."""
+"""These tests ask for the headline numbers and the closing table."""
 
 import pytest
 
@@ -8,16 +8,16 @@ from tests.unit.fake_run import bench_rows, make_result
 
 
 def test_the_speed_up_compares_one_engine_at_the_smallest_batch() -> None:
-    found = speed(bench_rows())
-    assert found is not None
-    assert (found.engine, found.batch) == ("onnxruntime", 1)
-    assert found.ratio == pytest.approx(1.7 / 0.31)
+    speeds = speed(bench_rows())
+    assert speeds is not None
+    assert (speeds.engine, speeds.batch) == ("onnxruntime", 1)
+    assert speeds.ratio == pytest.approx(1.7 / 0.31)
 
 
 def test_without_a_measured_teacher_there_is_no_speed_up() -> None:
-    found = speed([row for row in bench_rows() if row["network"] == "student"])
-    assert found is not None
-    assert found.ratio is None
+    speeds = speed([row for row in bench_rows() if row["network"] == "student"])
+    assert speeds is not None
+    assert speeds.ratio is None
     assert speed([]) is None
 
 

@@ -1,4 +1,4 @@
-"""Measured results are kept, and seeds are compared without a winner inside the noise."""
+"""These tests ask whether measured results are kept, and seeds are compared without a winner inside the noise."""
 
 import json
 from pathlib import Path
@@ -176,7 +176,8 @@ def test_the_seed_report_states_what_it_is_made_of(tmp_path: Path) -> None:
         "p = 2.5e-05",
     ):
         assert part in text
-    assert text.count("\n| ") == 7 + 6  # head, five seeds, mean; head, five stages
+    # One table has a head, five seeds and the mean, the other a head and five stages.
+    assert text.count("\n| ") == 7 + 6
     assert twin["test"]["p"] == pytest.approx(2.506e-5, rel=1e-3)
     assert [row["gain"] for row in twin["rows"]] == pytest.approx(GAINS)
     assert twin["spreads"]["gain"]["sd"] == pytest.approx(np.std(GAINS, ddof=1))

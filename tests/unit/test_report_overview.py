@@ -1,4 +1,4 @@
-"""The figures of the published overview: every published point, nothing over anything, errors of the tables told."""
+"""These tests ask the figures of the published overview for every published point, and for the errors of the tables."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -10,10 +10,10 @@ import pytest
 
 from ssld.config import cards
 from ssld.report import overview
-from ssld.report.labels import HALF, Label, write_labels
-from ssld.report.labels import path as path_to
 from ssld.report.overview import CHARTS, draw, write_figures
-from ssld.report.read import bench_file
+from ssld.report.point_names import HALF, Label, write_labels
+from ssld.report.point_names import path as path_to
+from ssld.report.run_files import bench_file
 
 ROOT = Path(__file__).parents[2]
 each_chart = pytest.mark.parametrize("name", CHARTS)
@@ -25,20 +25,20 @@ def figures():
 
 
 def spots(name):
-    """Published name -> (milliseconds, percent)."""
+    """Return {published name: (milliseconds, percent)}."""
     models = [model for model in cards.models().values() if CHARTS[name].group(model)]
     times = {model: CHARTS[name].latency(model.latency_ms) for model in models}
     return {model.name: (ms, model.top1) for model, ms in times.items() if ms is not None}
 
 
 def drawn(figure):
-    """The points of a figure: those of lines with a marker."""
+    """Return the points of a figure: those of its lines with a marker."""
     lines = [line for line in figure.axes[0].lines if line.get_marker() not in ("None", "")]
     return [(x, y) for line in lines for x, y in line.get_xydata()]
 
 
 def names(figure):
-    """Names beside points, with their boxes in pixels."""
+    """Return the names beside points, with their boxes in pixels."""
     renderer = figure.canvas.get_renderer()
     texts = [text for text in figure.axes[0].texts if text.get_text() and not hasattr(text, "arrow_patch")]
     return {text.get_text(): text.get_window_extent(renderer) for text in texts}
@@ -71,21 +71,21 @@ def test_every_published_point_is_drawn_and_no_other(name, figures):
 
 @each_chart
 def test_an_arrow_leads_to_each_training_with_ssld_from_what_it_is_compared_with(name, figures):
-    found, models = spots(name), cards.models()
+    places, models = spots(name), cards.models()
     expected = {
-        (found[plain], found[model])
-        for model in found
+        (places[plain], places[model])
+        for model in places
         if "ssld" in model
-        for plain in found
+        for plain in places
         if (models[plain].arch, models[plain].kind) == (models[model].arch, "plain")
         if models[model].kind in ("ssld", "ssld_v2")
     }
     began = {"Fix_ResNet50_vd_ssld_v2": "ResNet50_vd_ssld_v2"}
     began["MobileNetV3_large_x1_0_ssld_int8"] = "MobileNetV3_large_x1_0_ssld"
-    expected |= {(found[first], found[model]) for model, first in began.items() if model in found}
-    held = [text for text in figures[name].axes[0].texts if hasattr(text, "arrow_patch")]
-    assert {(tuple(text.xyann), tuple(text.xy)) for text in held} == expected
-    assert len(held) == len([model for model in found if "ssld" in model]) >= 5
+    expected |= {(places[first], places[model]) for model, first in began.items() if model in places}
+    arrow_texts = [text for text in figures[name].axes[0].texts if hasattr(text, "arrow_patch")]
+    assert {(tuple(text.xyann), tuple(text.xy)) for text in arrow_texts} == expected
+    assert len(arrow_texts) == len([model for model in places if "ssld" in model]) >= 5
 
 
 @each_chart
@@ -112,17 +112,17 @@ def test_no_name_lies_on_another_or_on_a_point_and_all_stay_inside(name, figures
 
 @each_chart
 def test_both_ends_of_every_arrow_have_their_name(name, figures):
-    found, models = spots(name), cards.models()
-    trained = [model for model in found if "ssld" in model]
+    places, models = spots(name), cards.models()
+    trained = [model for model in places if "ssld" in model]
     plain = {
         plain
-        for plain in found
+        for plain in places
         for model in trained
         if models[plain].kind == "plain" and models[plain].arch == models[model].arch
     }
     assert {*trained, *plain} <= set(names(figures[name]))
-    assert set(names(figures[name])) <= set(found)
-    unnamed = len(found) - len(names(figures[name]))
+    assert set(names(figures[name])) <= set(places)
+    unnamed = len(places) - len(names(figures[name]))
     assert (f"{unnamed} points are without a name" in caption(figures[name])) == (unnamed > 0)
 
 
@@ -137,7 +137,7 @@ def test_legend_and_caption_stand_below_the_picture(name, figures):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "sentence"),
     [
         ("v100_fp32_batch1", "GoogLeNet: the V100 table says 224 pixels, the T4 table 299."),
         ("v100_fp32_batch1", "HRNet_W18_C stands at its 76.92"),
@@ -148,8 +148,8 @@ def test_legend_and_caption_stand_below_the_picture(name, figures):
         ("sd855_batch1", "76.05, 76.1 and 75.9 on three pages, here 76.05"),
     ],
 )
-def test_a_caption_tells_what_is_wrong_and_what_is_missing(name, told, figures):
-    assert told in caption(figures[name])
+def test_a_caption_tells_what_is_wrong_and_what_is_missing(name, sentence, figures):
+    assert sentence in caption(figures[name])
     assert caption(figures[name]).startswith("Published, not measured here: PaddleClas, branch release/static, ")
     assert "The tables repeat a network's time for its SSLD weights" in caption(figures[name])
 
@@ -202,11 +202,11 @@ def test_figures_are_written_as_png_and_svg_and_are_the_same_every_time(tmp_path
 
 @each_chart
 def test_the_committed_figures_are_of_todays_cards(name, figures):
-    """By their words: positions and bytes depend on the version of Matplotlib."""
+    """Only the words are compared, because positions and bytes depend on the version of Matplotlib."""
     text = ET.parse(ROOT / "docs" / "figures" / f"{name}.svg").getroot().itertext()
     words = {" ".join(line.split()) for line in text}
-    told = {line for line in figures[name].texts[0].get_text().splitlines() if "without a name" not in line}
-    assert told <= words, "run `make docs`"
+    caption_lines = {line for line in figures[name].texts[0].get_text().splitlines() if "without a name" not in line}
+    assert caption_lines <= words, "run `make docs`"
     assert figures[name].axes[0].get_title(loc="left") in words
     assert {text.get_text() for text in figures[name].legends[0].get_texts()} <= words
     assert (ROOT / "docs" / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"

@@ -1,4 +1,7 @@
-"""Teacher against student: which rows belong together, what the gain and the accuracy of each are, and the files."""
+"""These tests ask which rows of teacher and student belong together.
+
+They also check gain and accuracy of each, and the files.
+"""
 
 import base64
 import csv
@@ -12,7 +15,7 @@ from ssld.cli import main
 from ssld.deploy.engines.registry import ENGINES
 from ssld.errors import RunError
 from ssld.report import speed, write_speed
-from ssld.report.read import bench_file
+from ssld.report.run_files import bench_file
 from ssld.report.speed import CONVERTS, READS, Gain, gains
 from tests.unit.fake_run import LATENCY, make_result, make_run
 
@@ -39,24 +42,24 @@ def bench(tmp_path, *rows, name="more.json", **machine):
     return tmp_path / name
 
 
-def only(found):
-    (gain,) = found
+def only(all_gains):
+    (gain,) = all_gains
     return gain
 
 
-def of_file(run, file, **wanted):
-    """The gains of one file's rows, those with all wanted values of the student's row."""
-    found, _ = gains([run], [file])
-    held = [gain for gain in found if gain.bench.file == file]
-    return [gain for gain in held if all(gain.student[key] == value for key, value in wanted.items())]
+def of_file(run, file, **values):
+    """Return the gains of one file's rows whose student's row has all these values."""
+    all_gains, _ = gains([run], [file])
+    gains_of_file = [gain for gain in all_gains if gain.bench.file == file]
+    return [gain for gain in gains_of_file if all(gain.student[key] == value for key, value in values.items())]
 
 
 def test_every_row_of_the_student_stands_beside_the_teachers_of_its_engine_and_batch(run):
-    found, others = gains([run], [])
+    all_gains, others = gains([run], [])
     assert others == []
-    assert len(found) == 6
-    assert {gain.bench.device for gain in found} == {"A processor with a name, 2 cores"}
-    for gain in found:
+    assert len(all_gains) == 6
+    assert {gain.bench.device for gain in all_gains} == {"A processor with a name, 2 cores"}
+    for gain in all_gains:
         engine = gain.student["engine"]
         assert (gain.teacher["network"], gain.teacher["engine"]) == ("teacher", engine)
         assert gain.teacher["batch"] == gain.student["batch"]
@@ -81,12 +84,15 @@ def test_the_interval_stands_where_the_bench_measured_one_against_the_other(run,
 
 
 def test_rows_that_were_not_measured_in_turns_have_no_interval(run, tmp_path):
-    """Two networks, each the first of its own bench, in one file; the student's int8 is over its own fp32."""
+    """Two networks, each the first of its own bench, are in one file.
+
+    The student's int8 is compared with its own fp32.
+    """
     ones = (1.0, 1.0, 1.0)
     int8 = row("student", 1.0, precision="int8", speedup=(3.0, 2.9, 3.1))
     file = bench(tmp_path, row("student", 3.0, speedup=ones), int8, row("teacher", 6.0, speedup=ones))
-    found = of_file(run, file)
-    assert [(gain.ratio, gain.low) for gain in found] == [(2.0, None), (6.0, None)]
+    all_gains = of_file(run, file)
+    assert [(gain.ratio, gain.low) for gain in all_gains] == [(2.0, None), (6.0, None)]
 
 
 def test_a_teacher_of_another_file_serves_where_the_machine_is_the_same_and_has_no_interval(run, tmp_path):
@@ -101,8 +107,8 @@ def test_a_teacher_of_another_file_serves_where_the_machine_is_the_same_and_has_
         bench(tmp_path, row("teacher", 4.0, "openvino", speedup=ones), name="fp32.json"),
         bench(tmp_path, row("teacher", 9.0, "openvino"), name="other.json", device="Another desk"),
     ]
-    found, _ = gains([run], files)
-    gain = only([gain for gain in found if gain.student["precision"] == "int8"])
+    all_gains, _ = gains([run], files)
+    gain = only([gain for gain in all_gains if gain.student["precision"] == "int8"])
     assert (gain.ratio, gain.low, gain.apart.file) == (4.0, None, files[1])
     write_speed([run], files, tmp_path / "out")
     assert "| teacher in fp32; teacher of fp32.json; top-1 on" in (tmp_path / "out" / "speed.md").read_text()
@@ -145,8 +151,8 @@ def test_the_formats_that_engines_read_are_those_that_the_gate_is_asked_for():
 def test_networks_are_recognised_by_their_run_and_others_are_named(run, tmp_path, capsys):
     names = ["quickstart-1", "runs/quickstart-1/export", "quickstart-1/teacher_export", "teacher_export", "ResNet50"]
     file = bench(tmp_path, *(row(name, 1.0, engine=name) for name in names))
-    found, others = gains([run], [file])
-    assert {gain.student["network"] for gain in found if gain.bench.file == file} == set(names[:2])
+    all_gains, others = gains([run], [file])
+    assert {gain.student["network"] for gain in all_gains if gain.bench.file == file} == set(names[:2])
     assert others == ["ResNet50"]
     write_speed([run], [file], tmp_path / "out")
     assert capsys.readouterr().err == "report: left out, of no run that is given: ResNet50\n"
@@ -155,9 +161,9 @@ def test_networks_are_recognised_by_their_run_and_others_are_named(run, tmp_path
 def test_of_several_runs_a_name_without_a_run_is_nobodys(run, tmp_path):
     second = make_run(tmp_path / "quickstart-2", make_result(seed=1))
     file = bench(tmp_path, row("quickstart-1", 1.0), row("quickstart-2/export", 2.0), row("teacher_export", 4.0))
-    found, others = gains([run, second], [file])
-    given = [gain for gain in found if gain.bench.file == file]
-    assert [(gain.run.name, gain.student["p50_ms"], gain.teacher) for gain in given] == [
+    all_gains, others = gains([run, second], [file])
+    gains_of_file = [gain for gain in all_gains if gain.bench.file == file]
+    assert [(gain.run.name, gain.student["p50_ms"], gain.teacher) for gain in gains_of_file] == [
         ("quickstart-1", 1.0, None),
         ("quickstart-2", 2.0, None),
     ]
@@ -173,18 +179,18 @@ def test_a_csv_file_says_what_its_json_says(tmp_path):
         writer.writerows(rows)
     both = [bench_file(tmp_path / "more.csv"), bench_file(file)]
     assert both[0].rows == both[1].rows == rows
-    assert {held.device for held in both} == {"A desk, A card"}
+    assert {bench.device for bench in both} == {"A desk, A card"}
     file.unlink()
     assert bench_file(tmp_path / "more.csv").device == "a machine that more.csv does not name"
 
 
 def test_the_files_show_every_row_and_load_nothing(run, tmp_path):
-    told = write_speed(
+    paths = write_speed(
         [run], [bench(tmp_path, row("student", 1.0, steady=False), row("teacher", 4.0))], tmp_path / "out"
     )
     page, text, drawn = ((tmp_path / "out" / f"speed.{kind}").read_text() for kind in ("html", "md", "svg"))
-    assert told == {kind: str(tmp_path / "out" / f"speed.{kind}") for kind in ("html", "md", "svg")}
-    assert page.count("<tr>") == 7 + 2  # rows and headings
+    assert paths == {kind: str(tmp_path / "out" / f"speed.{kind}") for kind in ("html", "md", "svg")}
+    assert page.count("<tr>") == 7 + 2  # these are rows and headings
     assert len(re.findall(r"^\| (?:paddle|onednn|onnxruntime) \|", text, flags=re.MULTILINE)) == 7
     assert page.count("not steady") == text.count("not steady") == 1
     assert "on A desk (more.json)" in text
@@ -193,7 +199,7 @@ def test_the_files_show_every_row_and_load_nothing(run, tmp_path):
     assert not re.search(r"https?:|<script|<link", page)
     titles = [title.text for title in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}title")]
     assert "student, onnxruntime fp32: 96.33 %, 0.31" in titles
-    assert len(titles) == 6 + 2  # the smallest batch of either machine
+    assert len(titles) == 6 + 2  # each panel has the smallest batch of its machine
 
 
 def test_a_smoke_run_says_that_its_numbers_mean_nothing(tmp_path):
@@ -206,8 +212,8 @@ def test_without_a_teacher_there_is_a_table_and_no_gain(tmp_path):
     run = make_run(tmp_path / "alone", make_result(teacher=None))
     file = bench(tmp_path, row("alone", 1.0))
     (run / "bench.csv").unlink()
-    found, _ = gains([run], [file])
-    assert only(found) == Gain(only(found).run, only(found).bench, row("alone", 1.0), None)
+    all_gains, _ = gains([run], [file])
+    assert only(all_gains) == Gain(only(all_gains).run, only(all_gains).bench, row("alone", 1.0), None)
     write_speed([run], [file], tmp_path / "out")
     text = (tmp_path / "out" / "speed.md").read_text()
     assert "| - → 1.000 | - | - → 1,000 |" in text
@@ -215,7 +221,7 @@ def test_without_a_teacher_there_is_a_table_and_no_gain(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["speed", "nowhere"], "nowhere: no such folder; give the folder of a finished run"),
         (["speed", "empty"], "empty/result.json: no such file; the run is not finished, repeat its command"),
@@ -233,7 +239,7 @@ def test_without_a_teacher_there_is_a_table_and_no_gain(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line(words, told, tmp_path, monkeypatch):
+def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "run")
     (make_run(tmp_path / "bare") / "bench.csv").unlink()
@@ -247,7 +253,7 @@ def test_bad_input_is_one_line(words, told, tmp_path, monkeypatch):
     (tmp_path / "list.json").write_text('{"rows": [1, 2]}')
     with pytest.raises(SystemExit) as ended:
         main(["report", *words])
-    assert str(ended.value.code).startswith(f"ssld report: {told}")
+    assert str(ended.value.code).startswith(f"ssld report: {message}")
     assert "\n" not in str(ended.value.code)
 
 

@@ -1,4 +1,4 @@
-"""The zoo's page, its figures and the tables of its series are made from the cards alone."""
+"""These tests ask whether the zoo's page, its figures and the tables of its series are made from the cards alone."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -27,7 +27,7 @@ def with_page(docs, text):
 
 
 def cells(text, name):
-    """The row of a model in a Markdown table, by column."""
+    """Return the row of a model in a Markdown table, by column."""
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     titles = next(line for line in lines if line[0] == "name")
     return dict(zip(titles, next(line for line in lines if line[0].startswith(f"[{name}]")), strict=True))
@@ -49,8 +49,8 @@ def test_points_stand_where_their_cost_and_accuracy_say():
             dot = group.find(f"{SVG}circle")
             spots[title.text.partition(":")[0]] = (float(dot.get("cx")), float(dot.get("cy")), dot.get("fill"))
     (x1, y1, first), (x2, y2, second), (x3, y3, _) = (spots[name] for name in ("low", "middle", "high"))
-    assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)  # logarithmic
-    assert (y1 - y2) * 2 == pytest.approx(y2 - y3, abs=0.3)  # linear
+    assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)  # this axis is logarithmic
+    assert (y1 - y2) * 2 == pytest.approx(y2 - y3, abs=0.3)  # this axis is linear
     assert (first, second) == ("var(--student)", "var(--baseline)")
 
 
@@ -58,7 +58,7 @@ def test_a_name_with_signs_of_markup_is_text():
     root = drawn([Point("<b>&", 1, 50, "a", star=True), Point("q", 2, 40, "b")], title='"a" < b')
     assert root.get("aria-label") == '"a" < b'
     assert "<b>&" in [text.text for text in root.iter(f"{SVG}text")]
-    assert len([star for star in root.iter(f"{SVG}polygon")]) == 2  # the point's and the legend's
+    assert len([star for star in root.iter(f"{SVG}polygon")]) == 2  # one is the point's, one the legend's
 
 
 @pytest.mark.parametrize("name", ["top1_flops", "top1_params", "top1_latency"])
@@ -83,8 +83,8 @@ def test_a_figure_shows_every_model_that_has_the_cost_and_marks_those_of_ssld(tm
     stars = [name for name in models if "ssld" in name]
     assert pages["zoo/top1_flops.svg"].count('class="star"') == len(stars) + 1 == 14
     timed = [
-        sum(value is not None for value in (found.v100_fp32, found.t4_fp32, found.sd855))
-        for found in (model.latency_ms for model in models.values())
+        sum(value is not None for value in (latency.v100_fp32, latency.t4_fp32, latency.sd855))
+        for latency in (model.latency_ms for model in models.values())
     ]
     assert pages["zoo/top1_latency.svg"].count("<title>") == sum(timed)
 

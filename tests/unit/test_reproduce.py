@@ -13,7 +13,7 @@ from ssld.commands import reproduce
 from ssld.config import cards
 from ssld.config.cards import AtSize
 from ssld.data import FileList, fake
-from ssld.report import claims
+from ssld.report import published_and_measured
 from tests.unit.weights_files import published, write_pdparams
 
 ARCH = "MobileNetV3_small_x0_35"
@@ -73,7 +73,7 @@ def test_published_weights_are_evaluated_on_every_input_of_the_card_and_recorded
     assert {(one["input"]["size"], one["input"]["resize"]) for one in found.values()} == {(32, 36), (48, 48)}
     page = Path("experiments/REPORT.md").read_text()
     assert f"| {ARCH} | published weights | 48 | 24.00 | 25.00 | - | reduced: 8 images |" in page
-    assert claims.check(Path("experiments"))
+    assert published_and_measured.check(Path("experiments"))
 
 
 def test_a_file_serves_instead_of_the_published_ones_and_says_its_name(place, capsys):
@@ -151,7 +151,7 @@ def test_train_takes_the_recipe_of_the_card_by_the_road_of_run_and_ends_in_the_l
     assert (given["seeds"], overrides, given["out"]) == (3, ["stages.distill.epochs=2"], "there")
     assert given["options"].ranks == "2"
     assert told["ledger"] == str(tmp_path / "experiments" / "REPORT.md")
-    assert claims.check(tmp_path / "experiments")
+    assert published_and_measured.check(tmp_path / "experiments")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""metrics.jsonl, and what every logger is told, through kills and resumes."""
+"""These tests ask what metrics.jsonl holds, and what every logger gets, through kills and resumes."""
 
 import json
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def start(folder: Path, mode: str = "disabled") -> track.Track:
 
 
 class Listener(track.Logger):
-    """Keeps what it is told."""
+    """A logger that keeps what it gets."""
 
     name = "listener"
 

@@ -1,4 +1,4 @@
-"""Event files, read back as a viewer reads them."""
+"""These tests read event files as a viewer reads them."""
 
 import sys
 from pathlib import Path
@@ -35,7 +35,8 @@ def test_a_resumed_run_shows_every_step_once(tmp_path: Path) -> None:
         for step in range(1, 5):
             log.log(metric_line("distill", step))
     (file,) = tmp_path.glob("tensorboard/distill/*")
-    file.rename(file.with_name("events.out.tfevents.1700000000.host"))  # a start of another second has another name
+    # A writer that starts in another second has another file name.
+    file.rename(file.with_name("events.out.tfevents.1700000000.host"))
     with start(tmp_path) as log:
         log.rewind("distill", 2)
         for step in range(3, 6):
@@ -50,12 +51,12 @@ def test_the_result_is_shown_with_its_samples_and_alerts(tmp_path: Path) -> None
         log.summary({"top1": 96.5, "gain": None})
         log.samples(tmp_path / "samples.npz")
         raise RunError("stage distill: the loss became nan at step 7")
-    found = {value.tag: value for _, value in values(tmp_path / "tensorboard" / "result")}
-    texts = {tag: value.tensor.string_val[0].decode() for tag, value in found.items() if "text_summary" in tag}
+    values_by_tag = {value.tag: value for _, value in values(tmp_path / "tensorboard" / "result")}
+    texts = {tag: value.tensor.string_val[0].decode() for tag, value in values_by_tag.items() if "text_summary" in tag}
     assert "| top1 | 96.5 |" in texts["summary/text_summary"]
     assert "the loss became nan at step 7" in texts["alert/text_summary"]
     assert texts["samples/text_summary"].startswith("| label | teacher | teacher_probability |")
-    pictures = [value.image for value in found.values() if value.WhichOneof("value") == "image"]
+    pictures = [value.image for value in values_by_tag.values() if value.WhichOneof("value") == "image"]
     assert [(image.height, image.width) for image in pictures] == [(40, 40)] * 3
 
 

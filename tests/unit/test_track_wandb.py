@@ -1,4 +1,4 @@
-"""What W&B really wrote, read back from its own file; and that a run goes on whatever W&B does."""
+"""These tests read what W&B really wrote from its own file, and ask whether a run goes on whatever W&B does."""
 
 import json
 import os
@@ -25,7 +25,7 @@ CONFIG = {
 
 @pytest.fixture(autouse=True)
 def environment_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`start` sets where W&B may write; each test leaves the environment as it was."""
+    """Restore the environment after each test, because `start` sets where W&B may write."""
     for kind in ("CACHE", "DATA", "ARTIFACT", "CONFIG"):
         monkeypatch.setenv(f"WANDB_{kind}_DIR", "unset")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
@@ -33,7 +33,7 @@ def environment_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def wandb_ends_with_this_file() -> Iterator[None]:
-    """W&B's process is named in the environment: a later test's subprocess would use it too."""
+    """End W&B's process, which is named in the environment: a later test's subprocess would use it too."""
     yield
     import wandb
 
@@ -52,7 +52,7 @@ def start(folder: Path, mode: str = "offline", about: track.About = ABOUT) -> tr
 
 @pytest.fixture(scope="module")
 def offline_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was interrupted at step 6 of its second stage, and resumed from the checkpoint of step 4."""
+    """Return a run that was interrupted at step 6 of its second stage, and resumed from the checkpoint of step 4."""
     folder = tmp_path_factory.mktemp("run")
     np.savez(folder / "samples.npz", **sample_arrays(count=6))
     (folder / "model.onnx").write_bytes(b"weights")
@@ -102,7 +102,7 @@ def test_an_offline_run_says_where_it_belongs(offline_run: Path) -> None:
 
 
 def test_a_resumed_offline_run_is_one_part_with_every_step_once(offline_run: Path) -> None:
-    """`wandb sync` keeps the last part of an id: it has to be whole."""
+    """`wandb sync` keeps the last part of an id, so that part has to be whole."""
     assert len(list(offline_run.glob("wandb/offline-run-*"))) == 1
     rows = [plain(history.item) for history in kinds(offline_run, "history")]
     curve = [(row["_step"], row["distill/step"]) for row in rows if "distill/train/loss" in row]
@@ -174,8 +174,8 @@ def test_an_offline_run_holds_the_sample_table_with_its_images(offline_run: Path
     assert table["columns"] == columns
     assert [row[1] for row in table["data"]] == [f"digit {label}" for label in arrays["label"]]
     assert [row[6] for row in table["data"]] == [f"digit {scores.argmax()}" for scores in arrays["student"]]
-    held = next(artifact for artifact in kinds(offline_run, "artifact") if artifact.type == "run_table")
-    images = [entry for entry in held.manifest.contents if entry.path.endswith(".png")]
+    table_artifact = next(artifact for artifact in kinds(offline_run, "artifact") if artifact.type == "run_table")
+    images = [entry for entry in table_artifact.manifest.contents if entry.path.endswith(".png")]
     assert len(images) == 6
     assert all(Path(entry.local_path).is_relative_to(offline_run) for entry in images)
 
@@ -206,7 +206,7 @@ def test_metrics_of_a_resumed_run_hold_every_step_once(offline_run: Path) -> Non
 
 
 def goes_on(log: track.Track, folder: Path, capsys: pytest.CaptureFixture[str], reason: str) -> None:
-    """The run logs on, and there was one warning, of one line."""
+    """Check that the run logs on, and that there was one warning, of one line."""
     for step in range(1, 4):
         log.log(metric_line("distill", step))
     log.summary({"top1": 1.0})
@@ -265,7 +265,7 @@ log = track.start(Path(sys.argv[1]), track.About(name="n", run_id="0123"), track
 log.log({"kind": "train", "stage": "distill", "step": 1, "loss": 1.0})
 children = []
 for stat in Path("/proc").glob("[0-9]*/stat"):
-    with suppress(OSError):  # a process that has ended since
+    with suppress(OSError):  # this process has ended since
         if stat.read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
             children.append(int(stat.parent.name))
 assert children
@@ -280,7 +280,8 @@ os._exit(0)  # W&B's own exit handler prints a traceback about its lost process
 """
     if not Path("/proc/self/stat").exists():
         pytest.skip("no /proc here")
-    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # a process of its own
+    # The run has a process of its own.
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, env=environment
@@ -292,9 +293,9 @@ os._exit(0)  # W&B's own exit handler prints a traceback about its lost process
 
 
 class Server:
-    """Stands in for an online W&B run: what it was asked for, in order."""
+    """A stand-in for an online W&B run; it keeps what it was asked for, in order."""
 
-    starting_step = 3  # it has steps 0 to 2
+    starting_step = 3  # the server has steps 0 to 2
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
@@ -317,29 +318,29 @@ class Server:
 
 @pytest.fixture
 def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[track.Track, Server, dict[str, Any]]:
-    """A run that five lines were logged of, begun again online; its server, and what `wandb.init` was given."""
+    """Return a run that logged five lines and was begun again online, its server, and the options of `wandb.init`."""
     import wandb
 
     with start(tmp_path, "disabled") as log:
         for step in range(1, 6):
             log.log(metric_line("teach", step))
-    server, given = Server(), {}
+    server, init_options = Server(), {}
 
     def init(**options: Any) -> Server:
-        given.update(options)
+        init_options.update(options)
         return server
 
     monkeypatch.setattr(wandb, "init", init)
-    return start(tmp_path, "online"), server, given
+    return start(tmp_path, "online"), server, init_options
 
 
 def test_a_run_resumes_online_where_the_copy_of_the_server_ends(
     online: tuple[track.Track, Server, dict[str, Any]],
 ) -> None:
-    log, server, given = online
+    log, server, init_options = online
     log.rewind("teach", 4)
     log.log(metric_line("teach", 5))
-    assert (given["resume"], given["mode"], given["id"]) == ("allow", "online", "0123")
+    assert (init_options["resume"], init_options["mode"], init_options["id"]) == ("allow", "online", "0123")
     assert server.asked == [("log", 3), ("log", 4), ("log", 5)]
 
 
@@ -365,6 +366,7 @@ def test_online_the_inputs_of_a_run_are_used_and_its_outputs_logged(
     (used, first), (made, second) = server.asked[-2:]
     assert (used, first.name, first.type, first.metadata["digest"]) == ("use", "teacher-ResNet18", "model", "cd34")
     (entry,) = first.manifest.entries.values()
-    assert entry.ref == (tmp_path / "teacher.pdparams").as_uri()  # only where it lies: nothing is uploaded
+    # The artifact says only where the file lies, so nothing is uploaded.
+    assert entry.ref == (tmp_path / "teacher.pdparams").as_uri()
     assert (made, second.name, second.metadata["made_from"]) == ("made", "student", {"t": "cd34"})
     assert second.manifest.entries["metrics.jsonl"].ref is None

@@ -1,4 +1,4 @@
-"""Weights: what is written comes back, what does not fit is refused whole, and a pickle runs nothing."""
+"""These tests ask whether weights come back as written, misfits are refused whole, and a pickle runs nothing."""
 
 import pickle
 import re
@@ -15,13 +15,13 @@ ARCH = "MobileNetV3_small_x0_35"
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    """What an architecture is searched for among when weights do not fit: not the whole zoo, for the sake of time."""
+    """Keep a few architectures to search when weights do not fit, because searching the whole zoo takes long."""
     monkeypatch.setattr(models, "names", lambda: [ARCH, "MobileNetV3_small_x0_5", "ResNet18"])
 
 
 @pytest.fixture(scope="module")
 def model():
-    """A network whose every entry is random, running statistics too."""
+    """Return a network whose every entry is random, running statistics too."""
     paddle.seed(1)
     network, rng = models.create(ARCH, num_classes=10), np.random.default_rng(0)
     for tensor in network.state_dict().values():
@@ -30,7 +30,7 @@ def model():
 
 
 def published(model):
-    """The state under its published names, as `paddle.save(state_dict)` of 2.x arranges it."""
+    """Return the state under its published names, as `paddle.save(state_dict)` of 2.x arranges it."""
     own = {key: tensor.numpy() for key, tensor in model.state_dict().items()}
     state = {key: own[ours] for key, ours in models.keymap(model.arch).items()}
     return {**state, "StructuredToParameterName@@": {key: f"conv2d_{i}.w_0" for i, key in enumerate(state)}}

@@ -1,4 +1,4 @@
-"""Archives of 1.x that are hostile or damaged: refused, with the entry's name, before any of it is in memory."""
+"""These tests read hostile or damaged archives of 1.x: each is refused, by the entry's name, before it fills memory."""
 
 import os
 import tarfile
@@ -152,7 +152,7 @@ def test_a_truncated_archive_says_where_it_ends(files, tmp_path, keep):
     path = write_tar(tmp_path / "net.tar", files)
     with tarfile.open(path) as tar:
         ends = {member.name: member.offset + 512 for member in tar}
-    size = max(ends.values()) + 512 if keep < 0 else keep  # of fc_0.b_0, which is in one block
+    size = max(ends.values()) + 512 if keep < 0 else keep  # this block holds all of fc_0.b_0
     path.write_bytes(path.read_bytes()[:size])
     last = [name for name, end in ends.items() if end <= size] or ["its beginning"]
     assert refused(path).startswith(f"{path}: truncated or damaged after {last[-1]} (")

@@ -1,4 +1,4 @@
-"""Downloads: whole and the pinned file, or nothing; from a real server on this machine."""
+"""These tests download from a real server on this machine: the whole expected file comes, or nothing."""
 
 import errno
 import hashlib
@@ -14,12 +14,12 @@ from ssld import weights
 from ssld.config import cards
 from ssld.errors import RecipeError, WeightsError
 from ssld.paths import shelf
-from ssld.weights import download, pins
+from ssld.weights import download, first_checksums
 from ssld.weights.download import Published
 from tests.unit.file_server import serving
 
 NAME = "Net_pretrained.pdparams"
-CONTENT = bytes(range(256)) * 12_000  # 3 MB: several blocks
+CONTENT = bytes(range(256)) * 12_000  # 3 MB are several blocks
 
 
 @pytest.fixture
@@ -57,11 +57,11 @@ def names(folder):
 
 
 def ranges(server):
-    return [wanted for _, wanted in server.asked]
+    return [requested_range for _, requested_range in server.asked]
 
 
 def left(server, folder, have):
-    """So many bytes of an earlier download."""
+    """Leave so many bytes of an earlier download."""
     folder.mkdir()
     (folder / f"{NAME}.part").write_bytes(CONTENT[:have])
     known = {"url": server.url(f"/dygraph/{NAME}"), "etag": '"1"', "modified": None, "bytes": len(CONTENT)}
@@ -69,9 +69,9 @@ def left(server, folder, have):
 
 
 def test_a_whole_download_is_pinned(server, folder):
-    told = fetch(server, folder)
+    result = fetch(server, folder)
     url = server.url(f"/dygraph/{NAME}")
-    assert told == {
+    assert result == {
         "file": str(folder / NAME),
         "status": "downloaded",
         "url": url,
@@ -215,7 +215,7 @@ def test_a_pin_of_the_first_time_refuses_another_file(server, folder):
 
 def test_the_sha256_of_a_card_wins_over_a_pin(server, folder):
     url = server.url(f"/dygraph/{NAME}")
-    pins.add(folder / "pins.yaml", url, "0" * 64, 1)
+    first_checksums.add(folder / "pins.yaml", url, "0" * 64, 1)
     assert fetch(server, folder, sha256(CONTENT))["sha256"] == sha256(CONTENT)
     (folder / NAME).unlink()
     assert f"is not {'1' * 64} of its card: refused and kept as {NAME}.rejected" in fails(server, folder, "1" * 64)
@@ -229,7 +229,7 @@ def test_a_file_that_was_put_there_by_hand_is_held_to_the_pin_too(server, folder
 
 
 def test_two_addresses_of_one_file_name_are_kept_apart(server, folder, tmp_path):
-    """develop and 2.0 have published other files under the same name."""
+    """develop and 2.0 have published different files under the same name."""
     server.files[f"/legendary/{NAME}"] = CONTENT[::-1]
     fetch(server, folder)
     url, other = server.url(f"/dygraph/{NAME}"), server.url(f"/legendary/{NAME}")
@@ -237,10 +237,10 @@ def test_two_addresses_of_one_file_name_are_kept_apart(server, folder, tmp_path)
     with pytest.raises(WeightsError, match=re.escape(line)):
         fetch(server, folder, path=f"/legendary/{NAME}")
     assert (folder / NAME).read_bytes() == CONTENT
-    wanted = Published("Net", other)
-    told = weights.fetch(wanted, tmp_path / "other", folder / "pins.yaml")
-    assert told["sha256"] == sha256(CONTENT[::-1])
-    assert set(pins.read(folder / "pins.yaml")) == {url, other}
+    published = Published("Net", other)
+    result = weights.fetch(published, tmp_path / "other", folder / "pins.yaml")
+    assert result["sha256"] == sha256(CONTENT[::-1])
+    assert set(first_checksums.read(folder / "pins.yaml")) == {url, other}
 
 
 @pytest.mark.parametrize("text", ["[1", "- a", "'http://x': 3", "'http://x': {sha256: 3}"])
@@ -273,10 +273,11 @@ def test_offline_says_what_is_missing_and_which_command_gets_it(server, folder):
 def test_a_mirror_is_a_folder_of_the_published_files(server, folder, tmp_path):
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / NAME).write_bytes(CONTENT)
-    told = fetch(server, folder, mirror=str(tmp_path / "mirror"), offline=True)
-    assert (told["status"], (folder / NAME).read_bytes() == CONTENT) == ("copied", True)
+    result = fetch(server, folder, mirror=str(tmp_path / "mirror"), offline=True)
+    assert (result["status"], (folder / NAME).read_bytes() == CONTENT) == ("copied", True)
     assert server.asked == []
-    assert list(pins.read(folder / "pins.yaml")) == [server.url(f"/dygraph/{NAME}")]  # whoever the file came from
+    # It does not matter who the file came from.
+    assert list(first_checksums.read(folder / "pins.yaml")) == [server.url(f"/dygraph/{NAME}")]
 
 
 def test_or_a_base_address(server, folder):
@@ -356,8 +357,8 @@ def test_fetching_loads_no_paddle():
     ],
 )
 def test_a_name_is_a_published_training(name, flavour, arch, ending):
-    found, file = cards.find_weights(name, flavour)
-    assert found == (arch or cards.find_teacher(name).arch)
+    arch_name, file = cards.find_weights(name, flavour)
+    assert arch_name == (arch or cards.find_teacher(name).arch)
     assert file.url.endswith(ending)
 
 

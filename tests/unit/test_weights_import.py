@@ -1,4 +1,4 @@
-"""Published weights of every format: read strictly, recognised by their keys, written as ours with their origin."""
+"""These tests read published weights of every format strictly, recognise them by their keys, and write them as ours."""
 
 import hashlib
 import re
@@ -10,9 +10,9 @@ import pytest
 from ssld import models, weights
 from ssld.errors import WeightsError
 from ssld.weights import store
+from ssld.weights.loading import check, read
 from ssld.weights.recognise import FLAVOURS, shapes
 from ssld.weights.store import Contents
-from ssld.weights.strict import check, read
 from tests.unit import tiny_zoo
 from tests.unit.weights_files import (
     KINDS,
@@ -27,7 +27,7 @@ from tests.unit.weights_files import (
     write_tar,
 )
 
-FEW = ("mobilenet_v3", "shufflenet_v2", "squeezenet")  # of few parameters
+FEW = ("mobilenet_v3", "shufflenet_v2", "squeezenet")  # these have few parameters
 EVERY = [name if name in FEW else pytest.param(name, marks=pytest.mark.zoo) for name in all_series()]
 
 
@@ -42,7 +42,7 @@ def same(network, state):
 
 
 def fails(path, arch, classes=10, revision="2.x"):
-    """The one line with which a file is refused, by import and by loading, and nothing was set or written."""
+    """Return the line with which a file is refused, by import and by loading; nothing may be set or written."""
     network = models.create(arch, classes, revision=revision)
     before = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
     with pytest.raises(WeightsError) as caught:
@@ -75,14 +75,17 @@ def test_every_format_gives_the_state_back(series, kind, tmp_path):
 def test_the_keys_of_every_series_are_recognised_and_lead_to_the_right_entries(series, flavour, monkeypatch):
     arch = smallest(series)
     revision = "1.x" if models.revised(arch) else "2.x"
-    wanted = shapes(arch, 10, revision)
-    state = {key: np.broadcast_to(np.float32(i), wanted[key]) for i, key in enumerate(wanted)}  # of no size in memory
+    expected = shapes(arch, 10, revision)
+    # Such an array takes no memory.
+    state = {key: np.broadcast_to(np.float32(i), expected[key]) for i, key in enumerate(expected)}
     names = published(arch, state, flavour, revision)
     monkeypatch.setattr(store, "contents", lambda path: Contents(path, names, archive=flavour == "static"))
-    found = read("some.file", arch, revision)
-    check(found, wanted, 10)
-    assert {key: array.flat[0] for key, array in found.state.items()} == {key: i for i, key in enumerate(wanted)}
-    assert found.way.names == models.keymap(arch, flavour, revision)
+    weights_read = read("some.file", arch, revision)
+    check(weights_read, expected, 10)
+    assert {key: array.flat[0] for key, array in weights_read.state.items()} == {
+        key: i for i, key in enumerate(expected)
+    }
+    assert weights_read.way.names == models.keymap(arch, flavour, revision)
 
 
 @pytest.mark.parametrize("series", all_series())
@@ -165,7 +168,7 @@ def test_whole_numbers_are_no_weights(zoo, tmp_path, kind, dtype):
 def test_an_import_says_where_the_weights_came_from(zoo, tmp_path, kind, flavour):
     state = random_state("Tiny2", classes=7)
     path = write(kind, tmp_path, "Tiny2", state)
-    told = weights.convert(path, "Tiny2", tmp_path / "out.safetensors")
+    result = weights.convert(path, "Tiny2", tmp_path / "out.safetensors")
     noted = weights.metadata(tmp_path / "out.safetensors")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", noted["date"])
     assert noted.items() >= {
@@ -176,7 +179,7 @@ def test_an_import_says_where_the_weights_came_from(zoo, tmp_path, kind, flavour
         assert noted["source_sha256"] == hashlib.sha256(content).hexdigest()
         assert noted["source_bytes"] == str(len(content))
     written = (tmp_path / "out.safetensors").read_bytes()
-    assert told.items() >= {
+    assert result.items() >= {
         "status": "written", "sha256": hashlib.sha256(written).hexdigest(), "bytes": len(written),
         "keys": len(state), "parameters": sum(array.size for array in state.values()) - 2 * 4, **noted,
     }.items()  # fmt: skip
@@ -191,9 +194,9 @@ def test_the_digest_of_a_folder_is_that_of_the_sha256sum_list_of_its_files(zoo, 
         f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n"
         for name in sorted(models.keymap("Tiny1", "static"))
     ]
-    told = weights.convert(path, "Tiny1")
-    assert told["source_sha256"] == hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert told["file"] == str(tmp_path / "Tiny1_pretrained.safetensors")
+    result = weights.convert(path, "Tiny1")
+    assert result["source_sha256"] == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert result["file"] == str(tmp_path / "Tiny1_pretrained.safetensors")
 
 
 def test_safetensors_of_ours_can_be_imported_too(zoo, tmp_path):
@@ -244,7 +247,7 @@ def test_a_network_without_revisions_has_no_revision_to_give(zoo, tmp_path):
     path = write("develop", tmp_path, "Tiny1", random_state("Tiny1"))
     with pytest.raises(WeightsError, match=r"not the weights of revision 1\.x of Tiny1; leave the revision out"):
         weights.convert(path, "Tiny1", revision="1.x")
-    weights.load_into(models.create("Tiny1", num_classes=10, revision="1.x"), path)  # it is the same network
+    weights.load_into(models.create("Tiny1", num_classes=10, revision="1.x"), path)  # this is the same network
 
 
 def test_what_we_saved_is_held_to_its_revision(zoo, tmp_path):
@@ -337,7 +340,7 @@ def test_what_lies_beside_the_weights_is_ignored_and_counted(zoo, tmp_path, caps
 
 
 def test_but_not_the_rest_of_a_larger_network(zoo, tmp_path):
-    """The variables of Tiny1 are all in an archive of Tiny2, and of the same shapes."""
+    """An archive of Tiny2 has all variables of Tiny1, with the same shapes."""
     path = write("tar", tmp_path, "Tiny2", random_state("Tiny2"))
     assert "1 extra (tiny/block1/weights) of 8 keys; it fits Tiny2" in fails(path, "Tiny1")
 
@@ -374,6 +377,7 @@ def test_the_same_weights_on_another_day_are_the_same(zoo, tmp_path):
     weights.save(weights.load(out), out, **{**weights.metadata(out), "date": "2020-02-20"})
     assert weights.convert(path, "Tiny1", out)["status"] == "already there"
     assert weights.metadata(out)["date"] == "2020-02-20"
-    weights.save(random_state("Tiny1", seed=1), out, **weights.metadata(out))  # other numbers of the same origin
+    # These are other numbers of the same origin.
+    weights.save(random_state("Tiny1", seed=1), out, **weights.metadata(out))
     with pytest.raises(WeightsError, match="holds something else"):
         weights.convert(path, "Tiny1", out)

@@ -1,4 +1,7 @@
-"""A `.pdparams` file can run nothing, change nothing and fill no memory; nothing else in the package unpickles."""
+"""These tests ask whether a `.pdparams` file can run nothing, change nothing and fill no memory.
+
+They also ask whether nothing else in the package unpickles.
+"""
 
 import ast
 import copyreg
@@ -18,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Does:
-    """Pickled as the call of a function."""
+    """An object that is pickled as the call of a function."""
 
     def __init__(self, function, *arguments, state=None):
         self.parts = (function, arguments) if state is None else (function, arguments, state)
@@ -28,13 +31,13 @@ class Does:
 
 
 def array(state=None, cls=np.ndarray, shape=(0,)):
-    """An array as NumPy pickles it, with the parts that an attacker may choose."""
+    """Return an array as NumPy pickles it, with the parts that an attacker may choose."""
     kind = np.dtype("float32")
     return Does(np.core.multiarray._reconstruct, cls, shape, b"b", state=state or (1, (1,), kind, False, b"\0\0\0\0"))
 
 
 def refused(path, tree, protocol=2):
-    """The one line with which a pickled tree is refused."""
+    """Return the line with which a pickled tree is refused."""
     path.write_bytes(tree if isinstance(tree, bytes) else pickle.dumps(tree, protocol))
     with pytest.raises(WeightsError) as caught:
         weights.load(path)
@@ -64,7 +67,7 @@ def test_no_function_of_a_file_is_called(path, tmp_path, protocol):
         ("exec", [Does(exec, code.parts[1][0])]),
         ("Popen", {"a": [{"b": (Does(subprocess.Popen, ["touch", str(ran)]),)}]}),
         ("getattr", {"a": Does(getattr, 1, "real")}),
-        ("eval", {"a": array(state=(1, (1,), code, False, b"1234"))}),  # as the type of an array
+        ("eval", {"a": array(state=(1, (1,), code, False, b"1234"))}),  # here it stands as the type of an array
         ("eval", {"a": array(state=(1, (1,), np.dtype("f4"), code, b"1234"))}),
         ("eval", {"a": array(state=Does(eval, f"open({str(ran)!r}, 'w')"))}),
         ("eval", Does(np.dtype, code)),
@@ -101,7 +104,7 @@ def test_instructions_that_no_array_needs_are_refused(path, name):
 
 
 def test_an_extension_that_another_library_registered_is_not_looked_up(path):
-    """`pickle.Unpickler` finds one in a cache of its own, past its `find_class`, once it was used."""
+    """`pickle.Unpickler` takes one from a cache of its own, past its `find_class`, once it was used."""
     copyreg.add_extension("posix", "system", 240)
     try:
         assert pickle.loads(b"\x80\x02\x82\xf0.") is os.system  # noqa: S301
@@ -120,7 +123,7 @@ def test_a_name_with_line_breaks_in_it_stays_one_line(path):
 
 
 def test_a_file_that_grows_when_it_is_read_is_refused(path):
-    """One text, turned into bytes again and again: 5 bytes of the file for each copy."""
+    """One text is turned into bytes again and again: each copy takes 5 bytes of the file."""
     text = b"x" * 100_000
     encode = b"c_codecs\nencode\nq\x01X" + len(text).to_bytes(4, "little") + text + b"\x85q\x02"
     assert "it grows when it is read" in refused(path, b"(" + encode + b"h\x01h\x02R" * 1000 + b"l.")
@@ -195,9 +198,9 @@ def test_arrays_of_every_type_and_order_come_back(path, protocol, dtype):
     path.write_bytes(pickle.dumps(tree, protocol))
     back = weights.load(path)
     assert list(back) == list(tree)
-    for name, wanted in tree.items():
-        np.testing.assert_array_equal(back[name], wanted)
-        assert back[name].dtype == wanted.dtype
+    for name, expected in tree.items():
+        np.testing.assert_array_equal(back[name], expected)
+        assert back[name].dtype == expected.dtype
 
 
 def test_a_file_of_python_2_is_read(path):
@@ -217,7 +220,7 @@ def test_a_file_of_python_2_is_read(path):
 
 
 def calls(file):
-    """(dotted name, keywords) of every call in a source file."""
+    """Return (dotted name, keywords) of every call in a source file."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}

@@ -1,4 +1,4 @@
-"""A small network and its export, for the tests of engines."""
+"""This module exports a small network, for the tests of engines."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What W&B wrote, read from its own file: offline it offers no way to read it back."""
+"""This module reads what W&B wrote from its own file, because W&B offers no way to read it offline."""
 
 import json
 import struct
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def wandb_records(folder: Path) -> Iterator[Any]:
-    """The records of every W&B part of a run, in order.
+    """Return the records of every W&B part of a run, in order.
 
     A `.wandb` file is a LevelDB log: a header of 7 bytes, then blocks of 32 KiB that hold chunks of checksum (4 bytes),
     length (2), kind (1: whole, 2: first, 3: middle, 4: last) and a piece of a serialised protobuf `Record`.
@@ -17,18 +17,18 @@ def wandb_records(folder: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        data, at, held = file.read_bytes(), 7, b""
+        data, at, content = file.read_bytes(), 7, b""
         while at + 7 <= len(data):
             room = 32768 - at % 32768
             _, size, kind = struct.unpack("<IHB", data[at : at + 7])
             if room < 7 or (size, kind) == (0, 0):
                 at += room
                 continue
-            held, at = held + data[at + 7 : at + 7 + size], at + 7 + size
+            content, at = content + data[at + 7 : at + 7 + size], at + 7 + size
             if kind in (1, 4):
                 record = wandb_internal_pb2.Record()
-                record.ParseFromString(held)
-                held = b""
+                record.ParseFromString(content)
+                content = b""
                 yield record
 
 
@@ -37,7 +37,7 @@ def plain(items: Any) -> dict[str, Any]:
 
 
 def kinds(folder: Path, kind: str) -> list[Any]:
-    """The records of one kind: run, history, summary, artifact ... of a run that is over.
+    """Return the records of one kind (run, history, summary, artifact ...) of a run that is over.
 
     W&B's own process writes the end of the file a moment after `finish` has returned.
     """

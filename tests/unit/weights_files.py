@@ -1,6 +1,6 @@
-"""Writers of every format that weights were published in, and the smallest network of each series.
+"""This module writes weights in every format that they were published in, of the smallest network of each series.
 
-A state is a mapping of our key -> array. What a writer of a published format writes are the names of `flavour`.
+A state is {our key: array}. A writer of a published format writes the names of `flavour`.
 """
 
 import io
@@ -29,7 +29,7 @@ CODES = {
 
 
 def numbers(value) -> Iterator[float]:
-    """Every number among the values of a mapping, list or tuple, however deep."""
+    """Yield every number among the values of a mapping, list or tuple, however deep."""
     if isinstance(value, (int, float)):
         yield value
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
@@ -37,7 +37,7 @@ def numbers(value) -> Iterator[float]:
 
 
 def smallest(series):
-    """The architecture of a series whose numbers (depths, widths ...) are the smallest: no network is made."""
+    """Return the architecture of a series whose numbers (depths, widths ...) are the smallest. No network is made."""
     return min(
         (name for name in models.names() if models.series(name) == series),
         key=lambda name: sum(numbers(base._family(name).variants[name])),
@@ -49,7 +49,7 @@ def all_series():
 
 
 def random_state(arch, classes=10, revision="2.x", seed=0):
-    """Our key -> random array; no network is made."""
+    """Return {our key: random array}. No network is made."""
     rng = np.random.default_rng(seed)
     return {
         key: rng.uniform(0.5, 1.5, shape).astype("float32") for key, shape in shapes(arch, classes, revision).items()
@@ -57,12 +57,12 @@ def random_state(arch, classes=10, revision="2.x", seed=0):
 
 
 def published(arch, state, flavour="develop", revision="2.x"):
-    """Name of `flavour` -> array."""
+    """Return {name of `flavour`: array}."""
     return {name: state[ours] for name, ours in models.keymap(arch, flavour, revision).items()}
 
 
 def varint(number):
-    """7 bits a byte, the lowest first, the highest bit set in all but the last."""
+    """Return a number in 7 bits a byte, the lowest first, with the highest bit set in all but the last."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -71,7 +71,7 @@ def varint(number):
 
 
 def lodtensor(array, levels=()):
-    """The bytes of one variable file; `levels` are the offsets of each level of detail."""
+    """Return the bytes of one variable file; `levels` are the offsets of each level of detail."""
     shape = b"".join(b"\x10" + varint(size) for size in array.shape)
     description = b"\x08" + varint(CODES[array.dtype.name]) + shape
     detail = b"".join(struct.pack(f"<Q{len(level)}Q", 8 * len(level), *level) for level in levels)
@@ -80,12 +80,12 @@ def lodtensor(array, levels=()):
 
 
 def entries(names, top="net_pretrained/"):
-    """Path -> bytes of the archive of 1.x of {name: array}."""
+    """Return {path: bytes} of the archive of 1.x of {name: array}."""
     return {f"{top}{name}": lodtensor(array) for name, array in names.items()}
 
 
 def write_tar(path, files):
-    """`files`: path -> bytes, or a TarInfo -> bytes where more than a name is wanted."""
+    """Write a tar. files: {path: bytes}, or {TarInfo: bytes} where more than a name matters."""
     with tarfile.open(path, "w") as tar:
         for name, content in files.items():
             info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
@@ -102,9 +102,10 @@ def write_folder(path, files):
 
 
 def write_pdparams(path, names, protocol=2, parameter_names=None, slices=0):
-    """As `paddle.save(state_dict)` does; `parameter_names` as StructuredToParameterName@@, else it is left out.
+    """Write a file as `paddle.save(state_dict)` does.
 
-    With `slices` every array of at least so many numbers is cut into so many pieces, as one of 4 GB would be.
+    `parameter_names` are written as StructuredToParameterName@@, or left out. With `slices` every array of at least so
+    many numbers is cut into so many pieces, as one of 4 GB would be.
     """
     tree, parts = {}, {}
     for name, array in names.items():
@@ -123,7 +124,7 @@ def write_pdparams(path, names, protocol=2, parameter_names=None, slices=0):
 
 
 def write(kind, folder, arch, state, revision="2.x"):
-    """A file of one of KINDS; returns its path."""
+    """Write a file of one of KINDS and return its path."""
     flavour = {"develop": "develop", "2.0": "2.0", "sliced": "2.0"}.get(kind, "static")
     names = published(arch, state, flavour, revision)
     if kind == "tar":

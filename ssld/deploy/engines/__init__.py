@@ -1,1 +1,1 @@
-"""Inference engines: one file each; the file's name is the engine's name."""
+"""This package holds the inference engines, one file each; the name of the file is the name of the engine."""

@@ -1,4 +1,4 @@
-"""What the engines built on ONNX Runtime share: a session on one kind of device."""
+"""The engines built on ONNX Runtime share this module: a session on one kind of device."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ssld.deploy.child import reason
+from ssld.deploy.child_process import reason
 from ssld.deploy.engines import _gpu
 from ssld.deploy.engines.registry import Run
 from ssld.errors import DeployError
@@ -15,9 +15,10 @@ Provider = tuple[str, dict[str, Any]]
 
 
 def session(file: Path, threads: int, providers: list[Provider]) -> Run:
-    """The function of an ONNX file. Raises DeployError when it is no model, or the first provider was not taken.
+    """Load an ONNX file and return its function.
 
-    ONNX Runtime goes on with the CPU, after a warning, where a GPU's provider fails.
+    Raises DeployError when the file is no model, and when ONNX Runtime did not take the first provider: where the
+    provider of a GPU fails, it goes on with the CPU after a warning.
     """
     import onnxruntime
 
@@ -26,23 +27,23 @@ def session(file: Path, threads: int, providers: list[Provider]) -> Run:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        built = onnxruntime.InferenceSession(str(file), options, providers=providers)
-    except Exception as error:  # its exceptions have no common base of their own
+        model = onnxruntime.InferenceSession(str(file), options, providers=providers)
+    except Exception as error:  # its exceptions have no common base class of their own
         raise DeployError(f"{file}: ONNX Runtime cannot load it; {reason(str(error))}") from error
-    wanted, taken = providers[0][0], built.get_providers()
-    if wanted not in taken:
-        what = f"ONNX Runtime took {', '.join(taken)} in place of {wanted}"
+    provider, active = providers[0][0], model.get_providers()
+    if provider not in active:
+        what = f"ONNX Runtime took {', '.join(active)} in place of {provider}"
         raise DeployError(f"{file}: {what}; install the CUDA, cuDNN and TensorRT that onnxruntime-gpu asks for")
-    name = built.get_inputs()[0].name
+    name = model.get_inputs()[0].name
 
     def run(images: np.ndarray) -> np.ndarray:
-        return built.run(None, {name: images})[0]
+        return model.run(None, {name: images})[0]
 
     return run
 
 
 def why_not_on_gpu(library: str) -> str | None:
-    """Why a provider, the file `libonnxruntime_providers_<library>.so`, cannot run here."""
+    """Say why the provider in the file `libonnxruntime_providers_<library>.so` cannot run here; None when it can."""
     spec = find_spec("onnxruntime")
     folders = (spec.submodule_search_locations if spec else None) or []
     if not any((Path(folder) / "capi" / f"libonnxruntime_providers_{library}.so").is_file() for folder in folders):

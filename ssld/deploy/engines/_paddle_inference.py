@@ -1,25 +1,32 @@
-"""What the engines built on Paddle Inference share: the set-up of a predictor."""
+"""The engines built on Paddle Inference share this module: the set-up of a predictor."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssld.deploy.child import reason
+from ssld.deploy.child_process import reason
 from ssld.deploy.engines.registry import Run
 from ssld.errors import DeployError
 
+if TYPE_CHECKING:
+    from paddle.inference import Config
+
 
 def why_not() -> str | None:
+    """Say why Paddle Inference cannot run here; None when it can."""
     return None if find_spec("paddle") else "paddlepaddle is not installed; pip install 'ssld[cpu]'"
 
 
-def predictor(program: Path, configure: Callable[[Any], None]) -> Run:
-    """Load a program and the `.pdiparams` beside it; `configure` sets the paddle.inference.Config.
+def predictor(program: Path, configure: Callable[[Config], None]) -> Run:
+    """Load a program and the `.pdiparams` beside it and return their function. configure: it sets the
+    paddle.inference.Config.
 
-    Raises DeployError when they are no model.
+    Raises DeployError when the files are no model.
     """
     import paddle.inference
 
@@ -27,28 +34,31 @@ def predictor(program: Path, configure: Callable[[Any], None]) -> Run:
     config.disable_glog_info()
     configure(config)
     try:
-        built = paddle.inference.create_predictor(config)
+        engine = paddle.inference.create_predictor(config)
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
         raise DeployError(f"{program}: Paddle Inference cannot load it; {reason(str(error))}") from error
-    source = built.get_input_handle(built.get_input_names()[0])
-    target = built.get_output_handle(built.get_output_names()[0])
+    source = engine.get_input_handle(engine.get_input_names()[0])
+    target = engine.get_output_handle(engine.get_output_names()[0])
 
     def run(images: np.ndarray) -> np.ndarray:
         source.reshape(images.shape)
         source.copy_from_cpu(images)
-        built.run()
+        engine.run()
         return target.copy_to_cpu()
 
     return run
 
 
-def on_cpu(threads: int, *, onednn: bool, int8: bool = False) -> Callable[[Any], None]:
-    """The thread number is Paddle's global one: the last predictor loaded decides it for the process."""
+def on_cpu(threads: int, *, onednn: bool, int8: bool = False) -> Callable[[Config], None]:
+    """Return a `configure` for the CPU.
 
-    def configure(config: Any) -> None:
+    The thread number is Paddle's global one: the predictor that was loaded last decides it.
+    """
+
+    def configure(config: Config) -> None:
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(threads)
-        # Said either way: the default differs between versions. enable_memory_optim() stays off, it crashes on a CPU.
+        # oneDNN is set either way: its default differs between versions. enable_memory_optim() would crash on a CPU.
         if onednn:
             config.enable_mkldnn()
         else:
@@ -59,8 +69,11 @@ def on_cpu(threads: int, *, onednn: bool, int8: bool = False) -> Callable[[Any],
     return configure
 
 
-def on_gpu(config: Any, precision: str = "fp32") -> None:
-    """GPU 0. DeployError where Paddle stays on the CPU: without CUDA `enable_use_gpu` only logs that."""
+def on_gpu(config: Config, precision: str = "fp32") -> None:
+    """Configure a predictor for GPU 0.
+
+    Raises DeployError where Paddle stays on the CPU: without CUDA `enable_use_gpu` only logs that.
+    """
     from paddle.inference import PrecisionType
 
     config.enable_use_gpu(256, 0, PrecisionType.Half if precision == "fp16" else PrecisionType.Float32)

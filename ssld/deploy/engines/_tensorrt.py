@@ -1,4 +1,5 @@
-"""TensorRT 10 and later: an ONNX file -> a plan, in a child process; a plan -> a function.
+"""This module serves TensorRT 10 and later: a child process turns an ONNX file into a plan, `load` a plan into a
+function.
 
     python -m ssld.deploy.engines._tensorrt ONNX PLAN CACHE PROFILE
 
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ssld.deploy.child import run_module
+from ssld.deploy.child_process import run_module
 from ssld.deploy.engines import _gpu
 from ssld.deploy.engines.registry import Run
 from ssld.errors import DeployError
@@ -29,29 +30,31 @@ PACKAGES = {"tensorrt": "tensorrt"}
 
 
 def why_not() -> str | None:
+    """Say why TensorRT cannot run here; None when it can."""
     return _gpu.why_not(PACKAGES)
 
 
 def build(source: Path, plan: Path, shapes: list[list[int]]) -> None:
-    """Write the plan of an ONNX file for this GPU; `shapes` as `_gpu.profile` gives them. DeployError in one line.
+    """Write the plan of an ONNX file for this GPU. shapes: as `_gpu.profile` returns them. Raises DeployError, one
+    line.
 
-    Minutes for a large network, seconds with the timings that earlier builds left in the cache.
+    It takes minutes for a large network, seconds with the timings that earlier builds left in the cache.
     """
     arguments = [str(source), str(plan), str(timing_cache()), json.dumps(shapes)]
     run_module("ssld.deploy.engines._tensorrt", arguments, what=f"{source}: TensorRT", seconds=BUILD_SECONDS)
 
 
 def timing_cache() -> Path:
-    """The file of kernel timings. It fits one version of TensorRT, so the version is in its name."""
+    """Return the file of kernel timings. It fits one version of TensorRT, so the version is in its name."""
     try:
-        found = version("tensorrt")
-    except PackageNotFoundError:  # installed by other means than pip
-        found = "unknown"
-    return cache_root() / f"tensorrt-{found}.timing"
+        release = version("tensorrt")
+    except PackageNotFoundError:  # TensorRT was installed by other means than pip
+        release = "unknown"
+    return cache_root() / f"tensorrt-{release}.timing"
 
 
 def built_with() -> dict[str, str]:
-    """What a plan of this machine fits: the version of TensorRT, and the GPU."""
+    """Return what a plan of this machine fits: the version of TensorRT, and the GPU."""
     import paddle
     import tensorrt
 
@@ -59,7 +62,10 @@ def built_with() -> dict[str, str]:
 
 
 def main(source: str, plan: str, cache: str, profile: str) -> None:
-    """The child: parse, set the types and shapes, build, keep the timings. Ends with a reason when a step fails."""
+    """Parse the ONNX file, set types and shapes, build the plan and keep the timings.
+
+    Ends with a reason when a step fails.
+    """
     import tensorrt as trt
 
     if int(trt.__version__.split(".")[0]) < OLDEST:
@@ -68,28 +74,28 @@ def main(source: str, plan: str, cache: str, profile: str) -> None:
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(source):  # from the file: weights beside it are found
-        told = [parser.get_error(number).desc() for number in range(parser.num_errors)]
-        raise SystemExit(f"[ERROR] it cannot read the file: {'; '.join(told)}")
+    if not parser.parse_from_file(source):  # from the file itself, so that the weights beside it are found
+        errors = [parser.get_error(number).desc() for number in range(parser.num_errors)]
+        raise SystemExit(f"[ERROR] it cannot read the file: {'; '.join(errors)}")
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and float32 in name only: 10 bits of mantissa
+    config.clear_flag(trt.BuilderFlag.TF32)  # it is on by default and float32 in name only: 10 bits of mantissa
     entry = network.get_input(0)
     if -1 in tuple(entry.shape):
         shapes = builder.create_optimization_profile()
         shapes.set_shape(entry.name, *(tuple(shape) for shape in json.loads(profile)))
         config.add_optimization_profile(shapes)
     timings = load_timings(config, Path(cache))
-    built = builder.build_serialized_network(network, config)
-    if built is None:
+    content = builder.build_serialized_network(network, config)
+    if content is None:
         raise SystemExit("[ERROR] it cannot build the network; its own messages are above")
-    Path(plan).write_bytes(bytes(built))
+    Path(plan).write_bytes(bytes(content))
     Path(cache).parent.mkdir(parents=True, exist_ok=True)
     with whole(Path(cache), f".{os.getpid()}") as partial:
         partial.write_bytes(bytes(timings.serialize()))
 
 
 def load_timings(config: Any, cache: Path) -> Any:
-    """The ITimingCache in use: that of the file where it is of this version and GPU, else an empty one."""
+    """Return the ITimingCache in use: that of the file where it is of this version and GPU, otherwise an empty one."""
     if cache.is_file():
         timings = config.create_timing_cache(cache.read_bytes())
         if config.set_timing_cache(timings, False):  # False: a cache of another GPU is not taken
@@ -100,9 +106,10 @@ def load_timings(config: Any, cache: Path) -> Any:
 
 
 def load(plan: Path) -> Run:
-    """The function of a plan: set the shape, copy in, run, copy out, on Paddle's stream of GPU 0.
+    """Return the function of a plan: it sets the shape, copies in, runs and copies out, on Paddle's stream of GPU 0.
 
-    Raises DeployError when the plan is of another version or GPU; the function does for a shape outside its profile.
+    Raises DeployError when the plan is of another version or GPU; the function raises it for a shape outside its
+    profile.
     """
     import paddle
     import tensorrt as trt
@@ -124,14 +131,14 @@ def load(plan: Path) -> Run:
         shape = tuple(context.get_tensor_shape(target))
         if shape not in outputs:
             outputs[shape] = paddle.to_tensor(np.zeros(shape, "float32"), place=place)
-        given, made = paddle.to_tensor(images, place=place), outputs[shape]
-        context.set_tensor_address(source, given.data_ptr())
-        context.set_tensor_address(target, made.data_ptr())
+        input_tensor, output_tensor = paddle.to_tensor(images, place=place), outputs[shape]
+        context.set_tensor_address(source, input_tensor.data_ptr())
+        context.set_tensor_address(target, output_tensor.data_ptr())
         stream = paddle.device.cuda.current_stream(0)
         if not context.execute_async_v3(stream.cuda_stream):
             raise DeployError(f"{plan.name}: TensorRT could not run {list(images.shape)}; its message is above")
         stream.synchronize()
-        return made.numpy()
+        return output_tensor.numpy()
 
     return run
 

@@ -1,4 +1,4 @@
-"""Paddle Inference on the CPU with oneDNN kernels (x86)."""
+"""Paddle Inference runs on the CPU with oneDNN kernels (x86)."""
 
 import platform
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime runs on the CPU."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

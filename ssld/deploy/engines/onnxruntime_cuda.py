@@ -1,4 +1,4 @@
-"""ONNX Runtime on an NVIDIA GPU, with its CUDA kernels."""
+"""ONNX Runtime runs on an NVIDIA GPU with its CUDA kernels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""ONNX Runtime on an NVIDIA GPU, with TensorRT for what it can take over and CUDA kernels for the rest."""
+"""ONNX Runtime runs on an NVIDIA GPU: TensorRT takes what it can, CUDA kernels do the rest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,10 @@ class OnnxRuntimeTensorRT:
         return _onnxruntime.session(file, self.threads, [("TensorrtExecutionProvider", self.options(contract)), CUDA])
 
     def options(self, contract: dict[str, Any]) -> dict[str, Any]:
-        """Keys of the provider, see onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html."""
+        """Return the keys of the provider.
+
+        Source: onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html.
+        """
         cache = cache_root() / "onnxruntime"
         cache.mkdir(parents=True, exist_ok=True)
         shapes = _gpu.profile(contract, self.batches, self.pixels)

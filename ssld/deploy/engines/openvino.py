@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU."""
+"""OpenVINO runs on the CPU."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ssld.deploy.child import reason
+from ssld.deploy.child_process import reason
 from ssld.deploy.engines.registry import ENGINES, Run, model_file
 from ssld.errors import DeployError
 
@@ -28,7 +28,7 @@ class OpenVINO:
         import openvino
 
         file = model_file(self, folder)
-        # Said, because the default is whatever the processor is fastest with: bfloat16 on some.
+        # The precision is set, because the default is what the processor is fastest with: bfloat16 on some.
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1}
         try:
             request = openvino.Core().compile_model(str(file), "CPU", options).create_infer_request()
@@ -36,6 +36,8 @@ class OpenVINO:
             raise DeployError(f"{file}: OpenVINO cannot load it; {reason(str(error))}") from error
 
         def run(images: np.ndarray) -> np.ndarray:
-            return request.infer([images])[0].copy()  # its own memory, which the next call writes over
+            return request.infer([images])[
+                0
+            ].copy()  # the result is OpenVINO's own memory, which the next call overwrites
 
         return run

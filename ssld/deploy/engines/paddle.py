@@ -1,4 +1,4 @@
-"""Paddle Inference on the CPU with Paddle's own kernels."""
+"""Paddle Inference runs on the CPU with Paddle's own kernels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

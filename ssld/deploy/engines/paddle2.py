@@ -1,4 +1,4 @@
-"""Paddle Inference on the CPU from a program of Paddle 2 (old IR): what checks that format."""
+"""Paddle Inference runs a program of Paddle 2 (old IR) on the CPU, which checks that format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

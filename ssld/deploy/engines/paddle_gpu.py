@@ -1,4 +1,4 @@
-"""Paddle Inference on an NVIDIA GPU."""
+"""Paddle Inference runs on an NVIDIA GPU."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

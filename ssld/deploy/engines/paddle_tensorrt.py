@@ -1,4 +1,4 @@
-"""Paddle Inference with TensorRT, the way of Paddle 3: the program is converted by `paddle.tensorrt.convert`."""
+"""Paddle Inference runs with TensorRT in the way of Paddle 3: `paddle.tensorrt.convert` converts the program."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from ssld.deploy import contract as contracts
-from ssld.deploy.child import run_module
+from ssld.deploy.child_process import run_module
 from ssld.deploy.engines import _gpu, _paddle_inference
 from ssld.deploy.engines.registry import ENGINES, Run, model_file
 
@@ -40,7 +40,7 @@ class PaddleTensorRT:
 
 
 def main(source: str, target: str, precision: str, shapes: str, dtype: str) -> None:
-    """The child: convert the program `source` for TensorRT into the program `target`, both ending in .json.
+    """Convert, in a child process, the program `source` for TensorRT into the program `target`, both ending in .json.
 
     API: `Input`, `TensorRTConfig` and `convert` of python/paddle/tensorrt/export.py of Paddle 3.
     """

@@ -1,16 +1,21 @@
-"""Paddle Inference with TensorRT, the way of Paddle 2: a subgraph engine inside the predictor."""
+"""Paddle Inference runs with TensorRT in the way of Paddle 2: a subgraph engine inside the predictor."""
+
+from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from ssld.deploy import contract as contracts
 from ssld.deploy.engines import _gpu, _paddle_inference
 from ssld.deploy.engines.registry import ENGINES, Run, model_file
+
+if TYPE_CHECKING:
+    from paddle.inference import Config
 
 WORKSPACE = 1 << 30
 SMALLEST_SUBGRAPH = 3
@@ -30,17 +35,17 @@ class PaddleTensorRTSubgraph:
         return _gpu.why_not({"paddle": "paddlepaddle-gpu", "tensorrt": "tensorrt"})
 
     def load(self, folder: Path) -> Run:
-        """First the shapes inside the network are recorded, from smallest to largest, then TensorRT takes it over."""
+        """Record the shapes inside the network, from smallest to largest; then let TensorRT take it over."""
         source, contract = model_file(self, folder), contracts.read(folder)
         shapes = _gpu.profile(contract, self.batches, self.pixels)
         with tempfile.TemporaryDirectory(prefix="ssld-tensorrt-") as scratch:
-            seen = str(Path(scratch) / "shapes.txt")
+            shape_file = str(Path(scratch) / "shapes.txt")
 
-            def record(config: Any) -> None:
+            def record(config: Config) -> None:
                 _paddle_inference.on_gpu(config)
-                config.collect_shape_range_info(seen)
+                config.collect_shape_range_info(shape_file)
 
-            def configure(config: Any) -> None:
+            def configure(config: Config) -> None:
                 from paddle.inference import PrecisionType
 
                 _paddle_inference.on_gpu(config)
@@ -52,12 +57,13 @@ class PaddleTensorRTSubgraph:
                     use_static=False,
                     use_calib_mode=False,
                 )
-                config.enable_tuned_tensorrt_dynamic_shape(seen, True)
+                config.enable_tuned_tensorrt_dynamic_shape(shape_file, True)
 
             recorder = _paddle_inference.predictor(source, record)
             for shape in shapes:
                 recorder(np.zeros(shape, contract["input"].get("dtype", "float32")))
-            del recorder  # the shapes are written when the predictor goes
+            del recorder  # the shapes are written when the predictor is deleted
             run = _paddle_inference.predictor(source, configure)
-            run(np.zeros(shapes[1], contract["input"].get("dtype", "float32")))  # builds while the file is there
+            # This builds the engine while the file is there.
+            run(np.zeros(shapes[1], contract["input"].get("dtype", "float32")))
         return run

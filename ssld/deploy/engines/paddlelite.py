@@ -1,4 +1,4 @@
-"""Paddle Lite on the CPU: phones (see `phone_command`), and this machine where its Python package is."""
+"""Paddle Lite runs on the CPU: of phones (see `phone_command`), and of this machine where its Python package is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ssld.deploy.child import reason
+from ssld.deploy.child_process import reason
 from ssld.deploy.engines.registry import ENGINES, Run, model_file
 from ssld.errors import DeployError
 
@@ -29,7 +29,8 @@ class PaddleLite:
         return "paddlelite is not installed; pip install paddlelite where there is a wheel, or measure on a phone"
 
     def load(self, folder: Path) -> Run:
-        """Raises DeployError when the file is no model for this kind of processor: see `--lite-target` of the export.
+        """Load the file. Raises DeployError when it is no model for this kind of processor: see `--lite-target` of the
+        export.
 
         API: paddlepaddle.org.cn/lite, Python API of 2.12.
         """
@@ -53,7 +54,8 @@ class PaddleLite:
 
 
 def phone_command(file: Path, contract: dict[str, Any], threads: int = 1) -> str:
-    """The shell commands that measure `model.nb` on a phone as the published numbers were: 10 + 30 runs, batch 1.
+    """Return the shell commands that measure `model.nb` on a phone as the published numbers were: 10 + 30 runs, batch
+    1.
 
     `benchmark_bin` comes with Paddle Lite (built with --with_benchmark=ON, or from its downloads).
     """

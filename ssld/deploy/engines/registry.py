@@ -1,54 +1,64 @@
-"""The registry of inference engines. A new engine is one new file in this folder.
+"""This module is the registry of inference engines. A new engine is one new file in this folder.
 
-An engine is a small dataclass: its fields are its options, `load` returns a plain function from images to logits.
-Its module is imported by `ssld list engines`, so a heavy package is imported inside `load`, never at the top.
+An engine is a small dataclass: its fields are its options, and `load` returns a plain function from images to logits.
+`ssld list engines` imports its module, so a heavy package is imported inside `load`, never at the top.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from ssld.deploy.contract import FORMATS
 from ssld.errors import DeployError
 from ssld.registry import Registry
 
+if TYPE_CHECKING:
+    import numpy as np
+
 ENGINES = Registry("engine", __file__, "ssld.deploy.engines")
 
-Run = Callable[[np.ndarray], np.ndarray]
-"""Images as the contract's `input` says -> float32 [n, classes]; a call copies in, runs and copies out.
+Run: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
+"""A function that takes images as the contract's `input` says and returns float32 [n, classes].
 
-Without preprocessing inside: float32 [n, 3, H, W], normalised; with it: uint8 [n, H, W, 3].
+A call copies in, runs and copies out. Without preprocessing inside it takes float32 [n, 3, H, W], normalised; with it
+uint8 [n, H, W, 3].
 """
 
 
 class Engine(Protocol):
-    """What an entry of this folder offers."""
+    """What every entry of this folder offers."""
 
     device: ClassVar[Literal["cpu", "gpu"]]
     reads: ClassVar[Mapping[str, str]]
-    """Precision that it can run in -> the export format that it reads for it."""
+    """The precisions that it can run in, each with the export format that it reads for it."""
 
     @property
     def threads(self) -> int:
-        """CPU threads of one call."""
+        """The CPU threads of one call."""
 
     @property
     def precision(self) -> str:
-        """One of `reads`: a column of bench.csv."""
+        """One of `reads`; it is a column of bench.csv."""
 
     def why_not(self) -> str | None:
-        """None when it can run here, else the reason and what to do, without importing the engine's package."""
+        """Return None when it can run here, otherwise the reason and what to do.
+
+        It does not import the engine's package.
+        """
 
     def load(self, folder: Path) -> Run:
-        """Read an export; raises DeployError in one line when the file is missing or is no model."""
+        """Read an export and return its function.
+
+        Raises DeployError, one line, when the file is missing or is no model.
+        """
 
 
-def ready(name: str, *, threads: int = 1, precision: str = "fp32", **options: Any) -> Engine:
-    """Build the named engine.
+def ready(name: str, *, threads: int = 1, precision: str = "fp32", **options: object) -> Engine:
+    """Build the named engine and check that it can run here.
 
-    RecipeError when there is none of that name, DeployError when it lacks the precision or cannot run here.
+    Raises RecipeError when there is none of that name, DeployError when it lacks the precision or cannot run here.
     """
     if threads < 1:
         raise DeployError(f"engine {name!r}: {threads} threads; give 1 or more")
@@ -60,51 +70,59 @@ def ready(name: str, *, threads: int = 1, precision: str = "fp32", **options: An
 
 
 def device_of(name: str) -> Literal["cpu", "gpu"]:
-    """Where the named engine runs; RecipeError when there is none of that name."""
+    """Return where the named engine runs. Raises RecipeError when there is none of that name."""
     engine: Engine = ENGINES.build(name)
     return engine.device
 
 
 def shaped(name: str, batches: tuple[int, int, int], size: int) -> dict[str, Any]:
-    """Options of an engine that is built for shapes: smallest, best and largest batch, pixels; {} of any other."""
+    """Return the options of an engine that is built for shapes; {} of any other.
+
+    They are batches (smallest, best, largest) and pixels.
+    """
     return {"batches": batches, "pixels": (size,) * 3} if "batches" in ENGINES.options(name) else {}
 
 
 def check_precision(name: str, engine: Engine) -> None:
+    """Raise DeployError when an engine lacks the precision that it was built with."""
     if engine.precision not in engine.reads:
-        has = ", ".join(engine.reads)
-        raise DeployError(f"engine {name!r}: has no precision {engine.precision!r}; choose from {has}")
+        choices = ", ".join(engine.reads)
+        raise DeployError(f"engine {name!r}: has no precision {engine.precision!r}; choose from {choices}")
 
 
 def format_of(name: str, precision: str = "fp32") -> str:
-    """The export format that the named engine reads for a precision; DeployError when it lacks that."""
+    """Return the export format that the named engine reads for a precision. Raises DeployError when it lacks that."""
     engine: Engine = ENGINES.build(name, precision=precision)
     check_precision(name, engine)
     return engine.reads[precision]
 
 
 def combinations(engines: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
-    """(engine, precision) of all that there are; a precision that an engine lacks is left out where it has another.
+    """Return (engine, precision) of all that there are. A precision that an engine lacks is left out where it has
+    another.
 
-    RecipeError or DeployError for an engine that there is none of, or that has none of the precisions.
+    Raises RecipeError for an engine that there is none of, DeployError for one that has none of the precisions.
     """
-    found = []
+    pairs = []
     for name in engines:
-        has = [precision for precision in precisions if precision in ENGINES.build(name).reads]
-        found += [(name, precision) for precision in has]
-        if not has:
+        supported = [precision for precision in precisions if precision in ENGINES.build(name).reads]
+        pairs += [(name, precision) for precision in supported]
+        if not supported:
             check_precision(name, ENGINES.build(name, precision=precisions[0]))
-    return found
+    return pairs
 
 
 def formats_for(engines: Sequence[str], precisions: Sequence[str]) -> list[str]:
-    """The export formats that these engines read for these precisions."""
-    wanted = {format_of(name, precision) for name, precision in combinations(engines, precisions)}
-    return [form for form in FORMATS if form in wanted]
+    """Return the export formats that these engines read for these precisions."""
+    names = {format_of(name, precision) for name, precision in combinations(engines, precisions)}
+    return [form for form in FORMATS if form in names]
 
 
 def model_file(engine: Engine, folder: Path) -> Path:
-    """The first file of the format that an engine reads; DeployError when a file of that format is missing."""
+    """Return the first file of the format that an engine reads.
+
+    Raises DeployError when a file of that format is missing.
+    """
     form = engine.reads[engine.precision]
     for name in FORMATS[form].files:
         if not (folder / name).is_file():
@@ -113,5 +131,5 @@ def model_file(engine: Engine, folder: Path) -> Path:
 
 
 def usable() -> dict[str, str | None]:
-    """Every engine -> None when it can run here, else the reason."""
+    """Return every engine with None when it can run here, otherwise with the reason."""
     return {name: ENGINES.build(name).why_not() for name in ENGINES.names()}

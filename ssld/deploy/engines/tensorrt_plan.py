@@ -24,8 +24,8 @@ class TensorRTPlan:
 
     def load(self, folder: Path) -> Run:
         file = model_file(self, folder)
-        built = contracts.read(folder).get("plan", {}).get("precision")
-        if built != self.precision:
-            what = f"was built in {built}, not in {self.precision}"
+        precision = contracts.read(folder).get("plan", {}).get("precision")
+        if precision != self.precision:
+            what = f"was built in {precision}, not in {self.precision}"
             raise DeployError(f"{file}: {what}; choose that precision, or export it again with --precision")
         return _tensorrt.load(file)

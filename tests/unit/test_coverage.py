@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ssld.config import recipe, scope
+from ssld.config import coverage, recipe
 from ssld.config.recipe import Plan
 from ssld.data import imagenet
 from ssld.errors import RecipeError
@@ -34,8 +34,8 @@ def result_of(plan: Plan, val: int = 80, images: int = 80) -> dict:
 
 
 def test_a_recipe_as_it_stands_is_full_and_so_it_is_for_another_seed(load):
-    assert scope.of_run(result_of(load()), load()) == "full"
-    assert scope.of_run(result_of(load("seed=3")), load()) == "full"
+    assert coverage.of_run(result_of(load()), load()) == "full"
+    assert coverage.of_run(result_of(load("seed=3")), load()) == "full"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_recipe_as_it_stands_is_full_and_so_it_is_for_another_seed(load):
     ],
 )
 def test_what_does_not_bear_on_the_training_leaves_it_full(override, load):
-    assert scope.of_run(result_of(load(override)), load()) == "full"
+    assert coverage.of_run(result_of(load(override)), load()) == "full"
 
 
 @pytest.mark.parametrize(
@@ -68,20 +68,20 @@ def test_what_does_not_bear_on_the_training_leaves_it_full(override, load):
 )
 def test_what_bears_on_it_makes_it_reduced_and_is_named(override, key, load):
     plan = load(override)
-    assert scope.of_run(result_of(plan), load()) == "reduced"
-    assert list(scope.changes(plan, load())) == [key]
+    assert coverage.of_run(result_of(plan), load()) == "reduced"
+    assert list(coverage.changes(plan, load())) == [key]
 
 
 def test_a_changed_key_is_told_with_both_values(load):
-    assert scope.changes(load("stages.distill.epochs=2"), load()) == {"stages.distill.epochs": (4.0, 2.0)}
+    assert coverage.changes(load("stages.distill.epochs=2"), load()) == {"stages.distill.epochs": (4.0, 2.0)}
 
 
 def test_a_smoke_run_is_smoke(load):
-    assert scope.of_run(result_of(load(smoke=True)), load()) == "smoke"
+    assert coverage.of_run(result_of(load(smoke=True)), load()) == "smoke"
 
 
 def test_a_recipe_that_the_shelf_does_not_have_is_not_called_full(load):
-    assert scope.of_run(result_of(load()), None) == "reduced"
+    assert coverage.of_run(result_of(load()), None) == "reduced"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_recipe_that_the_shelf_does_not_have_is_not_called_full(load):
 )
 def test_of_imagenet_all_images_are_needed(val, images, found, load):
     plan = load(tree=changed(IMAGENET, "stages.distill.data.train", ["imagenet/train_list.txt"]))
-    assert scope.of_run(result_of(plan, val, images), plan) == found
+    assert coverage.of_run(result_of(plan, val, images), plan) == found
 
 
 def test_of_a_pool_whose_size_nobody_knows_the_other_stages_are_counted(load):
@@ -98,40 +98,40 @@ def test_of_a_pool_whose_size_nobody_knows_the_other_stages_are_counted(load):
     whole = result_of(plan, 50_000, 1_281_167)
     assert plan.stages["distill"].data.train == ("d/train.txt", "d/more.txt")
     whole["stages"]["distill"]["steps"] = 5
-    assert scope.of_run(whole, plan) == "full"
+    assert coverage.of_run(whole, plan) == "full"
     whole["stages"]["finetune"]["steps"] -= 1
-    assert scope.of_run(whole, plan) == "reduced"
+    assert coverage.of_run(whole, plan) == "reduced"
 
 
 def test_keys_that_came_later_have_their_defaults_in_older_results(load):
     older = result_of(load())
     del older["plan"]["prepare"], older["plan"]["teacher"]["engine"]
-    assert scope.of_run(older, load()) == "full"
+    assert coverage.of_run(older, load()) == "full"
 
 
 def test_a_result_whose_plan_holds_no_longer_is_one_line(load):
     broken = result_of(load())
     broken["plan"]["stages"]["distill"]["epoch"] = 3
     with pytest.raises(RecipeError, match=r"^some: plan of the result \w{12}: stages.distill.epoch: unknown key"):
-        scope.of_run(broken, load())
+        coverage.of_run(broken, load())
 
 
 def test_a_list_is_full_with_fifty_images_of_each_of_the_thousand_classes():
-    assert scope.of_list([50] * 1000) == "full"
-    assert scope.of_list([50] * 999) == "reduced"
-    assert scope.of_list([51, 49] * 500) == "reduced"
-    assert scope.of_list([8]) == "reduced"
+    assert coverage.of_list([50] * 1000) == "full"
+    assert coverage.of_list([50] * 999) == "reduced"
+    assert coverage.of_list([51, 49] * 500) == "reduced"
+    assert coverage.of_list([8]) == "reduced"
 
 
 def test_the_counts_are_those_that_the_preparation_checks():
-    assert list(scope.IMAGES.values()) == [imagenet.TRAIN_IMAGES, imagenet.VAL_IMAGES]
-    assert scope.CLASSES * scope.OF_A_CLASS == imagenet.VAL_IMAGES
-    assert scope.CLASSES == imagenet.CLASSES
+    assert list(coverage.IMAGES.values()) == [imagenet.TRAIN_IMAGES, imagenet.VAL_IMAGES]
+    assert coverage.CLASSES * coverage.OF_A_CLASS == imagenet.VAL_IMAGES
+    assert coverage.CLASSES == imagenet.CLASSES
 
 
 def test_a_recipe_of_the_shelf_is_found_by_the_name_of_its_plan():
-    found = scope.shelf_recipe("quickstart")
+    found = coverage.shelf_recipe("quickstart")
     assert found is not None
     assert (found[0], found[1].name) == ("recipes/quickstart.yaml", "quickstart")
-    assert scope.shelf_recipe("quickstar") is None
-    assert scope.cited_plan("recipes/quickstart.yaml") == found[1]
+    assert coverage.shelf_recipe("quickstar") is None
+    assert coverage.cited_plan("recipes/quickstart.yaml") == found[1]

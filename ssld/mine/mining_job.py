@@ -1,6 +1,6 @@
-"""Mining, from sources to a list: the straight line.
+"""This module mines, from sources to a list, in one straight line.
 
-shards -> score (each named by the digest of what made it) -> choose -> list, tables, sheet, mining.json
+shards -> score (each result named by the digest of what made it) -> choose -> list, tables, sheet, mining.json
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from ssld.config.pool import DONE
+from ssld.config.mine_step import DONE
 from ssld.data import FileList
 from ssld.errors import RunError
 from ssld.files import json_digest, sha256, whole, write_whole
@@ -26,7 +27,7 @@ from ssld.mine.validation import Validation
 from ssld.progress import Bar, note, progress
 
 JOB = "job.json"
-METHOD = 2  # of scoring; a change that moves a result raises it
+METHOD = 2  # the version of scoring; a change that moves a result raises it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Job:
     quiet: bool = False
 
     def scored_by(self) -> dict[str, Any]:
-        """Everything that the result of a shard depends on, but for the shard itself."""
+        """Return everything that the result of a shard depends on, but for the shard itself."""
         return {
             "method": METHOD,
             "teacher": self.teacher.facts | {"input": asdict(self.teacher.input), "classes": self.teacher.classes},
@@ -54,23 +55,26 @@ class Job:
         }
 
     def about(self) -> dict[str, Any]:
-        """`scored_by` and what is chosen, with the digest of it all."""
+        """Return `scored_by` and what is chosen, with the digest of it all."""
         pool = json_digest([shard.identity for shard in self.shards])
         about = self.scored_by() | {"pool": pool, "options": asdict(self.options)}
         return {"digest": json_digest(about), **about}
 
     def files(self) -> list[Path]:
-        """The result files of the shards: named by what they hold, so that another pool can use them too."""
+        """Return the result files of the shards.
+
+        They are named by what they hold, so that another pool can use them too.
+        """
         folder = self.out / f"scores-{json_digest(self.scored_by())[:8]}"
         return [folder / f"{json_digest(shard.identity)[:16]}.npz" for shard in self.shards]
 
 
 def mine(job: Job) -> dict[str, Any]:
-    """Score what is not scored yet, choose, and write the list; returns what mining.json holds.
+    """Score what is not scored yet, choose, and write the list; return what mining.json holds.
 
-    With a `part` of several, only the share of this process is scored, and how much there is left is returned. Raises
-    RunError when the output folder holds another mining or something else, DataError for a damaged tar and for a
-    validation image that cannot be read.
+    With a `part` of several, only the share of this process is scored, and the number of shards that are left is
+    returned. Raises RunError when the output folder holds another mining or something else, DataError for a damaged tar
+    and for a validation image that cannot be read.
     """
     open_folder(job)
     if (job.out / DONE).is_file():
@@ -79,9 +83,14 @@ def mine(job: Job) -> dict[str, Any]:
     files = job.files()
     borrow(job, files)
     score_shards(job, files)
-    left = sum(not file.is_file() for file in files)
+    shards_left = sum(not file.is_file() for file in files)
     if job.part[1] > 1:
-        return {"out": str(job.out), "part": f"{job.part[0]}/{job.part[1]}", "shards": len(files), "shards_left": left}
+        return {
+            "out": str(job.out),
+            "part": f"{job.part[0]}/{job.part[1]}",
+            "shards": len(files),
+            "shards_left": shards_left,
+        }
     with progress(len(files), "select", quiet=job.quiet, unit="shard") as bar:
         choice = choose(files, job.teacher.classes, job.options, bar.update)
     names = job.teacher.names or [str(label) for label in range(job.teacher.classes)]
@@ -92,27 +101,29 @@ def mine(job: Job) -> dict[str, Any]:
 
 
 def _done(job: Job) -> dict[str, Any]:
+    """Read mining.json."""
     return json.loads((job.out / DONE).read_text(encoding="utf-8"))
 
 
 def open_folder(job: Job) -> None:
-    """Make the output folder, or recognise it as this mining's own. RunError for any other.
+    """Make the output folder, or recognise it as this mining's own. Raises RunError for any other folder.
 
-    A folder in which another mining was begun and nothing was scored, say as its teacher failed, becomes this one's.
+    A folder in which another mining was begun and nothing was scored, for example because its teacher failed, becomes
+    this one's.
     """
-    about, file, held = job.about(), job.out / JOB, None
+    about, file, digest = job.about(), job.out / JOB, None
     if file.is_file():
         try:
-            held = json.loads(file.read_text(encoding="utf-8"))["digest"]
+            digest = json.loads(file.read_text(encoding="utf-8"))["digest"]
         except (ValueError, KeyError, TypeError):
             raise RunError(f"{file}: damaged or not of `ssld mine`; choose another --out") from None
-        if held != about["digest"] and any(job.out.glob("scores-*/*.npz")):
-            raise RunError(f"{job.out}: holds another mining ({held[:16]}...); choose another --out")
+        if digest != about["digest"] and any(job.out.glob("scores-*/*.npz")):
+            raise RunError(f"{job.out}: holds another mining ({digest[:16]}...); choose another --out")
     elif job.out.exists() and (not job.out.is_dir() or any(f.name != f"{JOB}.partial" for f in job.out.iterdir())):
         raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
     try:
         job.out.mkdir(parents=True, exist_ok=True)
-        if held != about["digest"]:
+        if digest != about["digest"]:
             write_whole(file, json.dumps(about, indent=1) + "\n")
         job.files()[0].parent.mkdir(exist_ok=True)
     except OSError as error:
@@ -120,52 +131,58 @@ def open_folder(job: Job) -> None:
 
 
 def borrow(job: Job, files: list[Path]) -> None:
-    """Take over shards that a mining beside this one scored alike: another k, or a pool that grew, costs little."""
-    taken = 0
+    """Copy the results of shards that a mining beside this one scored alike.
+
+    So another k, or a pool that grew, costs little.
+    """
+    count = 0
     for folder in sorted(job.out.absolute().parent.glob(f"*/{files[0].parent.name}")):
         for file in files:
             if not file.is_file() and (other := folder / file.name).is_file():
                 with whole(file) as unfinished:
                     shutil.copyfile(other, unfinished)
-                taken += 1
-    if taken:
-        note(f"{taken} shards: taken over from beside {job.out}")
+                count += 1
+    if count:
+        note(f"{count} shards: taken over from beside {job.out}")
 
 
 def score_shards(job: Job, files: list[Path]) -> None:
     """Score the shards of this part that have no result yet, in order."""
     first, parts = job.part
     mine_of = range(first - 1, len(files), parts)
-    todo = [number for number in mine_of if not files[number].is_file()]
-    if not todo:
+    remaining = [number for number in mine_of if not files[number].is_file()]
+    if not remaining:
         return
     probabilities = job.teacher.ready()
     with ThreadPoolExecutor(job.threads, thread_name_prefix="ssld-mine") as pool:
         with progress(len(job.against), "validation", quiet=job.quiet) as bar:
             validation = Validation(job.against, pool, bar.update, job.teacher.input.background)
-        done = sum(len(results.load(files[number]).items) for number in mine_of if files[number].is_file())
-        with progress(done + _expected(job.shards, todo, 0), "score", done, quiet=job.quiet) as bar:
-            for place, number in enumerate(todo):
+        finished_images = sum(len(results.load(files[number]).items) for number in mine_of if files[number].is_file())
+        with progress(
+            finished_images + _expected(job.shards, remaining, 0), "score", finished_images, quiet=job.quiet
+        ) as bar:
+            for place, number in enumerate(remaining):
                 items = job.shards[number].items()
-                ahead = _expected(job.shards, todo[place + 1 :], len(items))
-                tell = partial(_tell, bar, done, done + len(items) + ahead)
-                found = score(items, job.teacher.input, probabilities, validation, pool, tell)
-                results.save(found, files[number])
-                done += len(items)
+                ahead = _expected(job.shards, remaining[place + 1 :], len(items))
+                report = partial(_tell, bar, finished_images, finished_images + len(items) + ahead)
+                result = score(items, job.teacher.input, probabilities, validation, pool, report)
+                results.save(result, files[number])
+                finished_images += len(items)
 
 
 def _tell(bar: Bar, start: int, total: int, images: int) -> None:
+    """Show on the bar how many images are scored."""
     bar.count(start + images, total)
 
 
-def _expected(shards: list[Shard], todo: list[int], like: int) -> int:
-    """Images of the shards to come; a tar is thought to hold as many as the shard before it."""
-    return sum(like if shards[number].tar else len(shards[number].files) for number in todo)
+def _expected(shards: list[Shard], remaining: list[int], like: int) -> int:
+    """Return the number of images of the shards to come. A tar is expected to hold as many as the shard before it."""
+    return sum(like if shards[number].tar else len(shards[number].files) for number in remaining)
 
 
 def thresholds() -> dict[str, Any]:
-    """The numbers that decide what a near-duplicate is."""
-    names: dict[Any, tuple[str, ...]] = {
+    """Return the numbers that decide what a near-duplicate is."""
+    names: dict[ModuleType, tuple[str, ...]] = {
         candidates: ("CELLS", "FREQUENCIES", "WINDOWS", "NEAREST", "LIKE"),
         duplicates: tuple(name for name in vars(duplicates) if name.isupper()),
         picture: ("SIDE",),

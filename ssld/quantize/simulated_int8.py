@@ -1,4 +1,4 @@
-"""A network that computes as its int8 file will: PaddleSlim's simulated quantisation, of chosen layers.
+"""This module makes a network compute as its int8 file will: PaddleSlim's simulated quantisation, of chosen layers.
 
 Weights are rounded to int8 with a scale a channel, the inputs of the same layers to int8 with one scale: the moving
 average of the largest |value| of a batch. Gradients pass the rounding unchanged (arXiv:1712.05877, section 3).
@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import paddle
@@ -20,6 +20,9 @@ from paddle import nn
 from ssld.errors import RunError
 from ssld.models.convolution import Conv2D, DepthwiseConv2D
 from ssld.models.taps import called, inside, sublayer
+
+Images: TypeAlias = "np.ndarray | paddle.Tensor"
+"""A batch of normalised images, float32 [n, 3, S, S]."""
 
 CONFIG = {
     "weight_quantize_type": "channel_wise_abs_max",
@@ -30,7 +33,10 @@ CONFIG = {
     "onnx_format": True,
 }
 UPDATES = 64
-"""Of the moving averages at least: they begin at 1 and forget a tenth of that an update, so this leaves 0.1 %."""
+"""The moving averages get at least so many updates.
+
+They begin at 1 and forget a tenth of that an update, which leaves 0.1 %.
+"""
 MISSING = "needs paddleslim, not installed; pip install 'ssld[int8]'"
 
 
@@ -40,12 +46,15 @@ def available() -> bool:
 
 
 def layers(network: nn.Layer) -> dict[str, nn.Layer]:
-    """Name -> layer, of what can be quantised in a float network: its convolutions and linear layers, in order."""
+    """Return {name: layer} of what can be quantised in a float network.
+
+    These are its convolutions and linear layers, in order.
+    """
     return {name: layer for name, layer in network.named_sublayers() if isinstance(layer, (nn.Conv2D, nn.Linear))}
 
 
 def quantise(network: nn.Layer, keep: Collection[str] = ()) -> nn.Layer:
-    """Change `network` in place, all of `layers` but those in `keep`; returns it. The scales are still fresh.
+    """Change all of `layers` but those in `keep`, in place, and return the network. The scales are still fresh.
 
     A layer `x` becomes `x._layer`: its weights are `x._layer.weight`, its scales `x._layer._fake_quant_*._scale`. It
     keeps the float layer that it was, with the same weights, as `like`. A layer that stands in two places of the
@@ -57,37 +66,37 @@ def quantise(network: nn.Layer, keep: Collection[str] = ()) -> nn.Layer:
         raise RunError(f"quantize {MISSING}")
     from paddleslim import QAT
 
-    found = layers(network)
-    if unknown := sorted(set(keep) - found.keys()):
+    float_layers = layers(network)
+    if unknown := sorted(set(keep) - float_layers.keys()):
         raise RunError(f"quantize: no layer {unknown[0]!r} in {called(network)}; the stage is of another network")
-    for name, layer in found.items():
+    for name, layer in float_layers.items():
         if name not in keep and (layer._forward_pre_hooks or layer._forward_post_hooks):
             what = (
                 f"the layer {name!r} of {called(network)} has hooks (as of weight_norm), which rounding does not call"
             )
             raise RunError(f"quantize: {what}; remove them first")
     for name in keep:
-        found[name].skip_quant = True
+        float_layers[name].skip_quant = True
     with _quiet():
         QAT(config=dict(CONFIG)).quantize(network)
     for name, layer in quantised(network).items():
-        layer.like = (found[name],)  # in a tuple, as it is no part of the network
-        if isinstance(found[name], (Conv2D, DepthwiseConv2D)):
+        layer.like = (float_layers[name],)  # in a tuple, because it is no part of the network
+        if isinstance(float_layers[name], (Conv2D, DepthwiseConv2D)):
             layer.__class__ = _fast(type(layer))
-    rounding = {id(found[name]): sublayer(network, name) for name in quantised(network)}
-    _put(network, lambda layer: rounding.get(id(layer)))  # PaddleSlim replaces a shared layer in one place alone
+    rounding = {id(float_layers[name]): sublayer(network, name) for name in quantised(network)}
+    _replace(network, lambda layer: rounding.get(id(layer)))  # PaddleSlim replaces a shared layer in one place alone
     return network
 
 
-def _put(network: nn.Layer, other: Callable[[nn.Layer], nn.Layer | None]) -> None:
-    """Put what `other` gives for a layer in its place, wherever it stands; None leaves it."""
+def _replace(network: nn.Layer, substitute: Callable[[nn.Layer], nn.Layer | None]) -> None:
+    """Put what `substitute` returns for a layer into its place, wherever it stands; None leaves the layer there."""
     for parent in network.sublayers(include_self=True):
         for name, layer in parent._sub_layers.items():
-            if layer is not None and (new := other(layer)) is not None:
+            if layer is not None and (new := substitute(layer)) is not None:
                 parent._sub_layers[name] = new
 
 
-def save(network: nn.Layer, prefix: str, spec: Any) -> None:
+def save(network: nn.Layer, prefix: str, spec: paddle.static.InputSpec) -> None:
     """Write a quantised network as a program of Paddle 2, `.pdmodel` and `.pdiparams`, for an input of `spec`.
 
     PaddleSlim leaves the network traced: it is of no further use.
@@ -100,7 +109,7 @@ def save(network: nn.Layer, prefix: str, spec: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """PaddleSlim prints and warns of calls between its package and Paddle's."""
+    """Hide what PaddleSlim prints and warns of calls between its package and Paddle's."""
     logging.getLogger("paddleslim").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,36 +117,36 @@ def _quiet() -> Iterator[None]:
 
 
 def quantised(network: nn.Layer) -> dict[str, nn.Layer]:
-    """Name in the float network -> PaddleSlim's layer, in order; {} of a float network."""
-    found = {name: layer for name, layer in network.named_sublayers() if hasattr(layer, "_fake_quant_input")}
-    return {name.removesuffix("._layer"): layer for name, layer in found.items()}
+    """Return {name in the float network: PaddleSlim's layer}, in order; {} of a float network."""
+    layers_by_path = {name: layer for name, layer in network.named_sublayers() if hasattr(layer, "_fake_quant_input")}
+    return {name.removesuffix("._layer"): layer for name, layer in layers_by_path.items()}
 
 
 @paddle.no_grad()
-def calibrate(network: nn.Layer, batches: Iterable[Any]) -> None:
+def calibrate(network: nn.Layer, batches: Iterable[Images]) -> None:
     """Set the scales of a quantised network from batches of images [n, 3, S, S], shown until UPDATES is reached.
 
-    Only the observers of ranges are in training mode meanwhile: batch norm and dropout are as in an evaluation. Leaves
-    evaluation mode on.
+    Only the observers of ranges are in training mode meanwhile: batch norm and dropout are as in an evaluation. The
+    network is left in evaluation mode.
     """
     network.eval()
     for layer in network.sublayers():
         layer.training = type(layer).__module__.startswith("paddle.nn.quant")
-    held, updates = [paddle.to_tensor(batch) for batch in batches], 0
+    tensors, updates = [paddle.to_tensor(batch) for batch in batches], 0
     while updates < UPDATES:
-        for batch in held:
+        for batch in tensors:
             network(batch)
-        updates += len(held)
+        updates += len(tensors)
     network.eval()
 
 
 def largest(network: nn.Layer) -> dict[str, float]:
-    """Name of a quantised layer -> the |input| that becomes 127; larger ones are clipped."""
+    """Return {name of a quantised layer: the |input| that becomes 127}; larger inputs are clipped."""
     return {name: float(layer._fake_quant_input._scale.item()) for name, layer in quantised(network).items()}
 
 
 def float_twin(network: nn.Layer) -> nn.Layer:
-    """A copy of the network with its trained weights and statistics and without any rounding, in evaluation mode.
+    """Return a copy of the network with its trained weights and statistics and without rounding, in evaluation mode.
 
     Its layers and parameters have the names of the network before it was quantised, so that `layers` of it and
     `quantised` of `network` agree. RunError where the network cannot be copied.
@@ -145,16 +154,19 @@ def float_twin(network: nn.Layer) -> nn.Layer:
     twin = duplicate(network)
     for parameter, copied in zip(network.parameters(), twin.parameters(), strict=True):
         copied.name = parameter.name
-    _put(twin, lambda layer: layer._layer.like[0] if inside(layer) is not layer else None)
+    _replace(twin, lambda layer: layer._layer.like[0] if inside(layer) is not layer else None)
     twin.eval()
     return twin
 
 
 def duplicate(network: nn.Layer) -> nn.Layer:
-    """A copy of a network, which shares nothing with it. RunError where its code holds what cannot be copied."""
+    """Return a copy of a network, which shares nothing with it.
+
+    Raises RunError where its code holds what cannot be copied.
+    """
     try:
         return copy.deepcopy(network)
-    except Exception as error:  # attributes of other people's code: anything may come out of them
+    except Exception as error:  # attributes of other people's code may raise anything
         reason = " ".join(str(error).split())[:200]
         what = f"the network {called(network)} cannot be copied ({type(error).__name__}: {reason})"
         raise RunError(
@@ -162,19 +174,19 @@ def duplicate(network: nn.Layer) -> nn.Layer:
         ) from error
 
 
-def file_scales(network: Any, twin: nn.Layer) -> list[tuple[np.ndarray, float | None]]:
-    """For each layer the weights that identify it in a file and the largest |input|; None: it stays float."""
+def file_scales(network: nn.Layer, twin: nn.Layer) -> list[tuple[np.ndarray, float | None]]:
+    """Return for each layer the weights that identify it in a file, and its largest |input|; None: it stays float."""
     scales: Mapping[str, float] = largest(network)
     return [(layer.weight.numpy(), scales.get(name)) for name, layer in layers(twin).items()]
 
 
 def _fast(kind: Any) -> Any:
-    """PaddleSlim's convolution, by the matrix product of ours where that is the faster way on a CPU."""
+    """Return PaddleSlim's convolution with the matrix product of ours, where that is the faster way on a CPU."""
 
     class Fast(kind):
         like: tuple[Conv2D | DepthwiseConv2D]
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x: paddle.Tensor) -> paddle.Tensor:
             if not self.like[0].product(x):
                 return super().forward(x)
             return self.like[0].multiply(self._fake_quant_input(x), self._fake_quant_weight(self.weight))

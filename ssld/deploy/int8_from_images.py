@@ -1,25 +1,35 @@
-"""The child process that quantises an ONNX file: `python -m ssld.deploy.int8 SOURCE TARGET IMAGES.npy`.
+"""This child process quantises an ONNX file with ranges that images show.
 
-Static quantisation of ONNX Runtime in the form that ONNX Runtime, OpenVINO and TensorRT all take: Q/DQ pairs before
-convolutions and matrix products, activations symmetric int8 with the range seen on the images, weights int8 with a
-scale a channel, biases in float32.
+    python -m ssld.deploy.int8_from_images SOURCE TARGET IMAGES.npy
+
+It uses the static quantisation of ONNX Runtime in the form that ONNX Runtime, OpenVINO and TensorRT all take: Q/DQ
+pairs before convolutions and matrix products, activations symmetric int8 with the range that the images show, weights
+int8 with a scale a channel, biases in float32.
 """
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from onnxruntime.quantization import CalibrationDataReader
+
 OPERATORS = ["Conv", "MatMul", "Gemm"]
 OLDEST_OPSET = 13
-"""From this opset on a Q/DQ pair has a scale a channel."""
+"""From this opset on a Q/DQ pair can have a scale a channel."""
 BATCH = 16
 
 
 def main(source: str, target: str, images: str) -> None:
-    """`images`: what the file takes, [n, ...], as an array file; they give the ranges of the activations."""
+    """Quantise `source` into `target`.
+
+    images: an array file of what the network takes, [n, ...]; they give the ranges.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -47,8 +57,11 @@ def main(source: str, target: str, images: str) -> None:
     onnx.checker.check_model(target, full_check=True)
 
 
-def reader(source: str, images: np.ndarray) -> Any:
-    """The images in batches, as ONNX Runtime asks for them; one by one where the file has a fixed batch."""
+def reader(source: str, images: np.ndarray) -> CalibrationDataReader:
+    """Return an object that hands the images to ONNX Runtime in batches.
+
+    Where the file has a fixed batch it hands them over one by one.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader
 

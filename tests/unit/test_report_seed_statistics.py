@@ -1,11 +1,11 @@
-"""When a difference over seeds may be called one."""
+"""These tests ask when a difference over seeds may be called one."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ssld.report.paired import PairedTest, bootstrap, paired_test
+from ssld.report.seed_statistics import PairedTest, bootstrap, paired_test
 
 CLEAR = PairedTest(t=5.0, df=4, p=0.01, low=1.0, high=3.0, boot_low=1.2, boot_high=2.8)
 
@@ -35,7 +35,7 @@ def test_the_bootstrap_says_the_same_each_time() -> None:
         ({"boot_low": -2.8, "boot_high": -1.2}, True),
         ({"p": 0.05}, False),
         ({"boot_low": -0.1}, False),
-        ({"df": 1}, False),  # two pairs
+        ({"df": 1}, False),  # these are two pairs only
         ({"df": 2}, True),
     ],
 )

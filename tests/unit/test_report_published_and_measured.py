@@ -1,4 +1,4 @@
-"""experiments/REPORT.md: published beside measured, from cards and results, and nothing typed."""
+"""These tests ask experiments/REPORT.md for published beside measured numbers, from cards and results alone."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from ssld import cli
 from ssld.config import cards, recipe
 from ssld.errors import RecipeError, RunError
-from ssld.report import claims, ledger
+from ssld.report import ledger, published_and_measured
 from tests.unit.fake_run import make_result
 
 NAME = "ResNet50_vd_ssld"
@@ -20,7 +20,7 @@ FEW = (NAME, "ResNet50_vd_ssld_v2", "Fix_ResNet50_vd_ssld_v2", "ResNet50_vd")
 
 @pytest.fixture(autouse=True)
 def few_cards(monkeypatch):
-    """Reading all of them and their recipes takes half a second a page."""
+    """Keep a few cards: reading all of them and their recipes takes half a second a page."""
     monkeypatch.setattr(cards, "models", lambda: {name: ALL[name] for name in FEW})
 
 
@@ -30,8 +30,8 @@ def all_cards(few_cards, monkeypatch):
 
 
 def rows(text: str) -> list[dict[str, str]]:
-    """The rows of all tables."""
-    found: list[dict[str, str]] = []
+    """Return the rows of all tables."""
+    lines: list[dict[str, str]] = []
     head: list[str] = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(" | ")] if line.startswith("| ") else []
@@ -39,17 +39,17 @@ def rows(text: str) -> list[dict[str, str]]:
         if cells and cells[0] == "name":
             head = cells
         elif cells and not cells[0].startswith("---"):
-            found.append(dict(zip(head, cells, strict=True)))
-    return found
+            lines.append(dict(zip(head, cells, strict=True)))
+    return lines
 
 
 def named(experiments: Path, name: str) -> list[dict[str, str]]:
-    return [row for row in rows(claims.page(experiments)) if row["name"] == name]
+    return [row for row in rows(published_and_measured.page(experiments)) if row["name"] == name]
 
 
 def evaluation(name: str, size: int = 224, resize: int = 256, top1: float = 82.3, **changes) -> dict:
-    given = cards.find_model(name).input
-    shape = {"size": size, "resize": resize, "mean": list(given.mean), "std": list(given.std)}
+    network_input = cards.find_model(name).input
+    shape = {"size": size, "resize": resize, "mean": list(network_input.mean), "std": list(network_input.std)}
     about = {"kind": "evaluation", "model": name, "digest": f"{size}{'ab' * 32}", "scope": "full", "complete": True}
     weights = {"published": True, "file": f"{name}.pdparams"}
     measured = {"top1": top1, "input": shape, "weights": weights, "data": {"images": 50_000}, "hardware": "A processor"}
@@ -57,7 +57,7 @@ def evaluation(name: str, size: int = 224, resize: int = 256, top1: float = 82.3
 
 
 def run(seed: int, top1: float, *overrides: str, steps: int | None = None) -> dict:
-    """A result of the card's recipe on all of ImageNet, as far as the ledger looks at it."""
+    """Return a result of the card's recipe on all of ImageNet, with the keys that the ledger reads."""
     plan = recipe.load(f"recipes/{RECIPE}.yaml", [f"seed={seed}", *overrides])
     spe = {name: 1_281_167 // stage.data.batch for name, stage in plan.stages.items()}
     stages = {name: {"steps": steps or round(stage.epochs * spe[name])} for name, stage in plan.stages.items()}
@@ -73,17 +73,17 @@ def run(seed: int, top1: float, *overrides: str, steps: int | None = None) -> di
 
 
 def test_every_published_training_has_a_row_and_what_was_not_run_says_so(all_cards, tmp_path):
-    text = claims.page(tmp_path)
-    found = rows(text)
-    assert {row["name"] for row in found} == set(cards.models())
-    for row in found:
+    text = published_and_measured.page(tmp_path)
+    lines = rows(text)
+    assert {row["name"] for row in lines} == set(cards.models())
+    for row in lines:
         empty = {key: row[key] for key in ("measured, %", "delta", "scope", "seeds", "hardware", "digest")}
         assert set(empty.values()) == {"not run"}
-    assert f"0 of these {len(found)} rows" in text
+    assert f"0 of these {len(lines)} rows" in text
 
 
 def test_the_distilled_ones_come_first_with_their_recipe(all_cards, tmp_path):
-    text = claims.page(tmp_path)
+    text = published_and_measured.page(tmp_path)
     first, second = text.split("## Not distilled")
     assert f"| {NAME} | `recipes/{RECIPE}.yaml` | 224 | 82.39 | not run |" in first
     assert {row["name"] for row in rows(first)} >= {"ResNet34_vd_ssld", "ResNet50_vd_v2", "Fix_ResNet50_vd_ssld_v2"}
@@ -99,8 +99,8 @@ def test_the_distilled_ones_come_first_with_their_recipe(all_cards, tmp_path):
     ],
 )
 def test_fix_and_v2_have_a_row_at_both_sizes(name, inputs, tmp_path):
-    found = [row for row in named(tmp_path, name) if row["by"] == "published weights"]
-    assert [(row["input, px"], row["published, %"]) for row in found] == inputs
+    lines = [row for row in named(tmp_path, name) if row["by"] == "published weights"]
+    assert [(row["input, px"], row["published, %"]) for row in lines] == inputs
 
 
 def test_an_evaluation_stands_in_the_row_of_its_input(tmp_path):
@@ -110,7 +110,7 @@ def test_an_evaluation_stands_in_the_row_of_its_input(tmp_path):
     assert list(at_320.values())[1:] == [
         "published weights", "320", "83.70", "83.50", "-0.20", "full", "-", "A processor", "`320ababababa`"
     ]  # fmt: skip
-    assert "1 of these" in claims.page(tmp_path)
+    assert "1 of these" in published_and_measured.page(tmp_path)
 
 
 def test_other_weights_fewer_images_and_an_input_that_no_card_has_are_told(tmp_path):
@@ -138,7 +138,7 @@ def test_the_seeds_of_a_recipe_are_one_row_and_another_plan_is_another_with_what
 
 
 def test_a_run_whose_images_are_not_the_published_ones_stands_beside_the_claim_without_a_difference(tmp_path):
-    """Its list is called imagenet/val_list.txt and has 50,000 lines; what the list held was something else."""
+    """Its list is called imagenet/val_list.txt and has 50,000 lines, but other images were in it."""
     ledger.record({**run(0, 82.0), "images": {"val": 50_000, "imagenet": False}}, tmp_path)
     row = named(tmp_path, NAME)[1]
     assert (row["published, %"], row["measured, %"], row["delta"], row["scope"]) == ("82.39", "82.00", "-", "reduced")
@@ -162,7 +162,7 @@ def test_recipes_without_a_claim_are_listed_after_the_published_ones(tmp_path):
     (row,) = named(tmp_path, "quickstart")
     assert (row["by"], row["published, %"], row["delta"]) == ("`recipes/quickstart.yaml`", "none published", "-")
     (tmp_path / "quickstart.md").touch()
-    assert rows(claims.page(tmp_path))[-1]["name"] == "[quickstart](quickstart.md)"
+    assert rows(published_and_measured.page(tmp_path))[-1]["name"] == "[quickstart](quickstart.md)"
 
 
 def test_the_page_does_not_depend_on_the_order_of_recording(tmp_path):
@@ -170,7 +170,7 @@ def test_the_page_does_not_depend_on_the_order_of_recording(tmp_path):
     for folder, order in (("a", results), ("b", results[::-1])):
         for result in order:
             ledger.record(result, tmp_path / folder)
-    assert claims.page(tmp_path / "a") == claims.page(tmp_path / "b")
+    assert published_and_measured.page(tmp_path / "a") == published_and_measured.page(tmp_path / "b")
 
 
 def test_a_page_that_is_stale_or_missing_ends_with_one_line(tmp_path, capsys):
@@ -196,7 +196,7 @@ def test_what_is_no_result_is_named(tmp_path):
     ):
         file.write_text(content)
         with pytest.raises(RunError, match=rf"{file.name}: is no result \({message}"):
-            claims.page(tmp_path)
+            published_and_measured.page(tmp_path)
 
 
 def test_a_card_that_names_a_recipe_that_there_is_not_is_named(tmp_path, monkeypatch):
@@ -204,4 +204,4 @@ def test_a_card_that_names_a_recipe_that_there_is_not_is_named(tmp_path, monkeyp
     broken = replace(model, claim=replace(model.claim, recipe="recipes/gone.yaml"))
     monkeypatch.setattr(cards, "models", lambda: {NAME: broken})
     with pytest.raises(RecipeError, match=r"recipes/gone.yaml: no such recipe"):
-        claims.page(tmp_path)
+        published_and_measured.page(tmp_path)

@@ -1,11 +1,12 @@
 """What a recipe may ask for before its first stage: a list that is mined from a pool of unlabelled images."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from ssld.config import parse
 from ssld.config.keys import key
 from ssld.errors import RecipeError
+from ssld.spec.choices import Assign
 from ssld.spec.colours import Colour
 
 LEAST_FOR_ALL = 0.01  # lower probabilities are not recorded
@@ -24,7 +25,7 @@ class Mine:
     against: str  # list file of the validation images
     k: int  # images of a class
     min_score: float = 0.0  # smallest probability of a chosen image
-    assign: Literal["best", "all"] = "best"  # an image serves its likeliest class, or all that give it min_score
+    assign: Assign = "best"  # an image serves its likeliest class, or all that give it min_score
     weights: str | None = None  # a weights file, instead of the card's
     background: Annotated[Colour, parse.Colours] | None = key(
         None, later=True

@@ -1,4 +1,7 @@
-"""experiments/REPORT.md: every published training beside what was measured of it, from cards and recorded results."""
+"""This module writes experiments/REPORT.md: every published training beside what was measured of it.
+
+The published numbers are on the cards, the measured ones in the recorded results.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -6,18 +9,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ssld.config import cards, scope
+from ssld.config import cards, coverage
 from ssld.config.cards import Input, Model
 from ssld.config.recipe import Plan
 from ssld.errors import RunError
 from ssld.report import ledger
 from ssld.report.headline import points
-from ssld.report.paired import deviation, spread
+from ssld.report.seed_statistics import deviation, spread
 
 FILE = "REPORT.md"
 EMPTY, ASIDE = "not run", "-"
 NONE = "none published"
-SHOWN = 3  # changed keys that are named in a row
+SHOWN = 3  # a row names at most so many changed keys
 Result = dict[str, Any]
 
 INTRO = """\
@@ -42,7 +45,7 @@ The {names} published trainings, by two roads: the published **weights**, evalua
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A line of the table; the names of the fields are its head."""
+    """A line of the table; the names of the fields are the head of the table."""
 
     name: str
     by: str
@@ -63,60 +66,68 @@ def write(experiments: Path) -> Path:
 
 
 def check(experiments: Path) -> Path:
-    """Raises RunError when the page is missing or not what `write` would write."""
-    file, told = experiments / FILE, f"`ssld report ledger --out {experiments}` writes it anew"
+    """Raise RunError when the page is missing or is not what `write` would write; return it otherwise."""
+    file, advice = experiments / FILE, f"`ssld report ledger --out {experiments}` writes it anew"
     if not file.is_file():
-        raise RunError(f"{file}: is not there; {told}")
+        raise RunError(f"{file}: is not there; {advice}")
     if file.read_text(encoding="utf-8") != page(experiments):
-        raise RunError(f"{file}: is not what the cards and {experiments / 'results'} say now; {told}")
+        raise RunError(f"{file}: is not what the cards and {experiments / 'results'} say now; {advice}")
     return file
 
 
 def page(experiments: Path) -> str:
-    """The same text for the same cards, recipes and results, in whatever order they were recorded."""
+    """Return the text of the page.
+
+    It is the same for the same cards, recipes and results, in whatever order they were recorded.
+    """
     results = ledger.recorded(experiments)
     evaluations = [result for result in results if ledger.is_evaluation(result)]
     runs = [result for result in results if not ledger.is_evaluation(result)]
     models = list(cards.models().values())
-    cited = {path: scope.cited_plan(path) for model in models if (path := model.claim.recipe)}
+    cited = {path: coverage.cited_plan(path) for model in models if (path := model.claim.recipe)}
     tables: dict[str, list[Row]] = {"Distilled": [], "Not distilled": []}
     for model in models:
         rows = tables["Distilled" if _distilled(model) else "Not distilled"]
         rows += _weights(model, [result for result in evaluations if result["model"] == model.name])
         if model.claim.recipe:
             rows += _cited(model, cited[model.claim.recipe], runs)
-    every = [row for rows in tables.values() for row in rows]
-    measured = sum(row.scope not in (EMPTY, "smoke") for row in every)
+    all_rows = [row for rows in tables.values() for row in rows]
+    measured = sum(row.scope not in (EMPTY, "smoke") for row in all_rows)
     tables["Recipes of this project"] = _own(runs, {plan.name for plan in cited.values()}, experiments)
-    parts = [INTRO.format(names=len(models), rows=len(every), measured=measured, empty=EMPTY, aside=ASIDE)]
+    parts = [INTRO.format(names=len(models), rows=len(all_rows), measured=measured, empty=EMPTY, aside=ASIDE)]
     parts += [f"## {title}\n\n{_table(rows)}\n" for title, rows in tables.items() if rows]
     return "\n".join(parts)
 
 
 def _distilled(model: Model) -> bool:
-    """Whether a teacher trained it, or what it goes on from: not every claim of SSLD says which one."""
+    """Whether a teacher trained a model, or the model that it continues: not every claim of SSLD says which teacher."""
     return model.claim.teacher is not None or "ssld" in model.name
 
 
-def _weights(model: Model, held: Sequence[Result]) -> Iterator[Row]:
-    """Its weights on each input of its card, then on any other that was measured."""
+def _weights(model: Model, results: Sequence[Result]) -> Iterator[Row]:
+    """Yield a row for the published weights on each input of the card, then on every other input that was measured."""
     protocols = dict(model.protocols)
-    for result in held:
+    for result in results:
         protocols.setdefault(input_of(result), None)
-    for given, top1 in protocols.items():
-        start = {"name": model.name, "input": str(given.size), "published": NONE if top1 is None else f"{top1:.2f}"}
-        found = [result for result in held if input_of(result) == given]
-        rows = [_evaluated(start, top1, result) for result in sorted(found, key=lambda result: result["scope"])]
+    for network_input, top1 in protocols.items():
+        start = {
+            "name": model.name,
+            "input": str(network_input.size),
+            "published": NONE if top1 is None else f"{top1:.2f}",
+        }
+        same_input = [result for result in results if input_of(result) == network_input]
+        rows = [_evaluated(start, top1, result) for result in sorted(same_input, key=lambda result: result["scope"])]
         yield from rows or [Row(**start, by="published weights")]
 
 
 def input_of(result: Result) -> Input:
-    """The input of an evaluation."""
-    given = result["input"]
-    return Input(size=given["size"], resize=given["resize"], mean=tuple(given["mean"]), std=tuple(given["std"]))
+    """Return the input of an evaluation."""
+    values = result["input"]
+    return Input(size=values["size"], resize=values["resize"], mean=tuple(values["mean"]), std=tuple(values["std"]))
 
 
 def _evaluated(start: dict[str, str], top1: float | None, result: Result) -> Row:
+    """Return the row of one evaluation."""
     weights = result["weights"]
     return Row(
         **start,
@@ -131,16 +142,17 @@ def _evaluated(start: dict[str, str], top1: float | None, result: Result) -> Row
 
 
 def _delta(measured: float, published: float | None, same_images: bool) -> str:
-    """The difference in points; a published number and one of other images have none."""
+    """Return the difference in points; there is none without a published number or where the images are others."""
     return ASIDE if published is None or not same_images else str(points(measured - published))
 
 
-def _covered(found: str, images: int) -> str:
-    return found if found == "full" else f"{found}: {images:,} images"
+def _covered(extent: str, images: int) -> str:
+    """Return the scope of an evaluation as a cell, with the number of images where it is not full."""
+    return extent if extent == "full" else f"{extent}: {images:,} images"
 
 
 def _cited(model: Model, plan: Plan, runs: Sequence[Result]) -> list[Row]:
-    """The recipe that a card names."""
+    """Return the rows of the recipe that a card names."""
     start = {"name": model.name, "published": f"{model.top1:.2f}"}
     rows = list(_trained(start, f"`{model.claim.recipe}`", plan, model.top1, runs))
     size = list(plan.stages.values())[-1].data.crop
@@ -148,10 +160,10 @@ def _cited(model: Model, plan: Plan, runs: Sequence[Result]) -> list[Row]:
 
 
 def _own(runs: Sequence[Result], cited: set[str], experiments: Path) -> list[Row]:
-    """Recipes with results that no card names; the name leads to their page over seeds."""
+    """Return the rows of recipes with results that no card names; the name is a link to their page over seeds."""
     rows: list[Row] = []
     for name in sorted({result["recipe"] for result in runs} - cited):
-        path, plan = scope.shelf_recipe(name) or (None, None)
+        path, plan = coverage.shelf_recipe(name) or (None, None)
         claim = plan.claim if plan else None
         start = {"name": name, "published": NONE if claim is None else f"{claim:.2f}"}
         if (experiments / f"{name}.md").is_file():
@@ -163,35 +175,40 @@ def _own(runs: Sequence[Result], cited: set[str], experiments: Path) -> list[Row
 def _trained(
     start: dict[str, str], by: str, committed: Plan | None, claim: float | None, runs: Sequence[Result], name: str = ""
 ) -> Iterator[Row]:
-    """A row for each plan of a recipe that was run, the whole one first."""
+    """Yield a row for each plan of a recipe that was run, the whole recipe first."""
     name = committed.name if committed else name
-    found = [(scope.of_run(result, committed), result) for result in runs if result["recipe"] == name]
-    found.sort(key=lambda pair: (pair[0], pair[1]["group"], pair[1]["seed"]))
-    for (covered, group), pairs in groupby(found, key=lambda pair: (pair[0], pair[1]["group"])):
-        held = [result for _, result in pairs]
-        changed = scope.changes(scope.plan_of(held[0]), committed) if committed and covered == "reduced" else {}
-        top1 = spread([result["top1"] for result in held])
+    results = [(coverage.of_run(result, committed), result) for result in runs if result["recipe"] == name]
+    results.sort(key=lambda pair: (pair[0], pair[1]["group"], pair[1]["seed"]))
+    for (covered, group), pairs in groupby(results, key=lambda pair: (pair[0], pair[1]["group"])):
+        group_results = [result for _, result in pairs]
+        changed = (
+            coverage.changes(coverage.plan_of(group_results[0]), committed)
+            if committed and covered == "reduced"
+            else {}
+        )
+        top1 = spread([result["top1"] for result in group_results])
         yield Row(
             **start,
             by=by + _changed(changed),
-            input=str(held[0]["student"]["size"]),
+            input=str(group_results[0]["student"]["size"]),
             measured=f"{top1.mean:.2f}{deviation(top1)}",
-            delta=_delta(top1.mean, claim, all(result["images"].get("imagenet") for result in held)),
+            delta=_delta(top1.mean, claim, all(result["images"].get("imagenet") for result in group_results)),
             scope=covered,
-            seeds=", ".join(str(result["seed"]) for result in held),
-            hardware="; ".join(sorted({result["hardware"] for result in held})),
+            seeds=", ".join(str(result["seed"]) for result in group_results),
+            hardware="; ".join(sorted({result["hardware"] for result in group_results})),
             digest=f"`{group[:12]}`",
         )
 
 
 def _changed(keys: dict[str, tuple[Any, Any]]) -> str:
-    """` with stages.distill.epochs 10 -> 2`"""
-    shown = [f"{key} {before} -> {after}" for key, (before, after) in list(keys.items())[:SHOWN]]
+    """Name the changed keys: ` with stages.distill.epochs 10 -> 2`."""
+    examples = [f"{key} {before} -> {after}" for key, (before, after) in list(keys.items())[:SHOWN]]
     more = [f"{len(keys) - SHOWN} more keys"] if len(keys) > SHOWN else []
-    return f" with {', '.join([*shown, *more])}".replace("|", "\\|") if keys else ""
+    return f" with {', '.join([*examples, *more])}".replace("|", "\\|") if keys else ""
 
 
 def _table(rows: Sequence[Row]) -> str:
+    """Return the rows as a table in Markdown."""
     head = [field.name for field in fields(Row)]
     titles = [{"input": "input, px", "published": "published, %", "measured": "measured, %"}.get(n, n) for n in head]
     rule = ["---:" if name in ("input", "published", "measured", "delta") else "---" for name in head]

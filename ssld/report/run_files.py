@@ -1,4 +1,4 @@
-"""The files of a run folder, read back."""
+"""This module reads the files of a run folder."""
 
 import csv
 import json
@@ -8,13 +8,16 @@ from typing import Any
 
 from ssld.errors import RunError
 
-TEXT_COLUMNS = {"network", "engine", "precision", "span", "steady"}  # of bench.csv
+TEXT_COLUMNS = {"network", "engine", "precision", "span", "steady"}  # these columns of bench.csv are text
 NEEDED = ("network", "engine", "precision", "batch", "size", "threads", "p50_ms", "images_per_second", "model_bytes")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The rows of a bench file, and what they were measured on. `own`: a run's, whose networks go without its name."""
+    """The rows of a bench file, and the device they were measured on.
+
+    own: whether a run measured them itself; its networks then go without the name of the run.
+    """
 
     file: Path
     rows: list[dict[str, Any]]
@@ -23,7 +26,7 @@ class Bench:
 
 
 def result(file: Path) -> dict[str, Any]:
-    """result.json. Raises RunError when it is missing or damaged."""
+    """Read result.json. Raises RunError when it is missing or damaged."""
     if not file.is_file():
         raise RunError(f"{file}: no such file; the run is not finished, repeat its command")
     try:
@@ -33,7 +36,7 @@ def result(file: Path) -> dict[str, Any]:
 
 
 def metrics(file: Path) -> list[dict[str, Any]]:
-    """The records of metrics.jsonl, [] without the file. Raises RunError with the number of a damaged line."""
+    """Read the records of metrics.jsonl, [] without the file. Raises RunError with the number of a damaged line."""
     records = []
     for line_number, line in enumerate(text(file).splitlines(), 1):
         try:
@@ -46,7 +49,10 @@ def metrics(file: Path) -> list[dict[str, Any]]:
 
 
 def bench(file: Path) -> list[dict[str, Any]]:
-    """The rows of bench.csv, [] without the file; every column but TEXT_COLUMNS is a number, None where it is empty."""
+    """Read the rows of bench.csv, [] without the file.
+
+    Every column but TEXT_COLUMNS is a number, None where it is empty. Raises RunError for a damaged row.
+    """
     if not file.is_file():
         return []
     with file.open(encoding="utf-8", newline="") as stream:
@@ -58,33 +64,35 @@ def bench(file: Path) -> list[dict[str, Any]]:
 
 
 def bench_file(file: Path, device: str | None = None) -> Bench:
-    """What `ssld bench --csv` wrote: the CSV, or the JSON beside it, which names the machine (else it is `device`).
+    """Read what `ssld bench --csv` wrote: the CSV, or the JSON beside it.
 
-    RunError for other files.
+    The JSON names the machine; without it the machine is `device`. Raises RunError for other files.
     """
     if not file.is_file():
         raise RunError(f"{file}: no such file; give one that `ssld bench --csv` wrote")
     beside = file.with_suffix(".json")
     try:
-        whole = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-        rows = whole["rows"] if file == beside else bench(file)
-        machine = {"device": device or f"a machine that {file.name} does not name", **whole.get("machine", {})}
-        named = ", ".join([machine["device"], *(card["name"] for card in machine.get("gpu", ()))])
+        content = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        rows = content["rows"] if file == beside else bench(file)
+        machine = {"device": device or f"a machine that {file.name} does not name", **content.get("machine", {})}
+        machine_name = ", ".join([machine["device"], *(card["name"] for card in machine.get("gpu", ()))])
         if rows and all(_is_row(row) for row in rows):
-            return Bench(file, rows, named)
+            return Bench(file, rows, machine_name)
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error, RunError):
         pass
     raise RunError(f"{file}: is no bench file; give one that `ssld bench --csv` wrote, .csv or .json")
 
 
 def _is_row(row: dict[str, Any]) -> bool:
+    """Whether a row has all columns that are needed, each of its type."""
     return all(isinstance(row[key], str if key in TEXT_COLUMNS else (int, float)) for key in NEEDED)
 
 
 def _numeric(text: str) -> int | float | None:
+    """Turn the text of a cell into a number, None where it is empty."""
     return (int(text) if text.isdigit() else float(text)) if text else None
 
 
 def text(file: Path) -> str:
-    """The text of a file, "" without it."""
+    """Read the text of a file; "" without the file."""
     return file.read_text(encoding="utf-8") if file.is_file() else ""

@@ -1,4 +1,4 @@
-"""report.html: complete, self-contained, the same for equal input; parts that a run lacks are left out with a note."""
+"""These tests ask whether report.html is complete, self-contained, and the same for equal input."""
 
 import json
 import re
@@ -17,7 +17,7 @@ VOID = {"meta", "img", "br", "path", "use", "rect"}
 
 
 class Reader(HTMLParser):
-    """Checks that elements close in order; keeps attributes and the visible text."""
+    """It checks that elements close in order, and keeps attributes and the visible text."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -234,7 +234,7 @@ def test_the_worst_classes_show_what_was_said_of_their_images_most_confident_fir
     arrays["label"][:6] = 8
     arrays["student"][:6] = 0.001
     for index, share in enumerate((0.5, 0.7, 0.6, 0.8, 0.55, 0.9)):
-        arrays["student"][index, 3 if index else 8] = share  # the first one is right
+        arrays["student"][index, 3 if index else 8] = share  # the student is right on the first image
     arrays["label"][6:][arrays["label"][6:] == 8] = 0
     np.savez(folder / "samples.npz", **arrays)
     text = Reader(write_report(folder).read_text(encoding="utf-8")).text
@@ -309,7 +309,7 @@ def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "said"),
+    ("file", "text", "message"),
     [
         ("result.json", "{", r"result\.json: is no JSON"),
         ("metrics.jsonl", '{"kind": "eval"\n', "line 1"),
@@ -317,10 +317,10 @@ def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
         ("samples.npz", "no archive", r"samples\.npz: cannot be read"),
     ],
 )
-def test_a_damaged_file_is_named(tmp_path: Path, file: str, text: str, said: str) -> None:
+def test_a_damaged_file_is_named(tmp_path: Path, file: str, text: str, message: str) -> None:
     folder = make_run(tmp_path / "run")
     (folder / file).write_text(text)
-    with pytest.raises(RunError, match=said) as caught:
+    with pytest.raises(RunError, match=message) as caught:
         write_report(folder)
     assert "\n" not in str(caught.value)
 
@@ -328,12 +328,12 @@ def test_a_damaged_file_is_named(tmp_path: Path, file: str, text: str, said: str
 def test_samples_show_first_what_distillation_mended() -> None:
     arrays = sample_arrays(count=64)
     chosen = samples.choose(arrays)
-    said = {name: arrays[name].argmax(1) for name in samples.NETWORKS}
+    answers = {name: arrays[name].argmax(1) for name in samples.NETWORKS}
     label = arrays["label"]
-    mended = [index for index in range(64) if said["student"][index] == label[index] != said["baseline"][index]]
+    mended = [index for index in range(64) if answers["student"][index] == label[index] != answers["baseline"][index]]
     assert len(chosen) == len(set(chosen)) == samples.SHOWN
     assert set(chosen[:6]) <= set(mended)
-    differ = [index for index in range(64) if said["student"][index] != said["teacher"][index]]
+    differ = [index for index in range(64) if answers["student"][index] != answers["teacher"][index]]
     assert set(differ) & set(chosen)
 
 

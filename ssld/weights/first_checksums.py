@@ -1,4 +1,5 @@
-"""`pins.yaml` in the weights folder: what each published address held when it was first fetched.
+"""This module keeps `pins.yaml` in the weights folder: the checksum of each published address when it was first
+fetched.
 
 The publishers give no checksums. So the first download of an address is trusted, and later ones have to be the same.
 
@@ -23,26 +24,29 @@ HEADING = "# What each address held when it was first fetched. Later downloads m
 
 
 def read(file: Path) -> dict[str, dict[str, Any]]:
-    """Address -> sha256, bytes, date; empty when there is no such file. Raises WeightsError when it does not hold."""
+    """Return {address: sha256, bytes, date}; empty when there is no such file.
+
+    Raises WeightsError when the file is damaged.
+    """
     try:
         tree = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise WeightsError(f"{file}: cannot be read ({' '.join(str(error).split())}); mend or remove it") from None
     if not isinstance(tree or {}, dict):
         raise WeightsError(f"{file}: not a mapping of addresses; mend or remove it")
-    for url, pin in (tree or {}).items():
-        if not isinstance(pin, dict) or not isinstance(pin.get("sha256"), str):
+    for url, entry in (tree or {}).items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
             raise WeightsError(f"{file}: {url}: no sha256; mend or remove this entry")
     return tree or {}
 
 
 def add(file: Path, url: str, sha256: str, size: int) -> None:
-    """Note what an address held. Raises WeightsError when the file cannot be written."""
+    """Record what an address held. Raises WeightsError when the file cannot be written."""
     today = datetime.now(timezone.utc).date().isoformat()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with alone(file.parent):  # two downloads at a time must not drop each other's pin
-            pins = read(file) | {url: {"sha256": sha256, "bytes": size, "date": today}}
-            write_whole(file, HEADING + yaml.safe_dump(pins, width=1000))
+        with alone(file.parent):  # two downloads at a time must not drop each other's entry
+            entries = read(file) | {url: {"sha256": sha256, "bytes": size, "date": today}}
+            write_whole(file, HEADING + yaml.safe_dump(entries, width=1000))
     except OSError as error:
         raise WeightsError(f"{file}: cannot be written ({error.strerror or error}); make room and repeat") from None

@@ -1,4 +1,7 @@
-"""A global batch on fewer cards: micro-batches, and the learning rate of another batch."""
+"""This module splits a global batch on fewer cards into micro-batches.
+
+It also scales the learning rate for another batch.
+"""
 
 import math
 
@@ -8,9 +11,10 @@ from ssld.errors import RunError
 
 
 def split(where: str, stage: Stage, cards: int, per_card: int | None) -> int:
-    """Micro-batches of a step that keep the global batch on `cards`. RunError, with a batch that fits, if none do.
+    """Return the number of micro-batches of a step that keep the global batch on `cards`.
 
-    Without `per_card` those of the recipe; with it the fewest that leave a card at most so many images at a time.
+    Without `per_card` it is that of the recipe; with it the fewest that leave a card at most so many images at a time.
+    Raises RunError, with a batch that fits, where there is no such number.
     """
     batch = stage.data.batch
     if per_card is None:
@@ -30,23 +34,26 @@ def split(where: str, stage: Stage, cards: int, per_card: int | None) -> int:
 
 
 def other_batch(where: str, stage: Stage, multiple: int) -> str:
-    """The nearest batch that divides, with the rate of linear scaling, as overrides to type."""
+    """Return the nearest batch that divides, with the rate of linear scaling, as overrides to type."""
     batch = max(1, round(stage.data.batch / multiple)) * multiple
     return f"a batch that does: {batch_override(where, stage, batch)}"
 
 
 def batch_override(where: str, stage: Stage, batch: int) -> str:
+    """Return the overrides for another batch of a stage."""
     lr = cost.scaled_lr(stage.optim.lr, stage.data.batch, batch)
     return f"{where}.data.batch={batch} {where}.optim.lr={lr:.6g}"
 
 
 def linear_scaling(plan: Plan, published: Plan) -> list[str]:
-    """Of each stage with another batch than the recipe's file the overrides that linear scaling gives, where the rate
-    is another one."""
-    told = []
+    """Return the overrides that linear scaling gives for each stage with another batch than that of the recipe's file.
+
+    A stage whose rate already is the scaled one is left out.
+    """
+    overrides = []
     for name, stage in plan.stages.items():
         first = published.stages[name]
-        wanted = cost.scaled_lr(first.optim.lr, first.data.batch, stage.data.batch)
-        if stage.data.batch != first.data.batch and not math.isclose(stage.optim.lr, wanted, rel_tol=1e-4):
-            told.append(batch_override(f"stages.{name}", first, stage.data.batch))
-    return told
+        scaled_lr = cost.scaled_lr(first.optim.lr, first.data.batch, stage.data.batch)
+        if stage.data.batch != first.data.batch and not math.isclose(stage.optim.lr, scaled_lr, rel_tol=1e-4):
+            overrides.append(batch_override(f"stages.{name}", first, stage.data.batch))
+    return overrides

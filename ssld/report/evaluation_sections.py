@@ -1,4 +1,4 @@
-"""The sections of a report page beyond top-1: calibration, single classes, the worst of them with pictures."""
+"""This module makes the sections of a run's page beyond top-1: calibration, single classes, the worst with pictures."""
 
 import html
 from typing import Any
@@ -18,7 +18,7 @@ COLUMNS: Columns = {
     "NLL": ("nll", ".4f"),
     "ECE": ("ece", ".2f"),
 }
-PICTURES = 4  # of a class
+PICTURES = 4  # at most so many pictures are shown of a class
 TERMS = (
     '<p class="note terms">NLL: negative log-likelihood of the label, mean over the images. ECE: expected calibration '
     "error, the mean over the images of |accuracy - confidence| of their bin; the bins are those of the diagram, the "
@@ -28,11 +28,14 @@ OLDER = "Not measured: this result is older than these numbers."
 
 
 def beyond(result: dict[str, Any], names: list[str]) -> str:
-    """Likelihood and calibration error of the networks; the student's reliability diagram, and its top-1 by class."""
+    """Show likelihood and calibration error of the networks.
+
+    Of the student it also shows the reliability diagram, and top-1 by class.
+    """
     if "ece" not in result:
         return section("Beyond top-1", OLDER, "")
-    held = {name: result.get(name) or {} for name in ("teacher", "baseline")} | {training_word(result): result}
-    rows = [{"name": name, **found} for name, found in held.items() if "ece" in found]
+    networks = {name: result.get(name) or {} for name in ("teacher", "baseline")} | {training_word(result): result}
+    rows = [{"name": name, **numbers} for name, numbers in networks.items() if "ece" in numbers]
     shares, bins = result["per_class"]["top1"], result["reliability"]
     bars = figures.per_class(shares, names_for(shares, names), "top-1, %", "Top-1 of the student, by class")
     right = figure(
@@ -47,7 +50,7 @@ def beyond(result: dict[str, Any], names: list[str]) -> str:
 
 
 def lean(bins: dict[str, list[Any]]) -> str:
-    """Whether a network is too sure or not sure enough, on average."""
+    """Say whether a network is too sure or not sure enough, on average."""
     images = np.array(bins["images"])
     right, sure = (
         sum(count * (value or 0) for count, value in zip(images, bins[key], strict=True)) / images.sum()
@@ -56,37 +59,44 @@ def lean(bins: dict[str, list[Any]]) -> str:
     return f"Mean confidence {sure:.1f} %, accuracy {right:.1f} %: {'over' if sure > right else 'under'}confident."
 
 
-def worst(result: dict[str, Any], held: dict[str, np.ndarray], names: list[str]) -> str:
-    """The classes of lowest top-1, with images that were got wrong; nothing for a result without them."""
+def worst(result: dict[str, Any], arrays: dict[str, np.ndarray], names: list[str]) -> str:
+    """Show the classes of lowest top-1 with images that the student got wrong; nothing for a result without them."""
     if not result.get("worst"):
         return ""
     names = names_for(result["per_class"]["top1"], names)
-    cards = "".join(worst_class(entry, held, names) for entry in result["worst"])
+    cards = "".join(worst_class(entry, arrays, names) for entry in result["worst"])
     how = "The classes of lowest top-1, and their most confident mistakes: what the student said instead."
     return section("Worst classes", how, f'<div class="grid">{cards}</div>')
 
 
-def worst_class(entry: dict[str, Any], held: dict[str, np.ndarray], names: list[str]) -> str:
-    """One class: how much of it is right, what it is taken for, and pictures of mistakes where the run has kept any."""
-    taken = ", ".join(f"{names[c]} ({images:,})" for c, images in entry["mistakes"])
-    text = f"{entry['top1']:.1f} % of {entry['images']:,} right" + (f"; taken for {taken}" if taken else "")
-    shown = "".join(_mistake(held, index, names) for index in mistakes(held, entry["class"]))
-    strip = f'<div class="strip">{shown}</div>' if shown else ""
+def worst_class(entry: dict[str, Any], arrays: dict[str, np.ndarray], names: list[str]) -> str:
+    """Show one class: how much of it is right, and what it is taken for.
+
+    Where the run has kept any, pictures of mistakes follow.
+    """
+    confusions = ", ".join(f"{names[c]} ({images:,})" for c, images in entry["mistakes"])
+    text = f"{entry['top1']:.1f} % of {entry['images']:,} right" + (f"; taken for {confusions}" if confusions else "")
+    pictures = "".join(_mistake(arrays, index, names) for index in mistakes(arrays, entry["class"]))
+    strip = f'<div class="strip">{pictures}</div>' if pictures else ""
     head = f"<h3>{html.escape(names[entry['class']])}</h3><figcaption>{html.escape(text)}</figcaption>"
     return f'<div class="card">{head}{strip}</div>'
 
 
-def mistakes(held: dict[str, np.ndarray], label: int) -> list[int]:
-    """Positions of kept images of a class that the student got wrong, the most confident first, PICTURES at most."""
-    if not held:
+def mistakes(arrays: dict[str, np.ndarray], label: int) -> list[int]:
+    """Return at most PICTURES positions of kept images of a class that the student got wrong.
+
+    The most confident mistake comes first.
+    """
+    if not arrays:
         return []
-    wrong = np.flatnonzero((held["label"] == label) & (held["student"].argmax(1) != label))
-    return wrong[np.argsort(-held["student"][wrong].max(1), kind="stable")][:PICTURES].tolist()
+    wrong = np.flatnonzero((arrays["label"] == label) & (arrays["student"].argmax(1) != label))
+    return wrong[np.argsort(-arrays["student"][wrong].max(1), kind="stable")][:PICTURES].tolist()
 
 
-def _mistake(held: dict[str, np.ndarray], index: int, names: list[str]) -> str:
-    said = int(held["student"][index].argmax())
-    name, share = html.escape(names[said]), f"{100 * float(held['student'][index][said]):.0f}&thinsp;%"
+def _mistake(arrays: dict[str, np.ndarray], index: int, names: list[str]) -> str:
+    """Show one image with the answer of the student and its probability."""
+    answer = int(arrays["student"][index].argmax())
+    name, share = html.escape(names[answer]), f"{100 * float(arrays['student'][index][answer]):.0f}&thinsp;%"
     return (
-        f'<div><img src="{data_url(held["image"][index])}" alt="{name}"><span>{name}</span><span>{share}</span></div>'
+        f'<div><img src="{data_url(arrays["image"][index])}" alt="{name}"><span>{name}</span><span>{share}</span></div>'
     )

@@ -1,4 +1,4 @@
-"""report.html of a run: one file that holds everything it shows, and loads nothing."""
+"""This module writes report.html of a run: one file that holds everything it shows, and loads nothing."""
 
 import html
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from ssld.config import parse
 from ssld.errors import RunError
 from ssld.files import write_whole
-from ssld.report import evaluation, int8, read, samples, sections
+from ssld.report import evaluation_sections, int8_section, run_files, samples, sections
 from ssld.report.style import CSS
 
 PAGE = """<!doctype html>
@@ -32,24 +32,24 @@ def write_report(folder: str | Path) -> Path:
     Raises RunError when the run is not finished, or one of its files is damaged.
     """
     folder = Path(folder)
-    result = read.result(folder / "result.json")
-    records = read.metrics(folder / "metrics.jsonl")
-    rows = read.bench(folder / "bench.csv") or result.get("bench") or []
-    plan = read.text(folder / "plan.yaml")
+    result = run_files.result(folder / "result.json")
+    records = run_files.metrics(folder / "metrics.jsonl")
+    rows = run_files.bench(folder / "bench.csv") or result.get("bench") or []
+    plan = run_files.text(folder / "plan.yaml")
     tree = parse.read_yaml(folder / "plan.yaml") if plan else {}
-    held = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
-    names = [str(name) for name in held.get("classes", [])]
+    arrays = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
+    names = [str(name) for name in arrays.get("classes", [])]
     parts = [
         sections.header(result, rows),
         sections.glance(result, records, rows, tree),
         sections.results(result),
         sections.training(result, records, tree),
         sections.speeds(result, rows),
-        int8.layers(result),
+        int8_section.layers(result),
         sections.agreement(result, names),
-        evaluation.beyond(result, names),
-        evaluation.worst(result, held, names),
-        sections.pictures(held),
+        evaluation_sections.beyond(result, names),
+        evaluation_sections.worst(result, arrays, names),
+        sections.pictures(arrays),
         sections.export(result),
         sections.about(result),
         sections.plan_text(plan),
