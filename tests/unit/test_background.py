@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from paddle import nn
 from PIL import Image
-from ssld.distill.setup import Teacher, centre_crops, file_list, train_loader
 
 from ssld.config import cards, recipe
 from ssld.config.mine_step import Mine
 from ssld.data.lists import write_list
-from ssld.distill import mined_by
+from ssld.distill import teacher_mining
+from ssld.distill.images import centre_crops, file_list, train_loader
 from ssld.distill.labelling import manifest
+from ssld.distill.runs import Run
+from ssld.distill.teachers import Teacher
 from ssld.evaluation import scores_on
 from ssld.result import contract
 from ssld.runtime import Runtime
@@ -51,10 +53,11 @@ def test_a_colour_is_said_in_several_ways_and_white_is_in_no_digest(load):
 def test_training_evaluation_and_contract_have_the_colour_of_the_recipe(load, clear):
     plan = load(changed(TREE, KEY, list(COLOUR)))
     data = plan.stages["plain"].data
-    files = file_list(plan, clear, "d/train.txt")
+    run = Run(plan, clear / "run", clear, ALONE)
+    files = file_list(run, "d/train.txt")
     wanted = (np.array(COLOUR) / 255 - data.mean) / np.array(data.std)
     for loader in (
-        train_loader(plan, "plain", files, ALONE, 1).batches(0, 1),
+        train_loader(run.stage("plain"), files, ALONE, 1).batches(0, 1),
         centre_crops(data, files, ALONE).batches(),
     ):
         image = next(iter(loader))["image"].numpy()
@@ -66,9 +69,9 @@ def test_a_label_cache_of_another_background_is_another_cache(load, clear):
     def about(colour):
         tree = changed(changed(TREE, KEY, colour), "stages.distill.labels", {"views": 2})
         plan = load(changed(tree, "teacher.norm", "running"))
-        teacher = Teacher(nn.Linear(2, 2), "running", "eager", 32, (0.5,) * 3, (0.5,) * 3)
-        files = file_list(plan, clear, "d/train.txt")
-        found = manifest(plan, "distill", teacher, files, ALONE)
+        run = Run(plan, clear / "run", clear, ALONE)
+        teacher = Teacher("teacher", nn.Linear(2, 2), "running", "eager", plan.stages["teach"].data)
+        found = manifest(run.stage("distill"), teacher, file_list(run, "d/train.txt"))
         return {key: value for key, value in found.items() if key != "teacher"}
 
     assert about("white") != about("black")
@@ -77,11 +80,11 @@ def test_a_label_cache_of_another_background_is_another_cache(load, clear):
 
 def test_a_mining_and_an_evaluation_see_images_as_the_card_says(clear, monkeypatch):
     card = cards.find_teacher("ResNet50_vd_ssld")
-    monkeypatch.setattr(mined_by, "teacher_weights", lambda *words: clear / "w.safetensors")
+    monkeypatch.setattr(teacher_mining, "teacher_weights", lambda *words: clear / "w.safetensors")
     step = Mine(sources=("d",), teacher="ResNet50_vd_ssld", against="d/val.txt", k=1)
-    assert mined_by.trained(step)[0].input == card.input
+    assert teacher_mining.trained(step)[0].input == card.input
     assert card.input.background == (255, 255, 255)
-    black = mined_by.trained(Mine(**{**vars(step), "background": (0, 0, 0)}))[0].input
+    black = teacher_mining.trained(Mine(**{**vars(step), "background": (0, 0, 0)}))[0].input
     assert (black.background, black.size) == ((0, 0, 0), card.input.size)
 
 
