@@ -31,7 +31,7 @@ from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teachers import Teachers, check_engines, check_files
 from ssld.distill.trial import try_stages
-from ssld.errors import DataError, RunError, SsldError
+from ssld.errors import RunError, SsldError
 from ssld.files import alone, sha256, write_whole
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
@@ -81,7 +81,7 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
     report, file = run.folder / "report.html", run.folder / "result.json"
     if not (report.is_file() and file.is_file()):
         return None
-    current = trust == "any" or (all(stage.is_done for stage in run.stages.values()) and _is_current(run))
+    current = all(is_current(stage, trust) for stage in run.stages.values())
     barrier(run.runtime)
     if not current:
         if run.runtime.main:
@@ -90,15 +90,6 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
         return None
     result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return result
-
-
-def _is_current(run: Run) -> bool:
-    """Whether all that made the stages is as it was. Images that are no more there made them all the same."""
-    try:
-        return all(is_current(stage) for stage in run.stages.values())
-    except DataError as error:
-        note(f"{run.folder}: what made its stages cannot be looked at: {error}")
-        return True
 
 
 def conclude(run: Run, stages: dict[str, Any], compared: Any, log: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import inspect
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +23,9 @@ from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.images import images_of
 from ssld.distill.networks import QUANTIZE
 from ssld.distill.pretrained import pretrained_file
-from ssld.distill.runs import MODEL, RECORD, StageRun
+from ssld.distill.runs import MODEL, RECORD, Run, StageRun
 from ssld.distill.teacher_weights import file_digest, teacher_weights
-from ssld.errors import RunError
+from ssld.errors import DataError, RunError
 from ssld.files import json_digest, sha256
 from ssld.losses import Loss
 from ssld.progress import note
@@ -34,6 +35,7 @@ Trust = Literal["equal", "any", "none"]
 """Which finished stages are taken over: those that equal things made, any of the same recipe, or none."""
 MADE_OF = "made_of.json"
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleslim", "nvidia-dali-cuda120", "numpy")
+OF_STAGE = "weights of stage"  # begins the name of the part that another stage of the run made
 REPLACED = "replaced"  # folder of `stages` for results that were trained anew
 Parts = dict[str, str]
 
@@ -47,7 +49,7 @@ def made_of(stage: StageRun) -> Parts:
     kinds = {term.kind: type(term.loss) for term in settings.loss.values()}
     parts |= {f"loss {kind}": source_digest(cls) for kind, cls in kinds.items()}
     if stage.start:
-        parts[f"weights of stage {stage.start.name}"] = sha256(stage.start.model_file)
+        parts[f"{OF_STAGE} {stage.start.name}"] = sha256(stage.start.model_file)
     elif settings.init == "pretrained" and not run.is_smoke:
         parts["weights student.pretrained"] = file_digest(pretrained_file(stage.plan))
     for name, teacher in stage.plan.teachers_of(stage.name).items():
@@ -60,9 +62,9 @@ def made_of(stage: StageRun) -> Parts:
 def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
     """The files that a teacher comes from."""
     if teacher.stage:
-        return {f"weights of stage {teacher.stage}": sha256(stage.run.stage(teacher.stage).model_file)}
+        return {f"{OF_STAGE} {teacher.stage}": sha256(stage.run.stage(teacher.stage).model_file)}
     if teacher.run:
-        return {"run": sha256(Path(teacher.run) / "result.json")}
+        return {"run": sha256(Run.of_folder(Path(teacher.run), stage.runtime).last.model_file)}
     if teacher.card:
         if stage.run.is_smoke:
             return {}
@@ -82,10 +84,15 @@ def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
 
 
 def _path_digest(path: Path) -> str:
-    """Of a file, of a folder, or of the files that begin with the path, as an inference program may be named."""
+    """Of a file, of a folder, or of the files that begin with the path, as an inference program may be named.
+
+    RunError where there is none.
+    """
     if path.exists():
         return file_digest(path)
     parts = sorted(path.parent.glob(f"{path.name}.*"))
+    if not parts:
+        raise RunError(f"{path}: no such file or folder; put it back")
     return json_digest({part.name: sha256(part) for part in parts})
 
 
@@ -124,12 +131,16 @@ def changes(kept: Mapping[str, str] | None, parts: Parts) -> str | None:
     """What differs between what made a stage and what would make it now, in words; None where nothing does."""
     if kept is None:
         return "it was made by an earlier version, which kept no record of what made it"
-    for name in [*parts, *kept]:
-        if kept.get(name) != parts.get(name):
-            if name not in parts:
-                return f"{name} made it, and does so no more"
-            return f"{name} is new" if name not in kept else f"{name} changed"
+    for name in _differing(kept, parts):
+        if name not in parts:
+            return f"{name} made it, and does so no more"
+        return f"{name} is new" if name not in kept else f"{name} changed"
     return None
+
+
+def _differing(kept: Mapping[str, str], parts: Parts) -> list[str]:
+    """The names of the parts that are not the same in both."""
+    return [name for name in dict.fromkeys([*parts, *kept]) if kept.get(name) != parts.get(name)]
 
 
 def damage(folder: Path) -> str | None:
@@ -173,25 +184,45 @@ def take_over(stage: StageRun, trust: Trust) -> Parts:
     return parts
 
 
-def is_current(stage: StageRun) -> bool:
-    """Whether a stage is finished, and what made it is the same as now."""
-    if not stage.is_done or (stage.start and not stage.start.is_done):
+def is_current(stage: StageRun, trust: Trust = "equal") -> bool:
+    """Whether a stage is finished, and what made it is the same as now, or need not be (`trust`: any).
+
+    What is not there any more, such as images that were moved away, made it all the same; a line says so.
+    """
+    before = [stage.start, *(stage.run.stage(name) for name in _teaching(stage))]
+    if not all(one is None or one.is_done for one in [stage, *before]) or damage(stage.folder):
         return False
-    asked = stage.plan.teachers_of(stage.name).values()
-    if any(teacher.stage and not stage.run.stage(teacher.stage).is_done for teacher in asked):
-        return False
-    return damage(stage.folder) is None and changes(kept_parts(stage.folder), made_of(stage)) is None
+    if trust == "any":
+        return True
+    kept = kept_parts(stage.folder)
+    try:
+        parts = made_of(stage)
+    except (DataError, RunError) as error:
+        note(f"stage {stage.name}: what made it cannot be looked at: {error}")
+        return kept is not None
+    return changes(kept, parts) is None
+
+
+def _teaching(stage: StageRun) -> list[str]:
+    """The stages that train the teachers of a stage."""
+    return [teacher.stage for teacher in stage.plan.teachers_of(stage.name).values() if teacher.stage]
 
 
 def _check_begun(stage: StageRun, parts: Parts, trust: Trust) -> None:
-    reason = changes(kept_parts(stage.folder), parts)
+    """RunError for a training that would go on with something else. One that would go on from, or learn from, another
+    result of an earlier stage is put aside: that stage was trained anew, and so is this one.
+    """
+    kept = kept_parts(stage.folder)
+    reason = changes(kept, parts)
     if trust == "none":
         _put_aside(stage, "--fresh was given")
     elif reason and trust == "any":
         note(f"stage {stage.name}: {reason} since its training began; it goes on all the same (--reuse)")
+    elif anew := [name for name in _differing(kept or parts, parts) if OF_STAGE in name]:
+        _put_aside(stage, f"{anew[0]} changed")
     elif reason:
-        what = f"{reason}, and its training had begun"
-        raise RunError(f"stage {stage.name}: {what}; put it back, or train the stage anew with --fresh")
+        advice = f"put it back, go on all the same with --reuse, or remove {stage.folder} to train it anew"
+        raise RunError(f"stage {stage.name}: {reason}, and its training had begun; {advice}")
 
 
 def _put_aside(stage: StageRun, reason: str) -> None:
@@ -201,8 +232,8 @@ def _put_aside(stage: StageRun, reason: str) -> None:
     if stage.runtime.main:
         place = stage.folder.parent / REPLACED
         place.mkdir(exist_ok=True)
-        number = sum(1 for _ in place.glob(f"{stage.folder.name}-*")) + 1
-        stage.folder.rename(place / f"{stage.folder.name}-{number}")
+        names = (f"{stage.folder.name}-{number}" for number in count(1))
+        stage.folder.rename(next(place / name for name in names if not (place / name).exists()))
     barrier(stage.runtime)
 
 

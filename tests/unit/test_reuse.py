@@ -1,0 +1,317 @@
+"""Finished stages are used again only where all that made them is the same; one line says what is not."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ssld.data import fake
+from ssld.distill import reuse
+from ssld.distill.reuse import MADE_OF, source_digest
+from ssld.distill.runs import Run
+from ssld.distill.teachers import Teachers
+from ssld.errors import RunError
+from ssld.losses.registry import find
+from ssld.plans import load_plan
+from ssld.publish import start_track
+from ssld.run import finished, opened, run_plan, stage_result
+from ssld.runtime import Runtime
+from ssld.track import Options
+from tests.unit.own_recipe import write_code
+from tests.unit.some_recipe import changed, written
+
+HERE = Runtime(rank=0, world=1, gpu=None)
+QUIET = Options(wandb="disabled")
+TREE = {
+    "classes": 4,
+    "code": ["losses.py"],
+    "student": {"code": "nets.py:Tiny"},
+    "teachers": {"big": {"code": "nets.py:Large", "stage": "teach"}},
+    "stage": {
+        "data": {
+            "train": ["d/train_labelled.txt"], "val": "d/val.txt", "size": 16, "batch": 8, "eval_batch": 8, "threads": 1
+        },
+        "optim": {"lr": 0.05},
+        "epochs": 1,
+    },
+    "stages": {
+        "teach": {"network": "big", "loss": {"ce": {}}},
+        "plain": {"loss": {"labelled": {}}, "data": {"train": ["d/more.txt"]}},
+        "distill": {"loss": {"kl": {}}},
+        "tune": {"init": "distill", "loss": {"ce": {}}},
+    },
+    "export": {"formats": ["paddle"], "gate_images": 8},
+    "bench": {"engines": ["paddle"], "repeats": 1, "warmup": 1},
+}  # fmt: skip
+STAGES = tuple(TREE["stages"])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder with the user's files, images, and the finished run `runs/first`."""
+    whole = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(whole)
+        patch.setenv("SSLD_DATA", "data")
+        write_code(whole)
+        fake(Path("data/d"), 4, train=24, val=8, unlabelled=8, size=20)
+        shutil.copyfile("data/d/train_labelled.txt", "data/d/more.txt")
+        written(whole, TREE)
+        run_plan(load_plan("some.yaml", []), Path("runs/first"), HERE, QUIET)
+    return whole
+
+
+@pytest.fixture
+def place(whole, tmp_path, monkeypatch):
+    """A copy of it, in which the test works."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSLD_DATA", "data")
+    return tmp_path
+
+
+def run_of(folder="runs/first", tree=None):
+    if tree:
+        written(Path(), tree)
+    return Run.of_plan(load_plan("some.yaml", []), Path(folder), HERE)
+
+
+def train(run, trust="equal"):
+    """The stages of a run, finished. Returns those that were trained, by the lines that say what they logged."""
+    before = {name: stamp(stage) for name, stage in run.stages.items()}
+    with opened(run), start_track(run, QUIET) as log:
+        teachers = Teachers(run)
+        for stage in run.stages.values():
+            stage_result(stage, teachers, log, trust)
+    return [name for name, stage in run.stages.items() if stamp(stage) != before[name]]
+
+
+def stamp(stage):
+    return stage.model_file.stat().st_mtime_ns if stage.is_done and stage.model_file.is_file() else None
+
+
+def lines(capsys):
+    """The lines on standard error that are not those of progress and device."""
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("stage ")]
+
+
+def cut(file, keep=16):
+    """Cut a list in place."""
+    path = Path("data/d") / file
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:keep]))
+
+
+def test_nothing_is_trained_again_where_nothing_changed_and_a_finished_run_says_so_at_once(place, capsys):
+    assert train(run_of()) == []
+    assert lines(capsys) == []
+    start = time.monotonic()
+    result = run_plan(run_of().plan, Path("runs/first"), HERE, QUIET)
+    assert time.monotonic() - start < 2
+    assert capsys.readouterr().err == "runs/first: already finished\n"
+    assert result["top1"] == run_of().last.record()["top1"]
+
+
+def test_a_list_that_was_cut_in_place_trains_its_stages_anew_and_what_depends_on_them(place, capsys):
+    kept = {name: stage.model_file.read_bytes() for name, stage in run_of().stages.items()}
+    cut("train_labelled.txt")
+    assert train(run_of()) == ["teach", "distill", "tune"]
+    assert lines(capsys) == [
+        f"stage {name}: images d/train_labelled.txt changed; it is trained anew"
+        for name in ("teach", "distill", "tune")
+    ]
+    for name in ("teach", "distill", "tune"):
+        folder = run_of().stage(name).folder
+        old = folder.parent / "replaced" / f"{folder.name}-1"
+        assert (old / "model.safetensors").read_bytes() == kept[name]
+        assert run_of().stage(name).model_file.read_bytes() != kept[name]
+    cut("train_labelled.txt", keep=8)
+    train(run_of())
+    names = sorted(path.name[-2:] for path in Path("runs/first/stages/replaced").glob("teach-*"))
+    assert names == ["-1", "-2"]
+
+
+def test_a_changed_list_of_an_early_stage_reaches_the_stages_behind_it_by_their_weights(place, capsys):
+    tree = changed(TREE, "stages.teach.data.train", ["d/more.txt"])
+    train(run_of("runs/other", tree))
+    capsys.readouterr()
+    cut("more.txt")
+    assert train(run_of("runs/other")) == ["teach", "plain", "distill", "tune"]
+    said = lines(capsys)
+    assert said[0] == "stage teach: images d/more.txt changed; it is trained anew"
+    assert said[2] == "stage distill: teacher big: weights of stage teach changed; it is trained anew"
+    assert said[3] == "stage tune: weights of stage distill changed; it is trained anew"
+
+
+def test_a_built_in_loss_whose_source_changed_trains_its_stages_anew(place, capsys, monkeypatch):
+    kl, value = find("kl"), find("kl").__call__
+    monkeypatch.setattr(reuse, "source_digest", lambda cls: "f" * 64 if cls is kl else source_digest(cls))
+    assert train(run_of()) == ["distill"]  # which ends with the same weights
+    assert lines(capsys) == ["stage distill: loss kl changed; it is trained anew"]
+    monkeypatch.setattr(reuse, "source_digest", lambda cls: "e" * 64 if cls is kl else source_digest(cls))
+    monkeypatch.setattr(kl, "__call__", lambda *given: 0 * value(*given))
+    assert train(run_of()) == ["distill", "tune"]
+    assert lines(capsys) == [
+        "stage distill: loss kl changed; it is trained anew",
+        "stage tune: weights of stage distill changed; it is trained anew",
+    ]
+
+
+def test_the_source_of_a_loss_is_that_of_its_file_and_of_what_it_imports_from_the_losses():
+    digests = {name: source_digest(find(name)) for name in ("kl", "ssld", "ce", "hint", "crd")}
+    assert len(set(digests.values())) == len(digests)
+    assert digests["kl"] == source_digest(find("kl"))
+
+
+def test_a_changed_file_of_own_code_makes_other_stages_where_it_is_used_and_no_others(place, capsys):
+    first = run_of()
+    text = Path("losses.py").read_text()
+    Path("losses.py").write_text(text.replace('reduction="none")', 'reduction="none") * 0'))
+    other = run_of("runs/second")
+    differ = [name for name in STAGES if other.stage(name).digest != first.stage(name).digest]
+    assert differ == ["plain"]
+    assert other.plan.digest != first.plan.digest
+    with pytest.raises(RunError, match="holds the run of another recipe"), opened(run_of("runs/first")):
+        pass
+    train(other)
+    assert stamp(other.stage("plain")) != stamp(first.stage("plain"))
+    said = capsys.readouterr().err
+    assert [name for name in STAGES if f"{name}: taken over from first" in said] == ["teach", "distill", "tune"]
+
+
+def test_another_version_of_a_package_trains_the_stages_anew(place, capsys, monkeypatch):
+    known = reuse.versions()
+    monkeypatch.setattr(reuse, "versions", lambda: {**known, "paddlepaddle": "0.0.1"})
+    assert train(run_of()) == list(STAGES)
+    assert lines(capsys)[0] == "stage teach: version of paddlepaddle changed; it is trained anew"
+
+
+def test_replaced_weights_of_a_teacher_train_the_stages_that_asked_it_anew(place, capsys):
+    shutil.copyfile(run_of().stage("teach").model_file, "big.safetensors")
+    look = {"size": 16, "mean": [0.5] * 3, "std": [0.25] * 3}
+    teacher = {"code": "nets.py:Large", "weights": "big.safetensors", "input": look, "gate": 0}
+    tree = {**TREE, "teachers": {"big": teacher}, "stages": {**TREE["stages"]}}
+    del tree["stages"]["teach"]
+    train(run_of("runs/file", tree))
+    assert train(run_of("runs/file")) == []
+    arrays = load_file("big.safetensors")
+    save_file({key: value * 1.5 for key, value in arrays.items()}, "big.safetensors")
+    capsys.readouterr()
+    assert train(run_of("runs/file")) == ["distill", "tune"]
+    assert lines(capsys)[0] == "stage distill: teacher big: weights changed; it is trained anew"
+
+
+def test_reuse_insists_on_results_that_something_else_made_and_says_so(place, capsys):
+    cut("train_labelled.txt")
+    assert train(run_of(), "any") == []
+    assert lines(capsys) == [
+        f"stage {name}: images d/train_labelled.txt changed; its result is used all the same (--reuse)"
+        for name in ("teach", "distill", "tune")
+    ]
+    run_plan(run_of().plan, Path("runs/first"), HERE, QUIET, "any")
+    assert capsys.readouterr().err == "runs/first: already finished\n"
+
+
+def test_fresh_trains_every_stage_anew_and_ends_with_the_same_weights(place, capsys):
+    kept = {name: stage.model_file.read_bytes() for name, stage in run_of().stages.items()}
+    shutil.copytree("runs/first", "runs/beside")
+    assert train(run_of(), "none") == list(STAGES)
+    assert lines(capsys) == [f"stage {name}: --fresh was given; it is trained anew" for name in STAGES]
+    for name, stage in run_of().stages.items():
+        assert stage.model_file.read_bytes() == kept[name]
+
+
+@pytest.mark.parametrize("trust", ["equal", "any"])
+def test_damaged_weights_are_noticed_whatever_is_trusted(trust, place, capsys):
+    file = run_of().stage("distill").model_file
+    kept = file.read_bytes()
+    file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    assert finished(run_of(), trust) is None
+    assert train(run_of(), trust) == ["distill"]
+    assert lines(capsys) == ["stage distill: model.safetensors is damaged (sha256); it is trained anew"]
+    assert file.read_bytes() == kept
+    file.unlink()
+    assert finished(run_of(), trust) is None
+    assert train(run_of(), trust) == ["distill"]
+    assert lines(capsys) == ["stage distill: model.safetensors is missing; it is trained anew"]
+    assert file.read_bytes() == kept
+
+
+def test_a_run_of_an_earlier_version_is_told_in_a_line_and_trained_anew_or_used_with_reuse(place, capsys):
+    for file in Path("runs/first/stages").glob(f"*/{MADE_OF}"):
+        file.unlink()
+    shutil.copytree("runs/first", "runs/old")
+    reason = "it was made by an earlier version, which kept no record of what made it"
+    assert train(run_of("runs/old"), "any") == []
+    assert lines(capsys)[0] == f"stage teach: {reason}; its result is used all the same (--reuse)"
+    assert train(run_of("runs/old")) == list(STAGES)
+    assert lines(capsys)[0] == f"stage teach: {reason}; it is trained anew"
+
+
+def test_a_stage_of_a_run_beside_is_taken_over_only_where_the_same_made_it(place, capsys):
+    assert train(run_of("runs/second")) == list(STAGES)  # their files are new here
+    said = capsys.readouterr().err
+    assert [name for name in STAGES if f"{name}: taken over from first" in said] == list(STAGES)
+    assert "plain: " not in said.replace("plain: taken", "")
+    assert train(run_of("runs/second")) == []
+    cut("more.txt")
+    train(run_of("runs/third"))
+    said = capsys.readouterr().err
+    assert "plain: not taken over from first: images d/more.txt changed" in said
+    assert "teach: taken over from first" in said
+    file = run_of("runs/second").stage("teach").model_file
+    shutil.rmtree("runs/first")
+    shutil.rmtree("runs/third")
+    file.write_bytes(file.read_bytes()[:-1])
+    train(run_of("runs/fourth"))
+    assert "teach: not taken over from second: model.safetensors is damaged (sha256)" in capsys.readouterr().err
+
+
+def begun(run, name):
+    """A stage as a kill leaves it: with a checkpoint, and without its result."""
+    folder = run.stage(name).folder
+    (folder / "stage.json").unlink()
+    (folder / "model.safetensors").unlink()
+    assert any(folder.glob("checkpoint-*"))
+    return folder
+
+
+def test_a_training_that_began_with_other_images_does_not_go_on_and_the_advice_works(place, capsys):
+    folder = begun(run_of(), "plain")
+    kept = Path("data/d/more.txt").read_text()
+    cut("more.txt")
+    with pytest.raises(RunError) as caught:
+        train(run_of())
+    assert str(caught.value) == (
+        "stage plain: images d/more.txt changed, and its training had begun; put it back, go on all the same with "
+        f"--reuse, or remove {folder} to train it anew"
+    )
+    Path("data/d/more.txt").write_text(kept)
+    assert train(run_of()) == ["plain"]
+    assert lines(capsys) == []
+    folder = begun(run_of(), "plain")
+    cut("more.txt")
+    assert train(run_of(), "any") == ["plain"]
+    assert "since its training began; it goes on all the same (--reuse)" in lines(capsys)[0]
+    cut("more.txt", keep=8)
+    begun(run_of(), "plain")
+    shutil.rmtree(folder)
+    assert train(run_of()) == ["plain"]
+
+
+def test_a_training_that_began_behind_a_stage_that_is_trained_anew_begins_anew(place, capsys):
+    begun(run_of(), "distill")
+    cut("train_labelled.txt")
+    assert train(run_of()) == ["teach", "distill", "tune"]
+    said = "stage distill: teacher big: weights of stage teach changed; it is trained anew"
+    assert said in lines(capsys)
+
+
+def test_what_is_not_there_any_more_leaves_a_finished_run_finished(place, capsys):
+    shutil.rmtree("data")
+    run_plan(run_of().plan, Path("runs/first"), HERE, QUIET)
+    *said, last = capsys.readouterr().err.splitlines()
+    assert last == "runs/first: already finished"
+    assert [line.partition(":")[0] for line in said] == [f"stage {name}" for name in STAGES]
+    assert all("what made it cannot be looked at" in line for line in said)
