@@ -125,16 +125,16 @@ def _multi() -> Drawing:
     drawing.image((36, LOWER))
     drawing.arrow((58, LOWER), (96, LOWER))
     drawing.network(110, LOWER, STUDENT, "student")
-    drawing.arrow((226, LOWER), (342, LOWER), STUDENT)
-    drawing.bars((390, LOWER), UNSURE, STUDENT)
+    drawing.arrow((226, LOWER), (330, LOWER), STUDENT)
+    drawing.bars((378, LOWER), UNSURE, STUDENT)
     for number, heights in enumerate((SURE, UNSURE, (20, 30, 12, 8, 22))):
         x = 120 + 70 * number
         drawing.bars((x, UPPER), heights, TEACHER)
         drawing.text((x, UPPER + 42), f"teacher {number + 1}", TEACHER)
-    drawing.arrow((300, UPPER), (342, UPPER), TEACHER)
-    drawing.text((320, UPPER - 10), "weights", MUTED)
-    drawing.bars((390, UPPER), (14, 40, 18, 7, 15), TEACHER)
-    _compared(drawing, 390, "with all of them")
+    drawing.arrow((296, UPPER), (330, UPPER), TEACHER)
+    drawing.text((314, UPPER - 10), "weights", MUTED)
+    drawing.bars((378, UPPER), (14, 40, 18, 7, 15), TEACHER)
+    _compared(drawing, 378, "with all of them")
     return drawing
 
 
