@@ -28,13 +28,13 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
     `overrides` and `smoke` change a recipe. The first of the `overrides` may be a recipe, where the name is that of a
     method: then its terms in that recipe are looked at too. Raises RecipeError when nothing has that name.
     """
-    models, methods = cards.models(), {method.name: method for method in overview.methods()}
+    models, methods = cards.models(), overview.names()
     if name.endswith((".yaml", ".yml")) or name in _recipe_names():
         plan = load_plan(name, overrides, smoke=smoke)
         tree = {**recipe.plan_tree(plan), "digest": plan.digest}
         return Facts(tree, f"{recipe.dump(plan)}digest: {plan.digest}")
     if name in methods:
-        tree = _given(overview.facts(methods[name]))
+        tree = _given(overview.facts(overview.method(name)))
         if overrides and "=" not in overrides[0]:
             tree["stages"] = _in_recipe(name, load_plan(overrides[0], overrides[1:], smoke=smoke))
     elif name in ENGINES.names():

@@ -80,13 +80,21 @@ DOT = Method(
 )
 
 
+def names() -> list[str]:
+    """The names of all methods, in the order of the groups."""
+    return [*built_in(), DOT.name]
+
+
 def methods() -> list[Method]:
     """Every method, in the order of the groups."""
-    found = [_method(name, cls) for name, cls in built_in().items()]
-    return sorted([*found, DOT], key=lambda method: list(GROUPS).index(method.group))
+    return [method(name) for name in names()]
 
 
-def _method(name: str, cls: type[Loss]) -> Method:
+def method(name: str) -> Method:
+    """What is known of one of the `names`."""
+    if name == DOT.name:
+        return DOT
+    cls = built_in()[name]
     return Method(
         name=name,
         group=cls.__module__.split(".")[-2],

@@ -1,6 +1,6 @@
 """docs/methods.md: every method to distil with, from the classes of the losses and from docs/data/published.csv.
 
-`python -m ssld.report.methods docs` writes it into the folder `docs`.
+`python -m ssld.report.methods docs` writes it into the folder `docs`, with a drawing for each kind of method.
 """
 
 import csv
@@ -12,6 +12,7 @@ from pathlib import Path
 from ssld.files import write_whole
 from ssld.losses.base import Paper, Without
 from ssld.losses.overview import GROUPS, NEEDS, Method, methods
+from ssld.report.drawings import DRAWINGS
 
 LEDGER = "data/published.csv"
 PAIRS = (  # data, teacher, student: those that most papers share
@@ -60,8 +61,14 @@ def page(docs: Path) -> str:
     parts = [intro]
     for group, members in groupby(found, key=lambda method: method.group):
         some = list(members)
-        parts += [f"\n## {GROUPS[group]}\n\n{_table(some)}", *(_entry(method, numbers) for method in some)]
+        drawing = f"![{DRAWINGS[group]().title}]({_figure(group)})"
+        parts += [f"\n## {GROUPS[group]}\n\n{drawing}\n\n{_table(some)}", *(_entry(method, numbers) for method in some)]
     return "".join(parts)
+
+
+def _figure(group: str) -> str:
+    """The file of a drawing, relative to the page."""
+    return f"figures/methods/{group.strip('_')}.svg"
 
 
 def ledger(file: Path) -> list[Row]:
@@ -117,8 +124,11 @@ def _pair(row: Row) -> tuple[str, str, str]:
 
 
 def write(docs: Path) -> None:
-    """Write the page into the folder."""
+    """Write the page and its drawings into the folder."""
     write_whole(docs / "methods.md", page(docs))
+    for group, drawing in DRAWINGS.items():
+        (docs / _figure(group)).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(docs / _figure(group), drawing().svg())
 
 
 if __name__ == "__main__":

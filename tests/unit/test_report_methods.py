@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
+from xml.etree import ElementTree
 
 import pytest
 
@@ -15,6 +16,7 @@ from ssld.losses.base import Paper, Without
 from ssld.losses.overview import GROUPS, NEEDS, methods, needs
 from ssld.losses.registry import FOLDERS, built_in
 from ssld.report import methods as pages
+from ssld.report.drawings import DRAWINGS
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/parity/data/golden"
@@ -32,6 +34,23 @@ DIST+, HSAKD, HSAKD*, HSSAKD (online), L2, PAD-L2, SDD, ScaleKD, VanillaKD, ZSKT
 
 def test_the_page_is_what_the_generator_writes():
     assert (ROOT / "docs/methods.md").read_text(encoding="utf-8") == pages.page(ROOT / "docs"), "run `make docs`"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_kind_has_a_drawing_that_is_what_the_generator_writes(group):
+    (name,) = re.findall(rf"## {re.escape(GROUPS[group])}\n\n!\[[^]]+\]\(([^)]+)\)", pages.page(ROOT / "docs"))
+    drawn = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert drawn == DRAWINGS[group]().svg(), "run `make docs`"
+    root = ElementTree.fromstring(drawn)
+    assert root.tag.endswith("svg")
+    width, height = (float(root.get(side)) for side in ("width", "height"))
+    for element in root.iter("{http://www.w3.org/2000/svg}text"):
+        x, y = float(element.get("x")), float(element.get("y"))
+        reach = 0.6 * 12 * len(element.text)  # letters of 12 pixels
+        left = {"start": x, "middle": x - reach / 2, "end": x - reach}[element.get("text-anchor")]
+        assert left >= 0
+        assert left + reach <= width
+        assert 0 < y < height
 
 
 def test_every_loss_is_a_method_of_a_group_and_dot_is_one_too():
