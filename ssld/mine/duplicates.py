@@ -27,9 +27,9 @@ DETAIL = 0.9  # smallest correlation of the details there: of what is left betwe
 BLURS = (2.0, 8.0)  # pixels (sigma); brightness is compared after the first
 DRAWN = 4.2  # bits: the entropy of the grey levels, in steps of 4, below which a picture counts as drawn
 DRAWN_DETAIL = 0.97  # smallest correlation of the details of two drawings
-EQUAL = 14.0  # grey levels that pictures which lie alike may be apart, after the first blur ...
+EQUAL = 16.0  # grey levels that pictures which lie alike may be apart, after the first blur ...
 EQUAL_SHARE = 0.998  # ... in this share of the pixels
-EQUAL_FORM = 0.99  # smallest correlation of their brightness
+EQUAL_FORM = 0.97  # smallest correlation of their brightness
 SKEW = 3  # pixels of a side that such pictures may differ by
 STRETCH = 4.0  # largest scale, and its inverse the smallest, of such a map
 

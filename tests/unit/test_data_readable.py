@@ -64,9 +64,12 @@ def test_the_size_of_a_jpeg_is_read_from_its_segments_alone():
     assert all(ordinary_jpeg(whole[:length]) is None for length in range(0, len(whole) - 2, 7))
 
 
-@pytest.mark.parametrize("way", ["train", "policy", "eval"])
-@pytest.mark.parametrize("kind", [k for k in kinds() if k.truth is None], ids=lambda kind: kind.name)
-def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path, kind, way):
+REFUSED = [kind for kind in kinds() if kind.truth is None]
+WAYS = [("eval", kind) for kind in REFUSED] + [("train", kind) for kind in REFUSED[::2]] + [("policy", REFUSED[0])]
+
+
+@pytest.mark.parametrize(("way", "kind"), WAYS, ids=lambda part: getattr(part, "name", part))
+def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path, way, kind):
     files = one(tmp_path, kind.name, kind.data)
     if way == "eval":
         batches = EvalLoader(files, size=8, resize=8, batch=1, **RAW).batches()
