@@ -8,6 +8,49 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "JPEG2000")
+TURNED = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # orientation of a TIFF -> Pillow's way back to what is stored
+
+
+def pixels_of(picture: Path, background: tuple[int, int, int]) -> Image.Image:
+    """The RGB image of a file as a training sees it: as stored, transparent pixels on the background, 16 bits as 8.
+
+    OSError, ValueError: it cannot be read, or has pixels of 32 bits.
+    """
+    with Image.open(picture, formats=FORMATS) as image:
+        image.verify()  # the checksums of a PNG file
+    with Image.open(picture, formats=FORMATS) as image:
+        turn = TURNED.get(image.getexif().get(274)) if image.format == "TIFF" else None
+        image.load()
+        clear = image.info.get("transparency")
+        shown = image if turn is None else image.transpose(Image.Transpose(turn))
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+            levels = np.asarray(shown).astype(np.uint32)
+            shown = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+            if clear is not None:
+                shown.putalpha(Image.fromarray(np.where(levels == clear, 0, 255).astype(np.uint8)))
+        elif image.mode in ("I", "F") or (isinstance(clear, tuple) and max(clear) > 255):
+            raise ValueError("32 bits a pixel, or a transparent colour of 16 bits")
+        if not shown.has_transparency_data:
+            return shown.convert("RGB")
+        shown = shown.convert("RGBA")
+        canvas = Image.new("RGB", shown.size, background)
+        canvas.paste(shown, mask=shown.getchannel("A"))
+        return canvas
+
+
+def resized(side: int, resize: int, short: int) -> int:
+    """The length of a side after the short side became `resize`; halves are rounded up."""
+    return (2 * side * resize + short) // (2 * short)
+
+
+def centre(image: Image.Image, size: int, resize: int, interpolation: str) -> np.ndarray:
+    """The short side to `resize`, antialiased, then the square in the middle: uint8 [size, size, 3]."""
+    width, height = (max(size, resized(side, resize, min(image.size))) for side in image.size)
+    kind = Image.Resampling.BICUBIC if interpolation == "cubic" else Image.Resampling.BILINEAR
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(image.resize((width, height), kind).crop((left, top, left + size, top + size)))
+
 
 def main(export: Path, picture: Path) -> None:
     try:
@@ -22,15 +65,11 @@ def main(export: Path, picture: Path) -> None:
     except Exception as error:  # ONNX Runtime has many kinds
         raise SystemExit(f"{export}/model.onnx: is no model that ONNX Runtime reads; export it again") from error
     try:
-        image = Image.open(picture).convert("RGB")
-    except OSError:
-        sys.exit(f"{picture}: is no image that Pillow reads; give a JPEG or PNG file")
-    size, scale = given["size"], given["resize"] / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    kind = Image.Resampling.BICUBIC if given.get("interpolation") == "cubic" else Image.Resampling.BILINEAR
-    left, top = (width - size) // 2, (height - size) // 2
-    cut = image.resize((width, height), kind).crop((left, top, left + size, top + size))
-    (probabilities,) = session.run(None, {given["name"]: np.asarray(cut)[None]})[0]
+        image = pixels_of(picture, tuple(given.get("background", (255, 255, 255))))
+    except Exception as error:  # Pillow has many kinds
+        raise SystemExit(f"{picture}: is no image that can be read ({error}); give a JPEG or PNG file") from error
+    cut = centre(image, given["size"], given["resize"], given.get("interpolation", "linear"))
+    (probabilities,) = session.run(None, {given["name"]: cut[None]})[0]
     for index in np.argsort(-probabilities)[:5]:
         print(f"{probabilities[index]:.6f} {index} {names[index] if names else ''}".rstrip())
 

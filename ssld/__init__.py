@@ -1,29 +1,62 @@
-"""SSLD on PaddlePaddle: one command takes a recipe to a distilled, exported, measured student."""
+"""SSLD on PaddlePaddle: one command takes a recipe to a distilled, exported, measured student.
+
+From Python: `ssld.distill`, `ssld.run`, `ssld.load_run` and the other names of `ssld.api`, see docs/python.md. They
+load when they are first used: `import ssld` imports neither PaddlePaddle nor NumPy.
+"""
 
 import os
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ssld.spec.revisions import Revision
+if TYPE_CHECKING:
+    from ssld.api import (
+        Distilled,
+        Evaluation,
+        FinishedRun,
+        FinishedStage,
+        create_model,
+        distill,
+        evaluate,
+        export,
+        list_models,
+        load_run,
+        predict,
+        run,
+    )
+    from ssld.errors import SsldError
+    from ssld.losses import Loss, Reads
 
 __version__ = "0.1.0"
+__all__ = [
+    "Distilled",
+    "Evaluation",
+    "FinishedRun",
+    "FinishedStage",
+    "Loss",
+    "Reads",
+    "SsldError",
+    "create_model",
+    "distill",
+    "evaluate",
+    "export",
+    "list_models",
+    "load_run",
+    "predict",
+    "run",
+]
+
+_ELSEWHERE = {"Loss": "ssld.losses", "Reads": "ssld.losses", "SsldError": "ssld.errors"}
 
 
-def create_model(
-    name: str, num_classes: int = 1000, in_size: int | None = None, revision: Revision | None = None
-) -> Any:
-    """Build the network of a published name, e.g. "ResNet50_vd_ssld", with fresh weights.
-
-    The name's card says which architecture it is, and what `in_size` (pixels of evaluation) and `revision` (that of its
-    published weights) are by default. Raises RecipeError for an unknown name or an option that does not hold.
-    PaddlePaddle is imported by this call, not by `import ssld`.
-    """
-    from ssld.config import cards
-    from ssld.models import create
-
-    model = cards.find_model(name)
-    size = model.input.size if in_size is None else in_size
-    return create(model.arch, num_classes=num_classes, in_size=size, revision=revision or model.revision)
+def __getattr__(name: str) -> object:
+    """A public name, from the module that defines it. `run` and `distill` are modules that may be called."""
+    if name not in __all__:
+        raise AttributeError(f"module 'ssld' has no attribute {name!r}")
+    if name in ("run", "distill"):
+        return import_module(f"ssld.{name}")
+    value: object = getattr(import_module(_ELSEWHERE.get(name, "ssld.api")), name)
+    return value
 
 
 FAST_MKL = "MKL_DEBUG_CPU_TYPE"

@@ -178,8 +178,12 @@ def _list_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _show_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", help="The name of a recipe, model, teacher, student, loss or engine.")
-    _changed_recipe(command)
+    command.add_argument("name", help="The name of a recipe, model, teacher, student, method or engine.")
+    command.add_argument(
+        "overrides", nargs="*", metavar="[RECIPE] key.path=value",
+        help="Of a method: a recipe, whose stages show what it reads and costs. Change a key of the recipe.",
+    )  # fmt: skip
+    command.add_argument("--smoke", action="store_true", help="Show the recipe as --smoke runs it, on fake images.")
 
 
 def _plan_arguments(command: argparse.ArgumentParser) -> None:
@@ -339,10 +343,21 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
         "--labelled", type=int, help="prepare digits, fashion_mnist: how many images of each class keep their label."
     )
     command.add_argument("--seed", type=int, help="prepare folder: the seed of the split.")
+    command.add_argument(
+        "--class-list", metavar="FILE",
+        help="prepare folder: a classes.txt whose order of the classes is taken, as of a training set.",
+    )  # fmt: skip
     command.add_argument("--classes", type=int, help="check: every label must be below this number.")
     command.add_argument(
         "--root", help="check: the folder that the paths are relative to (default: that of the list file)."
     )
+    command.add_argument(
+        "--against", metavar="LIST", help="check: another list file, with which no image should be shared."
+    )
+    command.add_argument(
+        "--background", metavar="COLOUR", default="white",
+        help="check: the colour behind transparent pixels, as white or #rrggbb (default white).",
+    )  # fmt: skip
     command.add_argument("--threads", type=int, default=2, help="check: how many threads decode images (default 2).")
 
 
@@ -380,6 +395,10 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--gate", type=int, default=2000,
         help="How many validation images check the teacher before it scores; 0 checks nothing (default 2000).",
+    )  # fmt: skip
+    command.add_argument(
+        "--background", metavar="COLOUR",
+        help="The colour behind transparent pixels, as white or #rrggbb (default: that of the teacher's input).",
     )  # fmt: skip
     command.add_argument(
         "--threads", type=int, help="How many threads decode and compare images (default: one a core)."
@@ -442,7 +461,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "list": Command("List what there is: models, networks, losses, methods, recipes or engines.", _list_arguments),
     "show": Command(
-        "Print a recipe with base, overrides and defaults filled in, or the facts of a model, teacher, loss or engine.",
+        "Print a recipe with every default filled in, or the facts of a model, teacher, method or engine.",
         _show_arguments,
     ),
     "plan": Command(

@@ -47,7 +47,8 @@ def scores_on(network: Any, files: FileList, scoring: Scoring, given: cards.Inpu
     resize = size if scoring.cropped else given.resize
 
     def crops(part: FileList) -> Any:
-        return EvalLoader(part, size=size, resize=resize, batch=64, mean=mean, std=std, device=runtime.gpu)
+        look: dict[str, Any] = {"size": size, "resize": resize, "mean": mean, "std": std}
+        return EvalLoader(part, **look, background=given.background, batch=64, device=runtime.gpu)
 
     return scores_of({"student": (network, crops)}, files, scoring, network.num_classes)
 

@@ -1,19 +1,37 @@
 """The plan of a recipe or of a run folder. PaddlePaddle is not imported: cards and source files are read as text."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ssld.config import cards, recipe
 from ssld.config.recipe import Plan
 from ssld.deploy.engines.registry import ENGINES
+from ssld.errors import UsageError
+
+if TYPE_CHECKING:
+    from ssld.distill.reuse import Trust
 
 
-def load_plan(path: str, overrides: Sequence[str], *, smoke: bool = False) -> Plan:
+def trust_of(*, reuse: bool, fresh: bool) -> Trust:
+    """Which finished stages may be used again. UsageError where both options are given."""
+    if reuse and fresh:
+        raise UsageError("run: --reuse and --fresh contradict each other; leave one of them out")
+    return "any" if reuse else "none" if fresh else "equal"
+
+
+def load_plan(given: str | Path | Mapping[str, object], overrides: Sequence[str], *, smoke: bool = False) -> Plan:
     """The plan of a recipe, checked further than its types: losses and their options, engines, networks, cards.
 
-    `overrides` are `key.path=value`; `smoke` shrinks the plan to seconds, on fake images. Raises RecipeError.
+    `given` is its path, its name on the shelf, or the recipe itself as a mapping; `overrides` are `key.path=value`;
+    `smoke` shrinks the plan to seconds, on fake images. Raises RecipeError.
     """
-    plan = recipe.load(path, list(overrides), smoke=smoke)
+    if isinstance(given, Mapping):
+        plan = recipe.of_mapping(given, list(overrides), smoke=smoke)
+    else:
+        plan = recipe.load(given, list(overrides), smoke=smoke)
     for engine in plan.bench.engines:
         ENGINES.check(engine)
     if plan.student.arch:

@@ -100,7 +100,8 @@ def _teacher_artifact(run: Run, name: str, facts: dict[str, Any]) -> Artifact | 
     if teacher.stage:
         stage = run.stage(teacher.stage)
         title = "teacher" if name == "teacher" else f"teacher-{name}"
-        title = f"{plan.name}-{title}-{teacher.title if teacher.arch else plan.student.title}"
+        network = plan.network_of(stage.settings.network)
+        title = f"{plan.name}-{title}-{network.title}"
         return Artifact(name=title, kind="model", files=(stage.model_file,), digest=stage.digest, metadata=metadata)
     if run.is_smoke:  # its cards and files have fresh weights there
         return None

@@ -1,22 +1,24 @@
 """What a finished run is worth: predictions, agreement, gated export, speed; `result.json` but for the training."""
 
+import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from paddle import nn
 
 from ssld import models, runtime
 from ssld.config import baseline, cards, recipe
 from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
-from ssld.data import EvalLoader
+from ssld.data import EvalLoader, ImageSource, sampler
 from ssld.deploy import Allowed, How, calibrated, export_model, needed, release, write_csv
 from ssld.deploy.bench import bench
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
-from ssld.distill.images import class_names_of, crops, eval_loader
+from ssld.distill.images import centre_crops, class_names_of, crops, eval_loader
 from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
@@ -75,6 +77,40 @@ def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str,
         )
 
 
+def release_network(
+    network: nn.Layer, target: Path, data: Data, images: ImageSource, options: Export, about: dict[str, Any]
+) -> dict[str, Any]:
+    """Export any network into `target` through the gate, on an even selection of `images`, which are shown to it as
+    `data` says; formats in int8 take their ranges from the same images.
+
+    about: `name`, and what the contract says beside its input. Raises as `release_student`.
+    """
+    alone, way = runtime.Runtime(rank=0, world=1, gpu=None), how(options)
+
+    def pictures(number: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = images.subset(sampler.evenly(number, len(images)))
+        return all_images(centre_crops(data, chosen, alone))
+
+    given = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
+    ranged = calibrated(needed(options.formats, way))
+    with progress(0, "export"), runtime.on_cpu():
+        on_cpu = copy.deepcopy(network)
+        on_cpu.to(device="cpu")
+        shown, labels = pictures(slice_size(options))
+        return release(
+            on_cpu,
+            target,
+            shown,
+            labels,
+            name=about["name"],
+            contract={**about, "input": {**given, "interpolation": data.interpolation}},
+            formats=options.formats,
+            how=way,
+            calibration=pictures(options.calibration_images)[0] if ranged else None,
+            allowed=allowed(options),
+        )
+
+
 def how(options: Export) -> How:
     """What the recipe wants in the files."""
     return How(
@@ -113,7 +149,7 @@ def calibration_images(last: StageRun) -> np.ndarray | None:
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     """What an exported network must be fed, and which run it is from."""
     given = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
-    given |= {"interpolation": data.interpolation}
+    given |= {"interpolation": data.interpolation, "background": list(data.background)}
     return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": given}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld import FAST_MKL, labels, weights
+from ssld.callable import make_callable
 from ssld.config import code, recipe
 from ssld.config.mine_step import DONE
 from ssld.config.recipe import Plan
@@ -30,7 +31,7 @@ from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teachers import Teachers, check_engines, check_files
 from ssld.distill.trial import try_stages
-from ssld.errors import DataError, RunError
+from ssld.errors import DataError, RunError, SsldError
 from ssld.files import alone, sha256, write_whole
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
@@ -38,6 +39,8 @@ from ssld.report import write_report
 from ssld.result import finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options
+
+make_callable(__name__)  # `ssld.run(...)` is the function of that name in `ssld.api`
 
 PATIENCE = 30  # seconds for a run that was stopped and still writes its checkpoint
 
@@ -171,7 +174,7 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
     for name, step in steps.items():
         try:
             mine_pool(step, root, root / name, runtime, teachers=named)  # returns at once when it was finished
-        except (DataError, RunError) as error:
+        except SsldError as error:
             raise type(error)(f"prepare.{name}: {error}") from None
 
 

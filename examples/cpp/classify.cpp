@@ -1,6 +1,8 @@
 // The five likeliest classes of an image: classify EXPORT IMAGE, EXPORT written by `ssld export` with --with-preprocess.
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -15,6 +17,8 @@
 #include <onnxruntime_cxx_api.h>
 #define STB_IMAGE_IMPLEMENTATION
 #include <stb/stb_image.h>
+
+#include "geometry.h"
 
 [[noreturn]] void fail(const std::string& message) {
     std::fprintf(stderr, "%s\n", message.c_str());
@@ -33,6 +37,19 @@ std::string value(const std::string& contract, const std::string& key) {
     if (at == std::string::npos) return "";
     const size_t begin = at + key.size() + 4;
     return contract.substr(begin, contract.find_first_of(",\n}", begin) - begin);
+}
+
+// The three numbers of `background`; white where a contract names none.
+std::array<int, 3> background_of(const std::string& contract) {
+    std::array<int, 3> colour{255, 255, 255};
+    const size_t input = contract.find("\"input\": {"), key = contract.find("\"background\"", input);
+    if (input == std::string::npos || key == std::string::npos) return colour;
+    const char* at = contract.c_str() + contract.find('[', key);
+    for (int& level : colour) {
+        while (*at && !std::isdigit(static_cast<unsigned char>(*at))) ++at;
+        level = int(std::strtol(at, const_cast<char**>(&at), 10));
+    }
+    return colour;
 }
 
 double linear(double x) { return std::max(0.0, 1 - std::abs(x)); }
@@ -66,21 +83,25 @@ Image stretched(const Image& image, int width, bool smooth) {
     return out;
 }
 
-Image read(const char* file) {
+// The pixels of a file on the background colour.
+Image read(const std::string& file, const std::array<int, 3>& background) {
+    std::ifstream stream(file, std::ios::binary);
+    const std::vector<uint8_t> data((std::istreambuf_iterator<char>(stream)), {});
+    if (jpeg_components(data) == 4) fail(file + ": is a JPEG file in CMYK; save it in RGB");
     Image image{};
     int channels;
-    uint8_t* pixels = stbi_load(file, &image.width, &image.height, &channels, 3);
-    if (!pixels) fail(std::string(file) + ": is no image that stb_image reads; give a JPEG, PNG, BMP or PPM file");
-    image.rgb.assign(pixels, pixels + size_t(3) * image.width * image.height);
+    uint8_t* pixels = stbi_load_from_memory(data.data(), int(data.size()), &image.width, &image.height, &channels, 4);
+    if (!pixels) fail(file + ": is no image that stb_image reads; give a JPEG, PNG, BMP or PPM file");
+    image.rgb = on_background(pixels, size_t(image.width) * image.height, background);
     stbi_image_free(pixels);
     return image;
 }
 
 // The short side to `resize`, then the square in the middle.
 std::vector<uint8_t> prepared(const Image& image, int size, int resize, bool smooth) {
-    const double scale = double(resize) / std::min(image.width, image.height);
-    const int width = std::max(size, int(std::nearbyint(image.width * scale)));
-    const int height = std::max(size, int(std::nearbyint(image.height * scale)));
+    const int smaller = std::min(image.width, image.height);
+    const int width = std::max(size, resized(image.width, resize, smaller));
+    const int height = std::max(size, resized(image.height, resize, smaller));
     const Image whole = stretched(stretched(image, width, smooth), height, smooth);
     std::vector<uint8_t> cut;
     for (int y = (height - size) / 2; y < (height - size) / 2 + size; ++y) {
@@ -118,7 +139,8 @@ int main(int argc, char** argv) {
     if (size < 1 || resize < 1) fail(folder + "/contract.json: is no contract of an export; write one with `ssld export`");
     if (value(contract, "dtype") != "\"uint8\"")
         fail(folder + ": takes normalised numbers, not pixels; export it with --with-preprocess");
-    auto pixels = prepared(read(argv[2]), size, resize, value(contract, "interpolation") == "\"cubic\"");
+    const Image image = read(argv[2], background_of(contract));
+    auto pixels = prepared(image, size, resize, value(contract, "interpolation") == "\"cubic\"");
     const auto found = probabilities(folder + "/model.onnx", pixels, size);
     std::vector<size_t> order(found.size());
     std::iota(order.begin(), order.end(), 0);

@@ -3,11 +3,18 @@
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from ssld.data import check, prepare, read_list
+import numpy as np
+
+from ssld.data import FileList, check, prepare, read_list
+from ssld.data.doubles import doubles, equal_files
+from ssld.data.lists import CLASSES, read_names
 from ssld.data.target import Prepared
 from ssld.errors import DataError
 from ssld.paths import data_root
 from ssld.progress import note, progress
+from ssld.spec.colours import Colour, colour_option
+
+SHOWN = 5  # images and classes that a line names
 
 
 class PreparedFolder(Prepared):
@@ -17,12 +24,20 @@ class PreparedFolder(Prepared):
 
 
 class CheckedList(TypedDict):
-    """A list file whose images can all be read: how many there are, and how many of them have a label."""
+    """A list file whose images can all be read: how many there are, and how many of them have a label.
+
+    transparent: images with transparent pixels; flat: those of one flat colour; doubles: those with the bytes of an
+    earlier one; shared: those with the bytes of an image of the other list, null without one.
+    """
 
     list: str
     images: int
     labelled: int
     unreadable: int
+    transparent: int
+    flat: int
+    doubles: int
+    shared: int | None
 
 
 def data(
@@ -37,8 +52,11 @@ def data(
     ground_truth: str | None,
     labelled: int | None,
     seed: int | None,
+    class_list: str | None,
     classes: int | None,
     root: str | None,
+    against: str | None,
+    background: str,
     threads: int,
     quiet: bool,
 ) -> PreparedFolder | CheckedList:
@@ -46,12 +64,14 @@ def data(
 
     Prepare: write the images and list files of a kind of data set under `out` (by default in the data folder), with the
     options that the kind takes; a data set that is already there stays as it is. Check: decode every image of a list,
-    in `threads` threads; `quiet` hides the progress. Each action leaves the options of the other aside. Raises
-    DataError for an unknown kind, an option that the kind does not take, a source that is not as expected, and for
-    images that cannot be read, each of which is named in a line on standard error.
+    in `threads` threads, transparent pixels on the colour `background`, and look for images with equal bytes, in the
+    list and in the list `against`; `quiet` hides the progress. Each action leaves the options of the other aside.
+    Raises DataError for an unknown kind, an option that the kind does not take, a source that is not as expected, and
+    for images that cannot be read, each of which is named in a line on standard error; UsageError for no colour.
     """
     if action == "check":
-        return _check(Path(what), classes, root, threads, quiet)
+        seen_on = colour_option("--background", background)
+        return _check(Path(what), classes, root, Path(against) if against else None, seen_on, threads, quiet)
     options: dict[str, Any] = {
         "source": source,
         "ground_truth": ground_truth,
@@ -59,6 +79,7 @@ def data(
         "labelled": labelled,
         "val_share": val_share,
         "seed": seed,
+        "class_list": class_list,
         "allow_partial": allow_partial or None,
     }
     given = {name: value for name, value in options.items() if value is not None}
@@ -69,16 +90,65 @@ def _prepare(kind: str, out: Path, options: dict[str, Any]) -> PreparedFolder:
     """Write a data set as image files and list files; says so when it is already there."""
     with progress(0, f"prepare {kind}") as bar:
         prepared = prepare(kind, out, progress=bar.count, **options)
+    for remark in prepared.get("remarks", ()):
+        note(remark)
     return {"folder": str(out), **prepared}
 
 
-def _check(file: Path, classes: int | None, root: str | None, threads: int, quiet: bool) -> CheckedList:
+def _check(
+    file: Path,
+    classes: int | None,
+    root: str | None,
+    against: Path | None,
+    background: Colour,
+    threads: int,
+    quiet: bool,
+) -> CheckedList:
     """Decode every image of a list; a line on standard error for each that cannot be read, then DataError."""
     files = read_list(file, root or file.parent, classes)
+    other = read_list(against, against.parent) if against else None
     with progress(len(files), "check", quiet=quiet) as bar:
-        report = check(files, threads=threads, progress=bar.count)
+        report = check(files, threads=threads, progress=bar.count, background=background)
     for path, reason in report.bad:
         note(f"{path}: {reason}")
+    paths = [files.path(i) for i in range(len(files))]
+    equal = doubles(paths)
+    shared = None if other is None else equal_files(paths, [other.path(i) for i in range(len(other))])
+    _tell("of one flat colour", report.flat)
+    _tell("with the bytes of an earlier one", [f"{one} = {earlier}" for one, earlier in equal])
+    _tell(f"with the bytes of one of {against}", [f"{one} = {there}" for one, there in shared or ()])
+    for remark in _sizes(files, classes, read_names(file.parent / CLASSES)):
+        note(remark)
     if report.bad:
         raise DataError(f"{file}: {len(report.bad)} of {len(files)} images cannot be read; remove them from the list")
-    return {"list": str(file), "images": len(files), "labelled": int((files.labels >= 0).sum()), "unreadable": 0}
+    return {
+        "list": str(file),
+        "images": len(files),
+        "labelled": int((files.labels >= 0).sum()),
+        "unreadable": 0,
+        "transparent": report.transparent,
+        "flat": report.flat_images,
+        "doubles": len(equal),
+        "shared": None if shared is None else len(shared),
+    }
+
+
+def _tell(what: str, images: list[str]) -> None:
+    """One line with the first images of a kind, where there are any."""
+    if images:
+        more = f", and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
+        note(f"{len(images)} images {what}: {', '.join(images[:SHOWN])}{more}")
+
+
+def _sizes(files: FileList, classes: int | None, names: list[str] | None) -> list[str]:
+    """Classes without an image and of one image, as far as the number of classes is known."""
+    known = classes or len(names or ())
+    counts = np.bincount(files.labels[files.labels >= 0], minlength=known)
+    remarks = []
+    for number, what in ((0, "without an image"), (1, "of one image")):
+        labels = np.flatnonzero(counts == number).tolist() if counts.any() else []
+        if labels:
+            named = [names[label] if names and label < len(names) else str(label) for label in labels]
+            more = f", and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+            remarks.append(f"{len(named)} classes {what}: {', '.join(named[:SHOWN])}{more}")
+    return remarks

@@ -6,6 +6,7 @@ from typing import Any
 
 from ssld.config import baseline, cards
 from ssld.config.code import is_code
+from ssld.data.lists import compare_classes
 from ssld.evaluation import labelled_list, scored_list, scores_of, scores_on, standard_error
 from ssld.published import network_with_weights
 from ssld.spec.choices import Device
@@ -44,6 +45,9 @@ def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, A
     else:
         listed = Path(data) if data else run.data_root / val
         images, scoring = scored_list(listed, plan.classes)
+        for name in (*run.last.settings.data.train, val):
+            if not is_code(name):
+                compare_classes(listed, run.data_root / name)
     asked = list(plan.teachers_of(plan.compared).values()) if plan.compared else []
     stages = {"student": run.last}
     if len(asked) == 1 and asked[0].stage and run.stage(asked[0].stage).is_done:

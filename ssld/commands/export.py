@@ -1,17 +1,19 @@
 """`ssld export`: a finished run's student, or a model of the zoo with weights, as files that passed the gate."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from ssld import api
+from ssld.api import ExportedFile
 from ssld.config import cards, coverage, parse
 from ssld.config.delivery import Export
 from ssld.config.keys import plain
+from ssld.config.recipe import Data
 from ssld.errors import DeployError
 from ssld.evaluation import labelled_list
-from ssld.progress import note, progress
+from ssld.progress import note
 from ssld.published import network_with_weights
 from ssld.spec.formats import FormatName, Precision
 
@@ -29,7 +31,7 @@ def export(
     dynamic_batch: bool | None,
     precision: Precision | None,
     gate: Sequence[str] | None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, ExportedFile]:
     """Export the student of the run folder `target`, or with `weights` the model of that name, through the gate.
 
     The files are written to `out` (by default RUN/export, of a model exports/MODEL). An option that is None is as the
@@ -89,31 +91,22 @@ class Changes:
         return parse.build(Export, tree["export"] | given, "export")
 
 
-def _export_run(run: Path, folder: Path, changes: Changes) -> dict[str, dict[str, Any]]:
+def _export_run(run: Path, folder: Path, changes: Changes) -> dict[str, ExportedFile]:
     """A finished run's student anew, through the gate."""
-    from ssld.distill.runs import Run
-    from ssld.result import release_student
-    from ssld.runtime import start
-
-    finished = Run.of_folder(run, start("cpu"))
-    plan = replace(finished.plan, export=changes.of(finished.plan.export))
-    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
-    return release_student(replace(finished, plan=plan), folder, result)
+    finished = api.load_run(run, device="cpu")
+    return api.export(finished, folder, options=plain(changes.of(finished.plan.export)))
 
 
-def _export_weights(
-    name: str, file: Path, data: str | None, folder: Path, changes: Changes
-) -> dict[str, dict[str, Any]]:
+def _export_weights(name: str, file: Path, data: str | None, folder: Path, changes: Changes) -> dict[str, ExportedFile]:
     """A model of the zoo with the weights of a file, through the gate on the labelled images of `data`.
 
     int8 takes its ranges from an even selection of the same images.
     """
     export, card, listed = changes.of(Export()), cards.find_model(name), labelled_list(data)
-    from ssld import result
-    from ssld.data import EvalLoader, class_names, read_list, sampler
-    from ssld.deploy import calibrated, needed, release
+    from ssld.data import class_names, read_list
     from ssld.distill.images import check_labelled
     from ssld.distill.teacher_weights import weights_digest
+    from ssld.result import release_network
     from ssld.runtime import start
 
     start("cpu")
@@ -121,34 +114,19 @@ def _export_weights(
     published = {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"}  # of ImageNet's classes
     files = read_list(listed, listed.parent, network.num_classes)
     check_labelled(files, "every image of the gate needs one")
-    shape: dict[str, Any] = {"size": given.size, "resize": given.resize, "mean": given.mean, "std": given.std}
-
-    def pictures(number: int) -> Any:
-        chosen = files.subset(sampler.evenly(number, len(files)))
-        return result.all_images(EvalLoader(chosen, batch=32, **shape))
-
-    how, (images, labels) = result.how(export), pictures(result.slice_size(export))
-    with progress(0, "export"):
-        return release(
-            network,
-            folder,
-            images,
-            labels,
-            name=name,
-            contract={
-                "arch": network.arch,
-                "classes": network.num_classes,
-                "class_names": class_names(listed, network.num_classes) or None,
-                "accuracy": published if network.num_classes == coverage.CLASSES else None,
-                "digest": weights_digest(network),
-                "weights": file.name,
-                "input": shape | {"mean": list(given.mean), "std": list(given.std), "interpolation": "linear"},
-            },
-            formats=export.formats,
-            how=how,
-            calibration=pictures(export.calibration_images)[0] if calibrated(needed(export.formats, how)) else None,
-            allowed=result.allowed(export),
-        )
+    shown: dict[str, Any] = {"size": given.size, "eval_resize": given.resize, "mean": given.mean, "std": given.std}
+    shown |= {"background": given.background}
+    look = Data(train=(str(listed),), val=str(listed), eval_batch=32, **shown)
+    about = {
+        "name": name,
+        "arch": network.arch,
+        "classes": network.num_classes,
+        "class_names": class_names(listed, network.num_classes) or None,
+        "accuracy": published if network.num_classes == coverage.CLASSES else None,
+        "digest": weights_digest(network),
+        "weights": file.name,
+    }
+    return cast("dict[str, ExportedFile]", release_network(network, folder, look, files, export, about))
 
 
 def _tell_phone(folder: Path) -> None:

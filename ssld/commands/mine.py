@@ -7,6 +7,7 @@ from typing import Any
 from ssld.config.mine_step import Mine
 from ssld.errors import RunError
 from ssld.spec.choices import Assign, Device
+from ssld.spec.colours import colour_option
 
 
 def mine(
@@ -22,13 +23,15 @@ def mine(
     part: str,
     engine: str,
     gate: int,
+    background: str | None,
     threads: int | None,
     device: Device,
     quiet: bool,
 ) -> dict[str, Any]:
     """Choose the `k` best images of each class from the images of `source`, by the probabilities of a teacher.
 
-    Near-duplicates of the validation images in the list `against` are left out first. `part` is I/N: only every N-th
+    Near-duplicates of the validation images in the list `against` are left out first. Transparent pixels lie on the
+    colour `background`, by default that of the teacher's input. `part` is I/N: only every N-th
     shard from the I-th on is scored, and nothing is chosen. `quiet` hides the progress. Returns the list file and the
     sheet that were written, and how many images went which way; of a part that leaves something to do what is done.
     Raises RunError for options out of range, a teacher that cannot be used or a folder that holds another mining,
@@ -52,6 +55,7 @@ def mine(
         assign=assign,
         engine=engine,
         gate=gate,
+        background=colour_option("--background", background) if background else None,
     )
     folder, share = Path(out), (int(number), int(count))
     done = mine_pool(step, Path(), folder, start(device), share, threads, quiet=quiet)

@@ -220,7 +220,8 @@ def _covered(files: FileList, classes: Sequence[str] = ()) -> coverage.Scope:
 
 def _shape(given: Input) -> dict[str, Any]:
     """An input as JSON has it."""
-    return {**asdict(given), "mean": list(given.mean), "std": list(given.std), "interpolation": "linear"}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(given).items()}
+    return {**plain, "interpolation": "linear"}
 
 
 def _row(model: Model, result: dict[str, Any]) -> dict[str, Any]:

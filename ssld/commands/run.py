@@ -1,23 +1,14 @@
 """`ssld run`: a recipe from its first stage to its report, in one process or several, with one seed or several."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from ssld.errors import UsageError
-from ssld.plans import load_plan, run_folder
+from ssld.api import FinishedRun, RunResult
+from ssld.plans import load_plan, run_folder, trust_of
 from ssld.processes import RunOptions, count_ranks, end_with_parent, is_rank, run_ranks
 from ssld.seeds import SeedRuns, check_seeds, run_seeds
 from ssld.spec.choices import Device, WandbMode
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """The folder of a run, and what its result.json holds."""
-
-    folder: Path
-    result: dict[str, Any]
 
 
 def run(
@@ -47,8 +38,7 @@ def run(
     RecipeError for a recipe that does not hold, and RunError, DataError, WeightsError or DeployError where a stage or
     what follows it cannot be done.
     """
-    if reuse and fresh:
-        raise UsageError("run: --reuse and --fresh contradict each other; leave one of them out")
+    trust = trust_of(reuse=reuse, fresh=fresh)
     plan = load_plan(recipe, overrides, smoke=smoke)
     check_seeds(seeds)
     if seeds > 1:
@@ -66,8 +56,8 @@ def run(
         return run_seeds(plan, recipe, overrides, seeds=seeds, out=out, experiments=experiments, options=options)
     folder, count = Path(out) if out else run_folder(plan, Path("runs")), count_ranks(ranks, device)
     if count > 1 and not is_rank():
-        return FinishedRun(folder, run_ranks(count, plan, argv, device, folder))
-    from ssld.distill.reuse import Trust
+        result = run_ranks(count, plan, argv, device, folder)
+        return FinishedRun(folder, plan, cast(RunResult, result))
     from ssld.run import run_plan
     from ssld.runtime import start
     from ssld.track import Options
@@ -75,6 +65,5 @@ def run(
     if is_rank():
         end_with_parent()
     loggers = Options(wandb=wandb, project=wandb_project, tags=wandb_tags, tensorboard=tensorboard)
-    trust: Trust = "any" if reuse else "none" if fresh else "equal"
     result = run_plan(plan, folder, start(device), loggers, trust)
-    return None if is_rank() else FinishedRun(folder, result)
+    return None if is_rank() else FinishedRun(folder, plan, cast(RunResult, result), device)

@@ -1,4 +1,5 @@
-"""`ssld show`: the facts behind a name. PaddlePaddle is not imported: cards and source files are read as text."""
+"""`ssld show`: the facts behind a name. Cards and source files are read as text; PaddlePaddle is imported only for a
+method in a recipe, whose networks are made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from ssld.config import cards, parse, recipe
 from ssld.config.keys import plain
 from ssld.deploy.engines.registry import ENGINES
 from ssld.errors import RecipeError, did_you_mean
-from ssld.losses import registry as losses
+from ssld.losses import overview
 from ssld.paths import shelf
 from ssld.plans import load_plan
 
@@ -22,18 +23,20 @@ class Facts:
 
 
 def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
-    """The facts behind a name: of a recipe its whole plan, of a model, teacher, loss or engine what is known of it.
+    """The facts behind a name: of a recipe its whole plan, of a model, teacher, method or engine what is known of it.
 
-    `overrides` and `smoke` change a recipe. Raises RecipeError when nothing has that name.
+    `overrides` and `smoke` change a recipe. The first of the `overrides` may be a recipe, where the name is that of a
+    method: then its terms in that recipe are looked at too. Raises RecipeError when nothing has that name.
     """
-    models = cards.models()
+    models, methods = cards.models(), {method.name: method for method in overview.methods()}
     if name.endswith((".yaml", ".yml")) or name in _recipe_names():
         plan = load_plan(name, overrides, smoke=smoke)
         tree = {**recipe.plan_tree(plan), "digest": plan.digest}
         return Facts(tree, f"{recipe.dump(plan)}digest: {plan.digest}")
-    if name in losses.built_in():
-        cls = losses.built_in()[name]
-        tree = {"loss": name, "summary": losses.summary(cls), "options": losses.options(cls)}
+    if name in methods:
+        tree = _given(overview.facts(methods[name]))
+        if overrides and "=" not in overrides[0]:
+            tree["stages"] = _in_recipe(name, load_plan(overrides[0], overrides[1:], smoke=smoke))
     elif name in ENGINES.names():
         tree = {"engine": name, "summary": ENGINES.summary(name), "options": ENGINES.options(name)}
     elif name in models or name in cards.all_teachers():
@@ -41,9 +44,16 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
         if name in cards.all_teachers():
             tree["as a teacher"] = _given(plain(cards.find_teacher(name)))
     else:
-        known = [*_recipe_names(), *models, *cards.all_teachers(), *losses.built_in(), *ENGINES.names()]
+        known = [*_recipe_names(), *models, *cards.all_teachers(), *methods, *ENGINES.names()]
         raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, known)}")
     return Facts(tree, parse.to_yaml(tree).rstrip())
+
+
+def _in_recipe(method: str, plan: recipe.Plan) -> dict[str, Any]:
+    """What the terms of a method read, train and cost in each stage of a recipe."""
+    from ssld.distill.terms import facts_of_terms  # it makes networks
+
+    return facts_of_terms(plan, method)
 
 
 def _facts(model: cards.Model) -> dict[str, Any]:
@@ -57,7 +67,7 @@ def _facts(model: cards.Model) -> dict[str, Any]:
 def _given(tree: Any) -> Any:
     """Without the keys that a card leaves out."""
     if isinstance(tree, dict):
-        return {key: _given(value) for key, value in tree.items() if value not in (None, {})}
+        return {key: _given(value) for key, value in tree.items() if value not in (None, {}, [])}
     return tree
 
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from ssld.config.typed import read
 from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import shelf
+from ssld.spec.colours import WHITE, Colour
 from ssld.spec.revisions import FLAVOURS, Flavour, Revision
 
 Channels = tuple[float, float, float]
@@ -37,12 +38,16 @@ FAMILIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A crop of `size` pixels after the shorter side became `resize`; pixels / 255, then `mean` and `std`."""
+    """A crop of `size` pixels after the shorter side became `resize`; pixels / 255, then `mean` and `std`.
+
+    `background`: RGB 0..255, the colour behind transparent pixels.
+    """
 
     size: int
     resize: int
     mean: Channels
     std: Channels
+    background: Colour = WHITE
 
 
 @dataclass(frozen=True, kw_only=True)

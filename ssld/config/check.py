@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssld.config import code
-from ssld.config.mine_step import check_mine
+from ssld.config.mine_step import Mine, check_mine
 from ssld.config.optim import check_apart, check_optim
 from ssld.config.quantize import check_quantize
 from ssld.config.teachers import Teacher, check_combine, check_teacher
@@ -24,17 +24,38 @@ def check_parts(plan: Plan, where: str) -> None:
         check_asked(plan, name, where)
         check_reads(plan, name, where)
     check_labels(plan, where)
-    check_mixed(plan, where)
     check_quantize(plan, where)
     check_pretrained(plan, where)
     for name, stage in plan.stages.items():
-        check_optim(stage.optim, f"{where}: stages.{name}.optim.")
-        check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}: stages.{name}.")
-        if stage.optim.stage_lr and stage.train == "head":
-            at = f"{where}: stages.{name}.optim.stage_lr"
-            raise RecipeError(f"{at}: train: head updates the last layer alone, which has 1; leave it out")
+        check_settings(stage, f"{where}: stages.{name}")
     for name, step in (plan.prepare or {}).items():
         check_mine(step, f"{where}: prepare.{name}.")
+        _check_miner(plan, step, f"{where}: prepare.{name}")
+
+
+def _check_miner(plan: Plan, step: Mine, where: str) -> None:
+    """RecipeError for a teacher of the recipe that cannot score a pool before the first stage, as the step says."""
+    teacher = plan.all_teachers.get(step.teacher)
+    if teacher is None:
+        return
+    if teacher.stage:
+        what = f"stage {teacher.stage!r} trains {step.teacher!r}, and images are mined before the first stage"
+        raise RecipeError(f"{where}.teacher: {what}; name another teacher, or the folder of a run that trained one")
+    if step.weights:
+        raise RecipeError(f"{where}.weights: teacher {step.teacher!r} of the recipe has its own; leave them out")
+    if teacher.is_foreign and step.engine != "eager":
+        what = f"{step.engine} cannot hold teacher {step.teacher!r}, which comes from {teacher.source}"
+        raise RecipeError(f"{where}.engine: {what}; leave it out")
+
+
+def check_settings(stage: Stage, where: str) -> None:
+    """RecipeError for keys of one stage that contradict each other. `where`: the path of the stage."""
+    check_mixed(stage, where)
+    check_optim(stage.optim, f"{where}.optim.")
+    check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}.")
+    if stage.optim.stage_lr and stage.train == "head":
+        what = "train: head updates the last layer alone, which has 1"
+        raise RecipeError(f"{where}.optim.stage_lr: {what}; leave it out")
 
 
 def check_student(plan: Plan, where: str) -> None:
@@ -149,29 +170,53 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
     stage, asked = plan.stages[name], plan.teachers_of(name)
     for term_name, term in stage.loss.items():
         at, loss = f"{where}: stages.{name}.loss.{term_name}", term.loss
-        taps = sorted(loss.reads.teacher - {"logits"})
-        if taps:
-            _check_taps(stage, asked, taps[0], loss, at)
-        if loss.every_class and stage.labels and stage.labels.k is not None and stage.labels.k < plan.classes:
+        if taps := sorted(loss.reads.teacher - {"logits"}):
+            _check_more_than_logits(stage, asked, f"reads {taps[0]!r} of the teacher", at)
+            _check_taps(asked, taps, loss, at)
+        if read := sorted(loss.reads.weights.get("teacher", ())):
+            _check_more_than_logits(stage, asked, f"reads the {read[0]} of the teacher", at)
+            _check_weights(asked, read[0], loss, at)
+        if (
+            loss.every_class
+            and loss.reads.teacher
+            and stage.labels
+            and stage.labels.k is not None
+            and stage.labels.k < plan.classes
+        ):
             what = f"reads the logits of every class, and the label cache keeps {stage.labels.k} of {plan.classes}"
             raise RecipeError(f"{at}: {what}; set stages.{name}.labels.k: null")
 
 
-def _check_taps(stage: Stage, asked: dict[str, Teacher], tap: str, loss: Loss, where: str) -> None:
-    """RecipeError where a tap of the teacher is read and its labels are logits alone."""
-    what = f"reads {tap!r} of the teacher"
+def _check_more_than_logits(stage: Stage, asked: dict[str, Teacher], what: str, where: str) -> None:
+    """RecipeError where the labels of a stage are logits alone, of a cache or of an engine."""
     if stage.labels:
         raise RecipeError(f"{where}: {what}, and a label cache keeps logits; set labels: null in this stage")
-    if len(asked) > 1 and not loss.reads.each:
-        raise RecipeError(f"{where}: {what}, and several teachers have only their logits in common; name one teacher")
     for name, teacher in asked.items():
         if teacher.engine != "eager":
             raise RecipeError(f"{where}: {what}, and an engine gives logits; set engine: eager of teacher {name!r}")
-        if teacher.is_foreign and tap not in teacher.taps:
-            hint = did_you_mean(tap, teacher.taps) or f"; add it to the taps of teacher {name!r}"
-            raise RecipeError(f"{where}: {what}, and teacher {name!r} has no such tap{hint}")
-        if teacher.is_foreign and loss.reads.weights.get("teacher"):
-            raise RecipeError(f"{where}: reads the classifier of teacher {name!r}, which has none; use another teacher")
+
+
+def _check_taps(asked: dict[str, Teacher], taps: list[str], loss: Loss, where: str) -> None:
+    """RecipeError for a tap of a teacher where several speak as one, or that a foreign one does not name."""
+    if len(asked) > 1 and not loss.reads.each:
+        what = f"reads {taps[0]!r} of the teacher, and several teachers have only their logits in common"
+        raise RecipeError(f"{where}: {what}; name one teacher")
+    for name, teacher in asked.items():
+        for tap in taps if teacher.is_foreign else ():
+            if tap not in teacher.taps:
+                hint = did_you_mean(tap, teacher.taps) or f"; add it to the taps of teacher {name!r}"
+                raise RecipeError(f"{where}: reads {tap!r} of the teacher, and teacher {name!r} has no such tap{hint}")
+
+
+def _check_weights(asked: dict[str, Teacher], layer: str, loss: Loss, where: str) -> None:
+    """RecipeError for weights of several teachers who speak as one, and of one that was made elsewhere."""
+    if len(asked) > 1 and not loss.reads.each:
+        what = f"reads the {layer} of the teacher, and several teachers have only their logits in common"
+        raise RecipeError(f"{where}: {what}; name one teacher")
+    for name, teacher in asked.items():
+        if teacher.is_foreign:
+            what = f"reads the {layer} of the teacher, and {teacher.source} gives no weights of {name!r}"
+            raise RecipeError(f"{where}: {what}; use another teacher, or another loss")
 
 
 def check_pretrained(plan: Plan, where: str) -> None:
@@ -211,13 +256,12 @@ def check_labels(plan: Plan, where: str) -> None:
             raise RecipeError(f"{at}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
 
 
-def check_mixed(plan: Plan, where: str) -> None:
+def check_mixed(stage: Stage, where: str) -> None:
     """RecipeError for a stage that mixes its images, where a loss needs an image to have one label."""
-    for name, stage in plan.stages.items():
-        augment = stage.data.augment
-        for term, given in stage.loss.items():
-            reads_label = "label" in given.loss.reads.batch
-            if reads_label and given.loss.mixed == "refuse" and (augment.mixup > 0 or augment.cutmix > 0):
-                what = f"{given.kind} needs images of one label each, and this stage mixes them"
-                mend = f"set stages.{name}.data.augment.mixup=0 and .cutmix=0, or drop the loss"
-                raise RecipeError(f"{where}: stages.{name}.loss.{term}: {what}; {mend}")
+    augment = stage.data.augment
+    for term, given in stage.loss.items():
+        reads_label = "label" in given.loss.reads.batch
+        if reads_label and given.loss.mixed == "refuse" and (augment.mixup > 0 or augment.cutmix > 0):
+            what = f"{given.kind} needs images of one label each, and this stage mixes them"
+            mend = f"set {at_key(where)}.data.augment.mixup=0 and .cutmix=0, or drop the loss"
+            raise RecipeError(f"{where}.loss.{term}: {what}; {mend}")

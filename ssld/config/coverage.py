@@ -55,8 +55,11 @@ def changes(plan: Plan, committed: Plan) -> dict[str, tuple[Any, Any]]:
 
 
 def plan_of(result: Mapping[str, Any]) -> Plan:
-    """The plan of a result; keys that came later have their defaults. Raises RecipeError where it holds no longer."""
-    return recipe.build(result["plan"], f"{result['recipe']}: plan of the result {result['digest'][:12]}")
+    """The plan of a result; keys that came later have their defaults. Raises RecipeError where it holds no longer.
+
+    A result does not hold the code that it names: of one's own losses the plan has names and options, and no value.
+    """
+    return recipe.of_record(result["plan"], f"{result['recipe']}: plan of the result {result['digest'][:12]}")
 
 
 def shelf_recipe(name: str) -> tuple[str, Plan] | None:

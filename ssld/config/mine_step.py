@@ -1,11 +1,13 @@
 """What a recipe may ask for before its first stage: a list that is mined from a pool of unlabelled images."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from ssld.config import parse
 from ssld.config.keys import key
 from ssld.errors import RecipeError
 from ssld.spec.choices import Assign
+from ssld.spec.colours import Colour
 
 LEAST_FOR_ALL = 0.01  # lower probabilities are not recorded
 LIST, DONE = "mined.txt", "mining.json"  # what a mining leaves; the second comes last
@@ -25,6 +27,9 @@ class Mine:
     min_score: float = 0.0  # smallest probability of a chosen image
     assign: Assign = "best"  # an image serves its likeliest class, or all that give it min_score
     weights: str | None = None  # a weights file, instead of the card's
+    background: Annotated[Colour, parse.Colours] | None = key(
+        None, later=True
+    )  # the colour behind transparent pixels; null: that of the teacher's input
     engine: str = key("eager", later=True, trains=False)  # what computes the scores
     gate: int = key(2000, trains=False)  # validation images that check the teacher before the first shard; 0 is off
 

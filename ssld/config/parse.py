@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from ssld.errors import RecipeError, did_you_mean
 from ssld.losses import Loss, Term, build_terms
 from ssld.paths import shelf
+from ssld.spec.colours import colour_of
 
 T = TypeVar("T")
 
@@ -89,12 +90,17 @@ def recipes() -> list[Path]:
 
 def merge_base(file: Path) -> dict[str, Any]:
     """The recipe's tree merged over that of its `base:` file, which may have no base of its own."""
-    tree = _mapping(file)
+    return based(_mapping(file), file.parent, str(file))
+
+
+def based(tree: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    """The tree of a recipe that stands in `folder`, over that of its `base:` file; `where` begins its errors."""
     if "base" not in tree:
-        return tree
-    base_file = file.parent / str(tree.pop("base"))
+        return copy.deepcopy(tree)
+    tree = dict(tree)
+    base_file = folder / str(tree.pop("base"))
     if not base_file.is_file():
-        raise RecipeError(f"{file}: base: no file {base_file}; a base is named relative to the recipe's folder")
+        raise RecipeError(f"{where}: base: no file {base_file}; a base is named relative to the recipe's folder")
     base = _mapping(base_file)
     if "base" in base:
         raise RecipeError(f"{base_file}: base: a base cannot have a base; one level only")
@@ -187,6 +193,17 @@ LossTerms = pydantic.PlainValidator(_loss_terms)
 """How a mapping of loss terms is checked: by the losses, whose options are fields of theirs."""
 
 
+def _colour(value: Any) -> tuple[int, int, int]:
+    try:
+        return colour_of(value)
+    except ValueError as error:
+        raise PydanticCustomError("colour", "{reason}", {"reason": str(error)}) from None
+
+
+Colours = pydantic.BeforeValidator(_colour)
+"""How a colour is checked: three whole numbers, or text that says them."""
+
+
 @cache
 def _adapter(cls: Any) -> Any:
     return pydantic.TypeAdapter(cls)
@@ -242,6 +259,11 @@ def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: 
         raise RecipeError(
             f"{where}.init: stage {stage.init!r} trains the {seen[stage.init].network}; name one of the {stage.network}"
         )
+    check_numbers(stage, where)
+
+
+def check_numbers(stage: Any, where: str) -> None:
+    """RecipeError for numbers that make no training. `where`: the path of the stage."""
     positive = {
         "epochs": stage.epochs,
         "data.batch": stage.data.batch,

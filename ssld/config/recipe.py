@@ -5,6 +5,7 @@ stages share, each entry of `stages:` what it changes. Overrides (`stages.distil
 one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +21,11 @@ from ssld.config.teachers import Combine, Teacher
 from ssld.errors import RecipeError, RunError
 from ssld.files import json_digest
 from ssld.losses import Term
+from ssld.losses.recorded import with_recorded
 from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
 from ssld.spec.augmentations import Policy
+from ssld.spec.colours import WHITE, Colour
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -65,6 +68,8 @@ class Data(Strict):
     interpolation: Literal["linear", "cubic"] = "linear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    # the colour behind transparent pixels, in training, evaluation and export
+    background: Annotated[Colour, parse.Colours] = key(WHITE, later=True)
     threads: int = key(2, trains=False)  # of the input pipeline, a rank
     augment: Augment = field(default_factory=Augment)
 
@@ -302,6 +307,18 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
     return from_tree(tree, str(path), file.parent, overrides, smoke=smoke)
 
 
+def of_mapping(
+    given: Mapping[str, object], overrides: list[str] | tuple[str, ...] = (), *, smoke: bool = False
+) -> Plan:
+    """The plan of a recipe that is a mapping, as a YAML file would hold it. Raises as `load`.
+
+    `base` and own code are relative to the current folder.
+    """
+    tree = parse.based(dict(given), Path(), "recipe")
+    tree.setdefault("name", "recipe")
+    return from_tree(tree, "recipe", Path(), overrides, smoke=smoke)
+
+
 def from_tree(
     tree: dict[str, Any],
     where: str,
@@ -328,6 +345,12 @@ def from_tree(
 def build(tree: dict[str, Any], where: str) -> Plan:
     """A plan from its whole tree, whose own code is loaded."""
     return parse.build(Plan, tree, where, losses=with_own(code.modules(tree.get("code") or {})))
+
+
+def of_record(tree: dict[str, Any], where: str) -> Plan:
+    """A plan from the whole tree that a result holds, whose own code need not be at hand: it can be read, not run."""
+    stages = _values(tree.get("stages"))
+    return parse.build(Plan, tree, where, losses=with_recorded(stage.get("loss") for stage in stages))
 
 
 def of_run(folder: Path) -> Plan:

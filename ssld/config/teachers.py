@@ -87,7 +87,7 @@ class Teacher:
     def title(self) -> str:
         """Its name where only one teacher can be meant: of its card, its architecture, its class, file or folder."""
         if self.source in ("stage", "weights"):
-            return str(self.arch or self.code)
+            return self.arch or self.code or f"stage {self.stage}"  # the last one where that stage trains the student
         return str(getattr(self, self.source))
 
     @property

@@ -11,22 +11,28 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ssld.data.check import fault
-from ssld.data.header import image_size
+from ssld.data import readable
+from ssld.data.readable import Unreadable
 from ssld.data.sources import ImageSource, pnm
 from ssld.errors import DataError
+from ssld.spec.colours import WHITE, Colour
 
 Job = tuple[int, np.ndarray]  # epoch and the samples of one batch
 AHEAD = 2  # batches whose images are being read while DALI works on those before
 
 
 class Feed:
-    """DALI's callback: reads the images of the next batch and adds what `numbers(epoch, index, sizes)` draws."""
+    """DALI's callback: reads the images of the next batch and adds what `numbers(epoch, index, sizes)` draws.
+
+    background: the colour behind transparent pixels.
+    """
 
     def __init__(
-        self, source: ImageSource, numbers: Callable[[int, np.ndarray, np.ndarray], list[np.ndarray]], threads: int
-    ):
+        self, source: ImageSource, numbers: Callable[[int, np.ndarray, np.ndarray], list[np.ndarray]], threads: int,
+        background: Colour = WHITE,
+    ):  # fmt: skip
         self._source, self._numbers, self._threads = source, numbers, max(2, threads)
+        self._background = background
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ssld-read")
         self.start(())
 
@@ -35,6 +41,7 @@ class Feed:
         self._jobs = iter(jobs)
         self._reading: deque[tuple[Job, list[Future]]] = deque()
         self.flying: deque[np.ndarray] = deque()  # fed, not yet come out of the graph
+        self.failure: DataError | None = None  # why the feed ended before its last batch
 
     def __call__(self) -> tuple[Any, ...]:
         while len(self._reading) < AHEAD and (job := next(self._jobs, None)) is not None:
@@ -43,7 +50,12 @@ class Feed:
         if not self._reading:
             raise StopIteration
         (epoch, index), futures = self._reading.popleft()
-        read = [item for future in futures for item in future.result()]
+        try:
+            read = [item for future in futures for item in future.result()]
+        except DataError as error:  # the batches before it are still in the graph: they come out first
+            self._jobs, self.failure = iter(()), error
+            self._reading.clear()
+            raise StopIteration from None
         self.flying.append(index)
         sizes = np.array([size for _, size in read], dtype=np.int64)
         return ([data for data, _ in read], *self._numbers(epoch, index, sizes))
@@ -57,33 +69,29 @@ class Feed:
         if isinstance(image, np.ndarray):
             return pnm(image), (image.shape[0], image.shape[1])
         try:
-            data = image if isinstance(image, bytes) else _content(image)
-            return np.frombuffer(data, dtype=np.uint8), image_size(data)
-        except (OSError, ValueError) as error:
-            raise self._unreadable(index, image, fault(image) or str(error)) from None
+            given, size = readable.for_dali(readable.content(image), self._background)
+        except Unreadable as error:
+            raise self._unreadable(index, image, str(error)) from None
+        return (np.frombuffer(given, dtype=np.uint8) if isinstance(given, bytes) else pnm(given)), size
 
     def culprit(self, error: Exception) -> DataError:
         """The DataError for a batch that DALI could not decode: names the first image at fault of those in flight."""
         try:
             for i in itertools.chain.from_iterable(self.flying):
                 image = self._source.image(i)
-                if not isinstance(image, np.ndarray) and (reason := fault(image)):
+                if not isinstance(image, np.ndarray) and (reason := readable.fault(image)):
                     return self._unreadable(i, image, reason)
         except DataError as unreadable:
             return unreadable
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         message = next((line for line in lines if "failure" in line or "rror" in line[:40]), lines[0] if lines else "")
-        return DataError(f"{self._source.title}: DALI could not process a batch ({message}); {self._source.remedy}")
+        where = self._source.name(int(self.flying[0][0])) if self.flying else self._source.title
+        return DataError(f"{where}: DALI could not process the batch of this image ({message}); {self._source.remedy}")
 
     def _unreadable(self, index: int, image: str | bytes, reason: str) -> DataError:
         name, one_line = self._source.name(index), " ".join(reason.split())
         where = name if isinstance(image, bytes) or image == name else f"{name}, {image}"
         return DataError(f"{where}: unreadable image ({one_line}); {self._source.remedy}")
-
-
-def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
 
 
 class Relay:
@@ -97,9 +105,14 @@ class Relay:
         """From now on the first graph makes these batches."""
         self._made = self._first.run(jobs)
         self.flying: deque[np.ndarray] = deque()
+        self.failure: DataError | None = None
 
     def __call__(self) -> tuple[Any, ...]:
-        index, made = next(self._made)
+        try:
+            index, made = next(self._made)
+        except DataError as error:
+            self.failure = error
+            raise StopIteration from None
         self.flying.append(index)
         return made
 
@@ -127,11 +140,13 @@ class Stream:
                 outputs = self._pipe.run()
             except StopIteration:
                 self._ended = True
+                if self._feed.failure:
+                    raise self._feed.failure from None
                 return
             except RuntimeError as error:
                 self._pipe = None
                 raise self.culprit(error) from None
-            except BaseException:  # from our callback: an unreadable file, Ctrl-C
+            except BaseException:  # from our callback: a fault in the code, Ctrl-C
                 self._pipe = None  # a pipeline is beyond use after any failure
                 raise
             yield self._feed.flying.popleft(), self._finish(outputs)

@@ -9,8 +9,9 @@ import os
 import re
 from pathlib import Path
 
-from ssld.data.folder import images_under, source_folder, sub_folders
+from ssld.data.folder import source_folder
 from ssld.data.target import Prepared, Progress, Target
+from ssld.data.tree import images_under, sub_folders
 from ssld.errors import DataError
 from ssld.paths import data_root
 

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssld.data.folder import images_under, source_folder, sub_folders
+from ssld.data.folder import source_folder
 from ssld.data.imagenet import CLASSES, SUFFIX, VAL_IMAGES, expect, labelled_folders, prepared_folder, wordnet_ids
 from ssld.data.lists import read_list
 from ssld.data.scoring import scoring_file
 from ssld.data.target import Prepared, Progress, Target
+from ssld.data.tree import images_under, sub_folders
 from ssld.errors import DataError
 
 Where = str | os.PathLike[str]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import itertools
 import os
+import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +17,18 @@ import numpy as np
 from ssld.errors import DataError
 
 UNLABELLED = -1
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2")
+CLASSES = "classes.txt"
+MARK = "\ufeff"  # a byte order mark, as some editors put before a text
+NUMBER = re.compile(r"[+-]?\d+")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2",
+)  # fmt: skip
+NOT_READ = (
+    ".gif",
+    ".avif",
+    ".heic",
+    ".svg",
+)  # suffixes of images that a list may hold, to be told by `ssld data check`
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,10 @@ def list_text(paths: Sequence[str], labels: Sequence[int] | None = None) -> str:
 
 def _parse(file: Path, paths: list[str], labels: array[int]) -> None:
     try:
+        _refuse_utf_16(file)
         with open(file, encoding="utf-8", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, start=1):
+            for number, marked in enumerate(lines, start=1):
+                line = marked.lstrip(MARK)  # at the start, and where lists were put one after the other
                 words = line.rsplit(None, 1)
                 if len(words) == 2 and words[1].isdecimal() and len(words[1]) < 19:  # fits into int64
                     paths.append(words[0].lstrip())
@@ -139,10 +154,16 @@ def _parse(file: Path, paths: list[str], labels: array[int]) -> None:
         raise DataError(f"{file}: cannot be read ({error.strerror}); give a readable list file") from None
 
 
+def _refuse_utf_16(file: Path) -> None:
+    with open(file, "rb") as stream:
+        if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise DataError(f"{file}: is written in UTF-16; save it as UTF-8")
+
+
 def _unlabelled(line: str, words: list[str], where: str) -> tuple[str, int]:
-    if len(words) == 2 and words[1].lstrip("+-").isdecimal():
-        if int(words[1]) != UNLABELLED:
-            raise DataError(f"{where}: label {words[1]} is out of range; labels start at 0, -1 means unlabelled")
+    if len(words) == 2 and NUMBER.fullmatch(words[1]):
+        if words[1] != str(UNLABELLED):
+            raise DataError(f"{where}: label {words[1][:40]} is out of range; labels start at 0, -1 means unlabelled")
         return words[0].lstrip(), UNLABELLED
     if _has_suffix(words[-1]):
         return line, UNLABELLED
@@ -150,7 +171,7 @@ def _unlabelled(line: str, words: list[str], where: str) -> tuple[str, int]:
 
 
 def _has_suffix(word: str) -> bool:
-    return word.lower().endswith((*SUFFIXES, ".gif"))  # `ssld data check` says that DALI reads no GIF
+    return word.lower().endswith((*SUFFIXES, *NOT_READ))
 
 
 def _check_range(file: Path, labels: np.ndarray, classes: int) -> None:
@@ -167,6 +188,35 @@ def _check_range(file: Path, labels: np.ndarray, classes: int) -> None:
 
 def class_names(listed: Path, classes: int) -> list[str]:
     """The first lines of the `classes.txt` beside a list file, one a class; [] where there are not so many."""
-    file = listed.parent / "classes.txt"
-    names = file.read_text(encoding="utf-8", errors="replace").split("\n")[:classes] if file.is_file() else []
+    names = (read_names(listed.parent / CLASSES) or [])[:classes]
     return names if len(names) == classes and all(names) else []
+
+
+def read_names(file: Path) -> list[str] | None:
+    """The names of a classes.txt, one a line in the order of the labels; None where there is no such file. DataError:
+    it cannot be read."""
+    try:
+        names = file.read_text(encoding="utf-8", errors="replace").lstrip(MARK).split("\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); give a readable file") from None
+    while names and not names[-1]:
+        names.pop()
+    return names
+
+
+def compare_classes(listed: Path, with_list: Path) -> None:
+    """DataError where a label means one class in a list, and another one in `with_list`: by the classes.txt beside
+    each. Where one of the two has none there is nothing to compare."""
+    own, other = (read_names(file.parent / CLASSES) for file in (listed, with_list))
+    if own is None or other is None or own == other:
+        return
+    number = next((i for i, pair in enumerate(zip(own, other, strict=False)) if pair[0] != pair[1]), None)
+    if number is None:
+        what = f"there are {len(own)} classes, and {len(other)} beside {with_list}"
+    else:
+        what = f"label {number} is {own[number][:60]!r}, beside {with_list} it is {other[number][:60]!r}"
+    raise DataError(
+        f"{listed.parent / CLASSES}: {what}; prepare this set anew with --class-list {with_list.parent / CLASSES}"
+    )

@@ -13,6 +13,7 @@ import paddle
 from ssld.data import policies, sampler
 from ssld.data.augment import draw
 from ssld.data.feed import Feed, Job, Relay, Stream, to_paddle
+from ssld.data.geometry import eval_geometry
 from ssld.data.graph import after_resize, decode_graph, eval_graph, interpolation_of, train_graph
 from ssld.data.mix import mix
 from ssld.data.normalise import finish
@@ -21,6 +22,7 @@ from ssld.data.resample import finish as finish_decoded
 from ssld.data.sources import ImageSource
 from ssld.errors import DataError
 from ssld.interfaces import Batch
+from ssld.spec.colours import WHITE, Colour
 
 FRESH = 2**62  # views of an image: every epoch shows a new one
 
@@ -42,7 +44,7 @@ class Loader:
     source: the images, of list files, arrays or samples (`sources`); size: side of the square output in pixels; batch:
     images in a global step, over all ranks and `accumulate` micro-batches; augment: see `augment.Augment`; mean, std:
     of RGB in 0..1; device: None = CPU, else the GPU's number; threads: DALI's; prefetch: batches made in advance;
-    views: show each image in these views only.
+    views: show each image in these views only; background: RGB 0..255, the colour behind transparent pixels.
 
     A batch is a pure function of (source, seed, step, batch, accumulate * world): the same on 1 rank x 2 micro-batches
     and on 2 ranks, for any number of threads, and when a run starts in the middle. DataError: too few images, a global
@@ -52,7 +54,7 @@ class Loader:
     def __init__(
         self, source: ImageSource, *, size: int, batch: int, augment: Any, mean: Sequence[float], std: Sequence[float],
         seed: int, accumulate: int = 1, rank: int = 0, world: int = 1, threads: int = 1, device: int | None = None,
-        interpolation: str = "linear", prefetch: int = 2, views: Views | None = None,
+        interpolation: str = "linear", prefetch: int = 2, views: Views | None = None, background: Colour = WHITE,
     ):  # fmt: skip
         self.steps_per_epoch = sampler.steps_per_epoch(len(source), batch)
         self._micro = sampler.micro_size(batch, accumulate, world)
@@ -64,7 +66,7 @@ class Loader:
         pipeline, look = _pipeline(self._micro, threads, device, prefetch), _look(size, mean, std, interpolation)
         self._resample = None if device is not None else resampler(interpolation, mean, std, threads)
         self._slots, erase = policies.slots(augment), augment.erase > 0
-        feed = Feed(source, self._numbers, threads)
+        feed = Feed(source, self._numbers, threads, background)
         whole = partial(train_graph, slots=self._slots, erase=erase, **look, **pipeline)
         if self._resample and self._slots:
             handed = after_resize(self._slots, erase)
@@ -142,13 +144,13 @@ class EvalLoader:
     """Every image once, in order: short side resized to `resize`, then the centre `size` x `size`.
 
     Rank r of `world` takes the r-th contiguous share; the last batch may be smaller. `len()` is this rank's number of
-    batches, `images` of images. DataError: resize < size, an unreadable image (named).
+    batches, `images` of images. Other options as of `Loader`. DataError: resize < size, an unreadable image (named).
     """
 
     def __init__(
         self, source: ImageSource, *, size: int, resize: int, batch: int, mean: Sequence[float], std: Sequence[float],
         rank: int = 0, world: int = 1, threads: int = 1, device: int | None = None, interpolation: str = "linear",
-        prefetch: int = 2,
+        prefetch: int = 2, background: Colour = WHITE,
     ):  # fmt: skip
         if resize < size:
             raise DataError(f"evaluation: resize {resize} is smaller than the crop {size}; set resize >= size")
@@ -163,7 +165,7 @@ class EvalLoader:
                 return [jobs(len(index), resized, corner)]
             return [resized.astype(np.float32), corner.astype(np.int32)]
 
-        feed = Feed(source, numbers, threads)
+        feed = Feed(source, numbers, threads, background)
         whole = partial(eval_graph, feed, **look, **pipeline)
         self._stream = _stream(feed, whole, resample, crop=False, look=look, pipeline=pipeline)
 
@@ -175,16 +177,6 @@ class EvalLoader:
         starts = range(0, self.images, self._batch)
         for index, image in self._stream.run((0, self._share[s : s + self._batch]) for s in starts):
             yield _batch(self._source, index, image)
-
-
-def eval_geometry(sizes: np.ndarray, resize: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Resized (height, width) and top-left corner of the centre crop, int64 [n, 2] each, for stored sizes [n, 2].
-
-    The short side becomes `resize`, the long side keeps the ratio, rounded half up; the corner is rounded down.
-    """
-    short = sizes.min(axis=1, keepdims=True)
-    resized = (2 * sizes * resize + short) // (2 * short)
-    return resized, (resized - size) // 2
 
 
 def _look(size: int, mean: Sequence[float], std: Sequence[float], interpolation: str) -> dict[str, Any]:

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from ssld.data.lists import list_text
+from ssld.data.lists import CLASSES, list_text
+from ssld.data.tree import LeftOut
 from ssld.errors import DataError
+from ssld.files import write_whole
 
 MANIFEST = "dataset.json"
+LEFT_OUT = "left_out.csv"
 Progress = Callable[[int, int], None]  # done, total
 
 
-class Prepared(TypedDict):
-    """A data set on disk: its kind, number of classes (0 = no labels), list file -> number of images, and whether this
-    call wrote it or found it complete."""
-
+class _Written(TypedDict):
     kind: str
     classes: int
     lists: dict[str, int]
     status: Literal["prepared", "already prepared"]
+
+
+class Prepared(_Written, total=False):
+    """A data set on disk: its kind, number of classes (0 = no labels), list file -> number of images, and whether this
+    call wrote it or found it complete.
+
+    left_out: reason -> number of files and folders of the source that were not taken; left_out.csv names each.
+    remarks: lines about them, and about what is probably not meant. Both are there only where there is something.
+    """
+
+    left_out: dict[str, int]
+    remarks: list[str]
 
 
 class Target:
@@ -38,6 +52,8 @@ class Target:
         self._options, self._prefix = options, "" if source in (None, self.out.resolve()) else f"{source}{os.sep}"
         self._lists: dict[str, dict[str, Any]] = {}
         self._wrote = False
+        self.left_out = LeftOut(source or self.out)
+        self.remarks: list[str] = []
         if self.out.exists() and not self.out.is_dir():
             raise DataError(f"{self.out}: is a file; give a folder to write the data set to")
 
@@ -86,7 +102,7 @@ class Target:
     def finish(self, classes: Sequence[str] = ()) -> Prepared:
         """Write classes.txt (one name a line, in the order of the labels) and the manifest."""
         if classes:
-            self.save("classes.txt", "".join(f"{name}\n" for name in classes).encode("utf-8", "surrogateescape"))
+            self.save(CLASSES, "".join(f"{name}\n" for name in classes).encode("utf-8", "surrogateescape"))
         manifest = {
             "kind": self.kind,
             "options": self._options,
@@ -96,7 +112,22 @@ class Target:
         self.save(MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
         counts = {name: facts["images"] for name, facts in self._lists.items()}
         status: Literal["prepared", "already prepared"] = "prepared" if self._wrote else "already prepared"
-        return Prepared(kind=self.kind, classes=len(classes), lists=counts, status=status)
+        prepared = Prepared(kind=self.kind, classes=len(classes), lists=counts, status=status)
+        for name in (*self._lists, CLASSES, MANIFEST, LEFT_OUT):  # of an earlier call, where `out` is the source
+            self.left_out.forget(self.out / name)
+        if self.left_out.reasons:
+            self._tell_left_out()
+            prepared["left_out"] = self.left_out.counts()
+        if self.remarks:
+            prepared["remarks"] = self.remarks
+        return prepared
+
+    def _tell_left_out(self) -> None:
+        """A report, no part of the data set: unlike all other files it is written anew by every call."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *sorted(self.left_out.reasons.items())])
+        write_whole(self.out / LEFT_OUT, text.getvalue(), "surrogateescape")
+        self.remarks = [*self.left_out.summary(), *self.remarks]
 
 
 def _sha256(data: bytes) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 
-from ssld.data.folder import images_under, source_folder
+from ssld.data.folder import source_folder
 from ssld.data.target import Prepared, Progress, Target
+from ssld.data.tree import images_under
 from ssld.errors import DataError
 
 
 def prepare(out: str | os.PathLike[str], progress: Progress, source: str | os.PathLike[str] = "") -> Prepared:
-    """unlabelled.txt with every image under `source`; the images stay where they are. DataError when there is none."""
+    """unlabelled.txt with every image under `source`; the images stay where they are. DataError when there is none.
+
+    What is left out is told in `remarks`.
+    """
     root = source_folder(source, "unlabelled")
     target = Target("unlabelled", out, {"source": str(root)}, root)
-    paths = images_under(root, root)
+    paths = images_under(root, root, left_out=target.left_out)
     if not paths:
         raise DataError(f"{root}: no images found; give the folder of the images")
     progress(len(paths), len(paths))

@@ -22,6 +22,7 @@ from ssld.deploy import formats as forms
 from ssld.deploy.formats import PLAIN, How
 from ssld.deploy.processing import as_file_input, with_processing
 from ssld.errors import DeployError
+from ssld.spec.colours import WHITE
 
 if TYPE_CHECKING:
     from paddle.nn import Layer
@@ -120,6 +121,8 @@ def _input_and_output(contract: dict[str, Any], how: How) -> dict[str, Any]:
         "dtype": "uint8" if how.preprocess else "float32",
         "layout": "NHWC" if how.preprocess else "NCHW",
         "dynamic": ["batch"] if how.dynamic_batch else [],
+        "background": list(WHITE),
+        "rounding": "half up",
     }
     shape = ["batch" if how.dynamic_batch else 1, _class_number(contract["classes"])]
     output = {"name": "probabilities" if how.probabilities else "logits", "dtype": "float32", "shape": shape}

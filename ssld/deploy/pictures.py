@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ssld.data.geometry import half_up
+from ssld.data.readable import Unreadable, content, decode, examine
 from ssld.deploy.engines.registry import Run
 from ssld.errors import DeployError
+from ssld.spec.colours import WHITE
 
 DRAWN, DRAWN_SIZE, QUALITY = 8, (500, 375), 90
 """The number of drawn JPEG files, their width and height (usual ones of ImageNet), and their quality."""
@@ -23,7 +26,10 @@ def random_images(contract: dict[str, Any], batch: int, size: int) -> np.ndarray
 
 
 def jpegs(files: Sequence[Path] = ()) -> list[bytes]:
-    """Return the content of image files; without any, of photograph-like drawings: smooth shapes and some noise."""
+    """Return the content of image files; without any, of photograph-like drawings: smooth shapes and some noise.
+
+    DeployError, naming the file: one that cannot be read.
+    """
     if files:
         return [read(file) for file in files]
     from PIL import Image
@@ -41,23 +47,25 @@ def jpegs(files: Sequence[Path] = ()) -> list[bytes]:
 def read(file: Path) -> bytes:
     """Read an image file. Raises DeployError where that fails."""
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DeployError(f"{file}: {error.strerror}; give another list of images") from error
+        data = content(str(file))
+        examine(data)
+    except Unreadable as error:
+        raise DeployError(f"{file}: unreadable image ({error}); give another list of images") from None
+    return data
 
 
 def preprocess(picture: bytes, input_spec: dict[str, Any], size: int) -> np.ndarray:
     """Turn the bytes of an image file into one image as the exported file takes it.
 
     It decodes, resizes the short side, cuts the centre, and normalises unless the file does. It does so with Pillow, as
-    a service in Python would. input_spec: the contract's `input`. size: pixels of the crop.
+    a service in Python would. input_spec: the contract's `input`. size: pixels of the crop. Raises
+    `readable.Unreadable`.
     """
     from PIL import Image
 
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
-    short = round(input_spec["resize"] * size / input_spec["size"])
-    scale = short / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = decode(picture, tuple(input_spec.get("background", WHITE))).image.convert("RGB")
+    short = half_up(input_spec["resize"] * size, input_spec["size"])
+    width, height = (max(size, half_up(side * short, min(image.size))) for side in image.size)
     kind = Image.Resampling.BICUBIC if input_spec.get("interpolation") == "cubic" else Image.Resampling.BILINEAR
     left, top = (width - size) // 2, (height - size) // 2
     cut = np.asarray(image.resize((width, height), kind).crop((left, top, left + size, top + size)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from ssld.config import code
 from ssld.config.mine_step import LIST
-from ssld.config.recipe import Data
+from ssld.config.recipe import Data, Stage
 from ssld.data import (
     EvalLoader,
     FileList,
@@ -24,6 +26,7 @@ from ssld.data import (
     refuse_scoring,
     sampler,
 )
+from ssld.data.lists import compare_classes
 from ssld.data.sources import joined
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import DataError, RunError
@@ -39,7 +42,7 @@ def images_of(run: Run, *names: str) -> ImageSource:
     plan, files, own = run.plan, list[str](), list[ImageSource]()
     for name in names:
         if code.is_code(name):
-            own.append(from_samples(code.find(name, plan.code), classes=plan.classes, name=name))
+            own.append(_own_images(name, plan.code[code.split(name)[0]], plan.classes))
         else:
             files.append(name)
     if not own:
@@ -49,12 +52,29 @@ def images_of(run: Run, *names: str) -> ImageSource:
     return joined([next(made) if code.is_code(name) else listed[name] for name in names])
 
 
+@lru_cache(maxsize=8)
+def _own_images(name: str, digest: str, classes: int) -> ImageSource:
+    """A data set of one's own, which is asked for its samples once; `digest` is that of its file."""
+    return from_samples(code.find(name, {code.split(name)[0]: digest}), classes=classes, name=name)
+
+
 def file_list(run: Run, *names: str) -> FileList:
     """The images of one or more list files under the data folder. The paths in a list are relative to its folder."""
     root = run.data_root
-    lists = [(Path(name).parent, read_list(root / name, (root / name).parent, run.plan.classes)) for name in names]
+    lists = [(Path(name).parent, _read_list(root / name, run.plan.classes)) for name in names]
     paths = [os.path.join(folder, path) for folder, files in lists for path in files.paths]
     return FileList(paths, np.concatenate([files.labels for _, files in lists]), str(root))
+
+
+def _read_list(file: Path, classes: int) -> FileList:
+    """A list file; a list of millions of lines is read once, and again only where it has changed."""
+    stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else None
+    return _read_once(file, classes, stamp)
+
+
+@lru_cache(maxsize=8)
+def _read_once(file: Path, classes: int, stamp: object) -> FileList:
+    return read_list(file, file.parent, classes)
 
 
 def class_names_of(run: Run, name: str) -> list[str]:
@@ -75,23 +95,39 @@ def check_data(run: Run) -> None:
     divide among the ranks, and images without a label where a loss learns from labels; RunError for mixed precision
     without a GPU.
     """
-    plan, runtime = run.plan, run.runtime
-    for name, stage in plan.stages.items():
-        if stage.optim.amp != "off" and runtime.gpu is None:
-            raise RunError(f"stage {name}: optim.amp {stage.optim.amp} needs a GPU; set stages.{name}.optim.amp=off")
+    for name, stage in run.plan.stages.items():
+        check_precision(stage, run.runtime, f"stages.{name}")
         try:
             images = images_of(run, *stage.data.train)
-            sampler.steps_per_epoch(len(images), stage.data.batch)
-            sampler.micro_size(stage.data.batch, stage.optim.accumulate, runtime.world)
             if not code.is_code(stage.data.val):
                 refuse_scoring(run.data_root / stage.data.val)
-            check_labelled(images_of(run, stage.data.val), "every validation image needs one")
-            if stage.needs_labels:
-                check_labelled(
-                    images, "the loss learns from labels; use one that learns from the teacher, or other lists"
-                )
+            check_images(stage, images, images_of(run, stage.data.val), run.runtime)
+            if (images.labels >= 0).any():
+                _compare_classes(run, stage.data.val, stage.data.train)
         except DataError as error:
             raise DataError(f"stage {name}: {error}") from None
+
+
+def check_precision(stage: Stage, runtime: Runtime, where: str) -> None:
+    """RunError for mixed precision without a GPU. `where`: the path of the stage."""
+    if stage.optim.amp != "off" and runtime.gpu is None:
+        raise RunError(f"{where}.optim.amp: {stage.optim.amp} needs a GPU; set {where}.optim.amp=off")
+
+
+def check_images(stage: Stage, train: ImageSource, val: ImageSource, runtime: Runtime) -> None:
+    """DataError for images that a stage cannot be trained with or evaluated on, see `check_data`."""
+    sampler.steps_per_epoch(len(train), stage.data.batch)
+    sampler.micro_size(stage.data.batch, stage.optim.accumulate, runtime.world)
+    check_labelled(val, "every validation image needs one")
+    if stage.needs_labels:
+        check_labelled(train, "the loss learns from labels; use one that learns from the teacher, or other images")
+
+
+def _compare_classes(run: Run, val: str, train: Sequence[str]) -> None:
+    """DataError where the lists of training and validation images stand beside other names of classes."""
+    for name in train:
+        if not (code.is_code(name) or code.is_code(val)):
+            compare_classes(run.data_root / val, run.data_root / name)
 
 
 def check_lists(run: Run) -> None:
@@ -124,11 +160,16 @@ def loaders(stage: StageRun) -> tuple[Loader, EvalLoader]:
 
 def train_loader(stage: StageRun, images: ImageSource, runtime: Runtime, accumulate: int) -> Loader:
     """The training images of a stage: fresh views in every epoch, or those of its label cache."""
-    data, cached = stage.settings.data, stage.settings.labels
+    return random_crops(stage.settings, images, runtime, accumulate, seed_of(stage.plan.seed, stage.name))
+
+
+def random_crops(settings: Stage, images: ImageSource, runtime: Runtime, accumulate: int, seed: int) -> Loader:
+    """Images as a stage of these settings is trained with them."""
+    data, cached = settings.data, settings.labels
     options: dict[str, Any] = {
         "accumulate": accumulate,
         "augment": data.augment,
-        "seed": seed_of(stage.plan.seed, stage.name),
+        "seed": seed,
         "views": Views(seed_of("labels", cached.seed), cached.views) if cached else None,
     }
     return Loader(images, size=data.size, batch=data.batch, **options, **_pipeline(data, runtime))
@@ -174,6 +215,7 @@ def _pipeline(data: Data, runtime: Runtime) -> dict[str, Any]:
         "mean": data.mean,
         "std": data.std,
         "interpolation": data.interpolation,
+        "background": data.background,
         "threads": data.threads,
     }
     return options | {"rank": runtime.rank, "world": runtime.world, "device": runtime.gpu}

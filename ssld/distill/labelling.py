@@ -18,6 +18,7 @@ from ssld.files import json_digest
 from ssld.interfaces import Labeller
 from ssld.paths import labels_root
 from ssld.runtime import versions
+from ssld.spec.colours import WHITE
 
 
 def labeller_of(stage: StageRun, teacher: Teacher | SeveralTeachers) -> Labeller:
@@ -76,6 +77,8 @@ def manifest(stage: StageRun, teacher: Teacher | SeveralTeachers, images: ImageS
     data, cached = settings.data, settings.labels
     assert cached is not None
     view = {"size": data.size, "mean": list(data.mean), "std": list(data.std), "interpolation": data.interpolation}
+    if data.background != WHITE:  # caches that are older than this key hold
+        view["background"] = list(data.background)
     about: dict[str, Any] = {
         "teacher": teacher.identity(),
         "views": {**view, "augment": asdict(data.augment), "seed": cached.seed, "number": cached.views},
@@ -83,9 +86,8 @@ def manifest(stage: StageRun, teacher: Teacher | SeveralTeachers, images: ImageS
         "labels": {"classes": classes, "k": cached.k or classes},
         "versions": {package: installed.get(package) for package in ("paddlepaddle", "nvidia-dali-cuda120")},
     }
-    if (
-        data.augment.mixup > 0 or data.augment.cutmix > 0
-    ):  # partners are of one micro-batch, and whole batches make an epoch
+    # Partners of a mixture are of one micro-batch, and whole batches make an epoch.
+    if data.augment.mixup > 0 or data.augment.cutmix > 0:
         micro = sampler.micro_size(data.batch, settings.optim.accumulate, stage.runtime.world)
         about["views"] |= {"batch": data.batch, "mixed": micro}
     return about

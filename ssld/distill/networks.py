@@ -10,10 +10,12 @@ from paddle import nn
 
 from ssld import models, quantize, weights
 from ssld.config import cards, code
-from ssld.config.recipe import Plan
+from ssld.config.recipe import Network, Plan
+from ssld.config.teachers import Teacher
 from ssld.distill.pretrained import start_pretrained
 from ssld.distill.runs import Run, StageRun
-from ssld.errors import RunError
+from ssld.errors import RecipeError, RunError
+from ssld.files import json_digest
 from ssld.models.own import create_own
 from ssld.runtime import seed_networks
 
@@ -25,6 +27,8 @@ def build(plan: Plan, role: str, size: int) -> nn.Layer:
     """A network of the plan with fresh weights, the same for every stage of a seed: the student, or a teacher by name.
 
     `size` is the side of its images in pixels. Of a teacher from elsewhere (a run, a foreign file) nothing is built.
+    The `arch` of a network of one's own ends with `version_of` it, such as Tiny@1a2b3c4d: two contents of one file are
+    two architectures.
     """
     block = plan.network_of(role)
     seed_networks(plan.seed, "init", role)
@@ -32,12 +36,28 @@ def build(plan: Plan, role: str, size: int) -> nn.Layer:
         maker, title = code.find(block.code, plan.code), block.code
         given: dict[str, Any] = {"options": block.options, "taps": block.taps}
         network: nn.Layer = create_own(maker, title, num_classes=plan.classes, in_size=size, **given)
+        _set_version(network, version_of(plan, block), title)
     else:
         network = models.create(architecture(plan, role), num_classes=plan.classes, in_size=size)
     for layer in network.sublayers() if block.bn_momentum is not None else ():
         if hasattr(layer, "_momentum"):
             layer._momentum = block.bn_momentum
     return network
+
+
+def version_of(plan: Plan, block: Network | Teacher) -> str:
+    """Eight hexadecimal digits that name the content of a network of one's own: of its file, with what that imports
+    from its folder, its name in the file, and its options.
+    """
+    file, name = code.split(str(block.code))
+    return json_digest([plan.code[file], name, block.options])[:8]
+
+
+def _set_version(network: nn.Layer, version: str, title: str) -> None:
+    try:
+        network.arch = f"{network.arch}@{version}"
+    except AttributeError:
+        raise RecipeError(f"{title}: its attribute arch cannot be set; give it another name") from None
 
 
 def architecture(plan: Plan, role: str) -> str:

@@ -41,15 +41,23 @@ def pretrained_file(plan: Plan) -> Path:
         if not Path(given).exists():  # a folder of 1.x will do
             raise RunError(f"student.pretrained: no file {given}; name one, or a published training")
         return Path(given)
-    arch, published = cards.find_weights(given)
+    arch = cards.find_weights(given)[0]
     if arch != plan.student.arch:
         what = f"{given} is of {arch}, the student is {plan.student.title}"
         raise RecipeError(f"student.pretrained: {what}; name another")
+    return published_file(given, "student.pretrained")
+
+
+def published_file(name: str, where: str) -> Path:
+    """The weights of a published training in the weights folder. RunError, which begins with `where`, if they are not
+    there, or not the pinned ones; RecipeError for an unknown name.
+    """
+    published = cards.find_weights(name)[1]
     file = weights_root() / Path(published.path).name
     if not file.exists():
-        raise RunError(f"student.pretrained: no weights at {file}; run `ssld weights fetch {given}`, or name a file")
+        raise RunError(f"{where}: no weights at {file}; run `ssld weights fetch {name}`")
     if published.sha256 and sha256(file) != published.sha256:
-        raise RunError(f"student.pretrained: {file} is not the file of {given} (sha256); fetch it again")
+        raise RunError(f"{where}: {file} is not the file of {name} (sha256); fetch it again")
     return file
 
 

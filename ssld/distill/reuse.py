@@ -154,7 +154,7 @@ def take_over(stage: StageRun, trust: Trust) -> Parts:
     barrier(runtime)  # no rank looks at what another one changes
     if stage.is_done:
         reason = damage(stage.folder) or (
-            "--fresh was given" if trust == "none" else changes(_kept(stage.folder), parts)
+            "--fresh was given" if trust == "none" else changes(kept_parts(stage.folder), parts)
         )
         if reason and trust == "any" and not damage(stage.folder):
             note(f"stage {stage.name}: {reason}; its result is used all the same (--reuse)")
@@ -180,11 +180,11 @@ def is_current(stage: StageRun) -> bool:
     asked = stage.plan.teachers_of(stage.name).values()
     if any(teacher.stage and not stage.run.stage(teacher.stage).is_done for teacher in asked):
         return False
-    return damage(stage.folder) is None and changes(_kept(stage.folder), made_of(stage)) is None
+    return damage(stage.folder) is None and changes(kept_parts(stage.folder), made_of(stage)) is None
 
 
 def _check_begun(stage: StageRun, parts: Parts, trust: Trust) -> None:
-    reason = changes(_kept(stage.folder), parts)
+    reason = changes(kept_parts(stage.folder), parts)
     if trust == "none":
         _put_aside(stage, "--fresh was given")
     elif reason and trust == "any":
@@ -215,7 +215,7 @@ def _borrow(stage: StageRun, parts: Parts) -> None:
         other = folder.parent.parent.name
         if folder == stage.folder.absolute() or _read(folder / RECORD).get("digest") != stage.digest:
             continue
-        if reason := damage(folder) or changes(_kept(folder), parts):
+        if reason := damage(folder) or changes(kept_parts(folder), parts):
             note(f"{stage.name}: not taken over from {other}: {reason}")
             continue
         note(f"{stage.name}: taken over from {other}")
@@ -226,7 +226,7 @@ def _borrow(stage: StageRun, parts: Parts) -> None:
         return
 
 
-def _kept(folder: Path) -> dict[str, str] | None:
+def kept_parts(folder: Path) -> dict[str, str] | None:
     """What a stage was made of, None where it kept no record."""
     file = folder / MADE_OF
     return _read(file) if file.is_file() else None

@@ -40,6 +40,7 @@ class TrainState:
         self.log_every = max(1, min(10, self.steps // 100))
         trained = set_trainable(network, job.stage.train)
         self.objective = Objective(job.stage.loss, job.train.steps_per_epoch)
+        self.abouts: dict[str, About] = {}  # name of a term -> what its layers were made for
         apart = job.stage.optim.algorithm in APART
         self.step = Step(network, self.objective, self._helpers(labeller), apart)
         trained += [p for p in self.step.helpers.parameters() if not p.stop_gradient]
@@ -69,11 +70,12 @@ class TrainState:
 
         def about(name: str) -> About:
             seed_networks(job.seed, job.name, "helper", name)
-            return About(
+            self.abouts[name] = About(
                 student=student, teacher=teacher, classes=job.classes, images=len(job.labels), labels=job.labels,
                 steps=self.steps, steps_per_epoch=job.train.steps_per_epoch, micro=micro, world=job.runtime.world,
                 seed=seed_of(job.seed, job.name, name), each=each,
             )  # fmt: skip
+            return self.abouts[name]
 
         with paddle.utils.unique_name.guard("helper_"):  # networks have names that begin with their architecture
             helpers = self.objective.helpers(about)

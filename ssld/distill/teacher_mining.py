@@ -103,8 +103,7 @@ def mine_pool(
 
 def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) -> mine.Teacher:
     """A teacher of the recipe, which was checked when it was loaded. Its batch norms use the running statistics."""
-    look, network = teacher.look, teacher.network
-    shown = Input(size=look.crop, resize=look.resize, mean=look.mean, std=look.std)
+    network, shown = teacher.network, _seen(shown_to(teacher), step)
     classes: int = network.num_classes
     return mine.Teacher(
         classes=classes,
@@ -116,6 +115,12 @@ def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) ->
         },
         names=class_names(against, classes),
     )  # fmt: skip
+
+
+def shown_to(teacher: Teacher) -> Input:
+    """How images are shown to a teacher of the recipe."""
+    look = teacher.look
+    return Input(size=look.crop, resize=look.resize, mean=look.mean, std=look.std, background=look.background)
 
 
 def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime, quiet: bool) -> mine.Teacher:
@@ -142,10 +147,16 @@ def trained(step: Mine) -> tuple[Trained, Path]:
     `of_run` say."""
     if not cost.is_run(step.teacher):
         card = cards.find_teacher(step.teacher)
-        return card, teacher_weights(step.teacher, card, step.weights)
+        return replace(card, input=_seen(card.input, step)), teacher_weights(step.teacher, card, step.weights)
     if step.weights:
         raise RunError(f"teacher {step.teacher}: a run has its own weights; leave weights out, or give a card")
-    return of_run(Path(step.teacher))
+    of, file = of_run(Path(step.teacher))
+    return replace(of, input=_seen(of.input, step)), file
+
+
+def _seen(shown: Input, step: Mine) -> Input:
+    """The input of a teacher, with the background that the step names."""
+    return replace(shown, background=step.background) if step.background else shown
 
 
 def known(step: Mine) -> tuple[Trained, int]:
@@ -156,7 +167,7 @@ def known(step: Mine) -> tuple[Trained, int]:
     return card, classes_of(file)
 
 
-def of_run(folder: Path) -> tuple[Trained, Path]:
+def of_run(folder: Path) -> tuple[OfRun, Path]:
     """The teacher that the run of a folder trained, and its weights file. RunError where it has trained none."""
     plan = recipe.of_run(folder)
     names = [teacher.stage for teacher in plan.all_teachers.values() if teacher.stage]
@@ -168,7 +179,7 @@ def of_run(folder: Path) -> tuple[Trained, Path]:
         what = f"its teacher is a network of one's own, {block.code}"
         raise RunError(f"teacher {folder}: {what}; give a run whose teacher is of the zoo")
     data = stage.settings.data
-    shown = Input(size=data.crop, resize=data.resize, mean=data.mean, std=data.std)
+    shown = Input(size=data.crop, resize=data.resize, mean=data.mean, std=data.std, background=data.background)
     top1 = json.loads((stage.folder / "stage.json").read_text(encoding="utf-8"))["top1"]
     return OfRun(str(block.arch), top1, shown), stage.model_file
 
@@ -193,8 +204,9 @@ def check_teacher(
     chosen = files.subset(sampler.evenly(images, len(files)))
     shown = card.input
     loader = EvalLoader(
-        chosen, size=shown.size, resize=shown.resize, batch=64, mean=shown.mean, std=shown.std, device=runtime.gpu
-    )
+        chosen, size=shown.size, resize=shown.resize, batch=64, mean=shown.mean, std=shown.std, device=runtime.gpu,
+        background=shown.background,
+    )  # fmt: skip
     with progress(loader.images, "teacher", quiet=quiet) as bar:
         top1 = evaluate(network, loader, runtime, bar.update)["top1"]
     gate(name, top1, card.top1, loader.images, 1.0, skip="--gate 0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import paddle
@@ -13,7 +13,8 @@ from paddle import nn
 
 from ssld import models, weights
 from ssld.config import cards
-from ssld.config.recipe import Data, Plan
+from ssld.config.foreign import AccuracyCheck
+from ssld.config.recipe import Data, Plan, Stage
 from ssld.config.teachers import FOREIGN, Combine
 from ssld.data import sampler
 from ssld.distill.checkpoint import disk_errors
@@ -21,7 +22,7 @@ from ssld.distill.engine import EngineLogits, check_engine, in_engine
 from ssld.distill.evaluate import evaluate, predict
 from ssld.distill.foreign_layer import ForeignLayer, open_foreign
 from ssld.distill.images import eval_loader, shown_as
-from ssld.distill.networks import architecture, build, trained_network
+from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRun
 from ssld.distill.several import Together, combined
 from ssld.distill.teacher import TeacherLogits, gate
@@ -29,12 +30,26 @@ from ssld.distill.teacher_weights import teacher_weights, weights_digest
 from ssld.errors import RunError
 from ssld.files import write_whole
 from ssld.foreign import check_accuracy
+from ssld.interfaces import Evaluator
 from ssld.models import evaluating
 from ssld.progress import note
-from ssld.runtime import barrier, sum_over_ranks
+from ssld.runtime import Runtime, barrier, sum_over_ranks
 
 ENGINE = "teacher_engine"
 """In the folder of a stage: what `engine: auto` chose."""
+
+
+class Taught(Protocol):
+    """What a teacher asks of the stage that it teaches, such as a `StageRun`."""
+
+    @property
+    def settings(self) -> Stage: ...
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+    @property
+    def folder(self) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Teacher:
     engine: str
     look: Data
 
-    def on(self, stage: StageRun, chosen: str = ENGINE) -> TeacherLogits | EngineLogits:
+    def on(self, stage: Taught, chosen: str = ENGINE) -> TeacherLogits | EngineLogits:
         """Its outputs for the images of a stage.
 
         What `engine: auto` chose stands in the file `chosen` of the stage's folder: a stage that is resumed goes on
@@ -102,7 +117,7 @@ class SeveralTeachers:
     teachers: dict[str, Teacher]
     combine: Combine
 
-    def on(self, stage: StageRun) -> Together:
+    def on(self, stage: Taught) -> Together:
         one = len(self.teachers) == 1
         parts = {
             name: teacher.on(stage, ENGINE if one else f"{ENGINE}-{name}") for name, teacher in self.teachers.items()
@@ -171,28 +186,31 @@ def check_engines(run: Run) -> None:
 
 
 def check_files(run: Run) -> None:
-    """The files of the teachers must be there before anything begins that takes long. RunError for one that is not."""
+    """The files of the teachers must be there before anything begins that takes long. RunError for one that is not.
+
+    A smoke run has fresh weights in place of those of cards and files.
+    """
     for name, teacher in run.plan.all_teachers.items():
-        if teacher.card:
+        if teacher.card and not run.is_smoke:
             card = cards.find_teacher(teacher.card)
             teacher_weights(teacher.card, card, teacher.weights, f"{_key(run.plan, name)}.weights")
-        files = {"onnx": teacher.onnx, "program": teacher.program, "run": teacher.run, "weights": teacher.weights}
-        for key, file in files.items():
-            missing = file is not None and not any(Path(f"{file}{end}").exists() for end in ("", ".json", ".pdmodel"))
-            if missing and not (run.is_smoke and key == "weights"):
+        for key in ("onnx", "program", "run", "classes_file", *(() if run.is_smoke else ("weights",))):
+            file = getattr(teacher, key)
+            if file is not None and not any(Path(f"{file}{end}").exists() for end in ("", ".json", ".pdmodel")):
                 raise RunError(f"{_key(run.plan, name)}.{key}: no file or folder {file}; give a path that is there")
 
 
-def load_teacher(run: Run, name: str, *, fresh: bool = False) -> Teacher:
-    """A teacher of the recipe with its trained weights, checked on labelled validation images where no stage of the
-    recipe made it (RunError where it fails). `fresh`: with fresh weights, of a network that is built here, unchecked.
+def load_teacher(run: Run, name: str, *, fresh: bool = False, checked: bool = True) -> Teacher:
+    """A teacher of the recipe with its trained weights; if it is to be `checked`, on labelled validation images where
+    no stage of the recipe made it (RunError where it fails). `fresh`: with fresh weights, of a network that is built
+    here, unchecked.
 
     In a smoke run the weights of cards and files are fresh, and the images have the student's size.
     """
     teacher = run.plan.all_teachers[name]
     network, look = _SOURCES[teacher.source](run, name, fresh)
     loaded = Teacher(name, network, teacher.statistics, teacher.engine, look)
-    if teacher.gate and teacher.source != "stage" and not fresh and not run.is_smoke:
+    if checked and teacher.gate and teacher.source != "stage" and not fresh and not run.is_smoke:
         (_pass_gate if teacher.card else _pass_check)(run, loaded)
     return loaded
 
@@ -318,15 +336,23 @@ def _pass_check(run: Run, loaded: Teacher) -> None:
     teacher, alone = run.plan.all_teachers[loaded.name], run.alone
     stage = alone.stage(_asking(run, loaded.name).name)
     loader = eval_loader(stage, take=teacher.gate, data=loaded.shown(stage.settings.data))
+    skip = f"{_key(run.plan, loaded.name)}.gate=0"
+    pass_check(loaded.name, loaded.network, loader, run.plan.classes, teacher.check, skip)
+
+
+def pass_check(name: str, network: nn.Layer, loader: Evaluator, classes: int, check: AccuracyCheck, skip: str) -> None:
+    """Measure a network on the labelled images of a loader, which shows them as it expects them, and say its top-1.
+
+    RunError where it does not know their classes; `skip` is how to leave out this check.
+    """
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for batch in loader.batches():
             yield batch["image"].numpy(), batch["label"].numpy()
 
-    skip = f"{_key(run.plan, loaded.name)}.gate=0"
-    accuracy = check_accuracy(loaded.name, _Asked(loaded.network, run.plan.classes), batches(), teacher.check, skip)
+    accuracy = check_accuracy(name, _Asked(network, classes), batches(), check, skip)
     if accuracy is not None:
-        note(f"teacher {loaded.name}: {accuracy.top1:.2f} top-1 on {accuracy.images} validation images")
+        note(f"teacher {name}: {accuracy.top1:.2f} top-1 on {accuracy.images} validation images")
 
 
 @dataclass(frozen=True)
@@ -344,9 +370,3 @@ class _Asked:
 def _key(plan: Plan, name: str) -> str:
     """The key of a teacher in the recipe."""
     return "teacher" if plan.teacher and name == "teacher" else f"teachers.{name}"
-
-
-def title_of(plan: Plan, name: str) -> str:
-    """What a teacher is called in results: its card, its architecture, its file."""
-    teacher = plan.all_teachers[name]
-    return teacher.title if teacher.source != "card" else architecture(plan, name)

@@ -16,7 +16,7 @@ from ssld.config.recipe import Plan
 from ssld.distill import teacher_mining
 from ssld.distill.engine import drawn
 from ssld.distill.stage import train_step
-from ssld.distill.teachers import fresh_teacher
+from ssld.distill.teachers import fresh_teacher, load_teacher
 from ssld.distill.trial import drawn_batch, on_trial, small
 from ssld.errors import RunError
 from ssld.runtime import Runtime
@@ -55,12 +55,17 @@ def teacher_rate(plan: Plan, name: str, images: int, runtime: Runtime) -> float:
         return images / _seconds(lambda: next(batches)["teacher"]["logits"].numpy())
 
 
-def mine_rate(step: Mine, images: int, runtime: Runtime) -> float:
+def mine_rate(plan: Plan, step: Mine, images: int, runtime: Runtime) -> float:
     """Images a second of a mining's scores; decoding and the comparison with the validation images are left out."""
-    card, classes = teacher_mining.known(step)
-    network = models.create(card.arch, num_classes=classes, in_size=card.input.size)
-    ask = teacher_mining.probabilities(network, card.input, step.engine, images, runtime)
-    pixels = drawn(card.input.size, images)
+    if step.teacher in plan.all_teachers:
+        with small(plan, plan.last, images, runtime) as run:
+            teacher = load_teacher(run, step.teacher, fresh=True)
+        network, shown = teacher.network, teacher_mining.shown_to(teacher)
+    else:
+        card, classes = teacher_mining.known(step)
+        network, shown = models.create(card.arch, num_classes=classes, in_size=card.input.size), card.input
+    ask = teacher_mining.probabilities(network, shown, step.engine, images, runtime)
+    pixels = drawn(shown.size, images)
     return images / _seconds(lambda: ask(pixels))
 
 

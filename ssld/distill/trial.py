@@ -32,6 +32,7 @@ from ssld.losses import Loss
 from ssld.runtime import Runtime
 
 IMAGES = 2  # of the one step, as many as a batch norm needs
+IN_EVERY_BATCH = {"label", "index"}
 KNOWN = 64  # training images that the layers of losses believe there are
 
 
@@ -51,16 +52,22 @@ def try_stages(run: Run, teachers: Teachers) -> None:
 
 
 def needs_trial(stage: StageRun) -> bool:
-    """Whether a stage reads taps, has layers of losses or runs own code; networks of the zoo with losses of logits do
-    nothing that a step would show.
+    """Whether a stage has what only a step shows: taps, weights, layers of losses, teachers apart, own code.
+
+    Networks of the zoo with losses of the logits of one teacher, or of several together, have nothing of it.
     """
     settings = stage.settings
     if not settings.epochs:
         return False
     losses = [term.loss for term in settings.loss.values()]
-    helped = any(type(loss).helpers is not Loss.helpers or loss.reads.weights for loss in losses)
     taps = (settings.student_reads | settings.teacher_reads) - {"logits"}
-    return bool(helped or taps or stage.plan.code_of(stage.name))
+    return bool(taps or stage.plan.code_of(stage.name) or any(map(_reads_more, losses)))
+
+
+def _reads_more(loss: Loss) -> bool:
+    """Whether a loss has layers, or reads more than outputs, labels and places."""
+    reads = loss.reads
+    return bool(type(loss).helpers is not Loss.helpers or reads.weights or reads.each or reads.batch - IN_EVERY_BATCH)
 
 
 @contextmanager

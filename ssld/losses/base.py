@@ -80,6 +80,13 @@ class Paper:
 
 
 @dataclass(frozen=True)
+class Without:
+    """Why there is none of something, in a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Loss:
     """A loss is a frozen dataclass: its fields are its options, with types and defaults.
 
@@ -105,11 +112,13 @@ class Loss:
     labels and weighed by their shares."""
 
     every_class: ClassVar[bool] = False
-    """Whether the value depends on the teacher's logits of every class. A label cache that keeps the k largest fills
-    the others in, which is exact enough only for losses of the probabilities."""
-    # What no code can tell of a method: `ssld list methods` and docs/methods.md show it.
-    paper: ClassVar[Paper | None] = None
-    golden: ClassVar[str | None] = None
+    """Whether the value needs the teacher's logit of every class. A label cache that keeps the k largest spreads the
+    remaining probability evenly over the others: that is close enough for a loss in which a class counts as much as its
+    probability, and wrong for one that compares logits themselves, their deviation or order, that raises small
+    probabilities, or that looks at the other classes without the true one."""
+    # What no code can tell of a method: `ssld list methods`, `ssld show METHOD` and docs/methods.md show it.
+    paper: ClassVar[Paper | Without | None] = None
+    golden: ClassVar[str | Without | None] = None
     """The golden file that holds what the official code computes: tests/parity/data/golden/<golden>.npz."""
     ledger: ClassVar[tuple[str, ...]] = ()
     """The names under which its published and re-run numbers stand in docs/data/published.csv."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from ssld.errors import RecipeError
-from ssld.losses.functions import HIDDEN, divergence, log_softmax, log_sum_exp
+from ssld.losses.functions import HIDDEN, divergence, log_softmax, log_sum_exp, root
 from ssld.losses.lazy import F, Tensor, paddle
-
-TINY = 1e-24
-"""The least square under a root: the slope of the root at 0 is infinite, and infinity times 0 is NaN."""
 
 
 def at(values: Tensor, label: Tensor) -> Tensor:
@@ -49,7 +46,7 @@ def without(logits: Tensor, hidden: Tensor) -> Tensor:
 def deviation(logits: Tensor) -> Tensor:
     """The standard deviation of each row with n - 1 in the denominator, [N, classes] -> [N, 1]."""
     centred = logits - logits.mean(axis=-1, keepdim=True)
-    return (centred.square().sum(axis=-1, keepdim=True) / (logits.shape[-1] - 1)).clip(min=TINY).sqrt()
+    return root(centred.square().sum(axis=-1, keepdim=True) / (logits.shape[-1] - 1))
 
 
 def standardised(logits: Tensor) -> Tensor:

@@ -52,7 +52,8 @@ def match(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def root(square: Tensor) -> Tensor:
-    """The square root of numbers from 0 up; numbers below 1e-24 count as that, and have no gradient."""
+    """The square root of numbers from 0 up; numbers below 1e-24 count as that, and have no gradient: the slope at 0 is
+    infinite, and infinity times 0 is NaN."""
     return square.clip(min=1e-24).sqrt()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from dataclasses import dataclass
 
-from ssld.losses.base import Loss, Paper, Reads
+from ssld.losses.base import Loss, Paper, Reads, Without
 from ssld.losses.registry import built_in, options, summary
 from ssld.losses.terms import build_terms
 
@@ -34,21 +35,26 @@ class Method:
     needs: tuple[str, ...]
     helpers: bool
     options: dict[str, str]
-    paper: Paper | None
-    golden: str | None
+    every_class: bool
+    paper: Paper | Without | None
+    golden: str | Without | None
     ledger: tuple[str, ...]
     use: str
     traps: tuple[str, ...]
 
+
+FACTS = ("every_class", "paper", "golden", "ledger", "use", "traps")
+"""What a class of a loss says of itself, beside its options and what it reads."""
 
 NEEDS = {
     "logits": "of the student, or of both networks",
     "features": "maps or vectors inside the networks, which are taps",
     "labels": "of the images",
     "index": "which training image it is, for a memory with a row for each",
-    "views": "several rows of outputs for each image",
+    "views": "several rows of outputs for each image, or outputs for a second view of it",
     "teacher": "outputs of a teacher",
     "teachers": "those of each of several teachers apart",
+    "peers": "outputs of other networks, which train beside the student",
     "weights": "of the classifier of a network",
     "two gradients": "terms that learn from labels and terms that learn from a teacher",
 }
@@ -60,6 +66,7 @@ DOT = Method(
     formula="w <- w - rate (u_task + u_distil), momentum - delta and momentum + delta",
     needs=("two gradients",),
     helpers=False,
+    every_class=False,
     options={"delta": "float = 0.075"},
     paper=Paper("DOT: A Distillation-Oriented Trainer", 2023),
     golden="dot",
@@ -88,7 +95,7 @@ def _method(name: str, cls: type[Loss]) -> Method:
         needs=needs(build_terms({name: {}})[name].loss),
         helpers=cls.helpers is not Loss.helpers,
         options=options(cls),
-        **{field: getattr(cls, field) for field in ("paper", "golden", "ledger", "use", "traps")},
+        **{field: getattr(cls, field) for field in FACTS},
     )
 
 
@@ -98,26 +105,48 @@ def needs(loss: Loss) -> tuple[str, ...]:
     outputs = reads.student | reads.teacher
     given = {
         "logits": "logits" in outputs,
-        "features": bool(outputs - {"logits"}),
+        "features": any(name.rpartition(".")[2] != "logits" for name in outputs),
         "labels": "label" in reads.batch,
         "index": "index" in reads.batch,
-        "views": loss.views > 1,
+        "views": loss.views > 1 or any(name.endswith(".logits") for name in outputs),
         "teacher": bool(reads.teacher),
         "teachers": reads.each,
+        "peers": "peers" in reads.batch,
         "weights": any(reads.weights.values()),
     }
     return tuple(name for name in NEEDS if given.get(name))
 
 
 def row(method: Method) -> dict[str, object]:
-    """The line of `ssld list methods`."""
-    paper = method.paper
+    """The line of `ssld list methods`; what there is not is None."""
+    paper = method.paper if isinstance(method.paper, Paper) else None
     return {
         "name": method.name,
-        "group": method.group.strip("_"),
+        "kind": method.group.strip("_"),
         "needs": ", ".join(method.needs),
         "helpers": "yes" if method.helpers else "no",
         "paper": paper and (f"arXiv:{paper.arxiv}" if paper.arxiv else paper.title),
+        "golden": method.golden if isinstance(method.golden, str) else None,
         "year": paper and str(paper.year),
-        "golden": method.golden,
+    }
+
+
+def facts(method: Method) -> dict[str, object]:
+    """All that is known of a method, as a tree of plain values."""
+    paper, golden = method.paper, method.golden
+    cited = {key: value for key, value in dataclasses.asdict(paper).items() if value} if paper else None
+    return {
+        "method": method.name,
+        "kind": method.group.strip("_"),
+        "summary": method.summary,
+        "formula": method.formula,
+        "needs": {name: NEEDS[name] for name in method.needs},
+        "helpers": method.helpers,
+        "every_class": method.every_class,
+        "options": method.options,
+        "paper": {"none": cited["reason"]} if cited and isinstance(paper, Without) else cited,
+        "golden": {"none": golden.reason} if isinstance(golden, Without) else golden,
+        "published_as": list(method.ledger),
+        "use": method.use,
+        "traps": list(method.traps),
     }

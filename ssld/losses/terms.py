@@ -88,10 +88,15 @@ def _term(name: str, given: Any, known: Mapping[str, type[Loss]]) -> Term:
     for key in options:
         if key not in accepted:
             raise RecipeError(f".{name}: no option {key!r}{did_you_mean(str(key), accepted)}")
+    return term_of(name, str(kind), _typed(cls, options, f".{name}"), given)
+
+
+def term_of(name: str, kind: str, loss: Loss, given: Mapping[str, Any]) -> Term:
+    """The term `name` of a loss, with what `given` says of its `weight` and `side`. Raises as `build_terms`."""
     weight, side = _weight(name, given.get("weight", 1.0)), given.get("side")
     if side is not None and side not in get_args(Side):
         raise RecipeError(f".{name}.side: {side!r} is no side; give task or distil, or leave it out")
-    return Term(str(kind), weight, _typed(cls, options, f".{name}"), side)
+    return Term(kind, weight, loss, side)
 
 
 def _weight(name: str, given: Any) -> Weight:

@@ -1,7 +1,10 @@
 """This module decides whether two pictures are near-duplicates, as published: SIFT features are matched, then RANSAC.
 
-Besides, the pictures must agree where they overlap. SIFT: doi:10.1023/B:VISI.0000029664.99615.94; RANSAC:
-doi:10.1145/358669.358692. OpenCV has both.
+Drawings are another matter than photographs: two playing cards share most of their key points and nearly all of their
+brightness, so their details must agree closely; and a flag has hardly a key point, so pictures that are equal as they
+lie, but for what a compression changes, need none.
+
+SIFT: doi:10.1023/B:VISI.0000029664.99615.94; RANSAC: doi:10.1145/358669.358692. OpenCV has both.
 """
 
 from __future__ import annotations
@@ -11,18 +14,24 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-POINTS = 500  # the number of strongest key points of a picture
-CONTRAST = 0.002  # the smallest contrast of a key point, as OpenCV counts it: soft pictures have points too
-SMOOTH = 0.8  # pixels (sigma) of the blur before SIFT: the blocks of a JPEG make key points of their own
-RATIO = 0.87  # the largest distance of a match over that of the next best (Lowe 2004: 0.8, without AGREE)
-INLIERS = 14  # so many matches on one affine map are enough
-FEW = 8  # so many are enough where the details agree too: soft pictures have few key points
-REACH = 4.0  # such a match may lie so many pixels apart
-OVERLAP = 0.3  # the smallest share of either picture that lies on the other one
-AGREE = 0.75  # the smallest correlation of the brightness there
-DETAIL = 0.9  # the smallest correlation of the details there, which are the difference of two blurs
-BLURS = (2.0, 8.0)  # pixels (sigma) of the two blurs; brightness is compared after the first
-STRETCH = 4.0  # the largest scale of such a map; its inverse is the smallest
+POINTS = 500  # strongest key points of a picture
+CONTRAST = 0.002  # smallest contrast of a key point, as OpenCV counts it: soft pictures have points too
+SMOOTH = 0.8  # pixels (sigma) of blur before: the blocks of a JPEG make key points of their own
+RATIO = 0.87  # largest distance of a match, over that of the next best (Lowe 2004 has 0.8, without the test of AGREE)
+INLIERS = 14  # matches on one affine map that are enough
+FEW = 8  # matches that are enough where the details agree too: soft pictures have few key points
+REACH = 4.0  # pixels that such a match may lie apart
+OVERLAP = 0.3  # smallest share of either picture that lies on the other one
+AGREE = 0.75  # smallest correlation of the brightness there
+DETAIL = 0.9  # smallest correlation of the details there: of what is left between two blurs
+BLURS = (2.0, 8.0)  # pixels (sigma); brightness is compared after the first
+DRAWN = 4.2  # bits: the entropy of the grey levels, in steps of 4, below which a picture counts as drawn
+DRAWN_DETAIL = 0.97  # smallest correlation of the details of two drawings
+EQUAL = 14.0  # grey levels that pictures which lie alike may be apart, after the first blur ...
+EQUAL_SHARE = 0.998  # ... in this share of the pixels
+EQUAL_FORM = 0.99  # smallest correlation of their brightness
+SKEW = 3  # pixels of a side that such pictures may differ by
+STRETCH = 4.0  # largest scale, and its inverse the smallest, of such a map
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,8 @@ class Features:
 
 @dataclass(frozen=True)
 class Match:
-    """The evidence that two pictures are one: matches on one affine map, and correlation where they overlap."""
+    """Why two pictures are one: matches on one affine map, and correlation where they overlap. Pictures that are equal
+    as they lie have no match to show: `inliers` is 0 then."""
 
     inliers: int
     correlation: float
@@ -59,7 +69,12 @@ def features(grey: np.ndarray) -> Features:
 
 
 def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
-    """Return the evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
+    """The evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
+    return mapped(grey, own, other, its) or equal(grey, other)
+
+
+def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
+    """The evidence of matched features on one map."""
     if min(len(own.points), len(its.points)) < FEW:
         return None
     descriptors = (own.descriptors.astype(np.float32), its.descriptors.astype(np.float32))  # OpenCV is slow on uint8
@@ -80,8 +95,31 @@ def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> M
     if inliers < FEW:
         return None
     correlation, detail = agreement(grey, other, affine)
-    agrees = correlation >= AGREE and (inliers >= INLIERS or detail >= DETAIL)
-    return Match(inliers, correlation) if agrees else None
+    drawn = max(entropy(grey), entropy(other)) < DRAWN
+    enough = detail >= DRAWN_DETAIL if drawn else inliers >= INLIERS or detail >= DETAIL
+    return Match(inliers, correlation) if correlation >= AGREE and enough else None
+
+
+def equal(grey: np.ndarray, other: np.ndarray) -> Match | None:
+    """The evidence of two pictures that lie alike: nearly no pixel is another one."""
+    if max(abs(own - its) for own, its in zip(grey.shape, other.shape, strict=True)) > SKEW:
+        return None
+    size = (grey.shape[1], grey.shape[0])
+    its = cv2.resize(other, size, interpolation=cv2.INTER_AREA)
+    rough = [cv2.resize(picture, (16, 16), interpolation=cv2.INTER_AREA).astype(int) for picture in (grey, its)]
+    if np.abs(rough[0] - rough[1]).max() > 2 * EQUAL:  # most pairs end here
+        return None
+    one, two = (cv2.GaussianBlur(picture.astype(np.float32), (0, 0), BLURS[0]) for picture in (grey, its))
+    correlation = _correlation(one.ravel(), two.ravel())
+    alike = (np.abs(one - two) <= EQUAL).mean() >= EQUAL_SHARE and correlation >= EQUAL_FORM
+    return Match(0, correlation) if alike else None
+
+
+def entropy(grey: np.ndarray) -> float:
+    """Bits (Shannon's) of the grey levels of a picture uint8 [h, w] in steps of 4: of drawings few, at most 6."""
+    share = np.bincount(grey.ravel() // 4, minlength=64) / grey.size
+    share = share[share > 0]
+    return float(-(share * np.log2(share)).sum())
 
 
 def _plausible(affine: np.ndarray) -> bool:

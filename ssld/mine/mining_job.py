@@ -27,7 +27,7 @@ from ssld.mine.validation import Validation
 from ssld.progress import Bar, note, progress
 
 JOB = "job.json"
-METHOD = 1  # the version of scoring; a change that moves a result raises it
+METHOD = 2  # the version of scoring; a change that moves a result raises it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ def score_shards(job: Job, files: list[Path]) -> None:
     probabilities = job.teacher.ready()
     with ThreadPoolExecutor(job.threads, thread_name_prefix="ssld-mine") as pool:
         with progress(len(job.against), "validation", quiet=job.quiet) as bar:
-            validation = Validation(job.against, pool, bar.update)
+            validation = Validation(job.against, pool, bar.update, job.teacher.input.background)
         finished_images = sum(len(results.load(files[number]).items) for number in mine_of if files[number].is_file())
         with progress(
             finished_images + _expected(job.shards, remaining, 0), "score", finished_images, quiet=job.quiet

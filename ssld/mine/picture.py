@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ssld.config.cards import Input
-from ssld.data.check import DALI_FORMATS
-from ssld.data.pipeline import eval_geometry
+from ssld.data.geometry import eval_geometry, half_up
+from ssld.data.readable import Unreadable, content, examine
 from ssld.mine.sources import Item
+from ssld.spec.colours import WHITE, Colour
 
 DIGEST = 16  # bytes of a content's sha256 that are kept
 SIDE = 256  # pixels of the longer side of a grey picture
-
-
-class Unreadable(Exception):
-    """An image that cannot be used; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -33,41 +28,27 @@ class Picture:
     crop: np.ndarray | None = None
 
 
-def look(item: Item, given: Input | None = None) -> Picture:
+def look(item: Item, given: Input | None = None, background: Colour = WHITE) -> Picture:
     """Read and decode one image; with `given`, also crop it as the evaluation of a teacher with that input does.
 
     The resize is the one of docs/data.md, in Pillow. Raises Unreadable for what a recipe could not train on either.
     """
+    image, digest = read(item, background)
+    longer = max(image.size)
+    width, height = (max(1, half_up(side * SIDE, longer)) for side in image.size)
+    grey = np.asarray(image.convert("L").resize((width, height), Image.Resampling.BILINEAR))
+    return Picture(digest, grey, centre_crop(image, given) if given else None)
+
+
+def read(item: Item, background: Colour = WHITE) -> tuple[Image.Image, bytes]:
+    """The RGB image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
     if item.fault:
         raise Unreadable(item.fault)
     try:
-        data = item.read()
+        data = content(item.file) if item.whole else item.read()
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from None
-    image = decode(data)
-    scale = SIDE / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    grey = np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR))
-    return Picture(sha256(data).digest()[:DIGEST], grey, centre_crop(image, given) if given else None)
-
-
-def decode(data: bytes) -> Image.Image:
-    """The RGB image of encoded bytes, as stored: EXIF orientation is not applied. Raises Unreadable."""
-    if not data:
-        raise Unreadable("the file is empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd EXIF data and large images: no fault here
-            with Image.open(io.BytesIO(data)) as image:
-                if image.format not in DALI_FORMATS:
-                    raise Unreadable(f"{image.format} is not read by DALI")
-                return image.convert("RGB")
-    except UnidentifiedImageError:
-        raise Unreadable("no image of a kind that Pillow knows") from None
-    except Unreadable:
-        raise
-    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise almost anything on damaged bytes
-        raise Unreadable(" ".join(str(error).split()) or type(error).__name__) from None
+    return examine(data, background).image.convert("RGB"), sha256(data).digest()[:DIGEST]
 
 
 def centre_crop(image: Image.Image, given: Input) -> np.ndarray:

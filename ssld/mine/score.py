@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ssld.config.cards import Input
+from ssld.data.readable import Unreadable
 from ssld.errors import RunError
-from ssld.mine.picture import DIGEST, Picture, Unreadable, look
+from ssld.mine.picture import DIGEST, Picture, look
 from ssld.mine.results import Result, SeenContents, State
 from ssld.mine.sources import Item
 from ssld.mine.topk import sparse
@@ -114,7 +115,7 @@ def _ask(
 def _try_look(item: Item, teacher_input: Input) -> Picture | str:
     """Read an image; return the reason where that fails."""
     try:
-        return look(item, teacher_input)
+        return look(item, teacher_input, teacher_input.background)
     except Unreadable as error:
         return str(error)
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ssld.data import FileList
+from ssld.data.readable import Unreadable
 from ssld.files import write_whole
-from ssld.mine.picture import Unreadable, decode
+from ssld.mine.picture import read
 from ssld.mine.results import SeenContents, State, load
 from ssld.mine.select import BINS, Choice, final, items
 from ssld.mine.sources import Item
@@ -134,8 +135,8 @@ def _picture(item: Item, caption: str) -> str:
     """Show a small picture with its name as tool tip; an image that no longer exists is shown as its name."""
     name = html.escape(item.name)
     try:
-        image = decode(item.read())
-    except (OSError, Unreadable):
+        image, _ = read(item)
+    except Unreadable:
         return f"<figure>{name}<figcaption>{html.escape(caption)}</figcaption></figure>"
     image.thumbnail((SMALL, SMALL))
     encoded = io.BytesIO()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ssld.data.lists import SUFFIXES, read_list
+from ssld.data.lists import NOT_READ, SUFFIXES, read_list
+from ssld.data.tree import hidden
 from ssld.errors import DataError
 
 SHARD = 2048  # images of a folder or list that are scored together; a tar is one shard
@@ -30,6 +31,11 @@ class Item:
     start: int = 0
     size: int = -1
     fault: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a file of its own."""
+        return self.size < 0
 
     def read(self) -> bytes:
         """The encoded image. OSError where the file is gone, or shorter than its tar said."""
@@ -87,17 +93,19 @@ def _folder(root: Path) -> Iterator[Shard]:
     files: list[Found] = []
     real = os.path.realpath(root)
     for here, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not hidden(name))
         linked = [name for name in folders if os.path.islink(os.path.join(here, name))]
         files += [(os.path.join(here, name), "a link to a folder is not followed") for name in linked]
         for name in names:
             path = os.path.join(here, name)
-            if name.startswith(".") or not name.lower().endswith((*SUFFIXES, ".tar")):
+            if hidden(name) or not name.lower().endswith((*SUFFIXES, *NOT_READ, ".tar")):
                 continue
             if path != path.strip() or "\n" in path or "\r" in path:
                 files.append((path, "a list file cannot hold this name"))
             elif os.path.islink(path) and os.path.commonpath((real, os.path.realpath(path))) != real:
                 files.append((path, "a link that leads out of the source"))
+            elif name.lower().endswith(NOT_READ):
+                files.append((path, f"{Path(name).suffix.lower()} is not read; save it as PNG or JPEG"))
             elif name.lower().endswith(".tar"):
                 yield _tar(Path(path))
             else:
@@ -122,9 +130,10 @@ def _members(tar: str) -> list[Item]:
         with tarfile.open(tar, "r:") as archive:
             for member in archive:
                 parts = member.name.split("/")
+                inside = [part for part in parts if part not in (".", "")]
                 if member.name.startswith("/") or ".." in parts:
                     raise DataError(f"{tar}: member {member.name!r} leads out of the tar; do not trust this file")
-                if parts[-1].lower().endswith(SUFFIXES) and not parts[-1].startswith(".") and not member.isdir():
+                if parts[-1].lower().endswith(SUFFIXES) and not any(map(hidden, inside)) and not member.isdir():
                     name = f"{tar}:{member.name}"
                     items.append(Item(name, tar, member.offset_data, member.size, _fault(member)))
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:

@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 
 from ssld.data import FileList
+from ssld.data.readable import Unreadable
 from ssld.errors import DataError
 from ssld.mine.candidates import Index, describe, views
 from ssld.mine.duplicates import Features, features, same
-from ssld.mine.picture import Unreadable, look
+from ssld.mine.picture import look
 from ssld.mine.sources import Item
+from ssld.spec.colours import WHITE, Colour
 
 KEPT = 1 << 30  # so many bytes of pictures and features stay in memory: at most 130 kB a picture
 
@@ -33,11 +35,18 @@ class Near:
 class Validation:
     """It finds near-duplicates of these images: candidates by descriptor, confirmed by SIFT and RANSAC.
 
-    Raises DataError for a validation image that cannot be read, because copies of it could not be found.
+    background: the colour behind transparent pixels, as of the images that are compared. Raises DataError for a
+    validation image that cannot be read: copies of it could not be found.
     """
 
-    def __init__(self, files: FileList, pool: Executor, progress: Callable[[int], None] = lambda images: None):
-        self._files, self._index = files, Index()
+    def __init__(
+        self,
+        files: FileList,
+        pool: Executor,
+        progress: Callable[[int], None] = lambda images: None,
+        background: Colour = WHITE,
+    ):
+        self._files, self._index, self._background = files, Index(), background
         self._features: OrderedDict[int, tuple[np.ndarray, Features]] = OrderedDict()
         self._bytes, self._lock = 0, Lock()
         cv2.setNumThreads(1)  # the threads are those of `pool`
@@ -88,7 +97,7 @@ class Validation:
         """Read a validation image as a grey picture."""
         path = self._files.path(image)
         try:
-            return look(Item(path, path)).grey
+            return look(Item(path, path), background=self._background).grey
         except Unreadable as error:
             raise DataError(
                 f"{path}: unreadable validation image ({error}); mend it, or take it off the list"

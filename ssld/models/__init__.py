@@ -3,22 +3,27 @@
 `create_own` makes a network of one's own; `outputs_of`, `taps_of`, `classifier_of` and `count` ask any network.
 """
 
-from ssld.models.base import Classifier, Family, count, create, keymap, names, revised, series
+from ssld.models.base import Classifier, Family, count, counting, create, keymap, names, parameters, revised, series
 from ssld.models.modes import evaluating
-from ssld.models.own import create_own
-from ssld.models.taps import classifier_of, outputs_of, taps_of
+from ssld.models.own import adopt, classes_of, create_own
+from ssld.models.taps import called, classifier_of, outputs_of, taps_of
 
 __all__ = [
     "Classifier",
     "Family",
+    "adopt",
+    "called",
+    "classes_of",
     "classifier_of",
     "count",
+    "counting",
     "create",
     "create_own",
     "evaluating",
     "keymap",
     "names",
     "outputs_of",
+    "parameters",
     "revised",
     "series",
     "taps_of",

@@ -15,8 +15,8 @@ import importlib
 import pkgutil
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -314,22 +314,34 @@ def count(model: nn.Layer, size: int) -> tuple[int, int]:
     published tables. One forward pass is run (in Paddle's static mode: its shapes are worked out, without memory or
     arithmetic); the modes of the layers are restored.
     """
+    with evaluating(model), paddle.no_grad(), counting(model) as macs:
+        images = paddle.zeros([1, 3, size, size])
+        every: Any = getattr(model, "heads", model) if isinstance(model, Classifier) else model
+        every(images)
+    return parameters(model), macs()
+
+
+def parameters(model: nn.Layer) -> int:
+    """The number of its parameters, without the running statistics of batch norms."""
+    norms = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, BATCH_NORMS)]
+    statistics = {id(value) for layer in norms for value in (layer._mean, layer._variance)}
+    return sum(prod(p.shape) for p in model.parameters() if id(p) not in statistics)
+
+
+@contextmanager
+def counting(model: nn.Layer) -> Iterator[Callable[[], int]]:
+    """Count the multiply-accumulates of all calls of its layers inside the block, as `count` does."""
     macs = 0
 
     def add(layer: nn.Layer, inputs: tuple[Any, ...], named: dict[str, Any], output: paddle.Tensor) -> None:
         nonlocal macs
         macs += _macs(layer, inputs[0] if inputs else named["x"], output)
 
-    counted = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, COUNTED)]
-    with evaluating(model), ExitStack() as hooks, paddle.no_grad():
-        for layer in counted:
-            hooks.callback(layer.register_forward_post_hook(add, with_kwargs=True).remove)
-        images = paddle.zeros([1, 3, size, size])
-        every: Any = getattr(model, "heads", model) if isinstance(model, Classifier) else model
-        every(images)
-    norms = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, BATCH_NORMS)]
-    statistics = {id(value) for layer in norms for value in (layer._mean, layer._variance)}
-    return sum(prod(p.shape) for p in model.parameters() if id(p) not in statistics), macs
+    with ExitStack() as hooks:
+        for layer in model.sublayers(include_self=True):
+            if isinstance(layer, COUNTED):
+                hooks.callback(layer.register_forward_post_hook(add, with_kwargs=True).remove)
+        yield lambda: macs
 
 
 def _macs(layer: nn.Layer, given: paddle.Tensor, output: paddle.Tensor) -> int:

@@ -55,12 +55,35 @@ def create_own(
     with paddle.utils.unique_name.guard(f"{arch}_"):
         network = _run(maker, f"{title}: making it", **arguments)
     _check_layer(network, title)
+    adopt(network, title, arch=arch, num_classes=num_classes, in_size=in_size, taps=taps)
+    return network
+
+
+def adopt(
+    network: nn.Layer, title: str, *, arch: str, num_classes: int, in_size: int, taps: Mapping[str, str] | None = None
+) -> None:
+    """Give a network of one's own the attributes that networks have here, and check it as `create_own` does."""
     _check_parameters(network, title)
     for name, value in (("arch", arch), ("num_classes", num_classes), ("in_size", in_size)):
         _set_fact(network, name, value, title)
     _set_taps(network, taps or {}, title)
     _try(network, title, num_classes, in_size)
-    return network
+
+
+def classes_of(network: nn.Layer, title: str, in_size: int) -> int:
+    """How many logits a network gives of an image of `in_size` pixels a side. It is run on two drawn images in
+    evaluation mode.
+
+    Raises RecipeError, one line that begins with `title`, where that fails or gives no logits float32 [2, classes].
+    """
+    images = _drawn(in_size)
+    with evaluating(network), paddle.no_grad():
+        logits = _run(network, f"{title}: a forward pass of images {images.shape}", images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        shown = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise RecipeError(f"{title}: returns {shown} for 2 images; return one tensor, logits [N, classes]")
+    _check_logits(logits, title, [2, logits.shape[1]])
+    return int(logits.shape[1])
 
 
 def _arguments(maker: Any, title: str, numbers: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,9 +199,8 @@ def _set_taps(network: nn.Layer, taps: Mapping[str, str], title: str) -> None:
 @paddle.no_grad()
 def _try(network: nn.Layer, title: str, num_classes: int, in_size: int) -> None:
     """Run the network on two drawn images, for its logits, its classifier and its taps."""
-    shape = [2, 3, in_size, in_size]
-    images = paddle.to_tensor(np.random.default_rng(0).standard_normal(shape, dtype="float32"))
-    what = f"{title}: a forward pass of images {shape}"
+    images = _drawn(in_size)
+    what = f"{title}: a forward pass of images {images.shape}"
     with evaluating(network):
         logits = _run(network, what, images)
         _check_logits(logits, title, [2, num_classes])
@@ -191,6 +213,12 @@ def _try(network: nn.Layer, title: str, num_classes: int, in_size: int) -> None:
             told = str(error).removeprefix(f"{title}: ").removeprefix(f"{tapping.called(network)}: ")
             raise RecipeError(f"{title}: {told}") from error
     _check_taps(found, names, logits, title)
+
+
+def _drawn(size: int) -> Tensor:
+    """Two images of `size` pixels a side that are only numbers, about as normalised images are."""
+    shape = [2, 3, size, size]
+    return paddle.to_tensor(np.random.default_rng(0).standard_normal(shape, dtype="float32"))
 
 
 def _check_logits(logits: Any, title: str, shape: list[int]) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssld.config import cost, mine_step
+from ssld.config import code, cost, mine_step
 from ssld.config.mine_step import Mine
 from ssld.config.recipe import Labels, Plan
-from ssld.data import sampler
+from ssld.data import from_samples, sampler
 from ssld.data.imagenet import CLASSES, TRAIN_IMAGES, VAL_IMAGES
 from ssld.data.lists import count_lines
 from ssld.errors import DataError
@@ -62,7 +62,8 @@ def parts_of(plan: Plan, root: Path, cards: int = 1, per_card: int | None = None
     cache_keys: list[tuple[object, ...]] = []
     for name, stage in plan.stages.items():
         data = stage.data
-        cache_key = (data.train, data.size, data.mean, data.std, data.interpolation, data.augment, stage.labels)
+        look = (data.size, data.mean, data.std, data.interpolation, data.augment, data.background)
+        cache_key = (data.train, look, stage.labels)
         part = training(plan, name, root, cards, per_card)
         if stage.labels and cache_key not in cache_keys:  # stages with the same images, views and k share one cache
             cache_keys.append(cache_key)
@@ -133,7 +134,9 @@ def training(plan: Plan, name: str, root: Path, cards: int, per_card: int | None
 
 
 def images_of(plan: Plan, root: Path, list_name: str, where: str) -> tuple[int, str]:
-    """Return how many images a list holds, and how that is known."""
+    """Return how many images a list or a data set of one's own holds, and how that is known."""
+    if code.is_code(list_name):
+        return len(from_samples(code.find(list_name, plan.code), classes=plan.classes, name=list_name)), "data set"
     if (root / list_name).is_file():
         return count_lines(root / list_name), "list"
     for name, step in (plan.prepare or {}).items():

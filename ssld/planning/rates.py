@@ -42,7 +42,7 @@ def measured_rates(plan: Plan, parts: Sequence[Part], device: str) -> dict[str, 
 
     runtime, rate_of_key, rates = start(device), dict[tuple[object, ...], float](), dict[str, float]()
     measurements: dict[str, Callable[[Part, int], float]] = {
-        "mine": lambda part, images: training_rate.mine_rate((plan.prepare or {})[part.name], images, runtime),
+        "mine": lambda part, images: training_rate.mine_rate(plan, (plan.prepare or {})[part.name], images, runtime),
         "labels": lambda part, images: training_rate.teacher_rate(plan, part.name, images, runtime),
         "stage": lambda part, images: training_rate.stage_rate(plan, part.name, images, runtime),
     }

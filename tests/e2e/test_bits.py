@@ -34,9 +34,9 @@ LONG = [pytest.mark.bits, pytest.mark.timeout(3600)]
     "name", [pytest.param(name, marks=[] if "first" in name else LONG, id=name.replace(" ", "-")) for name in RUNS]
 )
 def test_the_weights_of_every_stage_have_the_bits_that_were_recorded(name, tmp_path):
-    here = {"processor": hardware().rpartition(",")[0], "paddlepaddle": version("paddlepaddle")}
-    if here != RECORDED["made on"]:
-        pytest.skip(f"the bits were recorded on {RECORDED['made on']}, this is {here}")
+    machine = {"processor": hardware().rpartition(",")[0], "paddlepaddle": version("paddlepaddle")}
+    if machine != RECORDED["made on"]:
+        pytest.skip(f"the bits were recorded on {RECORDED['made on']}, this is {machine}")
     recipe, overrides = RUNS[name]
     words = ("run", shelf("recipes") / f"{recipe}.yaml", "--wandb", "disabled", "--out", "run", *overrides, *QUICK)
     succeeds(*words, cwd=tmp_path, seconds=3500)
@@ -45,5 +45,5 @@ def test_the_weights_of_every_stage_have_the_bits_that_were_recorded(name, tmp_p
     assert bits == RECORDED["sha256"][name]
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     top1 = {"teacher": result["teacher"]["top1"], "baseline": result["baseline"]["top1"], "student": result["top1"]}
-    wanted = RECORDED["top1"].get(name, top1)
-    assert {key: round(value, 2) for key, value in top1.items()} == {key: round(wanted[key], 2) for key in top1}
+    recorded = RECORDED["top1"][name]
+    assert {key: round(value, 2) for key, value in top1.items()} == {key: recorded[key] for key in top1}

@@ -10,9 +10,10 @@ import pytest
 
 from tests.e2e.command import command, fails, ssld, succeeds, surroundings
 
-LISTS = ("models", "teachers", "students", "losses", "recipes", "engines")
+LISTS = ("models", "teachers", "students", "losses", "methods", "recipes", "engines")
 AT_ONCE = [["--help"], ["run", "--help"], ["sweep", "--help"], *(["list", what] for what in LISTS)]
-AT_ONCE += [["show", name] for name in ("quickstart", "recipes/resnet50_vd_ssld.yaml", "ResNet50_vd", "ssld", "paddle")]
+SHOWN = ("quickstart", "recipes/resnet50_vd_ssld.yaml", "ResNet50_vd", "ssld", "reviewkd", "paddle")
+AT_ONCE += [["show", name] for name in SHOWN]
 ids = pytest.mark.parametrize("words", AT_ONCE, ids=" ".join)
 
 
@@ -53,7 +54,7 @@ def test_a_list_is_a_table_with_a_row_for_each_entry_of_its_json(what, tmp_path)
         ("ResNet50_vd", {"arch", "params", "macs", "published", "as a teacher"}),
         ("ResNet50_vd_ssld", {"arch", "published", "as a teacher"}),
         ("ResNeXt101_32x16d_wsl", {"arch", "as a teacher"}),
-        ("kl", {"loss", "summary", "options"}),
+        ("kl", {"method", "kind", "summary", "options", "paper", "use", "traps"}),
         ("onnxruntime", {"engine", "summary", "options"}),
     ],
 )

@@ -111,6 +111,16 @@ def test_a_list_that_cannot_be_used_is_named_before_training(place, change, mess
     assert not (place / "out" / "metrics.jsonl").exists()
 
 
+def test_a_validation_set_with_other_classes_than_the_training_set_is_refused(place):
+    shutil.copytree(place / "data/d", place / "data/apart")
+    (place / "data/d/classes.txt").write_text("ant\nbee\ncat\ndog\n")
+    (place / "data/apart/classes.txt").write_text("ant\ncat\ndog\n")
+    line = run_fails(place, "stages.plain.data.val=apart/val.txt")
+    assert "stage plain: " in line
+    assert "apart/classes.txt: label 1 is 'cat', beside " in line
+    assert line.endswith("d/train_labelled.txt it is 'bee'; prepare this set anew with --class-list data/d/classes.txt")
+
+
 def test_a_list_that_is_not_scored_by_its_labels_alone_is_refused_as_validation_images(place):
     (place / "data/d/val.scoring.json").write_text('{"classes": [0, 1]}')
     line = run_fails(place)

@@ -224,10 +224,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def paddle_logits(inputs: Arrays, wanted: list[str]) -> Arrays:
-    """The losses of PaddleClas on logits; those on features are in the files of their groups."""
+    """The losses of PaddleClas on logits; golden_paddle.py has those on features."""
     label, teacher = tensor(inputs["target"]), inputs["z_t"]
     results = {}
-    for name in sorted({key.removesuffix(".grad_z_s") for key in wanted if key.endswith(".grad_z_s")}):
+    for name in (key.removesuffix(".grad_z_s") for key in wanted if key.endswith(".grad_z_s")):
         kind, named, fixed = PADDLE[name.partition("_")[0]]
         suffixes = numbers(name.partition("_")[2])
         options = fixed | {option: suffixes[key] for key, option in named.items() if key in suffixes}

@@ -15,10 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # so that the files be
 
 import golden_feature
 import golden_logit
+import golden_paddle
 import golden_relation
 from golden_tools import Arrays, Method
 
-METHODS: dict[str, Method] = {**golden_logit.METHODS, **golden_feature.METHODS, **golden_relation.METHODS}
+GROUPS = (golden_logit, golden_feature, golden_relation, golden_paddle)
+METHODS: dict[str, Method] = {name: method for group in GROUPS for name, method in group.METHODS.items()}
 
 
 def run(name: str, inputs: Arrays, meta: dict) -> Arrays | None:

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from ssld.data.lists import count_lines, list_text, read_list, write_list
+from ssld.data.lists import class_names, count_lines, list_text, read_list, read_names, write_list
 from ssld.errors import DataError
 
 
@@ -94,3 +94,31 @@ def test_many_lines_take_little_time_and_no_image_is_looked_at(tmp_path):
     files = read_list(tmp_path / "long.txt", tmp_path, 1000)
     assert len(files) == 300_000
     assert time.process_time() - start < 3
+
+
+def test_a_byte_order_mark_does_no_harm_at_the_start_and_where_lists_were_joined(tmp_path):
+    (tmp_path / "marked.txt").write_bytes("\ufeffa.jpg 1\r\nb.jpg 0\r\n\ufeffc.jpg\r\n".encode())
+    files = read_list(tmp_path / "marked.txt", tmp_path, 2)
+    assert (files.paths, files.labels.tolist()) == (["a.jpg", "b.jpg", "c.jpg"], [1, 0, -1])
+    (tmp_path / "classes.txt").write_bytes("\ufeffcat\r\ndog\r\n\r\n".encode())
+    assert class_names(tmp_path / "marked.txt", 2) == read_names(tmp_path / "classes.txt") == ["cat", "dog"]
+    assert read_names(tmp_path / "none.txt") is None
+
+
+@pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_is_told(tmp_path, coding):
+    (tmp_path / "wide.txt").write_bytes("\ufeffa.jpg 1\n".encode(coding))
+    with pytest.raises(DataError, match=r"wide\.txt: is written in UTF-16; save it as UTF-8"):
+        read_list(tmp_path / "wide.txt", tmp_path)
+
+
+@pytest.mark.parametrize("label", ["+-5", "-7", "+1", "9" * 30, "-" + "9" * 5000])
+def test_a_label_that_is_no_label_is_one_line(lines, tmp_path, label):
+    with pytest.raises(DataError, match=r"list\.txt:1: ") as error:
+        read_list(lines(f"a.jpg {label}\n"), tmp_path)
+    assert len(str(error.value)) < 300
+
+
+def test_images_by_other_suffixes_are_images_of_a_list(lines, tmp_path):
+    files = read_list(lines("a.jfif\nb.JPE\nc.gif\nd.avif\n"), tmp_path)
+    assert files.labels.tolist() == [-1] * 4

@@ -1,5 +1,6 @@
 """`ssld data prepare` and the fake data of --smoke: real sources, real files."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -16,6 +17,7 @@ from sklearn.datasets import load_digits
 from ssld.data import digits as real_digits
 from ssld.data import fake, fashion_pool, prepare, read_list
 from ssld.data import fashion_mnist as fashion
+from ssld.data.lists import compare_classes
 from ssld.data.target import Target
 from ssld.errors import DataError
 
@@ -268,10 +270,9 @@ def test_sources_that_do_not_hold_are_named(tmp_path):
     with pytest.raises(DataError, match="no folder 'train'"):
         prepare("imagenet", tmp_path / "o", source=tmp_path / "empty")
     source = tree(tmp_path / "two", "a/1.png", "a/2.png", "b/1.png")
-    with pytest.raises(DataError, match=r"b: 1 images are too few"):
-        prepare("folder", tmp_path / "o", source=source)
-    (source / "b" / "2.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"2\.png: the file is empty"):
+    (source / "c").mkdir()
+    (source / "b" / "2.png").write_bytes(b"")  # an empty file is no image
+    with pytest.raises(DataError, match=r"two: too few images for a class, which needs 2: b: 1, c: 0; add images or"):
         prepare("folder", tmp_path / "o", source=source)
     with pytest.raises(DataError, match="labelled 0 is out of range"):
         prepare("digits", tmp_path / "o", labelled=0)
@@ -304,3 +305,119 @@ def test_two_processes_may_prepare_the_same_set_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", late)
     mine.save("a.txt", b"the same")
     assert snapshot(tmp_path / "set") == {"a.txt": b"the same"}
+
+
+def folder_of_surprises(root):
+    """A folder of classes with everything that is not meant in it."""
+    tree(
+        root,
+        *(f"{name}/{i}.png" for name in ("cat", "Cat", "dog") for i in range(4)),
+        "cat/5.jpg",
+        "bird/1.png",
+        "bird/2.png",
+    )
+    (root / "cat/5.jpg").rename(root / "cat/5.JFIF")
+    (root / "cat/6.jpe").write_bytes((root / "cat/5.JFIF").read_bytes())
+    tree(
+        root,
+        "cat/.ipynb_checkpoints/0.png",
+        "cat/@eaDir/0.png",
+        ".git/0.png",
+        "@eaDir/0.png",
+        "beside.png",
+        "cat/.x.png",
+    )
+    for name in ("dog/a.gif", "dog/b.GIF", "dog/c.avif", "dog/notes.txt", "dog/README"):
+        (root / name).write_bytes(b"x")
+    (root / "dog/empty.png").touch()
+    (root / "dog/gone.png").symlink_to("nowhere.png")
+    (root / "dog/more").symlink_to(root / "cat")
+    (root / "loop").symlink_to(root)
+    (root / "linked").symlink_to(tree(root.parent / "elsewhere", "1.png", "2.png", "3.png"))
+    os.mkfifo(root / "dog/pipe.png")
+    return root
+
+
+def test_what_is_left_out_of_a_folder_is_counted_and_named(tmp_path):
+    root = folder_of_surprises(tmp_path / "pets")
+    found = prepare("folder", tmp_path / "out", source=root, val_share=0)
+    assert found["lists"] == {"train.txt": 4 + 2 + 4 + 4 + 2 + 3}  # the links and the JPEG files by other names are in
+    assert (tmp_path / "out/classes.txt").read_text().split() == ["Cat", "bird", "cat", "dog", "linked"]
+    assert found["left_out"] == {
+        "a hidden folder": 4,
+        "a hidden file": 1,
+        "outside the folders of the classes": 1,
+        "a link to a folder": 1,
+        "a link to the folder that it lies in": 1,
+        "a dangling link": 1,
+        "an empty file": 1,
+        "no regular file": 1,
+        "no image that is read (.gif)": 2,
+        "no image that is read (.avif)": 1,
+        "no image that is read (.txt)": 1,
+        "no image that is read (no suffix)": 1,
+    }
+    with open(tmp_path / "out/left_out.csv", newline="") as file:
+        named = dict(row for row in csv.reader(file))
+    assert len(named) == 1 + sum(found["left_out"].values())
+    assert named["dog/gone.png"] == "a dangling link"
+    assert named["cat/@eaDir"] == "a hidden folder"
+    assert "left out, no image that is read (.gif): 2 (dog/a.gif, dog/b.GIF)" in found["remarks"]
+    (root / "dog/another.txt").write_text("x")  # a report, no data: it may change where a list may not
+    assert (
+        prepare("folder", tmp_path / "out", source=root, val_share=0)["left_out"]["no image that is read (.txt)"] == 2
+    )
+
+
+def test_an_unlabelled_tree_names_what_it_leaves_out(tmp_path):
+    root = folder_of_surprises(tmp_path / "pets")
+    found = prepare("unlabelled", tmp_path / "out", source=root)
+    assert found["lists"] == {"unlabelled.txt": 17}  # links to folders are not followed here
+    assert found["left_out"]["a link to a folder"] == 3
+    assert found["left_out"]["a hidden folder"] == 4
+
+
+def test_what_is_probably_not_meant_is_told(tmp_path):
+    root = folder_of_surprises(tmp_path / "pets")
+    shutil.copy(root / "dog/0.png", root / "dog/9.png")
+    (root / "dog/A.PNG").write_bytes((root / "dog/1.png").read_bytes())
+    (root / "dog/a.png").write_bytes((root / "dog/2.png").read_bytes())
+    one = tree(tmp_path / "one", "a/1.png", "b/1.png", "b/2.png")
+    assert "classes of one image: a" in prepare("folder", tmp_path / "few", source=one, val_share=0)["remarks"]
+    remarks = prepare("folder", tmp_path / "out", source=root, val_share=0.5, seed=1)["remarks"]
+    assert "classes whose names differ by case alone: Cat = cat; are they one class?" in remarks
+    assert any(line.startswith("images whose names differ by case alone: ") for line in remarks)
+    files = {name: read_list(tmp_path / "out" / f"{name}.txt", tmp_path / "out").paths for name in ("train", "val")}
+    contents = {Path(path).read_bytes() for path in files["train"]}
+    equal = sum(Path(path).read_bytes() in contents for path in files["val"])
+    assert equal > 0
+    (line,) = (line for line in remarks if line.startswith("val.txt: "))
+    assert line.startswith(f"val.txt: {equal} of {len(files['val'])} images have the bytes of a training image: ")
+
+
+def test_a_set_that_is_prepared_apart_takes_the_classes_of_another(tmp_path):
+    train = tree(tmp_path / "train", *(f"{name}/{i}.png" for name in "abc" for i in range(3)))
+    val = tree(tmp_path / "val", *(f"{name}/{i}.png" for name in "ac" for i in range(2)))
+    prepare("folder", train, source=train, val_share=0)
+    prepare("folder", tmp_path / "apart", source=val, val_share=0)
+    with pytest.raises(DataError, match=r"apart/classes\.txt: label 1 is 'c', beside .* it is 'b'; .*--class-list"):
+        compare_classes(tmp_path / "apart/train.txt", train / "train.txt")
+    prepare("folder", tmp_path / "val_list", source=val, val_share=0, class_list=train / "classes.txt")
+    compare_classes(tmp_path / "val_list/train.txt", train / "train.txt")
+    files = read_list(tmp_path / "val_list/train.txt", tmp_path / "val_list", 3)
+    assert files.labels.tolist() == [0, 0, 2, 2]
+    tree(val, "d/0.png")
+    with pytest.raises(DataError, match=r"val/d: no class of .*classes\.txt has this name; rename or remove"):
+        prepare("folder", tmp_path / "other", source=val, val_share=0, class_list=train / "classes.txt")
+    (tmp_path / "val_list/classes.txt").write_text("a\nb\n")
+    with pytest.raises(DataError, match=r"there are 2 classes, and 3 beside"):
+        compare_classes(tmp_path / "val_list/train.txt", train / "train.txt")
+    (tmp_path / "val_list/classes.txt").unlink()
+    compare_classes(tmp_path / "val_list/train.txt", train / "train.txt")  # nothing to compare
+
+
+def test_what_a_published_set_must_have_is_no_matter_of_leaving_out(tmp_path):
+    source = imagenet(tmp_path)
+    (source / "train/n01/n01_9.JPEG").symlink_to("gone")
+    with pytest.raises(DataError, match=r"n01_9\.JPEG: the link leads nowhere; delete it or fetch it again"):
+        prepare("imagenet", source, source=source, allow_partial=True)

@@ -246,7 +246,7 @@ def test_an_unreadable_file_or_bytes_of_a_sample_are_named(tmp_path, pictures):
         tmp_path / "cut.jpg": r", .*/cut\.jpg: unreadable image \(.*truncated",
         cut: r": unreadable image \(.*truncated",
         b"": r": unreadable image \(the file is empty\)",
-        b"text": r": unreadable image \(cannot identify",
+        b"text": r": unreadable image \(no image that can be read",
     }.items():
         source = from_samples([(pixels, None) for pixels in pictures[:3]] + [(image, None)], name="mine")
         with pytest.raises(DataError, match=rf"^image 3 of mine{said}.*; mend it or leave it out$"):

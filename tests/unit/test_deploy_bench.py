@@ -124,11 +124,11 @@ def test_from_files_to_answers_is_a_row_of_its_own_and_takes_longer(networks, tm
         {"student": networks["student"]}, engines=["paddle"], spans=["model", "end-to-end"], pictures=files, quick=True
     )
     assert (alone.span, whole.span, whole.batch) == ("model", "end-to-end", 1)
-    assert whole.p50_ms > alone.p50_ms + 0.5  # decoding a JPEG of 300 x 300 takes longer than that on every machine
-    with pytest.raises(DeployError, match=r"c.jpg: No such file or directory; give another list of images"):
+    assert whole.p50_ms > alone.p50_ms + 0.5  # decoding a JPEG of 300 x 300 takes more than that anywhere
+    with pytest.raises(DeployError, match=r"c.jpg: unreadable image \(no such file\); give another list"):
         bench({"student": networks["student"]}, engines=["paddle"], spans=["end-to-end"], pictures=[tmp_path / "c.jpg"])
     (tmp_path / "c.jpg").write_text("no image")
-    with pytest.raises(DeployError, match=r"student in paddle fp32 cannot run .*cannot identify image file"):
+    with pytest.raises(DeployError, match=r"c.jpg: unreadable image \(no image that can be read"):
         bench({"student": networks["student"]}, engines=["paddle"], spans=["end-to-end"], pictures=[tmp_path / "c.jpg"])
 
 

@@ -70,7 +70,8 @@ def test_the_contract_says_what_goes_in_and_comes_out(exported):
     _, folder = exported
     contract = json.loads((folder / "contract.json").read_text())
     assert contract["input"] == {
-        "name": "image", "dtype": "float32", "layout": "NCHW", "dynamic": ["batch", "height", "width"], **GIVEN["input"]
+        "name": "image", "dtype": "float32", "layout": "NCHW", "dynamic": ["batch", "height", "width"],
+        "background": [255, 255, 255], "rounding": "half up", **GIVEN["input"],
     }  # fmt: skip
     assert contract["output"] == {"name": "logits", "dtype": "float32", "shape": ["batch", 5]}
     assert (contract["name"], contract["arch"], contract["opset"]) == ("toy", "toy", 17)

@@ -36,7 +36,10 @@ def place(request, tmp_path_factory):
     """A folder with `export`, made with the processing inside, and pictures of two shapes."""
     folder, (interpolation, resize) = tmp_path_factory.mktemp("place"), request.param
     input_spec = {"size": SIZE, "resize": resize, "mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3]}
-    about = CONTRACT | {"input": input_spec | {"interpolation": interpolation}, "class_names": NAMES}
+    about = CONTRACT | {
+        "input": input_spec | {"interpolation": interpolation, "background": [250, 120, 0]},
+        "class_names": NAMES,
+    }
     export_model(
         network(),
         folder / "export",
@@ -48,6 +51,9 @@ def place(request, tmp_path_factory):
     rng = np.random.default_rng(0)
     for name, shape in (("wide.png", (60, 97, 3)), ("small.png", (21, 18, 3))):
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / name)
+    Image.fromarray(rng.integers(0, 256, (40, 61, 4), dtype=np.uint8), "RGBA").save(folder / "clear.png")
+    Image.fromarray(rng.integers(0, 65536, (40, 61), dtype=np.uint16)).save(folder / "deep.png")
+    Image.new("CMYK", (40, 40)).save(folder / "ink.jpg")
     return folder
 
 
@@ -91,7 +97,7 @@ def program(request):
     return [sys.executable, EXAMPLES / "classify.py"] if request.param == "python" else request.getfixturevalue("built")
 
 
-@pytest.mark.parametrize("picture", ["wide.png", "small.png"])
+@pytest.mark.parametrize("picture", ["wide.png", "small.png", "clear.png", "deep.png"])
 def test_an_example_says_of_an_image_what_the_network_says(program, place, picture):
     lines = [line.split() for line in runs(*program, place / "export", place / picture).stdout.splitlines()]
     expected = expected_scores(place, picture)
@@ -104,16 +110,24 @@ def test_the_example_in_python_knows_the_names_of_the_classes(place):
     assert {line.split()[2] for line in done.stdout.splitlines()} == set(NAMES)
 
 
+def test_the_program_in_c_plus_plus_refuses_what_stb_image_reads_otherwise(built, place):
+    done = runs(*built, place / "export", place / "ink.jpg", code=1)
+    assert done.stderr.splitlines() == [f"{place / 'ink.jpg'}: is a JPEG file in CMYK; save it in RGB"]
+
+
+@pytest.mark.parametrize("picture", ["wide.png", "clear.png"])
 @pytest.mark.parametrize("place", [("linear", 32)], indirect=True, ids=str)  # as the recipe of that page resizes
-def test_the_program_in_the_quickstart_answers_as_the_network_does(place, tmp_path, monkeypatch):
+def test_the_program_in_the_quickstart_answers_as_the_network_does(place, picture, tmp_path, monkeypatch):
     page = (EXAMPLES.parent / "docs/quickstart.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"^```python\n(import json\n.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("classify.py").write_text(program)
     Path("exported").symlink_to(place / "export")
-    name, probability = runs(sys.executable, "classify.py", place / "wide.png").stdout.split()
-    expected = expected_scores(place, "wide.png")
+    name, probability = runs(sys.executable, "classify.py", place / picture).stdout.split()
+    expected = expected_scores(place, picture)
     assert (name, float(probability)) == (NAMES[expected.argmax()], pytest.approx(expected.max(), abs=3e-3))
+    told = runs(sys.executable, "classify.py", place / "deep.png", code=1).stderr
+    assert told == f"{place / 'deep.png'}: has 16 bits a pixel; save it with 8\n"
 
 
 @pytest.mark.parametrize(

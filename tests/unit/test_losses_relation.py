@@ -223,7 +223,7 @@ def test_sskd_wants_four_rows_for_each_image():
         ("ickd", {"kernel": 2}, "kernel: 2"),
         ("itrd", {"alpha": 0.0}, r"\.itrd\.alpha: 0\.0 is not positive; 1\.5 is usual"),
         ("itrd", {"correlation": 0.0, "mutual": 0.0}, r"give numbers from 0 up, one above 0"),
-        ("fsp", {"student": ["stage1"]}, "give one for each, and at least two"),
+        ("fsp", {"student": ["stage1"]}, "give two or more"),
         ("nst", {"student": ["stage1"], "teacher": ["stage1", "stage2"]}, "2 taps of the teacher for 1 of the student"),
         ("skd_streamlined", {"ridge": 0.0}, r"ridge: 0\.0 is not positive"),
         ("sskd", {"keep_ss": 1.5}, r"keep_ss: 1\.5; give shares from 0 to 1"),

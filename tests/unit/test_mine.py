@@ -100,7 +100,7 @@ def test_every_image_is_counted_once_for_what_became_of_it(tmp_path):
     assert counts["below_min_score"] + counts["not_among_the_k_best"] + counts["selected"] == 12
     faults = table(tmp_path / "out/unreadable.csv")
     assert [row["image"] for row in faults] == [str(folder / "broken.png"), str(folder / "empty.png")]
-    assert [row["reason"][:15] for row in faults] == ["no image of a k", "the file is emp"]
+    assert [row["reason"][:15] for row in faults] == ["no image that c", "the file is emp"]
     pairs = [(row["image"], row["validation_image"]) for row in table(tmp_path / "out/removed.csv")]
     assert pairs == [
         (str(folder / "near.jpg"), str(tmp_path / "val/0.png")),

@@ -11,9 +11,10 @@ from scipy.fft import dctn
 
 from ssld.config.cards import Input
 from ssld.data import EvalLoader, read_list
+from ssld.data.readable import Unreadable
 from ssld.errors import DataError
 from ssld.mine import candidates, duplicates, validation
-from ssld.mine.picture import Unreadable, look
+from ssld.mine.picture import look
 from ssld.mine.sources import Item
 from ssld.mine.validation import Validation
 from tests.unit.mine_place import INPUT, tiles, write_validation
@@ -142,7 +143,8 @@ def test_a_copy_needs_matches_and_the_same_brightness_and_with_few_matches_the_s
     _, apart = np.unique(found.points.round(), axis=0, return_index=True)
     own = duplicates.Features(found.points[apart[:points]], found.descriptors[apart[:points]])
     monkeypatch.setattr(duplicates, "agreement", lambda *pictures: agrees)
-    assert (duplicates.same(grey, own, grey, own) is not None) is copy
+    assert (duplicates.mapped(grey, own, grey, own) is not None) is copy
+    assert duplicates.same(grey, own, grey, own) is not None  # equal as they lie
 
 
 def test_a_validation_image_that_cannot_be_read_is_an_error(tmp_path):
@@ -154,7 +156,11 @@ def test_a_validation_image_that_cannot_be_read_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "the file is empty"), (b"no image", "no image of a kind"), (b"\x89PNG\r\n\x1a\n", "no image of a kind")],
+    [
+        (b"", "the file is empty"),
+        (b"no image", "no image that can be read"),
+        (b"\x89PNG\r\n\x1a\n", "no image that can be read"),
+    ],
 )
 def test_an_unreadable_image_says_why(tmp_path, data, reason):
     (tmp_path / "a.png").write_bytes(data)
@@ -164,7 +170,7 @@ def test_an_unreadable_image_says_why(tmp_path, data, reason):
 
 def test_a_gif_is_left_out_as_no_recipe_could_train_on_it(tmp_path):
     tiles()[0].save(tmp_path / "a.gif")
-    with pytest.raises(Unreadable, match="GIF is not read by DALI"):
+    with pytest.raises(Unreadable, match="GIF is not read; save it as PNG or JPEG"):
         look(Item("a", str(tmp_path / "a.gif")))
 
 

@@ -11,6 +11,7 @@ import pytest
 from ssld import cli
 from ssld.commands.list import list_
 from ssld.losses import Loss, Reads
+from ssld.losses.base import Paper, Without
 from ssld.losses.overview import GROUPS, NEEDS, methods, needs
 from ssld.losses.registry import FOLDERS, built_in
 from ssld.report import methods as pages
@@ -18,6 +19,15 @@ from ssld.report import methods as pages
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/parity/data/golden"
 METHODS = {method.name: method for method in methods()}
+NOT_HERE = (
+    """
+BYOT, BYOT classifier 1/4, BYOT classifier 2/4, BYOT classifier 3/4, BYOT classifier 4/4, CLKD, CS-KD, DAFL, DFAD,
+DIST+, HSAKD, HSAKD*, HSSAKD (online), L2, PAD-L2, SDD, ScaleKD, VanillaKD, ZSKT, none (baseline)
+""".replace("\n", " ")
+    .strip()
+    .split(", ")
+)
+"""Published numbers of what is no loss of this package: of other methods, of recipes, and of students alone."""
 
 
 def test_the_page_is_what_the_generator_writes():
@@ -33,9 +43,34 @@ def test_every_loss_is_a_method_of_a_group_and_dot_is_one_too():
 def test_a_golden_file_that_a_method_names_is_there_and_is_compared():
     from tests.parity.golden_methods import METHODS as compared
 
-    named = {method.golden for method in METHODS.values() if method.golden}
-    assert named <= {file.stem for file in GOLDEN.glob("*.npz")}
-    assert named <= set(compared)
+    named = {method.golden for method in METHODS.values() if isinstance(method.golden, str)}
+    assert named == {file.stem for file in GOLDEN.glob("*.npz")} == set(compared)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_its_paper_its_golden_file_when_to_use_it_and_what_goes_wrong(name):
+    method = METHODS[name]
+    for given, wanted in ((method.paper, Paper), (method.golden, str)):
+        assert isinstance(given, wanted) or (isinstance(given, Without) and given.reason.endswith("."))
+    assert method.use.endswith(".")
+    assert method.traps
+    assert all(trap.endswith(".") for trap in method.traps)
+
+
+def test_papers_of_one_arxiv_number_are_one_paper_and_its_year_is_that_of_the_number():
+    cited = {method.paper for method in METHODS.values() if isinstance(method.paper, Paper)}
+    numbered = [paper.arxiv for paper in cited if paper.arxiv]
+    assert len(numbered) == len(set(numbered))
+    for paper in cited:
+        assert not paper.arxiv or (
+            re.fullmatch(r"\d{4}\.\d{4,5}", paper.arxiv) and paper.year % 100 == int(paper.arxiv[:2])
+        )
+
+
+def test_every_published_number_of_a_loss_that_there_is_stands_under_its_name():
+    taken = {name for method in METHODS.values() for name in method.ledger}
+    known = {row["method"] for row in pages.ledger(ROOT / "docs" / pages.LEDGER)}
+    assert known - taken == set(NOT_HERE)
 
 
 def test_numbers_of_a_method_are_in_the_table_of_published_numbers():
@@ -63,6 +98,10 @@ def test_every_published_number_has_a_source_and_says_whose_it_is():
         ("sp", ("features", "teacher"), False),
         ("fsp", ("features", "teacher"), False),
         ("sskd", ("logits", "features", "labels", "views", "teacher"), True),
+        ("mlkd", ("logits", "views", "teacher"), False),
+        ("dml", ("logits", "peers"), False),
+        ("ca_mkd", ("logits", "features", "labels", "teacher", "teachers"), True),
+        ("wkd_l", ("logits", "labels", "teacher", "weights"), False),
         ("dot", ("two gradients",), False),
     ],
 )
@@ -83,10 +122,10 @@ def test_teachers_apart_and_weights_are_needs_of_their_own():
 def test_the_list_says_for_each_method_what_its_class_says(capsys):
     rows = {row["name"]: row for row in list_(what="methods")}
     assert rows["sp"] == {
-        "name": "sp", "group": "relation", "needs": "features, teacher", "helpers": "no", "paper": "arXiv:1907.09682",
-        "year": "2019", "golden": "sp",
+        "name": "sp", "kind": "relation", "needs": "features, teacher", "helpers": "no", "paper": "arXiv:1907.09682",
+        "golden": "sp", "year": "2019",
     }  # fmt: skip
-    assert rows["soft_ce"]["paper"] is rows["soft_ce"]["golden"] is None
+    assert rows["soft_ce"]["paper"] is rows["soft_ce"]["year"] is rows["kdcl"]["golden"] is None
     cli.main(["list", "methods"])
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) >= len(rows)

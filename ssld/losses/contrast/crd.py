@@ -47,7 +47,7 @@ class Crd(Loss):
     reads: ClassVar = Reads(student={"embedding"}, teacher={"embedding"}, batch={"index"})
     paper: ClassVar = Paper("Contrastive Representation Distillation", 2019, "1910.10699")
     golden: ClassVar = "crd"
-    ledger: ClassVar = ("CRD", "CRD+KD")
+    ledger: ClassVar = ("CRD", "CRD+KD", "WTTM+CRD")
     use: ClassVar = "Pooled vectors of networks that share nothing, where a memory of every training image fits."
     traps: ClassVar = (
         "Two memories of 1.28 million images are 1.3 GB, and a step gathers `negatives` rows for each image.",

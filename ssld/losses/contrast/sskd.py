@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Loss, Paper, Reads
-from ssld.losses.functions import divergence, log_softmax, unit
+from ssld.losses.classes import at, softened
+from ssld.losses.functions import log_softmax, unit
 from ssld.losses.lazy import Tensor, paddle
 
 if TYPE_CHECKING:
@@ -96,18 +97,18 @@ class Sskd(Loss):
         check_rows(student["logits"].shape[0], label.shape[0])
         plain_s, changed_s = _split(student["logits"])
         plain_t, changed_t = _split(teacher["logits"])
-        truth = -paddle.take_along_axis(log_softmax(plain_s), label.unsqueeze(-1), axis=-1).mean()
-        kl = _divergence(plain_s, plain_t, self.temperature).mean()
+        truth = -at(log_softmax(plain_s), label).mean()
+        kl = softened(plain_s, plain_t, self.temperature).mean()
         repeated = label.repeat_interleave(ROWS - 1)
-        tf = _kept(_divergence(changed_s, changed_t, self.temperature_tf), changed_t, repeated, self.keep_tf)
+        tf = _kept(softened(changed_s, changed_t, self.temperature_tf), changed_t, repeated, self.keep_tf)
         x_s, x_t = _cosines(helpers.student(student[self.student])), _cosines(helpers.teacher(teacher[self.teacher]))
         own = paddle.arange(label.shape[0]).repeat_interleave(ROWS - 1)
         known = x_t.detach()
-        ss = _kept(_divergence(x_s, known, self.temperature_ss), known, own, self.keep_ss)
+        ss = _kept(softened(x_s, known, self.temperature_ss), known, own, self.keep_ss)
         total = self.ce * truth + self.kl * kl + self.tf * tf + self.ss * ss
         if not self.contrast:
             return total
-        nearest = paddle.take_along_axis(log_softmax(x_t / self.temperature_ss), own.unsqueeze(-1), axis=-1)
+        nearest = at(log_softmax(x_t / self.temperature_ss), own)
         return total - self.contrast * nearest.mean()
 
 
@@ -130,18 +131,13 @@ def _cosines(vectors: Tensor) -> Tensor:
     return changed @ plain.T
 
 
-def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    return temperature**2 * divergence(log_softmax(teacher / temperature), log_softmax(student / temperature))
-
-
 def _kept(values: Tensor, scores: Tensor, truth: Tensor, share: float) -> Tensor:
     """The mean of the values [m] of rows that are right and of the best `share` of those that are wrong, rounded down.
 
     scores: float [m, k]. truth: int64 [m]; the rank of its score is how wrong a row is. Of rows that are equally wrong
     the earlier ones are kept.
     """
-    own = paddle.take_along_axis(scores, truth.unsqueeze(-1), axis=-1)
-    rank = (scores > own).astype("int64").sum(axis=-1)
+    rank = (scores > at(scores, truth).unsqueeze(-1)).astype("int64").sum(axis=-1)
     order = rank * rank.shape[0] + paddle.arange(rank.shape[0])
     before = (order.unsqueeze(0) < order.unsqueeze(1)).astype("int64").sum(axis=-1)
     wrong = (rank > 0).astype("int64").sum()

@@ -13,11 +13,11 @@ the loss alone trains the student for 30 epochs, and then the cross entropy alon
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PRE, PairsLoss
 
@@ -36,6 +36,20 @@ class Ab(PairsLoss):
 
     student: tuple[str, ...] = PRE
     margin: float = 1.0
+
+    paper: ClassVar = Paper(
+        "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons", 2018, "1811.03233"
+    )
+    golden: ClassVar = "ab"
+    ledger: ClassVar = ("AB",)
+    use: ClassVar = (
+        "A first stage that gives the student the teacher's pattern of active units, before the cross entropy "
+        "trains it alone."
+    )
+    traps: ClassVar = (
+        "It is meant as a first stage of training, whose epochs belong to the cost of the method.",
+        "Taps have to be those before an activation, and an activation that is not a ReLU has no such boundary.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.functions import unit
 from ssld.losses.lazy import F, Tensor, paddle
 from ssld.losses.maps import PairsLoss
@@ -39,6 +39,20 @@ class Afd(PairsLoss):
     width: int = 128
 
     paired: ClassVar[bool] = False
+    paper: ClassVar = Paper(
+        "Show, Attend and Distill: Knowledge Distillation via Attention-Based Feature Matching", 2021, "2102.02973"
+    )
+    golden: ClassVar = "afd"
+    ledger: ClassVar = ("AFD",)
+    use: ClassVar = (
+        "Networks whose stages do not correspond: attention says which maps of the student belong to which of "
+        "the teacher."
+    )
+    traps: ClassVar = (
+        "Maps are averaged after the square, where `at` averages before it.",
+        "Every tap is compared with every other one, so its cost grows with the product of their numbers.",
+        "Weights differ by a factor of four: 200 beside plain distillation in the official code, 50 in PaddleClas.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,11 +14,11 @@ github.com/yoshitomo-matsubara/torchdistill takes weight 1000. Layers and consta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.functions import match, unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
@@ -36,6 +36,17 @@ class Ft(TapLoss):
 
     rate: float = 0.5
     form: Literal["attention", "factor"] = "attention"
+
+    paper: ClassVar = Paper("Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018, "1802.04977")
+    golden: ClassVar = "ft"
+    ledger: ClassVar = ("FT",)
+    use: ClassVar = "A teacher's map with many channels, of which a trained encoder keeps what matters."
+    traps: ClassVar = (
+        "The paraphraser has to be trained before, by a stage with the loss `paraphrase`, whose epochs belong to "
+        "the cost of the method.",
+        "The row FT of the common benchmark compares attention maps of the factors and is not the paper's loss, "
+        "which is `form: factor`.",
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1:

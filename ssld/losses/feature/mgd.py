@@ -15,11 +15,11 @@ different sizes the larger one is averaged.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Reads
+from ssld.losses.base import About, Paper, Reads
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
 
@@ -37,6 +37,21 @@ class Mgd(TapLoss):
     alpha: float = 7e-5
     dropped: float = 0.15
     reduction: Literal["sum", "mean"] = "sum"
+
+    paper: ClassVar = Paper("Masked Generative Distillation", 2022, "2205.01529")
+    golden: ClassVar = "mgd"
+    ledger: ClassVar = ("MGD",)
+    use: ClassVar = (
+        "Maps of different channels, where imitation number by number (`hint`) is too strict: the student has to "
+        "generate them from a part."
+    )
+    traps: ClassVar = (
+        "`alpha` belongs to a sum over the whole map: a map of another size needs another one, unless "
+        "`reduction` is mean.",
+        "For classification whole channels are left out, for detection pixels; this is the former.",
+        "The generator has two 3x3 convolutions as wide as the teacher: with 2048 channels that is 75 million "
+        "parameters.",
+    )
 
     def __post_init__(self) -> None:
         if not self.alpha > 0:

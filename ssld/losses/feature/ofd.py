@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Reads
+from ssld.losses.base import About, Paper, Reads
 from ssld.losses.functions import match
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.maps import PRE, PairsLoss
@@ -43,6 +43,20 @@ class Ofd(PairsLoss):
     """
 
     student: tuple[str, ...] = PRE
+
+    paper: ClassVar = Paper("A Comprehensive Overhaul of Feature Distillation", 2019, "1904.01866")
+    golden: ClassVar = "ofd"
+    ledger: ClassVar = ("OFD",)
+    use: ClassVar = (
+        "Networks with batch norm and ReLU, compared before the activation: what the teacher's ReLU throws away "
+        "costs the student nothing."
+    )
+    traps: ClassVar = (
+        "The official code has the teacher in training mode, on statistics of the batch: `norm: batch` of the "
+        "teacher says so.",
+        "It is a sum over a map, with the weights 1e-3 on CIFAR-100 and 1e-4 on ImageNet.",
+        "The teacher's network has to name the batch norm before the activation of each stage; one without is refused.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,11 +11,11 @@ loss alone, without batch norms.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Reads
+from ssld.losses.base import About, Loss, Paper, Reads
 from ssld.losses.lazy import Tensor
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class Paraphrase(Loss):
 
     teacher: str = "map"
     rate: float = 0.5
+
+    paper: ClassVar = Paper("Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018, "1802.04977")
+    golden: ClassVar = "ft"
+    use: ClassVar = "The stage before `ft`, and nothing else: no student learns from it."
+    traps: ClassVar = ("It reads the teacher alone. The student has no gradient of it.",)
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1:

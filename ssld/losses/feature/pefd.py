@@ -14,11 +14,11 @@ a map) or flattened.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.functions import unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss, pooled
@@ -38,6 +38,19 @@ class Pefd(TapLoss):
     teacher: str = "embedding"
     projectors: int = 3
     flatten: bool = False
+
+    paper: ClassVar = Paper("Improved Feature Distillation via Projector Ensemble", 2022, "2210.15274")
+    golden: ClassVar = "pefd"
+    ledger: ClassVar = ("PEFD",)
+    use: ClassVar = (
+        "Pooled vectors of any two widths, at the cost of three linear layers: one of the cheapest losses of features."
+    )
+    traps: ClassVar = (
+        "The official code has no guard in its lengths: a projection that is 0 everywhere gives NaN there, and "
+        "no gradient here.",
+        "Projections are never negative, so the teacher's vector should be one after a ReLU.",
+        "Its weight is 25.",
+    )
 
     def __post_init__(self) -> None:
         if self.projectors < 1:

@@ -19,11 +19,11 @@ on CIFAR-100, before it on ImageNet. The official `width` for MobileNetV1 is 256
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.lazy import F, Tensor
 from ssld.losses.maps import PRE, STAGES, PairsLoss, as_map
 
@@ -44,6 +44,20 @@ class Reviewkd(PairsLoss):
     student: tuple[str, ...] = (*STAGES, "embedding")
     teacher: tuple[str, ...] | None = (*PRE, "embedding")
     width: int | None = None
+
+    paper: ClassVar = Paper("Distilling Knowledge via Knowledge Review", 2021, "2104.09044")
+    golden: ClassVar = "reviewkd"
+    ledger: ClassVar = ("ReviewKD", "KR (ReviewKD)")
+    use: ClassVar = (
+        "Every stage of both networks is at hand: deep maps of the student help its shallow ones to match the teacher."
+    )
+    traps: ClassVar = (
+        "The teacher's maps are those before the activation. The student's are those after it on CIFAR-100 and "
+        "before it on ImageNet.",
+        "Its weight was tuned for each pair, from 0.6 to 8 on CIFAR-100.",
+        "The fusions can have more parameters than a small student, and cost accordingly in each step.",
+        "For MobileNetV1 the official width is 256; a port ignores its own setting and takes 512.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

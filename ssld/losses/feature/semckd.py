@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PairsLoss
 
@@ -42,6 +42,16 @@ class Semckd(PairsLoss):
     reduction: int = 4
 
     paired: ClassVar[bool] = False
+    paper: ClassVar = Paper("Cross-Layer Distillation with Semantic Calibration", 2020, "2012.03236")
+    golden: ClassVar = "semckd"
+    ledger: ClassVar = ("SemCKD",)
+    use: ClassVar = "Networks whose stages do not correspond, on a batch of fixed size."
+    traps: ClassVar = (
+        "Layers are as wide as a micro-batch of a rank: another batch, `accumulate` or number of ranks is "
+        "another method, and a checkpoint does not fit it.",
+        "Every pair of taps has three convolutions of its own.",
+        "Its weight is 400.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

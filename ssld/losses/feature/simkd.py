@@ -15,11 +15,11 @@ needs a second term that trains the student's own classifier, such as `ce`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
 
@@ -35,6 +35,19 @@ class Simkd(TapLoss):
     """
 
     factor: int = 2
+
+    paper: ClassVar = Paper("Knowledge Distillation with the Reused Teacher Classifier", 2022, "2203.14001")
+    golden: ClassVar = "simkd"
+    ledger: ClassVar = ("SimKD f2", "SimKD f4", "SimKD f8")
+    use: ClassVar = (
+        "A student that may keep the projector and the teacher's classifier in use; as a term, a strong form of "
+        "`hint` of the last map."
+    )
+    traps: ClassVar = (
+        "The published numbers are of students with projector and teacher's classifier, which have more "
+        "parameters and cost more in use. A term trains the projector and does not export it.",
+        "Alone it does not train the student's own classifier.",
+    )
 
     def __post_init__(self) -> None:
         if self.factor < 1:

@@ -14,11 +14,11 @@ whole, and its batch norms see no others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss, pooled, standardised
 
@@ -36,6 +36,18 @@ class Srd(TapLoss):
     student: str = "embedding"
     teacher: str = "embedding"
     exponent: float = 4.0
+
+    paper: ClassVar = Paper("Understanding the Role of the Projector in Knowledge Distillation", 2023, "2303.11098")
+    golden: ClassVar = "srd"
+    ledger: ClassVar = ("SRD",)
+    use: ClassVar = (
+        "Pooled vectors and large batches: one linear layer, and no scale to tune, since a logarithm is taken."
+    )
+    traps: ClassVar = (
+        "The value is a logarithm, and can be negative: its size says nothing about the gap.",
+        "Its batch norms, and the logarithm, see one micro-batch of one rank.",
+        "The official code for DeiT computes another loss.",
+    )
 
     def __post_init__(self) -> None:
         if not self.exponent >= 1:

@@ -17,11 +17,11 @@ where the classifier takes the pooled map.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Reads
+from ssld.losses.base import About, Paper, Reads
 from ssld.losses.classifier import classified
 from ssld.losses.lazy import F, Tensor
 from ssld.losses.maps import TapLoss, as_map, pooled
@@ -40,6 +40,20 @@ class Srrl(TapLoss):
     teacher: str = "embedding"
     features: float = 1.0
     logits: float = 1.0
+
+    every_class: ClassVar = True
+    paper: ClassVar = Paper("Knowledge Distillation via Softmax Regression Representation Learning", 2021)
+    golden: ClassVar = "srrl"
+    ledger: ClassVar = ("SRRL",)
+    use: ClassVar = (
+        "A teacher that ends in one linear classifier, which then judges the student's features by what it would "
+        "make of them."
+    )
+    traps: ClassVar = (
+        "It needs the weights of the teacher's classifier, so a teacher from an engine or a label cache cannot "
+        "teach it.",
+        "A port works on pooled vectors, where the official code projects the map.",
+    )
 
     def __post_init__(self) -> None:
         if min(self.features, self.logits) < 0 or self.features == self.logits == 0:

@@ -14,11 +14,11 @@ registered as parameters, and so never change; here they are trained, as in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
+from ssld.losses.base import About, Paper
 from ssld.losses.functions import match
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PairsLoss
@@ -35,6 +35,20 @@ class Vid(PairsLoss):
     """
 
     variance: float = 5.0
+
+    paper: ClassVar = Paper("Variational Information Distillation for Knowledge Transfer", 2019, "1904.05835")
+    golden: ClassVar = "vid"
+    ledger: ClassVar = ("VID",)
+    use: ClassVar = (
+        "Maps in which some channels matter and others are noise: trained variances say which ones the student "
+        "may miss."
+    )
+    traps: ClassVar = (
+        "In one benchmark the variances are not registered as parameters and never change: there the loss is a "
+        "mean squared gap, and its numbers are of that.",
+        "Three convolutions as wide as the teacher belong to each pair of taps.",
+        "The value can be negative.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

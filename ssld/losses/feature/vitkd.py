@@ -15,11 +15,11 @@ layers are left out where the widths agree. The numbers of an image follow from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Reads
+from ssld.losses.base import About, Paper, Reads
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PairsLoss
 
@@ -39,6 +39,15 @@ class Vitkd(PairsLoss):
     mimic: float = 3e-5
     generate: float = 3e-6
     masked: float = 0.5
+
+    paper: ClassVar = Paper("ViTKD: Practical Guidelines for ViT Feature Knowledge Distillation", 2022, "2209.02432")
+    golden: ClassVar = "vitkd"
+    ledger: ClassVar = ("ViTKD", "ViTKD+NKD", "WTTM+ViTKD")
+    use: ClassVar = "A transformer that teaches a transformer with the same number of tokens."
+    traps: ClassVar = (
+        "The networks of this package have no tokens: it is for networks of one's own.",
+        "It is published beside `nkd` too, and those rows hold both.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

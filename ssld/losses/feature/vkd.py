@@ -14,11 +14,12 @@ same matrices with another path of training.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About
-from ssld.losses.lazy import F, Tensor
+from ssld.losses.base import About, Paper
+from ssld.losses.functions import smooth_l1
+from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss, pooled, standardised
 
 if TYPE_CHECKING:
@@ -34,6 +35,19 @@ class Vkd(TapLoss):
     student: str = "embedding"
     teacher: str = "embedding"
 
+    paper: ClassVar = Paper("VkD: Improving Knowledge Distillation Using Orthogonal Projections", 2024, "2403.06213")
+    golden: ClassVar = "vkd"
+    ledger: ClassVar = ("VkD",)
+    use: ClassVar = (
+        "Pooled vectors of a student that is narrower than its teacher, such as a small transformer: the "
+        "projection cannot learn in its stead."
+    )
+    traps: ClassVar = (
+        "Where the teacher is the narrower one, rows instead of columns are orthonormal, and a part of the "
+        "student's vector is free.",
+        "The published rows have a divergence on a distillation head in addition.",
+    )
+
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.vkd import Orthogonal
 
@@ -41,4 +55,4 @@ class Vkd(TapLoss):
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         own, other = helpers(pooled(student[self.student])), standardised(pooled(teacher[self.teacher]), -1, EPSILON)
-        return F.smooth_l1_loss(own, other, reduction="none").mean(axis=1)
+        return smooth_l1(own - other).mean(axis=1)

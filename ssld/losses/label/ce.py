@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Paper, Reads
+from ssld.losses.base import Labelled, Paper, Reads, Without
 from ssld.losses.classes import at
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
@@ -25,6 +25,10 @@ class CrossEntropy(Labelled):
 
     mixed: ClassVar = "both"
     paper: ClassVar = Paper("Rethinking the Inception Architecture for Computer Vision", 2015, "1512.00567")
+    golden: ClassVar = Without(
+        "Every framework has it built in; a test compares ours with NumPy and with numbers worked out by hand."
+    )
+    ledger: ClassVar = ("Label Smoothing",)
     use: ClassVar = "Wherever there are labels: alone, or beside a loss that learns from a teacher."
     traps: ClassVar = (
         "A teacher that was itself trained with label smoothing was found to teach worse (arXiv:1906.02629).",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Reads
+from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
@@ -36,6 +36,19 @@ class Deit(Labelled):
     head: str = "logits"
 
     mixed: ClassVar = "both"
+    paper: ClassVar = Paper(
+        "Training Data-Efficient Image Transformers & Distillation through Attention", 2020, "2012.12877"
+    )
+    golden: ClassVar = "deit"
+    ledger: ClassVar = ("DeiT hard",)
+    use: ClassVar = (
+        "A student with a head of its own for the teacher, such as a transformer with a distillation token, and "
+        "a teacher whose most probable class is worth a label."
+    )
+    traps: ClassVar = (
+        "The soft form divides by the classes too, so its weight is not that of `kl`.",
+        "In use the softmaxes of both heads are averaged; a student without a second head learns both with one.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

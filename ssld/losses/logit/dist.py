@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
-from ssld.losses.classes import TINY, check_temperature
-from ssld.losses.functions import log_softmax
+from ssld.losses.base import Loss, Paper, Reads
+from ssld.losses.classes import check_temperature
+from ssld.losses.functions import log_softmax, root
 from ssld.losses.lazy import Tensor
 
 
@@ -36,6 +36,22 @@ class Dist(Loss):
     temperature: float = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"})
+    every_class: ClassVar = True
+    paper: ClassVar = Paper("Knowledge Distillation from a Stronger Teacher", 2022, "2205.10536")
+    golden: ClassVar = "dist"
+    ledger: ClassVar = ("DIST",)
+    use: ClassVar = (
+        "A teacher that is much stronger than the student: correlations ask for the order and the proportions of "
+        "its probabilities, and not for their values."
+    )
+    traps: ClassVar = (
+        "`gamma` compares the images of one micro-batch of one rank, so its value changes with the batch, with "
+        "`accumulate` and with the number of ranks.",
+        "1e-8 is added to the product of the two lengths. A port that takes the larger one of the two numbers is "
+        "another loss where probabilities are almost one-hot.",
+        "PaddleClas has no temperature in it.",
+        "For ResNet34 to ResNet18 72.07 was published, and three runs of the official code gave 71.7 to 71.9.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
@@ -49,5 +65,5 @@ class Dist(Loss):
 def _apart(a: Tensor, b: Tensor, axis: int) -> Tensor:
     """1 - the mean of the correlations along an axis of two matrices, a number."""
     a, b = (x - x.mean(axis=axis, keepdim=True) for x in (a, b))
-    length_a, length_b = (x.square().sum(axis=axis).clip(min=TINY).sqrt() for x in (a, b))
+    length_a, length_b = (root(x.square().sum(axis=axis)) for x in (a, b))
     return 1 - ((a * b).sum(axis=axis) / (length_a * length_b + 1e-8)).mean()

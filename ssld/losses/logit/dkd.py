@@ -34,9 +34,10 @@ class Dkd(Labelled):
     temperature: float = 4.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
+    every_class: ClassVar = True
     paper: ClassVar = Paper("Decoupled Knowledge Distillation", 2022, "2203.08679")
     golden: ClassVar = "dkd"
-    ledger: ClassVar = ("DKD",)
+    ledger: ClassVar = ("DKD", "DKD+CTKD")
     use: ClassVar = (
         "Logits and labels, and a teacher so sure of the true class that `kl` hardly sees the other classes."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Paper, Reads
+from ssld.losses.base import Loss, Paper, Reads, Without
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor
 
@@ -21,6 +21,9 @@ class JensenShannon(Loss):
 
     reads: ClassVar = Reads(teacher={"logits"})
     paper: ClassVar = Paper("Divergence Measures Based on the Shannon Entropy", 1991)
+    golden: ClassVar = Without(
+        "It is a formula of the textbooks; a test compares ours with NumPy and with numbers worked out by hand."
+    )
     use: ClassVar = "To ask what SSLD would be if its paper's name for the loss were taken at its word."
     traps: ClassVar = ("It is at most ln 2 an image, so its gradient vanishes where student and teacher agree least.",)
 

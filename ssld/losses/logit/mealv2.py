@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Reads
+from ssld.losses.base import About, Loss, Paper, Reads
 from ssld.losses.lazy import F, Tensor, paddle
 
 if TYPE_CHECKING:
@@ -30,6 +30,21 @@ class MealV2(Loss):
     divisor: int = 8
 
     reads: ClassVar = Reads(teacher={"logits"})
+    every_class: ClassVar = True
+    paper: ClassVar = Paper(
+        "MEAL V2: Boosting Vanilla ResNet-50 to 80%+ Top-1 Accuracy on ImageNet without Tricks", 2020, "2009.08453"
+    )
+    golden: ClassVar = "mealv2"
+    ledger: ClassVar = ("MEAL V2",)
+    use: ClassVar = (
+        "Beside `soft_ce` from the mean of several teachers, for a student that has been trained already, as its "
+        "paper does."
+    )
+    traps: ClassVar = (
+        "The student descends the discriminator's loss together with it, so it is helped to be told from the "
+        "teacher and not to deceive; the official code has it so.",
+        "The last layer of the discriminator has a ReLU too, so that its scores are never negative.",
+    )
 
     def __post_init__(self) -> None:
         if self.divisor < 1:

@@ -23,10 +23,10 @@ micro-batch of a rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.classes import check_temperature, softened, standardised
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
@@ -47,6 +47,23 @@ class Mlkd(Loss):
     weak: str = "logits"
     strong: str = "strong.logits"
     standardise: bool = False
+
+    every_class: ClassVar = True
+    paper: ClassVar = Paper("Multi-Level Logit Distillation", 2023)
+    golden: ClassVar = "mlkd"
+    ledger: ClassVar = ("MLKD", "MLKD+LS")
+    use: ClassVar = (
+        "Data sets such as CIFAR-100, where two views of each image fit the budget and logits are all that a "
+        "teacher gives."
+    )
+    traps: ClassVar = (
+        "The student sees two views of each image: compare it with other losses at an equal number of passes. "
+        "Its published combination with standardised logits trains 480 epochs, where the others train 240.",
+        "The official code computes something else than its paper says: masks become shares, and parts of the "
+        "strong view are dropped. This is the code.",
+        "It compares the images of one micro-batch of one rank; `accumulate` and ranks change its value.",
+        "A re-run of resnet32x4 to resnet8x4 gave 75.59, where 77.08 was published.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Reads
+from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, soft_cross_entropy, without
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor
@@ -28,6 +28,24 @@ class Nkd(Labelled):
     temperature: float = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
+    every_class: ClassVar = True
+    paper: ClassVar = Paper(
+        "From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and "
+        "Customized Soft Labels",
+        2023,
+        "2303.13005",
+    )
+    golden: ClassVar = "nkd"
+    ledger: ClassVar = ("NKD", "ViTKD+NKD")
+    use: ClassVar = (
+        "Labelled images and a teacher's logits: as `dkd`, it weighs the other classes apart from the true one, "
+        "with one weight less to choose."
+    )
+    traps: ClassVar = (
+        "Its part of the other classes is a cross entropy: it ends at the entropy of the teacher, not at 0.",
+        "`gamma` and the temperature belong together: 1.5 and 1 on ImageNet, 3.5 and 3 on CIFAR-100.",
+        "With mixed images the official code takes the class of the larger share as the label.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

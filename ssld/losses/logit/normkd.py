@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.classes import check_temperature, deviation
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
@@ -28,6 +28,17 @@ class NormKd(Loss):
     tau: float = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"})
+    every_class: ClassVar = True
+    paper: ClassVar = Paper("NormKD: Normalized Logits for Knowledge Distillation", 2023, "2308.00520")
+    golden: ClassVar = "normkd"
+    use: ClassVar = (
+        "As `kl` with a temperature for each image: where a teacher is very sure of some images and unsure of others."
+    )
+    traps: ClassVar = (
+        "Each image weighs as the variance of its teacher's logits, so a teacher with large logits needs a small "
+        "weight.",
+        "The student has a temperature of its own, and a gradient through it.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.tau, "tau")

@@ -15,11 +15,11 @@ not part of this loss.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Labelled, Reads
+from ssld.losses.base import About, Labelled, Paper, Reads
 from ssld.losses.classes import one_hot, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
@@ -39,6 +39,23 @@ class Ofa(Labelled):
     eps: float = 1.5
     student: tuple[str, ...] = ("stage1", "stage2", "stage3", "stage4")
     width: int | None = None
+
+    paper: ClassVar = Paper(
+        "One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation", 2023, "2310.19444"
+    )
+    golden: ClassVar = "ofa"
+    use: ClassVar = (
+        "Teacher and student of different kinds, such as a transformer and a convolutional network: stages are "
+        "compared as logits, so their maps need not resemble each other. `student: []` leaves the final logits "
+        "alone."
+    )
+    traps: ClassVar = (
+        "The golden file holds the loss of logits; the branches are written from the description of the official "
+        "code and are compared with nothing.",
+        "Its recipe for CIFAR-100 is its own (300 epochs, strong weight decay), and users could not reproduce "
+        "its tables.",
+        "Branches are trained for every stage: with a small student they can cost more than the student itself.",
+    )
 
     def __post_init__(self) -> None:
         if not self.eps > 0:

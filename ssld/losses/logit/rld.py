@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Reads
+from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, two_way, without
 from ssld.losses.functions import divergence
 from ssld.losses.lazy import F, Tensor
@@ -35,6 +35,18 @@ class Rld(Labelled):
     confidence_temperature: float = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
+    every_class: ClassVar = True
+    paper: ClassVar = Paper("Knowledge Distillation with Refined Logits", 2024, "2408.07703")
+    golden: ClassVar = "rld"
+    use: ClassVar = (
+        "Labelled images and a teacher that is often wrong: what it holds for likelier than the truth is left out."
+    )
+    traps: ClassVar = (
+        "An image whose true class is the teacher's last counts 0 in the second part, and an image that it gets "
+        "wrong loses many classes.",
+        "Its official code prints no numbers.",
+        "Its warm-up counts epochs from 1, so that the first one has a twentieth of the weight and not 0.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

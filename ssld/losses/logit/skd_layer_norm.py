@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Reads
+from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.losses.maps import standardised
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,22 @@ class SkdLayerNorm(Labelled):
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
     mixed: ClassVar = "both"
+    every_class: ClassVar = True
+    paper: ClassVar = Paper("Spherical Knowledge Distillation", 2020, "2010.07485")
+    golden: ClassVar = "paddle_losses"
+    ledger: ClassVar = ("SKD (layer norm)",)
+    use: ClassVar = "To reproduce the row SKD of PaddleClas; it takes the place of the cross entropy."
+    traps: ClassVar = (
+        "Two different algorithms are called SKD: what the official code trains with is `skd_spherical`.",
+        "Probabilities that are exported come from the logits as they are, and not from the normalised ones that "
+        "were trained: the best class is the same, calibration is not.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
-        z_s, z_t = (self._normal(outputs["logits"]) for outputs in (student, teacher))
+        z_s, z_t = (self.multiplier * standardised(o["logits"], -1, 1e-7) for o in (student, teacher))
         target = log_softmax(z_t / self.temperature).exp()
         soft = self.temperature**2 * soft_cross_entropy(log_softmax(z_s / self.temperature), target)
         return self.alpha * soft - (1 - self.alpha) * at(log_softmax(z_s), batch["label"])
-
-    def _normal(self, logits: Tensor) -> Tensor:
-        centred = logits - logits.mean(axis=-1, keepdim=True)
-        return self.multiplier * centred / (centred.square().mean(axis=-1, keepdim=True) + 1e-7).sqrt()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Reads
+from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, deviation, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
@@ -32,6 +32,20 @@ class SkdSpherical(Labelled):
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
     mixed: ClassVar = "both"
+    every_class: ClassVar = True
+    paper: ClassVar = Paper("Spherical Knowledge Distillation", 2020, "2010.07485")
+    golden: ClassVar = "skd_spherical"
+    ledger: ClassVar = ("SKD (spherical)",)
+    use: ClassVar = (
+        "A teacher that is far surer than the student can be: the student learns directions, and the size of its "
+        "logits is lent by the teacher. It takes the place of the cross entropy."
+    )
+    traps: ClassVar = (
+        "Two different algorithms are called SKD: its text and PaddleClas describe `skd_layer_norm`.",
+        "Probabilities that are exported come from the logits as they are, and not from those of the teacher's "
+        "size that were trained: the best class is the same, calibration is not.",
+        "The published 73.01 for ResNet18 had larger teachers than the usual ResNet34.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

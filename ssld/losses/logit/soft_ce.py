@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Reads, Without
 from ssld.losses.classes import at, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
@@ -23,6 +23,8 @@ class SoftCrossEntropy(Loss):
     student: str = "logits"
     hard: bool = False
 
+    paper: ClassVar = Without("A cross entropy with soft labels is older than distillation.")
+    golden: ClassVar = "paddle_losses"
     use: ClassVar = "What the paper of SSLD compares with; it trains exactly as `kl` at temperature 1 does."
     traps: ClassVar = ("Its value ends at the entropy of the teacher, not at 0.",)
 

@@ -27,8 +27,10 @@ class Ssld(Loss):
         2021,
         "2103.05959",
     )
+    golden: ClassVar = "paddle_losses"
     use: ClassVar = "A strong teacher and many images without labels: it has no temperature and no weight to tune."
     traps: ClassVar = (
+        "With a label cache that keeps some logits, the half KL(student || teacher) sees the other classes as equals.",
         "The paper calls it JS divergence, which is another loss (`js`).",
         "Code of PaddleClas adds 1e-12 to probabilities, and lets a gradient flow into both sides.",
     )

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.functions import divergence, log_softmax, log_sum_exp
 from ssld.losses.lazy import Tensor
 
@@ -31,6 +31,17 @@ class Ttm(Loss):
     weighted: bool = False
 
     reads: ClassVar = Reads(teacher={"logits"})
+    every_class: ClassVar = True
+    paper: ClassVar = Paper("Knowledge Distillation Based on Transformed Teacher Matching", 2024, "2402.11148")
+    golden: ClassVar = "ttm"
+    ledger: ClassVar = ("TTM", "WTTM", "WTTM+CRD", "WTTM+ITRD", "WTTM+ViTKD")
+    use: ClassVar = (
+        "As `kl`, where the student should match a softened teacher with its own probabilities, as they are used later."
+    )
+    traps: ClassVar = (
+        "There is no square of a temperature, so weights are large: 45 for VGG13 to VGG8 on CIFAR-100.",
+        "`weighted` changes the size of the value, by the teacher's doubts: its weight is another one.",
+    )
 
     def __post_init__(self) -> None:
         if not self.gamma > 0:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Reads
+from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
@@ -28,6 +28,20 @@ class Wsld(Labelled):
     temperature: float = 2.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
+    paper: ClassVar = Paper(
+        "Rethinking Soft Labels for Knowledge Distillation: A Bias-Variance Tradeoff Perspective", 2021, "2102.00650"
+    )
+    golden: ClassVar = "wsld"
+    ledger: ClassVar = ("WSLD", "WSL")
+    use: ClassVar = (
+        "Labelled images, where the student is soon as good as the teacher on many of them: those lose their "
+        "weight by themselves."
+    )
+    traps: ClassVar = (
+        "Its part of the teacher is a cross entropy with soft labels and not a divergence: it ends at the "
+        "entropy of the teacher, not at 0.",
+        "Its teachers for CIFAR-100 were trained in another repository than those of the common benchmark.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

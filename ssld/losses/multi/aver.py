@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Reads, Without
 from ssld.losses.classes import check_temperature, softened
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
@@ -31,6 +31,15 @@ class Aver(Loss):
     temperature: float = 4.0
 
     reads: ClassVar = Reads(teacher={"logits"}, each=True)
+    paper: ClassVar = Without("Averaging teachers is a baseline of many papers and the invention of none.")
+    golden: ClassVar = "multi_teacher"
+    use: ClassVar = (
+        "The first thing to try with several teachers, and what every other way to weigh them should be compared with."
+    )
+    traps: ClassVar = (
+        "The two forms have the same gradient: the weight of one is the weight of the other, although their "
+        "values differ.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

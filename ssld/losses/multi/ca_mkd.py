@@ -14,11 +14,11 @@ entropy of weight 1; the maps are the last ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Labelled, Reads
+from ssld.losses.base import About, Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor, paddle
@@ -40,6 +40,15 @@ class CaMkd(Labelled):
     features: float = 50.0
     student: str = "map"
     teacher: str = "map"
+
+    paper: ClassVar = Paper("Confidence-Aware Multi-Teacher Knowledge Distillation", 2022, "2201.00007")
+    golden: ClassVar = "multi_teacher"
+    use: ClassVar = "Several teachers of unequal worth, and images with labels that say which of them to believe."
+    traps: ClassVar = (
+        "The official code divides by the number of teachers once more, so that its logits have 1 / M of the "
+        "scale of `aver`: a gain over `aver` at equal weights holds this factor too.",
+        "A teacher that learnt the training images by heart is always believed.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.classes import check_temperature, softened
 from ssld.losses.lazy import Tensor
 from ssld.losses.several import of_peers
@@ -33,6 +33,16 @@ class Dml(Loss):
     detached: bool = True
 
     reads: ClassVar = Reads(batch={"peers"})
+    paper: ClassVar = Paper("Deep Mutual Learning", 2017, "1706.00384")
+    golden: ClassVar = "dml"
+    ledger: ClassVar = ("DML", "UDML")
+    use: ClassVar = "No teacher at all: two or more networks train from fresh weights and learn from each other."
+    traps: ClassVar = (
+        "Peers need different fresh weights: equal ones stay equal for ever.",
+        "In the paper the networks step in turn; here they step together.",
+        "PaddleClas computes a symmetric loss whose gradient reaches both networks; UDML is that with a squared "
+        "gap of maps in addition.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.classes import check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor, paddle
@@ -29,6 +29,14 @@ class Ebkd(Loss):
     temperature: float = 4.0
 
     reads: ClassVar = Reads(teacher={"logits"}, each=True)
+    paper: ClassVar = Paper("Adaptive Knowledge Distillation Based on Entropy", 2020)
+    golden: ClassVar = "multi_teacher"
+    use: ClassVar = "Several teachers and no labels: the entropy says which one is sure."
+    traps: ClassVar = (
+        "Its weights sum to M - 1 and the sum is divided by M, as in the code of the benchmark: with two "
+        "teachers it is half as large as `aver`.",
+        "A teacher can be sure and wrong.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

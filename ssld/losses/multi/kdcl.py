@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Reads
+from ssld.losses.base import Labelled, Paper, Reads, Without
 from ssld.losses.classes import at, check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor, paddle
@@ -32,6 +32,17 @@ class Kdcl(Labelled):
     temperature: float = 2.0
 
     reads: ClassVar = Reads(batch={"label", "peers"})
+    paper: ClassVar = Paper("Online Knowledge Distillation via Collaborative Learning", 2020)
+    golden: ClassVar = Without("There is no official code; a test compares it with its formula.")
+    use: ClassVar = (
+        "Networks of different sizes that train together, where the small ones should learn from the best at "
+        "each image."
+    )
+    traps: ClassVar = (
+        "The paper shows each network other augmentations of an image, and has forms that solve for a mixture; "
+        "neither is part of this loss.",
+        "`min_logit` takes a minimum over all networks, which peers with logits of other sizes disturb.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

@@ -21,17 +21,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Paper, Reads
+from ssld.losses.among import BatchLoss
+from ssld.losses.base import About, Paper
 from ssld.losses.functions import root
 from ssld.losses.lazy import Tensor
-from ssld.losses.pairs import PairLoss
+from ssld.losses.maps import TapLoss
 
 if TYPE_CHECKING:
     from paddle import nn
 
 
 @dataclass(frozen=True)
-class Cc(PairLoss):
+class Cc(BatchLoss, TapLoss):
     """differences: mean over n of |f_s - f_t|_n . |f_s - f_t|_n+1; gaussian, bilinear: |K_s - K_t|_F / N^2.
 
     width: numbers of an embedding. gamma, order: of the Gaussian kernel. student, teacher: names of taps; a map is one
@@ -63,10 +64,6 @@ class Cc(PairLoss):
             raise RecipeError(f"width: {self.width}, order: {self.order}; give whole numbers from 1 up")
         if not self.gamma > 0:
             raise RecipeError(f"gamma: {self.gamma} is not positive; 0.4 is usual")
-
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={self.student}, teacher={self.teacher})
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import Embeddings

@@ -17,21 +17,19 @@ from typing import Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Paper, Reads
+from ssld.losses.base import About, Paper
 from ssld.losses.functions import match
 from ssld.losses.lazy import Tensor
+from ssld.losses.maps import PairsLoss
 
 
 @dataclass(frozen=True)
-class Fsp(Loss):
+class Fsp(PairsLoss):
     """Sum over steps between stages of the mean over C_a C_b of (flow_s - flow_t)^2.
 
     student, teacher: names of taps that give maps, in the order of the network; without `teacher` they are those of the
     student.
     """
-
-    student: tuple[str, ...] = ("stage1", "stage2", "stage3", "stage4")
-    teacher: tuple[str, ...] | None = None
 
     paper: ClassVar = Paper(
         "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer Learning", 2017
@@ -46,21 +44,13 @@ class Fsp(Loss):
     )
 
     def __post_init__(self) -> None:
-        if len(self.student) < 2 or len(self.student) != len(self._teacher):
-            given = f"{len(self._teacher)} taps of the teacher for {len(self.student)} of the student"
-            raise RecipeError(f"teacher: {given}; give one for each, and at least two")
-
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student=self.student, teacher=self._teacher)
-
-    @property
-    def _teacher(self) -> tuple[str, ...]:
-        return self.student if self.teacher is None else self.teacher
+        super().__post_init__()
+        if len(self.student) < 2:
+            raise RecipeError("student: there is only one tap, and a step leads from one to the next; give two or more")
 
     def check(self, about: About) -> None:
         """RecipeError where the channels of a pair of taps differ."""
-        for own, other in zip(self.student, self._teacher, strict=True):
+        for own, other in self.pairs:
             shapes = about.student[own], about.teacher[other]
             if any(len(shape) != 3 for shape in shapes) or shapes[0][0] != shapes[1][0]:
                 what = f"{own} of the student is {shapes[0]} and {other} of the teacher {shapes[1]}"
@@ -68,7 +58,7 @@ class Fsp(Loss):
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         flows_s = _flows([student[name] for name in self.student])
-        flows_t = _flows([teacher[name] for name in self._teacher])
+        flows_t = _flows([teacher[name] for name in self.teacher_taps])
         return sum((s - t).square().mean(axis=[1, 2]) for s, t in zip(flows_s, flows_t, strict=True))
 
 

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Paper, Reads
+from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
+from ssld.losses.maps import TapLoss
 
 if TYPE_CHECKING:
     from paddle import nn
 
 
 @dataclass(frozen=True)
-class Ickd(Loss):
+class Ickd(TapLoss):
     """Sum over C^2 of (unit rows of F_s F_s^T - unit rows of F_t F_t^T)^2, over C.
 
     kernel: of the convolution. batch_again: divide by the images of the micro-batch once more, as the official code
@@ -33,9 +34,6 @@ class Ickd(Loss):
 
     kernel: Literal[1, 3] = 1
     batch_again: bool = False
-    student: str = "map"
-    teacher: str = "map"
-
     paper: ClassVar = Paper("Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation", 2021)
     golden: ClassVar = "ickd"
     ledger: ClassVar = ("ICKD", "ICKD-C", "ICKD-C(w/o KL)", "ICKD-C(Ours)")
@@ -48,10 +46,6 @@ class Ickd(Loss):
         "The recipe for ImageNet was never released; a much lower number that is sometimes quoted comes from a guessed "
         "optimiser of a port.",
     )
-
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={self.student}, teacher={self.teacher})
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import EmbedMap

@@ -21,17 +21,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Paper, Reads
+from ssld.losses.among import BatchLoss
+from ssld.losses.base import About, Paper
 from ssld.losses.functions import root, unit
 from ssld.losses.lazy import Tensor
-from ssld.losses.pairs import PairLoss
+from ssld.losses.maps import TapLoss
 
 if TYPE_CHECKING:
     from paddle import nn
 
 
 @dataclass(frozen=True)
-class Itrd(PairLoss):
+class Itrd(BatchLoss, TapLoss):
     """correlation log2 sum over d of |c_d - 1|^(2 alpha) + mutual sum over N^2 of (G_s^2 - G_st^2).
 
     correlation, mutual: weights of the two parts. student, teacher: names of taps; a map is one long vector. One number
@@ -46,7 +47,7 @@ class Itrd(PairLoss):
 
     paper: ClassVar = Paper("Information Theoretic Representation Distillation", 2021, "2112.00459")
     golden: ClassVar = "itrd"
-    ledger: ClassVar = ("ITRD",)
+    ledger: ClassVar = ("ITRD", "WTTM+ITRD")
     use: ClassVar = (
         "Pooled vectors and one linear layer: about as cheap as plain distillation, and without a memory of negatives."
     )
@@ -61,10 +62,6 @@ class Itrd(PairLoss):
             raise RecipeError(f"correlation: {given}; give numbers from 0 up, one above 0")
         if not self.alpha > 0:
             raise RecipeError(f"alpha: {self.alpha} is not positive; 1.5 is usual")
-
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={self.student}, teacher={self.teacher})
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import Embed, width

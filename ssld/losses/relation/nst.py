@@ -18,23 +18,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Loss, Paper, Reads
+from ssld.losses.base import Paper
 from ssld.losses.functions import match, unit
 from ssld.losses.lazy import Tensor
+from ssld.losses.maps import PairsLoss
 
 
 @dataclass(frozen=True)
-class Nst(Loss):
+class Nst(PairsLoss):
     """Sum over pairs of maps of MMD^2 of their channels, each of unit length over H W, kernel (x . y)^2.
 
     student, teacher: names of taps that give maps, one pair after the other; without `teacher` they are those of the
     student.
     """
-
-    student: tuple[str, ...] = ("stage1", "stage2", "stage3", "stage4")
-    teacher: tuple[str, ...] | None = None
 
     paper: ClassVar = Paper("Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017, "1707.01219")
     golden: ClassVar = "nst"
@@ -48,22 +45,9 @@ class Nst(Loss):
         "without layers. Leave out early stages first.",
     )
 
-    def __post_init__(self) -> None:
-        if not self.student or len(self.student) != len(self._teacher):
-            given = f"{len(self._teacher)} taps of the teacher for {len(self.student)} of the student"
-            raise RecipeError(f"teacher: {given}; give one for each, and at least one")
-
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student=self.student, teacher=self._teacher)
-
-    @property
-    def _teacher(self) -> tuple[str, ...]:
-        return self.student if self.teacher is None else self.teacher
-
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         total = 0.0
-        for own, other in zip(self.student, self._teacher, strict=True):
+        for own, other in self.pairs:
             a, b = (unit(features.flatten(2)) for features in match(student[own], teacher[other]))
             total = total + _discrepancy(a, b)
         return total

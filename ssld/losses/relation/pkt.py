@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Paper, Reads
+from ssld.losses.among import BatchLoss
+from ssld.losses.base import Paper
 from ssld.losses.functions import root
 from ssld.losses.lazy import Tensor
-from ssld.losses.pairs import PairLoss
+from ssld.losses.maps import TapLoss
 
 EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
-class Pkt(PairLoss):
+class Pkt(BatchLoss, TapLoss):
     """Mean over N^2 of p_t ln(p_t / p_s), p the row-normalised (1 + cosine) / 2 of pairs of images.
 
     student, teacher: names of taps; a map is one long vector. One number for the micro-batch of a rank.
@@ -42,10 +43,6 @@ class Pkt(PairLoss):
         "The value is a mean over N^2 and tiny: the usual weight is 30000.",
         "It compares the images of one micro-batch of one rank; `accumulate` and ranks change its value.",
     )
-
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={self.student}, teacher={self.teacher})
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         p_s, p_t = _neighbours(student[self.student]), _neighbours(teacher[self.teacher])

@@ -9,32 +9,36 @@ f_i is the vector of image i, e_ij = f_i - f_j.
 h is the smooth L1 with its bend at 1, and the means count the zeros of i = j too. The gradient flows through the mean
 distance of the student. Constants and weights (25 and 50) are those of the common benchmark
 (github.com/HobbitLong/RepDistiller, github.com/megvii-research/mdistiller) on pooled vectors; its weight of the term is
-1. Two ports differ: PaddleClas divides by the mean over all N^2 distances, and mmrazor normalises the vectors first.
+1. Two ports differ: PaddleClas (`mean_over: all`) leaves 1e-6 as the distance of an image from itself and divides by
+the mean of all N^2 distances, and mmrazor normalises the vectors first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Paper, Reads
+from ssld.losses.among import BatchLoss
+from ssld.losses.base import Paper
 from ssld.losses.functions import smooth_l1
 from ssld.losses.lazy import Tensor, paddle
-from ssld.losses.pairs import PairLoss
+from ssld.losses.maps import TapLoss
 
 
 @dataclass(frozen=True)
-class Rkd(PairLoss):
+class Rkd(BatchLoss, TapLoss):
     """distance h(d_s - d_t) + angle h(a_s - a_t), means over all pairs and triples of images.
 
-    distance, angle: weights of the two parts. student, teacher: names of taps; a map is one long vector. One number for
-    the micro-batch of a rank.
+    distance, angle: weights of the two parts. mean_over: the distances whose mean is the unit, those of pairs of two
+    images, or all N^2. student, teacher: names of taps; a map is one long vector. One number for the micro-batch of a
+    rank.
     """
 
     distance: float = 25.0
     angle: float = 50.0
+    mean_over: Literal["pairs", "all"] = "pairs"
     student: str = "embedding"
     teacher: str = "embedding"
 
@@ -55,19 +59,24 @@ class Rkd(PairLoss):
         if min(self.distance, self.angle) < 0 or not self.distance + self.angle:
             raise RecipeError(f"distance: {self.distance}, angle: {self.angle}; give numbers from 0 up, one above 0")
 
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={self.student}, teacher={self.teacher})
-
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         g_s, g_t = _products(student[self.student]), _products(teacher[self.teacher])
         square_s, square_t = _squares(g_s), _squares(g_t)
         total = paddle.zeros([], dtype="float64")
         if self.distance:
-            total = total + self.distance * smooth_l1(_distances(square_s) - _distances(square_t)).mean()
+            total = total + self.distance * smooth_l1(self._distances(square_s) - self._distances(square_t)).mean()
         if self.angle:
             total = total + self.angle * smooth_l1(_angles(g_s, square_s) - _angles(g_t, square_t)).mean()
         return total.astype(student[self.student].dtype)
+
+    def _distances(self, square: Tensor) -> Tensor:
+        """Squared distances [N, N] -> distances [N, N], 1 on average"""
+        lengths = square.clip(min=1e-12).sqrt()
+        if self.mean_over == "all":
+            return lengths / lengths.mean()
+        apart = 1 - paddle.eye(square.shape[0], dtype=square.dtype)
+        lengths = lengths * apart
+        return lengths / (lengths.sum() / apart.sum().clip(min=1)).clip(min=1e-12)
 
 
 def _products(features: Tensor) -> Tensor:
@@ -86,13 +95,6 @@ def _squares(g: Tensor) -> Tensor:
     own = g.diagonal()
     square = own.unsqueeze(0) + own.unsqueeze(1) - 2 * g
     return square * (square > 1e-13 * own.detach().max()).astype(g.dtype)
-
-
-def _distances(square: Tensor) -> Tensor:
-    """Squared distances [N, N] -> distances [N, N], 1 on average"""
-    apart = 1 - paddle.eye(square.shape[0], dtype=square.dtype)
-    lengths = square.clip(min=1e-12).sqrt() * apart
-    return lengths / (lengths.sum() / apart.sum().clip(min=1)).clip(min=1e-12)
 
 
 def _angles(g: Tensor, square: Tensor) -> Tensor:

@@ -17,14 +17,14 @@ from typing import Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
+from ssld.losses.among import BatchLoss
 from ssld.losses.base import Paper, Reads
 from ssld.losses.functions import root, unit
 from ssld.losses.lazy import Tensor, paddle
-from ssld.losses.pairs import PairLoss
 
 
 @dataclass(frozen=True)
-class SkdStreamlined(PairLoss):
+class SkdStreamlined(BatchLoss):
     """Mean over n of sqrt(D S^-1 D), D the rows of the gap between the cosines of logits of all pairs of images.
 
     ridge: what is added to the diagonal of the covariance S. scaled: divide the cosines by the number of classes. One
@@ -35,6 +35,7 @@ class SkdStreamlined(PairLoss):
     scaled: bool = True
 
     reads: ClassVar = Reads(teacher={"logits"})
+    every_class: ClassVar = True
     paper: ClassVar = Paper("Streamlined Knowledge Distillation", 2026)
     golden: ClassVar = "skd_streamlined"
     ledger: ClassVar = ("SKD (Streamlined)",)

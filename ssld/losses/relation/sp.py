@@ -14,21 +14,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Paper, Reads
+from ssld.losses.among import BatchLoss
+from ssld.losses.base import Paper
 from ssld.losses.functions import unit
 from ssld.losses.lazy import Tensor
-from ssld.losses.pairs import PairLoss
+from ssld.losses.maps import TapLoss
 
 
 @dataclass(frozen=True)
-class Sp(PairLoss):
+class Sp(BatchLoss, TapLoss):
     """Mean over N^2 of (unit rows of F_s F_s^T - unit rows of F_t F_t^T)^2.
 
     student, teacher: names of taps, maps or vectors. One number for the micro-batch of a rank.
     """
-
-    student: str = "map"
-    teacher: str = "map"
 
     paper: ClassVar = Paper("Similarity-Preserving Knowledge Distillation", 2019, "1907.09682")
     golden: ClassVar = "sp"
@@ -42,10 +40,6 @@ class Sp(PairLoss):
         "and with the number of ranks.",
         "Its value is a mean over N^2 of small numbers: the usual weight is 3000, for batches of 64.",
     )
-
-    @property
-    def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={self.student}, teacher={self.teacher})
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         return (_similarity(student[self.student]) - _similarity(teacher[self.teacher])).square().mean()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Labelled, Reads
+from ssld.losses.base import About, Labelled, Paper, Reads
 from ssld.losses.classes import one_hot, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
@@ -35,6 +35,16 @@ class Pskd(Labelled):
     share: float = 0.8
 
     reads: ClassVar = Reads(batch={"label", "index"})
+    paper: ClassVar = Paper("Self-Knowledge Distillation with Progressive Refinement of Targets", 2020, "2006.12000")
+    golden: ClassVar = "pskd"
+    ledger: ClassVar = ("PS-KD",)
+    use: ClassVar = (
+        "Labelled images and no teacher: it also improves calibration. It takes the place of the cross entropy."
+    )
+    traps: ClassVar = (
+        "It keeps a prediction for each training image: on ImageNet 5.1 GB in memory and in each checkpoint.",
+        "The prediction is of the view of the epoch before, which was cropped and flipped otherwise.",
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import Labelled, Reads
+from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, one_hot, softened
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
@@ -38,6 +38,20 @@ class TeacherFree(Labelled):
     multiplier: float = 1.0
 
     mixed: ClassVar = "both"
+    every_class: ClassVar = True
+    paper: ClassVar = Paper("Revisiting Knowledge Distillation via Label Smoothing Regularization", 2019, "1909.11723")
+    golden: ClassVar = "tfkd"
+    ledger: ClassVar = ("TF-KD", "Tf-KD")
+    use: ClassVar = (
+        "No better network is at hand: a network learns from its own earlier training (`self`), or from an "
+        "invented teacher (`regularise`). It takes the place of the cross entropy."
+    )
+    traps: ClassVar = (
+        "It divides by the classes, so with 1000 classes the teacher hardly counts unless `multiplier` is large.",
+        "The invented teacher is the softmax of probabilities, at temperature 20 almost uniform: that form is "
+        "close to label smoothing.",
+        "`self` trains twice as long as the student alone.",
+    )
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)

@@ -17,13 +17,14 @@ mean is over the micro-batch of a rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Labelled, Reads
+from ssld.losses.base import About, Labelled, Paper, Reads
 from ssld.losses.classes import at, soft_cross_entropy, without
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor, paddle
+from ssld.losses.maps import pooled
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -40,6 +41,23 @@ class Uskd(Labelled):
     mu: float = 0.005
     student: str = "stage3"
 
+    paper: ClassVar = Paper(
+        "From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and "
+        "Customized Soft Labels",
+        2023,
+        "2303.13005",
+    )
+    golden: ClassVar = "uskd"
+    ledger: ClassVar = ("USKD (tf-NKD)",)
+    use: ClassVar = (
+        "Labelled images and no teacher, at the cost of one linear layer. It takes the place of the cross entropy."
+    )
+    traps: ClassVar = (
+        "The mean of p^2 is of one micro-batch of one rank, so `accumulate` and ranks change it a little.",
+        "The order of the classes adds logarithms of the student to probabilities of the weak head, as the "
+        "official code does.",
+    )
+
     @property
     def reads(self) -> Reads:  # type: ignore[override]
         return Reads(student={"logits", self.student}, batch={"label"})
@@ -50,7 +68,7 @@ class Uskd(Labelled):
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
         logits, features, label = student["logits"], student[self.student], batch["label"]
         log_p = log_softmax(logits)
-        log_w = log_softmax(helpers(features.mean([2, 3]) if features.ndim == 4 else features))
+        log_w = log_softmax(helpers(pooled(features)))
         square = at(log_p.detach(), label).exp().square()
         target = -(square + 1 - square.mean()) * at(log_p, label)
         true = F.one_hot(label, logits.shape[-1]).astype("bool")

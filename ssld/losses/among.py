@@ -9,8 +9,8 @@ from ssld.losses.base import About, Loss
 
 
 @dataclass(frozen=True)
-class PairLoss(Loss):
-    """A loss of pairs of images: one image alone has no pair, and its loss would be 0 or not a number."""
+class BatchLoss(Loss):
+    """A loss of the images of a micro-batch together: of one image alone it would be 0 or not a number."""
 
     def check(self, about: About) -> None:
         """RecipeError for micro-batches of one image."""

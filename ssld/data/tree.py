@@ -1,0 +1,147 @@
+"""Images in a tree of folders, and what is left out of it, with the reason: nothing disappears in silence."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from ssld.data.lists import SUFFIXES
+from ssld.errors import DataError
+
+# Folders that systems put beside files of a user: thumbnails, recycle bins, snapshots. Those with a dot are hidden too.
+OF_SYSTEMS = frozenset(
+    (
+        "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "__MACOSX", "lost+found",
+        "System Volume Information",
+    )
+)  # fmt: skip
+SHOWN = 2  # names that a summary gives for each reason
+
+
+class LeftOut:
+    """What was not taken: path relative to `root` -> reason."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.reasons: dict[str, str] = {}
+
+    def add(self, path: str | os.PathLike[str], reason: str) -> None:
+        self.reasons[os.path.relpath(path, self.root)] = reason
+
+    def forget(self, path: str | os.PathLike[str]) -> None:
+        """Take back what was noted of a path, if it was."""
+        self.reasons.pop(os.path.relpath(path, self.root), None)
+
+    def entry(self, entry: os.DirEntry[str], reason: str) -> None:
+        """A file in a place where none is taken; what is wrong with it in any place comes first."""
+        self.add(entry.path, _fault_of_link(entry.path) or ("a hidden file" if hidden(entry.name) else reason))
+
+    def counts(self) -> dict[str, int]:
+        """Reason -> number, the most frequent first."""
+        return dict(Counter(self.reasons.values()).most_common())
+
+    def summary(self) -> list[str]:
+        """A line for each reason: how many, and the first names."""
+        lines = []
+        for reason, number in self.counts().items():
+            names = sorted(path for path, why in self.reasons.items() if why == reason)
+            more = ", ..." if number > SHOWN else ""
+            lines.append(f"left out, {reason}: {number} ({', '.join(names[:SHOWN])}{more})")
+        return lines
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or a system's own."""
+    return name.startswith(".") or name in OF_SYSTEMS
+
+
+def sub_folders(folder: Path, left_out: LeftOut | None = None) -> list[str]:
+    """Names of the sub-folders, sorted, hidden ones left out; DataError when there is none.
+
+    A link to a folder counts as one, unless it leads to `folder` or to what that lies in.
+    """
+    left_out, names = left_out or LeftOut(folder), []
+    for entry in os.scandir(folder):
+        if not entry.is_dir():
+            continue
+        if hidden(entry.name):
+            left_out.add(entry.path, "a hidden folder")
+        elif entry.is_symlink() and _holds(entry.path, folder):
+            left_out.add(entry.path, "a link to the folder that it lies in")
+        else:
+            names.append(entry.name)
+    if not names:
+        raise DataError(f"{folder}: no sub-folders; expected one sub-folder a class")
+    return sorted(names)
+
+
+def images_under(
+    folder: Path, root: Path, suffixes: tuple[str, ...] = SUFFIXES, left_out: LeftOut | None = None
+) -> list[str]:
+    """Images anywhere under `folder`, sorted, as paths relative to `root`.
+
+    What is left out is noted in `left_out`. Without it an empty file, a dangling link, a link to a folder and a folder
+    that cannot be read are a DataError: the caller counts on all images.
+    """
+    found = []
+    for path, reason in _walk(folder, suffixes):
+        if not reason:
+            found.append(path[len(str(root)) + 1 :])
+        elif left_out is not None:
+            left_out.add(path, reason)
+        elif reason in FAULTS:
+            raise DataError(f"{path}: {FAULTS[reason]}; delete it or fetch it again")
+    return sorted(found)
+
+
+FAULTS = {
+    "an empty file": "the file is empty",
+    "a dangling link": "the link leads nowhere",
+    "a link to a folder": "a link to a folder is not followed",
+    "a folder that cannot be read": "the folder cannot be read",
+}
+
+
+def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """(path, why it is left out, "" = an image) of the files under a folder, and of the folders that are left out."""
+    unread: list[str] = []
+    for here, folders, files in os.walk(folder, onerror=lambda error: unread.append(str(error.filename))):
+        kept = []
+        for name in sorted(folders):
+            path = os.path.join(here, name)
+            if hidden(name):
+                yield path, "a hidden folder"
+            elif os.path.islink(path):
+                yield path, "a link to a folder"
+            else:
+                kept.append(name)
+        folders[:] = kept
+        for name in sorted(files):
+            path = os.path.join(here, name)
+            yield path, _why_not(path, name, suffixes)
+    for path in unread:
+        yield path, "a folder that cannot be read"
+
+
+def _why_not(path: str, name: str, suffixes: tuple[str, ...]) -> str:
+    if hidden(name):
+        return "a hidden file"
+    if fault := _fault_of_link(path):
+        return fault
+    if not name.lower().endswith(suffixes):
+        suffix = os.path.splitext(name)[1].lower()
+        return f"no image that is read ({suffix or 'no suffix'})"
+    if not os.path.isfile(path):
+        return "no regular file"
+    return "" if os.path.getsize(path) else "an empty file"
+
+
+def _fault_of_link(path: str) -> str:
+    return "a dangling link" if os.path.islink(path) and not os.path.exists(path) else ""
+
+
+def _holds(link: str, folder: Path) -> bool:
+    target, real = os.path.realpath(link), os.path.realpath(folder)
+    return os.path.commonpath((target, real)) == target

@@ -1,0 +1,314 @@
+"""A training whose networks and images are Python objects that no recipe names: what `ssld.distill` does.
+
+It is one stage of a run: checks, loaders, losses, loop, checkpoints and scores are those of a recipe's stage. Objects
+have no digest of a recipe, so the folder of a training keeps in `made_of.json` the arguments, and digests of the
+images, of the networks and of the losses: a training goes on only with the same ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from paddle import nn
+
+from ssld import models, weights
+from ssld.config.foreign import AccuracyCheck
+from ssld.config.keys import digested
+from ssld.config.recipe import Data, Stage
+from ssld.config.teachers import Combine
+from ssld.data import ImageSource, sampler
+from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.evaluate import predict
+from ssld.distill.images import centre_crops, check_images, check_precision, random_crops
+from ssld.distill.job import Job
+from ssld.distill.optim import check_stages
+from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, damage, kept_parts, source_digest
+from ssld.distill.runs import MODEL, RECORD
+from ssld.distill.stage import run_stage
+from ssld.distill.teacher import BATCH_NORMS
+from ssld.distill.teacher_weights import weights_digest
+from ssld.distill.teachers import SeveralTeachers, Teacher, pass_check
+from ssld.errors import RecipeError, RunError
+from ssld.files import alone, json_digest, sha256
+from ssld.interfaces import Labeller
+from ssld.losses import Loss
+from ssld.models.taps import called
+from ssld.progress import note
+from ssld.runtime import Runtime, seed_of, versions
+from ssld.track.jsonl import Jsonl
+from ssld.track.logger import Record
+from ssld.track.track import Track
+
+NAME = "distill"  # of the stage, in its records and in the seeds of its random numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One stage over objects.
+
+    student: the network that is trained, in place. teachers: by name; none where no loss learns from one. gate: how
+    many labelled validation images check each teacher before the first step, 0 for none.
+    """
+
+    student: nn.Layer
+    teachers: Mapping[str, Teacher]
+    combine: Combine
+    settings: Stage
+    train: ImageSource
+    val: ImageSource
+    classes: int
+    seed: int
+    gate: int
+    runtime: Runtime
+
+
+@dataclass(frozen=True)
+class _Taught:
+    """The stage, as its teachers see it."""
+
+    settings: Stage
+    runtime: Runtime
+    folder: Path
+
+
+def student_copy(network: nn.Layer, size: int) -> nn.Layer:
+    """A copy of a network to be trained on images of `size` pixels a side: the one that was handed over stays as it is.
+
+    The names of its parameters follow from their keys, so that any process finds the state of the optimiser again.
+    Raises RecipeError, as `models.create_own` does, for a network that cannot be trained, and where it cannot be
+    copied.
+    """
+    try:
+        made = copy.deepcopy(network)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise RecipeError(f"student: copy.deepcopy fails ({reason}); correct its code") from error
+    for key, parameter in made.named_parameters():
+        parameter.name = f"student.{key}"
+    classes = models.classes_of(made, "student", size)
+    if not isinstance(made, models.Classifier):
+        own = getattr(made, "in_size", size)
+        models.adopt(made, "student", arch=type(made).__name__, num_classes=classes, in_size=own)
+    return made
+
+
+def train_in(training: Training, folder: Path | None) -> tuple[dict[str, float], list[Record]]:
+    """Train the student in place; returns its scores and what was logged, a record a line of `metrics.jsonl`.
+
+    folder: where checkpoints, metrics and the result are kept; a stopped training goes on there, and a finished one is
+    not repeated: the student gets its weights. Without one nothing is kept. Raises RunError where the folder holds
+    something else, or a training with other arguments, images, networks or losses; RecipeError, DataError or RunError
+    for what cannot be trained.
+    """
+    check(training)
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="ssld-distill-") as scratch:
+            return _train(training, Path(scratch)), _history(Path(scratch))
+    parts = made_of(training)
+    with _claimed(folder, parts):
+        if (folder / RECORD).is_file():
+            note(f"{folder}: already finished")
+            return _finished(training, folder), _history(folder)
+        scores = _train(training, folder)
+        with disk_errors(folder):
+            weights.save(training.student, folder / MODEL, digest=json_digest(parts))
+        record = {"digest": json_digest(parts), "sha256": sha256(folder / MODEL), "scores": scores}
+        write_json(folder / RECORD, record)
+        return scores, _history(folder)
+
+
+def check(training: Training) -> None:
+    """Raise RecipeError, DataError or RunError for what cannot be trained, before the first step."""
+    settings = training.settings
+    check_precision(settings, training.runtime, NAME)
+    check_images(settings, training.train, training.val, training.runtime)
+    if settings.optim.stage_lr:
+        check_stages(settings.optim, training.student, NAME)
+    if settings.is_taught and not training.teachers:
+        names = ", ".join(name for name, term in settings.loss.items() if term.loss.reads.teacher)
+        raise RecipeError(f"loss: {names} learns from a teacher; give one, or another loss")
+    if training.teachers and not settings.is_taught:
+        raise RecipeError("teacher: no loss learns from it; give teacher=None, or a loss that does, such as ssld")
+    for name, teacher in training.teachers.items():
+        classes = models.classes_of(teacher.network, name, teacher.look.crop)
+        if classes != training.classes:
+            what = f"gives logits of {classes} classes, the student of {training.classes}"
+            raise RecipeError(f"{name}: {what}; give a network of the same classes in the same order")
+    taps = sorted(settings.teacher_reads - {"logits"})
+    each = any(term.loss.reads.each for term in settings.loss.values())
+    if taps and len(training.teachers) > 1 and not each:
+        what = f"reads {taps[0]!r} of the teacher, and several teachers have only their logits in common"
+        raise RecipeError(f"loss: {what}; give one teacher")
+
+
+def made_of(training: Training) -> Parts:
+    """What a training is made of: its arguments, and digests of its images, networks and losses."""
+    parts: Parts = {"seed": str(training.seed)}
+    settings = digested(training.settings)
+    parts |= {path: json.dumps(value) for path, value in _leaves(settings)}
+    parts |= {"training images": training.train.digest(), "validation images": training.val.digest()}
+    parts |= {"student": network_digest(training.student)}
+    for name, teacher in training.teachers.items():
+        parts[name] = network_digest(teacher.network)
+        parts[f"images for {name}"] = json_digest([teacher.norm, digested(teacher.look)])
+    if len(training.teachers) > 1:
+        parts["combine"] = json_digest(digested(training.combine))
+    parts |= {f"code of loss {name}": loss_digest(type(term.loss)) for name, term in training.settings.loss.items()}
+    installed = versions()
+    return parts | {f"version of {package}": str(installed[package]) for package in PACKAGES if installed.get(package)}
+
+
+def network_digest(network: nn.Layer) -> str:
+    """sha256 over the weights of a network and the code of its layers that are neither Paddle's nor of this library."""
+    classes = {type(layer) for layer in network.sublayers(include_self=True)}
+    own = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not _is_known(cls))
+    return json_digest([weights_digest(network), called(network), own])
+
+
+def loss_digest(cls: type[Loss]) -> str:
+    """As `reuse.source_digest`; of a class without a source file, such as one of a notebook, of its compiled code."""
+    return source_digest(cls) if _is_known(cls) else code_digest(cls)
+
+
+def code_digest(cls: type) -> str:
+    """sha256 over the compiled code of the functions of a class and of the classes that it derives from."""
+    bases = [base for base in cls.__mro__ if base is not object and not _is_known(base)]
+    functions = {
+        f"{base.__qualname__}.{name}": _function(value) for base in bases for name, value in vars(base).items()
+    }
+    return json_digest({name: _code(value.__code__) for name, value in functions.items() if value is not None})
+
+
+def _is_known(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in ("paddle", "ssld")
+
+
+def _function(value: object) -> FunctionType | None:
+    """The function that is the value of a class's attribute, or that a property or a class method wraps."""
+    for name in ("__func__", "fget"):
+        value = getattr(value, name, value)
+    return value if isinstance(value, FunctionType) else None
+
+
+def _code(code: CodeType) -> list[Any]:
+    """What a function does, without where it stands."""
+    return [code.co_code.hex(), [_constant(c) for c in code.co_consts], list(code.co_names), list(code.co_varnames)]
+
+
+def _constant(value: object) -> Any:
+    if isinstance(value, CodeType):
+        return _code(value)
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)  # its order changes
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(key path, value) of every leaf of a tree; an empty mapping is one."""
+    if isinstance(tree, dict) and tree:
+        for name, value in tree.items():
+            yield from _leaves(value, f"{path}.{name}".lstrip("."))
+    else:
+        yield path, tree
+
+
+@contextmanager
+def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
+    """The folder of a training, for this process alone, with the record of what it is made of. RunError, see above."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(alone(folder, 0))
+        except BlockingIOError:
+            raise RunError(f"{folder}: another process is at work in it; let it end, or give another folder") from None
+        kept = kept_parts(folder)
+        if kept is None and any(folder.iterdir()):
+            raise RunError(f"{folder}: is not empty and holds no training; give another folder")
+        if kept is not None and (reason := changes(kept, parts)):
+            raise RunError(f"{folder}: holds another training: {reason}; give what it began with, or another folder")
+        if kept is None:
+            write_json(folder / MADE_OF, parts)
+        yield
+
+
+def _finished(training: Training, folder: Path) -> dict[str, float]:
+    if reason := damage(folder):
+        raise RunError(f"{folder}: {reason}; remove the folder, and the training is repeated")
+    weights.load_into(training.student, folder / MODEL)
+    scores: dict[str, float] = json.loads((folder / RECORD).read_text(encoding="utf-8"))["scores"]
+    return scores
+
+
+def _train(training: Training, folder: Path) -> dict[str, float]:
+    settings, runtime = training.settings, training.runtime
+    with untouched(teacher.network for teacher in training.teachers.values()):
+        labeller = _labeller(training, _Taught(settings, runtime, folder))
+        crops = random_crops(settings, training.train, runtime, settings.optim.accumulate, seed_of(training.seed, NAME))
+        job = Job(
+            name=NAME,
+            stage=settings,
+            folder=folder,
+            seed=training.seed,
+            runtime=runtime,
+            track=Track(Jsonl(folder / "metrics.jsonl")),
+            train=crops,
+            val=centre_crops(settings.data, training.val, runtime),
+            classes=training.classes,
+            labels=training.train.labels,
+        )
+        return run_stage(job, training.student, labeller)
+
+
+def _labeller(training: Training, stage: _Taught) -> Labeller | None:
+    """Whoever labels the batches, measured on the validation images first; None where no loss learns from a teacher."""
+    if not training.teachers:
+        return None
+    asked = AccuracyCheck(images=training.gate)
+    for name, teacher in training.teachers.items() if training.gate else ():
+        chosen = training.val.subset(sampler.evenly(training.gate, len(training.val)))
+        loader = centre_crops(teacher.look, chosen, training.runtime)
+        pass_check(name, teacher.network, loader, training.classes, asked, "gate=0")
+    apart = any(term.loss.reads.each for term in training.settings.loss.values())
+    if len(training.teachers) == 1 and not apart:
+        return next(iter(training.teachers.values())).on(stage)
+    return SeveralTeachers(dict(training.teachers), training.combine).on(stage)
+
+
+@contextmanager
+def untouched(networks: Iterable[nn.Layer]) -> Iterator[None]:
+    """Afterwards each network has the modes, the momenta of batch norms and the trainable parameters that it had."""
+    before = list(networks)
+    parameters = [(parameter, parameter.stop_gradient) for network in before for parameter in network.parameters()]
+    layers = [layer for network in before for layer in network.sublayers(include_self=True)]
+    momenta = [(layer, layer._momentum) for layer in layers if isinstance(layer, BATCH_NORMS)]
+    with ExitStack() as modes:
+        for network in before:
+            modes.enter_context(models.evaluating(network))
+        try:
+            yield
+        finally:
+            for parameter, stop in parameters:
+                parameter.stop_gradient = stop
+            for layer, momentum in momenta:
+                layer._momentum = momentum
+
+
+def _history(folder: Path) -> list[Record]:
+    return [record for _, record in Jsonl(folder / "metrics.jsonl").records()]
+
+
+def logits_of(
+    network: nn.Layer, data: Data, images: ImageSource, runtime: Runtime
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Logits float32 [n, classes] and labels int64 [n] of images, shown to the network as `data` says."""
+    logits, labels = predict(network, centre_crops(data, images, runtime))
+    return logits, labels

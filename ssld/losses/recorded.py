@@ -1,0 +1,33 @@
+"""Losses of a recorded plan whose code is not at hand: their names and options, to be read and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from ssld.losses.base import Loss, Reads
+from ssld.losses.registry import built_in
+from ssld.losses.terms import OWN
+
+
+def with_recorded(blocks: Iterable[Any], known: Mapping[str, type[Loss]] | None = None) -> dict[str, type[Loss]]:
+    """The losses `known` (the built-in ones by default), and one without a value for each other kind in `loss:` blocks.
+
+    blocks: mappings {name of a term: {kind: ..., weight: ..., option: value}} with every option, as a plan is recorded.
+    """
+    losses = dict(built_in() if known is None else known)
+    options: dict[str, dict[str, None]] = {}
+    for block in blocks:
+        for name, term in block.items() if isinstance(block, Mapping) else ():
+            given = term if isinstance(term, Mapping) else {}
+            kind = str(given.get("kind", name))
+            if kind not in losses:
+                options.setdefault(kind, {}).update(dict.fromkeys(map(str, given.keys() - set(OWN))))
+    return losses | {kind: _recorded(kind, sorted(keys)) for kind, keys in options.items()}
+
+
+def _recorded(kind: str, options: Iterable[str]) -> type[Loss]:
+    fields = [(name, Any, dataclasses.field(default=None)) for name in options]
+    reads = ("reads", ClassVar, Reads())
+    return dataclasses.make_dataclass(kind, [*fields, reads], bases=(Loss,), frozen=True)

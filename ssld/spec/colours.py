@@ -1,0 +1,40 @@
+"""A colour, as recipes, cards, the command line and the readers of images name it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from ssld.errors import UsageError
+
+Colour: TypeAlias = tuple[int, int, int]  # red, green, blue, each 0..255
+WHITE: Colour = (255, 255, 255)
+
+
+def colour_of(value: Any) -> Colour:
+    """A colour from three whole numbers 0..255, or from text: `#ff8000`, or a name of CSS as `white`.
+
+    Raises ValueError, with what to give instead, for anything else.
+    """
+    if isinstance(value, str):
+        from PIL import ImageColor  # most recipes name no colour
+
+        try:
+            value = ImageColor.getrgb(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(_is_level(part) for part in value):
+        raise ValueError("is no colour; give three whole numbers from 0 to 255, '#rrggbb', or a name such as white")
+    red, green, blue = value
+    return red, green, blue
+
+
+def colour_option(option: str, text: str) -> Colour:
+    """The colour that an option of the command line names. UsageError: none."""
+    try:
+        return colour_of(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: {error}") from None
+
+
+def _is_level(part: Any) -> bool:
+    return type(part) is int and 0 <= part <= 255

@@ -1,0 +1,325 @@
+"""What a notebook calls: networks and images that are objects, a recipe as a mapping, a finished run."""
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+import ssld
+from ssld import api, losses, models
+from ssld.data import fake
+from ssld.distill.checkpoint import load
+from ssld.distill.teacher_weights import weights_digest
+from ssld.errors import DataError, RecipeError, RunError, UsageError
+from ssld.plans import load_plan
+from ssld.runtime import seed_networks
+from tests.unit.test_imports import ROOT
+
+SIZE, CLASSES = 8, 4
+IMAGES = np.random.default_rng(0).integers(0, 256, (32, 10, 10, 3), dtype=np.uint8)
+LABELS = np.arange(32) % CLASSES
+IMAGES[np.arange(32), :, :, :] //= (1 + LABELS)[:, None, None, None].astype("uint8")  # what there is to learn
+DATA = (IMAGES, LABELS)
+SETTINGS = {"loss": {"ssld": {}}, "epochs": 2, "lr": 0.1, "size": SIZE, "data": {"batch": 8}, "gate": 0}
+
+
+def network(width=4, classes=CLASSES, seed=0):
+    seed_networks(seed)
+    return nn.Sequential(
+        nn.Conv2D(3, width, 3), nn.BatchNorm2D(width), nn.ReLU(), nn.AdaptiveAvgPool2D(1), nn.Flatten(),
+        nn.Linear(width, classes),
+    )  # fmt: skip
+
+
+def distil(student=None, teacher="given", train=DATA, val=DATA, **changes):
+    teacher = network(6, seed=1) if teacher == "given" else teacher
+    return ssld.distill(student or network(), teacher, train, val, **{**SETTINGS, **changes})
+
+
+@dataclass(frozen=True)
+class Gap(ssld.Loss):
+    """The squared difference of the logits; `explode` is the step at which it raises."""
+
+    factor: float = 1.0
+    reads: ClassVar = ssld.Reads(teacher={"logits"})
+    explode: ClassVar = -1
+
+    def __call__(self, student, teacher, batch, helpers):
+        if batch["step"] == Gap.explode:
+            raise KeyboardInterrupt
+        return self.factor * ((student["logits"] - teacher["logits"]) ** 2).sum(axis=-1)
+
+
+def test_the_public_names_of_ssld_are_there_and_its_two_rooms_may_be_called():
+    assert all(callable(getattr(ssld, name)) for name in ssld.__all__)
+    assert (ssld.Loss, ssld.evaluate) == (losses.Loss, api.evaluate)
+    with pytest.raises(AttributeError, match="no attribute 'distil'"):
+        ssld.distil  # noqa: B018
+
+
+def test_the_names_of_models_match_a_pattern_and_make_networks():
+    assert ssld.list_models("ResNet18*") == ["ResNet18", "ResNet18_vd"]
+    made = ssld.create_model("ResNet18", num_classes=3, in_size=32)
+    assert (type(made).__mro__[1], made.num_classes, made.in_size) == (models.Classifier, 3, 32)
+
+
+def test_a_copy_of_the_student_learns_and_what_was_handed_over_stays_as_it_was():
+    student, teacher = network(), network(6, seed=1)
+    teacher[0].weight.stop_gradient = True
+    before = weights_digest(student), weights_digest(teacher)
+    trained = distil(student, teacher, loss={"ce": {}, "ssld": {"weight": 0.1}}, epochs=20)
+    assert trained.evaluate().top1 == trained.scores["top1"] > 60
+    assert (weights_digest(student), weights_digest(teacher)) == before != (weights_digest(trained.student), before[1])
+    assert [p.stop_gradient for p in teacher.parameters()] == [True, False, False, False, True, True, False, False]
+    assert (teacher.training, teacher[1]._momentum, student.training) == (True, 0.9, True)
+    kinds = {record["kind"] for record in trained.history}
+    assert kinds == {"train", "eval"}
+    assert trained.history[-1]["top1"] == trained.scores["top1"]
+
+
+ARCH = "MobileNetV3_small_x0_35"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the images of `finished`."""
+    folder = tmp_path_factory.mktemp("images")
+    fake(folder, CLASSES, train=16, val=8, unlabelled=0, size=20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    """A run of a teacher and a student on these images, from a recipe that is a mapping."""
+    data = {"train": ["train_labelled.txt"], "val": "val.txt", "size": 32, "batch": 8, "eval_resize": 32}
+    optim = {"lr": 0.05, "ema": 0.9, "warmup_epochs": 1, "weight_decay": 1e-4}
+    recipe = {
+        "classes": CLASSES,
+        "seed": 3,
+        "student": {"arch": ARCH},
+        "teacher": {"arch": ARCH, "stage": "teach"},
+        "stage": {"data": data, "optim": optim, "epochs": 2},
+        "stages": {"teach": {"network": "teacher", "loss": {"ce": {}}}, "distill": {"loss": {"ssld": {}, "ce": {}}}},
+        "export": {"formats": ["onnx"], "gate_images": 8},
+        "bench": {"engines": ["onnxruntime"]},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSLD_DATA", str(place))
+        yield ssld.run(recipe, "bench.repeats=2", out=place / "run", device="cpu")
+
+
+def test_it_is_the_stage_of_a_recipe_to_the_last_bit(place, finished):
+    """The same training as `ssld.run` does it from list files: networks, images, losses, schedule, average and all."""
+    trained = ssld.distill(
+        ARCH, finished.teacher(), place / "train_labelled.txt", place / "val.txt", epochs=2, lr=0.05, seed=3,
+        loss={"ssld": {}, "ce": {}}, size=32, data={"batch": 8, "eval_resize": 32}, gate=0,
+        optim={"ema": 0.9, "warmup_epochs": 1, "weight_decay": 1e-4},
+    )  # fmt: skip
+    assert weights_digest(trained.student) == weights_digest(finished.student())
+    assert trained.scores["top1"] == finished.result["top1"] == finished.evaluate().top1
+    assert finished.stage("distill").scores["steps"] == trained.scores["steps"] == 4
+
+
+def test_a_finished_run_is_loaded_with_its_networks(place, finished):
+    assert (place / "run/report.html").is_file()
+    run = ssld.load_run(place / "run")
+    assert run.result == json.loads((place / "run/result.json").read_text())
+    assert weights_digest(run.teacher()) == weights_digest(run.stage("teach").network())
+    assert weights_digest(run.student()) == weights_digest(run.stage("distill").network())
+    assert run.evaluate(place / "train_labelled.txt").logits.shape == (16, CLASSES)
+    with pytest.raises(RecipeError, match="no stage named 'distil'; did you mean 'distill'"):
+        run.stage("distil")
+    with pytest.raises(RecipeError, match="no teacher named 'big'"):
+        run.teacher("big")
+    with pytest.raises(UsageError, match="contradict"):
+        ssld.run("quickstart", reuse=True, fresh=True)
+    with pytest.raises(RunError, match="no run here"):
+        ssld.load_run(place)
+
+
+def test_a_stopped_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    settings = {
+        "loss": {"gap": Gap(), "hint": {"student": "maps", "teacher": "maps"}},
+        "stage": {"checkpoint_minutes": 0},
+    }
+    student, teacher = network(), network(6, seed=1)
+    student.tap_paths = teacher.tap_paths = {"maps": "2"}
+    whole = distil(student, teacher, **settings)
+    monkeypatch.setattr(Gap, "explode", 5)
+    with pytest.raises(KeyboardInterrupt):
+        distil(student, teacher, folder=tmp_path / "kept", **settings)
+    assert load(tmp_path / "kept").step == 5
+    monkeypatch.setattr(Gap, "explode", -1)
+    paddle.zeros([1])
+    network(5)  # names of layers go on counting
+    resumed = distil(student, teacher, folder=tmp_path / "kept", **settings)
+    assert weights_digest(resumed.student) == weights_digest(whole.student)
+    assert [r["step"] for r in resumed.history if r["kind"] == "train"] == list(range(1, 9))
+    again = distil(student, teacher, folder=tmp_path / "kept", **settings)
+    assert (weights_digest(again.student), again.scores) == (weights_digest(whole.student), resumed.scores)
+
+
+class Other(nn.Sequential):
+    """The layers of a Sequential, called otherwise."""
+
+    def forward(self, x):
+        return super().forward(-x)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"lr": 0.2}, "optim.lr changed"),
+        ({"loss": {"gap": Gap(2.0)}}, "loss.gap.factor is new"),
+        ({"seed": 1}, "seed changed"),
+        ({"train": (IMAGES[::-1].copy(), LABELS)}, "training images changed"),
+        ({"val": (IMAGES[:8], LABELS[:8])}, "validation images changed"),
+        ({"student": network(seed=2)}, "student changed"),
+        ({"student": Other(*network().children())}, "student changed"),
+        ({"teacher": network(6, seed=2)}, "teacher changed"),
+        ({"norm": "running"}, "images for teacher changed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_folder_refuses_another_training_in_one_line(tmp_path, changes, what):
+    given = {"loss": {"gap": Gap()}, "epochs": 1, "folder": tmp_path / "kept"}
+    distil(**given)
+    with pytest.raises(RunError, match=f"kept: holds another training: {what}; give what it began with") as error:
+        distil(**{**given, **changes})
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_refuses_other_code_of_a_loss_damaged_weights_and_what_is_no_training(tmp_path, monkeypatch):
+    given = {"loss": {"gap": Gap()}, "epochs": 1, "folder": tmp_path / "kept"}
+    distil(**given)
+    with monkeypatch.context() as patch:
+        patch.setattr(Gap, "__call__", lambda self, student, *others: student["logits"].sum(axis=-1))
+        with pytest.raises(RunError, match="code of loss gap changed"):
+            distil(**given)
+    (tmp_path / "kept/model.safetensors").write_bytes(b"x")
+    with pytest.raises(RunError, match=r"model\.safetensors is damaged"):
+        distil(**given)
+    with pytest.raises(RunError, match="is not empty and holds no training"):
+        distil(folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "what", "changes"),
+    [
+        (DataError, "train: images of shape", {"train": (IMAGES.transpose(0, 3, 1, 2), LABELS)}),
+        (DataError, "train: pixels of type float64; give uint8", {"train": (IMAGES / 255, LABELS)}),
+        (DataError, "train: 3 labels for 32 images", {"train": (IMAGES, LABELS[:3])}),
+        (DataError, "image 2 of train: label 4 is out of range; there are 4 classes", {"train": (IMAGES, LABELS + 2)}),
+        (DataError, "image 0 of val: has no label", {"val": IMAGES}),
+        (DataError, "image 0 of train: has no label; the loss learns", {"train": IMAGES, "loss": {"kl": {}, "ce": {}}}),
+        (DataError, "32 training images do not fill", {"data": {"batch": 64}}),
+        (RecipeError, "teacher: gives logits of 7 classes, the student of 4", {"teacher": network(classes=7)}),
+        (RecipeError, "loss: ssld learns from a teacher", {"teacher": None}),
+        (RecipeError, "teacher: no loss learns from it", {"loss": {"ce": {}}}),
+        (RecipeError, "student: a function is no network", {"student": lambda x: x}),
+        (RecipeError, "teacher: a forward pass of images", {"teacher": nn.Linear(3, 4)}),
+        (RecipeError, "size: the network does not say the side", {"size": None}),
+        (RecipeError, "no model named 'ResNet181'; did you mean", {"student": "ResNet181"}),
+        (RecipeError, r"loss\.sssd: no loss named 'sssd'; did you mean 'ssld'", {"loss": {"sssd": {}}}),
+        (RecipeError, r"loss\.mine: a Loss object has its options", {"loss": {"mine": {"kind": Gap(), "factor": 2}}}),
+        (RecipeError, r"loss: a str is no loss", {"loss": "ssld"}),
+        (RecipeError, r"optim\.emma: unknown key; did you mean 'ema'", {"optim": {"emma": 0.9}}),
+        (RecipeError, "stage: the key 'labels' does not belong here", {"stage": {"labels": {}}}),
+        (RecipeError, r"optim\.lr: must be above 0", {"lr": 0}),
+        (RecipeError, "dkd needs images of one label each",
+         {"loss": {"dkd": {}}, "data": {"batch": 8, "augment": {"mixup": 0.2}}}),
+        (RecipeError, r"combine\.weights: of a; the teachers are a, b",
+         {"teacher": {"a": network(), "b": network()}, "combine": {"weights": {"a": 1}}}),
+        (RunError, "about chance.*gate=0 skips this check", {"gate": 32}),
+        (RunError, "ResNet50_vd_ssld: no weights at", {"teacher": "ResNet50_vd_ssld"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_cannot_be_trained_is_refused_in_one_line_before_the_first_step(
+    tmp_path, monkeypatch, error, what, changes
+):
+    monkeypatch.setenv("SSLD_WEIGHTS", str(tmp_path))
+    with pytest.raises(error, match=what) as found:
+        distil(**changes)
+    assert "\n" not in str(found.value)
+
+
+def test_images_come_in_many_forms_and_train_alike(tmp_path):
+    mixed = [None, *LABELS[1:].tolist()]
+    losses = {"ssld": {}, "ce": {"unlabelled": "ignore"}}
+    pairs = list(zip(IMAGES, mixed, strict=True))
+    forms = [
+        (IMAGES, mixed),
+        (list(IMAGES), np.array([-1, *LABELS[1:]])),
+        pairs,
+        ({"image": image, "label": label} for image, label in pairs),
+        lambda: iter(pairs),
+    ]
+    ends = {weights_digest(distil(train=form, loss=losses, epochs=0.25).student) for form in forms}
+    assert len(ends) == 1
+
+
+def test_several_teachers_speak_together_and_one_expects_images_of_its_own():
+    one, other = network(6, seed=1), network(5, seed=2)
+    alone = weights_digest(distil(teacher=one, epochs=0.25).student)
+    weighed = {"a": one, "b": other}
+    first_alone = {"mean": "logits", "weights": {"a": 1, "b": 0}}
+    assert weights_digest(distil(teacher=weighed, combine=first_alone, epochs=0.25).student) == alone
+    both = weights_digest(distil(teacher=weighed, epochs=0.25).student)
+    larger = weights_digest(distil(teacher=one, teacher_input={"size": 12, "std": [0.5] * 3}, epochs=0.25).student)
+    assert len({alone, both, larger}) == 3
+    with pytest.raises(RecipeError, match="teacher_input: no key 'resize'"):
+        distil(teacher_input={"resize": 12})
+
+
+def test_a_training_goes_on_from_another_one_and_teaches_the_next():
+    first = distil(teacher=None, loss={"ce": {}}, epochs=0.25)
+    second = ssld.distill(first, first, DATA, DATA, **{**SETTINGS, "size": None, "epochs": 0.25})
+    assert second.settings.data.size == SIZE
+    assert weights_digest(second.student) != weights_digest(first.student)
+
+
+def test_a_network_is_evaluated_and_predicts_as_its_logits_say():
+    trained = distil(teacher=None, loss={"ce": {}}, epochs=20)
+    found = ssld.evaluate(trained.student, IMAGES, LABELS, size=SIZE)
+    assert found.top1 == 100 * np.mean(found.predicted == LABELS) == trained.scores["top1"]
+    assert found.per_class == tuple(100 * np.mean(found.predicted[c == LABELS] == c) for c in range(CLASSES))
+    assert np.array_equal(ssld.predict(trained, IMAGES), found.logits)
+    other = ssld.predict(trained.student, IMAGES, size=SIZE, data={"mean": [0.5] * 3})
+    assert not np.allclose(other, found.logits)
+    with pytest.raises(DataError, match="image 0 of images: has no label"):
+        ssld.evaluate(trained, IMAGES)
+    with pytest.raises(RecipeError, match="knows how its images are shown"):
+        ssld.evaluate(trained, IMAGES, LABELS, size=16)
+    with pytest.raises(DataError, match="labels are given twice"):
+        ssld.evaluate(trained, DATA, LABELS)
+
+
+def test_a_trained_network_leaves_as_a_file_that_passed_the_gate(tmp_path):
+    trained = distil(teacher=None, loss={"ce": {}}, epochs=1)
+    names = ["no", "a little", "some", "much"]
+    told = trained.export(tmp_path / "out", options={"formats": ["onnx"]}, class_names=names)
+    assert told["onnx"]["agree"] == 100
+    contract = json.loads((tmp_path / "out/contract.json").read_text())
+    assert (contract["class_names"], contract["classes"], contract["input"]["size"]) == (names, CLASSES, SIZE)
+    assert contract["gate"]["images"] == 32
+    with pytest.raises(RecipeError, match="no images to compare"):
+        ssld.export(network(), tmp_path / "other", size=SIZE)
+    with pytest.raises(RecipeError, match=r"export: options: formats"):
+        trained.export(tmp_path / "other", options={"formats": ["onxx"]})
+    with pytest.raises(RecipeError, match="2 class_names for 4 classes"):
+        trained.export(tmp_path / "other", class_names=names[:2])
+
+
+def test_a_recipe_that_is_a_mapping_may_change_another_one_and_takes_overrides(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / "recipes")
+    plan = load_plan({"base": "quickstart.yaml", "stages": {"distill": {"epochs": 3}}}, ["seed=5"])
+    assert (plan.name, plan.seed, plan.stages["distill"].epochs) == ("recipe", 5, 3)
+    with pytest.raises(RecipeError, match=r"^recipe: classes: this key is required"):
+        load_plan({"student": {"arch": "ResNet18"}, "stages": {}}, [])
+    with pytest.raises(RecipeError, match=r"recipe: base: no file nothing\.yaml"):
+        load_plan({"base": "nothing.yaml"}, [])
