@@ -167,6 +167,23 @@ def test_what_must_answer_at_once_loads_nothing_heavy(code):
     assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
+@pytest.mark.parametrize("words", [["list", "recipes"], ["list", "losses"], ["show", "resnet50_vd_ssld"]], ids=" ".join)
+def test_a_list_and_a_recipe_are_printed_without_numpy_and_bench(words):
+    check = "import sys; print('loaded:', [name for name in ('numpy', 'ssld.deploy.bench') if name in sys.modules])"
+    code = f"from ssld.cli import main; main({words}); {check}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_every_name_that_deploy_offers_is_found_on_first_use():
+    names = "[*deploy.__all__, 'no_such_name']"
+    code = f"from ssld import deploy; print([name for name in {names} if not hasattr(deploy, name)])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['no_such_name']"
+
+
 COMMAND_MODULES = [f"ssld.commands.{file.stem}" for file in SOURCES if unit(file) == "commands" and file.stem[0] != "_"]
 
 

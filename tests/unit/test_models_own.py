@@ -18,7 +18,7 @@ from ssld.deploy import contract, export_model, release
 from ssld.deploy.engines.registry import ready
 from ssld.distill import optim
 from ssld.distill.state import set_trainable
-from ssld.distill.step import Step, classifier_weights
+from ssld.distill.step import Step, weights_of
 from ssld.errors import RecipeError, RunError, WeightsError
 from ssld.interfaces import Outputs
 from ssld.losses.base import Loss, Reads
@@ -286,7 +286,8 @@ def test_a_chain_as_classifier_is_told_from_a_layer():
         return network
 
     network = make(chained)
-    assert classifier_weights(network) == {}
+    with pytest.raises(RunError, match="Net: a loss reads the weights of its classifier, and it does not say which"):
+        weights_of(network, ["classifier"])
     assert len(set_trainable(network, "head")) == 2
     with pytest.raises(RunError, match="Net: a loss reads 'embedding'"):
         outputs_of(network, paddle.to_tensor(IMAGES), ["embedding"])
@@ -316,7 +317,7 @@ def test_a_step_in_data_parallel_reads_taps_of_an_own_network(name):
     batch = {"image": paddle.to_tensor(IMAGES), "label": paddle.arange(4), "step": 0, "epoch": 1}
     with pytest.warns(UserWarning, match="single-card"):
         parallel = paddle.DataParallel(step)
-    loss, _, made = parallel(batch)
+    (loss,), _, made = parallel(batch)
     loss.backward()
     np.testing.assert_allclose(loss.item(), made.square().sum(axis=1).mean().item(), rtol=1e-4)
     assert all(p.grad is not None for p in network.parameters() if p.trainable)
@@ -501,7 +502,7 @@ def test_an_own_network_rounds_trains_and_has_a_float_twin(name):
 @pytest.mark.parametrize("name", ["Cnn", "Vit"])
 def test_the_classifier_of_a_rounding_network_is_the_layer_inside(name):
     network, plain = rounding(name), classifier_of(own(name))
-    assert set(classifier_weights(network)) == {"classifier.weight", "classifier.bias"}
+    assert set(weights_of(network, ["classifier"])) == {"classifier.weight", "classifier.bias"}
     trained = {p.name for p in set_trainable(network, "head")}
     assert {p.name for p in own(name).parameters()} & trained == {p.name for p in plain.parameters()}
 
