@@ -27,6 +27,7 @@ from ssld.data import (
 from ssld.data.sources import joined
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import DataError, RunError
+from ssld.files import sha256
 from ssld.runtime import Runtime, seed_of
 
 
@@ -55,6 +56,31 @@ def file_list(run: Run, *names: str) -> FileList:
     lists = [(Path(name).parent, read_list(root / name, (root / name).parent, run.plan.classes)) for name in names]
     paths = [os.path.join(folder, path) for folder, files in lists for path in files.paths]
     return FileList(paths, np.concatenate([files.labels for _, files in lists]), str(root))
+
+
+def content_of(run: Run, name: str) -> str:
+    """sha256 that says which images a value of `data.train` or `data.val` names: over the lines of a list file, as they
+    stand there, or over the images and labels of a data set of one's own. DataError for what cannot be read.
+    """
+    if code.is_code(name):
+        return _own_content(run, name, run.plan.code[code.split(name)[0]], run.plan.classes)
+    file = run.data_root / name
+    try:
+        return sha256(file)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror}); check the path or run `ssld data prepare`"
+        raise DataError(f"{file}: {what}") from None
+
+
+_CONTENTS: dict[tuple[str, str, int], str] = {}
+
+
+def _own_content(run: Run, name: str, digest: str, classes: int) -> str:
+    """Every image of the data set is read, once in a process; `digest` is that of its file."""
+    key = name, digest, classes
+    if key not in _CONTENTS:
+        _CONTENTS[key] = images_of(run, name).digest()
+    return _CONTENTS[key]
 
 
 def class_names_of(run: Run, name: str) -> list[str]:

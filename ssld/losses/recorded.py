@@ -30,4 +30,4 @@ def with_recorded(blocks: Iterable[Any], known: Mapping[str, type[Loss]] | None 
 def _recorded(kind: str, options: Iterable[str]) -> type[Loss]:
     fields = [(name, Any, dataclasses.field(default=None)) for name in options]
     reads = ("reads", ClassVar, Reads())
-    return dataclasses.make_dataclass(kind, [*fields, reads], bases=(Loss,), frozen=True)  # type: ignore[arg-type]
+    return dataclasses.make_dataclass(kind, [*fields, reads], bases=(Loss,), frozen=True)
