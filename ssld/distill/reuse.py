@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ssld
-from ssld.config import cards
+from ssld.config import cards, code
 from ssld.config.teachers import Teacher
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.images import content_of
@@ -48,7 +48,8 @@ def made_of(stage: StageRun) -> Parts:
     parts[f"validation images {settings.data.val}"] = content_of(run, settings.data.val)
     parts |= {f"code {file}": digest for file, digest in stage.plan.code_of(stage.name).items()}
     kinds = {term.kind: type(term.loss) for term in settings.loss.values()}
-    parts |= {f"loss {kind}": source_digest(cls) for kind, cls in kinds.items()}
+    built_in = {kind: cls for kind, cls in kinds.items() if code.file_of(cls, stage.plan.code) is None}
+    parts |= {f"loss {kind}": source_digest(cls) for kind, cls in built_in.items()}
     if stage.start:
         parts[f"{OF_STAGE} {stage.start.name}"] = sha256(stage.start.model_file)
     elif settings.init == "pretrained" and not run.is_smoke:

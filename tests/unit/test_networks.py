@@ -4,9 +4,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+import paddle
 import pytest
+from paddle.static import InputSpec
 
-from ssld.config import scope
+from ssld.config import code, scope
 from ssld.config.keys import plain
 from ssld.distill.networks import build
 from ssld.errors import RecipeError
@@ -82,3 +84,38 @@ def test_a_recorded_loss_has_the_options_of_every_term_and_hides_no_built_in_one
     assert {field.name for field in dataclasses.fields(known["own"])} == {"x", "y"}
     assert known["kl"].__module__.startswith("ssld.losses")
     assert "a" not in known
+
+
+def test_a_run_keeps_the_code_that_its_plan_was_read_with_whatever_became_of_the_file(tmp_path):
+    plan, text = plan_of(TREE), Path("nets.py").read_text()
+    Path("nets.py").write_text("raise ValueError")
+    Path("losses.py").unlink()
+    code.keep(plan.code, tmp_path / "run")
+    assert (tmp_path / "run/code" / plan.code["nets.py"][:16] / "nets.py").read_text() == text
+    assert (tmp_path / "run/code" / plan.code["losses.py"][:16] / "losses.py").is_file()
+
+
+def test_a_file_of_the_same_size_and_second_is_loaded_anew_and_leaves_no_compiled_file():
+    text = Path("nets.py").read_text()
+    for width in (7, 5, 9):
+        Path("nets.py").write_text(text.replace("width=8", f"width={width}"))
+        assert build(plan_of(changed(TREE, "student.options", {})), "student", 16).classifier.weight.shape[0] == width
+    assert not list(Path().glob("__pycache__"))
+
+
+def test_a_network_is_traced_as_it_was_loaded_whatever_became_of_its_file(tmp_path):
+    images = paddle.randn([2, 3, 16, 16])
+    text = Path("nets.py").read_text()
+    networks = []
+    for factor in (2, 3):
+        Path("nets.py").write_text(text.replace("self.classifier(", f"self.classifier({factor} * ", 1))
+        network = build(plan_of(TREE), "student", 16)
+        network.eval()
+        networks.append(network)
+    Path("nets.py").write_text("# nothing is left of it\n" * 40)
+    for number, network in enumerate(networks):
+        traced = paddle.jit.to_static(network, input_spec=[InputSpec([2, 3, 16, 16])], full_graph=True)
+        paddle.jit.save(traced, str(tmp_path / f"m{number}"))
+        logits = paddle.jit.load(str(tmp_path / f"m{number}"))(images)
+        wanted = network.classifier((2 + number) * network.body(images).mean([2, 3]))
+        assert float((logits - wanted).abs().max()) < 1e-5
