@@ -11,10 +11,13 @@ from ssld.runtime import Runtime
 
 
 def crd(inputs: Arrays, wanted: list[str]) -> Arrays:
-    options = {"width": 4, "negatives": 6, "temperature": 0.07, "momentum": 0.5}
+    images, width = inputs["memory_v1_0"].shape
+    temperature, momentum = inputs["params_1"][[1, 4]]
+    options = {"width": width, "negatives": inputs["contrast_index_0"].shape[1] - 1}
+    options |= {"temperature": float(temperature), "momentum": float(momentum)}
     loss = build_terms({"crd": options})["crd"].loss
     shapes = [{"embedding": tensor(inputs[f"feat_{of}_0"])} for of in "st"]
-    layer = loss.helpers(about(*shapes))
+    layer = loss.helpers(about(*shapes, images=images, labels=np.arange(images) % 10))
     for of in "st":
         embed = getattr(layer, f"embed_{of}")
         embed.weight.set_value(inputs[f"embed_{of}.linear.weight"].T)
@@ -22,7 +25,7 @@ def crd(inputs: Arrays, wanted: list[str]) -> Arrays:
     layer.memory_s.rows.set_value(inputs["memory_v1_0"])
     layer.memory_t.rows.set_value(inputs["memory_v2_0"])
     found = {}
-    for step in (0, 1):
+    for step in range(sum(key.startswith("loss_") for key in wanted)):
         student = tensor(inputs[f"feat_s_{step}"], gradient=True)
         index, chosen = tensor(inputs[f"index_{step}"]), tensor(inputs[f"contrast_index_{step}"])
         total = layer(student, tensor(inputs[f"feat_t_{step}"]), index, chosen).mean()
@@ -36,8 +39,6 @@ def crd(inputs: Arrays, wanted: list[str]) -> Arrays:
         layer.clear_gradients()
         found[f"memory_v1_{step + 1}"] = layer.memory_s.rows.numpy()
         found[f"memory_v2_{step + 1}"] = layer.memory_t.rows.numpy()
-        k, temperature, momentum = options["negatives"], options["temperature"], options["momentum"]
-        found[f"params_{step + 1}"] = np.array([k, temperature, *layer.z.numpy(), momentum])
     return found
 
 
@@ -64,7 +65,7 @@ def of_stages(kind: str) -> Method:
     """A method without layers that compares pairs of maps, `feat_s_0`, `feat_s_1` ..."""
 
     def method(inputs: Arrays, wanted: list[str]) -> Arrays:
-        names = sorted(key.removeprefix("feat_s_") for key in inputs if key.startswith("feat_s_"))
+        names = sorted((key.removeprefix("feat_s_") for key in inputs if key.startswith("feat_s_")), key=int)
         student = {name: tensor(inputs[f"feat_s_{name}"], gradient=True) for name in names}
         teacher = {name: tensor(inputs[f"feat_t_{name}"]) for name in names}
         loss = value(kind, {"student": names}, student | {"logits": LOGITS}, teacher)
