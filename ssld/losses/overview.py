@@ -55,7 +55,7 @@ NEEDS = {
     "teacher": "outputs of a teacher",
     "teachers": "those of each of several teachers apart",
     "peers": "outputs of other networks, which train beside the student",
-    "weights": "of the classifier of a network",
+    "weights": "of the classifier of a network, or of its batch norms",
     "two gradients": "terms that learn from labels and terms that learn from a teacher",
 }
 

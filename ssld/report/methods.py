@@ -31,12 +31,13 @@ INTRO = """\
 
 Every way to distil that is built in: {count} methods, a file each in `ssld/losses/`, a term each in the `loss:` of a
 recipe ([recipes.md](recipes.md#losses)). Terms add up, so a method stacks on another. `ssld list methods` prints the
-tables, `ssld show METHOD` what stands below of one with its options, and `ssld show METHOD RECIPE` the taps that it reads
-there, their shapes, the parameters and multiply-adds of its layers, and what is exported.
+tables, `ssld show METHOD` what is said of one here, with its options, and `ssld show METHOD RECIPE` the taps that it
+reads in a recipe, their shapes, the parameters and multiply-adds of its layers, and what is exported.
 
 - **layers**: whether it trains layers of its own beside the student. They are kept in checkpoints and never exported.
 - **golden**: the file in `tests/parity/data/golden/` that holds what the official code computes; values and gradients
-  of ours are equal to it to 1e-7 of its largest number. `-`: no official code was computed.
+  of ours are equal to it to 1e-7 of its largest number (1e-5 for `paddle_losses`, which is partly in single precision).
+  `-`: there is none, and the entry says why.
 - **needs**: what it reads beside the images:
 {needs}
 
