@@ -5,6 +5,7 @@
 
 import csv
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -98,7 +99,10 @@ def _paper(paper: Paper | Without | None) -> str:
 
 def _entry(method: Method, numbers: Sequence[Row]) -> str:
     """What is said of one method below the table of its group."""
-    lines = [f"\n### {method.name}", "", method.summary, "", f"    {method.formula}"]
+    formula = textwrap.indent(method.formula, "    ")
+    lines = [f"\n### {method.name}", "", method.summary]
+    lines += [] if formula in method.text else ["", formula]
+    lines += ["", method.text] if method.text else []
     lines += ["", f"**Use**: {method.use}"] if method.use else []
     for title, given in (("paper", method.paper), ("golden file", method.golden)):
         lines += ["", f"**Without a {title}**: {given.reason}"] if isinstance(given, Without) else []
