@@ -14,7 +14,7 @@ from PIL import Image
 
 from ssld.data import EvalLoader, FileList
 from ssld.data.geometry import eval_geometry, half_up
-from ssld.deploy.pictures import prepared
+from ssld.deploy.pictures import preprocess
 from tests.unit.kinds_of_files import saved
 
 ROOT = Path(__file__).parents[2]
@@ -111,4 +111,4 @@ def test_an_image_whose_side_ends_in_one_half_is_the_same_in_evaluation_and_benc
     (batch,) = EvalLoader(files, size=resize - 8, resize=resize, batch=1, **raw).batches()
     seen = batch["image"].numpy()[0].transpose(1, 2, 0)
     given = {"size": resize - 8, "resize": resize, "dtype": "uint8"}
-    assert np.abs(seen - prepared(data, given, resize - 8).astype(float)).max() <= 1
+    assert np.abs(seen - preprocess(data, given, resize - 8).astype(float)).max() <= 1

@@ -13,7 +13,7 @@ import pytest
 from ssld.config.cards import Input
 from ssld.data import Augment, EvalLoader, FileList, Loader, check
 from ssld.data.readable import Unreadable
-from ssld.deploy.pictures import prepared
+from ssld.deploy.pictures import preprocess
 from ssld.errors import DataError
 from tests.unit.kinds_of_files import BACKGROUND, HEIGHT, WIDTH, Kind, kinds
 
@@ -52,7 +52,7 @@ def seen(folder: Path, kind: Kind, way: str, program) -> np.ndarray:
         return mine.look(mine.Item(str(path), str(path)), GIVEN).crop.transpose(1, 2, 0)
     if way == "bench":
         given = {"size": HEIGHT, "resize": HEIGHT, "dtype": "uint8"}
-        return prepared(path.read_bytes(), given, HEIGHT)
+        return preprocess(path.read_bytes(), given, HEIGHT)
     return program.centre(program.pixels_of(path, BACKGROUND), HEIGHT, HEIGHT, "linear")
 
 
