@@ -171,15 +171,23 @@ def test_a_batch_that_does_not_divide_among_the_ranks_is_named(place):
 def test_the_folder_of_another_recipe_or_of_something_else_is_left_alone(place):
     (place / "out").mkdir()
     (place / "out" / "plan.yaml").write_text("# digest: 0123456789abcdef\nname: other\n")
+    (place / "out" / "stages" / "teach-01234567").mkdir(parents=True)
     line = run_fails(place)
     assert line == "ssld run: out: holds the run of another recipe (digest: 01234567...); choose another --out"
-    assert [path.name for path in (place / "out").iterdir()] == ["plan.yaml"]
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["plan.yaml", "stages"]
     (place / "out" / "plan.yaml").rename(place / "out" / "thesis.tex")
     assert run_fails(place) == "ssld run: out: is not empty and holds no run; choose another --out"
     shutil.rmtree(place / "out")
     (place / "out").write_text("a file")
     assert "out" in run_fails(place)
     assert (place / "out").read_text() == "a file"
+
+
+def test_the_folder_of_a_run_that_never_began_is_taken_over_by_a_mended_recipe(place):
+    (place / "out").mkdir()
+    (place / "out" / "plan.yaml").write_text("# digest: 0123456789abcdef\nname: other\n")
+    assert "no such data folder" in run_fails(place, SSLD_DATA="nowhere")
+    assert "0123456789abcdef" not in (place / "out" / "plan.yaml").read_text()
 
 
 def test_a_kill_while_the_folder_was_made_does_not_lock_it(place):
