@@ -78,7 +78,7 @@ def classes_of(network: nn.Layer, title: str, in_size: int) -> int:
     """
     images = _drawn(in_size)
     with evaluating(network), paddle.no_grad():
-        logits = _run(network, f"{title}: a forward pass of images {images.shape}", images)
+        logits = _run(network, f"{title}: a forward pass of images {list(images.shape)}", images)
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shown = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise RecipeError(f"{title}: returns {shown} for 2 images; return one tensor, logits [N, classes]")
@@ -200,7 +200,7 @@ def _set_taps(network: nn.Layer, taps: Mapping[str, str], title: str) -> None:
 def _try(network: nn.Layer, title: str, num_classes: int, in_size: int) -> None:
     """Run the network on two drawn images, for its logits, its classifier and its taps."""
     images = _drawn(in_size)
-    what = f"{title}: a forward pass of images {images.shape}"
+    what = f"{title}: a forward pass of images {list(images.shape)}"
     with evaluating(network):
         logits = _run(network, what, images)
         _check_logits(logits, title, [2, num_classes])
