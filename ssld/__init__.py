@@ -59,6 +59,10 @@ def __getattr__(name: str) -> object:
     return value
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 FAST_MKL = "MKL_DEBUG_CPU_TYPE"
 
 

@@ -1,6 +1,11 @@
-"""Modules that may be called: `ssld.run` and `ssld.distill` are rooms of this library and functions of `ssld.api`."""
+"""Modules that may be called: `ssld.run` and `ssld.distill` are rooms of this library and functions of `ssld.api`.
 
+Importing a module binds its name in its package, so a function of that name would be replaced by it.
+"""
+
+import inspect
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -10,7 +15,16 @@ class CallableModule(ModuleType):
     """A module that does, when it is called, what the function of `ssld.api` does that has the module's name."""
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        return getattr(import_module("ssld.api"), self.__name__.rpartition(".")[2])(*args, **named)
+        return self._function()(*args, **named)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """That of the function: a notebook shows it."""
+        return inspect.signature(self._function())
+
+    def _function(self) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(import_module("ssld.api"), self.__name__.rpartition(".")[2])
+        return function
 
 
 def make_callable(module: str) -> None:

@@ -1,6 +1,7 @@
 """`ssld show`: the facts behind a name. Cards and source files are read as text; PaddlePaddle is imported only for a
 method in a recipe, whose networks are made."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +36,10 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
         return Facts(tree, f"{recipe.dump(plan)}digest: {plan.digest}")
     if name in methods:
         tree = _given(overview.facts(overview.method(name)))
+        stages = {}
         if overrides and "=" not in overrides[0]:
-            tree["stages"] = _in_recipe(name, load_plan(overrides[0], overrides[1:], smoke=smoke))
+            stages = {"stages": _in_recipe(name, load_plan(overrides[0], overrides[1:], smoke=smoke))}
+        return Facts({**tree, **stages}, f"{_in_words(tree)}{parse.to_yaml(stages) if stages else ''}".rstrip())
     elif name in ENGINES.names():
         tree = {"engine": name, "summary": ENGINES.summary(name), "options": ENGINES.options(name)}
     elif name in models or name in cards.all_teachers():
@@ -47,6 +50,25 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
         known = [*_recipe_names(), *models, *cards.all_teachers(), *methods, *ENGINES.names()]
         raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, known)}")
     return Facts(tree, parse.to_yaml(tree).rstrip())
+
+
+def _in_words(tree: dict[str, Any]) -> str:
+    """Facts as text for a person: sentences in lines of 100 letters, whatever has parts on lines of its own."""
+    lines = []
+    for key, value in tree.items():
+        if isinstance(value, str) and "\n" in value:
+            lines += [f"{key}:", textwrap.indent(value, "  ")]
+        elif isinstance(value, dict | list):
+            parts = [f"{part}: {text}" for part, text in value.items()] if isinstance(value, dict) else value
+            lines += [f"{key}:", *(_wrapped(part, "    ", "  ") for part in parts)]
+        else:
+            shown = ("no", "yes")[value] if isinstance(value, bool) else value
+            lines.append(_wrapped(f"{key}: {shown}", "  "))
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, later: str, first: str = "") -> str:
+    return textwrap.fill(text, 100, initial_indent=first, subsequent_indent=later)
 
 
 def _in_recipe(method: str, plan: recipe.Plan) -> dict[str, Any]:

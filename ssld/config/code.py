@@ -7,14 +7,18 @@ changed.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-import shutil
+import linecache
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.machinery import SourceFileLoader
+from importlib.util import decode_source
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from ssld.errors import RecipeError, RunError, did_you_mean
@@ -26,16 +30,23 @@ SHORT = 16  # digits of a digest in the name of that folder
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A file that was loaded. parts: path below its folder -> sha256, of itself and of what it imports from there."""
+    """A file that was loaded. contents: path below its folder -> text, of itself and of what it imports from there, as
+    they were then: the files may change while a process runs.
+    """
 
     path: Path
-    parts: Mapping[str, str]
+    contents: Mapping[str, bytes]
     module: ModuleType
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """Path below the folder -> sha256."""
+        return {name: hashlib.sha256(content).hexdigest() for name, content in self.contents.items()}
 
     @property
     def digest(self) -> str:
         """sha256, in hexadecimal, over names and contents; it does not depend on where the file lies."""
-        return json_digest(dict(self.parts))
+        return json_digest(self.parts)
 
     @property
     def is_current(self) -> bool:
@@ -78,12 +89,11 @@ def reload(known: Mapping[str, str], run: Path) -> None:
 def keep(known: Mapping[str, str], run: Path) -> None:
     """Copy the files of a plan into the folder of its run."""
     for digest in known.values():
-        own = _LOADED[digest]
-        for name in own.parts:
+        for name, content in _LOADED[digest].contents.items():
             copy = run / COPIES / digest[:SHORT] / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             if not copy.is_file():
-                shutil.copyfile(own.path.parent / name, copy)
+                copy.write_bytes(content)
 
 
 def modules(known: Mapping[str, str]) -> dict[str, ModuleType]:
@@ -113,37 +123,72 @@ def _load(path: Path, name: str) -> OwnFile:
         return _BY_PATH[path]
     if path.suffix != ".py" or not path.is_file():
         raise RecipeError(f"{name}: no such Python file; it is named relative to the recipe")
-    title = f"ssld_own_{len(_LOADED)}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(title, path)
+    title, text = f"ssld_own_{len(_LOADED)}_{path.stem}", path.read_bytes()
+    loader = _Text(title, str(path), text, _shown(path, text))
+    spec = importlib.util.spec_from_file_location(title, path, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     with _neighbours(path.parent) as imported:
         sys.modules[title] = module
         try:
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
         except SyntaxError as error:
             raise RecipeError(f"{name}: line {error.lineno}: {error.msg}; correct the file") from error
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise RecipeError(f"{name}: cannot be imported ({reason}); correct the file") from error
-    parts = {file.relative_to(path.parent).as_posix(): sha256(file) for file in sorted({path, *imported})}
-    own = OwnFile(path, parts, module)
+    beside = {file: file.read_bytes() for file in imported}
+    for file, content in beside.items():
+        _pin(str(file), content)
+    contents = {file.relative_to(path.parent).as_posix(): content for file, content in ({path: text} | beside).items()}
+    own = OwnFile(path, dict(sorted(contents.items())), module)
     _BY_PATH[path] = own
     return _LOADED.setdefault(own.digest, own)
+
+
+class _Text(SourceFileLoader):
+    """Loads a module from a text that was read already; `shown` is the file that tracebacks and `inspect` name."""
+
+    def __init__(self, title: str, path: str, text: bytes, shown: str):
+        super().__init__(title, path)
+        self.text, self.shown = text, shown
+        _pin(shown, text)
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.text, self.shown)
+
+
+def _shown(path: Path, text: bytes) -> str:
+    """The path itself; of another content that this process loads from there, nets@1a2b3c4d.py for nets.py."""
+    if path not in _BY_PATH:
+        return str(path)
+    return str(path.with_stem(f"{path.stem}@{hashlib.sha256(text).hexdigest()[:8]}"))
+
+
+def _pin(file: str, text: bytes) -> None:
+    """Let `inspect` give the text that was loaded, whatever becomes of the file: Paddle traces a network by its text,
+    for the export at the end of a training that may have taken days.
+    """
+    try:
+        lines = decode_source(text).splitlines(keepends=True)
+    except (SyntaxError, UnicodeDecodeError):
+        return  # importing it says what is wrong
+    linecache.cache[file] = (len(text), None, lines, file)  # without a time it is never read again
 
 
 @contextmanager
 def _neighbours(folder: Path) -> Iterator[list[Path]]:
     """Inside, modules of `folder` can be imported; afterwards the list holds their files, and no name is left
-    behind.
+    behind. No compiled files are written: Python would take one for a text of the same size of the same second.
     """
-    before, found = set(sys.modules), list[Path]()
+    before, found, compiled = set(sys.modules), list[Path](), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     sys.path.insert(0, str(folder))
     try:
         yield found
     finally:
         sys.path.remove(str(folder))
+        sys.dont_write_bytecode = compiled
         new = {name for name in set(sys.modules) - before if not name.startswith("ssld_own_")}
         ours = {name for name in new if "." not in name and _lies_in(sys.modules[name], folder)}
         for name in sorted(name for name in new if name.partition(".")[0] in ours):

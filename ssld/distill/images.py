@@ -30,6 +30,7 @@ from ssld.data.lists import compare_classes
 from ssld.data.sources import joined
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import DataError, RunError
+from ssld.files import sha256
 from ssld.runtime import Runtime, seed_of
 
 
@@ -75,6 +76,26 @@ def _read_list(file: Path, classes: int) -> FileList:
 @lru_cache(maxsize=8)
 def _read_once(file: Path, classes: int, stamp: object) -> FileList:
     return read_list(file, file.parent, classes)
+
+
+def content_of(run: Run, name: str) -> str:
+    """sha256 that says which images a value of `data.train` or `data.val` names: over the lines of a list file, as they
+    stand there, or over the images and labels of a data set of one's own. DataError for what cannot be read.
+    """
+    if code.is_code(name):
+        return _own_content(name, run.plan.code[code.split(name)[0]], run.plan.classes)
+    file = run.data_root / name
+    try:
+        return sha256(file)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror}); check the path or run `ssld data prepare`"
+        raise DataError(f"{file}: {what}") from None
+
+
+@lru_cache(maxsize=8)
+def _own_content(name: str, digest: str, classes: int) -> str:
+    """Every image of the data set is read, once in a process; `digest` is that of its file."""
+    return _own_images(name, digest, classes).digest()
 
 
 def class_names_of(run: Run, name: str) -> list[str]:

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ssld
-from ssld.config import cards
+from ssld.config import cards, code
 from ssld.config.teachers import Teacher
 from ssld.distill.checkpoint import disk_errors, write_json
-from ssld.distill.images import images_of
+from ssld.distill.images import content_of
 from ssld.distill.networks import QUANTIZE
 from ssld.distill.pretrained import pretrained_file
 from ssld.distill.runs import MODEL, RECORD, Run, StageRun
 from ssld.distill.teacher_weights import file_digest, teacher_weights
 from ssld.errors import DataError, RunError
 from ssld.files import json_digest, sha256
+from ssld.foreign import onnx_digests, program_digests
 from ssld.losses import Loss
 from ssld.progress import note
 from ssld.runtime import barrier, versions
@@ -43,11 +44,12 @@ Parts = dict[str, str]
 def made_of(stage: StageRun) -> Parts:
     """What a stage is made of, beside the keys of its recipe: name -> sha256 or version."""
     settings, run = stage.settings, stage.run
-    parts: Parts = {f"images {name}": images_of(run, name).digest() for name in settings.data.train}
-    parts[f"validation images {settings.data.val}"] = images_of(run, settings.data.val).digest()
+    parts: Parts = {f"images {name}": content_of(run, name) for name in settings.data.train}
+    parts[f"validation images {settings.data.val}"] = content_of(run, settings.data.val)
     parts |= {f"code {file}": digest for file, digest in stage.plan.code_of(stage.name).items()}
     kinds = {term.kind: type(term.loss) for term in settings.loss.values()}
-    parts |= {f"loss {kind}": source_digest(cls) for kind, cls in kinds.items()}
+    built_in = {kind: cls for kind, cls in kinds.items() if code.file_of(cls, stage.plan.code) is None}
+    parts |= {f"loss {kind}": source_digest(cls) for kind, cls in built_in.items()}
     if stage.start:
         parts[f"{OF_STAGE} {stage.start.name}"] = sha256(stage.start.model_file)
     elif settings.init == "pretrained" and not run.is_smoke:
@@ -70,30 +72,12 @@ def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
             return {}
         card = cards.find_teacher(teacher.card)
         return {"weights": file_digest(teacher_weights(teacher.card, card, teacher.weights, "teacher.weights"))}
-    files = {
-        "onnx": teacher.onnx,
-        "program": teacher.program,
-        "weights": teacher.weights,
-        "classes": teacher.classes_file,
-    }
-    return {
-        key: _path_digest(Path(file))
-        for key, file in files.items()
-        if file and not (stage.run.is_smoke and key == "weights")
-    }
-
-
-def _path_digest(path: Path) -> str:
-    """Of a file, of a folder, or of the files that begin with the path, as an inference program may be named.
-
-    RunError where there is none.
-    """
-    if path.exists():
-        return file_digest(path)
-    parts = sorted(path.parent.glob(f"{path.name}.*"))
-    if not parts:
-        raise RunError(f"{path}: no such file or folder; put it back")
-    return json_digest({part.name: sha256(part) for part in parts})
+    parts = {"classes": sha256(Path(teacher.classes_file))} if teacher.classes_file else {}
+    if teacher.onnx:
+        return parts | {"onnx": json_digest(onnx_digests(Path(teacher.onnx)))}
+    if teacher.program:
+        return parts | {"program": json_digest(program_digests(Path(teacher.program)))}
+    return {} if stage.run.is_smoke else {"weights": file_digest(Path(str(teacher.weights)))}
 
 
 def source_digest(cls: type[Loss]) -> str:
@@ -197,7 +181,7 @@ def is_current(stage: StageRun, trust: Trust = "equal") -> bool:
     kept = kept_parts(stage.folder)
     try:
         parts = made_of(stage)
-    except (DataError, RunError) as error:
+    except (DataError, OSError, RunError) as error:
         note(f"stage {stage.name}: what made it cannot be looked at: {error}")
         return kept is not None
     return changes(kept, parts) is None

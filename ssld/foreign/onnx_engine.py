@@ -1,7 +1,7 @@
 """An ONNX file in ONNX Runtime. The packages onnx and onnxruntime are imported when a file is read."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,7 +110,19 @@ class OnnxEngine:
         return results
 
     def digests(self) -> dict[str, str]:
-        return {"model": sha256(self.file), **{name: sha256(file) for name, file in self._external.items()}}
+        return _digests(self.file, self._external)
+
+
+def onnx_digests(file: Path) -> dict[str, str]:
+    """sha256 of an ONNX file (`model`) and of each file beside it that holds its weights. RunError where one is missing
+    or cannot be read.
+    """
+    check_packages()
+    return _digests(file, _external_files(_read(file), file))
+
+
+def _digests(file: Path, external: Mapping[str, Path]) -> dict[str, str]:
+    return {"model": sha256(file), **{name: sha256(path) for name, path in external.items()}}
 
 
 def check_packages() -> None:

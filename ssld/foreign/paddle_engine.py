@@ -69,7 +69,13 @@ class PaddleEngine:
             raise RunError(f"{self.where}: {what}; check input.size and input.layout") from error
 
     def digests(self) -> dict[str, str]:
-        return {"program": sha256(self.file), "weights": sha256(self.file.with_suffix(WEIGHTS))}
+        return program_digests(self.file)
+
+
+def program_digests(path: Path) -> dict[str, str]:
+    """sha256 of the program at a path and of its weights. RunError where `program_file` finds none."""
+    file = program_file(path)
+    return {"program": sha256(file), "weights": sha256(_weights(file))}
 
 
 def program_file(path: Path) -> Path:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
+import textwrap
 from dataclasses import dataclass
+from itertools import groupby
 
 from ssld.losses.base import Loss, Paper, Reads, Without
 from ssld.losses.registry import built_in, options, summary
@@ -25,13 +28,15 @@ GROUPS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One method. needs: what it reads beside the images, of NEEDS. helpers: whether it trains layers beside the
-    student. options: name -> type and default. The rest stands in `Loss`."""
+    """One method. formula: lines of text. text: what the head of its file says below the summary, with the formula as
+    an indented block; empty where it says no more. needs: what it reads beside the images, of NEEDS. helpers: whether
+    it trains layers beside the student. options: name -> type and default. The rest stands in `Loss`."""
 
     name: str
     group: str
     summary: str
     formula: str
+    text: str
     needs: tuple[str, ...]
     helpers: bool
     options: dict[str, str]
@@ -55,7 +60,7 @@ NEEDS = {
     "teacher": "outputs of a teacher",
     "teachers": "those of each of several teachers apart",
     "peers": "outputs of other networks, which train beside the student",
-    "weights": "of the classifier of a network",
+    "weights": "of the classifier of a network, or of its batch norms",
     "two gradients": "terms that learn from labels and terms that learn from a teacher",
 }
 
@@ -63,6 +68,7 @@ DOT = Method(
     name="dot",
     group="optimiser",
     summary="Two momenta, of the task and of the distillation; it is no loss: optim: {algorithm: dot}.",
+    text="",
     formula="w <- w - rate (u_task + u_distil), momentum - delta and momentum + delta",
     needs=("two gradients",),
     helpers=False,
@@ -95,16 +101,25 @@ def method(name: str) -> Method:
     if name == DOT.name:
         return DOT
     cls = built_in()[name]
+    text = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").partition("\n\n")[2]
     return Method(
         name=name,
         group=cls.__module__.split(".")[-2],
         summary=summary(cls),
-        formula=(inspect.getdoc(cls) or "").partition("\n")[0],
+        formula=_block(text) or (inspect.getdoc(cls) or "").partition("\n")[0],
+        text=text,
         needs=needs(build_terms({name: {}})[name].loss),
         helpers=cls.helpers is not Loss.helpers,
         options=options(cls),
         **{field: getattr(cls, field) for field in FACTS},
     )
+
+
+def _block(text: str) -> str:
+    """The first indented lines of a text, without what all of them are indented by."""
+    lines = (line if line.strip() else "" for line in text.splitlines())
+    blocks = (list(some) for indented, some in groupby(lines, key=lambda line: line.startswith("  ")) if indented)
+    return textwrap.dedent("\n".join(next(blocks, [])))
 
 
 def needs(loss: Loss) -> tuple[str, ...]:

@@ -5,6 +5,7 @@
 
 import csv
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -31,11 +32,13 @@ INTRO = """\
 
 Every way to distil that is built in: {count} methods, a file each in `ssld/losses/`, a term each in the `loss:` of a
 recipe ([recipes.md](recipes.md#losses)). Terms add up, so a method stacks on another. `ssld list methods` prints the
-tables, `ssld list losses` the options.
+tables, `ssld show METHOD` what is said of one here, with its options, and `ssld show METHOD RECIPE` the taps that it
+reads in a recipe, their shapes, the parameters and multiply-adds of its layers, and what is exported.
 
 - **layers**: whether it trains layers of its own beside the student. They are kept in checkpoints and never exported.
 - **golden**: the file in `tests/parity/data/golden/` that holds what the official code computes; values and gradients
-  of ours are equal to it to 1e-7 of its largest number. `-`: no official code was computed.
+  of ours are equal to it to 1e-7 of its largest number (1e-5 for `paddle_losses`, which is partly in single precision).
+  `-`: there is none, and the entry says why.
 - **needs**: what it reads beside the images:
 {needs}
 
@@ -96,7 +99,10 @@ def _paper(paper: Paper | Without | None) -> str:
 
 def _entry(method: Method, numbers: Sequence[Row]) -> str:
     """What is said of one method below the table of its group."""
-    lines = [f"\n### {method.name}", "", method.summary, "", f"    {method.formula}"]
+    formula = textwrap.indent(method.formula, "    ")
+    lines = [f"\n### {method.name}", "", method.summary]
+    lines += [] if formula in method.text else ["", formula]
+    lines += ["", method.text] if method.text else []
     lines += ["", f"**Use**: {method.use}"] if method.use else []
     for title, given in (("paper", method.paper), ("golden file", method.golden)):
         lines += ["", f"**Without a {title}**: {given.reason}"] if isinstance(given, Without) else []

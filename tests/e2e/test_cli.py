@@ -226,7 +226,8 @@ def test_digits_are_prepared_once_and_checked(tmp_path):
     again = json.loads(succeeds("data", "prepare", "digits", "--json", cwd=tmp_path))
     assert again == {**first, "status": "already prepared"}
     checked = json.loads(succeeds("data", "check", "data/digits/val.txt", "--classes", "10", "--json", cwd=tmp_path))
-    assert checked == {"list": "data/digits/val.txt", "images": 600, "labelled": 600, "unreadable": 0}
+    nothing = {"unreadable": 0, "transparent": 0, "flat": 0, "doubles": 0, "shared": None}
+    assert checked == {"list": "data/digits/val.txt", "images": 600, "labelled": 600, **nothing}
 
 
 def test_the_bench_of_a_model_is_a_row_for_each_engine_and_size(tmp_path):

@@ -65,7 +65,7 @@ def of_stages(kind: str) -> Method:
     """A method without layers that compares pairs of maps, `feat_s_0`, `feat_s_1` ..."""
 
     def method(inputs: Arrays, wanted: list[str]) -> Arrays:
-        names = sorted(key.removeprefix("feat_s_") for key in inputs if key.startswith("feat_s_"))
+        names = sorted((key.removeprefix("feat_s_") for key in inputs if key.startswith("feat_s_")), key=int)
         student = {name: tensor(inputs[f"feat_s_{name}"], gradient=True) for name in names}
         teacher = {name: tensor(inputs[f"feat_t_{name}"]) for name in names}
         loss = value(kind, {"student": names}, student | {"logits": LOGITS}, teacher)

@@ -1,5 +1,6 @@
 """What a notebook calls: networks and images that are objects, a recipe as a mapping, a finished run."""
 
+import inspect
 import json
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,6 +14,7 @@ import ssld
 from ssld import api, losses, models
 from ssld.data import fake
 from ssld.distill.checkpoint import load
+from ssld.distill.objects import code_digest
 from ssld.distill.teacher_weights import weights_digest
 from ssld.errors import DataError, RecipeError, RunError, UsageError
 from ssld.plans import load_plan
@@ -56,7 +58,10 @@ class Gap(ssld.Loss):
 
 def test_the_public_names_of_ssld_are_there_and_its_two_rooms_may_be_called():
     assert all(callable(getattr(ssld, name)) for name in ssld.__all__)
+    assert set(ssld.__all__) <= set(dir(ssld))
     assert (ssld.Loss, ssld.evaluate) == (losses.Loss, api.evaluate)
+    assert inspect.signature(ssld.distill) == inspect.signature(api.distill)
+    assert inspect.signature(ssld.run) == inspect.signature(api.run)
     with pytest.raises(AttributeError, match="no attribute 'distil'"):
         ssld.distil  # noqa: B018
 
@@ -205,6 +210,21 @@ def test_a_folder_refuses_other_code_of_a_loss_damaged_weights_and_what_is_no_tr
         distil(**given)
     with pytest.raises(RunError, match="is not empty and holds no training"):
         distil(folder=tmp_path)
+
+
+def class_of(line, before=""):
+    """A class whose method is this line of code."""
+    defined = {}
+    exec(f"{before}class Own:\n    def forward(self, x):\n        return {line}\n", defined)
+    return defined["Own"]
+
+
+def test_the_digest_of_code_is_of_what_it_does_and_not_of_where_it_stands():
+    first = code_digest(class_of("x in {'a', 'b'}"))
+    assert code_digest(class_of("x in {'a', 'b'}", before="\n\n")) == first
+    others = ["x in {'a', 'c'}", "x not in {'a', 'b'}", "x + 1", "x - 1", "max(x)", "min(x)", "[y + 1 for y in x]"]
+    others.append("[y + 2 for y in x]")
+    assert len({first, *(code_digest(class_of(line)) for line in others)}) == 1 + len(others)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def executed(tmp_path, monkeypatch):
     return execute
 
 
+@pytest.mark.slow
 def test_the_page_runs_from_its_first_block_to_its_last(executed, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
     found = executed(blocks)
@@ -45,6 +46,7 @@ def test_the_page_runs_from_its_first_block_to_its_last(executed, capsys):
     assert refused.startswith(re.search(r"# (kept: .*?); \.\.\.", PAGE)[1])
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_its_first_cell_to_its_last(executed):
     found = executed(["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"])
     top1 = {name: result.top1 for name, result in found["results"].items()}

@@ -53,6 +53,21 @@ def test_every_kind_has_a_drawing_that_is_what_the_generator_writes(group):
         assert 0 < y < height
 
 
+def test_a_formula_is_the_indented_lines_of_the_head_of_the_file_or_the_first_line_of_the_class():
+    assert METHODS["srrl"].formula.splitlines() == [
+        "features = mean over d of (g - f_t)^2",
+        "logits   = mean over the classes of (W g + b - z_t)^2",
+        "loss     = a features + c logits",
+    ]
+    assert METHODS["sp"].formula.startswith("Mean over N^2 of (unit rows of F_s F_s^T")
+    page = pages.page(ROOT / "docs")
+    for name in ("srrl", "sp", "kl", "dot"):
+        entry = page.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
+        block = "\n".join(f"    {line}" for line in METHODS[name].formula.splitlines())
+        assert entry.count(block) == 1
+        assert "\n\n\n" not in entry
+
+
 def test_every_loss_is_a_method_of_a_group_and_dot_is_one_too():
     assert set(METHODS) == {*built_in(), "dot"}
     assert {*FOLDERS, "optimiser"} == set(GROUPS)

@@ -7,18 +7,21 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from ssld.data import fake
+from ssld.data import fake, from_samples
 from ssld.distill import reuse
-from ssld.distill.reuse import MADE_OF, source_digest
+from ssld.distill.reuse import MADE_OF, changes, is_current, made_of, source_digest
 from ssld.distill.runs import Run
 from ssld.distill.teachers import Teachers
 from ssld.errors import RunError
+from ssld.files import sha256
 from ssld.losses.registry import find
 from ssld.plans import load_plan
 from ssld.publish import start_track
 from ssld.run import finished, opened, run_plan, stage_result
 from ssld.runtime import Runtime
 from ssld.track import Options
+from tests.unit import foreign_files
+from tests.unit.own_code.images import Train as OwnImages
 from tests.unit.own_recipe import write_code
 from tests.unit.some_recipe import changed, written
 
@@ -315,3 +318,57 @@ def test_what_is_not_there_any_more_leaves_a_finished_run_finished(place, capsys
     assert last == "runs/first: already finished"
     assert [line.partition(":")[0] for line in said] == [f"stage {name}" for name in STAGES]
     assert all("what made it cannot be looked at" in line for line in said)
+
+
+def of_file(teacher):
+    """The recipe whose only stage learns from a teacher of that file."""
+    stages = {"distill": {"loss": {"kl": {}, "ce": {}}}}
+    return {**TREE, "classes": foreign_files.CLASSES, "teachers": {"t": {"gate": 0, **teacher}}, "stages": stages}
+
+
+LOOK = {"size": foreign_files.SIZE, "mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+def test_weights_beside_an_onnx_file_and_those_of_a_program_are_looked_at(place, capsys):
+    fake(Path("data/d"), foreign_files.CLASSES, train=16, val=10, unlabelled=0, size=20)
+    foreign_files.write_external(Path("m.onnx"))
+    shutil.copytree("runs/first/export", "program")
+    tree = of_file({"onnx": "m.onnx", "input": LOOK, "gives": "logits"})
+    assert train(run_of("runs/onnx", tree)) == ["distill"]
+    assert train(run_of("runs/onnx")) == []
+    swap_byte(Path("m.onnx.data"))
+    capsys.readouterr()
+    assert train(run_of("runs/onnx")) == ["distill"]
+    assert lines(capsys) == ["stage distill: teacher t: onnx changed; it is trained anew"]
+    program = {"program": "program/model.json", "input": {**LOOK, "size": 16}, "gives": "logits"}
+    last = run_of("runs/program", of_file(program)).last
+    parts = made_of(last)
+    (Path("program") / "contract.json").unlink()  # no part of the program
+    assert made_of(last) == parts
+    swap_byte(Path("program/model.pdiparams"))
+    assert changes(parts, made_of(last)) == "teacher t: program changed"
+
+
+def swap_byte(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_a_run_that_taught_counts_by_its_weights_and_not_by_what_its_result_says_beside_them(place, capsys):
+    tree = {**TREE, "teachers": {"t": {"run": "runs/first", "gate": 0}}, "stages": {"distill": {"loss": {"kl": {}}}}}
+    train(run_of("runs/second", tree))
+    file = Path("runs/first/result.json")
+    file.write_text(file.read_text().replace('"wall_seconds"', '"seconds"'))
+    assert train(run_of("runs/second")) == []
+    shutil.rmtree("runs/first")
+    assert is_current(run_of("runs/second").last)
+    assert "what made it cannot be looked at: runs/first: no run here" in capsys.readouterr().err
+
+
+def test_images_of_own_code_count_by_what_they_are(place):
+    stage = {"loss": {"ce": {}}, "data": {"train": ["images.py:Train"]}}
+    tree = {**TREE, "teachers": {}, "stages": {"plain": stage}}
+    parts = made_of(run_of("runs/own", tree).last)
+    assert parts["images images.py:Train"] == from_samples(OwnImages(), classes=4).digest()
+    assert parts["validation images d/val.txt"] == sha256(Path("data/d/val.txt"))

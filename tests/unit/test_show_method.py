@@ -25,7 +25,9 @@ def test_a_method_shows_what_its_class_says():
     }
     assert facts.tree["options"]["width"] == "int | None = None"
     assert "stages" not in facts.tree
-    assert "2104.09044" in facts.text
+    assert "  arxiv: 2104.09044\n" in facts.text
+    assert max(len(line) for line in facts.text.splitlines()) <= 100 + len("formula")
+    assert facts.tree["use"] in " ".join(facts.text.split())
     assert show(name="kdcl", overrides=[], smoke=False).tree["golden"]["none"].startswith("There is no official code")
 
 

@@ -1,0 +1,121 @@
+"""The networks of a plan: what those of one's own are called."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import paddle
+import pytest
+from paddle.static import InputSpec
+
+from ssld.config import code, scope
+from ssld.config.keys import plain
+from ssld.distill.networks import build
+from ssld.errors import RecipeError
+from ssld.losses.recorded import with_recorded
+from ssld.plans import load_plan
+from tests.unit.own_recipe import TREE, write_code
+from tests.unit.some_recipe import changed, written
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_code(tmp_path)
+
+
+def plan_of(tree):
+    return load_plan(str(written(Path(), tree)), [])
+
+
+def called(tree=TREE, role="student"):
+    return build(plan_of(tree), role, 16).arch
+
+
+def test_two_contents_of_a_file_are_two_architectures_and_so_are_two_options():
+    first, teacher = called(), called(role="teacher")
+    assert first == called()
+    name, _, version = first.partition("@")
+    assert (name, len(version)) == ("Tiny", 8)
+    assert int(version, 16) >= 0
+    assert teacher.startswith("Large@")
+    others = [called(changed(TREE, "student.options.width", 5)), called(changed(TREE, "student.taps.a", "body"))]
+    assert others[0] != first == others[1]  # a tap is another look at the same network
+    Path("nets.py").write_text(Path("nets.py").read_text().replace("nn.Dropout(0.1)", "nn.Dropout(0.2)"))
+    assert called() not in {first, *others}
+    assert called(role="teacher") != teacher
+
+
+def test_an_architecture_of_ones_own_does_not_depend_on_where_its_file_lies(tmp_path):
+    first = called()
+    other = tmp_path / "other"
+    other.mkdir()
+    write_code(other)
+    assert build(load_plan(str(written(other, TREE)), []), "student", 16).arch == first
+
+
+def test_a_network_that_names_itself_keeps_its_name_before_its_content_and_must_take_one():
+    text = Path("nets.py").read_text()
+    Path("nets.py").write_text(text.replace("    def forward", '    arch = "small-one"\n\n    def forward', 1))
+    assert called().startswith("small-one@")
+    named = '    @property\n    def arch(self):\n        return "x"\n\n    def forward'
+    Path("nets.py").write_text(text.replace("    def forward", named, 1))
+    with pytest.raises(RecipeError, match=r"^nets.py:Tiny: its attribute arch cannot be set; give it another name$"):
+        called()
+
+
+def test_the_plan_of_a_result_is_read_where_its_code_is_not():
+    plan = plan_of(TREE)
+    tree = json.loads(json.dumps(plain(plan)))
+    tree["code"] = dict.fromkeys(tree["code"], "0" * 64)  # of files that this process has not seen
+    read = scope.plan_of({"plan": tree, "recipe": "some", "digest": plan.digest})
+    assert plain(read)["stages"] == plain(plan)["stages"]
+    assert scope.changes(read, plan).keys() == {f"code.{file}" for file in plan.code}
+    assert list(scope.changes(read, plan_of(changed(TREE, "stages.distill.loss.gap.share", 0.7))))[-1].endswith("share")
+
+
+def test_a_recorded_loss_has_the_options_of_every_term_and_hides_no_built_in_one():
+    blocks = [
+        {"a": {"kind": "own", "weight": 1, "x": 1}, "kl": {"temperature": 2}},
+        {"own": {"weight": 2, "y": 3}},
+        None,
+    ]
+    known = with_recorded(blocks)
+    assert {field.name for field in dataclasses.fields(known["own"])} == {"x", "y"}
+    assert known["kl"].__module__.startswith("ssld.losses")
+    assert "a" not in known
+
+
+def test_a_run_keeps_the_code_that_its_plan_was_read_with_whatever_became_of_the_file(tmp_path):
+    plan, text = plan_of(TREE), Path("nets.py").read_text()
+    Path("nets.py").write_text("raise ValueError")
+    Path("losses.py").unlink()
+    code.keep(plan.code, tmp_path / "run")
+    assert (tmp_path / "run/code" / plan.code["nets.py"][:16] / "nets.py").read_text() == text
+    assert (tmp_path / "run/code" / plan.code["losses.py"][:16] / "losses.py").is_file()
+
+
+def test_a_file_of_the_same_size_and_second_is_loaded_anew_and_leaves_no_compiled_file():
+    text = Path("nets.py").read_text()
+    for width in (7, 5, 9):
+        Path("nets.py").write_text(text.replace("width=8", f"width={width}"))
+        assert build(plan_of(changed(TREE, "student.options", {})), "student", 16).classifier.weight.shape[0] == width
+    assert not list(Path().glob("__pycache__"))
+
+
+def test_a_network_is_traced_as_it_was_loaded_whatever_became_of_its_file(tmp_path):
+    images = paddle.randn([2, 3, 16, 16])
+    text = Path("nets.py").read_text()
+    networks = []
+    for factor in (2, 3):
+        Path("nets.py").write_text(text.replace("self.classifier(", f"self.classifier({factor} * ", 1))
+        network = build(plan_of(TREE), "student", 16)
+        network.eval()
+        networks.append(network)
+    Path("nets.py").write_text("# nothing is left of it\n" * 40)
+    for number, network in enumerate(networks):
+        traced = paddle.jit.to_static(network, input_spec=[InputSpec([2, 3, 16, 16])], full_graph=True)
+        paddle.jit.save(traced, str(tmp_path / f"m{number}"))
+        logits = paddle.jit.load(str(tmp_path / f"m{number}"))(images)
+        wanted = network.classifier((2 + number) * network.body(images).mean([2, 3]))
+        assert float((logits - wanted).abs().max()) < 1e-5
