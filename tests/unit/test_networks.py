@@ -8,7 +8,7 @@ import paddle
 import pytest
 from paddle.static import InputSpec
 
-from ssld.config import code, scope
+from ssld.config import code, coverage
 from ssld.config.keys import plain
 from ssld.distill.networks import build
 from ssld.errors import RecipeError
@@ -68,10 +68,12 @@ def test_the_plan_of_a_result_is_read_where_its_code_is_not():
     plan = plan_of(TREE)
     tree = json.loads(json.dumps(plain(plan)))
     tree["code"] = dict.fromkeys(tree["code"], "0" * 64)  # of files that this process has not seen
-    read = scope.plan_of({"plan": tree, "recipe": "some", "digest": plan.digest})
+    read = coverage.plan_of({"plan": tree, "recipe": "some", "digest": plan.digest})
     assert plain(read)["stages"] == plain(plan)["stages"]
-    assert scope.changes(read, plan).keys() == {f"code.{file}" for file in plan.code}
-    assert list(scope.changes(read, plan_of(changed(TREE, "stages.distill.loss.gap.share", 0.7))))[-1].endswith("share")
+    assert coverage.changes(read, plan).keys() == {f"code.{file}" for file in plan.code}
+    assert list(coverage.changes(read, plan_of(changed(TREE, "stages.distill.loss.gap.share", 0.7))))[-1].endswith(
+        "share"
+    )
 
 
 def test_a_recorded_loss_has_the_options_of_every_term_and_hides_no_built_in_one():
