@@ -76,7 +76,7 @@ def test_a_run_leaves_everything_behind(place):
     }  # fmt: skip
     for stage in run.glob("stages/*"):
         assert {path.name.partition("-")[0] for path in stage.iterdir()} == {
-            "stage.json", "model.safetensors", "checkpoint"
+            "stage.json", "made_of.json", "model.safetensors", "checkpoint"
         }  # fmt: skip
     assert {path.name for path in (place / "data").iterdir()} == {"d"}
 
