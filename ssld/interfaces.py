@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
     from paddle import Tensor
 
 
@@ -45,7 +46,7 @@ class Batch(TypedDict, total=False):
     label_b: Tensor  # int64 [N], the label of the image that was mixed in
     lam: float  # the share of the first image in a mixture
     view: int  # the number of the view that a label cache knows the batch by
-    place: np.ndarray  # int64 [N], where the images stand in that view
+    place: NDArray[np.int64]  # int64 [N], where the images stand in that view
     teacher: Outputs
     peers: Mapping[str, Outputs]  # with a gradient
     step: int  # of the stage, from 0

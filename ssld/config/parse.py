@@ -104,7 +104,8 @@ def based(tree: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
     base = _mapping(base_file)
     if "base" in base:
         raise RecipeError(f"{base_file}: base: a base cannot have a base; one level only")
-    return merge(base, tree)
+    merged: dict[str, Any] = merge(base, tree)
+    return merged
 
 
 def _mapping(file: Path) -> dict[str, Any]:

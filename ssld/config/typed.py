@@ -16,7 +16,8 @@ def read(file: Path, cls: type[T]) -> T:
     """Read one file. Raises RecipeError that names file and key when a key is unknown, missing or of the wrong type."""
     try:
         tree = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        return _typed(cls, tree, "card")
+        typed: T = _typed(cls, tree, "card")
+        return typed
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: cannot be read ({error})") from None
     except yaml.YAMLError as error:

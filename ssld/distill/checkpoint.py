@@ -19,6 +19,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ssld.distill.arrays import Array
 from ssld.errors import RunError
 from ssld.files import flush, sha256, write_whole
 
@@ -30,7 +31,7 @@ class Checkpoint:
     """`tensors`: file stem -> key -> array; `state`: what JSON can hold, with the step."""
 
     step: int
-    tensors: dict[str, dict[str, np.ndarray]]
+    tensors: dict[str, dict[str, Array]]
     state: dict[str, Any]
 
 

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,6 +13,7 @@ import paddle
 
 from ssld.deploy import BOUND, device_of, export_model, format_of, ready, shaped, usable
 from ssld.deploy.gate import difference, eager_logits
+from ssld.distill.arrays import Array
 from ssld.distill.metrics import softmax
 from ssld.distill.teacher import TeacherLogits
 from ssld.errors import DeployError, RunError
@@ -36,7 +37,7 @@ class EngineLogits:
     beside = True
     gives = frozenset({"logits"})
 
-    def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: np.ndarray, threads: int):
+    def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: Array, threads: int):
         self.engine, self.beside = engine, device_of(engine) == "cpu"
         size, batch, self.classes = images.shape[-1], len(images), teacher.network.num_classes
         self.run = ready(engine, threads=threads, **shaped(engine, (1, batch, batch), size)).load(folder)
@@ -131,7 +132,7 @@ def best(teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: R
     """The fastest of eager Paddle and the engines that can run here and agree with it."""
     able = [engine for engine, reason in usable().items() if not reason and device_of(engine) == device(runtime)]
     names = [engine for engine in able if format_of(engine) != "paddle2"]  # the kernels of `paddle`, an older program
-    ways: dict[str, Any] = {"eager": teacher}
+    ways: dict[str, TeacherLogits | EngineLogits] = {"eager": teacher}
     images = drawn(size, batch)
     with exported(teacher, size, sorted({format_of(engine) for engine in names})) as folder:
         for engine in names:
@@ -142,12 +143,12 @@ def best(teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: R
     return ways[fastest(ways, teacher, images, runtime)]
 
 
-def drawn(size: int, batch: int) -> np.ndarray:
+def drawn(size: int, batch: int) -> Array:
     """float32 [batch, 3, size, size], about as normalised images are."""
     return np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype("float32")
 
 
-def fastest(ways: dict[str, Any], student: Callable[[Any], Any], images: np.ndarray, runtime: Runtime) -> str:
+def fastest(ways: Mapping[str, Any], student: Callable[[Any], Any], images: Array, runtime: Runtime) -> str:
     """The way to the logits that delays a student least, over all ranks; says what each took.
 
     Between two batches `student` works, in practice the eager teacher in its place: an engine that holds the GIL
@@ -180,5 +181,5 @@ def exported(teacher: TeacherLogits, size: int, formats: list[str]) -> Iterator[
         yield Path(scratch) / "export"
 
 
-def _with_logits(batch: Batch, logits: Future[np.ndarray]) -> Batch:
+def _with_logits(batch: Batch, logits: Future[Array]) -> Batch:
     return {**batch, "teacher": Outputs({"logits": paddle.to_tensor(logits.result())})}

@@ -10,25 +10,24 @@ from paddle import nn
 
 from ssld.data import ImageSource, Scoring
 from ssld.distill import metrics
+from ssld.distill.arrays import Array
 from ssld.distill.corruption import corruption_errors
 from ssld.interfaces import Evaluator
 from ssld.models import evaluating
 from ssld.runtime import Runtime, sum_over_ranks
 
 Progress = Callable[[int], None]  # is told the number of images that are done
-Ask = Callable[[ImageSource, Progress], np.ndarray]  # the logits float32 [n, classes] of images
+Ask = Callable[[ImageSource, Progress], Array]  # the logits float32 [n, classes] of images
 
 
 @paddle.no_grad()
-def predict(
-    network: nn.Layer, loader: Evaluator, progress: Progress = lambda images: None
-) -> tuple[np.ndarray, np.ndarray]:
+def predict(network: nn.Layer, loader: Evaluator, progress: Progress = lambda images: None) -> tuple[Array, Array]:
     """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order, in evaluation mode.
 
     Afterwards every layer of the network is in the mode that it was in.
     """
-    logits: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
+    logits: list[Array] = []
+    labels: list[Array] = []
     with evaluating(network):
         for batch in loader.batches():
             logits.append(network(batch["image"]).astype("float32").numpy())
@@ -91,7 +90,7 @@ def _further(progress: Progress, done: int, images: int) -> None:
     progress(done + images)
 
 
-def _labels(logits: np.ndarray, part: ImageSource, scoring: Scoring, positions: np.ndarray) -> np.ndarray:
+def _labels(logits: Array, part: ImageSource, scoring: Scoring, positions: Array) -> Array:
     """int64 [n], columns of `logits`."""
     if scoring.valid is not None:
         return metrics.likeliest(logits, [scoring.valid[i] for i in positions])

@@ -28,6 +28,7 @@ from ssld.data import (
 )
 from ssld.data.lists import compare_classes
 from ssld.data.sources import joined
+from ssld.distill.arrays import Array
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import DataError, RunError
 from ssld.files import sha256
@@ -219,7 +220,7 @@ def centre_crops(data: Data, images: ImageSource, runtime: Runtime) -> EvalLoade
     return EvalLoader(images, size=data.crop, resize=data.resize, batch=data.eval_batch, **_pipeline(data, runtime))
 
 
-def crops(stage: StageRun, number: int) -> list[np.ndarray]:
+def crops(stage: StageRun, number: int) -> list[Array]:
     """Batches float32 [n, 3, S, S] of an even selection of the stage's training images, cropped as in an evaluation.
 
     Every rank has them all: what is set from them is the same everywhere.

@@ -6,10 +6,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ssld import labels
 from ssld.data import FileList, ImageSource, sampler
+from ssld.distill.arrays import Array
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.images import images_of, train_loader
 from ssld.distill.runs import Run, StageRun
@@ -58,7 +57,7 @@ def open_cache(stage: StageRun, teacher: Teacher | SeveralTeachers) -> tuple[lab
     def ask() -> labels.Say:
         labeller = teacher.on(stage)
 
-        def say(view: int, numbers: list[int]) -> Iterator[np.ndarray]:
+        def say(view: int, numbers: list[int]) -> Iterator[Array]:
             return (batch["teacher"]["logits"].numpy() for batch in labeller.labelled(loader.of_view(view, numbers)))
 
         return say

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ssld.distill.arrays import Array
+
 BINS = 15  # of the calibration error, as in C. Guo et al., arXiv:1706.04599
 WORST = 9  # classes that are named
 MISTAKES = 3  # answers that are named for each of them
@@ -28,22 +30,22 @@ class Scored:
     confidence: float64 [n], the highest probability. The last two are NaN where a logit is not finite.
     """
 
-    label: np.ndarray
-    said: np.ndarray
-    place: np.ndarray
-    nll: np.ndarray
-    confidence: np.ndarray
+    label: Array
+    said: Array
+    place: Array
+    nll: Array
+    confidence: Array
 
     def __len__(self) -> int:
         return len(self.label)
 
     @property
-    def right(self) -> np.ndarray:
+    def right(self) -> Array:
         """bool [n]"""
         return self.place < 1
 
 
-def score(logits: np.ndarray, labels: np.ndarray) -> Scored:
+def score(logits: Array, labels: Array) -> Scored:
     """Of logits [n, classes] and labels int64 [n]."""
     return joined([_score(logits[i : i + ROWS], labels[i : i + ROWS]) for i in range(0, len(labels), ROWS)])
 
@@ -54,7 +56,7 @@ def joined(parts: list[Scored]) -> Scored:
     return Scored(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def _score(logits: np.ndarray, labels: np.ndarray) -> Scored:
+def _score(logits: Array, labels: Array) -> Scored:
     finite, images = np.isfinite(logits).all(1), np.arange(len(labels))
     logits = np.where(finite[:, None], logits, 0)
     own = logits[images, labels][:, None]
@@ -69,7 +71,7 @@ def _score(logits: np.ndarray, labels: np.ndarray) -> Scored:
     )
 
 
-def likeliest(logits: np.ndarray, valid: Sequence[Sequence[int]]) -> np.ndarray:
+def likeliest(logits: Array, valid: Sequence[Sequence[int]]) -> Array:
     """int64 [n]: of the labels that are right for each image, the one of the highest logit."""
     return np.array([min(held, key=lambda c: (-row[c], c)) for row, held in zip(logits, valid, strict=True)], "int64")
 
@@ -89,7 +91,7 @@ def summary(scored: Scored, classes: int) -> dict[str, Any]:
     }
 
 
-def percent(hits: np.ndarray) -> float:
+def percent(hits: Array) -> float:
     """Share of True, in percent."""
     return 100 * float(hits.sum()) / len(hits)
 
@@ -113,7 +115,7 @@ def calibration_error(bins: dict[str, list[Any]]) -> float:
     """ECE, percent: mean over the images of |accuracy - confidence| of their bin. arXiv:1706.04599, equation 3"""
     total = sum(bins["images"])
     rows = zip(bins["images"], bins["accuracy"], bins["confidence"], strict=True)
-    return sum(count / total * abs(right - sure) for count, right, sure in rows if count)
+    return float(sum(count / total * abs(right - sure) for count, right, sure in rows if count))
 
 
 def by_class(scored: Scored, classes: int) -> dict[str, list[Any]]:
@@ -142,7 +144,7 @@ def _mistakes(scored: Scored, label: int) -> list[list[int]]:
     return [[int(said[i]), int(counts[i])] for i in np.argsort(-counts, kind="stable")[:MISTAKES]]
 
 
-def worst_images(scored: Scored, named: list[dict[str, Any]], each: int) -> np.ndarray:
+def worst_images(scored: Scored, named: list[dict[str, Any]], each: int) -> Array:
     """Positions of `each` wrong images of every class of `worst`, the most confident mistakes first."""
     found = [np.empty(0, "int64")]
     for entry in named:
@@ -151,7 +153,7 @@ def worst_images(scored: Scored, named: list[dict[str, Any]], each: int) -> np.n
     return np.concatenate(found)
 
 
-def agreement(student: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def agreement(student: Array, teacher: Array, labels: Array) -> dict[str, Any]:
     """Of logits [n, classes] of two networks on the same images.
 
     top1, top5: share of the images, in percent, whose highest class of the teacher is the highest, or among the five
@@ -173,7 +175,7 @@ def agreement(student: np.ndarray, teacher: np.ndarray, labels: np.ndarray) -> d
     }
 
 
-def _divergence(student: np.ndarray, teacher: np.ndarray) -> float | None:
+def _divergence(student: Array, teacher: Array) -> float | None:
     """Mean KL(teacher || student); None when a logit is not finite."""
     if not (np.isfinite(student).all() and np.isfinite(teacher).all()):
         return None
@@ -184,13 +186,14 @@ def _divergence(student: np.ndarray, teacher: np.ndarray) -> float | None:
     return total / len(student)
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
+def log_softmax(logits: Array) -> Array:
     """Over the last axis, in float64."""
     shifted = logits.astype("float64") - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    values: Array = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return values
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: Array) -> Array:
     """Over the last axis, in float64."""
     return np.exp(log_softmax(logits))
 

@@ -16,6 +16,7 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 
+from ssld.distill.arrays import Array
 from ssld.progress import note
 from ssld.runtime import Runtime, barrier, sum_over_ranks
 
@@ -77,7 +78,7 @@ class SharedMean:
     bits do not depend on time; with two ranks they are those of `paddle.DataParallel`.
     """
 
-    def __init__(self, parameters: list[Any], runtime: Runtime, memory: np.ndarray):
+    def __init__(self, parameters: list[Any], runtime: Runtime, memory: Array):
         ends = np.cumsum([p.size for p in parameters])
         self._parameters = parameters
         self._pieces = [slice(int(end) - p.size, int(end)) for p, end in zip(parameters, ends, strict=True)]
@@ -105,7 +106,7 @@ class SharedMean:
             gradient.set_value(self._means[piece].reshape(gradient.shape))
 
 
-def shared_memory(runtime: Runtime, size: int) -> np.ndarray | None:
+def shared_memory(runtime: Runtime, size: int) -> Array | None:
     """float32 [ranks + 1, size], the same memory in every rank; None where the ranks do not see each other's.
 
     It is in no file system (/dev/shm is small in a container), and gone with the last rank, however that ends.

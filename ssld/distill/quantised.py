@@ -1,10 +1,10 @@
 """A stage in int8: which layers are int8 is chosen before its first step, and kept in `quantize.json`."""
 
-import numpy as np
 from paddle import nn
 
 from ssld import quantize
 from ssld.config.recipe import Plan
+from ssld.distill.arrays import Array
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.images import crops
 from ssld.distill.networks import QUANTIZE, noted
@@ -21,7 +21,7 @@ def check_installed(plan: Plan) -> None:
             raise RunError(f"stage {name}: quantize {quantize.MISSING}")
 
 
-def in_int8(stage: StageRun, network: nn.Layer) -> list[np.ndarray]:
+def in_int8(stage: StageRun, network: nn.Layer) -> list[Array]:
     """Change the float network that a stage starts from, in place, to one that rounds, with ranges.
 
     Returns the images that its batch norms see after the last step.
@@ -44,6 +44,6 @@ def in_int8(stage: StageRun, network: nn.Layer) -> list[np.ndarray]:
     return crops(stage, options.recalibrate) if options.recalibrate else []
 
 
-def rank_layers(network: nn.Layer, batches: list[np.ndarray], name: str) -> dict[str, float]:
+def rank_layers(network: nn.Layer, batches: list[Array], name: str) -> dict[str, float]:
     with progress(len(quantize.layers(network)), f"{name}: sensitivity", unit="layers") as bar:
         return quantize.sensitivities(network, batches, bar.update)

@@ -16,6 +16,7 @@ from ssld import models
 from ssld.config.optim import APART
 from ssld.data import sampler
 from ssld.distill import checkpoint, optim, parallel
+from ssld.distill.arrays import Array
 from ssld.distill.evaluate import evaluate
 from ssld.distill.job import Job
 from ssld.distill.step import Step, check_helpers, shapes
@@ -94,7 +95,8 @@ class TrainState:
         return ((name, parameter) for name, parameter in named if id(parameter) in self._trained)
 
     def precision(self) -> AbstractContextManager[Any]:
-        return paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")
+        precision: AbstractContextManager[Any] = paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")
+        return precision
 
     def bar(self, start: int) -> Any:
         batch = self.stage.data.batch
@@ -209,7 +211,7 @@ def _tensors(state: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in state.items() if isinstance(value, paddle.Tensor)}
 
 
-def _arrays(state: dict[str, Any]) -> dict[str, np.ndarray]:
+def _arrays(state: dict[str, Any]) -> dict[str, Array]:
     return {key: value.numpy() for key, value in state.items()}
 
 
@@ -219,7 +221,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _assign(state: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> None:
+def _assign(state: dict[str, Any], arrays: dict[str, Array], folder: Path) -> None:
     if state.keys() != arrays.keys():
         raise RunError(f"{folder}: its checkpoint is of another network; use another --out, or remove the folder")
     for key, tensor in state.items():

@@ -67,7 +67,9 @@ class TeacherLogits(nn.Layer):
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
         """The shape of each of these outputs, without the batch, for images of the student of `size` pixels a side."""
-        return shapes(self.network, names, size if self.enlarge is None else self.enlarge.shape[0])
+        seen: int = size if self.enlarge is None else self.enlarge.shape[0]
+        found: dict[str, Shape] = shapes(self.network, names, seen)
+        return found
 
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, Shape]]:
         """No teacher speaks apart here."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import paddle
 from paddle import nn
 
@@ -22,6 +21,7 @@ from ssld.config.cards import Input
 from ssld.config.mine_step import Mine, check_mine
 from ssld.config.recipe import Data
 from ssld.data import EvalLoader, FileList, class_names, read_list, sampler
+from ssld.distill.arrays import Array
 from ssld.distill.engine import compiled
 from ssld.distill.evaluate import evaluate
 from ssld.distill.metrics import softmax
@@ -128,7 +128,7 @@ def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime
     card, file = trained(step)
     classes = classes_of(file)
 
-    def ready() -> Callable[[np.ndarray], np.ndarray]:
+    def ready() -> Callable[[Array], Array]:
         network = load_network(card, file)
         check_teacher(step.teacher, card, network, files, step.gate, runtime, quiet)
         return probabilities(network, card.input, step.engine, mine.BATCH, runtime)
@@ -214,7 +214,7 @@ def check_teacher(
 
 def probabilities(
     network: nn.Layer, shown: Input, engine: str, batch: int, runtime: Runtime
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Callable[[Array], Array]:
     """A function from images float32 [n, 3, size, size], normalised as `shown` says, to float32 [n, classes].
 
     `engine` as in `teacher.engine` of a recipe, but `auto`: what was scored before must not mix with another engine's
@@ -230,6 +230,7 @@ def probabilities(
     return lambda images: softmax(run(images)).astype("float32")
 
 
-def _eager(logits: Any, images: np.ndarray) -> np.ndarray:
+def _eager(logits: Any, images: Array) -> Array:
     with paddle.no_grad():
-        return logits(paddle.to_tensor(images)).numpy()
+        values: Array = logits(paddle.to_tensor(images)).numpy()
+    return values

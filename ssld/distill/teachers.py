@@ -17,6 +17,7 @@ from ssld.config.foreign import AccuracyCheck
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.config.teachers import FOREIGN, Combine
 from ssld.data import sampler
+from ssld.distill.arrays import Array
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, check_engine, in_engine
 from ssld.distill.evaluate import evaluate, predict
@@ -93,9 +94,10 @@ class Teacher:
             return {"network": self.network.identity(), **look}
         return {"weights": weights_digest(self.network), "norm": self.norm, **look}
 
-    def predict(self, stage: StageRun) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, stage: StageRun) -> tuple[Array, Array]:
         """Logits float32 [n, classes] and labels int64 [n] of the stage's validation images, as it sees them."""
-        return predict(self.network, eval_loader(stage, data=self.shown(stage.settings.data)))
+        logits, labels = predict(self.network, eval_loader(stage, data=self.shown(stage.settings.data)))
+        return logits, labels
 
     def shown(self, data: Data) -> Data:
         """The images of `data`, as they are shown to it."""
@@ -128,7 +130,7 @@ class SeveralTeachers:
         parts = {name: teacher.identity() for name, teacher in self.teachers.items()}
         return {"mean": self.combine.mean, "weights": self.combine.weights, "teachers": parts}
 
-    def predict(self, stage: StageRun) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, stage: StageRun) -> tuple[Array, Array]:
         """As `Teacher.predict`, of all of them together."""
         parts = {name: teacher.predict(stage) for name, teacher in self.teachers.items()}
         labels = next(iter(parts.values()))[1]
@@ -346,7 +348,7 @@ def pass_check(name: str, network: nn.Layer, loader: Evaluator, classes: int, ch
     RunError where it does not know their classes; `skip` is how to leave out this check.
     """
 
-    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches() -> Iterator[tuple[Array, Array]]:
         for batch in loader.batches():
             yield batch["image"].numpy(), batch["label"].numpy()
 
@@ -362,7 +364,7 @@ class _Asked:
     network: nn.Layer
     classes: int
 
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, images: Array) -> dict[str, Array]:
         with paddle.no_grad(), evaluating(self.network):
             return {"logits": self.network(paddle.to_tensor(images)).astype("float32").numpy()}
 

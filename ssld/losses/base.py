@@ -10,6 +10,7 @@ from ssld.interfaces import Batch, Outputs
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
     from paddle import Tensor, nn
 
 Shape = tuple[int, ...]
@@ -61,7 +62,7 @@ class About:
     teacher: Mapping[str, Shape]
     classes: int
     images: int
-    labels: np.ndarray
+    labels: NDArray[np.int64]
     steps: int
     steps_per_epoch: int
     micro: int

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import Tensor, nn
 
 from ssld.errors import RecipeError
@@ -43,7 +44,7 @@ class Contrast(nn.Layer):
         if (self._others(np.arange(about.images)) < 1).any():
             raise RecipeError("there are no images of another class to compare with; give more classes")
 
-    def _others(self, index: np.ndarray) -> np.ndarray:
+    def _others(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of images that are negatives of each of these."""
         return self.images - np.where(self._labels[index] < 0, 1, self._count[index])
 
