@@ -25,7 +25,10 @@ OVERLAP = 0.3  # smallest share of either picture that lies on the other one
 AGREE = 0.75  # smallest correlation of the brightness there
 DETAIL = 0.9  # smallest correlation of the details there: of what is left between two blurs
 BLURS = (2.0, 8.0)  # pixels (sigma); brightness is compared after the first
-DRAWN = 4.2  # bits: the entropy of the grey levels, in steps of 4, below which a picture counts as drawn
+DRAWN = 4.2  # bits: largest entropy of the grey levels of a drawing, in steps of 4
+DRAWN_FLAT = 0.45  # smallest share of its pixels that hardly differ from their neighbours: by at most DRAWN_STEP levels
+DRAWN_STEP = 2
+DRAWN_EDGE = 30  # grey levels: the sharpest 2 % of its steps from a pixel to the next are at least so high
 DRAWN_DETAIL = 0.97  # smallest correlation of the details of two drawings
 EQUAL = 16.0  # grey levels that pictures which lie alike may be apart, after the first blur ...
 EQUAL_SHARE = 0.998  # ... in this share of the pixels
@@ -95,8 +98,7 @@ def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) ->
     if inliers < FEW:
         return None
     correlation, detail = agreement(grey, other, affine)
-    drawn = max(entropy(grey), entropy(other)) < DRAWN
-    enough = detail >= DRAWN_DETAIL if drawn else inliers >= INLIERS or detail >= DETAIL
+    enough = detail >= DRAWN_DETAIL if drawn(grey) and drawn(other) else inliers >= INLIERS or detail >= DETAIL
     return Match(inliers, correlation) if correlation >= AGREE and enough else None
 
 
@@ -113,6 +115,16 @@ def equal(grey: np.ndarray, other: np.ndarray) -> Match | None:
     correlation = _correlation(one.ravel(), two.ravel())
     alike = (np.abs(one - two) <= EQUAL).mean() >= EQUAL_SHARE and correlation >= EQUAL_FORM
     return Match(0, correlation) if alike else None
+
+
+def drawn(grey: np.ndarray) -> bool:
+    """Whether a picture uint8 [h, w] is a drawing: few grey levels, flat areas, sharp edges between them."""
+    if entropy(grey) >= DRAWN:
+        return False
+    levels = grey.astype(np.int16)
+    steps = np.maximum(np.abs(np.diff(levels, axis=1))[:-1], np.abs(np.diff(levels, axis=0))[:, :-1])
+    flat = float((steps <= DRAWN_STEP).mean()) if steps.size else 0.0
+    return flat >= DRAWN_FLAT and float(np.quantile(steps, 0.98)) >= DRAWN_EDGE
 
 
 def entropy(grey: np.ndarray) -> float:

@@ -79,6 +79,14 @@ def change(kind, options, label, whole, filled):
     return max(np.abs(b - a).sum() / max(np.abs(a).sum(), 1e-12) for a, b in pairs)
 
 
+def test_every_loss_of_a_teachers_logits_has_decided():
+    """The others than those of PROBABILITIES are divergences in which a class counts as much as its probability, of
+    either network, for one teacher or several."""
+    read = {kind for kind in built_in() if "logits" in build_terms({kind: {}})[kind].loss.reads.teacher}
+    assert read - set(EVERY_CLASS) == {*PROBABILITIES, "ssld", "aver", "ebkd", "ca_mkd", "sskd"}
+    assert {"dist", "lskd", "normkd", "rld", "dkd"} <= set(EVERY_CLASS)
+
+
 @pytest.mark.parametrize("kind", EVERY_CLASS)
 def test_a_loss_that_says_so_is_another_one_where_the_small_logits_are_lost(kind, teacher):
     assert change(kind, SMALL.get(kind, {}), *teacher) > 0.02

@@ -131,6 +131,17 @@ def test_a_picture_without_key_points_is_found_and_one_of_other_colours_is_not(t
     assert result == {"a.jpg": "flag.png", "b.png": None, "c.png": None}
 
 
+def test_a_card_is_a_drawing_and_a_soft_part_of_a_photograph_is_none():
+    soft = np.asarray(
+        Image.fromarray(np.random.default_rng(0).integers(90, 120, (6, 6), dtype=np.uint8)).resize((256, 256), 3)
+    )
+    assert duplicates.entropy(soft) < duplicates.DRAWN
+    assert not duplicates.drawn(soft)
+    assert not duplicates.drawn(np.random.default_rng(0).integers(0, 256, (99, 99), dtype=np.uint8))
+    assert all(duplicates.drawn(np.asarray(on_white(card(suit, 4)).convert("L"))) for suit in SUITS)
+    assert not duplicates.drawn(np.zeros((1, 9), dtype=np.uint8))
+
+
 def test_the_entropy_of_grey_levels_tells_drawings_from_noise():
     assert duplicates.entropy(np.full((9, 9), 7, np.uint8)) == 0
     assert duplicates.entropy(np.arange(256, dtype=np.uint8).reshape(16, 16)) == 6
