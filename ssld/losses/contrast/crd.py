@@ -21,7 +21,7 @@ every GPU. An image without a label has all other images as negatives.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -67,6 +67,6 @@ class Crd(Loss):
 
         return Contrast(self, about)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         chosen = helpers.draw(batch["index"], batch["step"])
         return helpers(student["embedding"], teacher["embedding"], batch["index"], chosen)

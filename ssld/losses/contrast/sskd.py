@@ -23,7 +23,7 @@ reaches the teacher's head alone; with `contrast: 0` the teacher has no head, an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -92,7 +92,7 @@ class Sskd(Loss):
 
         return Heads(about.student[self.student], about.teacher[self.teacher], self.contrast > 0)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         label = batch["label"]
         check_rows(student["logits"].shape[0], label.shape[0])
         plain_s, changed_s = _split(student["logits"])

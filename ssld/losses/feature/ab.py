@@ -13,7 +13,7 @@ the loss alone trains the student for 30 epochs, and then the cross entropy alon
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -61,7 +61,7 @@ class Ab(PairsLoss):
 
         return Connectors([(about.student[own], about.teacher[other]) for own, other in self.pairs])
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         total = 0.0
         for number, (connect, (own, other)) in enumerate(zip(helpers, self.pairs, strict=True)):
             x, active = connect(student[own]), teacher[other] > 0

@@ -16,7 +16,7 @@ p are trained vectors of each tap. Formulas and constants are those of the offic
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -65,7 +65,7 @@ class Afd(PairsLoss):
         widths = [about.student[tap][0] for tap in self.student], [about.teacher[tap][0] for tap in self.teacher_taps]
         return Attention(*widths, self.width)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         own, others = [student[tap] for tap in self.student], [teacher[tap] for tap in self.teacher_taps]
         attention = helpers(own, others)
         energy = [features.square().mean(axis=1, keepdim=True) for features in own]

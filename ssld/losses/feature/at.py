@@ -10,13 +10,16 @@ squares.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Paper
 from ssld.losses.functions import match, unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import STAGES, PairsLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class At(PairsLoss):
         "The paper divides a length by two; the mean of squares of the common benchmark has the weight 1000.",
     )
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         total = 0.0
         for own, other in self.pairs:
             a, b = match(student[own], teacher[other])

@@ -15,7 +15,7 @@ averages of both networks are compared, so that their maps need not be equally l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -24,6 +24,9 @@ from ssld.losses.classifier import class_maps
 from ssld.losses.functions import unit
 from ssld.losses.lazy import F, Tensor
 from ssld.losses.maps import TapLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Catkd(TapLoss):
         weights = {"student": {"classifier"}, "teacher": {"classifier"}}
         return Reads(student={self.student}, teacher={self.teacher}, weights=weights)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         own, other = self._maps(student[self.student], student), self._maps(teacher[self.teacher], teacher)
         return (own - other).square().mean(axis=[1, 2])
 

@@ -14,7 +14,7 @@ github.com/yoshitomo-matsubara/torchdistill takes weight 1000. Layers and consta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -57,7 +57,7 @@ class Ft(TapLoss):
 
         return Factors(about.student[self.student], about.teacher[self.teacher], self.rate)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         own, other = match(*helpers(student[self.student], teacher[self.teacher]))
         if self.form == "attention":
             own, other = own.square().mean(axis=1), other.square().mean(axis=1)

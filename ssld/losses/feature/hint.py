@@ -8,7 +8,7 @@ size, batch norm and ReLU, the loss is the mean squared gap over all numbers of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
@@ -43,5 +43,5 @@ class Hint(TapLoss):
 
         return Regressor(about.student[self.student], about.teacher[self.teacher])
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         return (helpers(student[self.student]) - teacher[self.teacher]).square().mean(axis=[1, 2, 3])

@@ -15,7 +15,7 @@ different sizes the larger one is averaged.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -68,7 +68,7 @@ class Mgd(TapLoss):
 
         return Generator(about.student[self.student], about.teacher[self.teacher], about.seed)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         kept = (helpers.draw(batch["index"], batch["step"]) >= self.dropped).astype(student[self.student].dtype)
         generated, target = helpers(student[self.student], teacher[self.teacher], kept)
         gap = (generated - target).square()

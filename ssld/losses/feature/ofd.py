@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -74,7 +74,7 @@ class Ofd(PairsLoss):
 
         return Connectors([(about.student[own], about.teacher[other]) for own, other in self.pairs])
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         total = 0.0
         for number, (connect, (own, other)) in enumerate(zip(helpers, self.pairs, strict=True)):
             x, target = match(connect(student[own]), teacher[other])

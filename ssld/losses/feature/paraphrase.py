@@ -11,7 +11,7 @@ loss alone, without batch norms.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -50,6 +50,6 @@ class Paraphrase(Loss):
 
         return Paraphraser(about.teacher[self.teacher], self.rate)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         target = teacher[self.teacher]
         return (helpers(target) - target).square().mean(axis=[1, 2, 3])

@@ -14,7 +14,7 @@ a map) or flattened.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -62,7 +62,7 @@ class Pefd(TapLoss):
         shapes = about.student[self.student], about.teacher[self.teacher]
         return Projectors(*shapes, self.projectors, self.flatten)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         own, other = self._vectors(student[self.student]), self._vectors(teacher[self.teacher])
         return 1 - (unit(helpers(own)) * unit(other)).sum(axis=1)
 

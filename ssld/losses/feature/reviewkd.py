@@ -19,7 +19,7 @@ on CIFAR-100, before it on ImageNet. The official `width` for MobileNetV1 is 256
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -70,7 +70,7 @@ class Reviewkd(PairsLoss):
         own, other = [about.student[tap] for tap in self.student], [about.teacher[tap] for tap in self.teacher_taps]
         return Review(own, other, self.width or min(512, own[-1][0]))
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         fused = helpers([as_map(student[tap]) for tap in self.student])
         return sum(level_gap(x, as_map(teacher[tap])) for x, tap in zip(fused, self.teacher_taps, strict=True))
 

@@ -18,7 +18,7 @@ nothing reads; here there is none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -65,7 +65,7 @@ class Semckd(PairsLoss):
         own, other = [about.student[tap] for tap in self.student], [about.teacher[tap] for tap in self.teacher_taps]
         return Calibration(own, other, about.micro, max(1, about.micro // self.reduction))
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         own, others = [student[tap] for tap in self.student], [teacher[tap] for tap in self.teacher_taps]
         attention = helpers.attention(own, others, self.temperature)
         return (attention * helpers.gaps(own, others)).sum(axis=[1, 2]) / len(own)

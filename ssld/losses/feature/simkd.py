@@ -15,7 +15,7 @@ needs a second term that trains the student's own classifier, such as `ce`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -58,6 +58,6 @@ class Simkd(TapLoss):
 
         return Projector(about.student[self.student], about.teacher[self.teacher], self.factor)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         projected, target = helpers(student[self.student], teacher[self.teacher])
         return (projected - target).square().mean(axis=[1, 2, 3])

@@ -14,7 +14,7 @@ whole, and its batch norms see no others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -58,7 +58,7 @@ class Srd(TapLoss):
 
         return nn.Linear(about.student[self.student][0], about.teacher[self.teacher][0])
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         own = standardised(helpers(pooled(student[self.student])), 0, EPSILON)
         other = standardised(pooled(teacher[self.teacher]), 0, EPSILON)
         return ((own - other).abs() ** self.exponent).sum().clip(min=SMALLEST).log()

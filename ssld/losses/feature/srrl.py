@@ -17,7 +17,7 @@ where the classifier takes the pooled map.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -68,7 +68,7 @@ class Srrl(TapLoss):
 
         return projection(about.student[self.student][0], about.teacher[self.teacher][0])
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         own = pooled(F.relu(helpers(as_map(student[self.student]))))
         features = (own - pooled(teacher[self.teacher])).square().mean(axis=1)
         logits = (classified(own, teacher.weights) - teacher["logits"]).square().mean(axis=1)

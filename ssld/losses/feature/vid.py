@@ -14,7 +14,7 @@ registered as parameters, and so never change; here they are trained, as in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -60,7 +60,7 @@ class Vid(PairsLoss):
 
         return Predictions([(about.student[a], about.teacher[b]) for a, b in self.pairs], self.variance)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         total = 0.0
         for predict, (own, other) in zip(helpers, self.pairs, strict=True):
             source, target = match(student[own], teacher[other])

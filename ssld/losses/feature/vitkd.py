@@ -15,7 +15,7 @@ layers are left out where the widths agree. The numbers of an image follow from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -68,7 +68,7 @@ class Vitkd(PairsLoss):
         own, other = [about.student[tap] for tap in self.student], [about.teacher[tap] for tap in self.teacher_taps]
         return Tokens(own, other, about.seed)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         *early, last = [teacher[tap] for tap in self.teacher_taps]
         mimicked = helpers.mimic([student[tap] for tap in self.student[:-1]])
         gap = sum((own - other).square().sum(axis=[1, 2]) for own, other in zip(mimicked, early, strict=True))

@@ -14,7 +14,7 @@ same matrices with another path of training.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
@@ -53,6 +53,6 @@ class Vkd(TapLoss):
 
         return Orthogonal(about.student[self.student][0], about.teacher[self.teacher][0])
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         own, other = helpers(pooled(student[self.student])), standardised(pooled(teacher[self.teacher]), -1, EPSILON)
         return smooth_l1(own - other).mean(axis=1)

@@ -15,7 +15,7 @@ a = 4, the regressor of the loss `hint`; weight 0.08, which falls to 0 by a cosi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -72,7 +72,7 @@ class WkdF(TapLoss):
             Regressor(own, other) if self.projector == "regressor" else Bottleneck(side(own)[0], INNER, side(other)[0])
         )
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         mean_s, deviation_s = mean_and_deviation(helpers(student[self.student]), self.grid, EPSILON)
         mean_t, deviation_t = mean_and_deviation(teacher[self.teacher], self.grid, EPSILON)
         gap = self.mean * (mean_s - mean_t).square() + self.deviation * (deviation_s - deviation_t).square()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -11,6 +11,9 @@ from ssld.losses.base import Labelled, Paper, Reads, Without
 from ssld.losses.classes import at
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,6 @@ class CrossEntropy(Labelled):
     def reads(self) -> Reads:  # type: ignore[override]
         return Reads(student={self.student}, batch={"label"})
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         log_s = log_softmax(student[self.student])
         return -(1 - self.smoothing) * at(log_s, batch["label"]) - self.smoothing * log_s.mean(axis=-1)

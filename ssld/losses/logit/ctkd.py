@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -66,6 +66,6 @@ class Ctkd(Loss):
         """lambda of an epoch, counted from 1: what the gradient of theta is multiplied by."""
         return -0.5 * (1 - math.cos(math.pi * min(epoch / self.ramp, 1.0)))
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         temperature = helpers(self.reversal(batch.get("epoch", 1)))
         return softened(student["logits"], teacher["logits"], temperature)

@@ -14,13 +14,16 @@ soft_ce: {hard: true, weight: 0.5}} is the hard form that uses them too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Deit(Labelled):
     def reads(self) -> Reads:  # type: ignore[override]
         return Reads(student={"logits", self.head}, teacher={"logits"}, batch={"label"})
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_d, z_t = student[self.head], teacher["logits"]
         if self.form == "hard":
             distilled = -at(log_softmax(z_d), z_t.argmax(axis=-1))

@@ -15,13 +15,16 @@ which trains with beta and gamma 1, a weight of 2, a cross entropy of weight 1, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.classes import check_temperature
 from ssld.losses.functions import log_softmax, root
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Dist(Loss):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         p_s, p_t = (log_softmax(outputs["logits"] / self.temperature).exp() for outputs in (student, teacher))
         inter, intra = _apart(p_s, p_t, axis=1), _apart(p_s, p_t, axis=0)
         return self.temperature**2 * (self.beta * inter + self.gamma * intra)

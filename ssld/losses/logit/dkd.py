@@ -16,13 +16,16 @@ by min(epoch / 20, 1), which here is the weight of the term: {at: [[0, 0], [20, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import check_temperature, two_way, without
 from ssld.losses.functions import divergence
 from ssld.losses.lazy import F, Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Dkd(Labelled):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = student["logits"] / self.temperature, teacher["logits"] / self.temperature
         true = F.one_hot(batch["label"], z_s.shape[-1]).astype("bool")
         target = divergence(two_way(z_t, true), two_way(z_s, true))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads, Without
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class JensenShannon(Loss):
     use: ClassVar = "To ask what SSLD would be if its paper's name for the loss were taken at its word."
     traps: ClassVar = ("It is at most ln 2 an image, so its gradient vanishes where student and teacher agree least.",)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         log_s, log_t = log_softmax(student["logits"]), log_softmax(teacher["logits"])
         # ln(s / m) = ln 2 - ln(1 + t/s): this is finite also where s or m is too small for a float.
         kl_s = log_s.exp() * (math.log(2) - F.softplus(log_t - log_s))

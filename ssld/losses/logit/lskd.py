@@ -12,7 +12,7 @@ alpha and beta are 9 times those of DKD, which here is the weight of the term.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Loss, Paper, Reads
@@ -20,6 +20,9 @@ from ssld.losses.classes import check_temperature, standardised
 from ssld.losses.lazy import Tensor
 from ssld.losses.logit.dkd import Dkd
 from ssld.losses.logit.kl import KullbackLeibler
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,6 @@ class Lskd(Labelled):
             return KullbackLeibler(self.temperature)
         return Dkd(self.alpha, self.beta, self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = (Outputs({"logits": standardised(outputs["logits"])}) for outputs in (student, teacher))
         return self._base(z_s, z_t, batch, helpers)

@@ -12,7 +12,7 @@ the loss `soft_ce` of several teachers, both with weight 1 and without labels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -55,7 +55,7 @@ class MealV2(Loss):
 
         return Discriminator(about.student["logits"][-1], self.divisor)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         z_s, z_t = student["logits"], teacher["logits"]
         scores = helpers(paddle.concat([z_s, z_t.astype(z_s.dtype)]))
         rows = len(z_s)

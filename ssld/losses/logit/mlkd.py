@@ -23,13 +23,16 @@ micro-batch of a rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.classes import check_temperature, softened, standardised
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 BOTH, WEAK = (3.0, 5.0), (2.0, 6.0)
 """The further temperatures: of both views, and those that take the weak logits for the strong view too."""
@@ -73,7 +76,7 @@ class Mlkd(Loss):
         views = {self.weak, self.strong}
         return Reads(student=views, teacher=views)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         row_share, class_share = shares(teacher[self.weak])
         weak, strong = ((student[name], teacher[name]) for name in (self.weak, self.strong))
         if self.standardise:

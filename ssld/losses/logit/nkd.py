@@ -11,13 +11,16 @@ for ImageNet, beside a cross entropy of weight 1; for CIFAR-100 they are 3.5 and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, soft_cross_entropy, without
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Nkd(Labelled):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t, label = student["logits"], teacher["logits"], batch["label"]
         target = -at(log_softmax(z_t), label).exp() * at(log_softmax(z_s), label)
         true = F.one_hot(label, z_s.shape[-1]).astype("bool")

@@ -12,13 +12,16 @@ The gradient flows through T_s too. tau is 2 on CIFAR-100 and 1 on ImageNet in t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.classes import check_temperature, deviation
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class NormKd(Loss):
     def __post_init__(self) -> None:
         check_temperature(self.tau, "tau")
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         t_s, t_t = (self.tau * deviation(outputs["logits"]) for outputs in (student, teacher))
         log_s, log_t = log_softmax(student["logits"] / t_s), log_softmax(teacher["logits"] / t_t)
         return t_t.squeeze(-1).square() * divergence(log_t, log_s)

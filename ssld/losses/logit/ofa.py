@@ -15,7 +15,7 @@ not part of this loss.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -79,7 +79,7 @@ class Ofa(Labelled):
         shapes = [about.student[tap] for tap in self.student]
         return Branches(shapes, about.student["map"], width, about.student["logits"][-1])
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         branches = helpers([student[tap] for tap in self.student]) if self.student else []
         true = one_hot(batch["label"], teacher["logits"])
         target = (log_softmax(teacher["logits"]).exp() + true) ** self.eps - true

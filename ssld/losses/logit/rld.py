@@ -16,13 +16,16 @@ loss by min(epoch / 20, 1), on ImageNet by 1: the weight of the term is {at: [[0
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, two_way, without
 from ssld.losses.functions import divergence
 from ssld.losses.lazy import F, Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Rld(Labelled):
         check_temperature(self.temperature)
         check_temperature(self.confidence_temperature, "confidence_temperature")
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t, label = student["logits"], teacher["logits"], batch["label"]
         true, top = (F.one_hot(chosen, z_s.shape[-1]).astype("bool") for chosen in (label, z_t.argmax(axis=-1)))
         own = self.confidence_temperature

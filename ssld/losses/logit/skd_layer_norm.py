@@ -13,7 +13,7 @@ no other one is needed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
@@ -21,6 +21,9 @@ from ssld.losses.classes import at, check_temperature, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import standardised
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class SkdLayerNorm(Labelled):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = (self.multiplier * standardised(o["logits"], -1, 1e-7) for o in (student, teacher))
         target = log_softmax(z_t / self.temperature).exp()
         soft = self.temperature**2 * soft_cross_entropy(log_softmax(z_s / self.temperature), target)

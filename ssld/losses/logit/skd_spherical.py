@@ -14,13 +14,16 @@ describe another algorithm, see `skd_layer_norm`. The cross entropy is of q, so 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, deviation, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class SkdSpherical(Labelled):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = student["logits"], teacher["logits"]
         q = z_s / deviation(z_s) * deviation(z_t)
         hard = -at(log_softmax(q), batch["label"])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Reads, Without
 from ssld.losses.classes import at, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class SoftCrossEntropy(Loss):
     def reads(self) -> Reads:  # type: ignore[override]
         return Reads(student={self.student}, teacher={"logits"})
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         log_s, z_t = log_softmax(student[self.student]), teacher["logits"]
         if self.hard:
             return -at(log_s, z_t.argmax(axis=-1))

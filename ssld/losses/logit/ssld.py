@@ -9,12 +9,15 @@ only where a probability is about that small.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,6 @@ class Ssld(Loss):
         "Code of PaddleClas adds 1e-12 to probabilities, and lets a gradient flow into both sides.",
     )
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         log_s, log_t = log_softmax(student["logits"]), log_softmax(teacher["logits"])
         return ((log_t.exp() - log_s.exp()) * (log_t - log_s)).sum(axis=-1) / 2

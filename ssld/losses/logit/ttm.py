@@ -14,13 +14,16 @@ beside a cross entropy of weight 1; no value of gamma is a default there, and he
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.functions import divergence, log_softmax, log_sum_exp
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Ttm(Loss):
         if not self.gamma > 0:
             raise RecipeError(f"gamma: {self.gamma} is not positive; 0.1 to 0.4 is usual")
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         powers = self.gamma * log_softmax(teacher["logits"])
         value = divergence(log_softmax(powers), log_softmax(student["logits"]))
         return log_sum_exp(powers).squeeze(-1).exp() * value if self.weighted else value

@@ -16,7 +16,7 @@ rounds. The code offers another cost too, by the similarity of the classes' feat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -25,6 +25,9 @@ from ssld.losses.classes import at, without
 from ssld.losses.classifier import rows
 from ssld.losses.functions import log_softmax, unit
 from ssld.losses.lazy import F, Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 EPSILON = 1e-8
 
@@ -71,7 +74,7 @@ class WkdL(Labelled):
         if self.gamma < 0:
             raise RecipeError(f"gamma: {self.gamma} is negative; 30 is usual")
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = student["logits"], teacher["logits"]
         true = F.one_hot(batch["label"], z_s.shape[-1]).astype("bool")
         target = -at(log_softmax(z_t), batch["label"]).exp() * at(log_softmax(z_s), batch["label"])

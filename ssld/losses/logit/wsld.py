@@ -11,13 +11,16 @@ a cross entropy of weight 1; for CIFAR-100 they are 4 and 2.25.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Wsld(Labelled):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = student["logits"], teacher["logits"]
         hard_s, hard_t = (-at(log_softmax(z), batch["label"]) for z in (z_s.detach(), z_t))
         weight = 1 - (-(hard_s / (hard_t + 1e-7)).clip(min=0)).exp()

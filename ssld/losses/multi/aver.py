@@ -13,7 +13,7 @@ benchmark of CA-MKD (github.com/Rorozhl/CA-MKD), beside a cross entropy of weigh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Reads, Without
@@ -21,6 +21,9 @@ from ssld.losses.classes import check_temperature, softened
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
 from ssld.losses.several import of_teachers
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Aver(Loss):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, teachers = student["logits"], of_teachers(teacher)
         if self.mean == "losses":
             return sum(softened(z_s, z_t, self.temperature) for z_t in teachers) / len(teachers)

@@ -14,7 +14,7 @@ entropy of weight 1; the maps are the last ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -68,7 +68,7 @@ class CaMkd(Labelled):
         own = about.student[self.student]
         return paddle.nn.LayerDict({name: Regressor(own, shapes[self.teacher]) for name, shapes in about.each.items()})
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         logits = of_teachers(teacher)
         losses = paddle.stack([softened(student["logits"], z_t, self.temperature) for z_t in logits])
         if self.features:

@@ -12,13 +12,16 @@ step together. PaddleClas computes another loss: half the symmetrised divergence
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.classes import check_temperature, softened
 from ssld.losses.lazy import Tensor
 from ssld.losses.several import of_peers
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Dml(Loss):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         others = of_peers(batch, student["logits"])
         return sum(self._from(student["logits"], other) for other in others) / len(others)
 

@@ -12,7 +12,7 @@ weight 1) divides by M all the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
@@ -20,6 +20,9 @@ from ssld.losses.classes import check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.several import of_teachers
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Ebkd(Loss):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         teachers = paddle.stack(of_teachers(teacher))
         losses = [softened(student["logits"], z_t, self.temperature) for z_t in teachers]
         return (entropy_weights(teachers) * paddle.stack(losses)).mean(axis=0)

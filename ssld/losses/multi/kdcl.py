@@ -14,7 +14,7 @@ network. There is no official code to compare with.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads, Without
@@ -22,6 +22,9 @@ from ssld.losses.classes import at, check_temperature, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.several import of_peers
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Kdcl(Labelled):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         networks = [student["logits"], *of_peers(batch, student["logits"])]
         every = paddle.stack([logits.detach() for logits in networks])
         return softened(student["logits"], self.together(every, batch["label"]), self.temperature)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -71,7 +71,7 @@ class Cc(BatchLoss, TapLoss):
         shapes = about.student[self.student], about.teacher[self.teacher]
         return Embeddings(*shapes, self.width, of_length_1=self.form != "differences")
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         f_s, f_t = helpers.student(student[self.student]), helpers.teacher(teacher[self.teacher])
         if self.form == "differences":
             delta = (f_s - f_t).abs()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -21,6 +21,9 @@ from ssld.losses.base import About, Paper
 from ssld.losses.functions import match
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PairsLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Fsp(PairsLoss):
                 what = f"{own} of the student is {shapes[0]} and {other} of the teacher {shapes[1]}"
                 raise RecipeError(f"loss fsp: {what}; it needs maps (C, H, W) of equal C: name others, or take nst")
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         flows_s = _flows([student[name] for name in self.student])
         flows_t = _flows([teacher[name] for name in self.teacher_taps])
         return sum((s - t).square().mean(axis=[1, 2]) for s, t in zip(flows_s, flows_t, strict=True))

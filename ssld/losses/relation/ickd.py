@@ -13,7 +13,7 @@ and takes the weight 500; a port (github.com/yoshitomo-matsubara/torchdistill) h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
@@ -52,7 +52,7 @@ class Ickd(TapLoss):
 
         return EmbedMap("ickd", about.student[self.student], about.teacher[self.teacher], self.kernel)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         own, other = helpers(student[self.student]).flatten(2), teacher[self.teacher].flatten(2)
         value = _gap(own, other).sum(axis=1) / own.shape[1]
         return value / own.shape[0] if self.batch_again else value

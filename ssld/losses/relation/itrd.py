@@ -17,7 +17,7 @@ Formula and the weights 2 and 1 with alpha 1.5 are those of the official code as
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -68,7 +68,7 @@ class Itrd(BatchLoss, TapLoss):
 
         return Embed(about.student[self.student], width(about.teacher[self.teacher]))
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         f_s, f_t = helpers(student[self.student]), teacher[self.teacher].flatten(1)
         total = 0.0
         if self.correlation:

@@ -16,13 +16,16 @@ no gradient and stays in the value.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Paper
 from ssld.losses.functions import match, unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PairsLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Nst(PairsLoss):
         "without layers. Leave out early stages first.",
     )
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         total = 0.0
         for own, other in self.pairs:
             a, b = (unit(features.flatten(2)) for features in match(student[own], teacher[other]))

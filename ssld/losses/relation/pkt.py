@@ -10,7 +10,7 @@ took over for pooled vectors.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.among import BatchLoss
@@ -18,6 +18,9 @@ from ssld.losses.base import Paper
 from ssld.losses.functions import root
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 EPSILON = 1e-7
 
@@ -44,7 +47,7 @@ class Pkt(BatchLoss, TapLoss):
         "It compares the images of one micro-batch of one rank; `accumulate` and ranks change its value.",
     )
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         p_s, p_t = _neighbours(student[self.student]), _neighbours(teacher[self.teacher])
         return (p_t * ((p_t + EPSILON) / (p_s + EPSILON)).log()).mean()
 

@@ -16,7 +16,7 @@ the mean of all N^2 distances, and mmrazor normalises the vectors first.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -25,6 +25,9 @@ from ssld.losses.base import Paper
 from ssld.losses.functions import smooth_l1
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.maps import TapLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Rkd(BatchLoss, TapLoss):
         if min(self.distance, self.angle) < 0 or not self.distance + self.angle:
             raise RecipeError(f"distance: {self.distance}, angle: {self.angle}; give numbers from 0 up, one above 0")
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         g_s, g_t = _products(student[self.student]), _products(teacher[self.teacher])
         square_s, square_t = _squares(g_s), _squares(g_t)
         total = paddle.zeros([], dtype="float64")

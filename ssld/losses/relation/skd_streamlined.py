@@ -13,7 +13,7 @@ part of the method; the other part is plain distillation, a term `kl` beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -21,6 +21,9 @@ from ssld.losses.among import BatchLoss
 from ssld.losses.base import Paper, Reads
 from ssld.losses.functions import root, unit
 from ssld.losses.lazy import Tensor, paddle
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class SkdStreamlined(BatchLoss):
         if not self.ridge > 0:
             raise RecipeError(f"ridge: {self.ridge} is not positive, and the covariance alone has no inverse; use 0.1")
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         gap = self._cosines(student["logits"]) - self._cosines(teacher["logits"])
         centred = gap - gap.mean(axis=0, keepdim=True)
         covariance = centred.T @ centred / (gap.shape[0] - 1) + self.ridge * paddle.eye(gap.shape[0], dtype=gap.dtype)

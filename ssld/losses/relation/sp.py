@@ -11,7 +11,7 @@ github.com/megvii-research/mdistiller) takes the last map after its activation a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.among import BatchLoss
@@ -19,6 +19,9 @@ from ssld.losses.base import Paper
 from ssld.losses.functions import unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Sp(BatchLoss, TapLoss):
         "Its value is a mean over N^2 of small numbers: the usual weight is 3000, for batches of 64.",
     )
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         return (_similarity(student[self.student]) - _similarity(teacher[self.teacher])).square().mean()
 
 

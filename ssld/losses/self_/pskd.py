@@ -12,7 +12,7 @@ checkpoint: 4 bytes a class and an image, which for ImageNet is 5.1 GB. Several 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
@@ -55,7 +55,7 @@ class Pskd(Labelled):
 
         return Predictions(about)
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         log_s = log_softmax(student["logits"])
         before = helpers(batch["index"], one_hot(batch["label"], log_s))
         helpers.write(batch["index"], log_s.exp())

@@ -13,13 +13,16 @@ is 1, 10 or 50 there. The cross entropy is part of the loss, so that no other on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, check_temperature, one_hot, softened
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 CORRECT = 0.99  # of the invented teacher, as in the official code
 
@@ -60,7 +63,7 @@ class TeacherFree(Labelled):
     def reads(self) -> Reads:  # type: ignore[override]
         return Reads(teacher={"logits"} if self.form == "self" else (), batch={"label"})
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, log_s = student["logits"], log_softmax(student["logits"])
         if self.form == "self":
             soft = softened(z_s, teacher["logits"], self.temperature)

@@ -17,7 +17,7 @@ mean is over the micro-batch of a rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Labelled, Paper, Reads
@@ -65,7 +65,7 @@ class Uskd(Labelled):
     def helpers(self, about: About) -> nn.Layer:
         return paddle.nn.Linear(about.student[self.student][0], about.student["logits"][-1])
 
-    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: Any) -> Tensor:
+    def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         logits, features, label = student["logits"], student[self.student], batch["label"]
         log_p = log_softmax(logits)
         log_w = log_softmax(helpers(pooled(features)))
