@@ -210,7 +210,7 @@ def _take_trained(run: Run, name: str | None) -> None:
 
 def stage_result(stage: StageRun, teachers: Teachers, log: Any, trust: Trust) -> dict[str, Any]:
     """The scores of a stage: its finished result if there is one that may be used, else train it."""
-    parts = take_over(stage, trust)
+    parts = take_over(stage, trust, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
         network = make_network(stage)

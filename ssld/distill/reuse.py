@@ -11,7 +11,7 @@ import ast
 import inspect
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -136,12 +136,13 @@ def damage(folder: Path) -> str | None:
     return None if kept in (None, sha256(file)) else f"{MODEL} is damaged (sha256)"
 
 
-def take_over(stage: StageRun, trust: Trust) -> Parts:
+def take_over(stage: StageRun, trust: Trust, carry: Callable[[Path], None] = lambda run: None) -> Parts:
     """See to it that the folder of a stage holds a result that may be used, or a training that may go on, or nothing.
 
     A finished result is used where what made it is the same, from this run or from one beside it. Else a line says what
     changed, and the result is put aside: the stage is trained anew. `trust` is `any` to use it all the same, and
-    `none` to train everything anew. Returns what the stage is made of now.
+    `none` to train everything anew. `carry` is called with the folder of another run whose result is taken over, before
+    that is done. Returns what the stage is made of now.
 
     Raises RunError for a training that was stopped and would go on with something else: half of each would be neither.
     """
@@ -158,7 +159,7 @@ def take_over(stage: StageRun, trust: Trust) -> Parts:
     elif stage.folder.is_dir() and any(stage.folder.glob("checkpoint-*")):
         _check_begun(stage, parts, trust)
     if not stage.is_done and trust != "none":
-        _borrow(stage, parts)
+        _borrow(stage, parts, carry)
     barrier(runtime)
     if runtime.main and not stage.is_done:
         with disk_errors(stage.folder):
@@ -221,7 +222,7 @@ def _put_aside(stage: StageRun, reason: str) -> None:
     barrier(stage.runtime)
 
 
-def _borrow(stage: StageRun, parts: Parts) -> None:
+def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> None:
     """Take over the finished stage of the same digest, made of the same things, from a run beside this one."""
     if not stage.runtime.main:
         return
@@ -234,6 +235,7 @@ def _borrow(stage: StageRun, parts: Parts) -> None:
             note(f"{stage.name}: not taken over from {other}: {reason}")
             continue
         note(f"{stage.name}: taken over from {other}")
+        carry(folder.parent.parent)
         stage.folder.mkdir(parents=True, exist_ok=True)
         for name in (MODEL, *([QUANTIZE] if stage.settings.quantize else []), MADE_OF, RECORD):
             shutil.copyfile(folder / name, stage.folder / f"{name}.partial")

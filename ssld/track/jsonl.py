@@ -59,6 +59,17 @@ class Count:
         return self._before + self._step
 
 
+def records_of(file: Path, stage: str) -> Iterator[Record]:
+    """Yield the records of a stage in a file that another run may be writing; the file is not changed."""
+    for line in file.read_bytes().split(b"\n"):
+        try:
+            record = json.loads(line) if line else None
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("stage") == stage and "step" in record:
+            yield record
+
+
 def _append(file: Path, line: str) -> None:
     """Append a line to a file. Raises RunError where that fails."""
     try:

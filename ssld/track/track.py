@@ -15,7 +15,7 @@ import numpy as np
 
 from ssld.errors import RunError, SsldError, did_you_mean
 from ssld.spec.choices import WANDB_MODES
-from ssld.track.jsonl import Jsonl
+from ssld.track.jsonl import Jsonl, records_of
 from ssld.track.logger import About, Artifact, Cell, Logger, Record
 from ssld.track.tensorboard import TensorBoard
 from ssld.track.wandb import Wandb
@@ -102,6 +102,14 @@ class Track:
         if self.metrics.rewind(stage, step):
             self._begun = False
         self.begin()
+
+    def adopt(self, stage: str, file: Path) -> None:
+        """Keep what another run's `metrics.jsonl` holds of a stage whose result is taken over from there."""
+        if self.metrics is None or not file.is_file():
+            return
+        self.rewind(stage, -1)
+        for record in records_of(file, stage):
+            self.log(record)
 
     def begin(self) -> None:
         """Bring every logger to what `metrics.jsonl` holds, once; a run that is resumed rewinds before that."""

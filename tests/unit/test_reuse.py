@@ -257,7 +257,10 @@ def test_a_stage_of_a_run_beside_is_taken_over_only_where_the_same_made_it(place
     said = capsys.readouterr().err
     assert [name for name in STAGES if f"{name}: taken over from first" in said] == list(STAGES)
     assert "plain: " not in said.replace("plain: taken", "")
+    curves = [Path(f"runs/{run}/metrics.jsonl").read_text() for run in ("first", "second")]
+    assert curves[0] == curves[1] != ""
     assert train(run_of("runs/second")) == []
+    assert Path("runs/second/metrics.jsonl").read_text() == curves[1]
     cut("more.txt")
     train(run_of("runs/third"))
     said = capsys.readouterr().err
