@@ -187,6 +187,18 @@ def is_current(stage: StageRun, trust: Trust = "equal") -> bool:
     return changes(kept, parts) is None
 
 
+def to_train(run: Run, trust: Trust) -> list[StageRun]:
+    """The stages that are to be trained, or taken over from a run beside this one: those that are not finished or that
+    something else made, and those that continue or learn from one of these.
+    """
+    found: list[StageRun] = []
+    for stage in run.stages.values():
+        before = {stage.settings.continues, *_teaching(stage)}
+        if trust == "none" or before & {one.name for one in found} or not is_current(stage, trust):
+            found.append(stage)
+    return found
+
+
 def _teaching(stage: StageRun) -> list[str]:
     """The stages that train the teachers of a stage."""
     return [teacher.stage for teacher in stage.plan.teachers_of(stage.name).values() if teacher.stage]

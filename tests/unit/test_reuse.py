@@ -9,10 +9,10 @@ from safetensors.numpy import load_file, save_file
 
 from ssld.data import fake, from_samples
 from ssld.distill import reuse
-from ssld.distill.reuse import MADE_OF, changes, is_current, made_of, source_digest
+from ssld.distill.reuse import MADE_OF, changes, is_current, made_of, source_digest, to_train
 from ssld.distill.runs import Run
 from ssld.distill.teachers import Teachers
-from ssld.errors import RunError
+from ssld.errors import RunError, WeightsError
 from ssld.files import sha256
 from ssld.losses.registry import find
 from ssld.plans import load_plan
@@ -372,3 +372,30 @@ def test_images_of_own_code_count_by_what_they_are(place):
     parts = made_of(run_of("runs/own", tree).last)
     assert parts["images images.py:Train"] == from_samples(OwnImages(), classes=4).digest()
     assert parts["validation images d/val.txt"] == sha256(Path("data/d/val.txt"))
+
+
+def test_the_stages_that_are_to_be_trained_are_known_before_the_first_step(place):
+    def names(trust="equal"):
+        return [stage.name for stage in to_train(run_of(), trust)]
+
+    assert names() == names("any") == []
+    assert names("none") == list(STAGES)
+    cut("more.txt")
+    assert (names(), names("any")) == (["plain"], [])
+    begun(run_of(), "teach")
+    assert names() == list(STAGES)
+    assert names("any") == ["teach", "distill", "tune"]
+
+
+def test_a_teacher_is_checked_before_the_first_step_where_a_finished_stage_is_to_be_trained_anew(place, capsys):
+    look = {"size": 16, "mean": [0.5] * 3, "std": [0.25] * 3}
+    shutil.copyfile(run_of().stage("teach").model_file, "big.safetensors")
+    teacher = {"code": "nets.py:Large", "weights": "big.safetensors", "input": look, "gate": 0}
+    stages = {"plain": TREE["stages"]["plain"], "distill": TREE["stages"]["distill"]}
+    run = run_of("runs/file", {**TREE, "teachers": {"big": teacher}, "stages": stages})
+    train(run)
+    cut("more.txt")
+    shutil.copyfile(run.stage("plain").model_file, "big.safetensors")  # weights of another network
+    with pytest.raises(WeightsError):
+        run_plan(run_of("runs/file").plan, Path("runs/file"), HERE, QUIET)
+    assert "it is trained anew" not in capsys.readouterr().err
