@@ -399,3 +399,14 @@ def test_a_teacher_is_checked_before_the_first_step_where_a_finished_stage_is_to
     with pytest.raises(WeightsError):
         run_plan(run_of("runs/file").plan, Path("runs/file"), HERE, QUIET)
     assert "it is trained anew" not in capsys.readouterr().err
+
+
+def test_a_training_that_cannot_go_on_is_told_before_an_earlier_stage_is_trained_anew(place, capsys):
+    begun(run_of(), "plain")
+    cut("more.txt")
+    cut("train_labelled.txt")
+    kept = run_of().stage("teach").model_file.read_bytes()
+    with pytest.raises(RunError, match=r"^stage plain: images d/more.txt changed, and its training had begun"):
+        run_plan(run_of().plan, Path("runs/first"), HERE, QUIET)
+    assert run_of().stage("teach").model_file.read_bytes() == kept
+    assert "it is trained anew" not in capsys.readouterr().err
