@@ -130,7 +130,11 @@ def _run_arguments(command: argparse.ArgumentParser) -> None:
         "--reuse", action="store_true",
         help="Use finished stages of this recipe even where code, images or weights that made them have changed.",
     )  # fmt: skip
-    command.add_argument("--fresh", action="store_true", help="Train every stage anew; finished ones are put aside.")
+    command.add_argument(
+        "--fresh",
+        action="store_true",
+        help="Train every stage anew; finished ones are put aside. A run that was stopped goes on without this option.",
+    )
     _seeds(command)
     command.add_argument(
         "--experiments", default="experiments", help="Where --seeds records its results (default experiments)."

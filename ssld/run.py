@@ -25,7 +25,7 @@ from ssld.distill.labelling import filled_cache, labeller_of
 from ssld.distill.networks import make_network, noted
 from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, in_int8
-from ssld.distill.reuse import MADE_OF, Trust, is_current, take_over
+from ssld.distill.reuse import MADE_OF, Trust, check_begun, is_current, take_over, to_train
 from ssld.distill.runs import RECORD, Run, StageRun
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
@@ -63,8 +63,10 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         check_data(run)
         check_files(run)
         check_installed(plan)
-        teachers.check()
-        try_stages(run, teachers)
+        left = to_train(run, trust)
+        check_begun(left, trust)
+        teachers.check(left)
+        try_stages(left, teachers)
         if runtime.main and (path := os.environ.get(FAST_MKL)):
             note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment stays")
         with start_track(run, options) as log:

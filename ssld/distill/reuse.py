@@ -156,7 +156,7 @@ def take_over(stage: StageRun, trust: Trust, carry: Callable[[Path], None] = lam
             note(f"stage {stage.name}: {reason}; its result is used all the same (--reuse)")
         elif reason:
             _put_aside(stage, reason)
-    elif stage.folder.is_dir() and any(stage.folder.glob("checkpoint-*")):
+    elif _has_begun(stage):
         _check_begun(stage, parts, trust)
     if not stage.is_done and trust != "none":
         _borrow(stage, parts, carry)
@@ -186,6 +186,36 @@ def is_current(stage: StageRun, trust: Trust = "equal") -> bool:
         note(f"stage {stage.name}: what made it cannot be looked at: {error}")
         return kept is not None
     return changes(kept, parts) is None
+
+
+def to_train(run: Run, trust: Trust) -> list[StageRun]:
+    """The stages that are to be trained, or taken over from a run beside this one: those that are not finished or that
+    something else made, and those that continue or learn from one of these.
+    """
+    found: list[StageRun] = []
+    for stage in run.stages.values():
+        if trust == "none" or _depends_on(stage, found) or not is_current(stage, trust):
+            found.append(stage)
+    return found
+
+
+def _depends_on(stage: StageRun, others: list[StageRun]) -> bool:
+    return bool({stage.settings.continues, *_teaching(stage)} & {one.name for one in others})
+
+
+def check_begun(stages: list[StageRun], trust: Trust) -> None:
+    """RunError for the first of the stages to be trained whose training began with something else than it would go on
+    with.
+
+    `take_over` looks at each stage again, and at those that depend on others of them, when their turn comes.
+    """
+    for stage in stages:
+        if trust == "equal" and _has_begun(stage) and not _depends_on(stage, stages):
+            _check_begun(stage, made_of(stage), trust)
+
+
+def _has_begun(stage: StageRun) -> bool:
+    return not stage.is_done and stage.folder.is_dir() and any(stage.folder.glob("checkpoint-*"))
 
 
 def _teaching(stage: StageRun) -> list[str]:

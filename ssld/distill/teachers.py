@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -168,16 +168,15 @@ class Teachers:
         asked = {name: self.named(name) for name in stage.plan.teachers_of(stage.name)}
         return _as_one(stage, asked)
 
-    def check(self) -> None:
-        """Load those that no stage of the recipe trains and that a stage will ask, before the first step.
+    def check(self, stages: Iterable[StageRun]) -> None:
+        """Load those that no stage of the recipe trains and that one of these stages will ask, before the first step.
 
         Raises RunError, RecipeError or WeightsError where one is not what the recipe says.
         """
-        plan = self.run.plan
-        for name, stage in self.run.stages.items():
-            for one in plan.teachers_of(name) if not stage.is_done else ():
-                if plan.all_teachers[one].source != "stage":
-                    self.named(one)
+        for stage in stages:
+            for name, teacher in stage.plan.teachers_of(stage.name).items():
+                if teacher.source != "stage":
+                    self.named(name)
 
 
 def check_engines(run: Run) -> None:

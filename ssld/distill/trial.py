@@ -7,7 +7,7 @@ the shapes fit, and whether every trained parameter gets a gradient. Many steps 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import repeat
@@ -36,19 +36,19 @@ IN_EVERY_BATCH = {"label", "index"}
 KNOWN = 64  # training images that the layers of losses believe there are
 
 
-def try_stages(run: Run, teachers: Teachers) -> None:
-    """Make one step of every stage that is not done and that does what only a step shows. Nothing of it is kept.
+def try_stages(stages: Iterable[StageRun], teachers: Teachers) -> None:
+    """Make one step of those of the stages that do what only a step shows. Nothing of it is kept.
 
     Raises the error of the step, with the name of the stage before it.
     """
-    for name, stage in run.stages.items():
-        if not stage.is_done and needs_trial(stage):
+    for stage in stages:
+        if needs_trial(stage):
             try:
-                with on_trial(run.plan, name, IMAGES, run.alone.runtime, teachers) as (state, batches):
+                with on_trial(stage.plan, stage.name, IMAGES, stage.run.alone.runtime, teachers) as (state, batches):
                     train_step(state, batches, 0, first=True)
             except SsldError as error:
                 text = str(error)
-                raise type(error)(text if text.startswith("stage ") else f"stage {name}: {text}") from None
+                raise type(error)(text if text.startswith("stage ") else f"stage {stage.name}: {text}") from None
 
 
 def needs_trial(stage: StageRun) -> bool:

@@ -9,10 +9,10 @@ from safetensors.numpy import load_file, save_file
 
 from ssld.data import fake, from_samples
 from ssld.distill import reuse
-from ssld.distill.reuse import MADE_OF, changes, is_current, made_of, source_digest
+from ssld.distill.reuse import MADE_OF, changes, is_current, made_of, source_digest, to_train
 from ssld.distill.runs import Run
 from ssld.distill.teachers import Teachers
-from ssld.errors import RunError
+from ssld.errors import RunError, WeightsError
 from ssld.files import sha256
 from ssld.losses.registry import find
 from ssld.plans import load_plan
@@ -375,3 +375,41 @@ def test_images_of_own_code_count_by_what_they_are(place):
     parts = made_of(run_of("runs/own", tree).last)
     assert parts["images images.py:Train"] == from_samples(OwnImages(), classes=4).digest()
     assert parts["validation images d/val.txt"] == sha256(Path("data/d/val.txt"))
+
+
+def test_the_stages_that_are_to_be_trained_are_known_before_the_first_step(place):
+    def names(trust="equal"):
+        return [stage.name for stage in to_train(run_of(), trust)]
+
+    assert names() == names("any") == []
+    assert names("none") == list(STAGES)
+    cut("more.txt")
+    assert (names(), names("any")) == (["plain"], [])
+    begun(run_of(), "teach")
+    assert names() == list(STAGES)
+    assert names("any") == ["teach", "distill", "tune"]
+
+
+def test_a_teacher_is_checked_before_the_first_step_where_a_finished_stage_is_to_be_trained_anew(place, capsys):
+    look = {"size": 16, "mean": [0.5] * 3, "std": [0.25] * 3}
+    shutil.copyfile(run_of().stage("teach").model_file, "big.safetensors")
+    teacher = {"code": "nets.py:Large", "weights": "big.safetensors", "input": look, "gate": 0}
+    stages = {"plain": TREE["stages"]["plain"], "distill": TREE["stages"]["distill"]}
+    run = run_of("runs/file", {**TREE, "teachers": {"big": teacher}, "stages": stages})
+    train(run)
+    cut("more.txt")
+    shutil.copyfile(run.stage("plain").model_file, "big.safetensors")  # weights of another network
+    with pytest.raises(WeightsError):
+        run_plan(run_of("runs/file").plan, Path("runs/file"), HERE, QUIET)
+    assert "it is trained anew" not in capsys.readouterr().err
+
+
+def test_a_training_that_cannot_go_on_is_told_before_an_earlier_stage_is_trained_anew(place, capsys):
+    begun(run_of(), "plain")
+    cut("more.txt")
+    cut("train_labelled.txt")
+    kept = run_of().stage("teach").model_file.read_bytes()
+    with pytest.raises(RunError, match=r"^stage plain: images d/more.txt changed, and its training had begun"):
+        run_plan(run_of().plan, Path("runs/first"), HERE, QUIET)
+    assert run_of().stage("teach").model_file.read_bytes() == kept
+    assert "it is trained anew" not in capsys.readouterr().err

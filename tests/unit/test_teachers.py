@@ -469,7 +469,7 @@ def tried(tree):
     run = run_of(tree)
     check_files(run)
     teachers = Teachers(run)
-    teachers.check()
+    teachers.check(run.stages.values())
     for name in run.stages:
         with on_trial(run.plan, name, 2, HERE, teachers) as (state, batches):
             train_step(state, batches, 0, first=True)
