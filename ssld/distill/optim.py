@@ -66,7 +66,10 @@ def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
 
 
 def check_stages(optim: Optim, network: nn.Layer, where: str) -> None:
-    """Check that `stage_lr` has a number for the stem and for each stage of the network, and raise RunError otherwise."""
+    """Check that `stage_lr` has a number for the stem and for each stage of the network.
+
+    Raises RunError otherwise.
+    """
     count, needed = len(optim.stage_lr), len(_parts(network)) if optim.stage_lr else 0
     if count and not needed:
         what = f"{called(network)} has no layer `stem` and list of layers `stages`"
