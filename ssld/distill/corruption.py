@@ -1,4 +1,4 @@
-"""Errors under corruption: ImageNet-C. D. Hendrycks and T. Dietterich, arXiv:1903.12261"""
+"""Compute errors under corruption as ImageNet-C defines them (D. Hendrycks and T. Dietterich, arXiv:1903.12261)."""
 
 from typing import Any
 
@@ -29,19 +29,20 @@ SEVERITIES = 5
 
 
 def corruption_errors(named: list[tuple[str, int, int]], parts: list[Scored]) -> dict[str, Any]:
-    """Of (corruption, severity, images) and what was said of each: `corruptions`, for each its `errors` by severity and
-    their mean `error`; `mean_error` over all; `mce`. All in percent.
+    """Return the errors of each corruption and their means, all in percent.
 
-    mCE is the mean over the 15 corruptions of the error over AlexNet's, in percent; None unless all 15 are there in all
-    five severities.
+    `named` has (corruption, severity, images) for each set of images, and `parts` has the scores of these sets.
+    `corruptions` gives for each corruption its `errors` by severity and their mean `error`; `mean_error` is the mean
+    over all corruptions. `mce` is the mean over the 15 corruptions of the error divided by AlexNet's, in percent; it is
+    None unless all 15 corruptions are there in all five severities.
     """
     errors: dict[str, dict[int, float]] = {}
     for (corruption, severity, _), part in zip(named, parts, strict=True):
         errors.setdefault(corruption, {})[severity] = 100 * float(1 - part.right.mean())
-    means = {corruption: float(np.mean(list(found.values()))) for corruption, found in errors.items()}
-    whole = errors.keys() == ALEXNET.keys() and all(len(found) == SEVERITIES for found in errors.values())
+    means = {corruption: float(np.mean(list(rates.values()))) for corruption, rates in errors.items()}
+    complete = errors.keys() == ALEXNET.keys() and all(len(rates) == SEVERITIES for rates in errors.values())
     return {
         "corruptions": {name: {"errors": list(errors[name].values()), "error": means[name]} for name in errors},
         "mean_error": float(np.mean(list(means.values()))),
-        "mce": 100 * float(np.mean([means[name] / ALEXNET[name] for name in ALEXNET])) if whole else None,
+        "mce": 100 * float(np.mean([means[name] / ALEXNET[name] for name in ALEXNET])) if complete else None,
     }

@@ -1,16 +1,17 @@
-"""DOT, an optimiser that keeps the task and the distillation apart. ICCV 2023
+"""Update parameters with DOT, an optimiser that keeps the task and the distillation apart (ICCV 2023).
 
-Two buffers of momentum, one of the gradient of the terms that learn from labels, one of the gradient of the terms that
-learn from a teacher. With the momentum m and a number delta
+It keeps two buffers of momentum: one of the gradient of the terms that learn from labels, one of the gradient of the
+terms that learn from a teacher. With the momentum m and a number delta it computes
 
     u_task   <- (m - delta) u_task   + g_task + decay w
     u_distil <- (m + delta) u_distil + g_distil
     w        <- w - rate (u_task + u_distil)
 
-so that the distillation, which agrees with itself over more steps, leads. Weight decay belongs to the task. A parameter
+so that the distillation, whose gradients agree over more steps, leads. Weight decay belongs to the task. A parameter
 that only one side reaches, such as a layer of a loss, moves by plain momentum m with its decay. Formula and numbers are
-those of the official code (github.com/megvii-research/mdistiller): delta 0.075 on CIFAR-100, 0.09 on ImageNet; where a
-gradient is missing, its weight decay is ours. With delta 0 it is plain momentum, but for rounding.
+those of the official code (github.com/megvii-research/mdistiller): delta is 0.075 on CIFAR-100 and 0.09 on ImageNet.
+The weight decay of a parameter that lacks one of the gradients is a choice of this implementation. With delta 0 the
+update is plain momentum, except for rounding.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ Gradients = list[Tensor | None]
 
 
 class Dot:
-    """The optimiser: `add` gradients of both sides, from one or more micro-batches, then `step`, then `clear_grad`.
+    """Optimise parameters: call `add` with the gradients of both sides of each micro-batch, then `step`, then
+    `clear_grad`.
 
-    parameters: what is updated, each with its own multiple of the rate (`optimize_attr`). rate: the learning rate.
-    decay: name of a parameter -> weight decay; others have none. The state has two buffers for each parameter, zeros at
-    first, and is the same after saving and reading it, bit for bit.
+    `parameters` are updated, each with its own multiple of the rate (`optimize_attr`). `rate` is the learning rate.
+    `decay` maps the name of a parameter to its weight decay; the others have none. The state has two buffers for each
+    parameter, which start as zeros. Saving and reading it keeps every bit.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Dot:
         return self._rate
 
     def add(self, task: Sequence[Tensor | None], distil: Sequence[Tensor | None]) -> None:
-        """Add gradients, one for each parameter, None where the side does not reach it."""
+        """Add gradients of both sides, one for each parameter. A gradient is None where the side does not reach the
+        parameter.
+        """
         self.task, self.distil = _sums(self.task, task), _sums(self.distil, distil)
 
     def reached(self, parameter: Any) -> bool:
-        """Whether either side has a gradient of the parameter."""
-        number = next(n for n, known in enumerate(self.parameters) if known is parameter)
+        """Return whether either side has a gradient of the parameter."""
+        number = next(n for n, candidate in enumerate(self.parameters) if candidate is parameter)
         return self.task[number] is not None or self.distil[number] is not None
 
     @paddle.no_grad()
@@ -68,9 +72,9 @@ class Dot:
             if task is None and distil is None:
                 continue
             delta = 0.0 if task is None or distil is None else self.delta
-            first = distil if task is None else task
+            gradient = distil if task is None else task
             decay = self.decay.get(parameter.name, 0.0)
-            u_task.set_value((self.momentum - delta) * u_task + (first + decay * parameter if decay else first))
+            u_task.set_value((self.momentum - delta) * u_task + (gradient + decay * parameter if decay else gradient))
             change = u_task
             if task is not None and distil is not None:
                 u_distil.set_value((self.momentum + delta) * u_distil + distil)
@@ -79,7 +83,7 @@ class Dot:
             parameter.set_value(parameter - rate * change)
 
     def clear_grad(self, set_to_zero: bool = False) -> None:
-        """Forget the gradients; `set_to_zero` is there for optimisers of Paddle, whose call this is."""
+        """Forget the gradients. `set_to_zero` is accepted because optimisers of Paddle take it, and has no effect."""
         self.task, self.distil = [None] * len(self.parameters), [None] * len(self.parameters)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -91,12 +95,14 @@ class Dot:
         }
 
     def set_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over buffers. RunError for those of other parameters."""
-        own = self.state_dict()
-        if own.keys() != state.keys():
-            odd = min(own.keys() ^ state.keys())
-            raise RunError(f"optimizer state: {odd!r} is on one side alone; the checkpoint is of another network")
-        for name, buffer in own.items():
+        """Copy the values of saved buffers. Raises RunError for buffers of other parameters."""
+        buffers = self.state_dict()
+        if buffers.keys() != state.keys():
+            name_of_one_side = min(buffers.keys() ^ state.keys())
+            raise RunError(
+                f"optimizer state: {name_of_one_side!r} is on one side alone; the checkpoint is of another network"
+            )
+        for name, buffer in buffers.items():
             buffer.set_value(state[name])
 
 

@@ -1,4 +1,7 @@
-"""A teacher in an inference engine: the same logits, sooner, and on a CPU beside the student on another core."""
+"""Run a teacher in an inference engine.
+
+The engine gives the same logits sooner, and on a CPU it computes them on another core while the student trains.
+"""
 
 import tempfile
 import time
@@ -22,16 +25,17 @@ from ssld.losses.base import Shape
 from ssld.progress import note
 from ssld.runtime import Runtime, cores, sum_over_ranks
 
-LARGEST_DIFFERENCE = 1e-5  # of two softmax values
-ROUNDS = 3  # in which the engines take turns before one is chosen
-BATCHES = 3  # of a round
+LARGEST_DIFFERENCE = 1e-5  # largest difference of two softmax values
+ROUNDS = 3  # rounds in which the engines take turns before one is chosen
+BATCHES = 3  # batches of a round
 
 
 class EngineLogits:
-    """What `TeacherLogits` says, from an engine of `ssld list engines` that holds the exported network.
+    """Give the logits of a `TeacherLogits` from an engine of `ssld list engines` that holds the exported network.
 
-    Normalisation and resizing are part of the export. Raises RunError when the engine's logits on drawn images are not
-    those of the network up to rounding (of a logit BOUND, of a softmax value LARGEST_DIFFERENCE).
+    Normalisation and resizing are part of the export. Raises RunError when the engine's logits on drawn images differ
+    from those of the network by more than rounding: by more than BOUND of the largest logit, or by more than
+    LARGEST_DIFFERENCE of a softmax value.
     """
 
     beside = True
@@ -41,9 +45,9 @@ class EngineLogits:
         self.engine, self.beside = engine, device_of(engine) == "cpu"
         size, batch, self.classes = images.shape[-1], len(images), teacher.network.num_classes
         self.run = ready(engine, threads=threads, **shaped(engine, (1, batch, batch), size)).load(folder)
-        wanted, found = eager_logits(teacher, images), self.run(images)
-        failure = difference(engine, wanted, found, BOUND * float(np.abs(wanted).max()))
-        gap = float(np.abs(softmax(found) - softmax(wanted)).max())
+        reference, logits = eager_logits(teacher, images), self.run(images)
+        failure = difference(engine, reference, logits, BOUND * float(np.abs(reference).max()))
+        gap = float(np.abs(softmax(logits) - softmax(reference)).max())
         if not failure and gap > LARGEST_DIFFERENCE:
             failure = f"{engine} differs from the model, max |diff| of softmax {gap:.3g} > {LARGEST_DIFFERENCE:.0e}"
         if failure:
@@ -53,58 +57,58 @@ class EngineLogits:
         return paddle.to_tensor(self.run(images.numpy()))
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
-        """The shape of the logits, without the batch."""
+        """Return the shape of the logits without the batch."""
         return {name: (self.classes,) for name in names}
 
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, Shape]]:
-        """No teacher speaks apart here."""
+        """Return no shapes, because there is only one teacher."""
         return {}
 
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] | None = None
     ) -> Iterator[Batch]:
-        """Each batch with the logits of its images under `teacher`.
+        """Yield each batch with the logits of its images under `teacher`.
 
-        On a CPU those of the next batch are computed in a thread while the student trains on this one. The thread
-        touches NumPy and the engine alone: Paddle stays in the thread of the caller. On a GPU, which both share, they
-        take turns. An engine computes in float32 whatever the student's `precision`.
+        On a CPU a thread computes the logits of the next batch while the student trains on the current one. The thread
+        uses NumPy and the engine alone; Paddle stays in the thread of the caller. On a GPU, which both share, engine
+        and student take turns. An engine computes in float32 whatever the student's `precision` is.
         """
         if not self.beside:
             for batch in batches:
                 yield {**batch, "teacher": Outputs({"logits": self(batch["image"])})}
             return
         with ThreadPoolExecutor(1, thread_name_prefix="ssld-teacher") as worker:
-            ahead = None
-            for following in batches:
-                current, ahead = ahead, (following, worker.submit(self.run, following["image"].numpy()))
+            pending = None
+            for batch_ahead in batches:
+                current, pending = pending, (batch_ahead, worker.submit(self.run, batch_ahead["image"].numpy()))
                 if current:
                     yield _with_logits(*current)
-            if ahead:
-                yield _with_logits(*ahead)
+            if pending:
+                yield _with_logits(*pending)
 
 
 def in_engine(
     teacher: TeacherLogits, name: str, size: int, batch: int, runtime: Runtime
 ) -> TeacherLogits | EngineLogits:
-    """The teacher in the engine of that name, for `batch` images [3, size, size] a call.
+    """Return the teacher in the engine of that name, for `batch` images [3, size, size] a call.
 
-    `auto` measures eager Paddle and every engine that can run here for a few batches and takes the `fastest`. Raises
+    `auto` measures eager Paddle and every engine that can run here for a few batches, and takes the `fastest`. Raises
     what `check_engine` raises.
     """
     check_engine(name, runtime)
     if name == "eager":
         return teacher
-    threads = max(1, cores() // runtime.world)  # an eager training step takes one core, and that not all the time
+    threads = max(1, cores() // runtime.world)  # an eager training step takes at most one core
     if name == "auto":
         return best(teacher, size, batch, threads, runtime)
     return compiled(teacher, name, size, batch, threads)
 
 
 def check_engine(name: str, runtime: Runtime) -> None:
-    """Raise unless the named engine can compute a teacher's logits here: before a stage has been trained in vain.
+    """Check that the named engine can compute a teacher's logits here, before a stage is trained in vain.
 
-    RunError for an engine of another device than the student's, and on any GPU but the first, which is where engines
-    run; DeployError for one that is not installed; RecipeError for a name that there is none of.
+    Raises RunError for an engine of another device than the student's, and on any GPU but the first, because engines
+    run on GPU 0. Raises DeployError for an engine that is not installed, and RecipeError for a name that no engine has.
     """
     if name == "eager":
         return
@@ -123,15 +127,18 @@ def device(runtime: Runtime) -> str:
 
 
 def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads: int) -> EngineLogits:
-    """The teacher in an engine, tried on `batch` drawn images [3, size, size]."""
+    """Return the teacher in an engine, which is tried on `batch` drawn images [3, size, size]."""
     with exported(teacher, size, [format_of(engine)]) as folder:
         return EngineLogits(teacher, engine, folder, drawn(size, batch), threads)
 
 
 def best(teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: Runtime) -> TeacherLogits | EngineLogits:
-    """The fastest of eager Paddle and the engines that can run here and agree with it."""
-    able = [engine for engine, reason in usable().items() if not reason and device_of(engine) == device(runtime)]
-    names = [engine for engine in able if format_of(engine) != "paddle2"]  # the kernels of `paddle`, an older program
+    """Return the fastest of eager Paddle and the engines that can run here and agree with it."""
+    usable_engines = [
+        engine for engine, reason in usable().items() if not reason and device_of(engine) == device(runtime)
+    ]
+    # An engine of the format paddle2 has the kernels of the engine `paddle`, with an older form of program.
+    names = [engine for engine in usable_engines if format_of(engine) != "paddle2"]
     ways: dict[str, TeacherLogits | EngineLogits] = {"eager": teacher}
     images = drawn(size, batch)
     with exported(teacher, size, sorted({format_of(engine) for engine in names})) as folder:
@@ -144,38 +151,42 @@ def best(teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: R
 
 
 def drawn(size: int, batch: int) -> Array:
-    """float32 [batch, 3, size, size], about as normalised images are."""
+    """Return random numbers float32 [batch, 3, size, size] with about the values of normalised images."""
     return np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype("float32")
 
 
 def fastest(ways: Mapping[str, Any], student: Callable[[Any], Any], images: Array, runtime: Runtime) -> str:
-    """The way to the logits that delays a student least, over all ranks; says what each took.
+    """Return the name of the way to the logits that delays a student least, over all ranks, and print the time of each.
 
-    Between two batches `student` works, in practice the eager teacher in its place: an engine that holds the GIL
-    while it computes, as Paddle Inference does, gains nothing from a second core; one that lets go of it hides there.
+    Between two batches `student` works; in practice the eager teacher takes its place. An engine that holds the GIL
+    while it computes, as Paddle Inference does, gains nothing from a second core. An engine that releases the GIL
+    computes while the student works.
     """
     batches = [{"image": paddle.to_tensor(images)}] * BATCHES
-    taken = np.zeros((ROUNDS + 1, len(ways)))
-    for turn in taken:  # the first one warms up
+    turns = np.zeros((ROUNDS + 1, len(ways)))
+    for turn in turns:  # the first turn warms up
         for number, way in enumerate(ways.values()):
             start = time.perf_counter()
             for batch in way.labelled(batches):
                 student(batch["image"])
             turn[number] = (time.perf_counter() - start) / BATCHES
-    seconds = dict(zip(ways, sum_over_ranks(np.median(taken[1:], axis=0), runtime) / runtime.world, strict=True))
-    chosen = min(seconds, key=lambda name: seconds[name])
+    seconds = dict(zip(ways, sum_over_ranks(np.median(turns[1:], axis=0), runtime) / runtime.world, strict=True))
+    winner = min(seconds, key=lambda name: seconds[name])
     if runtime.main:
         times = ", ".join(f"{name} {1000 * value:.1f}" for name, value in sorted(seconds.items(), key=lambda s: s[1]))
-        note(f"teacher.engine auto: {chosen}; ms for {len(images)} images beside an eager forward: {times}")
-    return chosen
+        note(f"teacher.engine auto: {winner}; ms for {len(images)} images beside an eager forward: {times}")
+    return winner
 
 
 @contextmanager
 def exported(teacher: TeacherLogits, size: int, formats: list[str]) -> Iterator[Path]:
-    """A folder with the teacher in these formats, from the student's images to logits, gone afterwards."""
-    given = {"size": size, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": size}
+    """Export the teacher in these formats, from the student's images to logits, and yield the folder.
+
+    The folder is removed afterwards.
+    """
+    input_facts = {"size": size, "mean": [0.0] * 3, "std": [1.0] * 3, "resize": size}
     arch, classes = teacher.network.arch, teacher.network.num_classes
-    contract = {"arch": arch, "classes": classes, "digest": "teacher", "input": given}
+    contract = {"arch": arch, "classes": classes, "digest": "teacher", "input": input_facts}
     with tempfile.TemporaryDirectory(prefix="ssld-teacher-") as scratch:
         export_model(teacher, Path(scratch) / "export", name=arch, formats=formats, contract=contract)
         yield Path(scratch) / "export"

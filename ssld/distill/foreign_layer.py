@@ -1,4 +1,6 @@
-"""A network that another framework made, as a layer: it is asked like one of ours, and nothing of it is trained."""
+"""Wrap a network that another framework made as a layer. It is called like a network of the zoo, and nothing of it is
+trained.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ from ssld.runtime import Runtime, cores
 
 
 class ForeignLayer(nn.Layer):
-    """Images float32 [N, 3, S, S] of the network's own size and normalisation -> logits float32 [N, classes].
+    """Compute logits float32 [N, classes] from images float32 [N, 3, S, S] that have the network's own size and
+    normalisation.
 
-    `outputs` gives its named tensors as taps. It carries no gradient and has no parameters.
+    `outputs` gives the named tensors of the network as taps. The outputs carry no gradient, and the layer has no
+    parameters.
     """
 
     def __init__(self, network: ForeignNetwork, arch: str):
@@ -30,21 +34,23 @@ class ForeignLayer(nn.Layer):
         return self.outputs(images)["logits"]
 
     def outputs(self, images: Tensor, taps: Collection[str] = ()) -> dict[str, Tensor]:
-        """The `logits` and these taps."""
+        """Return the `logits` and the taps of these names."""
         arrays = self._network(images.astype("float32").numpy())
         return {name: paddle.to_tensor(arrays[name]) for name in ("logits", *taps)}
 
     def identity(self) -> dict[str, Any]:
-        """What its outputs depend on: kind, sha256 of each file, classes, and what the recipe says of it."""
+        """Return what the outputs depend on: the kind, the sha256 of each file, the classes, and what the recipe says
+        of the network.
+        """
         return dict(self._network.identity())
 
 
 def open_foreign(teacher: Teacher, classes: int, runtime: Runtime) -> ForeignLayer:
-    """The network of a teacher whose source is `onnx` or `program`, tried on drawn images.
+    """Open the network of a teacher whose source is `onnx` or `program`, and try it on drawn images.
 
-    Raises RecipeError where it is not what the recipe says of it, RunError where it cannot be read or run.
+    Raises RecipeError where the network is not what the recipe says of it, and RunError where it cannot be read or run.
     """
     threads = max(1, cores() // runtime.world)
-    kind = OnnxNetwork if teacher.onnx else PaddleProgram
+    network_class = OnnxNetwork if teacher.onnx else PaddleProgram
     file = str(teacher.onnx or teacher.program)
-    return ForeignLayer(kind(file, teacher.spec, classes, threads, runtime.gpu), Path(file).stem)
+    return ForeignLayer(network_class(file, teacher.spec, classes, threads, runtime.gpu), Path(file).stem)

@@ -1,4 +1,4 @@
-"""What a stage works with, beside its networks."""
+"""Describe what a stage works with beside its networks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from ssld.runtime import Runtime
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """name, stage: of the plan. folder: where checkpoints go. seed: of the plan. track: who keeps the numbers, None for
-    a job that logs nothing. train, val: the images of this rank. classes: of the recipe. labels: int64 [images], the
-    label of every training image, -1 where it has none. norm_images: batches float32 [n, 3, S, S] that give batch norms
-    their statistics after the last step."""
+    """Hold what the training of one stage needs beside its networks.
+
+    `name` and `stage` come from the plan, and so does `seed`. `folder` is where checkpoints are saved. `track` keeps
+    the numbers; it is None for a job that logs nothing. `train` and `val` load the images of this rank. `classes` is
+    the number of classes of the recipe. `labels`, int64 [images], has the label of every training image, -1 where an
+    image has none. `norm_images` are batches float32 [n, 3, S, S], from which batch norms get their statistics after
+    the last step.
+    """
 
     name: str
     stage: Stage

@@ -1,4 +1,4 @@
-"""Where the labels of a distillation come from: the teacher beside the student, or a cache of what it said."""
+"""Get the labels of a distillation from the teacher beside the student, or from a cache of its logits."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ from ssld.spec.colours import WHITE
 
 
 def labeller_of(stage: StageRun, teacher: Teacher | SeveralTeachers) -> Labeller:
-    """What labels the batches of a stage; a cache that the recipe asks for is made whole first.
+    """Return the labeller of the batches of a stage. A cache that the recipe asks for is filled first.
 
-    Raises DataError for a cache that was made with something else, by name.
+    Raises DataError for a cache that was made with something else, and names the difference.
     """
     if stage.settings.labels is None:
         return teacher.on(stage)
@@ -31,7 +31,10 @@ def labeller_of(stage: StageRun, teacher: Teacher | SeveralTeachers) -> Labeller
 
 
 def filled_cache(stage: StageRun, teacher: Teacher | SeveralTeachers) -> tuple[labels.Cache, Callable[[], labels.Say]]:
-    """The label cache of a stage, made whole, and a function that gets its teacher ready. RunError for a full disk."""
+    """Fill the label cache of a stage, and return it with a function that gets its teacher ready.
+
+    Raises RunError when the disk is full.
+    """
     cache, ask = open_cache(stage, teacher)
     with disk_errors(cache.folder):
         labels.fill(cache, ask, stage.runtime)
@@ -39,16 +42,16 @@ def filled_cache(stage: StageRun, teacher: Teacher | SeveralTeachers) -> tuple[l
 
 
 def open_cache(stage: StageRun, teacher: Teacher | SeveralTeachers) -> tuple[labels.Cache, Callable[[], labels.Say]]:
-    """`filled_cache` before it is filled."""
+    """Open the label cache of a stage without filling it, and return what `filled_cache` returns."""
     settings, runtime, classes = stage.settings, stage.runtime, stage.plan.classes
     cached = settings.labels
     assert cached is not None
     images = images_of(stage.run, *settings.data.train)
-    about = manifest(stage, teacher, images)
-    folder = Path(cached.folder) if cached.folder else caches(stage.run) / json_digest(about)[:16]
+    description = manifest(stage, teacher, images)
+    folder = Path(cached.folder) if cached.folder else caches(stage.run) / json_digest(description)[:16]
     with disk_errors(folder):
-        labels.claim(folder, about, runtime)
-    alone = replace(runtime, rank=0, world=1)  # a rank sees to whole shards, in the micro-batches of the training
+        labels.claim(folder, description, runtime)
+    alone = replace(runtime, rank=0, world=1)  # each rank fills whole shards, in the micro-batches of the training
     loader = train_loader(stage, images, alone, settings.optim.accumulate * runtime.world)
     micro = sampler.micro_size(settings.data.batch, settings.optim.accumulate, runtime.world)
     layout = labels.Layout(classes, cached.k or classes)
@@ -66,34 +69,34 @@ def open_cache(stage: StageRun, teacher: Teacher | SeveralTeachers) -> tuple[lab
 
 
 def caches(run: Run) -> Path:
-    """The folder of the caches that name themselves; a smoke run keeps its own."""
+    """Return the folder of the caches that name themselves. A smoke run keeps its caches in its own folder."""
     return run.folder / "labels" if run.is_smoke else labels_root()
 
 
 def manifest(stage: StageRun, teacher: Teacher | SeveralTeachers, images: ImageSource) -> dict[str, Any]:
-    """Everything that the labels of a stage depend on."""
+    """Return everything that the labels of a stage depend on."""
     settings, classes, installed = stage.settings, stage.plan.classes, versions()
     data, cached = settings.data, settings.labels
     assert cached is not None
     view = {"size": data.size, "mean": list(data.mean), "std": list(data.std), "interpolation": data.interpolation}
-    if data.background != WHITE:  # caches that are older than this key hold
+    if data.background != WHITE:  # older caches do not have this key and stay valid
         view["background"] = list(data.background)
-    about: dict[str, Any] = {
+    description: dict[str, Any] = {
         "teacher": teacher.identity(),
         "views": {**view, "augment": asdict(data.augment), "seed": cached.seed, "number": cached.views},
         "images": {"number": len(images), **_named(images)},
         "labels": {"classes": classes, "k": cached.k or classes},
         "versions": {package: installed.get(package) for package in ("paddlepaddle", "nvidia-dali-cuda120")},
     }
-    # Partners of a mixture are of one micro-batch, and whole batches make an epoch.
+    # An image is mixed with one of the same micro-batch, and an epoch consists of whole batches.
     if data.augment.mixup > 0 or data.augment.cutmix > 0:
         micro = sampler.micro_size(data.batch, settings.optim.accumulate, stage.runtime.world)
-        about["views"] |= {"batch": data.batch, "mixed": micro}
-    return about
+        description["views"] |= {"batch": data.batch, "mixed": micro}
+    return description
 
 
 def _named(images: ImageSource) -> dict[str, str]:
-    """What says which images they are: the paths of listed files, the content of others."""
+    """Return what says which images these are: the paths of listed files, or the content of other images."""
     if isinstance(images, FileList):
         return {"paths": hashlib.sha256("\n".join(images.paths).encode()).hexdigest()}
     return {"content": images.digest()}

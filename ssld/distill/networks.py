@@ -1,4 +1,4 @@
-"""The networks of a run: fresh ones, what a stage starts from, and what a finished stage made."""
+"""Make the networks of a run: fresh ones, those that a stage starts from, and those that a finished stage made."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from ssld.models.own import create_own
 from ssld.runtime import seed_networks
 
 QUANTIZE = "quantize.json"
-"""In the folder of a quantised stage: its layers, and which of them stay float, chosen before the first step."""
+"""This file in the folder of a quantised stage lists its layers, and which of them stay float. It is written before the
+first step.
+"""
 
 
 def build(plan: Plan, role: str, size: int) -> nn.Layer:
-    """A network of the plan with fresh weights, the same for every stage of a seed: the student, or a teacher by name.
+    """Build a network of the plan with fresh weights, which are the same for every stage of a seed.
 
-    `size` is the side of its images in pixels. Of a teacher from elsewhere (a run, a foreign file) nothing is built.
-    The `arch` of a network of one's own ends with `version_of` it, such as Tiny@1a2b3c4d: two contents of one file are
-    two architectures.
+    `role` is `student` or the name of a teacher, and `size` is the side of the images in pixels. A teacher from
+    elsewhere (a run, a foreign file) cannot be built. The `arch` of a network of one's own ends with `version_of` it,
+    such as Tiny@1a2b3c4d, because two contents of one file are two architectures.
     """
     block = plan.network_of(role)
     seed_networks(plan.seed, "init", role)
     if block.code:
         maker, title = code.find(block.code, plan.code), block.code
-        given: dict[str, Any] = {"options": block.options, "taps": block.taps}
-        network: nn.Layer = create_own(maker, title, num_classes=plan.classes, in_size=size, **given)
+        arguments: dict[str, Any] = {"options": block.options, "taps": block.taps}
+        network: nn.Layer = create_own(maker, title, num_classes=plan.classes, in_size=size, **arguments)
         _set_version(network, version_of(plan, block), title)
     else:
         network = models.create(architecture(plan, role), num_classes=plan.classes, in_size=size)
@@ -46,8 +48,9 @@ def build(plan: Plan, role: str, size: int) -> nn.Layer:
 
 
 def version_of(plan: Plan, block: Network | Teacher) -> str:
-    """Eight hexadecimal digits that name the content of a network of one's own: of its file, with what that imports
-    from its folder, its name in the file, and its options.
+    """Return eight hexadecimal digits that name the content of a network of one's own.
+
+    They cover its file, what that file imports from its folder, the name of the network in the file, and its options.
     """
     file, name = code.split(str(block.code))
     return json_digest([plan.code[file], name, block.options])[:8]
@@ -61,7 +64,10 @@ def _set_version(network: nn.Layer, version: str, title: str) -> None:
 
 
 def architecture(plan: Plan, role: str) -> str:
-    """The architecture of a network of the plan that is one of the zoo. RunError for one that is not built here."""
+    """Return the architecture of a network of the plan that is one of the zoo.
+
+    Raises RunError for a network that is not built here.
+    """
     block = plan.network_of(role)
     if block.arch:
         return block.arch
@@ -72,7 +78,9 @@ def architecture(plan: Plan, role: str) -> str:
 
 
 def make_network(stage: StageRun) -> nn.Layer:
-    """The network that a stage starts from: fresh, of given weights, or the result of the stage that `init` names."""
+    """Make the network that a stage starts from: with fresh weights, given weights, or the result of the stage that
+    `init` names.
+    """
     settings = stage.settings
     network = build(stage.plan, settings.network, settings.data.size)
     if stage.start:
@@ -83,7 +91,9 @@ def make_network(stage: StageRun) -> nn.Layer:
 
 
 def trained_network(stage: StageRun) -> nn.Layer:
-    """The result of a finished stage, in evaluation mode; of a quantised one the network that rounds."""
+    """Return the result of a finished stage in evaluation mode. The result of a quantised stage is the network that
+    rounds.
+    """
     settings = stage.settings
     network = build(stage.plan, settings.network, settings.data.crop)
     if settings.quantize:
@@ -94,11 +104,13 @@ def trained_network(stage: StageRun) -> nn.Layer:
 
 
 def student_of(run: Run) -> nn.Layer:
-    """The student of a finished run, in evaluation mode."""
+    """Return the student of a finished run in evaluation mode."""
     return trained_network(run.last)
 
 
 def noted(folder: Path) -> dict[str, Any]:
-    """Of a stage in int8 its `layers`, those that stay float (`kept_float`), and the `sensitivity` of each in nats."""
-    kept: dict[str, Any] = json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))
-    return kept
+    """Return what a stage in int8 noted: its `layers`, those that stay float (`kept_float`), and the `sensitivity` of
+    each in nats.
+    """
+    notes: dict[str, Any] = json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))
+    return notes

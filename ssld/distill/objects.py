@@ -1,8 +1,8 @@
-"""A training whose networks and images are Python objects that no recipe names: what `ssld.distill` does.
+"""Train a student whose networks and images are Python objects that no recipe names, as `ssld.distill` does.
 
-It is one stage of a run: checks, loaders, losses, loop, checkpoints and scores are those of a recipe's stage. Objects
-have no digest of a recipe, so the folder of a training keeps in `made_of.json` the arguments, and digests of the
-images, of the networks and of the losses: a training goes on only with the same ones.
+Such a training is one stage of a run: its checks, loaders, losses, loop, checkpoints and scores are those of a recipe's
+stage. Objects have no digest of a recipe. The folder of a training therefore keeps in `made_of.json` the arguments and
+the digests of the images, of the networks and of the losses, and a training goes on only with the same ones.
 """
 
 from __future__ import annotations
@@ -49,15 +49,16 @@ from ssld.track.jsonl import Jsonl
 from ssld.track.logger import Record
 from ssld.track.track import Track
 
-NAME = "distill"  # of the stage, in its records and in the seeds of its random numbers
+NAME = "distill"  # name of the stage in its records and in the seeds of its random numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One stage over objects.
+    """Describe one stage over objects.
 
-    student: the network that is trained, in place. teachers: by name; none where no loss learns from one. gate: how
-    many labelled validation images check each teacher before the first step, 0 for none.
+    `student` is the network that is trained, in place. `teachers` are given by name; there are none where no loss
+    learns from a teacher. `gate` says how many labelled validation images check each teacher before the first step, 0
+    for no check.
     """
 
     student: nn.Layer
@@ -74,7 +75,7 @@ class Training:
 
 @dataclass(frozen=True)
 class _Taught:
-    """The stage, as its teachers see it."""
+    """Show a stage to its teachers."""
 
     settings: Stage
     runtime: Runtime
@@ -82,33 +83,33 @@ class _Taught:
 
 
 def student_copy(network: nn.Layer, size: int) -> nn.Layer:
-    """A copy of a network to be trained on images of `size` pixels a side: the one that was handed over stays as it is.
+    """Copy a network that is to be trained on images of `size` pixels a side. The given network stays as it is.
 
-    The names of its parameters follow from their keys, so that any process finds the state of the optimiser again.
-    Raises RecipeError, as `models.create_own` does, for a network that cannot be trained, and where it cannot be
-    copied.
+    The names of the copy's parameters follow from their keys, so that any process finds the state of the optimiser
+    again. Raises RecipeError, as `models.create_own` does, for a network that cannot be trained, and for one that
+    cannot be copied.
     """
     try:
-        made = copy.deepcopy(network)
+        student = copy.deepcopy(network)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise RecipeError(f"student: copy.deepcopy fails ({reason}); correct its code") from error
-    for key, parameter in made.named_parameters():
+    for key, parameter in student.named_parameters():
         parameter.name = f"student.{key}"
-    classes = models.classes_of(made, "student", size)
-    if not isinstance(made, models.Classifier):
-        own = getattr(made, "in_size", size)
-        models.adopt(made, "student", arch=type(made).__name__, num_classes=classes, in_size=own)
-    return made
+    classes = models.classes_of(student, "student", size)
+    if not isinstance(student, models.Classifier):
+        in_size = getattr(student, "in_size", size)
+        models.adopt(student, "student", arch=type(student).__name__, num_classes=classes, in_size=in_size)
+    return student
 
 
 def train_in(training: Training, folder: Path | None) -> tuple[dict[str, float], list[Record]]:
-    """Train the student in place; returns its scores and what was logged, a record a line of `metrics.jsonl`.
+    """Train the student in place, and return its scores and the log, one record for each line of `metrics.jsonl`.
 
-    folder: where checkpoints, metrics and the result are kept; a stopped training goes on there, and a finished one is
-    not repeated: the student gets its weights. Without one nothing is kept. Raises RunError where the folder holds
-    something else, or a training with other arguments, images, networks or losses; RecipeError, DataError or RunError
-    for what cannot be trained.
+    `folder` is where checkpoints, metrics and the result are kept. A stopped training goes on there. A finished
+    training is not repeated: the student gets its weights. Without a folder nothing is kept. Raises RunError where the
+    folder holds something else, or a training with other arguments, images, networks or losses. Raises RecipeError,
+    DataError or RunError for what cannot be trained.
     """
     check(training)
     if folder is None:
@@ -128,7 +129,7 @@ def train_in(training: Training, folder: Path | None) -> tuple[dict[str, float],
 
 
 def check(training: Training) -> None:
-    """Raise RecipeError, DataError or RunError for what cannot be trained, before the first step."""
+    """Check, before the first step, that a training can be run. Raises RecipeError, DataError or RunError otherwise."""
     settings = training.settings
     check_precision(settings, training.runtime, NAME)
     check_images(settings, training.train, training.val, training.runtime)
@@ -145,14 +146,14 @@ def check(training: Training) -> None:
             what = f"gives logits of {classes} classes, the student of {training.classes}"
             raise RecipeError(f"{name}: {what}; give a network of the same classes in the same order")
     taps = sorted(settings.teacher_reads - {"logits"})
-    each = any(term.loss.reads.each for term in settings.loss.values())
-    if taps and len(training.teachers) > 1 and not each:
+    reads_each = any(term.loss.reads.each for term in settings.loss.values())
+    if taps and len(training.teachers) > 1 and not reads_each:
         what = f"reads {taps[0]!r} of the teacher, and several teachers have only their logits in common"
         raise RecipeError(f"loss: {what}; give one teacher")
 
 
 def made_of(training: Training) -> Parts:
-    """What a training is made of: its arguments, and digests of its images, networks and losses."""
+    """Return what a training is made of: its arguments, and the digests of its images, networks and losses."""
     parts: Parts = {"seed": str(training.seed)}
     settings = digested(training.settings)
     parts |= {path: json.dumps(value) for path, value in _leaves(settings)}
@@ -169,19 +170,24 @@ def made_of(training: Training) -> Parts:
 
 
 def network_digest(network: nn.Layer) -> str:
-    """sha256 over the weights of a network and the code of its layers that are neither Paddle's nor of this library."""
+    """Return the sha256 over the weights of a network and the code of those layers that are neither Paddle's nor
+    ssld's.
+    """
     classes = {type(layer) for layer in network.sublayers(include_self=True)}
-    own = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not _is_known(cls))
-    return json_digest([weights_digest(network), called(network), own])
+    code = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not _is_known(cls))
+    return json_digest([weights_digest(network), called(network), code])
 
 
 def loss_digest(cls: type[Loss]) -> str:
-    """As `reuse.source_digest`; of a class without a source file, such as one of a notebook, of its compiled code."""
+    """Return the digest of the source of a loss, as `reuse.source_digest` does.
+
+    For a class without a source file, such as one of a notebook, it is the digest of the compiled code.
+    """
     return source_digest(cls) if _is_known(cls) else code_digest(cls)
 
 
 def code_digest(cls: type) -> str:
-    """sha256 over the compiled code of the functions of a class and of the classes that it derives from."""
+    """Return the sha256 over the compiled code of the functions of a class and of the classes that it derives from."""
     bases = [base for base in cls.__mro__ if base is not object and not _is_known(base)]
     functions = {
         f"{base.__qualname__}.{name}": _function(value) for base in bases for name, value in vars(base).items()
@@ -194,25 +200,27 @@ def _is_known(cls: type) -> bool:
 
 
 def _function(value: object) -> FunctionType | None:
-    """The function that is the value of a class's attribute, or that a property or a class method wraps."""
+    """Return the function that is the value of a class's attribute, or that a property or a class method wraps."""
     for name in ("__func__", "fget"):
         value = getattr(value, name, value)
     return value if isinstance(value, FunctionType) else None
 
 
 def _code(code: CodeType) -> list[Any]:
-    """What a function does, without where it stands."""
+    """Return what a function does, without the place where it is written."""
     return [code.co_code.hex(), [_constant(c) for c in code.co_consts], list(code.co_names), list(code.co_varnames)]
 
 
 def _constant(value: object) -> Any:
     if isinstance(value, CodeType):
         return _code(value)
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)  # its order changes
+    return (
+        sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+    )  # the order of a set changes between processes
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(key path, value) of every leaf of a tree; an empty mapping is one."""
+    """Yield (key path, value) for every leaf of a tree. An empty mapping is a leaf."""
     if isinstance(tree, dict) and tree:
         for name, value in tree.items():
             yield from _leaves(value, f"{path}.{name}".lstrip("."))
@@ -222,7 +230,10 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
-    """The folder of a training, for this process alone, with the record of what it is made of. RunError, see above."""
+    """Reserve the folder of a training for this process, and record there what the training is made of.
+
+    Raises RunError as `train_in` says.
+    """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as lock:
@@ -230,12 +241,12 @@ def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
             lock.enter_context(alone(folder, 0))
         except BlockingIOError:
             raise RunError(f"{folder}: another process is at work in it; let it end, or give another folder") from None
-        kept = kept_parts(folder)
-        if kept is None and any(folder.iterdir()):
+        recorded = kept_parts(folder)
+        if recorded is None and any(folder.iterdir()):
             raise RunError(f"{folder}: is not empty and holds no training; give another folder")
-        if kept is not None and (reason := changes(kept, parts)):
+        if recorded is not None and (reason := changes(recorded, parts)):
             raise RunError(f"{folder}: holds another training: {reason}; give what it began with, or another folder")
-        if kept is None:
+        if recorded is None:
             write_json(folder / MADE_OF, parts)
         yield
 
@@ -269,29 +280,32 @@ def _train(training: Training, folder: Path) -> dict[str, float]:
 
 
 def _labeller(training: Training, stage: _Taught) -> Labeller | None:
-    """Whoever labels the batches, measured on the validation images first; None where no loss learns from a teacher."""
+    """Return the labeller of the batches, after its teachers were measured on the validation images.
+
+    It is None where no loss learns from a teacher.
+    """
     if not training.teachers:
         return None
-    asked = AccuracyCheck(images=training.gate)
+    check = AccuracyCheck(images=training.gate)
     for name, teacher in training.teachers.items() if training.gate else ():
-        chosen = training.val.subset(sampler.evenly(training.gate, len(training.val)))
-        loader = centre_crops(teacher.look, chosen, training.runtime)
-        pass_check(name, teacher.network, loader, training.classes, asked, "gate=0")
-    apart = any(term.loss.reads.each for term in training.settings.loss.values())
-    if len(training.teachers) == 1 and not apart:
+        images = training.val.subset(sampler.evenly(training.gate, len(training.val)))
+        loader = centre_crops(teacher.look, images, training.runtime)
+        pass_check(name, teacher.network, loader, training.classes, check, "gate=0")
+    reads_each = any(term.loss.reads.each for term in training.settings.loss.values())
+    if len(training.teachers) == 1 and not reads_each:
         return next(iter(training.teachers.values())).on(stage)
     return SeveralTeachers(dict(training.teachers), training.combine).on(stage)
 
 
 @contextmanager
 def untouched(networks: Iterable[nn.Layer]) -> Iterator[None]:
-    """Afterwards each network has the modes, the momenta of batch norms and the trainable parameters that it had."""
-    before = list(networks)
-    parameters = [(parameter, parameter.stop_gradient) for network in before for parameter in network.parameters()]
-    layers = [layer for network in before for layer in network.sublayers(include_self=True)]
+    """Restore, after the block, the modes, the momenta of batch norms and the trainable parameters of each network."""
+    originals = list(networks)
+    parameters = [(parameter, parameter.stop_gradient) for network in originals for parameter in network.parameters()]
+    layers = [layer for network in originals for layer in network.sublayers(include_self=True)]
     momenta = [(layer, layer._momentum) for layer in layers if isinstance(layer, BATCH_NORMS)]
     with ExitStack() as modes:
-        for network in before:
+        for network in originals:
             modes.enter_context(models.evaluating(network))
         try:
             yield
@@ -309,6 +323,6 @@ def _history(folder: Path) -> list[Record]:
 def logits_of(
     network: nn.Layer, data: Data, images: ImageSource, runtime: Runtime
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Logits float32 [n, classes] and labels int64 [n] of images, shown to the network as `data` says."""
+    """Return logits float32 [n, classes] and labels int64 [n] of images, shown to the network as `data` says."""
     logits, labels = predict(network, centre_crops(data, images, runtime))
     return logits, labels

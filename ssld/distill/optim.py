@@ -1,4 +1,4 @@
-"""Optimizer, learning rate and averaged weights of a stage."""
+"""Make the optimizer, the learning rate and the averaged weights of a stage."""
 
 import math
 from typing import Any
@@ -13,9 +13,10 @@ from ssld.models.taps import called
 
 
 def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:
-    """Rate of step 0 .. steps-1: linear warm-up to `lr`, then what `schedule` makes of it (`_left`).
+    """Return the learning rate of a step from 0 to steps - 1: a linear warm-up to `lr`, then the share of it that
+    `schedule` leaves (`_left`).
 
-    A closed form, so that a resumed run needs no scheduler state.
+    It is a closed form of the step, so that a resumed run needs no scheduler state.
     """
     warmup = min(round(optim.warmup_epochs * steps_per_epoch), steps - 1)
     if step < warmup:
@@ -24,10 +25,11 @@ def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> 
 
 
 def _left(optim: Optim, step: int, warmup: int, steps: int, steps_per_epoch: int) -> float:
-    """Share of `lr` that a step after the warm-up has.
+    """Return the share of `lr` that a step after the warm-up has.
 
-    cosine: half a wave from 1 to 0 (SGDR without restarts, arXiv:1608.03983); cosine_by_epoch: the same, held over
-    each epoch, as Paddle 1.x's `cosine_decay` does; step, exponential: `gamma` to the number of decays so far.
+    `cosine` is half a wave from 1 to 0 (SGDR without restarts, arXiv:1608.03983). `cosine_by_epoch` is the same wave,
+    constant within each epoch, as Paddle 1.x's `cosine_decay` computes it. `step` and `exponential` are `gamma` to the
+    power of the number of decays so far.
     """
     past = step - warmup
     if optim.schedule == "constant":
@@ -42,9 +44,10 @@ def _left(optim: Optim, step: int, warmup: int, steps: int, steps_per_epoch: int
 
 
 def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
-    """Momentum, AdamW, RMSProp or DOT. Biases and normalisation scales (of one dimension) decay only with `decay_all`.
+    """Make the optimizer that the recipe names: Momentum, AdamW, RMSProp or DOT.
 
-    No parameter groups: Paddle clips the gradient norm of each group for itself.
+    Biases and the scales of normalisations (parameters of one dimension) decay only with `decay_all`. There are no
+    parameter groups, because Paddle clips the gradient norm of each group by itself.
     """
     decayed = {p.name for p in parameters if p.ndim > 1 or optim.decay_all}
     if optim.algorithm == "dot":
@@ -63,22 +66,25 @@ def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
 
 
 def check_stages(optim: Optim, network: nn.Layer, where: str) -> None:
-    """RunError unless `stage_lr` has a number for the stem and for each stage of the network."""
-    given, wanted = len(optim.stage_lr), len(_parts(network)) if optim.stage_lr else 0
-    if given and not wanted:
+    """Check that `stage_lr` has a number for the stem and for each stage of the network.
+
+    Raises RunError otherwise.
+    """
+    count, needed = len(optim.stage_lr), len(_parts(network)) if optim.stage_lr else 0
+    if count and not needed:
         what = f"{called(network)} has no layer `stem` and list of layers `stages`"
         raise RunError(f"{where}.optim.stage_lr: {what}; leave stage_lr out, or give it both")
-    if given != wanted:
-        what = f"{given} numbers; {called(network)} needs {wanted}, of its stem and its {wanted - 1} stages"
+    if count != needed:
+        what = f"{count} numbers; {called(network)} needs {needed}, of its stem and its {needed - 1} stages"
         raise RunError(f"{where}.optim.stage_lr: {what}")
 
 
 def scale_rates(optim: Optim, network: nn.Layer) -> None:
     """Give the parameters of the stem and of each stage of the network their multiple of the learning rate.
 
-    Whatever is in neither, the head, keeps 1. It belongs to a parameter and is no state of the optimizer: who resumes
-    sets it anew. It multiplies the whole update, weight decay included, L2 as well as AdamW's decoupled one. RunError
-    as `check_stages`.
+    Parameters that belong to neither, which are those of the head, keep 1. The multiple belongs to a parameter and is
+    no state of the optimizer, so that a resumed training sets it anew. It multiplies the whole update with its weight
+    decay, both for L2 and for AdamW's decoupled decay. Raises RunError as `check_stages` does.
     """
     if not optim.stage_lr:
         return
@@ -89,7 +95,7 @@ def scale_rates(optim: Optim, network: nn.Layer) -> None:
 
 
 def _parts(network: nn.Layer) -> list[nn.Layer]:
-    """The stem and the stages of a network; none where it does not have both."""
+    """Return the stem and the stages of a network, or nothing where the network does not have both."""
     stem, stages = getattr(network, "stem", None), getattr(network, "stages", None)
     if not isinstance(stem, nn.Layer) or not isinstance(stages, (nn.LayerList, nn.Sequential)):
         return []
@@ -97,7 +103,7 @@ def _parts(network: nn.Layer) -> list[nn.Layer]:
 
 
 class Average:
-    """Exponential moving average of a network's weights and statistics; `decay` 0 keeps none.
+    """Keep the exponential moving average of a network's weights and statistics. A `decay` of 0 keeps none.
 
     The decay warms up as min(decay, (1 + step) / (10 + step)), so that early weights are forgotten.
     """
@@ -110,9 +116,9 @@ class Average:
     def update(self, network: nn.Layer, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         for key, value in network.state_dict().items() if self.state else ():
-            whole = not value.is_floating_point()  # such as a table of positions: there is no mean to take
-            self.state[key].set_value(value if whole else self.state[key] * decay + value * (1 - decay))
+            integral = not value.is_floating_point()  # whole numbers, such as a table of positions, have no mean
+            self.state[key].set_value(value if integral else self.state[key] * decay + value * (1 - decay))
 
     def weights(self, network: nn.Layer) -> dict[str, Any]:
-        """What the stage evaluates and hands on: the average if there is one, else the weights themselves."""
+        """Return what the stage evaluates and hands on: the average if there is one, else the weights themselves."""
         return self.state or network.state_dict()

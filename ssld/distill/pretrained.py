@@ -1,4 +1,4 @@
-"""Weights that a student starts from, made by another training: published, or of a run."""
+"""Load the weights that a student starts from. Another training made them: a published one, or one of a run."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from ssld.progress import note
 
 
 def check_starts(plan: Plan) -> None:
-    """What a stage starts with must be right before the first one is run, which may take days.
+    """Check what the stages start with before the first stage is run, which may take days.
 
-    RunError for weights that are not there, or not the pinned ones, and a `stage_lr` of another network; RecipeError
-    for an unknown training, or one of another architecture.
+    Raises RunError for weights that are missing or are not the pinned ones, and for a `stage_lr` of another network.
+    Raises RecipeError for an unknown training, and for one of another architecture.
     """
     if plan.student.pretrained and plan.scope != "smoke":
         pretrained_file(plan)
@@ -34,23 +34,28 @@ def check_starts(plan: Plan) -> None:
 
 
 def pretrained_file(plan: Plan) -> Path:
-    """The file of `student.pretrained`. With a slash or a dot in it that is a path, else the name of a training whose
-    published file is in the weights folder. Raises as `check_starts`."""
-    given = str(plan.student.pretrained)
-    if "/" in given or "." in given:
-        if not Path(given).exists():  # a folder of 1.x will do
-            raise RunError(f"student.pretrained: no file {given}; name one, or a published training")
-        return Path(given)
-    arch = cards.find_weights(given)[0]
+    """Return the file of `student.pretrained`.
+
+    A value with a slash or a dot in it is a path. Any other value is the name of a training whose published file is in
+    the weights folder. Raises as `check_starts` does.
+    """
+    source = str(plan.student.pretrained)
+    if "/" in source or "." in source:
+        if not Path(source).exists():  # a folder of version 1.x is accepted
+            raise RunError(f"student.pretrained: no file {source}; name one, or a published training")
+        return Path(source)
+    arch = cards.find_weights(source)[0]
     if arch != plan.student.arch:
-        what = f"{given} is of {arch}, the student is {plan.student.title}"
+        what = f"{source} is of {arch}, the student is {plan.student.title}"
         raise RecipeError(f"student.pretrained: {what}; name another")
-    return published_file(given, "student.pretrained")
+    return published_file(source, "student.pretrained")
 
 
 def published_file(name: str, where: str) -> Path:
-    """The weights of a published training in the weights folder. RunError, which begins with `where`, if they are not
-    there, or not the pinned ones; RecipeError for an unknown name.
+    """Return the weights file of a published training in the weights folder.
+
+    Raises RunError, which begins with `where`, for a file that is missing or is not the pinned one, and RecipeError for
+    an unknown name.
     """
     published = cards.find_weights(name)[1]
     file = weights_root() / Path(published.path).name
@@ -62,7 +67,9 @@ def published_file(name: str, where: str) -> Path:
 
 
 def start_pretrained(plan: Plan, network: nn.Layer) -> None:
-    """Load `student.pretrained`; where it has another number of classes the last layer stays fresh, no more."""
+    """Load `student.pretrained` into a network. Where the weights have another number of classes, only the last layer
+    stays fresh.
+    """
     if plan.scope == "smoke":
         note(f"student.pretrained {plan.student.pretrained}: fresh weights, this is a smoke run")
         return

@@ -1,4 +1,4 @@
-"""A run and its stages: a plan, the folders that it works in, and the process that works on it."""
+"""Define a run and its stages: a plan, the folders that it works in, and the process that works on it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from ssld.config.recipe import Plan, Stage
 from ssld.paths import data_root
 from ssld.runtime import Runtime
 
-MODEL, RECORD = "model.safetensors", "stage.json"  # of a finished stage; the record comes last
+MODEL, RECORD = "model.safetensors", "stage.json"  # files of a finished stage; the record is written last
 
 
 @dataclass(frozen=True)
 class Run:
-    """plan: the recipe, checked. folder: where stages, result and export go. data_root: the folder that list files are
-    relative to. runtime: this process among its ranks.
+    """Hold a plan, its folders and the process that works on it.
+
+    `plan` is the checked recipe. `folder` is where stages, result and export are written. `data_root` is the folder
+    that list files are relative to. `runtime` is this process among its ranks.
     """
 
     plan: Plan
@@ -29,17 +31,20 @@ class Run:
 
     @classmethod
     def of_plan(cls, plan: Plan, folder: Path, runtime: Runtime) -> Run:
-        """The run of a plan in a folder. A smoke run keeps its images in its own folder."""
+        """Return the run of a plan in a folder. A smoke run keeps its images in its own folder."""
         return cls(plan, folder, folder if plan.scope == "smoke" else data_root(), runtime)
 
     @classmethod
     def of_folder(cls, folder: Path, runtime: Runtime) -> Run:
-        """The finished run of a folder. RunError where the folder holds no run, and where the run is not finished."""
+        """Return the finished run of a folder.
+
+        Raises RunError where the folder holds no run, and where the run is not finished.
+        """
         return cls.of_plan(recipe.of_finished_run(folder), folder, runtime)
 
     @cached_property
     def stages(self) -> dict[str, StageRun]:
-        """Name -> stage, in their order."""
+        """Map the name of each stage to the stage, in their order."""
         return {name: StageRun(self, name) for name in self.plan.stages}
 
     def stage(self, name: str) -> StageRun:
@@ -47,12 +52,12 @@ class Run:
 
     @property
     def last(self) -> StageRun:
-        """The stage whose result is the student."""
+        """Return the stage whose result is the student."""
         return self.stages[self.plan.last]
 
     @property
     def alone(self) -> Run:
-        """The same run as one process without other ranks."""
+        """Return the same run as one process without other ranks."""
         return replace(self, runtime=Runtime(rank=0, world=1, gpu=self.runtime.gpu))
 
     @property
@@ -62,7 +67,7 @@ class Run:
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage of a run."""
+    """Represent one stage of a run."""
 
     run: Run
     name: str
@@ -77,12 +82,12 @@ class StageRun:
 
     @property
     def settings(self) -> Stage:
-        """Its block of the recipe."""
+        """Return the block of the recipe that describes the stage."""
         return self.plan.stages[self.name]
 
     @cached_property
     def digest(self) -> str:
-        """Names what it depends on, see `Plan.stage_digest`."""
+        """Return the digest that names what the stage depends on, see `Plan.stage_digest`."""
         return self.plan.stage_digest(self.name)
 
     @property
@@ -91,7 +96,7 @@ class StageRun:
 
     @property
     def model_file(self) -> Path:
-        """The weights that it ended with."""
+        """Return the file of the weights that the stage ended with."""
         return self.folder / MODEL
 
     @property
@@ -100,11 +105,11 @@ class StageRun:
 
     @property
     def start(self) -> StageRun | None:
-        """The earlier stage whose result it continues, None where it starts otherwise."""
+        """Return the earlier stage whose result this stage continues, or None where it starts otherwise."""
         name = self.settings.continues
         return self.run.stage(name) if name else None
 
     def record(self) -> dict[str, Any]:
-        """What a finished stage keeps of itself: its scores, its digest, where its labels came from."""
-        kept: dict[str, Any] = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
-        return kept
+        """Return what a finished stage records of itself: its scores, its digest, and where its labels came from."""
+        record: dict[str, Any] = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+        return record

@@ -1,4 +1,4 @@
-"""Several teachers beside a student: each labels the batch, and together they speak as one."""
+"""Let several teachers label a batch beside a student, and combine their logits into those of one teacher."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ssld.losses.base import Shape
 
 
 class Together:
-    """Each of several labellers on the same batches.
+    """Put the outputs of several labellers beside the same batches.
 
-    A batch gets under `teacher` the combined `logits`, and in its `each` the outputs of every teacher by its name.
+    A batch gets the combined `logits` under `teacher`; its `each` has the outputs of every teacher by its name.
     """
 
     gives = frozenset({"logits"})
@@ -28,57 +28,58 @@ class Together:
 
     @property
     def engine(self) -> str:
-        """What computes them, in their order."""
+        """Return the names of the engines that compute the outputs, in the order of the teachers."""
         return ", ".join(part.engine for part in self.parts.values())
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
-        """The shape of the combined outputs, without the batch; the logits alone are combined."""
+        """Return the shape of the combined outputs without the batch. Only logits are combined."""
         first = next(iter(self.parts.values()))
         return first.shapes({"logits"} & set(names), size)
 
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, Shape]]:
-        """Name of a teacher -> the shapes of its outputs."""
+        """Map the name of each teacher to the shapes of its outputs."""
         return {name: part.shapes(names, size) for name, part in self.parts.items()}
 
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
     ) -> Iterator[Batch]:
-        """Each batch with the outputs of all teachers for its images, without a gradient."""
-        apart: Iterator[tuple[Batch, dict[str, Outputs]]] = ((batch, {}) for batch in batches)
+        """Yield each batch with the outputs of all teachers for its images. The outputs carry no gradient."""
+        labelled: Iterator[tuple[Batch, dict[str, Outputs]]] = ((batch, {}) for batch in batches)
         for name, part in self.parts.items():
-            apart = _with(apart, name, part, precision)
-        for batch, each in apart:
+            labelled = _with(labelled, name, part, precision)
+        for batch, each in labelled:
             with paddle.no_grad():
                 logits = combined({name: outputs["logits"] for name, outputs in each.items()}, self.combine)
             yield {**batch, "teacher": Outputs({"logits": logits}, each=each)}
 
 
 def _with(
-    apart: Iterator[tuple[Batch, dict[str, Outputs]]],
+    labelled: Iterator[tuple[Batch, dict[str, Outputs]]],
     name: str,
-    part: Labeller,
+    labeller: Labeller,
     precision: Callable[[], AbstractContextManager[Any]],
 ) -> Iterator[tuple[Batch, dict[str, Outputs]]]:
-    """The same batches with the outputs of one more teacher. A labeller may take several batches in advance, and it
-    gives them back in order.
+    """Yield the same batches with the outputs of one more teacher.
+
+    A labeller may take several batches in advance, and it gives them back in order.
     """
     waiting: list[dict[str, Outputs]] = []
 
     def batches() -> Iterator[Batch]:
-        for batch, each in apart:
+        for batch, each in labelled:
             waiting.append(each)
             yield batch
 
-    for batch in part.labelled(batches(), precision):
+    for batch in labeller.labelled(batches(), precision):
         outputs = batch["teacher"]
-        kept: Batch = {key: value for key, value in batch.items() if key != "teacher"}  # type: ignore[assignment]
-        yield kept, {**waiting.pop(0), name: outputs}
+        unlabelled: Batch = {key: value for key, value in batch.items() if key != "teacher"}  # type: ignore[assignment]
+        yield unlabelled, {**waiting.pop(0), name: outputs}
 
 
 def combined(logits: Mapping[str, Tensor], combine: Combine) -> Tensor:
-    """The logits of all teachers together, float32 [N, classes], from the logits of each.
+    """Combine the logits of all teachers and return float32 [N, classes].
 
-    Of the mean of probabilities they are its logarithm, so that their softmax is the mean.
+    For a mean of probabilities, the result is the logarithm of that mean, so that its softmax is the mean.
     """
     weights = [combine.weights.get(name, 1.0) if combine.weights else 1.0 for name in logits]
     shares = [weight / sum(weights) for weight in weights]
@@ -90,7 +91,7 @@ def combined(logits: Mapping[str, Tensor], combine: Combine) -> Tensor:
 
 
 def _log(share: float) -> float:
-    """The logarithm of a share; that of 0 is low enough for a probability of 0, and finite."""
+    """Return the logarithm of a share. For a share of 0 it is finite, and so low that the probability becomes 0."""
     import math
 
     return math.log(share) if share else -1e30

@@ -1,4 +1,4 @@
-"""What a stage changes while it trains, and how it is saved and restored."""
+"""Hold what a stage changes while it trains; save and restore it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ssld.runtime import seed_networks, seed_of
 
 
 class TrainState:
-    """Everything a stage changes while it trains, and how it is saved and restored."""
+    """Hold everything that a stage changes while it trains; save and restore it."""
 
     def __init__(self, job: Job, network: nn.Layer, labeller: Labeller | None = None):
         self.job, self.stage, self.network = job, job.stage, network
@@ -41,7 +41,7 @@ class TrainState:
         self.log_every = max(1, min(10, self.steps // 100))
         trained = set_trainable(network, job.stage.train)
         self.objective = Objective(job.stage.loss, job.train.steps_per_epoch)
-        self.abouts: dict[str, About] = {}  # name of a term -> what its layers were made for
+        self.abouts: dict[str, About] = {}  # maps the name of a term to what its layers were made for
         apart = job.stage.optim.algorithm in APART
         self.step = Step(network, self.objective, self._helpers(labeller), apart)
         trained += [p for p in self.step.helpers.parameters() if not p.stop_gradient]
@@ -55,10 +55,10 @@ class TrainState:
             TwoGradients(self.optimizer, self.ranks) if apart else OneGradient(self.optimizer, self.ranks, self.scaler)
         )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
-        self.scores: dict[str, float] | None = None  # of the finished stage
+        self.scores: dict[str, float] | None = None  # the scores of the stage when it is finished
 
     def _helpers(self, labeller: Labeller | None) -> dict[str, nn.Layer]:
-        """The layers of the losses that own any, with fresh weights: the same on every rank."""
+        """Make the layers of the losses that own any, with fresh weights that are the same on every rank."""
         job, size = self.job, self.stage.data.size
         if not self.objective.helped:
             return {}
@@ -78,21 +78,26 @@ class TrainState:
             )  # fmt: skip
             return self.abouts[name]
 
-        with paddle.utils.unique_name.guard("helper_"):  # networks have names that begin with their architecture
+        with paddle.utils.unique_name.guard(
+            "helper_"
+        ):  # the parameters of networks have names that begin with their architecture
             helpers = self.objective.helpers(about)
         check_helpers(self.network, helpers)
         return helpers
 
     def seed(self, step: int, part: int) -> None:
-        """Dropout follows from the micro-batch's place in the global batch: two ranks draw what one draws in turn."""
+        """Seed dropout from the place of the micro-batch in the global batch.
+
+        Two ranks then draw together what one rank draws in turn.
+        """
         runtime = self.job.runtime
         seed_networks(self.job.seed, self.job.name, step, part * runtime.world + runtime.rank)
 
     def named_trained(self) -> Iterator[tuple[str, Any]]:
-        """(key, parameter) of what the stage updates: the network's own keys, then `helpers.<term>.<key>`."""
+        """Yield (key, parameter) of what the stage updates: the network's own keys, then `helpers.<term>.<key>`."""
         helpers = ((f"helpers.{name}", parameter) for name, parameter in self.step.helpers.named_parameters())
-        named = [*self.network.named_parameters(), *helpers]
-        return ((name, parameter) for name, parameter in named if id(parameter) in self._trained)
+        parameters = [*self.network.named_parameters(), *helpers]
+        return ((name, parameter) for name, parameter in parameters if id(parameter) in self._trained)
 
     def precision(self) -> AbstractContextManager[Any]:
         precision: AbstractContextManager[Any] = paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")
@@ -120,43 +125,50 @@ class TrainState:
         self.saved = time.monotonic()
 
     def restore(self) -> int:
-        """Take over the newest whole checkpoint; returns the step to go on from. Modes of layers stay as they are."""
-        found = checkpoint.load(self.job.folder)
-        if found is not None:
-            _assign(self.network.state_dict(), found.tensors["model"], self.job.folder)
+        """Take over the newest whole checkpoint, and return the step to go on from.
+
+        The modes of layers do not change.
+        """
+        saved = checkpoint.load(self.job.folder)
+        if saved is not None:
+            _assign(self.network.state_dict(), saved.tensors["model"], self.job.folder)
             self.optimizer.set_state_dict(
-                {k: paddle.to_tensor(v) for k, v in found.tensors.get("optimizer", {}).items()}
+                {k: paddle.to_tensor(v) for k, v in saved.tensors.get("optimizer", {}).items()}
             )
-            _assign(self.average.state, found.tensors.get("average", {}), self.job.folder)
-            _assign(self.step.helpers.state_dict(), found.tensors.get("helpers", {}), self.job.folder)
-            if found.state["scaler"]:
+            _assign(self.average.state, saved.tensors.get("average", {}), self.job.folder)
+            _assign(self.step.helpers.state_dict(), saved.tensors.get("helpers", {}), self.job.folder)
+            if saved.state["scaler"]:
                 self.scaler.load_state_dict(
-                    {k: np.asarray(v) if isinstance(v, list) else v for k, v in found.state["scaler"].items()}
+                    {k: np.asarray(v) if isinstance(v, list) else v for k, v in saved.state["scaler"].items()}
                 )
-            self.seconds, self.scores = found.state["seconds"], found.state.get("scores")
-        return found.step if found else 0
+            self.seconds, self.scores = saved.state["seconds"], saved.state.get("scores")
+        return saved.step if saved else 0
 
     def evaluate(self, step: int) -> dict[str, float]:
-        """Scores on the validation images, of the averaged weights if there are any; they are logged."""
-        kept = {key: value.clone() for key, value in self.network.state_dict().items()} if self.average.state else {}
-        if kept:
+        """Evaluate on the validation images, with the averaged weights if there are any, and log the scores."""
+        weights = {key: value.clone() for key, value in self.network.state_dict().items()} if self.average.state else {}
+        if weights:
             self.network.set_state_dict(self.average.state)
         assert self.job.val is not None, "a job that is evaluated has images for it"
         scores = evaluate(self.network, self.job.val, self.job.runtime)
-        if kept:
-            self.network.set_state_dict(kept)
+        if weights:
+            self.network.set_state_dict(weights)
         self.log("eval", step, scores)
         return scores
 
     def log(self, kind: str, step: int, values: dict[str, float]) -> None:
-        """One line of metrics.jsonl: `kind` is train or eval, `step` counts the steps done."""
+        """Write one line of metrics.jsonl. `kind` is train or eval, and `step` counts the finished steps."""
         assert self.job.track is not None, "a job that is run keeps its numbers"
-        at = {"step": step, "epoch": step / self.job.train.steps_per_epoch, "images": step * self.stage.data.batch}
-        self.job.track.log({"kind": kind, "stage": self.job.name, **at, **values})
+        position = {
+            "step": step,
+            "epoch": step / self.job.train.steps_per_epoch,
+            "images": step * self.stage.data.batch,
+        }
+        self.job.track.log({"kind": kind, "stage": self.job.name, **position, **values})
 
     def finish(self) -> dict[str, float]:
-        """Evaluate, keep one last checkpoint, hand on the averaged weights if there are any."""
-        if self.scores is None:  # else a kill came after that checkpoint, and they are logged
+        """Evaluate the network, save one last checkpoint, and hand on the averaged weights if there are any."""
+        if self.scores is None:  # otherwise the checkpoint before a kill has the scores, and they are logged
             if len(self.job.norm_images):
                 recalibrate(self.network, self.job.norm_images)
             self.scores = self.evaluate(self.steps)
@@ -176,25 +188,30 @@ class TrainState:
 
 
 def set_trainable(network: nn.Layer, train: str) -> list[Any]:
-    """The parameters that a stage updates; the others get no gradient.
+    """Return the parameters that a stage updates; the others get no gradient.
 
-    'all': whatever the logits depend on; 'head': only the classifier, which makes the logits, as SSLD's Fix models were
-    made; 'head_and_norms': the scales, shifts and statistics of the batch norms too, as FixRes proposes
-    (arXiv:1906.06423). Paddle lists running statistics among the parameters, as ones without a gradient: they stay so.
-    RunError for a network that does not say which layer its classifier is.
+    'all' updates whatever the logits depend on. 'head' updates only the classifier, which makes the logits, as SSLD's
+    Fix models were made. 'head_and_norms' updates the scales, shifts and statistics of the batch norms too, as FixRes
+    proposes (arXiv:1906.06423). Paddle lists running statistics among the parameters, without a gradient; they stay
+    without one. Raises RunError for a network that does not say which layer its classifier is.
     """
-    parts = [network] if train == "all" else [_classifier(network, train)]
-    parts += [layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)]
+    layers_to_train = [network] if train == "all" else [_classifier(network, train)]
+    layers_to_train += [
+        layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)
+    ]
     auxiliary = network.auxiliary if isinstance(network, models.Classifier) else []
     unused = {id(p) for layer in auxiliary for p in layer.parameters()}
-    free = {id(p) for layer in parts for p in layer.parameters() if p.trainable} - unused
+    updated = {id(p) for layer in layers_to_train for p in layer.parameters() if p.trainable} - unused
     for parameter in network.parameters():
-        parameter.stop_gradient = id(parameter) not in free
-    return [p for p in network.parameters() if id(p) in free]
+        parameter.stop_gradient = id(parameter) not in updated
+    return [p for p in network.parameters() if id(p) in updated]
 
 
 def set_mode(network: nn.Layer, train: str) -> None:
-    """Training mode; evaluation mode with a frozen body: its statistics stay, and training sees what inference sees."""
+    """Set training mode, or evaluation mode where the body is frozen.
+
+    In evaluation mode the statistics stay, and training sees what inference sees.
+    """
     network.eval() if train == "head" else network.train()
 
 
@@ -202,8 +219,8 @@ def _classifier(network: nn.Layer, train: str) -> nn.Layer:
     layer = models.classifier_of(network)
     if layer is None:
         what = f"{type(network).__name__} does not say which layer makes its logits"
-        how = "name it with taps: {classifier: PATH}, give it an attribute `classifier`, or set train: all"
-        raise RunError(f"train: {train}: {what}; {how}")
+        advice = "name it with taps: {classifier: PATH}, give it an attribute `classifier`, or set train: all"
+        raise RunError(f"train: {train}: {what}; {advice}")
     return layer
 
 

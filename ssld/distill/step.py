@@ -1,4 +1,4 @@
-"""One training step as one layer: a student's outputs and the loss, with the layers that losses own."""
+"""Compute one training step as one layer: the outputs of a student and the loss, with the layers that losses own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from ssld.models.taps import called
 
 
 class Step(nn.Layer):
-    """A batch -> (losses, parts for the log, logits): what data parallelism wraps, so that helpers are averaged too.
+    """Map a batch to (losses, parts for the log, logits). Data parallelism wraps this layer, so that helpers are
+    averaged too.
 
-    helpers: name of a term -> the layers of its loss. They train beside the student and are no part of it. apart: the
-    losses are two, of the task and of the distillation, else one.
+    `helpers` maps the name of a term to the layers of its loss. They train beside the student and are no part of it.
+    With `apart` there are two losses, of the task and of the distillation; otherwise there is one.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class Step(nn.Layer):
     def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:
         outputs = outputs_of(self.student, batch["image"], self.objective.student_reads)
         outputs.weights = weights_of(self.student, self._weights)
-        given = outputs, batch.get("teacher"), batch, dict(self.helpers.items())
+        arguments = outputs, batch.get("teacher"), batch, dict(self.helpers.items())
         if self.apart:
-            losses, parts = self.objective.apart(*given)
+            losses, parts = self.objective.apart(*arguments)
             return losses, parts, outputs["logits"]
-        loss, parts = self.objective(*given)
+        loss, parts = self.objective(*arguments)
         return (loss,), parts, outputs["logits"]
 
     def after_step(self, runtime: Any) -> None:
@@ -53,49 +54,58 @@ class Step(nn.Layer):
 
 
 def readable(network: nn.Layer) -> dict[str, nn.Layer]:
-    """The layers whose weights a loss may read, by name: `classifier`, and `stage3.norm` for the batch norm that makes
-    the tap `stage3.pre`. A network of one's own offers them as `classifier`, which `taps` may name, and `norms`."""
+    """Return the layers whose weights a loss may read, by name.
+
+    The names are `classifier`, and `stage3.norm` for the batch norm that makes the tap `stage3.pre`. A network of one's
+    own offers them as `classifier`, which `taps` may name, and `norms`.
+    """
     classifier = classifier_of(network)
-    named = {"classifier": classifier} if getattr(classifier, "weight", None) is not None else {}
-    return {**named, **{f"{stage}.norm": norm for stage, norm in getattr(network, "norms", {}).items()}}
+    layers = {"classifier": classifier} if getattr(classifier, "weight", None) is not None else {}
+    return {**layers, **{f"{stage}.norm": norm for stage, norm in getattr(network, "norms", {}).items()}}
 
 
 def weights_of(network: nn.Layer, names: Collection[str]) -> dict[str, Tensor]:
-    """The weights of the layers of these names: `classifier.weight` [d, classes] (or [classes, d, 1, 1] of a
-    convolution), `stage3.norm.weight` [C] and so on, and `.bias` where there is one. RunError for a layer that the
-    network does not have, or does not name."""
+    """Return the weights of the layers of these names.
+
+    They are `classifier.weight` [d, classes] (or [classes, d, 1, 1] of a convolution), `stage3.norm.weight` [C] and so
+    on, and `.bias` where there is one. Raises RunError for a layer that the network does not have, or does not name.
+    """
     layers = readable(network) if names else {}
     for name in names:
         if name not in layers:
             what = f"a loss reads the weights of its {name}, and it does not say which layer that is"
             advice = "name it with taps: {classifier: PATH}" if name == "classifier" else "use another network or loss"
             raise RunError(f"{called(network)}: {what}; {advice}")
-    both = {f"{name}.{kind}": getattr(layers[name], kind, None) for name in names for kind in ("weight", "bias")}
-    return {name: value for name, value in both.items() if value is not None}
+    parameters = {f"{name}.{kind}": getattr(layers[name], kind, None) for name in names for kind in ("weight", "bias")}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 @paddle.no_grad()
 def shapes(network: nn.Layer, names: Collection[str], size: int) -> dict[str, Shape]:
-    """The shape of each of these outputs, without the batch, for images of `size` pixels a side."""
+    """Return the shape of each of these outputs, without the batch, for images of `size` pixels a side."""
     with evaluating(network):
-        found = outputs_of(network, paddle.zeros([1, 3, size, size]), names)
-    return {name: tuple(found[name].shape[1:]) for name in names}
+        outputs = outputs_of(network, paddle.zeros([1, 3, size, size]), names)
+    return {name: tuple(outputs[name].shape[1:]) for name in names}
 
 
 def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
-    """Two parameters of one name would share the state of the optimiser in silence: RunError names them."""
-    seen = {parameter.name for parameter in student.parameters()}
+    """Check that no two parameters have one name, because they would silently share the state of the optimiser.
+
+    Raises RunError, which says the name.
+    """
+    names = {parameter.name for parameter in student.parameters()}
     for term, layer in helpers.items():
         for parameter in layer.parameters():
-            if parameter.name in seen:
+            if parameter.name in names:
                 what = f"a layer of it has a parameter named {parameter.name!r}, as another layer has"
                 raise RunError(f"loss {term}: {what}; make its layers inside `helpers`")
-            seen.add(parameter.name)
+            names.add(parameter.name)
 
 
 def check_gradients(named: Iterable[tuple[str, Any]], reached: Callable[[Any], bool], stage: str) -> None:
-    """RunError for the first of the trained parameters, by name, that got no gradient: what trains nothing must not run
-    for days.
+    """Check that every trained parameter, by name, got a gradient, so that a training of days does not train nothing.
+
+    Raises RunError for the first parameter that got none.
     """
     for name, parameter in named:
         if not reached(parameter):

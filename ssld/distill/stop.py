@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a stage ends at a whole step and saves it."""
+"""End a stage at a whole step, and save it, when Ctrl-C or SIGTERM comes."""
 
 import signal
 from collections.abc import Iterator
@@ -11,7 +11,9 @@ from ssld.runtime import Runtime, sum_over_ranks
 
 
 class Stop:
-    """Whether SIGINT or SIGTERM came. Several ranks answer alike, at logged steps: none waits for one that left."""
+    """Say whether SIGINT or SIGTERM came. Several ranks give the same answer at logged steps, so that no rank waits for
+    one that has left.
+    """
 
     asked = False
 
@@ -23,7 +25,7 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """The first signal asks to stop after a whole step, a second one stops at once."""
+    """Catch SIGINT and SIGTERM. The first signal asks for a stop after a whole step; a second signal stops at once."""
     stop = Stop()
 
     def ask(number: int, frame: Any) -> None:
@@ -31,9 +33,10 @@ def stop_signals() -> Iterator[Stop]:
             raise KeyboardInterrupt
         stop.asked = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}  # main thread only
+    # Python lets only the main thread set signal handlers.
+    handlers = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The teacher's side of a distillation: its batch-norm mode, its input, and the gate before the first step."""
+"""Show a student's images to a teacher: its batch-norm mode, its input, and the gate before the first step."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.
 
 
 class TeacherLogits(nn.Layer):
-    """A frozen teacher on a student's images: float32 [N, 3, S, S] -> logits [N, classes].
+    """Compute the logits [N, classes] of a frozen teacher from a student's images float32 [N, 3, S, S].
 
-    `norm='batch'` normalises with the statistics of the batch, as the published SSLD runs did (76.00 top-1 against
-    75.84 for a MobileNetV3_large student); only batch norms switch, dropout stays off. Running statistics are read-only
-    either way.
-    `size`, `mean`, `std` are what the teacher expects; where the student's differ, the same crop is converted, enlarged
-    as the recipe's input pipeline enlarges: a teacher that saw other blur in its training loses points (1.9 on
+    With `norm='batch'` it normalises with the statistics of the batch, as the published SSLD runs did (76.00 top-1
+    against 75.84 for a MobileNetV3_large student). Only batch norms switch to them; dropout stays off. Running
+    statistics never change.
+
+    `size`, `mean` and `std` are what the teacher expects. Where the student's differ, the same crop is converted and
+    enlarged as the recipe's input pipeline enlarges. A teacher that saw other blur in its training loses points (1.9 on
     Fashion-MNIST, from 28 to 48 pixels, with bicubic for linear).
     """
 
@@ -52,7 +53,7 @@ class TeacherLogits(nn.Layer):
         return self.network(self._seen(images))
 
     def _seen(self, images: Tensor) -> Tensor:
-        """The images as the teacher expects them."""
+        """Convert the images to what the teacher expects."""
         if self.scale is not None:
             images = images * self.scale + self.shift
         if self.enlarge is not None:
@@ -60,25 +61,27 @@ class TeacherLogits(nn.Layer):
         return images
 
     def outputs(self, images: Tensor) -> Outputs:
-        """The outputs that the losses read, in one forward pass, and the weights that a loss may read."""
-        found = outputs_of(self.network, self._seen(images), self.reads)
-        found.weights = weights_of(self.network, readable(self.network))
-        return found
+        """Return, from one forward pass, the outputs that the losses read and the weights that a loss may read."""
+        outputs = outputs_of(self.network, self._seen(images), self.reads)
+        outputs.weights = weights_of(self.network, readable(self.network))
+        return outputs
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
-        """The shape of each of these outputs, without the batch, for images of the student of `size` pixels a side."""
-        seen: int = size if self.enlarge is None else self.enlarge.shape[0]
-        found: dict[str, Shape] = shapes(self.network, names, seen)
-        return found
+        """Return the shape of each of these outputs, without the batch, for images of the student of `size` pixels a
+        side.
+        """
+        enlarged_size: int = size if self.enlarge is None else self.enlarge.shape[0]
+        output_shapes: dict[str, Shape] = shapes(self.network, names, enlarged_size)
+        return output_shapes
 
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, Shape]]:
-        """No teacher speaks apart here."""
+        """Return no shapes, because there is only one teacher."""
         return {}
 
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
     ) -> Iterator[Batch]:
-        """Each batch with the teacher's outputs for its images under `teacher`, without a gradient."""
+        """Yield each batch with the teacher's outputs for its images under `teacher`. The outputs carry no gradient."""
         for batch in batches:
             with precision(), paddle.no_grad():
                 outputs = self.outputs(batch["image"])
@@ -86,9 +89,9 @@ class TeacherLogits(nn.Layer):
 
 
 def set_norm(network: nn.Layer, norm: str) -> None:
-    """Everything in evaluation mode, but batch norms on batch statistics for 'batch'.
+    """Set every layer to evaluation mode; for 'batch', batch norms use the statistics of the batch.
 
-    Paddle keeps `momentum` of the old running statistic: 1.0 leaves it untouched.
+    Paddle keeps the share `momentum` of the old running statistic, so that 1.0 leaves it unchanged.
     """
     network.eval()
     for layer in network.sublayers() if norm == "batch" else ():
@@ -98,10 +101,10 @@ def set_norm(network: nn.Layer, norm: str) -> None:
 
 
 def gate(name: str, top1: float, claimed: float, images: int, points: float, skip: str = "teacher.gate=0") -> None:
-    """Stop before the first step when a teacher is not what its card says.
+    """Check that a teacher is as good as its card says, and stop before the first step where it is not.
 
-    `top1` was measured on `images` validation images; the card's number may be missed by `points` plus two standard
-    errors of such a sample. Raises RunError, which says how to `skip` this check.
+    `top1` was measured on `images` validation images. It may fall below the number of the card by `points` plus two
+    standard errors of such a sample. Raises RunError, which says how to `skip` this check.
     """
     error = 100 * math.sqrt(claimed / 100 * (1 - claimed / 100) / images)
     if top1 < claimed - points - 2 * error:
@@ -111,19 +114,22 @@ def gate(name: str, top1: float, claimed: float, images: int, points: float, ski
         )
 
 
-def _enlarge(size: int, wanted: int, mode: str) -> Tensor | None:
-    """[wanted, size]: a matrix M with M x M^T = x resized, for x [size, size]; None when the sizes are equal.
+def _enlarge(size: int, enlarged: int, mode: str) -> Tensor | None:
+    """Return a matrix M [enlarged, size] so that M x M^T is x resized, for x [size, size].
 
-    Resizing is linear, in rows and columns alike. The product runs in every engine; oneDNN fails on the resize itself.
+    It is None when the sizes are equal. Resizing is linear, in rows and columns alike. The product runs in every
+    engine; oneDNN fails on the resize itself.
     """
-    if size == wanted:
+    if size == enlarged:
         return None
     rows = paddle.eye(size).reshape([1, 1, size, size])
-    return F.interpolate(rows, size=[wanted, size], mode=mode, align_corners=False)[0, 0]
+    return F.interpolate(rows, size=[enlarged, size], mode=mode, align_corners=False)[0, 0]
 
 
 def _renormalise(student: Data, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor | None, Tensor | None]:
-    """Factor and offset [1, 3, 1, 1] from the student's normalisation to the teacher's; None when they are equal."""
+    """Return factor and offset [1, 3, 1, 1] from the student's normalisation to the teacher's, or None when they are
+    equal.
+    """
     if tuple(mean) == tuple(student.mean) and tuple(std) == tuple(student.std):
         return None, None
     mean_s, std_s, mean_t, std_t = (

@@ -1,4 +1,4 @@
-"""The weights of a teacher: the file of its card, and what says which weights a file or a network holds."""
+"""Find the weights file of a teacher, and say which weights a file or a network holds."""
 
 import hashlib
 from pathlib import Path
@@ -12,14 +12,16 @@ from ssld.errors import RunError
 from ssld.files import sha256
 from ssld.paths import weights_root
 
-CLASSES = 1000  # of a weights file that does not say how many it has
+CLASSES = 1000  # the number of classes of a weights file that does not say it
 
 
 def teacher_weights(name: str, card: TeacherCard, given: str | None, option: str = "--weights") -> Path:
-    """The weights file that is given, by `option`, or the card's in the weights folder. RunError where it is not there,
-    or not the one that the card pins."""
+    """Return the weights file that `option` gives, or else the card's file in the weights folder.
+
+    Raises RunError where the file is missing, or where it is not the one that the card pins.
+    """
     file = Path(given) if given else weights_root() / Path(card.weights.path).name
-    if not file.exists():  # a folder of 1.x will do
+    if not file.exists():  # a folder of version 1.x is accepted
         raise RunError(f"teacher {name}: no weights at {file}; download {card.weights.url} to there, or give {option}")
     if card.weights.sha256 and not given and sha256(file) != card.weights.sha256:
         raise RunError(f"teacher {name}: {file} is not the file of its card (sha256); download it again")
@@ -27,13 +29,13 @@ def teacher_weights(name: str, card: TeacherCard, given: str | None, option: str
 
 
 def classes_of(file: Path) -> int:
-    """The number of classes that a weights file notes, else CLASSES."""
-    known = weights.metadata(file) if file.suffix == ".safetensors" else {}
-    return int(known.get("num_classes", CLASSES))
+    """Return the number of classes that a weights file notes, or CLASSES where it notes none."""
+    metadata = weights.metadata(file) if file.suffix == ".safetensors" else {}
+    return int(metadata.get("num_classes", CLASSES))
 
 
 def file_digest(file: Path) -> str:
-    """sha256 of a weights file, or of the names and digests of the files of a folder of them."""
+    """Return the sha256 of a weights file; for a folder, the sha256 over the names and digests of its files."""
     if file.is_file():
         return sha256(file)
     parts = sorted((str(part.relative_to(file)), sha256(part)) for part in file.rglob("*") if part.is_file())
@@ -41,7 +43,7 @@ def file_digest(file: Path) -> str:
 
 
 def weights_digest(network: nn.Layer) -> str:
-    """sha256 over the names and bytes of a network's parameters and statistics."""
+    """Return the sha256 over the names and bytes of a network's parameters and statistics."""
     digest = hashlib.sha256()
     for key, value in sorted(network.state_dict().items()):
         digest.update(key.encode() + np.ascontiguousarray(value.numpy()).tobytes())

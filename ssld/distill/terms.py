@@ -1,4 +1,4 @@
-"""What the terms of one kind read, train and cost in the stages of a recipe, seen by one forward pass of each."""
+"""Find what the terms of one kind read, train and cost in the stages of a recipe, by one forward pass of each."""
 
 from __future__ import annotations
 
@@ -23,25 +23,27 @@ from ssld.runtime import Runtime
 
 
 def facts_of_terms(plan: Plan, kind: str) -> dict[str, Any]:
-    """Name of a stage -> the facts of each of its terms of this kind, of the trained network, and of what is exported.
+    """Map the name of a stage to the facts of each of its terms of this kind, of the trained network, and of the
+    export.
 
-    Networks have fresh weights and see two images that are only numbers. Multiply-adds are those of convolutions and
-    linear layers, forward, as `models.count` counts them. RecipeError where no stage has such a term.
+    Networks have fresh weights and get two images of random numbers. Multiply-adds are those of convolutions and linear
+    layers in a forward pass, as `models.count` counts them. Raises RecipeError where no stage has such a term.
     """
     terms = {
-        name: [one for one, term in stage.loss.items() if term.kind == kind] for name, stage in plan.stages.items()
+        name: [term_name for term_name, term in stage.loss.items() if term.kind == kind]
+        for name, stage in plan.stages.items()
     }
     if not any(terms.values()):
         what = f"no stage has a term of the kind {kind}"
         raise RecipeError(f"{plan.name}: {what}; add {kind}: {{weight: 1.0}} to the loss of a stage of the recipe")
-    return {name: _of_stage(plan, name, found) for name, found in terms.items() if found}
+    return {name: _of_stage(plan, name, names) for name, names in terms.items() if names}
 
 
 def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, Any]:
     stage = plan.stages[name]
     with on_trial(plan, name, IMAGES, Runtime(rank=0, world=1, gpu=None)) as (state, batches):
         batch: Batch = {**next(batches), "step": 0, "epoch": 1}
-        terms = {one: _of_term(state, one, batch, stage) for one in names}
+        terms = {term_name: _of_term(state, term_name, batch, stage) for term_name in names}
         params, macs = models.count(state.network, stage.data.size)
     cost = {"parameters": params, "multiply_adds": macs * stage.data.batch}
     exported = f"the network alone, {params} parameters; no layer of a loss"
@@ -56,19 +58,21 @@ def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, Any]:
 
 
 def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[str, Any]:
-    """The facts of one term of a stage, which `state` has on trial with a batch of two images."""
+    """Return the facts of one term of a stage. `state` has the stage on trial with a batch of two images."""
     term = stage.loss[name]
-    reads, taught = term.loss.reads, batch.get("teacher") or Outputs()
+    reads, teacher_outputs = term.loss.reads, batch.get("teacher") or Outputs()
     with evaluating(state.network), paddle.no_grad():
-        own = outputs_of(state.network, batch["image"], reads.student | {"logits"})
-    own.weights = weights_of(state.network, reads.weights.get("student", ()))
+        student_outputs = outputs_of(state.network, batch["image"], reads.student | {"logits"})
+    student_outputs.weights = weights_of(state.network, reads.weights.get("student", ()))
     facts: dict[str, Any] = {
         "weight": term.tree()["weight"],
-        "student": _shapes(own, reads.student),
-        "teacher": _shapes(taught, reads.teacher),
+        "student": _shapes(student_outputs, reads.student),
+        "teacher": _shapes(teacher_outputs, reads.teacher),
     }
     if reads.each:
-        facts["teacher"] = {teacher: _shapes(outputs, reads.teacher) for teacher, outputs in taught.each.items()}
+        facts["teacher"] = {
+            teacher: _shapes(outputs, reads.teacher) for teacher, outputs in teacher_outputs.each.items()
+        }
     if reads.weights:
         facts["weights"] = {of: sorted(layers) for of, layers in reads.weights.items() if layers}
     if reads.batch:
@@ -76,25 +80,28 @@ def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[s
     layers = dict(state.step.helpers.items()).get(name)
     if layers is None:
         return {**facts, "helpers": None}
-    macs = _macs(layers, name, term, (own, taught, batch)) * stage.data.batch // IMAGES
+    macs = _macs(layers, name, term, (student_outputs, teacher_outputs, batch)) * stage.data.batch // IMAGES
     micro = sampler.micro_size(stage.data.batch, stage.optim.accumulate, 1)
     return {**facts, "helpers": {"parameters": _parameters(state, name, term, micro), "multiply_adds": macs}}
 
 
 def _shapes(outputs: Outputs, names: frozenset[str]) -> dict[str, list[int]]:
-    """The shape of each of these outputs, without the batch, in the order of the network."""
+    """Return the shape of each of these outputs, without the batch, in the order of the network."""
     return {name: list(value.shape[1:]) for name, value in outputs.items() if name in names}
 
 
-def _macs(layers: nn.Layer, name: str, term: Term, given: tuple[Outputs, Outputs, Batch]) -> int:
-    """Multiply-adds of the layers of a term in one forward pass of these outputs."""
+def _macs(layers: nn.Layer, name: str, term: Term, arguments: tuple[Outputs, Outputs, Batch]) -> int:
+    """Count the multiply-adds of the layers of a term in one forward pass of these outputs."""
     with models.counting(layers) as macs, paddle.no_grad():
-        Objective({name: term})(*given, {name: layers})
+        Objective({name: term})(*arguments, {name: layers})
     return macs()
 
 
 def _parameters(state: TrainState, name: str, term: Term, micro: int) -> int:
-    """Trained parameters of the layers of a term in a run of one rank, whose micro-batches are larger than on trial."""
+    """Count the trained parameters of the layers of a term in a run of one rank.
+
+    Its micro-batches are larger than those on trial.
+    """
     layers = term.loss.helpers(replace(state.abouts[name], micro=micro))
     assert layers is not None
     return sum(parameter.size for parameter in layers.parameters() if not parameter.stop_gradient)

@@ -1,4 +1,4 @@
-"""How many images a second this machine gets through: a few steps on images that are only numbers.
+"""Measure how many images a second this machine trains: a few steps on images of random numbers.
 
 The networks, the loss, the optimizer and the teacher are those of the plan; weights are fresh. There is no input
 pipeline, no evaluation and no checkpoint.
@@ -21,19 +21,22 @@ from ssld.distill.trial import drawn_batch, on_trial, small
 from ssld.errors import RunError
 from ssld.runtime import Runtime
 
-MACS_CPU, MACS_GPU = 100e9, 4e12  # multiply-adds of a step, about: enough to fill the device, done in a second or some
-SECONDS = 2.0  # that are timed at least, in whole steps, after one that warms up
+MACS_CPU, MACS_GPU = 100e9, 4e12  # about so many multiply-adds of a step fill the device for a second or a few
+SECONDS = 2.0  # least time of the measured steps, which are whole and follow one that warms up
 
 
 def at_a_time(macs: float, most: int, runtime: Runtime) -> int:
-    """Images of a measured step that costs `macs` an image: 2 to `most`, as a batch norm needs 2."""
+    """Return the number of images of a measured step that costs `macs` an image.
+
+    It is at least 2, which a batch norm needs, and at most `most`.
+    """
     return min(most, max(2, round((MACS_CPU if runtime.gpu is None else MACS_GPU) / macs)))
 
 
 def stage_rate(plan: Plan, name: str, images: int, runtime: Runtime) -> float:
-    """Images a second of a stage's training steps of so many images, its teacher's forward pass included.
+    """Measure the images a second of a stage's training steps of so many images, with its teacher's forward pass.
 
-    With a label cache the logits are at hand. RunError for mixed precision without a GPU.
+    With a label cache the logits are ready. Raises RunError for mixed precision without a GPU.
     """
     amp = plan.stages[name].optim.amp
     if amp != "off" and runtime.gpu is None:
@@ -41,13 +44,13 @@ def stage_rate(plan: Plan, name: str, images: int, runtime: Runtime) -> float:
     with on_trial(plan, name, images, runtime) as (state, batches):
 
         def step() -> None:
-            float(train_step(state, batches, 0)[0]["loss"])  # reading it waits for the device
+            float(train_step(state, batches, 0)[0]["loss"])  # reading the loss waits for the device
 
         return images / _seconds(step)
 
 
 def teacher_rate(plan: Plan, name: str, images: int, runtime: Runtime) -> float:
-    """Images a second of the forward pass that fills the label cache of a stage."""
+    """Measure the images a second of the forward pass that fills the label cache of a stage."""
     with small(plan, name, images, runtime) as run:
         stage = run.stage(name)
         batch = drawn_batch(plan, stage.settings.data.size, images)
@@ -56,21 +59,24 @@ def teacher_rate(plan: Plan, name: str, images: int, runtime: Runtime) -> float:
 
 
 def mine_rate(plan: Plan, step: Mine, images: int, runtime: Runtime) -> float:
-    """Images a second of a mining's scores; decoding and the comparison with the validation images are left out."""
+    """Measure the images a second of the scores of a mining.
+
+    Decoding and the comparison with the validation images are left out.
+    """
     if step.teacher in plan.all_teachers:
         with small(plan, plan.last, images, runtime) as run:
             teacher = load_teacher(run, step.teacher, fresh=True)
-        network, shown = teacher.network, teacher_mining.shown_to(teacher)
+        network, input_of_teacher = teacher.network, teacher_mining.shown_to(teacher)
     else:
         card, classes = teacher_mining.known(step)
-        network, shown = models.create(card.arch, num_classes=classes, in_size=card.input.size), card.input
-    ask = teacher_mining.probabilities(network, shown, step.engine, images, runtime)
-    pixels = drawn(shown.size, images)
-    return images / _seconds(lambda: ask(pixels))
+        network, input_of_teacher = models.create(card.arch, num_classes=classes, in_size=card.input.size), card.input
+    probabilities_of = teacher_mining.probabilities(network, input_of_teacher, step.engine, images, runtime)
+    pixels = drawn(input_of_teacher.size, images)
+    return images / _seconds(lambda: probabilities_of(pixels))
 
 
 def _seconds(step: Callable[[], Any]) -> float:
-    """Of one step, on average, the first left out."""
+    """Return the mean duration of a step in seconds. The first step is left out."""
     step()
     start, count = time.perf_counter(), 0
     while not count or time.perf_counter() - start < SECONDS:
