@@ -1,6 +1,7 @@
-"""Data: list files, arrays or samples of images -> batches.
+"""Turn list files, arrays or samples of images into batches.
 
-See `pipeline.Loader` for training, `pipeline.EvalLoader` for evaluation, `sources` for what they take.
+`pipeline.Loader` makes the batches of a training, `pipeline.EvalLoader` those of an evaluation; `sources` says what
+both of them take.
 
 The loaders load on first use: reading, checking and preparing lists needs neither Paddle nor DALI.
 """

@@ -1,6 +1,6 @@
-"""What happens to each training image, drawn as numbers in advance: a pure function of (seed, epoch, index).
+"""Draw what happens to each training image as numbers in advance: a pure function of (seed, epoch, index).
 
-The DALI graph only carries out what is drawn here, so it holds no random operator and no state.
+The DALI graph only carries out what this module draws, so it holds no random operator and no state.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 from ssld.data import policies
 from ssld.random import AUGMENT, uniform
 
-TRIES = 10  # attempts to place a crop or an erased rectangle before giving up
-# Columns of the random numbers of one image. Fixed places: switching one augmentation on does not change the others.
+TRIES = 10  # how often a crop or an erased rectangle is tried
+# The columns of the random numbers of one image are fixed: to switch one augmentation on does not change the others.
 _CROP, _CROP_AT, _FLIP, _ERASE, _ERASE_AT, _ERASE_IF, _AUTO = 0, 20, 22, 23, 43, 45, 46
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Settings of the training augmentation; any object with these attributes serves.
+    """Hold the settings of the training augmentation; any object with these attributes serves.
 
     area, ratio: range of the crop's share of the image and of its width/height (Inception crop, arXiv:1409.4842);
         area (1, 1) means no random crop: the largest centred square.
@@ -44,7 +44,7 @@ class Augment:
 
 @dataclass(frozen=True)
 class Draw:
-    """The numbers for n images; all arrays have n rows.
+    """Hold the numbers for n images; all arrays have n rows.
 
     anchor, shape: int32 [n, 2], crop in pixels of the stored image, (top, left) and (height, width);
     flip: int32 [n]; erase_anchor, erase_shape: float32 [n, 2], whole pixels of the output, shape 0 = nothing erased;
@@ -62,7 +62,9 @@ class Draw:
 
 
 def draw(augment: Any, seed: int, epoch: int, index: np.ndarray, sizes: np.ndarray, out: int) -> Draw:
-    """Draw for the images `index` of a data set; sizes: int [n, 2] stored (height, width); out: output side."""
+    """Draw the numbers of the images `index` of a data set. sizes: int [n, 2], stored (height, width); out: side of the
+    output.
+    """
     u = uniform(seed, AUGMENT, epoch, index, _AUTO + policies.lanes(augment))
     anchor, shape = crop(u[:, _CROP:_CROP_AT], u[:, _CROP_AT:_FLIP], sizes, augment.area, augment.ratio)
     flip = u[:, _FLIP] < (0.5 if augment.flip is True else float(augment.flip))
@@ -78,11 +80,11 @@ def draw(augment: Any, seed: int, epoch: int, index: np.ndarray, sizes: np.ndarr
 def crop(
     u: np.ndarray, u_at: np.ndarray, sizes: np.ndarray, area: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random-resized-crop boxes: anchor and shape, int64 [n, 2] each.
+    """Return boxes of random resized crops: anchor and shape, int64 [n, 2] each.
 
-    Inception crop (arXiv:1409.4842): share of the area uniform, log(width/height) uniform; the first of ten tries that
-    fits is taken, else the largest centred box whose ratio is in range. u: [n, 20] (share and ratio of each try),
-    u_at: [n, 2] place. area == (1, 1): the largest centred square.
+    It is the Inception crop (arXiv:1409.4842): the share of the area is uniform, and so is log(width/height); the first
+    of ten tries that fits is taken, else the largest centred box whose ratio is in range. u: [n, 20], share and ratio
+    of each try; u_at: [n, 2], the place. Where area is (1, 1), the box is the largest centred square.
     """
     height, width = sizes[:, 0].astype(np.int64), sizes[:, 1].astype(np.int64)
     if tuple(area) == (1, 1):
@@ -103,10 +105,11 @@ def crop(
 
 
 def erase(u: np.ndarray, u_at: np.ndarray, out: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random-erasing boxes in an out x out image: anchor and shape in whole pixels, [n, 2] each; shape 0 = none fits.
+    """Return boxes of random erasing in an out x out image: anchor and shape in whole pixels, [n, 2] each.
 
-    Share of the area uniform in 0.02..0.4 and height/width in 0.3..1/0.3, as in arXiv:1708.04896, section 3.1; the
-    ratio is drawn log-uniformly so that tall and wide boxes are as likely.
+    A shape of 0 says that no try fits. The share of the area is uniform in 0.02..0.4 and height/width lies in
+    0.3..1/0.3, as in arXiv:1708.04896, section 3.1; the ratio is drawn log-uniformly so that tall and wide boxes are as
+    likely.
     """
     pixels = out * out * _between(u[:, 0::2], 0.02, 0.4)
     aspect = np.exp(_between(u[:, 1::2], np.log(0.3), -np.log(0.3)))
@@ -122,7 +125,7 @@ def _between(u: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _clamped(height: np.ndarray, width: np.ndarray, ratio: tuple[float, float]) -> np.ndarray:
-    """Height and width of the largest box whose width/height lies in `ratio`."""
+    """Return height and width of the largest box whose width/height lies in `ratio`."""
     w = np.minimum(width, np.rint(height * ratio[1]))
     h = np.minimum(height, np.rint(width / ratio[0]))
     return np.maximum(np.stack([h, w], axis=1), 1).astype(np.int64)

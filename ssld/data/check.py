@@ -13,7 +13,7 @@ from ssld.spec.colours import WHITE, Colour
 
 @dataclass
 class Report:
-    """The result of a check.
+    """Hold the result of a check.
 
     images: how many were looked at; bad: path and reason of each that cannot be used; transparent: how many have
     pixels that the background shines through; flat: paths of those that are one flat colour, once they lie on it.
@@ -37,22 +37,22 @@ def check(
     keep: int | None = None,
     background: Colour = WHITE,
 ) -> Report:
-    """Decode every image of a list; `progress(done, total)` is called now and then. At most `keep` faults are kept.
+    """Decode every image of a list and report the faults; at most `keep` of them are kept.
 
-    background: the colour behind transparent pixels.
+    progress: is called with (done, total) now and then; background: the colour behind transparent pixels.
     """
 
     def look(path: str) -> tuple[str | None, bool, bool]:
         try:
-            seen = examine(path, background)
+            image = examine(path, background)
         except Unreadable as error:
             return str(error), False, False
-        return None, seen.transparent, seen.flat
+        return None, image.transparent, image.flat
 
     report = Report()
     total = len(files)
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for start in range(0, total, 1024):  # bounded: a list may hold millions
+        for start in range(0, total, 1024):  # in bounded parts, for a list may hold millions
             paths = [files.path(i) for i in range(start, min(start + 1024, total))]
             for path, (reason, transparent, flat) in zip(paths, pool.map(look, paths), strict=True):
                 report.images += 1

@@ -1,4 +1,4 @@
-"""DALI asked about one JPEG file at a time: would the decoder of a training read it?"""
+"""Ask DALI about one JPEG file at a time: would the decoder of a training read it?"""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from ssld.data.graph import decode_graph
 
-NOTHING = np.zeros((1, 1), dtype=np.int32)  # the graph hands on what is to be done with the image; here that is nothing
+NOTHING = np.zeros((1, 1), dtype=np.int32)  # the graph hands on an image's job; there is no job here
 
 
 class _Decoder:
-    """The decoding graph of the loaders for one image, built when it is first asked."""
+    """Run the decoding graph of the loaders for one image; the graph is built when it is first asked."""
 
     def __init__(self) -> None:
         self._pipe: Any = None
@@ -38,7 +38,9 @@ _OF_THREAD = threading.local()
 
 
 def refusal(data: bytes) -> str | None:
-    """Why DALI on a CPU does not decode these bytes, in a few words; None when it does. Any thread may ask."""
+    """Say why DALI on a CPU does not decode these bytes, in a few words, or return None when it does. It is
+    thread-safe.
+    """
     if not hasattr(_OF_THREAD, "decoder"):
         _OF_THREAD.decoder = _Decoder()
     decoder: _Decoder = _OF_THREAD.decoder

@@ -1,4 +1,4 @@
-"""1,797 real handwritten digits of 8 x 8 pixels, carried by scikit-learn: nothing to download.
+"""Prepare 1,797 real handwritten digits of 8 x 8 pixels. scikit-learn carries them, so nothing is downloaded.
 
 Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository, 1998 (its test part).
 """
@@ -19,10 +19,11 @@ VAL = 60  # validation images of each class
 
 
 def prepare(out: str | os.PathLike[str], progress: Progress, labelled: int = 18) -> Prepared:
-    """PNG files (grey 0..16 stretched to 0..255) and train_labelled, train_unlabelled, train_all, val lists.
+    """Write PNG files (grey 0..16 stretched to 0..255) and four lists: train_labelled, train_unlabelled, train_all,
+    val.
 
-    600 images, 60 of each class, are for validation; of the other 1,197 each class keeps the labels of `labelled`
-    (18: 180 images, 15 %). The split is fixed (seed 0) and stratified. Raises DataError where scikit-learn is missing.
+    600 images, 60 of each class, are for validation; of the other 1,197 each class keeps the labels of `labelled` (18:
+    180 images, 15 %). The split is fixed (seed 0) and stratified. It raises DataError where scikit-learn is missing.
     """
     target = Target("digits", out, {"labelled": labelled})
     if not 1 <= labelled <= 100:
@@ -34,13 +35,13 @@ def prepare(out: str | os.PathLike[str], progress: Progress, labelled: int = 18)
     for number, (path, image) in enumerate(zip(paths, images, strict=True), start=1):
         target.save(path, png(image))
         progress(number, len(paths))
-    val, kept, rest = take_per_class(labels, [VAL, labelled], seed=0)
-    save_parts(target, paths, labels, val=val, labelled=kept, unlabelled=rest)
+    val, with_label, without_label = take_per_class(labels, [VAL, labelled], seed=0)
+    save_parts(target, paths, labels, val=val, labelled=with_label, unlabelled=without_label)
     return target.finish([str(digit) for digit in range(10)])
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [1797, 8, 8] and labels [1797]. DataError where scikit-learn is missing."""
+    """Return the images, uint8 [1797, 8, 8], and labels [1797]. It raises DataError where scikit-learn is missing."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -50,7 +51,7 @@ def load() -> tuple[np.ndarray, np.ndarray]:
 
 
 def png(image: np.ndarray) -> bytes:
-    """One image, uint8 [h, w] or [h, w, 3], as the bytes of a PNG file."""
+    """Return one image, uint8 [h, w] or [h, w, 3], as the bytes of a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()

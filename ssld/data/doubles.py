@@ -1,4 +1,4 @@
-"""Files with equal bytes, between two lists or within one. Files of different sizes are never read."""
+"""Find files with equal bytes, between two lists or within one. Files of different sizes are never read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ssld.files import sha256
 
 
 def equal_files(asked: Sequence[str], among: Sequence[str]) -> list[tuple[str, str]]:
-    """(file of `asked`, the first file of `among` with equal bytes), for the files that have one, in order.
+    """Return (file of `asked`, the first file of `among` with equal bytes) for the files that have one, in order.
 
-    A file that stands in both lists by the same path equals itself. What cannot be read equals nothing.
+    A file that stands in both lists by the same path equals itself. A file that cannot be read equals nothing.
     """
     sizes: dict[int, list[str]] = {}
     for path in among:
@@ -35,8 +35,10 @@ def equal_files(asked: Sequence[str], among: Sequence[str]) -> list[tuple[str, s
 
 
 def doubles(files: Sequence[str]) -> list[tuple[str, str]]:
-    """(file, an earlier file of the list with equal bytes or the same path), in order."""
-    seen: dict[str, str] = {}
+    """Return (file, an earlier file of the list with equal bytes or the same path) for the files that have one, in
+    order.
+    """
+    first_path: dict[str, str] = {}
     by_size: dict[int, list[str]] = {}
     for path in files:
         by_size.setdefault(_size(path), []).append(path)
@@ -45,14 +47,14 @@ def doubles(files: Sequence[str]) -> list[tuple[str, str]]:
         size = _size(path)
         if size < 0 or len(by_size[size]) < 2 or not (digest := _digest(path)):
             continue
-        if digest in seen:
-            pairs.append((path, seen[digest]))
-        seen.setdefault(digest, path)
+        if digest in first_path:
+            pairs.append((path, first_path[digest]))
+        first_path.setdefault(digest, path)
     return pairs
 
 
 def _size(path: str) -> int:
-    """Bytes; below 0 where it is no file."""
+    """Return the bytes of a file; a number below 0 says that there is no file."""
     try:
         return os.path.getsize(path) if os.path.isfile(path) else -1
     except OSError:

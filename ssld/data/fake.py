@@ -1,4 +1,4 @@
-"""A tiny fake data set for `--smoke`: JPEG files of several sizes, the same bytes on every machine of one Pillow."""
+"""Write a tiny fake data set for `--smoke`: JPEG files of several sizes, the same bytes wherever Pillow is the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fake(
 ) -> dict[str, Path]:
     """Write images and the lists train_labelled.txt, train_unlabelled.txt, val.txt under `root`; return name -> list.
 
-    size: about the short side in pixels. Labels run through 0..classes-1 round and round; the label sets hue and
+    size: about the short side in pixels. Labels run through 0..classes-1 again and again; the label sets hue and
     stripes, so that even a fake run learns something.
     """
     base, number, lists = Path(root), 0, {}

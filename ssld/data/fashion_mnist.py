@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28 pixels in ten classes. arXiv:1708.07747"""
+"""Prepare Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28 pixels in ten classes (arXiv:1708.07747)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ssld.data.split import take_per_class
 from ssld.data.target import Prepared, Progress, Target
 from ssld.errors import DataError
 
-LABELLED = 600  # of each class, unless another number is asked for
+LABELLED = 600  # of each class, unless the caller asks for another number
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEBIAN = "/usr/share/datasets/fashion-mnist"  # where Debian's package dataset-fashion-mnist puts the files
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"  # plain http is safe here: the content is pinned
-# sha256 of the content after gunzip: Debian repacks the gzip files, what they hold is the same as published.
+# These are the sha256 after gunzip: Debian repacks the gzip files, but their content is the published one.
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -35,11 +35,12 @@ def prepare(
     source: str | os.PathLike[str] | None = None,
     labelled: int = LABELLED,
 ) -> Prepared:
-    """PNG files and the lists train_labelled, train_unlabelled, train_all (every label known) and val.
+    """Write PNG files and the lists train_labelled, train_unlabelled, train_all (every label known) and val.
 
-    source: a folder with the four IDX files (gzipped or not); else Debian's package is used where it is installed, else
-    the files are downloaded. Each class keeps `labelled` labels (600: 6,000 images, 54,000 are unlabelled), stratified,
-    seed 0. Raises DataError for missing files and for content whose sha256 is not the pinned one.
+    source: a folder with the four IDX files (gzipped or not); without it Debian's package is used where it is
+    installed, else the files are downloaded. Each class keeps `labelled` labels (600: 6,000 images, 54,000 are
+    unlabelled); the split is stratified, with seed 0. It raises DataError for missing files and for content whose
+    sha256 is not the pinned one.
     """
     target = Target("fashion_mnist", out, {"labelled": labelled})
     if not 1 <= labelled <= 5999:
@@ -52,14 +53,18 @@ def prepare(
         target.save(path, png(image))
         if number % 500 == 0:
             progress(number, len(paths))
-    kept, rest = take_per_class(labels, [labelled], seed=0)
+    with_label, without_label = take_per_class(labels, [labelled], seed=0)
     val = np.arange(len(labels), len(paths))
-    save_parts(target, paths, np.concatenate([labels, val_labels]), val=val, labelled=kept, unlabelled=rest)
+    save_parts(
+        target, paths, np.concatenate([labels, val_labels]), val=val, labelled=with_label, unlabelled=without_label
+    )
     return target.finish(CLASSES)
 
 
 def training_part(source: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The 60,000 training images, uint8 [n, 28, 28], and their labels [n]. DataError as `prepare` raises."""
+    """Return the 60,000 training images, uint8 [n, 28, 28], and their labels [n]. It raises DataError as `prepare`
+    does.
+    """
     return _part("train", source)
 
 
@@ -69,7 +74,10 @@ def _part(part: str, source: str | os.PathLike[str] | None) -> tuple[np.ndarray,
 
 
 def read_idx(content: bytes) -> np.ndarray:
-    """The uint8 array in an IDX file: two zero bytes, type 8, number of axes, their lengths (big-endian), the data."""
+    """Return the uint8 array in an IDX file.
+
+    The file holds two zero bytes, the type 8, the number of axes, their lengths (big-endian) and the data.
+    """
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise DataError("IDX file: not unsigned bytes; expected the header 00 00 08")
     axes = content[3]
@@ -78,13 +86,13 @@ def read_idx(content: bytes) -> np.ndarray:
 
 
 def _content(name: str, source: str | os.PathLike[str] | None) -> bytes:
-    """What the IDX file holds, unpacked, with its sha256 checked."""
+    """Return the unpacked content of the IDX file, after a check of its sha256."""
     folder = Path(source) if source is not None else Path(DEBIAN)
-    found = next((file for file in (folder / f"{name}.gz", folder / name) if file.is_file()), None)
-    if found is None and source is not None:
+    idx_file = next((file for file in (folder / f"{name}.gz", folder / name) if file.is_file()), None)
+    if idx_file is None and source is not None:
         raise DataError(f"{folder}: no {name}.gz; give the folder that holds the four files of Fashion-MNIST")
-    where = str(found) if found else f"{URL}{name}.gz"
-    data = found.read_bytes() if found else _download(where)
+    where = str(idx_file) if idx_file else f"{URL}{name}.gz"
+    data = idx_file.read_bytes() if idx_file else _download(where)
     try:
         content = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     except (OSError, EOFError, zlib.error) as error:

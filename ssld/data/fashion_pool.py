@@ -1,4 +1,4 @@
-"""A pool for a mining whose better half is known: garments of Fashion-MNIST without labels, and digits."""
+"""Prepare a pool for a mining whose better half is known: garments of Fashion-MNIST without labels, and digits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ RANDOM = 1000  # images drawn from the pool, as many as a mining of 100 a class 
 
 
 def prepare(out: str | os.PathLike[str], progress: Progress, source: str | os.PathLike[str] | None = None) -> Prepared:
-    """PNG files and lists: few (1,000 labelled garments), pool (1,500 others and 1,797 digits, unlabelled), random.
+    """Write PNG files and the lists few, pool and random.
 
-    source: as of `fashion_mnist`. The labelled ones are among its 6,000, the others are not; `random` is drawn from the
-    pool with seed 0. Raises DataError as `fashion_mnist` and `digits` do.
+    few: 1,000 garments with labels, among the 6,000 labelled ones of `fashion_mnist`; pool: 1,500 other garments and
+    1,797 digits, without labels; random: images that are drawn from the pool with seed 0. source: as in
+    `fashion_mnist`. It raises DataError as `fashion_mnist` and `digits` do.
     """
     target = Target("fashion_pool", out, {})
     if already := target.done():

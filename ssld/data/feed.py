@@ -1,4 +1,4 @@
-"""Feeds encoded images and drawn numbers to a DALI graph, and hands finished batches to Paddle without a copy."""
+"""Feed encoded images and drawn numbers to a DALI graph, and hand finished batches to Paddle without a copy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AHEAD = 2  # batches whose images are being read while DALI works on those befor
 
 
 class Feed:
-    """DALI's callback: reads the images of the next batch and adds what `numbers(epoch, index, sizes)` draws.
+    """Serve as DALI's callback: read the images of the next batch and add what `numbers(epoch, index, sizes)` draws.
 
     background: the colour behind transparent pixels.
     """
@@ -37,10 +37,10 @@ class Feed:
         self.start(())
 
     def start(self, jobs: Iterable[Job]) -> None:
-        """From now on feed these batches; forget the ones before."""
+        """Feed these batches from now on, and forget the ones before."""
         self._jobs = iter(jobs)
         self._reading: deque[tuple[Job, list[Future]]] = deque()
-        self.flying: deque[np.ndarray] = deque()  # fed, not yet come out of the graph
+        self.flying: deque[np.ndarray] = deque()  # the batches that are in the graph
         self.failure: DataError | None = None  # why the feed ended before its last batch
 
     def __call__(self) -> tuple[Any, ...]:
@@ -51,31 +51,33 @@ class Feed:
             raise StopIteration
         (epoch, index), futures = self._reading.popleft()
         try:
-            read = [item for future in futures for item in future.result()]
+            images = [item for future in futures for item in future.result()]
         except DataError as error:  # the batches before it are still in the graph: they come out first
             self._jobs, self.failure = iter(()), error
             self._reading.clear()
             raise StopIteration from None
         self.flying.append(index)
-        sizes = np.array([size for _, size in read], dtype=np.int64)
-        return ([data for data, _ in read], *self._numbers(epoch, index, sizes))
+        sizes = np.array([size for _, size in images], dtype=np.int64)
+        return ([data for data, _ in images], *self._numbers(epoch, index, sizes))
 
     def _read(self, index: np.ndarray) -> list[tuple[np.ndarray, tuple[int, int]]]:
         return [self._read_one(i) for i in index]
 
     def _read_one(self, index: int) -> tuple[np.ndarray, tuple[int, int]]:
-        """The bytes that DALI decodes, and the (height, width) of the image."""
+        """Return the bytes that DALI decodes, and the (height, width) of the image."""
         image = self._source.image(index)
         if isinstance(image, np.ndarray):
             return pnm(image), (image.shape[0], image.shape[1])
         try:
-            given, size = readable.for_dali(readable.content(image), self._background)
+            encoded, size = readable.for_dali(readable.content(image), self._background)
         except Unreadable as error:
             raise self._unreadable(index, image, str(error)) from None
-        return (np.frombuffer(given, dtype=np.uint8) if isinstance(given, bytes) else pnm(given)), size
+        return (np.frombuffer(encoded, dtype=np.uint8) if isinstance(encoded, bytes) else pnm(encoded)), size
 
     def culprit(self, error: Exception) -> DataError:
-        """The DataError for a batch that DALI could not decode: names the first image at fault of those in flight."""
+        """Return the DataError for a batch that DALI could not decode: it names the first image at fault of those in
+        flight.
+        """
         try:
             for i in itertools.chain.from_iterable(self.flying):
                 image = self._source.image(i)
@@ -95,33 +97,33 @@ class Feed:
 
 
 class Relay:
-    """DALI's callback of a graph that goes on with what another one made."""
+    """Serve as DALI's callback of a graph that goes on with the outputs of another one."""
 
     def __init__(self, first: Stream):
         self._first = first
         self.start(())
 
     def start(self, jobs: Iterable[Job]) -> None:
-        """From now on the first graph makes these batches."""
+        """Let the first graph make these batches from now on."""
         self._made = self._first.run(jobs)
         self.flying: deque[np.ndarray] = deque()
         self.failure: DataError | None = None
 
     def __call__(self) -> tuple[Any, ...]:
         try:
-            index, made = next(self._made)
+            index, outputs = next(self._made)
         except DataError as error:
             self.failure = error
             raise StopIteration from None
         self.flying.append(index)
-        return made
+        return outputs
 
     def culprit(self, error: Exception) -> DataError:
         return self._first.culprit(error)
 
 
 class Stream:
-    """Runs a DALI pipeline over any sequence of batches, again and again, with one build."""
+    """Run a DALI pipeline over any sequence of batches, again and again, with one build."""
 
     def __init__(self, feed: Feed | Relay, build: Callable[[], Any], finish: Callable[[Any], Any]):
         self._feed, self._build, self._finish = feed, build, finish
@@ -130,7 +132,9 @@ class Stream:
         self._turn, self._ended = 0, True
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yield (index, image tensor) a batch. A new run ends the one before; DataError names an unreadable image."""
+        """Yield (index, image tensor) for each batch. A new run ends the one before. DataError names an unreadable
+        image.
+        """
         self._rewind()
         self._feed.start(jobs)
         self._turn += 1
@@ -153,14 +157,14 @@ class Stream:
         raise RuntimeError("this loader was started again: only the latest `batches()` can be read")
 
     def _rewind(self) -> None:
-        if self._pipe is not None and not self._ended:  # left in the middle: throw away what was prefetched
+        if self._pipe is not None and not self._ended:  # the run was left in the middle: its prefetched batches go
             self._feed.start(())
             try:
                 while True:
                     self._pipe.run()
             except StopIteration:
                 pass
-            except RuntimeError:  # an unreadable image among the prefetched, which nobody asked for
+            except RuntimeError:  # one of the prefetched images is unreadable; nobody asked for it
                 self._pipe = None
         if self._pipe is None:
             self._pipe = self._build()
@@ -170,5 +174,5 @@ class Stream:
 
 
 def to_paddle(outputs: Any) -> Any:
-    """A Paddle tensor on DALI's memory; DALI's executor takes the buffer back only when the last user has gone."""
+    """Return a Paddle tensor on DALI's memory; DALI's executor takes the buffer back when the last user has gone."""
     return paddle.utils.dlpack.from_dlpack(outputs[0].as_tensor())

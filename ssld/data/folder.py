@@ -1,4 +1,4 @@
-"""A folder with one sub-folder a class: train and val lists for the images where they are."""
+"""Write train and val lists for a folder with one sub-folder for each class; the images stay where they are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssld.data.target import Prepared, Progress, Target
 from ssld.data.tree import LeftOut, images_under, sub_folders
 from ssld.errors import DataError
 
-NAMED = 5  # names that a remark gives
+NAMED = 5  # the most names in one remark
 
 Lines = list[tuple[str, int]]
 
@@ -27,13 +27,14 @@ def prepare(
     seed: int = 0,
     class_list: str | os.PathLike[str] = "",
 ) -> Prepared:
-    """train.txt, val.txt and classes.txt; the label is the rank of the sub-folder's name, images stay in `source`.
+    """Write train.txt, val.txt and classes.txt; the images stay in `source`.
 
-    Of each class the share `val_share` (rounded, but at least one image on each side) goes to val.txt, drawn with
-    `seed`; 0 means no val.txt. `class_list`: a classes.txt that gives the labels instead; a class of it may have no
-    images then, and every sub-folder must be in it. Raises DataError for a missing source, classes with too few images
-    and a share out of range. What is left out, names that differ by case alone, classes of one image, and images of
-    val.txt that are equal to one of train.txt, are told in `remarks`.
+    A label is the rank of the sub-folder's name. Of each class the share `val_share` (rounded, but at least one image
+    on each side) goes to val.txt, drawn with `seed`; with 0 there is no val.txt. `class_list`: a classes.txt that gives
+    the labels instead; a class of it may have no images then, and every sub-folder must be in it. It raises DataError
+    for a missing source, classes with too few images and a share out of range. `remarks` speaks of files that are left
+    out, names that differ by case alone, classes of one image, and images of val.txt that are equal to one of
+    train.txt.
     """
     root = source_folder(source, "folder")
     if not 0 <= val_share < 1:
@@ -57,7 +58,7 @@ def prepare(
 
 
 def source_folder(source: str | os.PathLike[str], kind: str) -> Path:
-    """The absolute source folder; DataError when it is not given or not there."""
+    """Return the absolute source folder. It raises DataError when none is given, or when it does not exist."""
     if not source:
         raise DataError(f"data prepare {kind}: no source given; name the folder of the images")
     if not os.path.isdir(source):
@@ -75,7 +76,7 @@ def _classes(folders: list[str], file: str | os.PathLike[str], root: Path) -> li
 
 
 def _leave_out_files(root: Path, left_out: LeftOut) -> None:
-    """The files beside the class folders: none of them has a class."""
+    """Leave out the files beside the class folders: none of them has a class."""
     for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
         if not entry.is_dir():
             left_out.entry(entry, "outside the folders of the classes")
@@ -95,14 +96,14 @@ def _split(images: dict[str, list[str]], labels: dict[str, int], val_share: floa
     for name, paths in images.items():
         label = labels[name]
         count = min(max(1, round(len(paths) * val_share)), len(paths) - 1) if val_share else 0
-        chosen = set(epoch_order(seed, label, len(paths))[:count].tolist())
+        val_positions = set(epoch_order(seed, label, len(paths))[:count].tolist())
         for i, path in enumerate(paths):
-            (val if i in chosen else train).append((path, label))
+            (val if i in val_positions else train).append((path, label))
     return train, val
 
 
 def _remarks(root: Path, images: dict[str, list[str]], train: list[str], val: list[str]) -> list[str]:
-    """What is not wrong, but probably not meant either."""
+    """Say what is not wrong, but probably not meant either."""
     remarks = []
     if alike := _case_doubles(images):
         remarks.append(f"classes whose names differ by case alone: {_some(alike)}; are they one class?")
@@ -121,17 +122,17 @@ def _remarks(root: Path, images: dict[str, list[str]], train: list[str], val: li
 
 
 def _case_doubles(names: Iterable[str]) -> list[str]:
-    """`a = A` for names that are one on a disk that knows no case, or that has another form of Unicode."""
-    kept: dict[str, str] = {}
-    found = []
+    """Return `a = A` for names that are one on a disk that knows no case, or that has another form of Unicode."""
+    first_name: dict[str, str] = {}
+    pairs = []
     for name in names:
-        other = kept.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
-        if other != name:
-            found.append(f"{other} = {name}")
-    return found
+        first = first_name.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if first != name:
+            pairs.append(f"{first} = {name}")
+    return pairs
 
 
 def _some(names: list[str]) -> str:
-    """The first names, and how many more there are."""
+    """Return the first names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

@@ -1,4 +1,4 @@
-"""Images in whatever form a caller has them, as one `ImageSource`."""
+"""Make one `ImageSource` of images in whatever form a caller has them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ relative to its folder; or a data set of `ssld.data`."""
 
 
 def source_of(images: Images, labels: Labels | None = None, *, classes: int, name: str) -> ImageSource:
-    """The data set of these images. `labels`: theirs, where `images` does not say them.
+    """Return the data set of these images. labels: their labels, where `images` does not give them.
 
-    Raises DataError, one line that names the image: it is no image, or its label is none of the `classes`.
+    It raises DataError, one line that names the image, where it is no image or its label is none of the `classes`.
     """
     if isinstance(images, (str, os.PathLike)):
         _refuse_labels(labels, name, "a list file says the labels")
@@ -55,7 +55,7 @@ def source_of(images: Images, labels: Labels | None = None, *, classes: int, nam
 
 
 def _are_arrays(images: object) -> bool:
-    """Whether these are images in arrays, and not samples."""
+    """Say whether these are images in arrays, and not samples."""
     if isinstance(images, np.ndarray):
         return True
     return isinstance(images, list) and all(isinstance(image, np.ndarray) for image in images)

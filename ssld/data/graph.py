@@ -1,8 +1,8 @@
-"""The DALI graphs: fixed arithmetic, no random operator, no state. The same graph runs on CPU and GPU.
+"""Build the DALI graphs: fixed arithmetic, without random operators and without state, the same on CPU and GPU.
 
-Resize, in training and evaluation: separable resampling with the kernel widened by the scale when the image
-shrinks (antialiased), pixel centres at half-integers, edges clamped; a triangle (`linear`) or the Keys cubic with
-a = -1/2 (`cubic`). It is what Pillow calls BILINEAR and BICUBIC. Train and eval use it on the decoded 8-bit RGB image.
+Training and evaluation resize the decoded 8-bit RGB image by separable resampling. The kernel is widened by the scale
+when the image shrinks (antialiased), pixel centres are at half-integers, and edges are clamped. The kernel is a
+triangle (`linear`) or the Keys cubic with a = -1/2 (`cubic`). Pillow calls them BILINEAR and BICUBIC.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from ssld.errors import DataError
 INTERPOLATION = {"linear": types.INTERP_LINEAR, "cubic": types.INTERP_CUBIC}
 Inputs = Sequence[tuple[Any, int]]  # type and dimensions of what a graph is fed
 BYTES, BOX, IMAGE = (types.UINT8, 1), (types.INT32, 1), (types.UINT8, 3)
-FILL = 128  # what a warp moves in from outside the image
+FILL = 128  # the grey value that a warp moves in from outside the image
 
 
 def interpolation_of(name: str) -> Any:
-    """DALI's constant for `linear` or `cubic`; DataError for anything else."""
+    """Return DALI's constant for `linear` or `cubic`. It raises DataError for any other name."""
     if name not in INTERPOLATION:
         raise DataError(f"interpolation: {name!r} is not known; use one of {', '.join(INTERPOLATION)}")
     return INTERPOLATION[name]
 
 
 def decode_graph(feed: Callable[[], Any], *, crop: bool, handed: Inputs = (), **pipeline: Any) -> Any:
-    """Graph on a CPU of images for `resample`. Outputs: uint8 [h, w, 3] each, of any sizes; their jobs, int32 [b, JOB].
+    """Build a graph on a CPU that makes images for `resample`.
 
-    `feed` gives bytes, with `crop` the anchor and shape of what is decoded, the jobs, and what is handed on as it is.
-    EXIF orientation is not applied, in any graph here, so that the header's height and width hold.
+    Its outputs are the images, uint8 [h, w, 3] of any sizes, and their jobs, int32 [b, JOB]. `feed` gives the bytes,
+    with `crop` the anchor and shape of what is decoded, the jobs, and the inputs that are handed on unchanged. No graph
+    of this module applies an EXIF orientation, so that the header's height and width hold.
     """
     dtypes, ndims = zip(BYTES, *[BOX] * (2 * crop), (types.INT32, 1), *handed, strict=True)
 
@@ -50,10 +51,11 @@ def train_graph(
     feed: Callable[[], Any], *, size: int, slots: int, erase: bool, mean: Sequence[float], std: Sequence[float],
     interpolation: str, resized: bool = False, **pipeline: Any,
 ) -> Any:  # fmt: skip
-    """Graph of a training batch. Output on a GPU: float32 [b, 3, size, size]; on a CPU what `normalise.finish` takes.
+    """Build the graph of a training batch.
 
-    `feed` gives, as in `augment.Draw`: bytes, crop anchor and shape, then what `after_resize` lists. Only the crop is
-    decoded. With `resized`, images uint8 [size, size, 3] stand in the place of the first three.
+    Its output on a GPU is float32 [b, 3, size, size]; on a CPU it is the input of `normalise.finish`. `feed` gives, as
+    in `augment.Draw`: bytes, crop anchor and shape, then what `after_resize` lists. Only the crop is decoded. With
+    `resized`, images uint8 [size, size, 3] stand in the place of the first three.
     """
     interp = interpolation_of(interpolation)
     dtypes, ndims = zip(*([IMAGE] if resized else [BYTES, BOX, BOX]), *after_resize(slots, erase), strict=True)
@@ -82,9 +84,9 @@ def train_graph(
 
 
 def after_resize(slots: int, erase: bool) -> Inputs:
-    """What a training graph takes for the steps after the resize.
+    """List the inputs of a training graph for the steps after the resize.
 
-    Flip; kind, value and warp of each slot; with `erase` the erased anchor and shape.
+    They are the flip; kind, value and warp of each slot; and with `erase` the erased anchor and shape.
     """
     slot = [(types.INT32, 0), (types.FLOAT, 0), (types.FLOAT, 2)]
     return [(types.INT32, 0), *slot * slots, *[(types.FLOAT, 1)] * (2 * erase)]
@@ -94,9 +96,9 @@ def eval_graph(
     feed: Callable[[], Any], *, size: int, mean: Sequence[float], std: Sequence[float], interpolation: str,
     **pipeline: Any,
 ) -> Any:  # fmt: skip
-    """Graph of an evaluation batch, with outputs as of `train_graph`.
+    """Build the graph of an evaluation batch; its outputs are those of `train_graph`.
 
-    `feed` gives: bytes, resized height and width, top-left corner of the crop.
+    `feed` gives the bytes, the resized height and width, and the top-left corner of the crop.
     """
     interp = interpolation_of(interpolation)
 
@@ -138,7 +140,7 @@ def _normalise(image: Any, mean: Sequence[float], std: Sequence[float], **mirror
 
 
 def _operation(image: Any, kind: Any, value: Any, warp: Any) -> Any:
-    """Each image through the one operation of its kind: DALI turns these `if`s into splits of the batch."""
+    """Pass each image through the one operation of its kind: DALI turns these `if`s into splits of the batch."""
     if kind == KINDS.index("warp"):
         image = fn.warp_affine(image, matrix=warp, fill_value=FILL, interp_type=types.INTERP_LINEAR)
     elif kind == KINDS.index("translate"):
@@ -149,7 +151,7 @@ def _operation(image: Any, kind: Any, value: Any, warp: Any) -> Any:
 
 
 def _colours(image: Any, kind: Any, value: Any) -> Any:
-    """The operations that leave every pixel where it is."""
+    """Apply the operations that leave every pixel where it is."""
     if kind == KINDS.index("solarize"):
         image = _solarize(image, value)
     elif kind == KINDS.index("posterize"):
@@ -165,13 +167,16 @@ def _colours(image: Any, kind: Any, value: Any) -> Any:
     elif kind == KINDS.index("auto_contrast"):
         image = _auto_contrast(image)
     elif kind == KINDS.index("equalize"):
-        image = fn.equalize(image)  # OpenCV's table: parts from Pillow's where many pixels share the extreme values
+        image = fn.equalize(image)  # OpenCV's table differs from Pillow's where many pixels share the extremes
     return image
 
 
 @do_not_convert
 def _translate(image: Any, warp: Any) -> Any:
-    """By the whole pixels of the warp's last column: a cut that reaches beyond the image, a tenth of a warp's time."""
+    """Shift by the whole pixels of the warp's last column.
+
+    The shift is a cut that reaches beyond the image; it takes a tenth of a warp's time.
+    """
     corner, square = fn.cast(warp[:, 2], dtype=types.INT64), image.shape()[:2]
     return fn.slice(image, corner, square, axis_names="WH", out_of_bounds_policy="pad", fill_values=[FILL])
 
@@ -188,7 +193,7 @@ def _posterize(image: Any, mask: Any) -> Any:
 
 @do_not_convert
 def _contrast(image: Any, factor: Any) -> Any:
-    """Away from or towards the image's mean grey (ITU-R BT.601 luma)."""
+    """Move every pixel away from or towards the image's mean grey (ITU-R BT.601 luma)."""
     luma = types.Constant(np.array([0.299, 0.587, 0.114], dtype=np.float32), device=image.device)
     grey = fn.reductions.sum(fn.reductions.mean(image, axis_names="HW") * luma)
     return fn.contrast(image, contrast=factor, contrast_center=grey)
@@ -196,7 +201,10 @@ def _contrast(image: Any, factor: Any) -> Any:
 
 @do_not_convert
 def _sharpness(image: Any, factor: Any) -> Any:
-    """Blend with the image smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13; unlike Pillow, at the border too."""
+    """Blend with the image smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13.
+
+    Pillow leaves the border as it is; here it is smoothed too.
+    """
     smooth = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13
     sharp = np.zeros((3, 3), dtype=np.float32)
     sharp[1, 1] = 1
@@ -216,5 +224,5 @@ def _auto_contrast(image: Any) -> Any:
 
 @do_not_convert
 def _beside(parameter: Any, image: Any) -> Any:
-    """The parameter on the image's device."""
+    """Return the parameter on the image's device."""
     return parameter.gpu() if image.device == "gpu" else parameter

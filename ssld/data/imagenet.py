@@ -1,4 +1,4 @@
-"""ImageNet-1k (ILSVRC 2012) from its usual folder: train/<wnid>/*.JPEG and val, to `path label` lists.
+"""Turn ImageNet-1k (ILSVRC 2012) in its usual folder, train/<wnid>/*.JPEG and val, into `path label` lists.
 
 The label is the rank of the class's WordNet id among the thousand, as all published networks have it.
 """
@@ -24,10 +24,10 @@ def prepare(
     out: str | os.PathLike[str], progress: Progress, source: str | os.PathLike[str] = "",
     ground_truth: str | os.PathLike[str] | None = None, allow_partial: bool = False,
 ) -> Prepared:  # fmt: skip
-    """train_list.txt, val_list.txt and classes.txt (WordNet ids); the images stay in `source`.
+    """Write train_list.txt, val_list.txt and classes.txt (WordNet ids); the images stay in `source`.
 
-    Where val is one flat folder, `ground_truth` is a list of lines `name wnid` or `name label` (rank of the wnid).
-    Raises DataError for counts that differ from 1,000 classes and 1,281,167 / 50,000 images, unless `allow_partial`,
+    Where val is one flat folder, `ground_truth` is a list of lines `name wnid` or `name label` (rank of the wnid). It
+    raises DataError for counts that differ from 1,000 classes and 1,281,167 / 50,000 images, unless `allow_partial`,
     for an empty file, and for a val image without a ground truth.
     """
     root = source_folder(source, "imagenet")
@@ -48,7 +48,10 @@ def prepare(
 
 
 def expect(where: Path, what: str, found: int, expected: int, allow_partial: bool, name: str = "ImageNet") -> None:
-    """DataError when there is none, or not the number that `name` was published with, unless a part is allowed."""
+    """Raise DataError for a number that is 0, or not the one that `name` was published with.
+
+    With `allow_partial` any number but 0 passes.
+    """
     if found == 0 or (found != expected and not allow_partial):
         raise DataError(
             f"{where}: {found:,} {what}, {name} has {expected:,}; complete the folder or allow a partial one "
@@ -57,12 +60,14 @@ def expect(where: Path, what: str, found: int, expected: int, allow_partial: boo
 
 
 def prepared_folder(given: str | os.PathLike[str] | None) -> Path:
-    """The folder that `ssld data prepare imagenet` wrote: the given one, else that in the data folder."""
+    """Return the folder that `ssld data prepare imagenet` wrote: the given one, else that in the data folder."""
     return Path(given) if given else data_root() / "imagenet"
 
 
 def wordnet_ids(folder: Path) -> list[str]:
-    """The 1,000 WordNet ids in the order of the labels, from a prepared ImageNet; DataError without them."""
+    """Return the 1,000 WordNet ids in the order of the labels, from a prepared ImageNet. It raises DataError without
+    them.
+    """
     file = folder / "classes.txt"
     if not file.is_file():
         raise DataError(
@@ -76,9 +81,9 @@ def wordnet_ids(folder: Path) -> list[str]:
 
 
 def labelled_folders(folder: Path, root: Path, wnids: list[str]) -> list[tuple[str, int]]:
-    """(path relative to `root`, label) of the images in a folder of folders named by WordNet id.
+    """Return (path relative to `root`, label) of the images in a folder of folders that are named by WordNet id.
 
-    DataError for a folder of another name, and one without images.
+    It raises DataError for a folder of another name, and for one without images.
     """
     label, lines = {wnid: rank for rank, wnid in enumerate(wnids)}, []
     for name in sub_folders(folder):
@@ -122,7 +127,7 @@ def _val(
 
 
 def _truth(file: Path, wnids: list[str]) -> dict[str, int]:
-    """Stem of the image's name -> label."""
+    """Read a ground truth: stem of the image's name -> label."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:

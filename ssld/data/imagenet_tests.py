@@ -1,4 +1,4 @@
-"""More test sets for networks of ImageNet's 1,000 classes, from their usual folders: val_list.txt and its scoring.
+"""Write val_list.txt and its scoring for more test sets of ImageNet's 1,000 classes, from their usual folders.
 
 Labels are ranks of WordNet ids, as for ImageNet; the ids are read from `classes.txt` of a prepared one. DataError is
 raised for a source that is missing or not as published; `allow_partial` accepts other numbers of classes and images.
@@ -31,12 +31,15 @@ VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 
 def version_2(out: Where, progress: Progress, source: Where = "", allow_partial: bool = False) -> Prepared:
-    """ImageNet-V2, one variant: folders 0 to 999, named by label, 10 images each. B. Recht et al., arXiv:1902.10811"""
+    """Prepare one variant of ImageNet-V2: folders 0 to 999, named by label, 10 images each.
+
+    Source: B. Recht et al., arXiv:1902.10811.
+    """
     root = source_folder(source, "imagenet_v2")
     target = Target("imagenet_v2", out, {"source": str(root), "allow_partial": allow_partial}, root)
     names = sub_folders(root)
-    known = {str(label) for label in range(CLASSES)}
-    if strange := [name for name in names if name not in known]:
+    label_names = {str(label) for label in range(CLASSES)}
+    if strange := [name for name in names if name not in label_names]:
         raise DataError(f"{root / strange[0]}: is no label; give the folder of one variant, with folders 0 to 999")
     expect(root, "classes", len(names), CLASSES, allow_partial, "ImageNet-V2")
     lines = []
@@ -58,7 +61,10 @@ def _folders(
     imagenet: Where | None = None,
     allow_partial: bool = False,
 ) -> Prepared:
-    """Folders named by WordNet id. Where they are not those of all classes, their classes alone compete."""
+    """Prepare folders that are named by WordNet id.
+
+    Where they are not the folders of all classes, their classes alone compete.
+    """
     root = source_folder(source, kind)
     target = Target(kind, out, _options(root, imagenet, allow_partial), root)
     wnids = wordnet_ids(prepared_folder(imagenet))
@@ -79,7 +85,7 @@ sketches = partial(_folders, "imagenet_sketch", "ImageNet-Sketch", CLASSES, 50_8
 def corrupted(
     out: Where, progress: Progress, source: Where = "", imagenet: Where | None = None, allow_partial: bool = False
 ) -> Prepared:
-    """ImageNet-C: <corruption>/<severity 1..5>/<wnid>, 50,000 images each. arXiv:1903.12261
+    """Prepare ImageNet-C: <corruption>/<severity 1..5>/<wnid>, 50,000 images each (arXiv:1903.12261).
 
     The other corruptions that were published with it are not read.
     """
@@ -87,29 +93,29 @@ def corrupted(
     target = Target("imagenet_c", out, _options(root, imagenet, allow_partial), root)
     wnids, lines, scoring = wordnet_ids(prepared_folder(imagenet)), [], []
     pairs = [(corruption, severity) for corruption in CORRUPTIONS for severity in range(1, 6)]
-    here = [(corruption, severity) for corruption, severity in pairs if (root / corruption / str(severity)).is_dir()]
-    if not here or (len(here) < len(pairs) and not allow_partial):
-        corruption, severity = next(pair for pair in pairs if pair not in here)
+    present = [(corruption, severity) for corruption, severity in pairs if (root / corruption / str(severity)).is_dir()]
+    if not present or (len(present) < len(pairs) and not allow_partial):
+        corruption, severity = next(pair for pair in pairs if pair not in present)
         raise DataError(
             f"{root}: no folder {corruption}/{severity}, ImageNet-C has {len(pairs)} <corruption>/<severity>; "
             f"complete them or allow a part (--allow-partial)"
         )
-    for number, (corruption, severity) in enumerate(here, 1):
+    for number, (corruption, severity) in enumerate(present, 1):
         folder = root / corruption / str(severity)
-        found = labelled_folders(folder, root, wnids)
-        expect(folder, "images", len(found), VAL_IMAGES, allow_partial, "ImageNet-C")
-        lines += found
-        scoring.append((corruption, severity, len(found)))
-        progress(number, len(here))
+        images = labelled_folders(folder, root, wnids)
+        expect(folder, "images", len(images), VAL_IMAGES, allow_partial, "ImageNet-C")
+        lines += images
+        scoring.append((corruption, severity, len(images)))
+        progress(number, len(present))
     return _finish(target, lines, wnids, {"corruptions": scoring})
 
 
 def reassessed(
     out: Where, progress: Progress, source: Where = "", imagenet: Where | None = None, allow_partial: bool = False
 ) -> Prepared:
-    """ReaL: `source` is real.json, or its folder; the images are those of the prepared ImageNet's val_list.txt.
+    """Prepare ReaL: `source` is real.json, or its folder; the images are those of the prepared ImageNet's val_list.txt.
 
-    An image may have several valid labels; one that has none is left out. L. Beyer et al., arXiv:2006.07159
+    An image may have several valid labels; one that has none is left out. Source: L. Beyer et al., arXiv:2006.07159.
     """
     if not source:
         raise DataError("data prepare imagenet_real: no source given; name the file real.json")
@@ -120,40 +126,40 @@ def reassessed(
     files = read_list(folder / LIST, folder, CLASSES)
     expect(folder / LIST, "images", len(files), VAL_IMAGES, allow_partial)
     labels = [(os.path.abspath(files.path(i)), valid[_number(files.path(i))]) for i in range(len(files))]
-    kept = [(path, held) for path, held in labels if held]
-    if not kept:
+    scored = [(path, valid_of_image) for path, valid_of_image in labels if valid_of_image]
+    if not scored:
         raise DataError(f"{folder / LIST}: no image of it has a valid label in {file}; prepare the whole ImageNet")
     progress(len(labels), len(labels))
-    scoring = {"valid": [held for _, held in kept]}
-    return _finish(target, [(path, held[0]) for path, held in kept], wnids, scoring)
+    scoring = {"valid": [valid_of_image for _, valid_of_image in scored]}
+    return _finish(target, [(path, valid_of_image[0]) for path, valid_of_image in scored], wnids, scoring)
 
 
 def _valid_labels(file: Path) -> list[list[int]]:
-    """The labels of ILSVRC2012_val_00000001 to 00050000."""
+    """Return the labels of ILSVRC2012_val_00000001 to 00050000."""
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
         raise DataError(f"{file}: cannot be read ({reason}); give real.json as it was published") from None
-    if not isinstance(held, list) or len(held) != VAL_IMAGES:
-        found = f"{len(held):,} entries" if isinstance(held, list) else "no list"
-        raise DataError(f"{file}: {found}, ReaL has one of each of {VAL_IMAGES:,} images; give real.json as published")
-    for number, labels in enumerate(held, 1):
+    if not isinstance(entries, list) or len(entries) != VAL_IMAGES:
+        count = f"{len(entries):,} entries" if isinstance(entries, list) else "no list"
+        raise DataError(f"{file}: {count}, ReaL has one of each of {VAL_IMAGES:,} images; give real.json as published")
+    for number, labels in enumerate(entries, 1):
         if not isinstance(labels, list) or not all(type(c) is int and 0 <= c < CLASSES for c in labels):
             raise DataError(
                 f"{file}: entry {number} is no list of labels 0..{CLASSES - 1}; give real.json as published"
             )
-    return held
+    return entries
 
 
 def _number(path: str) -> int:
-    """Place of a validation image in ReaL's list, from its published name."""
-    found = VAL_NAME.fullmatch(Path(path).stem)
-    if not found or not 1 <= int(found[1]) <= VAL_IMAGES:
+    """Return the place of a validation image in ReaL's list, from its published name."""
+    match = VAL_NAME.fullmatch(Path(path).stem)
+    if not match or not 1 <= int(match[1]) <= VAL_IMAGES:
         raise DataError(
             f"{path}: ReaL goes by the names ILSVRC2012_val_00000001 to _00050000; keep the published names"
         )
-    return int(found[1]) - 1
+    return int(match[1]) - 1
 
 
 def _options(source: Path, imagenet: Where | None, allow_partial: bool) -> dict[str, Any]:
@@ -164,7 +170,7 @@ def _options(source: Path, imagenet: Where | None, allow_partial: bool) -> dict[
 def _finish(
     target: Target, lines: list[tuple[str, int]], classes: list[str], scoring: dict[str, Any] | None = None
 ) -> Prepared:
-    """The scoring first: a list without it would be scored as any other."""
+    """Write the scoring, then the rest: a list without its scoring would be scored as any other."""
     if scoring:
         target.save(scoring_file(Path(LIST)).name, (json.dumps(scoring) + "\n").encode())
     target.save_list(LIST, [path for path, _ in lines], [label for _, label in lines])

@@ -1,4 +1,7 @@
-"""List files: the one form of every data set. A line is `path label`; a line without a label is an unlabelled image."""
+"""Read and write list files, the one form of every data set.
+
+A line is `path label`; a line without a label is an unlabelled image.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ NOT_READ = (
     ".avif",
     ".heic",
     ".svg",
-)  # suffixes of images that a list may hold, to be told by `ssld data check`
+)  # suffixes of images in a list; `ssld data check` finds unreadable ones
 
 
 @dataclass(frozen=True)
 class FileList:
-    """Image files in a fixed order: the `sources.ImageSource` of list files.
+    """Hold image files in a fixed order: the `sources.ImageSource` of list files.
 
     paths: as written in the list, relative to `root` (absolute ones stay as they are);
     labels: int64 [n], -1 = unlabelled; root: the folder that the paths start from.
@@ -47,35 +50,35 @@ class FileList:
         return len(self.paths)
 
     def path(self, index: int) -> str:
-        """Path of one image that can be opened from here."""
+        """Return the path of one image that can be opened from the current folder."""
         return os.path.join(self.root, self.paths[index])
 
     def subset(self, index: np.ndarray) -> FileList:
-        """The images at these positions, in this order."""
+        """Return the images at these positions, in this order."""
         return FileList([self.paths[i] for i in index], self.labels[index], self.root)
 
     def name(self, index: int) -> str:
-        """The name of one image in messages: its path."""
+        """Return the name of one image in messages: its path."""
         return self.path(index)
 
     def image(self, index: int) -> str:
-        """What a loader reads: the path."""
+        """Return what a loader reads: the path."""
         return self.path(index)
 
     def digest(self) -> str:
-        """sha256 over the labels and the paths as the list has them; neither `root` nor the files are looked at."""
+        """Return sha256 over the labels and the paths as the list has them, without a look at `root` or the files."""
         content = hashlib.sha256(f"{len(self)} files\n".encode() + self.labels.astype("<i8").tobytes())
         content.update(os.fsencode("\n".join(self.paths)))
         return content.hexdigest()
 
     @property
     def title(self) -> str:
-        """The data set's name in messages."""
+        """Return the data set's name in messages."""
         return self.root
 
     @property
     def remedy(self) -> str:
-        """What the user can do about an image that cannot be read."""
+        """Say what the user can do about an image that cannot be read."""
         return "run `ssld data check` and mend or drop what it lists"
 
 
@@ -90,7 +93,7 @@ def read_list(
     word is not a number but ends in an image suffix is an unlabelled image (label -1; `path -1` means the same). Blank
     lines are skipped. The images themselves are not looked at: five million lines take a few seconds.
 
-    Raises DataError for a missing or empty file, a missing root folder, a bad line and a label outside 0..classes-1.
+    It raises DataError for a missing or empty file, a missing root folder, a bad line and a label outside 0..classes-1.
     """
     files = [file] if isinstance(file, (str, os.PathLike)) else list(file)
     if not os.path.isdir(root):
@@ -110,7 +113,7 @@ def read_list(
 
 
 def count_lines(file: str | os.PathLike[str]) -> int:
-    """The images of a list file: its lines that are not blank, not looked at further. DataError: cannot be read."""
+    """Count the images of a list file: its lines that are not blank. A file that cannot be read raises DataError."""
     try:
         with open(file, "rb") as lines:
             return sum(1 for line in lines if line.strip())
@@ -119,18 +122,18 @@ def count_lines(file: str | os.PathLike[str]) -> int:
 
 
 def write_list(file: str | os.PathLike[str], paths: Sequence[str], labels: Sequence[int] | None = None) -> None:
-    """Write a list file; without labels the images are unlabelled. DataError for a path that a line cannot hold."""
+    """Write a list file; without labels the images are unlabelled. A path that a line cannot hold raises DataError."""
     Path(file).write_text(list_text(paths, labels), encoding="utf-8", errors="surrogateescape")
 
 
 def list_text(paths: Sequence[str], labels: Sequence[int] | None = None) -> str:
-    """The text of a list file that `read_list` reads back as these paths and labels."""
+    """Return the text of a list file that `read_list` reads back as these paths and labels."""
     for path in paths:
         if not path or path != path.strip() or "\n" in path or "\r" in path:
             raise DataError(f"{path!r}: a list file cannot hold this name; rename the image")
     if labels is not None:
         return "".join(f"{path} {label}\n" for path, label in zip(paths, labels, strict=True))
-    # an unusual suffix needs the explicit label to be told from a bad line
+    # an unusual suffix needs the explicit label, which tells the image from a bad line
     return "".join(f"{p}\n" if _has_suffix(p.split()[-1]) else f"{p} {UNLABELLED}\n" for p in paths)
 
 
@@ -139,7 +142,7 @@ def _parse(file: Path, paths: list[str], labels: array[int]) -> None:
         _refuse_utf_16(file)
         with open(file, encoding="utf-8", errors="surrogateescape") as lines:
             for number, marked in enumerate(lines, start=1):
-                line = marked.lstrip(MARK)  # at the start, and where lists were put one after the other
+                line = marked.lstrip(MARK)  # a mark stands at the start, and where lists were joined
                 words = line.rsplit(None, 1)
                 if len(words) == 2 and words[1].isdecimal() and len(words[1]) < 19:  # fits into int64
                     paths.append(words[0].lstrip())
@@ -187,14 +190,16 @@ def _check_range(file: Path, labels: np.ndarray, classes: int) -> None:
 
 
 def class_names(listed: Path, classes: int) -> list[str]:
-    """The first lines of the `classes.txt` beside a list file, one a class; [] where there are not so many."""
+    """Return the first lines of the `classes.txt` beside a list file, one a class; [] where there are not so many."""
     names = (read_names(listed.parent / CLASSES) or [])[:classes]
     return names if len(names) == classes and all(names) else []
 
 
 def read_names(file: Path) -> list[str] | None:
-    """The names of a classes.txt, one a line in the order of the labels; None where there is no such file. DataError:
-    it cannot be read."""
+    """Return the names of a classes.txt, one a line in the order of the labels; None where there is no such file.
+
+    It raises DataError for a file that cannot be read.
+    """
     try:
         names = file.read_text(encoding="utf-8", errors="replace").lstrip(MARK).split("\n")
     except FileNotFoundError:
@@ -207,8 +212,11 @@ def read_names(file: Path) -> list[str] | None:
 
 
 def compare_classes(listed: Path, with_list: Path) -> None:
-    """DataError where a label means one class in a list, and another one in `with_list`: by the classes.txt beside
-    each. Where one of the two has none there is nothing to compare."""
+    """Raise DataError where a label means one class in a list, and another one in `with_list`.
+
+    The classes.txt beside each list says what its labels mean. Where one of the two has none, there is nothing to
+    compare.
+    """
     own, other = (read_names(file.parent / CLASSES) for file in (listed, with_list))
     if own is None or other is None or own == other:
         return

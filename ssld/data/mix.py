@@ -1,4 +1,4 @@
-"""Mixup and CutMix on a whole batch: x = lam * x_a + (1 - lam) * x_b, before any network sees it.
+"""Mix a whole batch by mixup or CutMix, before any network sees it: x = lam * x_a + (1 - lam) * x_b.
 
 mixup: arXiv:1710.09412; CutMix: arXiv:1905.04899. The partner of image i of a batch of b is image b - 1 - i.
 """
@@ -15,10 +15,11 @@ from ssld.random import MIX, bits, uniform
 
 
 def draw_mix(augment: Any, seed: int, number: int, size: int) -> tuple[float, tuple[int, int, int, int] | None]:
-    """Share of the first image, and the box (top, bottom, left, right) that CutMix takes from the partner, or None.
+    """Return the share of the first image, and the box (top, bottom, left, right) that CutMix takes from the partner,
+    or None.
 
-    A pure function of `seed` and `number`, the micro-batch's place in the run. Where both are on, each batch is mixed
-    one way or the other with equal chance.
+    It is a pure function of `seed` and `number`, the micro-batch's place in the run. Where both are on, each batch is
+    mixed one way or the other with equal chance.
     """
     place = np.array([number])
     choose, y, x = uniform(seed, MIX, 0, place, 3)[0]
@@ -34,7 +35,9 @@ def draw_mix(augment: Any, seed: int, number: int, size: int) -> tuple[float, tu
 
 
 def mix(batch: Batch, augment: Any, seed: int, number: int) -> Batch:
-    """Return the batch with `image` mixed and `label_b` (int64 [b]) and `lam` (float) added; off: unchanged."""
+    """Return the batch with `image` mixed and `label_b` (int64 [b]) and `lam` (float) added; unchanged where both are
+    off.
+    """
     if augment.mixup <= 0 and augment.cutmix <= 0:
         return batch
     image = batch["image"]

@@ -1,4 +1,4 @@
-"""Loaders: images in, Paddle batches out. DALI does the work; what it does is drawn by `augment` and `sampler`."""
+"""Load images as Paddle batches. DALI does the work; `augment` and `sampler` draw what it does."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from ssld.errors import DataError
 from ssld.interfaces import Batch
 from ssld.spec.colours import WHITE, Colour
 
-FRESH = 2**62  # views of an image: every epoch shows a new one
+FRESH = 2**62  # so many views of an image that every epoch shows a new one
 
 
 @dataclass(frozen=True)
 class Views:
-    """A number of random views of every image, the same for whoever has the seed: epoch e shows view e % number.
+    """Give every image a number of random views, the same for all who have the seed: epoch e shows view e % number.
 
     Where images are mixed, a view fixes the order of the images too, and with it the partners.
     """
@@ -39,7 +39,7 @@ class Views:
 
 
 class Loader:
-    """Training batches of one rank.
+    """Make the training batches of one rank.
 
     source: the images, of list files, arrays or samples (`sources`); size: side of the square output in pixels; batch:
     images in a global step, over all ranks and `accumulate` micro-batches; augment: see `augment.Augment`; mean, std:
@@ -47,8 +47,8 @@ class Loader:
     views: show each image in these views only; background: RGB 0..255, the colour behind transparent pixels.
 
     A batch is a pure function of (source, seed, step, batch, accumulate * world): the same on 1 rank x 2 micro-batches
-    and on 2 ranks, for any number of threads, and when a run starts in the middle. DataError: too few images, a global
-    batch that does not divide, an unreadable image (named).
+    and on 2 ranks, for any number of threads, and when a run starts in the middle. It raises DataError for too few
+    images, for a global batch that does not divide, and for an unreadable image, which it names.
     """
 
     def __init__(
@@ -79,9 +79,10 @@ class Loader:
     def batches(self, start_step: int, stop_step: int) -> Iterator[Batch]:
         """Yield the micro-batches of the global steps start_step..stop_step-1, counted from the run's beginning.
 
-        A batch: `image` float32 [b, 3, size, size] normalised, `label` int64 [b] (-1 = unlabelled), `index` int64 [b]
-        (place in `source`); with mixup or CutMix also `label_b` int64 [b] and `lam` float, the first image's share. Of
-        a loader of views also `view`, int, and `place`, int64 [b] in NumPy: where the images stand in `order(view)`.
+        A batch has `image` float32 [b, 3, size, size] normalised, `label` int64 [b] (-1 = unlabelled), `index` int64
+        [b] (place in `source`), and with mixup or CutMix also `label_b` int64 [b] and `lam` float, the first image's
+        share. A batch of a loader of views also has `view`, int, and `place`, int64 [b] in NumPy: where the images
+        stand in `order(view)`.
         """
         number = start_step * self._accumulate * self._world + self._rank
         for index, image in self._stream.run(self._jobs(start_step, stop_step)):
@@ -95,14 +96,14 @@ class Loader:
             number += self._world
 
     def order(self, view: int) -> np.ndarray:
-        """The images of a view, int64 positions in `files`: all, or where they are mixed those of whole batches."""
+        """Return the images of a view, int64 positions in `files`: all, or of mixed images those of whole batches."""
         if not self._mixes:
             return np.arange(len(self._source))
         whole = self.steps_per_epoch * self._batch
         return sampler.epoch_order(self._views.seed, view, len(self._source))[:whole]
 
     def of_view(self, view: int, numbers: Iterable[int]) -> Iterator[Batch]:
-        """Micro-batches of `order(view)` by their numbers: as `batches` yields them where images are mixed."""
+        """Yield micro-batches of `order(view)` by their numbers, as `batches` yields them where images are mixed."""
         numbers, order = list(numbers), self.order(view)
         jobs = ((view, order[n * self._micro : (n + 1) * self._micro]) for n in numbers)
         for number, (index, image) in zip(numbers, self._stream.run(jobs), strict=True):
@@ -110,7 +111,7 @@ class Loader:
 
     @property
     def _per_epoch(self) -> int:
-        """Micro-batches of an epoch, over all ranks."""
+        """Return the number of micro-batches of an epoch, over all ranks."""
         return self.steps_per_epoch * self._accumulate * self._world
 
     def _mix(self, batch: Batch, view: int, number: int) -> Batch:
@@ -141,10 +142,12 @@ class Loader:
 
 
 class EvalLoader:
-    """Every image once, in order: short side resized to `resize`, then the centre `size` x `size`.
+    """Make evaluation batches of every image once, in order: the short side becomes `resize`, then the centre `size` x
+    `size` is cut.
 
     Rank r of `world` takes the r-th contiguous share; the last batch may be smaller. `len()` is this rank's number of
-    batches, `images` of images. Other options as of `Loader`. DataError: resize < size, an unreadable image (named).
+    batches, `images` of images. Other options are those of `Loader`. It raises DataError for resize < size, and for an
+    unreadable image, which it names.
     """
 
     def __init__(
@@ -180,7 +183,7 @@ class EvalLoader:
 
 
 def _look(size: int, mean: Sequence[float], std: Sequence[float], interpolation: str) -> dict[str, Any]:
-    interpolation_of(interpolation)  # a wrong name is told now, not at the first batch
+    interpolation_of(interpolation)  # a wrong name fails before the first batch
     return {"size": size, "mean": mean, "std": std, "interpolation": interpolation}
 
 
@@ -192,7 +195,10 @@ def _stream(
     feed: Feed, whole: Callable[[], Any], resample: Resample | None, *, crop: bool, look: dict[str, Any],
     pipeline: dict[str, Any],
 ) -> Stream:  # fmt: skip
-    """DALI makes everything on a GPU (`whole`); on a CPU it decodes and, without `resample`, resizes."""
+    """Build the stream of a loader.
+
+    On a GPU DALI makes everything (`whole`); on a CPU it decodes and, without `resample`, resizes.
+    """
     if resample:
         return Stream(feed, partial(decode_graph, feed, crop=crop, **pipeline), finish_decoded(resample, look["size"]))
     return Stream(feed, whole, finish(look["mean"], look["std"]) if pipeline["device_id"] is None else to_paddle)

@@ -1,4 +1,4 @@
-"""AutoAugment and RandAugment as data: which operation each slot of each image carries out, and its parameters.
+"""Draw AutoAugment and RandAugment as data: which operation each slot of each image carries out, and its parameters.
 
 A strength is a number in 0..1, from the left to the right end of the ranges of AutoAugment's table 6. `parameters`
 turns it into what the graph needs; the graph knows only KINDS of operations.
@@ -13,7 +13,7 @@ import numpy as np
 from ssld.errors import DataError, did_you_mean
 from ssld.spec.augmentations import POLICIES
 
-# What the graph can do. Rotation and shears are one affine warp; invert solarises everything.
+# These are the operations of the graph. Rotation and shears are one affine warp; invert solarises everything.
 KINDS = (
     "identity", "warp", "translate", "solarize", "posterize", "brightness", "color", "contrast", "sharpness",
     "auto_contrast", "equalize",
@@ -30,7 +30,7 @@ OPS = (
 RANDAUGMENT_OPS = 14
 _KIND = np.array([KINDS.index(SAME_KIND.get(op, op)) for op in OPS])
 
-# AutoAugment, the policy found on ImageNet: arXiv:1805.09501, appendix, table 9: (operation, probability, level 0..9).
+# AutoAugment's ImageNet policy (arXiv:1805.09501, appendix, table 9) is lines of (operation, probability, level 0..9).
 IMAGENET_POLICY = (
     (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
     (("solarize", 0.6, 5), ("auto_contrast", 0.6, 5)),
@@ -64,7 +64,7 @@ _STRENGTH = np.array([[level / 9 for _, _, level in pair] for pair in IMAGENET_P
 
 
 def slots(augment: Any) -> int:
-    """Operations that an image passes one after the other; DataError for settings that do not hold."""
+    """Count the operations that an image passes one after the other. Settings that do not hold raise DataError."""
     if augment.auto not in POLICIES:
         raise DataError(f"augment.auto: no policy {augment.auto!r}{did_you_mean(augment.auto, POLICIES)}")
     if augment.auto == "randaugment" and not (augment.ra_ops >= 1 and 0 <= augment.ra_magnitude <= 10):
@@ -76,12 +76,17 @@ def slots(augment: Any) -> int:
 
 
 def lanes(augment: Any) -> int:
-    """Random numbers that one image needs: the sub-policy, then for each slot the operation (or chance) and a sign."""
+    """Count the random numbers of one image: one for the sub-policy, then an operation (or chance) and a sign a
+    slot.
+    """
     return 1 + 2 * slots(augment)
 
 
 def draw(augment: Any, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Operation (place in OPS) and signed strength in -1..1, [n, slots] each, from uniform numbers u: [n, lanes]."""
+    """Return the operation (place in OPS) and the signed strength in -1..1, [n, slots] each.
+
+    u: uniform numbers, [n, lanes].
+    """
     count = slots(augment)
     choice, sign = u[:, 1 : 1 + count], np.where(u[:, 1 + count :] < 0.5, -1.0, 1.0)
     if augment.auto == "randaugment":
@@ -94,13 +99,12 @@ def draw(augment: Any, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def parameters(op: np.ndarray, signed: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Kind int32, value float32 and warp float32 [..., 2, 3] for operations and signed strengths of any shape.
+    """Return kind int32, value float32 and warp float32 [..., 2, 3] for operations and signed strengths of any shape.
 
     value, by kind: solarize: pixels from it on are inverted; posterize: the mask of the bits kept; brightness, color,
     contrast, sharpness: the factor (1 = unchanged). warp: maps output to input pixels, (x, y, 1) -> (x, y);
-    translations are by whole pixels.
-    Ends of the ranges: arXiv:1805.09501, table 6, enhancing factors as 1 +- 0.9 and translations, there 150 pixels of
-    331, as a share of the side; fewer bits and lower thresholds are stronger.
+    translations are by whole pixels. Ends of the ranges: arXiv:1805.09501, table 6, enhancing factors as 1 +- 0.9 and
+    translations, there 150 pixels of 331, as a share of the side; fewer bits and lower thresholds are stronger.
     """
     name, strength = np.array(OPS)[op], np.abs(signed)
     bits = np.rint(8 - 4 * strength).astype(np.int64)
@@ -114,12 +118,12 @@ def parameters(op: np.ndarray, signed: np.ndarray, size: int) -> tuple[np.ndarra
 
 
 def _warp(name: np.ndarray, signed: np.ndarray, size: int) -> np.ndarray:
-    """Inverse affine maps [..., 2, 3] in pixel coordinates whose whole numbers are pixel edges."""
+    """Return inverse affine maps [..., 2, 3] in pixel coordinates whose whole numbers are pixel edges."""
     angle = np.where(name == "rotate", np.deg2rad(30) * signed, 0)
     along_x, along_y = (np.where(name == shear, 0.3 * signed, 0) for shear in ("shear_x", "shear_y"))
     shift = [np.where(name == t, np.rint(signed * 150 / 331 * size), 0) for t in ("translate_x", "translate_y")]
     cos, sin = np.cos(angle), np.sin(angle)
     matrix = np.stack([np.stack([cos, along_x - sin], -1), np.stack([along_y + sin, cos], -1)], -2)
-    centre = np.where(name == "rotate", size / 2, 0)[..., None]  # rotation about the centre, shears about the corner
+    centre = np.where(name == "rotate", size / 2, 0)[..., None]  # a shear starts at the corner
     offset = centre - (matrix * centre[..., None]).sum(-1) + np.stack(shift, -1)
     return np.concatenate([matrix, offset[..., None]], axis=-1)

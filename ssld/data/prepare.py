@@ -1,4 +1,4 @@
-"""`ssld data prepare KIND`: turn a source of images into a folder of images with list files."""
+"""Turn a source of images into a folder of images with list files: `ssld data prepare KIND`."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ KINDS = {
 def prepare(kind: str, out: str | os.PathLike[str], progress: Progress | None = None, **options: Any) -> Prepared:
     """Prepare a data set of one of KINDS under `out`; repeating the same command changes nothing.
 
-    `progress(done, total)` is called now and then. For the options see the kind's function. Raises DataError
-    for an unknown kind or option, a source that is missing or not as expected, and a folder that holds something else.
+    `progress(done, total)` is called now and then. The kind's function documents its options. It raises DataError for
+    an unknown kind or option, a source that is missing or not as expected, and a folder that holds something else.
     """
     if kind not in KINDS:
         raise DataError(f"data prepare: no kind {kind!r}{did_you_mean(kind, KINDS)}; known: {', '.join(KINDS)}")
     module, name = KINDS[kind].split(".")
     function = getattr(import_module(f"ssld.data.{module}"), name)
-    known = [name for name in inspect.signature(function).parameters if name not in ("out", "progress")]
+    option_names = [name for name in inspect.signature(function).parameters if name not in ("out", "progress")]
     for option in options:
-        if option not in known:
-            raise DataError(f"data prepare {kind}: no option {option!r}{did_you_mean(option, known)}")
+        if option not in option_names:
+            raise DataError(f"data prepare {kind}: no option {option!r}{did_you_mean(option, option_names)}")
     result: Prepared = function(out, progress or (lambda done, total: None), **options)
     return result

@@ -1,12 +1,12 @@
-"""What a file is as an image: whether it can be read, which pixels it holds, and why not.
+"""Read a file as an image: say whether it can be read, which pixels it holds, and why it cannot be used.
 
 Whatever looks at images asks this module: training, evaluation, `ssld data check`, mining, label caches, benches and
 reports. So they agree on what is readable and on what is seen. DALI decodes two kinds of file alone, the ordinary JPEG
 and PNG files (see `ordinary_jpeg` and `ordinary_png`), after their structure was looked at; Pillow decodes all others.
 
-The rules, of every kind of file: an image is seen as it is stored, and no orientation tag is applied; of several
-pictures in a file the first one counts; transparent pixels lie on a background colour; 16 bits of grey are scaled to
-8 and rounded; pixels of 32 bits have no known range and are refused.
+These rules hold for every kind of file: an image is seen as it is stored, and no orientation tag is applied; of several
+pictures in a file the first one counts; transparent pixels lie on a background colour; 16 bits of grey are scaled to 8
+and rounded; pixels of 32 bits have no known range and are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ssld.errors import DataError
 from ssld.spec.colours import WHITE, Colour
 
 PNG = b"\x89PNG\r\n\x1a\n"
-PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each colour type
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 ADAM7 = (  # corner and steps, across and down, of the seven passes of an interlaced PNG
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -55,45 +55,48 @@ UNTURN = {  # Pillow turns a TIFF image upright when it loads it; value of the t
 _FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # start of frame: baseline, extended, progressive; all with Huffman codes
 _OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}  # lossless, hierarchical, arithmetic
 
-for category in (UserWarning, Image.DecompressionBombWarning):  # odd metadata, large images: no fault here
+for category in (UserWarning, Image.DecompressionBombWarning):  # odd metadata and large images are no fault
     warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
 
 
 class Unreadable(Exception):
-    """Why a file cannot be used as an image, in a few words."""
+    """Say why a file cannot be used as an image, in a few words."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image as it is seen: mode RGB, or L of a grey file; `transparent`: some pixels lay on the background."""
+    """Hold an image as it is seen: mode RGB, or L of a grey file; `transparent`: some pixels lay on the background."""
 
     image: Image.Image
     transparent: bool = False
 
     @property
     def flat(self) -> bool:
-        """Whether all its pixels have one colour."""
+        """Say whether all its pixels have one colour."""
         bands = (band.getextrema() for band in self.image.split())
         return all(low == high for low, high in bands)
 
 
 def most_pixels() -> int:
-    """The largest number of pixels of an image: LIMIT, or what $SSLD_MAX_PIXELS says. DataError: it says no number."""
-    given = os.environ.get(LIMIT_VARIABLE, "")
-    if not given:
+    """Return the largest number of pixels of an image: LIMIT, or the number in $SSLD_MAX_PIXELS.
+
+    It raises DataError where the variable is no number.
+    """
+    limit = os.environ.get(LIMIT_VARIABLE, "")
+    if not limit:
         return LIMIT
-    if not given.isascii() or not given.isdecimal() or not 0 < int(given[:20]) < 2**40:
-        raise DataError(f"{LIMIT_VARIABLE}: {given[:40]!r} is no number of pixels; give a whole number from 1 up")
-    most = int(given)
+    if not limit.isascii() or not limit.isdecimal() or not 0 < int(limit[:20]) < 2**40:
+        raise DataError(f"{LIMIT_VARIABLE}: {limit[:40]!r} is no number of pixels; give a whole number from 1 up")
+    most = int(limit)
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow refuses from twice this number on
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most)
     return most
 
 
 def content(image: str | bytes) -> bytes:
-    """The bytes of an image file. Raises Unreadable where the path leads to no regular file, or to one that is empty.
+    """Return the bytes of an image file. image: a path, or the bytes themselves.
 
-    image: a path, or the bytes themselves.
+    It raises Unreadable where the path leads to no regular file, or to one that is empty.
     """
     if isinstance(image, bytes):
         if not image:
@@ -115,11 +118,11 @@ def content(image: str | bytes) -> bytes:
 
 
 def ordinary_jpeg(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of a JPEG file of the kind that every decoder reads alike, from its segments; None of others.
+    """Return (height, width) of a JPEG file of the kind that every decoder reads alike, from its segments; else None.
 
-    That is (ITU-T T.81, annex B): whole segments without anything between them, up to the first scan; one frame,
-    baseline, extended or progressive with Huffman codes, 8 bits, of grey or of YCbCr; the marker of the end after it.
-    The pixels themselves are not looked at: it takes microseconds. EXIF orientation is not applied.
+    Such a file has (ITU-T T.81, annex B): whole segments without anything between them, up to the first scan; one
+    frame, baseline, extended or progressive with Huffman codes, 8 bits, of grey or of YCbCr; the marker of the end
+    after it. The pixels themselves are not looked at: it takes microseconds. EXIF orientation is not applied.
     """
     if data[:2] != b"\xff\xd8":
         return None
@@ -140,7 +143,7 @@ def ordinary_jpeg(data: bytes) -> tuple[int, int] | None:
 
 
 def _frame(data: bytes, at: int) -> tuple[int, int] | None:
-    """(height, width) of a frame header of 8 bits and one or three components; None of any other."""
+    """Return (height, width) of a frame header of 8 bits and one or three components; None of any other."""
     if len(data) < at + 19:
         return None
     precision, height, width, components = struct.unpack(">BHHB", data[at + 4 : at + 10])
@@ -151,7 +154,7 @@ def _frame(data: bytes, at: int) -> tuple[int, int] | None:
 
 
 def _usual(data: bytes, at: int, marker: int, size: tuple[int, int] | None) -> bool:
-    """Whether a segment leaves the file an ordinary one: no second or other frame, and no colours but YCbCr."""
+    """Say whether a segment leaves the file an ordinary one: no second or other frame, and no colours but YCbCr."""
     if marker in _OTHER_FRAMES or (marker in _FRAMES and (size is None or size != _frame(data, at))):
         return False
     adobe = marker == 0xEE and data[at + 4 : at + 9] == b"Adobe"
@@ -159,11 +162,11 @@ def _usual(data: bytes, at: int, marker: int, size: tuple[int, int] | None) -> b
 
 
 def ordinary_png(data: bytes) -> tuple[bytes, tuple[int, int]] | None:
-    """A PNG file that is whole, rewritten without compression, and its (height, width); None of other files.
+    """Return a whole PNG file, rewritten without compression, and its (height, width); return None for other files.
 
-    Of 8 bits, grey or RGB, neither interlaced nor transparent. Structure, checksums, the length of the image data and
-    its filters are looked at (ISO/IEC 15948), and the rewritten file holds nothing else: a decoder of DALI that meets
-    a damaged PNG file ends the process. To decompress it a second time costs next to nothing.
+    The file has 8 bits, is grey or RGB, and neither interlaced nor transparent. Structure, checksums, the length of the
+    image data and its filters are looked at (ISO/IEC 15948), and the rewritten file holds nothing else: a decoder of
+    DALI that meets a damaged PNG file ends the process. To decompress it a second time costs next to nothing.
     """
     head = data[8:33]  # the first part: length, IHDR, 13 bytes, checksum
     if data[:8] != PNG or len(head) < 25 or head[16:21] not in (b"\x08\0\0\0\0", b"\x08\x02\0\0\0"):
@@ -181,7 +184,7 @@ def ordinary_png(data: bytes) -> tuple[bytes, tuple[int, int]] | None:
 
 
 def _check_png(data: bytes) -> None:
-    """Refuse a PNG file that is not whole: of some Pillow gives what there is, in silence."""
+    """Refuse a PNG file that is not whole: Pillow reads the whole part of some of them, and says nothing."""
     parts = _png_parts(data)
     if parts is None:
         raise Unreadable("the PNG file is damaged: a wrong checksum, or its end is missing")
@@ -190,26 +193,30 @@ def _check_png(data: bytes) -> None:
 
 
 def _png_rows(head: bytes, parts: list[tuple[bytes, bytes]]) -> bytes | None:
-    """The image data of a PNG file, filtered rows, decompressed; None where they do not have the length that the
-    header asks for, or are damaged."""
+    """Return the image data of a PNG file, filtered rows, decompressed.
+
+    It is None where the rows are damaged, or do not have the length that the header asks for.
+    """
     width, height, depth, colours, _, _, interlaced = struct.unpack(">IIBBBBB", head[8:21])
     bits = depth * PNG_CHANNELS.get(colours, 0)
     passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
-    wanted = 0
+    length = 0
     for left, top, right, down in passes:
         across, rows = -(-(width - left) // right), -(-(height - top) // down)
-        wanted += rows * (1 + (across * bits + 7) // 8) if across > 0 and rows > 0 else 0
+        length += rows * (1 + (across * bits + 7) // 8) if across > 0 and rows > 0 else 0
     packer = zlib.decompressobj()
     try:
-        raw = packer.decompress(b"".join(part for kind, part in parts if kind == b"IDAT"), wanted + 1)
+        raw = packer.decompress(b"".join(part for kind, part in parts if kind == b"IDAT"), length + 1)
     except zlib.error:
         return None
-    return raw if len(raw) == wanted and wanted and packer.eof else None
+    return raw if len(raw) == length and length and packer.eof else None
 
 
 def _png_parts(data: bytes) -> list[tuple[bytes, bytes]] | None:
-    """(kind, content) of the parts of a PNG file from the first to the last; None where one has a wrong checksum or
-    the end is missing."""
+    """Return (kind, content) of the parts of a PNG file from the first to the last.
+
+    It is None where one has a wrong checksum or the end is missing.
+    """
     at, parts = len(PNG), []
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -229,10 +236,10 @@ def _png_part(kind: bytes, content: bytes) -> bytes:
 
 
 def for_dali(data: bytes, background: Colour = WHITE) -> tuple[bytes | npt.NDArray[np.uint8], tuple[int, int]]:
-    """What DALI is given of a file, and the (height, width) of the image. Raises Unreadable.
+    """Return what DALI gets of a file, and the (height, width) of the image. It raises Unreadable.
 
-    Of an ordinary JPEG the file itself, of an ordinary PNG the file rewritten, else the pixels, uint8 [h, w, 3], or
-    [h, w] of grey.
+    DALI gets an ordinary JPEG file itself, an ordinary PNG file rewritten, and of other files the pixels, uint8 [h, w,
+    3], or [h, w] of grey.
     """
     size = ordinary_jpeg(data)
     if size is not None:
@@ -246,7 +253,7 @@ def for_dali(data: bytes, background: Colour = WHITE) -> tuple[bytes | npt.NDArr
 
 
 def decode(data: bytes, background: Colour = WHITE) -> Decoded:
-    """All pixels of a file as they are seen, by Pillow. Raises Unreadable.
+    """Return all pixels of a file as they are seen, decoded by Pillow. It raises Unreadable.
 
     background: the colour 0..255 that lies behind transparent pixels.
     """
@@ -267,7 +274,7 @@ def decode(data: bytes, background: Colour = WHITE) -> Decoded:
 
 
 def fault(image: str | bytes) -> str | None:
-    """Why a training could not use an image, in a few words; None when it can. All of it is decoded.
+    """Say why a training could not use an image, in a few words; return None when it can. All of it is decoded.
 
     image: the path of a file, or the bytes of one.
     """
@@ -279,7 +286,9 @@ def fault(image: str | bytes) -> str | None:
 
 
 def examine(image: str | bytes, background: Colour = WHITE) -> Decoded:
-    """The image of a file that a training can use: every decoder that it meets there has read it. Raises Unreadable."""
+    """Return the image of a file that a training can use: every decoder that it meets there has read it. It raises
+    Unreadable.
+    """
     data = content(image)
     decoded = decode(data, background)
     if ordinary_jpeg(data):
@@ -320,7 +329,7 @@ def _composed(image: Image.Image, background: Colour) -> Decoded:
 
 
 def _grey_of_16_bits(image: Image.Image, kind: str) -> Image.Image:
-    """Grey of 16 bits scaled to 8, rounded. Pillow has such images as `I;16`, of PNM (and once of PNG) as `I`."""
+    """Scale grey of 16 bits to 8 bits, rounded. Pillow has such images as `I;16`, of PNM (and once of PNG) as `I`."""
     if not image.mode.startswith("I;16") and not (image.mode == "I" and kind in ("PNG", "PPM")):
         raise Unreadable(f"{kind} with pixels of 32 bits, whose range is not known; save it with 8 or 16 bits")
     values = np.asarray(image).astype(np.uint32)
@@ -336,7 +345,7 @@ def _check_tiff(image: Image.Image) -> None:
     bits = set(tags.get(258, (1,)))
     if max(bits) > 8 and (bits != {16} or tags.get(262) == 0 or set(tags.get(339, (1,))) != {1}):
         if image.mode in ("I", "F"):
-            return  # told as what it is
+            return  # the caller names its format
         raise Unreadable(f"TIFF of {max(bits)} bits of an unusual kind; save it with 8 bits")
 
 
@@ -350,7 +359,7 @@ def _too_large(begin: str) -> str:
 
 
 def _unknown(data: bytes) -> str:
-    """Says of bytes that are none of FORMATS what they are, where Pillow knows it."""
+    """Say of bytes that are none of FORMATS what they are, where Pillow knows it."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             kind = image.format

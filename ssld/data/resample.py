@@ -1,4 +1,4 @@
-"""The end of a pipeline on a CPU in compiled code: decoded images -> resized, cut, flipped, normalised, erased.
+"""Finish a batch on a CPU in compiled code: decoded images are resized, cut, flipped, normalised and erased.
 
 It takes a fifth of the time of DALI's resize and NumPy's normalisation, for the same bits. resample.c is compiled for
 this processor when it is first needed, compared with the installed DALI, and kept in `paths.cache_root()`. Where that
@@ -31,37 +31,37 @@ from ssld.data.graph import INTERPOLATION
 from ssld.data.normalise import empty, scaling
 
 SOURCE = Path(__file__).with_suffix(".c")
-COMPILERS = ("cc", "gcc", "clang")  # the first that is there, unless $CC names one
+COMPILERS = ("cc", "gcc", "clang")  # the first that is installed, unless $CC names one
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno", "-fPIC", "-shared")
-JOB = 9  # int32 of an image, `struct job` of resample.c
+JOB = 9  # numbers of int32 that one image's `struct job` of resample.c has
 IMAGE = np.dtype([("pixels", np.uintp), ("height", np.int32), ("width", np.int32)])  # its `struct image`
 
 Resample = Callable[[Sequence[np.ndarray], np.ndarray, np.ndarray], None]
 
 
 class Missing(Exception):
-    """Why compiled code cannot be used, and what to do."""
+    """Say why compiled code cannot be used, and what to do."""
 
 
 def jobs(
     count: int, resized: Any, corner: Any = 0, flip: Any = 0, erase_anchor: Any = 0, erase_shape: Any = 0
 ) -> np.ndarray:
-    """What is to be done with each of `count` images, int32 [n, JOB].
+    """Return what is to be done with each of `count` images, int32 [n, JOB].
 
-    Resized to (height, width); a square cut out, from its top-left corner; mirrored from left to right unless `flip` is
-    0; a box of whole pixels in it erased.
+    An image is resized to (height, width); a square is cut out from its top-left corner, and mirrored from left to
+    right unless `flip` is 0; a box of whole pixels in it is erased.
     """
-    found = np.empty((count, JOB), dtype=np.int32)
-    found[:, 0:2] = resized
-    found[:, 2:4] = corner
-    found[:, 4] = flip
-    found[:, 5:7] = erase_anchor
-    found[:, 7:9] = erase_shape
-    return found
+    table = np.empty((count, JOB), dtype=np.int32)
+    table[:, 0:2] = resized
+    table[:, 2:4] = corner
+    table[:, 4] = flip
+    table[:, 5:7] = erase_anchor
+    table[:, 7:9] = erase_shape
+    return table
 
 
 def resampler(interpolation: str, mean: Sequence[float], std: Sequence[float], threads: int) -> Resample | None:
-    """A function (images, jobs, out), or None where compiled code cannot be used; a line has said why, then.
+    """Return a function (images, jobs, out), or None where compiled code cannot be used; then a line has said why.
 
     images: uint8 [h, w, 3] each, RGB; jobs: see `jobs`; out, to fill: float32 [n, 3, size, size], (pixel - mean) / std;
     or uint8 [n, size, size, 3], resized and cut alone. mean, std: of RGB in 0..1.
@@ -75,10 +75,10 @@ def _bound(library: Any, interpolation: str, mean: Sequence[float], std: Sequenc
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ssld-resample") if threads > 1 else None
 
     def part(images: Sequence[np.ndarray], jobs: np.ndarray, out: np.ndarray) -> None:
-        given = np.array([(image.ctypes.data, *image.shape[:2]) for image in images], dtype=IMAGE)
+        structs = np.array([(image.ctypes.data, *image.shape[:2]) for image in images], dtype=IMAGE)
         look = (middle.ctypes.data, scale.ctypes.data) if out.dtype == np.float32 else (None, None)
         shape = (len(images), out.shape[2], int(interpolation == "cubic"))
-        if library.ssld_resample(given.ctypes.data, jobs.ctypes.data, *shape, *look, out.ctypes.data):
+        if library.ssld_resample(structs.ctypes.data, jobs.ctypes.data, *shape, *look, out.ctypes.data):
             raise MemoryError(f"resizing {len(images)} images")
 
     def resample(images: Sequence[np.ndarray], jobs: np.ndarray, out: np.ndarray) -> None:
@@ -92,24 +92,24 @@ def _bound(library: Any, interpolation: str, mean: Sequence[float], std: Sequenc
 
 
 def finish(resample: Resample, size: int) -> Callable[[Sequence[Any]], Any]:
-    """A function from the outputs of `graph.decode_graph` to a Paddle tensor of finished images."""
+    """Return a function from the outputs of `graph.decode_graph` to a Paddle tensor of finished images."""
 
     def to_paddle(outputs: Sequence[Any]) -> Any:
-        decoded, given = outputs  # valid until the graph runs again
+        decoded, job_list = outputs  # valid until the graph runs again
         finished = empty((len(decoded), 3, size, size))
-        resample(_arrays(decoded), _array(given), finished)
+        resample(_arrays(decoded), _array(job_list), finished)
         return paddle.utils.dlpack.from_dlpack(finished)
 
     return to_paddle
 
 
 def hand_on(resample: Resample, size: int) -> Callable[[Sequence[Any]], tuple[np.ndarray, ...]]:
-    """A function from the outputs of `graph.decode_graph` to what `graph.train_graph` takes with `resized`."""
+    """Return a function from the outputs of `graph.decode_graph` to what `graph.train_graph` takes with `resized`."""
 
     def to_graph(outputs: Sequence[Any]) -> tuple[np.ndarray, ...]:
-        decoded, given, *more = outputs
+        decoded, job_list, *more = outputs
         resized = np.empty((len(decoded), size, size, 3), dtype=np.uint8)
-        resample(_arrays(decoded), _array(given), resized)
+        resample(_arrays(decoded), _array(job_list), resized)
         return (resized, *map(_array, more))
 
     return to_graph
@@ -138,23 +138,26 @@ def _library() -> Any:
 
 
 def library() -> Any:
-    """The compiled code, from the cache or compiled and compared with DALI. Missing, OSError: why not."""
+    """Return the compiled code, from the cache, or compiled and compared with DALI.
+
+    It raises Missing or OSError where that cannot be done.
+    """
     place = paths.cache_root() / "compiled" / f"{_key()}.so"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-            made = Path(folder) / place.name
-            _compile(made)
-            if not agrees(_opened(made)):
+            compiled = Path(folder) / place.name
+            _compile(compiled)
+            if not agrees(_opened(compiled)):
                 raise Missing(
                     f"DALI {dali.__version__} rounds otherwise than {SOURCE.name}; use the version of setup.py"
                 )
-            os.replace(made, place)
+            os.replace(compiled, place)
     return _opened(place)
 
 
 def _key() -> str:
-    """Of all that the compiled code and its agreement depend on."""
+    """Return a key of all that the compiled code and its agreement depend on."""
     about = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
     processor = sorted(line for line in about if line.startswith(("model name", "flags", "Features", "CPU p")))
     parts = [SOURCE.read_bytes(), repr((FLAGS, dali.__version__, processor)).encode()]
@@ -171,8 +174,8 @@ def _compile(to: Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Missing(f"{compiler[0]} does not run ({error}); set CC to a C compiler") from None
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if "error" in line), f"exit status {done.returncode}")
-        raise Missing(f"{compiler[0]} cannot compile {SOURCE.name} ({said.strip()}); set CC to another one")
+        reason = next((line for line in done.stderr.splitlines() if "error" in line), f"exit status {done.returncode}")
+        raise Missing(f"{compiler[0]} cannot compile {SOURCE.name} ({reason.strip()}); set CC to another one")
 
 
 def _opened(file: Path) -> Any:
@@ -183,7 +186,7 @@ def _opened(file: Path) -> Any:
 
 
 def agrees(library: Any) -> bool:
-    """Whether the library gives the bits of DALI's resize for noisy images, shrunk and enlarged.
+    """Say whether the library gives the bits of DALI's resize for noisy images, shrunk and enlarged.
 
     Every fourth is shrunk to half its size, where many sums end in one half.
     """
@@ -194,27 +197,27 @@ def agrees(library: Any) -> bool:
     corner = rng.integers(0, resized - size + 1)
     images = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in sizes]
     for interpolation in INTERPOLATION:
-        found = np.empty((count, 3, size, size), dtype=np.float32)
-        _bound(library, interpolation, (0, 0, 0), (1 / 255,) * 3, 1)(images, jobs(count, resized, corner), found)
+        finished = np.empty((count, 3, size, size), dtype=np.float32)
+        _bound(library, interpolation, (0, 0, 0), (1 / 255,) * 3, 1)(images, jobs(count, resized, corner), finished)
         by_dali = resized_by_dali(images, resized, interpolation)
-        for one, (top, left), whole in zip(found, corner, by_dali, strict=True):
-            if not np.array_equal(one.transpose(1, 2, 0), whole[top : top + size, left : left + size]):
+        for image, (top, left), whole in zip(finished, corner, by_dali, strict=True):
+            if not np.array_equal(image.transpose(1, 2, 0), whole[top : top + size, left : left + size]):
                 return False
     return True
 
 
 def resized_by_dali(images: Sequence[np.ndarray], resized: np.ndarray, interpolation: str) -> list[np.ndarray]:
-    """uint8 [h, w, 3] each, by the resize of `graph`."""
+    """Resize images by the resize of `graph`: uint8 [h, w, 3] each."""
 
     @dali.pipeline_def(batch_size=len(images), num_threads=1, device_id=None, prefetch_queue_depth=1)
     def graph() -> Any:
-        given = (images, list(resized.astype(np.float32)))
+        arrays = (images, list(resized.astype(np.float32)))
         image, shape = fn.external_source(
-            lambda: given, num_outputs=2, batch=True, dtype=[types.UINT8, types.FLOAT], ndim=[3, 1], layout=["HWC", ""]
+            lambda: arrays, num_outputs=2, batch=True, dtype=[types.UINT8, types.FLOAT], ndim=[3, 1], layout=["HWC", ""]
         )
         return fn.resize(image, size=shape, interp_type=INTERPOLATION[interpolation], antialias=True)
 
     pipe = graph()
     pipe.build()
-    (found,) = pipe.run()
-    return [np.array(found[i]) for i in range(len(images))]
+    (outputs,) = pipe.run()
+    return [np.array(outputs[i]) for i in range(len(images))]

@@ -1,4 +1,4 @@
-"""Images from anywhere: list files, arrays in memory, or a Python class or function of the user's.
+"""Take images from anywhere: list files, arrays in memory, or a Python class or function of the user's.
 
 The loaders see an `ImageSource` alone. `lists.FileList` is one; `from_arrays` and `from_samples` make the other one,
 `Samples`. Every source has a fixed number of images in a fixed order, and an image is the same whenever it is read:
@@ -28,44 +28,46 @@ Image: TypeAlias = str | bytes | Pixels
 """
 
 MEMORY = 4 * 2**30  # bytes of images that are kept in memory unless the caller allows more
-READ_TWICE = 4  # samples of which two reads are compared
+READ_TWICE = 4  # number of samples of which two reads are compared
 ONE_AT_A_TIME = threading.RLock()  # user code may share files and buffers, also between two data sets
 T = TypeVar("T")
 
 
 class ImageSource(Protocol):
-    """What a loader asks of a data set."""
+    """Say what a loader asks of a data set."""
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 [n]; -1 means unlabelled."""
+        """Return the labels, int64 [n]; -1 means unlabelled."""
 
     @property
     def title(self) -> str:
-        """The data set's name in messages."""
+        """Return the data set's name in messages."""
 
     @property
     def remedy(self) -> str:
-        """What the user can do about an image that cannot be read: the end of a message."""
+        """Say what the user can do about an image that cannot be read: the end of a message."""
 
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """The name of one image in messages."""
+        """Return the name of one image in messages."""
 
     def image(self, index: int) -> Image:
-        """One image. Reader threads call this. DataError, naming the image: it cannot be had."""
+        """Return one image. Reader threads call this. It raises DataError, which names the image, where it cannot
+        be read.
+        """
 
     def subset(self, index: np.ndarray) -> ImageSource:
-        """The images at these positions (int64), in this order. They keep their names."""
+        """Return the images at these positions (int64), in this order. They keep their names."""
 
     def digest(self) -> str:
-        """Hexadecimal sha256 that names the data: other labels or other images have another one."""
+        """Return a hexadecimal sha256 that names the data: other labels or other images have another one."""
 
 
 @runtime_checkable
 class Indexed(Protocol):
-    """A data set in the "map style": `samples[i]` is the i-th of `len(samples)` samples."""
+    """Describe a data set in the "map style": `samples[i]` is the i-th of `len(samples)` samples."""
 
     def __len__(self) -> int: ...
 
@@ -74,7 +76,7 @@ class Indexed(Protocol):
 
 @dataclass(frozen=True)
 class Samples:
-    """Images of `from_arrays` or `from_samples`: an `ImageSource`.
+    """Hold the images of `from_arrays` or `from_samples`: an `ImageSource`.
 
     read: gives the image of a position in the whole data set; labels: int64 [n], -1 = unlabelled; title: the data set's
     name in messages; positions: int64 [n], where the images stand in the whole data set.
@@ -93,19 +95,23 @@ class Samples:
         return len(self.positions)
 
     def name(self, index: int) -> str:
-        """`image 17 of TITLE`, counted from 0 in the whole data set, in a subset too."""
+        """Return `image 17 of TITLE`, counted from 0 in the whole data set, in a subset too."""
         return _name(int(self.positions[index]), self.title)
 
     def image(self, index: int) -> Image:
-        """One image, as it was given. DataError, naming it, where it is read from the user's code and that fails."""
+        """Return one image as the caller gave it.
+
+        It raises DataError, which names the image, where the user's code reads the image and fails.
+        """
         return self.read(int(self.positions[index]))
 
     def subset(self, index: np.ndarray) -> Samples:
-        """The images at these positions, in this order."""
+        """Return the images at these positions, in this order."""
         return Samples(self.read, self.labels[index], self.title, self.positions[index])
 
     def digest(self) -> str:
-        """sha256 over the labels and every image: pixels with their shape, encoded bytes, or the path as it is given.
+        """Return sha256 over the labels and every image: pixels with their shape, encoded bytes, or the path as it is
+        given.
 
         The content of a file that a sample names by its path is not read. Every image is read once, one after the
         other: keep the result.
@@ -128,7 +134,7 @@ def from_arrays(
     classes: int | None = None,
     name: str = "arrays",
 ) -> Samples:
-    """Images in memory as a data set for `Loader` and `EvalLoader`.
+    """Make a data set for `Loader` and `EvalLoader` of images in memory.
 
     images: uint8 [n, H, W, 3] in the order R, G, B, or [n, H, W] of grey images; or a list of such images, of any
         sizes. They are not copied, and must not be changed while a loader uses them.
@@ -141,7 +147,7 @@ def from_arrays(
     costs about as much processor time as a JPEG file of which the crop alone is decoded (1.08 and 1.00 ms from the
     image to the batch, at 224 x 224 pixels, where a PNG file takes 3.8 ms), one of 32 x 32 less (0.05 and 0.07 ms).
 
-    Raises DataError, one line that names the image, for another dtype or shape, and for what is no label.
+    It raises DataError, one line that names the image, for another dtype or shape, and for what is no label.
     """
     if isinstance(images, np.ndarray) and images.dtype != object:
         if images.dtype != np.uint8:
@@ -166,7 +172,7 @@ def from_samples(
     name: str | None = None,
     memory: int = MEMORY,
 ) -> Samples:
-    """A class or function of one's own as a data set for `Loader` and `EvalLoader`.
+    """Make a data set for `Loader` and `EvalLoader` of a class or function of one's own.
 
     A sample is `(image, label)` or `{"image": image, "label": label}`. The image: uint8 [H, W, 3] or [H, W]; a Pillow
     image of mode RGB or L; the path of an image file, relative to the current folder; or the bytes of one. The label: a
@@ -183,8 +189,8 @@ def from_samples(
 
     labels: the labels of all samples, where they are known beforehand; classes, name: as in `from_arrays`.
 
-    Raises DataError, one line that names the image: its code raises an exception (here, or later from the loader); it
-    is no image or has no right label; two reads differ; the images do not fit into `memory`.
+    It raises DataError, one line that names the image: its code raises an exception (here, or later from the loader);
+    it is no image or has no right label; two reads differ; the images do not fit into `memory`.
     """
     title = name or str(getattr(samples, "__name__", type(samples).__name__))
     if callable(samples) and not _is_indexed(samples) and not isinstance(samples, Iterable):
@@ -197,15 +203,17 @@ def from_samples(
             f"{title}: a {kind} holds no samples; give an object with __len__ and __getitem__, or a generator"
         )
     images, own = _in_memory(samples, title, memory)
-    known = _labels(own if labels is None else labels, len(images), classes, title)
-    for number, (label, other) in enumerate(zip(own, known.tolist(), strict=True)):
-        _agree(label, other, _name(number, title))
-    return _samples(images.__getitem__, known, title)
+    labels_in_use = _labels(own if labels is None else labels, len(images), classes, title)
+    for number, (label, label_in_use) in enumerate(zip(own, labels_in_use.tolist(), strict=True)):
+        _agree(label, label_in_use, _name(number, title))
+    return _samples(images.__getitem__, labels_in_use, title)
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Several data sets, one after the other: an `ImageSource`. positions: int64 [n], of the images in all of them."""
+    """Join several data sets, one after the other: an `ImageSource`. positions: int64 [n], of the images in all of
+    them.
+    """
 
     parts: tuple[ImageSource, ...]
     labels: np.ndarray
@@ -231,17 +239,17 @@ class Joined:
         return part.image(number)
 
     def subset(self, index: np.ndarray) -> Joined:
-        """The images at these positions, in this order."""
+        """Return the images at these positions, in this order."""
         return Joined(self.parts, self.labels[index], self.positions[index])
 
     def digest(self) -> str:
-        """sha256 over the digests of the parts and over which of their images these are."""
+        """Return sha256 over the digests of the parts and over which of their images these are."""
         content = hashlib.sha256("\n".join(part.digest() for part in self.parts).encode())
         content.update(self.positions.astype("<i8").tobytes())
         return content.hexdigest()
 
     def _find(self, index: int) -> tuple[ImageSource, int]:
-        """The data set that an image is of, and its position there."""
+        """Return the data set that an image is of, and its position there."""
         number = int(self.positions[index])
         for part in self.parts:
             if number < len(part):
@@ -251,7 +259,7 @@ class Joined:
 
 
 def joined(parts: Sequence[ImageSource]) -> ImageSource:
-    """Several data sets as one, in their order."""
+    """Return several data sets as one, in their order."""
     if len(parts) == 1:
         return parts[0]
     labels = np.concatenate([part.labels for part in parts])
@@ -259,7 +267,7 @@ def joined(parts: Sequence[ImageSource]) -> ImageSource:
 
 
 def pnm(pixels: Pixels) -> Pixels:
-    """Pixels as the bytes of a binary PNM file, uint8 [bytes]: P6 of [H, W, 3], P5 of [H, W] (netpbm's ppm(5), pgm(5)).
+    """Write pixels as a binary PNM file, uint8 [bytes]: P6 of [H, W, 3], P5 of [H, W] (netpbm's ppm(5), pgm(5)).
 
     Nothing is compressed: it costs one copy.
     """
@@ -271,14 +279,14 @@ def pnm(pixels: Pixels) -> Pixels:
     return data
 
 
-def _samples(read: Callable[[int], Image], labels: np.ndarray, title: str) -> Samples:
+def _samples(reader: Callable[[int], Image], labels: np.ndarray, title: str) -> Samples:
     if not len(labels):
         raise DataError(f"{title}: there is no image; give at least one")
-    return Samples(read, labels, title, np.arange(len(labels)))
+    return Samples(reader, labels, title, np.arange(len(labels)))
 
 
 def _is_indexed(samples: object) -> bool:
-    """Whether it is in the map style. `paddle.io.IterableDataset` has the two methods, but they raise."""
+    """Say whether it is in the map style. `paddle.io.IterableDataset` has the two methods, but they raise."""
     if not isinstance(samples, Indexed) or isinstance(samples, (type, Mapping, str, bytes)):
         return False
     try:
@@ -289,7 +297,7 @@ def _is_indexed(samples: object) -> bool:
 
 
 def _lazy(samples: Indexed, labels: object, classes: int | None, title: str) -> Samples:
-    """Read by index, one sample at a time."""
+    """Make a data set that reads one sample at a time, by its index."""
     count = _call(lambda: len(samples), title)
 
     def sample(number: int) -> tuple[Image, int]:
@@ -298,18 +306,20 @@ def _lazy(samples: Indexed, labels: object, classes: int | None, title: str) -> 
             image, label = _parts(_call(lambda: samples[number], where), where)
             return _image(image, where, copy=True), _label(label, where, classes)
 
-    known = _labels([sample(number)[1] for number in range(count)] if labels is None else labels, count, classes, title)
+    labels_in_use = _labels(
+        [sample(number)[1] for number in range(count)] if labels is None else labels, count, classes, title
+    )
 
     def read(number: int) -> Image:
         image, label = sample(number)
-        _agree(label, int(known[number]), _name(number, title))
+        _agree(label, int(labels_in_use[number]), _name(number, title))
         return image
 
     for number in evenly(READ_TWICE, count).tolist():
         if not _same(read(number), read(number)):
             advice = "give the stored image: the loader crops and flips it by its own seed"
             raise DataError(f"{_name(number, title)}: two reads give different images; {advice}")
-    return _samples(read, known, title)
+    return _samples(read, labels_in_use, title)
 
 
 def _in_memory(samples: Iterable[object], title: str, memory: int) -> tuple[list[Image], list[int]]:
@@ -329,7 +339,7 @@ def _in_memory(samples: Iterable[object], title: str, memory: int) -> tuple[list
 
 
 def _named(iterator: Iterator[object], title: str) -> Iterator[object]:
-    """The samples; an exception of the user's code becomes a DataError that names the sample."""
+    """Yield the samples; an exception of the user's code becomes a DataError that names the sample."""
     end, number = object(), 0
     while (sample := _call(lambda: next(iterator, end), _name(number, title))) is not end:
         yield sample
@@ -337,12 +347,15 @@ def _named(iterator: Iterator[object], title: str) -> Iterator[object]:
 
 
 def _call(code: Callable[[], T], where: str) -> T:
-    """What the user's code returns. Whatever it raises would end a loader without a name, StopIteration in silence."""
+    """Return what the user's code returns. Whatever it raises becomes a DataError.
+
+    Other exceptions would end a loader without a name, and StopIteration would end it in silence.
+    """
     try:
         return code()
     except Exception as error:
-        said = " ".join(str(error).split())
-        line = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        reason = " ".join(str(error).split())
+        line = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         raise DataError(f"{where}: the data set's code raises {line}; mend it") from error
 
 
@@ -351,7 +364,7 @@ def _name(number: int, title: str) -> str:
 
 
 def _parts(sample: object, where: str) -> tuple[object, object]:
-    """Image and label of a sample, not looked at."""
+    """Return image and label of a sample, without a look at them."""
     if isinstance(sample, Mapping) and "image" in sample:
         return sample["image"], sample.get("label")
     if isinstance(sample, (tuple, list)) and len(sample) == 2:
@@ -361,7 +374,7 @@ def _parts(sample: object, where: str) -> tuple[object, object]:
 
 
 def _image(image: object, where: str, copy: bool = False) -> Image:
-    """The image, checked; `copy`: pixels are copied, for whoever gave them may use their memory again."""
+    """Check the image and return it. copy: copy the pixels, because their owner may use the memory again."""
     if isinstance(image, bytes):
         return image
     if isinstance(image, (str, os.PathLike)):
@@ -386,17 +399,19 @@ def _of_dtype(pixels: np.ndarray) -> str:
 
 
 def _labels(labels: object, count: int, classes: int | None, title: str) -> np.ndarray:
-    """int64 [count], checked."""
+    """Check the labels and return them as int64 [count]."""
     if labels is None:
         return np.full(count, UNLABELLED, dtype=np.int64)
     if not isinstance(labels, Iterable) or isinstance(labels, (Mapping, str, bytes)):
         raise DataError(
             f"{title}: labels are a {type(labels).__name__}; give a list of whole numbers or an array of them"
         )
-    given = labels.tolist() if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" else list(labels)
-    if len(given) != count:
-        raise DataError(f"{title}: {len(given)} labels for {count} images; give one for each, None where there is none")
-    return np.array([_label(label, _name(i, title), classes) for i, label in enumerate(given)], dtype=np.int64)
+    values = labels.tolist() if isinstance(labels, np.ndarray) and labels.dtype.kind in "iu" else list(labels)
+    if len(values) != count:
+        raise DataError(
+            f"{title}: {len(values)} labels for {count} images; give one for each, None where there is none"
+        )
+    return np.array([_label(label, _name(i, title), classes) for i, label in enumerate(values)], dtype=np.int64)
 
 
 def _label(label: object, where: str, classes: int | None = None) -> int:
@@ -412,13 +427,13 @@ def _label(label: object, where: str, classes: int | None = None) -> int:
     raise DataError(f"{where}: label {number} is out of range; {allowed}, None or -1 means unlabelled")
 
 
-def _agree(own: int, known: int, where: str) -> None:
-    """DataError where a sample says another label than the one that is in use; one of the two may be left open."""
-    if UNLABELLED not in (own, known) and own != known:
-        raise DataError(f"{where}: its label is {own}, but {known} was given before; give the same label always")
+def _agree(own: int, label_in_use: int, where: str) -> None:
+    """Raise DataError where a sample has another label than the one that is in use; one of the two may be left open."""
+    if UNLABELLED not in (own, label_in_use) and own != label_in_use:
+        raise DataError(f"{where}: its label is {own}, but {label_in_use} was given before; give the same label always")
 
 
-def _same(one: Image, other: Image) -> bool:
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return np.array_equal(one, other)
-    return type(one) is type(other) and one == other
+def _same(first: Image, second: Image) -> bool:
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return np.array_equal(first, second)
+    return type(first) is type(second) and first == second

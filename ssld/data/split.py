@@ -1,4 +1,4 @@
-"""Stratified splits: the same images for the same seed, on every machine."""
+"""Split data sets stratified by class: the same seed gives the same images on every machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from ssld.data.sampler import epoch_order
 
 
 def take_per_class(labels: np.ndarray, counts: list[int], seed: int) -> list[np.ndarray]:
-    """For each of `counts`, that many images of every class, and last the rest: positions in ascending order."""
+    """Take of every class as many images as each of `counts` says; return their positions, and last those of the rest.
+
+    The positions of each part are in ascending order.
+    """
     parts: list[list[np.ndarray]] = [[] for _ in range(len(counts) + 1)]
     for label in np.unique(labels):
         positions = np.flatnonzero(labels == label)

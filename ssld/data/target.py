@@ -1,4 +1,4 @@
-"""The folder that `ssld data prepare` writes: nothing there is ever overwritten, and `dataset.json` says what it is."""
+"""Write the folder of `ssld data prepare`: no file there is ever overwritten, and `dataset.json` says what it is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssld.files import write_whole
 
 MANIFEST = "dataset.json"
 LEFT_OUT = "left_out.csv"
-Progress = Callable[[int, int], None]  # done, total
+Progress = Callable[[int, int], None]  # is called with (done, total)
 
 
 class _Written(TypedDict):
@@ -29,11 +29,12 @@ class _Written(TypedDict):
 
 
 class Prepared(_Written, total=False):
-    """A data set on disk: its kind, number of classes (0 = no labels), list file -> number of images, and whether this
-    call wrote it or found it complete.
+    """Describe a data set on disk: its kind, number of classes (0 = no labels), list file -> number of images, and
+    status.
 
+    status: whether this call wrote the data set or found it complete.
     left_out: reason -> number of files and folders of the source that were not taken; left_out.csv names each.
-    remarks: lines about them, and about what is probably not meant. Both are there only where there is something.
+    remarks: lines about them, and about what is probably not meant. Both are there only where they have content.
     """
 
     left_out: dict[str, int]
@@ -41,7 +42,7 @@ class Prepared(_Written, total=False):
 
 
 class Target:
-    """Collects files and lists under `out`; `finish` writes the manifest last.
+    """Collect files and lists under `out`; `finish` writes the manifest last.
 
     source: the folder that holds the images where they stay in place. A path in a list starts from the list's folder
     where that is `source`, else it is absolute: a list is always read with its own folder as root.
@@ -58,19 +59,22 @@ class Target:
             raise DataError(f"{self.out}: is a file; give a folder to write the data set to")
 
     def done(self) -> Prepared | None:
-        """The data set that is here already, when its manifest names the same options and its lists are untouched."""
+        """Return the data set that is in the folder already, or None.
+
+        Its manifest must name the same options, and its lists must be untouched; else it raises DataError.
+        """
         file = self.out / MANIFEST
         if not file.is_file():
             return None
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            lists, same = found["lists"], (found["kind"], found["options"]) == (self.kind, self._options)
-            classes = found["classes"]
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            lists, same = manifest["lists"], (manifest["kind"], manifest["options"]) == (self.kind, self._options)
+            classes = manifest["classes"]
         except (ValueError, KeyError, TypeError):
             raise DataError(f"{file}: not a manifest of `ssld data prepare`; choose another folder") from None
         if not same:
             raise DataError(
-                f"{self.out}: holds {found['kind']} with {_flat(found['options'])}, not {self.kind} with "
+                f"{self.out}: holds {manifest['kind']} with {_flat(manifest['options'])}, not {self.kind} with "
                 f"{_flat(self._options)}; choose another folder"
             )
         for name, facts in lists.items():
@@ -81,14 +85,16 @@ class Target:
         return Prepared(kind=self.kind, classes=classes, lists=counts, status="already prepared")
 
     def save(self, name: str, data: bytes) -> None:
-        """Write one file whole or not at all; a file of other content in its place is a DataError."""
+        """Write one file whole or not at all. It raises DataError where a file of other content is in its place."""
         path = self.out / name
         if path.exists():
             if path.read_bytes() != data:
                 raise DataError(f"{path}: exists with other content; choose another folder or delete it")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")  # another process may prepare the same set now
+        part = path.with_name(
+            f"{path.name}.{os.getpid()}.part"
+        )  # another process may prepare the same set at this time
         part.write_bytes(data)
         part.replace(path)
         self._wrote = True
@@ -113,7 +119,12 @@ class Target:
         counts = {name: facts["images"] for name, facts in self._lists.items()}
         status: Literal["prepared", "already prepared"] = "prepared" if self._wrote else "already prepared"
         prepared = Prepared(kind=self.kind, classes=len(classes), lists=counts, status=status)
-        for name in (*self._lists, CLASSES, MANIFEST, LEFT_OUT):  # of an earlier call, where `out` is the source
+        for name in (
+            *self._lists,
+            CLASSES,
+            MANIFEST,
+            LEFT_OUT,
+        ):  # an earlier call wrote them, where `out` is the source
             self.left_out.forget(self.out / name)
         if self.left_out.reasons:
             self._tell_left_out()
@@ -123,7 +134,10 @@ class Target:
         return prepared
 
     def _tell_left_out(self) -> None:
-        """A report, no part of the data set: unlike all other files it is written anew by every call."""
+        """Write the report of the files that are left out.
+
+        It is no part of the data set: unlike all other files it is written anew by every call.
+        """
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *sorted(self.left_out.reasons.items())])
         write_whole(self.out / LEFT_OUT, text.getvalue(), "surrogateescape")

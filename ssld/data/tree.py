@@ -1,4 +1,4 @@
-"""Images in a tree of folders, and what is left out of it, with the reason: nothing disappears in silence."""
+"""Find images in a tree of folders, and note what is left out of it, with the reason: nothing disappears in silence."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from ssld.data.lists import SUFFIXES
 from ssld.errors import DataError
 
-# Folders that systems put beside files of a user: thumbnails, recycle bins, snapshots. Those with a dot are hidden too.
+# Systems put these folders beside a user's files: thumbnails, recycle bins, snapshots. Names with a dot are hidden too.
 OF_SYSTEMS = frozenset(
     (
         "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "__MACOSX", "lost+found",
         "System Volume Information",
     )
 )  # fmt: skip
-SHOWN = 2  # names that a summary gives for each reason
+SHOWN = 2  # number of names that a summary gives for each reason
 
 
 class LeftOut:
-    """What was not taken: path relative to `root` -> reason."""
+    """Note what was not taken: path relative to `root` -> reason."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -31,19 +31,19 @@ class LeftOut:
         self.reasons[os.path.relpath(path, self.root)] = reason
 
     def forget(self, path: str | os.PathLike[str]) -> None:
-        """Take back what was noted of a path, if it was."""
+        """Take back the note about a path, if there is one."""
         self.reasons.pop(os.path.relpath(path, self.root), None)
 
     def entry(self, entry: os.DirEntry[str], reason: str) -> None:
-        """A file in a place where none is taken; what is wrong with it in any place comes first."""
+        """Note a file in a place where no file is taken; what is wrong with it in any place comes first."""
         self.add(entry.path, _fault_of_link(entry.path) or ("a hidden file" if hidden(entry.name) else reason))
 
     def counts(self) -> dict[str, int]:
-        """Reason -> number, the most frequent first."""
+        """Return reason -> number, the most frequent first."""
         return dict(Counter(self.reasons.values()).most_common())
 
     def summary(self) -> list[str]:
-        """A line for each reason: how many, and the first names."""
+        """Return a line for each reason: how many, and the first names."""
         lines = []
         for reason, number in self.counts().items():
             names = sorted(path for path, why in self.reasons.items() if why == reason)
@@ -53,14 +53,14 @@ class LeftOut:
 
 
 def hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, or a system's own."""
+    """Say whether a file or folder is hidden, or a system's own."""
     return name.startswith(".") or name in OF_SYSTEMS
 
 
 def sub_folders(folder: Path, left_out: LeftOut | None = None) -> list[str]:
-    """Names of the sub-folders, sorted, hidden ones left out; DataError when there is none.
+    """Return the names of the sub-folders, sorted, without hidden ones. It raises DataError when there is none.
 
-    A link to a folder counts as one, unless it leads to `folder` or to what that lies in.
+    A link to a folder counts as one, unless it leads to `folder` or to a folder that holds it.
     """
     left_out, names = left_out or LeftOut(folder), []
     for entry in os.scandir(folder):
@@ -80,20 +80,20 @@ def sub_folders(folder: Path, left_out: LeftOut | None = None) -> list[str]:
 def images_under(
     folder: Path, root: Path, suffixes: tuple[str, ...] = SUFFIXES, left_out: LeftOut | None = None
 ) -> list[str]:
-    """Images anywhere under `folder`, sorted, as paths relative to `root`.
+    """Return the images anywhere under `folder`, sorted, as paths relative to `root`.
 
-    What is left out is noted in `left_out`. Without it an empty file, a dangling link, a link to a folder and a folder
-    that cannot be read are a DataError: the caller counts on all images.
+    `left_out` notes what is left out. Without it an empty file, a dangling link, a link to a folder and a folder that
+    cannot be read raise DataError: the caller counts on all images.
     """
-    found = []
+    images = []
     for path, reason in _walk(folder, suffixes):
         if not reason:
-            found.append(path[len(str(root)) + 1 :])
+            images.append(path[len(str(root)) + 1 :])
         elif left_out is not None:
             left_out.add(path, reason)
         elif reason in FAULTS:
             raise DataError(f"{path}: {FAULTS[reason]}; delete it or fetch it again")
-    return sorted(found)
+    return sorted(images)
 
 
 FAULTS = {
@@ -105,21 +105,24 @@ FAULTS = {
 
 
 def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(path, why it is left out, "" = an image) of the files under a folder, and of the folders that are left out."""
+    """Yield (path, reason) of the files under a folder, and of the folders that are left out.
+
+    The reason says why it is left out; "" stands for an image.
+    """
     unread: list[str] = []
-    for here, folders, files in os.walk(folder, onerror=lambda error: unread.append(str(error.filename))):
-        kept = []
+    for parent, folders, files in os.walk(folder, onerror=lambda error: unread.append(str(error.filename))):
+        walked = []
         for name in sorted(folders):
-            path = os.path.join(here, name)
+            path = os.path.join(parent, name)
             if hidden(name):
                 yield path, "a hidden folder"
             elif os.path.islink(path):
                 yield path, "a link to a folder"
             else:
-                kept.append(name)
-        folders[:] = kept
+                walked.append(name)
+        folders[:] = walked
         for name in sorted(files):
-            path = os.path.join(here, name)
+            path = os.path.join(parent, name)
             yield path, _why_not(path, name, suffixes)
     for path in unread:
         yield path, "a folder that cannot be read"

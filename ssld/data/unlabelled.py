@@ -1,4 +1,4 @@
-"""Any tree of images, without labels: the pool that a teacher labels."""
+"""Write the list of any tree of images, without labels: the pool that a teacher labels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ssld.errors import DataError
 
 
 def prepare(out: str | os.PathLike[str], progress: Progress, source: str | os.PathLike[str] = "") -> Prepared:
-    """unlabelled.txt with every image under `source`; the images stay where they are. DataError when there is none.
+    """Write unlabelled.txt with every image under `source`; the images stay where they are.
 
-    What is left out is told in `remarks`.
+    It raises DataError when there is none. `remarks` says what is left out.
     """
     root = source_folder(source, "unlabelled")
     target = Target("unlabelled", out, {"source": str(root)}, root)
