@@ -1,38 +1,41 @@
-"""Every error a user can cause. A message is one line: `where: what; what to do`."""
+"""Define every error that a user can cause. A message is one line: `where: what; what to do`."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class SsldError(Exception):
-    """Base of all errors that the command line prints as one line, without a traceback."""
+    """Mark the errors that the command line prints as one line, without a traceback."""
 
 
 class RecipeError(SsldError):
-    """A recipe, card, override or name that does not hold."""
+    """Report a recipe, card, override or name that is not valid."""
 
 
 class WeightsError(SsldError):
-    """Weights that are missing, damaged, or made for another network."""
+    """Report weights that are missing, damaged, or made for another network."""
 
 
 class DataError(SsldError):
-    """A list file, folder or image that cannot be used."""
+    """Report a list file, folder or image that cannot be used."""
 
 
 class DeployError(SsldError):
-    """An export that differs from its model, or an engine that cannot run here."""
+    """Report an export that differs from its model, or an engine that cannot run here."""
 
 
 class RunError(SsldError):
-    """A run that cannot start, go on or be resumed."""
+    """Report a run that cannot start, go on or be resumed."""
 
 
 class UsageError(SsldError):
-    """Options of a command that do not belong together. The command line ends with exit code 2 instead of 1."""
+    """Report options of a command that do not belong together.
+
+    The command line then ends with exit code 2 instead of 1.
+    """
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or "" when none is near."""
-    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    matches = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -1,4 +1,7 @@
-"""Networks on the labelled images of a list: what `ssld eval` and `ssld reproduce` measure. Paddle is imported late."""
+"""Evaluate networks on the labelled images of a list, as `ssld eval` and `ssld reproduce` do.
+
+Paddle is imported late.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,22 @@ if TYPE_CHECKING:
 
 
 def labelled_list(data: str | None) -> Path:
-    """A list file; for a folder the one in it or beside it, as imagenet/val_list.txt for imagenet/val, the default.
+    """Return a list file.
 
-    Relative paths are looked for in the current folder, then in the data folder. Raises DataError when there is none.
+    For a folder it is the one in it or beside it, such as imagenet/val_list.txt for imagenet/val. The default is
+    imagenet/val. Relative paths are looked for in the current folder, then in the data folder. Raises DataError when
+    there is no such list.
     """
-    wanted = Path(data or "imagenet/val")
-    for path in (wanted, data_root() / wanted):
+    location = Path(data or "imagenet/val")
+    for path in (location, data_root() / location):
         for file in (path, path / "val_list.txt", path.with_name(f"{path.name}_list.txt")):
             if file.is_file():
                 return file
-    raise DataError(f"{wanted}: no list file there; give one, or let `ssld data prepare imagenet` write it")
+    raise DataError(f"{location}: no list file there; give one, or let `ssld data prepare imagenet` write it")
 
 
 def scored_list(listed: Path, classes: int) -> tuple[FileList, Scoring]:
-    """The images of a list, each with a label below `classes`, and how they are scored. Raises DataError."""
+    """Return the images of a list, each with a label below `classes`, and how they are scored. Raises DataError."""
     from ssld.data import read_list, read_scoring
     from ssld.distill.images import check_labelled
 
@@ -40,15 +45,15 @@ def scored_list(listed: Path, classes: int) -> tuple[FileList, Scoring]:
 
 
 def scores_on(network: Any, files: FileList, scoring: Scoring, given: cards.Input, runtime: Runtime) -> dict[str, Any]:
-    """What `measure` says of a network on images that are prepared as `given` says."""
+    """Return what `measure` says of a network on images that are prepared as `given` says."""
     from ssld.data import EvalLoader
 
     size, mean, std = given.size, given.mean, given.std
     resize = size if scoring.cropped else given.resize
 
-    def crops(part: FileList) -> Any:
-        look: dict[str, Any] = {"size": size, "resize": resize, "mean": mean, "std": std}
-        return EvalLoader(part, **look, background=given.background, batch=64, device=runtime.gpu)
+    def crops(subset: FileList) -> Any:
+        geometry: dict[str, Any] = {"size": size, "resize": resize, "mean": mean, "std": std}
+        return EvalLoader(subset, **geometry, background=given.background, batch=64, device=runtime.gpu)
 
     return scores_of({"student": (network, crops)}, files, scoring, network.num_classes)
 
@@ -56,21 +61,22 @@ def scores_on(network: Any, files: FileList, scoring: Scoring, given: cards.Inpu
 def scores_of(
     networks: Mapping[str, tuple[Any, Callable[[Any], Any]]], files: ImageSource, scoring: Scoring, classes: int
 ) -> dict[str, Any]:
-    """What `measure` says of a student, and with a teacher beside it of their agreement too.
+    """Return what `measure` says of a student, and of its agreement with a teacher where there is one.
 
-    `networks`: student, and perhaps teacher -> (network, function from images to the loader of their crops).
+    `networks` maps `student`, and perhaps `teacher`, to a network and a function from images to the loader of their
+    crops.
     """
     from ssld.distill.evaluate import measure, predict
     from ssld.progress import progress
 
     def ask(network: Any, crops: Callable[[FileList], Any]) -> Any:
-        return lambda part, tell: predict(network, crops(part), tell)[0]
+        return lambda part, progress_of_part: predict(network, crops(part), progress_of_part)[0]
 
     with progress(len(files), "eval") as bar:
         return measure({kind: ask(*pair) for kind, pair in networks.items()}, files, scoring, classes, bar.update)
 
 
 def standard_error(top1: float, images: int) -> float:
-    """The standard error, in points, of a top-1 accuracy of `top1` percent on so many images (binomial)."""
-    claimed = top1 / 100
-    return round(100 * math.sqrt(claimed * (1 - claimed) / images), 3)
+    """Return the standard error, in points, of a top-1 accuracy of `top1` percent on so many images (binomial)."""
+    share = top1 / 100
+    return round(100 * math.sqrt(share * (1 - share) / images), 3)

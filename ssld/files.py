@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and their digests."""
+"""Write files that are whole or not there, and compute their digests."""
 
 import errno
 import fcntl
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def sha256(file: Path) -> str:
-    """Hexadecimal digest of a file's content."""
+    """Return the hexadecimal digest of a file's content."""
     digest = hashlib.sha256()
     with open(file, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
@@ -23,7 +23,7 @@ def sha256(file: Path) -> str:
 
 
 def json_digest(value: Any) -> str:
-    """sha256, in hexadecimal, of a value as JSON with its keys sorted."""
+    """Return the sha256, in hexadecimal, of a value as JSON with its keys sorted."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -38,9 +38,10 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def whole(file: Path, suffix: str = ".partial") -> Iterator[Path]:
-    """A temporary name to write under; then flush and rename: the file is the old or the new one, never half of it.
+    """Yield a temporary name to write under, then flush and rename the file.
 
-    Processes that may write the same file at once need a `suffix` each. OSError where the disk does not take it.
+    It is the old or the new one, never half of it. Processes that may write the same file at once need a `suffix` each.
+    Raises OSError where the disk does not take it.
     """
     partial = file.with_name(file.name + suffix)
     yield partial
@@ -49,28 +50,30 @@ def whole(file: Path, suffix: str = ".partial") -> Iterator[Path]:
 
 
 def write_whole(file: Path, text: str, errors: str = "strict") -> None:
-    """Write text, whole or not at all. OSError.
+    """Write text, whole or not at all. Raises OSError where the disk does not take it.
 
-    `errors`: what becomes of text that is not UTF-8; `surrogateescape` gives file names back as they were read.
+    `errors` says what becomes of text that is not UTF-8; `surrogateescape` writes file names back as they were read.
     """
     with whole(file) as partial:
         partial.write_text(text, encoding="utf-8", errors=errors)
 
 
-WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems that have none: nobody is kept out
+# A file system without locks answers with one of these errors, and no process is kept out there.
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
 def alone(folder: Path, patience: float = math.inf) -> Iterator[None]:
-    """Until it is left, no other process gets in for the same folder. However a process ends, others then can.
+    """Keep other processes out of the same block for the same folder.
 
-    BlockingIOError where another one is still in after `patience` seconds.
+    The lock ends with the process, however that ends. Raises BlockingIOError where another process is still in the
+    block after `patience` seconds.
     """
-    held, end = os.open(folder, os.O_RDONLY), time.monotonic() + patience
+    descriptor, end = os.open(folder, os.O_RDONLY), time.monotonic() + patience
     try:
         while True:
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() >= end:
@@ -82,4 +85,4 @@ def alone(folder: Path, patience: float = math.inf) -> Iterator[None]:
                 break
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The types that the parts of ssld hand to each other. Nothing here imports PaddlePaddle."""
+"""Define the types that the parts of ssld hand to each other. Nothing here imports PaddlePaddle."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Outputs(dict[str, "Tensor"]):
-    """What one network says of one batch: `logits`, float [N, classes], and the taps that were asked for, by name.
+    """Hold the outputs of one network for one batch: `logits`, float [N, classes], and the taps by name.
 
-    each: where several teachers speak apart, the outputs of every one of them, by its name in the recipe.
-    weights: the weights that a loss may read (`classifier.weight` [d, classes], `classifier.bias` [classes],
-    `stage3.norm.weight` and `.bias` [C]), by name; those of a teacher are constants, those of a student carry a
+    `each` has, where a loss reads several teachers one by one, the outputs of every teacher by its name in the recipe.
+    `weights` has the weights that a loss may read, by name: `classifier.weight` [d, classes], `classifier.bias`
+    [classes], `stage3.norm.weight` and `.bias` [C]. The weights of a teacher are constants; those of a student carry a
     gradient.
     """
 
@@ -33,11 +33,11 @@ class Outputs(dict[str, "Tensor"]):
 
 
 class Batch(TypedDict, total=False):
-    """A micro-batch of one rank, N images. Which keys it has depends on where it stands on its way to a loss.
+    """Hold a micro-batch of N images of one rank. Its keys depend on how far it is on its way to a loss.
 
     A loader gives `image`, `label` and `index`; mixing adds `label_b` and `lam`; a loader of fixed views adds `view`
-    and `place`; a labeller adds `teacher`; the training loop adds `step` and `epoch`, and where networks train together
-    `peers`, the outputs of the others by their names.
+    and `place`; a labeller adds `teacher`. The training loop adds `step` and `epoch` and, where networks train
+    together, `peers`: the outputs of the others by their names.
     """
 
     image: Tensor  # float32 [N, 3, S, S], normalised
@@ -46,15 +46,15 @@ class Batch(TypedDict, total=False):
     label_b: Tensor  # int64 [N], the label of the image that was mixed in
     lam: float  # the share of the first image in a mixture
     view: int  # the number of the view that a label cache knows the batch by
-    place: NDArray[np.int64]  # int64 [N], where the images stand in that view
+    place: NDArray[np.int64]  # int64 [N], the places of the images in that view
     teacher: Outputs
-    peers: Mapping[str, Outputs]  # with a gradient
-    step: int  # of the stage, from 0
-    epoch: int  # of the stage, from 1
+    peers: Mapping[str, Outputs]  # these outputs carry a gradient
+    step: int  # the step of the stage, from 0
+    epoch: int  # the epoch of the stage, from 1
 
 
 class Loader(Protocol):
-    """Training batches of one rank, see `data.Loader`."""
+    """Load the training batches of one rank, see `data.Loader`."""
 
     steps_per_epoch: int
 
@@ -62,7 +62,7 @@ class Loader(Protocol):
 
 
 class Evaluator(Protocol):
-    """Images with labels, each of them once, see `data.EvalLoader`."""
+    """Load images with labels, each of them once, see `data.EvalLoader`."""
 
     images: int
 
@@ -70,11 +70,11 @@ class Evaluator(Protocol):
 
 
 class Labeller(Protocol):
-    """Whoever puts a teacher's outputs beside a batch.
+    """Put a teacher's outputs beside a batch.
 
-    engine: what computes them, for the record. gives: the names of the outputs that it can give. shapes: of each of
-    these outputs, without the batch, for images of the student of `size` pixels a side. shapes_of_each: the same of
-    every teacher by its name, where several teachers speak apart; {} where there is one.
+    `engine` says, for the record, what computes them. `gives` has the names of the outputs that it can give. `shapes`
+    returns the shape of each of these outputs, without the batch, for images of the student of `size` pixels a side.
+    `shapes_of_each` returns the same for every teacher by its name, or {} where there is only one.
     """
 
     @property
@@ -93,7 +93,7 @@ class Labeller(Protocol):
 
 
 class Recorder(Protocol):
-    """Whoever keeps the numbers of a stage, see `track.Track`."""
+    """Keep the numbers of a stage, see `track.Track`."""
 
     def log(self, record: dict[str, Any]) -> None: ...
 

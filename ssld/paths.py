@@ -1,4 +1,7 @@
-"""Where things lie. Recipes and cards: top-level folders of the checkout, `ssld/shelf/` in an installed package."""
+"""Say where files are. Recipes and cards are in top-level folders of the checkout.
+
+In an installed package they are in `ssld/shelf/`.
+"""
 
 import os
 from pathlib import Path
@@ -16,7 +19,7 @@ def shelf(kind: str) -> Path:
     if kind not in SHELVES:
         raise RecipeError(f"no shelf named {kind!r}{did_you_mean(kind, SHELVES)}")
     package = Path(__file__).resolve().parent
-    # The packaged copy first: next to an installed package, `recipes` may be a folder of somebody else.
+    # The packaged copy comes first, because `recipes` beside an installed package may belong to another package.
     for folder in (package / "shelf" / kind, package.parent / kind):
         if folder.is_dir():
             return folder
@@ -24,20 +27,23 @@ def shelf(kind: str) -> Path:
 
 
 def data_root() -> Path:
-    """Folder of the data sets: $SSLD_DATA, or `data` in the current folder. It need not exist yet."""
+    """Return the folder of the data sets: $SSLD_DATA, or `data` in the current folder. It need not exist yet."""
     return Path(os.environ.get("SSLD_DATA") or "data")
 
 
 def labels_root() -> Path:
-    """Folder of label caches: $SSLD_LABELS, or `labels` in the current folder. It need not exist yet."""
+    """Return the folder of label caches: $SSLD_LABELS, or `labels` in the current folder. It need not exist yet."""
     return Path(os.environ.get("SSLD_LABELS") or "labels")
 
 
 def weights_root() -> Path:
-    """Folder of downloaded weights: $SSLD_WEIGHTS, or `weights` in the current folder. It need not exist yet."""
+    """Return the folder of downloaded weights: $SSLD_WEIGHTS, or `weights` in the current folder.
+
+    It need not exist yet.
+    """
     return Path(os.environ.get("SSLD_WEIGHTS") or "weights")
 
 
 def cache_root() -> Path:
-    """Folder of what only saves time when it is there: $XDG_CACHE_HOME/ssld or ~/.cache/ssld. It need not exist yet."""
+    """Return the folder of files that only save time: $XDG_CACHE_HOME/ssld or ~/.cache/ssld. It need not exist yet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssld"

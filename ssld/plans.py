@@ -1,4 +1,4 @@
-"""The plan of a recipe or of a run folder. PaddlePaddle is not imported: cards and source files are read as text."""
+"""Load the plan of a recipe or of a run folder without PaddlePaddle: cards and source files are read as text."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def trust_of(*, reuse: bool, fresh: bool) -> Trust:
-    """Which finished stages may be used again. UsageError where both options are given."""
+    """Return which finished stages may be used again. Raises UsageError where both options are given."""
     if reuse and fresh:
         raise UsageError("run: --reuse and --fresh contradict each other; leave one of them out")
     return "any" if reuse else "none" if fresh else "equal"
 
 
 def load_plan(given: str | Path | Mapping[str, object], overrides: Sequence[str], *, smoke: bool = False) -> Plan:
-    """The plan of a recipe, checked further than its types: losses and their options, engines, networks, cards.
+    """Return the plan of a recipe, and check more than its types: losses and their options, engines, networks, cards.
 
-    `given` is its path, its name on the shelf, or the recipe itself as a mapping; `overrides` are `key.path=value`;
-    `smoke` shrinks the plan to seconds, on fake images. Raises RecipeError.
+    `given` is the path of the recipe, its name on the shelf, or the recipe itself as a mapping. `overrides` are
+    `key.path=value`. `smoke` shrinks the plan to one that runs in seconds on fake images. Raises RecipeError.
     """
     if isinstance(given, Mapping):
         plan = recipe.of_mapping(given, list(overrides), smoke=smoke)
@@ -45,5 +45,8 @@ def load_plan(given: str | Path | Mapping[str, object], overrides: Sequence[str]
 
 
 def run_folder(plan: Plan, parent: Path) -> Path:
-    """The folder that a run of this plan has among other runs: its name, and the first 8 digits of its digest."""
+    """Return the folder that a run of this plan has among other runs.
+
+    Its name is that of the plan with the first 8 digits of its digest.
+    """
     return parent / f"{plan.name}-{plan.digest[:8]}"

@@ -1,4 +1,4 @@
-"""What trackers are told of a run beside its curves: what it is, its numbers, and where its files come from."""
+"""Send to trackers what a run has besides its curves: what it is, its numbers, and where its files come from."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +17,12 @@ from ssld.track import About, Artifact, Options, Track, start
 
 
 def start_track(run: Run, options: Options) -> Track:
-    """The track of a run; of the ranks above 0 one that records nothing."""
+    """Start the track of a run. On ranks above 0 it records nothing."""
     return start(run.folder, about(run.plan), options if run.runtime.main else replace(options, wandb="silent"))
 
 
 def about(plan: Plan) -> About:
-    """Group: the recipe with its overrides, over all seeds."""
+    """Describe a run to trackers. The group is the recipe with its overrides, over all seeds."""
     teachers = [teacher.title for teacher in plan.all_teachers.values()]
     return About(
         name=f"{plan.name}-{plan.digest[:8]}",
@@ -34,9 +34,9 @@ def about(plan: Plan) -> About:
 
 
 def publish(run: Run, result: dict[str, Any], log: Track) -> None:
-    """A finished run's numbers, sample predictions, and the line from its teacher to its exported files."""
+    """Send a finished run's numbers, sample predictions, and the line from its teacher to its exported files."""
     if log.loggers:
-        reason = result.get("baseline_missing")  # in words, beside numbers of which the gain is not there
+        reason = result.get("baseline_missing")  # the reason why the numbers have no gain, in words
         log.summary(summary(result) | ({"baseline_missing": reason} if reason else {}))
         log.samples(run.folder / "samples.npz")
         for item in lineage(run, result):
@@ -44,7 +44,7 @@ def publish(run: Run, result: dict[str, Any], log: Track) -> None:
 
 
 def lineage(run: Run, result: dict[str, Any]) -> list[Artifact]:
-    """teachers -> label caches -> student -> export; each names by digest what it was made from."""
+    """Return teachers, label caches, student and export as artifacts. Each names by digest what it was made from."""
     plan, arch = run.plan, result["student"]["arch"]
     teachers = teacher_artifacts(run, result["teacher"] or {})
     made_from = {item.name: item.digest for item in teachers}
@@ -53,13 +53,13 @@ def lineage(run: Run, result: dict[str, Any]) -> list[Artifact]:
         for name, stage in result["stages"].items()
         if "labels" in stage
     ]
-    before = {item.name: item for item in [*teachers, *cached]}  # stages may share a cache
+    sources = {item.name: item for item in [*teachers, *cached]}  # by name, because stages may share a cache
     student = Artifact(
         name=f"{plan.name}-student-{arch}",
         kind="model",
         files=(run.last.model_file,),
         digest=run.last.digest,
-        made_from={item.name: item.digest for item in before.values()},
+        made_from={item.name: item.digest for item in sources.values()},
         metadata={key: result.get(key) for key in ("top1", "gain", "baseline_missing")} | {"run": plan.digest},
     )
     export = Artifact(
@@ -70,28 +70,34 @@ def lineage(run: Run, result: dict[str, Any]) -> list[Artifact]:
         made_from={student.name: student.digest},
         metadata={"top1": result["top1"], "formats": list(plan.export.formats)},
     )
-    return [*before.values(), student, export]
+    return [*sources.values(), student, export]
 
 
 def publish_labels(run: Run, cached: dict[str, str], options: Options) -> None:
-    """`ssld label` as a run of its own: the teacher goes in, the caches come out. `cached`: stage -> cache folder."""
-    this = about(run.plan)
-    this = replace(this, name=f"{this.name}-labels", run_id=f"labels-{this.run_id}", job="label")
+    """Record `ssld label` as a run of its own, which takes the teacher and gives the caches.
+
+    `cached` maps the name of a stage to the folder of its cache.
+    """
+    description = about(run.plan)
+    description = replace(
+        description, name=f"{description.name}-labels", run_id=f"labels-{description.run_id}", job="label"
+    )
     teachers = [replace(item, used=True) for item in teacher_artifacts(run, {})]
     made_from = {item.name: item.digest for item in teachers}
-    made = [cache_artifact(run, name, folder, made_from) for name, folder in cached.items()]
-    with start(run.folder, this, options) as log:
-        for item in [*teachers, *(replace(item, used=False) for item in made)]:
+    label_caches = [cache_artifact(run, name, folder, made_from) for name, folder in cached.items()]
+    with start(run.folder, description, options) as log:
+        for item in [*teachers, *(replace(item, used=False) for item in label_caches)]:
             log.artifact(item)
 
 
 def teacher_artifacts(run: Run, facts: dict[str, Any]) -> list[Artifact]:
-    """The files of the teachers that any stage asks: what a stage of this run made, or a file that stays where it lies.
+    """Return the files of the teachers that any stage asks, as artifacts.
 
-    `facts`: what the result says of the teacher, or of several together.
+    A file is what a stage of this run made, or one from elsewhere that is not copied. `facts` is what the result says
+    of the teacher, or of several combined.
     """
-    made = (_teacher_artifact(run, name, facts) for name in run.plan.all_teachers if run.plan.is_asked(name))
-    return [item for item in made if item is not None]
+    artifacts = (_teacher_artifact(run, name, facts) for name in run.plan.all_teachers if run.plan.is_asked(name))
+    return [item for item in artifacts if item is not None]
 
 
 def _teacher_artifact(run: Run, name: str, facts: dict[str, Any]) -> Artifact | None:
@@ -99,24 +105,26 @@ def _teacher_artifact(run: Run, name: str, facts: dict[str, Any]) -> Artifact | 
     metadata = {key: facts.get(key) for key in ("arch", "top1", "source", "norm")}
     if teacher.stage:
         stage = run.stage(teacher.stage)
-        title = "teacher" if name == "teacher" else f"teacher-{name}"
+        artifact_name = "teacher" if name == "teacher" else f"teacher-{name}"
         network = plan.network_of(stage.settings.network)
-        title = f"{plan.name}-{title}-{network.title}"
-        return Artifact(name=title, kind="model", files=(stage.model_file,), digest=stage.digest, metadata=metadata)
-    if run.is_smoke:  # its cards and files have fresh weights there
+        artifact_name = f"{plan.name}-{artifact_name}-{network.title}"
+        return Artifact(
+            name=artifact_name, kind="model", files=(stage.model_file,), digest=stage.digest, metadata=metadata
+        )
+    if run.is_smoke:  # the teachers of a smoke run have fresh weights
         return None
     try:
         file = _teacher_file(run, name)
-    except RunError as error:  # moved away since the stages that it taught were finished
+    except RunError as error:  # the file was moved after the stages that it taught were finished
         note(f"the teacher is not among the artifacts of this run: {error}")
         return None
-    digest, title = file_digest(file), f"teacher-{teacher.card or file.stem}"
-    item = Artifact(name=title, kind="model", files=(file,), digest=digest, metadata=metadata)
+    digest, artifact_name = file_digest(file), f"teacher-{teacher.card or file.stem}"
+    item = Artifact(name=artifact_name, kind="model", files=(file,), digest=digest, metadata=metadata)
     return replace(item, used=True, copied=False)
 
 
 def _teacher_file(run: Run, name: str) -> Path:
-    """The file, or folder, that a teacher from outside the run lies in. RunError where it is not there."""
+    """Return the file or folder of a teacher from outside the run. Raises RunError where it is missing."""
     teacher = run.plan.all_teachers[name]
     if teacher.card:
         return teacher_weights(teacher.card, cards.find_teacher(teacher.card), teacher.weights, "teacher.weights")
@@ -129,11 +137,14 @@ def _teacher_file(run: Run, name: str) -> Path:
 
 
 def cache_artifact(run: Run, name: str, folder: str, made_from: dict[str, str]) -> Artifact:
-    """A stage's label cache by its manifest, which says what the labels depend on; the labels stay where they lie."""
+    """Return a stage's label cache as an artifact.
+
+    It has the manifest of the cache, which says what the labels depend on; the labels are not copied.
+    """
     cached = run.plan.stages[name].labels
     place = Path(cached.folder) if cached and cached.folder else caches(run) / folder
     manifest = place / "manifest.json"
-    is_there = manifest.is_file()  # not where the stage was taken over from another run, with caches of its own
+    is_there = manifest.is_file()  # a stage that was taken over has its cache in another run
     return Artifact(
         name=f"labels-{folder}",
         kind="dataset",

@@ -1,4 +1,4 @@
-"""A published training by its name: its weights file, fetched, and its network with the weights of a file."""
+"""Fetch the weights file of a published training by its name, and load the weights of a file into its network."""
 
 import os
 from pathlib import Path
@@ -13,29 +13,32 @@ from ssld.spec.revisions import Flavour
 def fetch_published(
     name: str, flavour: Flavour | None, mirror: str | None, offline: bool, out: str | None = None
 ) -> dict[str, Any]:
-    """Bring the weights that a card names into `out` or the weights folder: file, status, url, sha256, bytes.
+    """Fetch the weights that a card names into `out` or the weights folder.
 
-    Without `flavour` the newest naming scheme that was published is taken. `mirror` (by default $SSLD_MIRROR) holds the
-    file instead of its publisher. With `offline` (or SSLD_OFFLINE=1) no network is used. Raises RecipeError for an
-    unknown name, WeightsError where the file cannot be had.
+    Returns file, status, url, sha256 and bytes. Without `flavour` the newest naming scheme that was published is taken.
+    `mirror` (by default $SSLD_MIRROR) holds the file instead of its publisher. With `offline` (or SSLD_OFFLINE=1) no
+    network is used. Raises RecipeError for an unknown name, and WeightsError where the file cannot be had.
     """
     from ssld.weights import Published, fetch
 
     weights = cards.find_weights(name, flavour)[1]
-    wanted = Published(f"{name} --flavour {flavour}" if flavour else name, weights.url, weights.sha256)
+    published = Published(f"{name} --flavour {flavour}" if flavour else name, weights.url, weights.sha256)
     offline = offline or os.environ.get("SSLD_OFFLINE", "0") not in ("", "0")
     mirror = mirror or os.environ.get("SSLD_MIRROR") or None
     folder = Path(out) if out else weights_root()
-    return fetch(wanted, folder, weights_root() / "pins.yaml", mirror, offline)
+    return fetch(published, folder, weights_root() / "pins.yaml", mirror, offline)
 
 
 def network_with_weights(name: str, file: Path) -> Any:
-    """A model of the zoo with the weights of a file in any format that is read here, as many classes as it notes."""
+    """Return a model of the zoo with the weights of a file in any format that can be read here.
+
+    It has as many classes as the file notes.
+    """
     from ssld import weights
     from ssld.distill.teacher_weights import classes_of
 
-    noted: Any = weights.metadata(file).get("revision")
-    made_for = noted if file.suffix == ".safetensors" else cards.find_model(name).revision
-    network = create_model(name, num_classes=classes_of(file), revision=made_for)
+    recorded_revision: Any = weights.metadata(file).get("revision")
+    revision = recorded_revision if file.suffix == ".safetensors" else cards.find_model(name).revision
+    network = create_model(name, num_classes=classes_of(file), revision=revision)
     weights.load_into(network, file, revision=network.revision)
     return network

@@ -1,14 +1,15 @@
-"""Stateless randomness: every draw is a pure function of (seed, stream, epoch, index), so nothing has to be saved.
+"""Draw random numbers without a state. Every draw is a pure function of (seed, stream, epoch, index).
 
-The numbers come from SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014;
-constants as published there and in Vigna's reference) used as a counter-based generator on whole arrays.
+Nothing therefore has to be saved. The numbers come from SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom
+number generators, OOPSLA 2014; constants as published there and in Vigna's reference), used as a counter-based
+generator on whole arrays.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-ORDER, AUGMENT, MIX, LOSS = 1, 2, 3, 4  # streams: draws for different purposes never share numbers
+ORDER, AUGMENT, MIX, LOSS = 1, 2, 3, 4  # streams, so that draws for different purposes never share numbers
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -19,7 +20,7 @@ def _mix64(z: np.ndarray) -> np.ndarray:
 
 
 def bits(seed: int, stream: int, epoch: int, index: np.ndarray, lanes: int = 1) -> np.ndarray:
-    """Random uint64 [n, lanes], one row for each entry of `index` (whole numbers >= 0)."""
+    """Return random uint64 [n, lanes], one row for each entry of `index` (whole numbers >= 0)."""
     key = np.zeros(1, dtype=np.uint64)
     for part in (seed, stream, epoch):
         key = _mix64((key ^ np.uint64(part % 2**64)) + _GAMMA)
@@ -28,5 +29,5 @@ def bits(seed: int, stream: int, epoch: int, index: np.ndarray, lanes: int = 1) 
 
 
 def uniform(seed: int, stream: int, epoch: int, index: np.ndarray, lanes: int = 1) -> np.ndarray:
-    """Uniform float64 [n, lanes] in [0, 1)."""
+    """Return uniform float64 [n, lanes] in [0, 1)."""
     return (bits(seed, stream, epoch, index, lanes) >> np.uint64(11)) * 2.0**-53

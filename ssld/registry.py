@@ -1,7 +1,8 @@
-"""Registries. A folder is a registry: one file an entry, its name is the entry's name.
+"""Register the entries of a folder.
 
-Names, summaries and option fields are read from the source text, so that `ssld list` and the check of a
-recipe never import PaddlePaddle; the module itself is imported when the entry is built.
+A folder is a registry: it has one file for each entry, and the file's name is the entry's. Names, summaries and option
+fields are read from the source text, so that `ssld list` and the check of a recipe never import PaddlePaddle. The
+module itself is imported when the entry is built.
 """
 
 import ast
@@ -15,7 +16,7 @@ from ssld.errors import RecipeError, did_you_mean
 
 
 class Registry:
-    """The entries of one package folder: `LOSSES = Registry("loss", __file__, "ssld.losses")`.
+    """Hold the entries of one package folder: `LOSSES = Registry("loss", __file__, "ssld.losses")`.
 
     A module of the folder registers exactly one class with `@LOSSES.register`; the module's name is the entry's name.
     Modules named `registry` or starting with an underscore are not entries.
@@ -40,17 +41,17 @@ class Registry:
         return list(self._sources)
 
     def check(self, name: str) -> None:
-        """Raise RecipeError, with the nearest name, when there is no such entry."""
+        """Check that there is such an entry. Raises RecipeError, with the nearest name, when there is none."""
         if name not in self._sources:
             raise RecipeError(f"no {self.kind} named {name!r}{did_you_mean(name, self._sources)}")
 
     def summary(self, name: str) -> str:
-        """First line of the entry's module docstring."""
+        """Return the first line of the entry's module docstring."""
         self.check(name)
         return (ast.get_docstring(self._sources[name]) or "").partition("\n")[0]
 
     def options(self, name: str) -> dict[str, str]:
-        """Field name -> annotation text of the registered class, read without importing it."""
+        """Map each field of the registered class to the text of its annotation, without importing the class."""
         self.check(name)
         classes = [node for node in self._sources[name].body if isinstance(node, ast.ClassDef) and _registered(node)]
         return {
@@ -68,13 +69,13 @@ class Registry:
         return self._classes[name]
 
     def build(self, name: str, **options: Any) -> Any:
-        """Construct an entry; an unknown or missing option is a RecipeError that names it."""
+        """Construct an entry. Raises RecipeError, which names the option, for an unknown or a missing one."""
         cls = self.get(name)
-        known = {f.name: f for f in fields(cls)}
+        fields_by_name = {f.name: f for f in fields(cls)}
         for option in options:
-            if option not in known:
-                raise RecipeError(f"{self.kind} {name!r}: no option {option!r}{did_you_mean(option, known)}")
-        for option, field in known.items():
+            if option not in fields_by_name:
+                raise RecipeError(f"{self.kind} {name!r}: no option {option!r}{did_you_mean(option, fields_by_name)}")
+        for option, field in fields_by_name.items():
             if option not in options and field.default is MISSING and field.default_factory is MISSING:
                 raise RecipeError(f"{self.kind} {name!r}: option {option!r} is required")
         return cls(**options)

@@ -1,4 +1,7 @@
-"""What a finished run is worth: predictions, agreement, gated export, speed; `result.json` but for the training."""
+"""Measure what a finished run is worth: predictions, agreement, gated export and speed.
+
+The result is the content of `result.json`, except for the facts of the training.
+"""
 
 import copy
 from dataclasses import asdict
@@ -26,13 +29,13 @@ from ssld.errors import DeployError
 from ssld.progress import note, progress
 
 SAMPLES = 64  # validation images whose predictions the report may show
-WRONG = 4  # and so many mistakes of each of the worst classes
+WRONG = 4  # mistakes of each of the worst classes that it may show as well
 
 
 def finish(run: Run, stages: dict[str, Any], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
-    """Predictions of all networks on the validation images, the gated export, the bench: everything but the report.
+    """Make the predictions of all networks on the validation images, the gated export and the bench.
 
-    `compared`: whom the student learnt from, see `Plan.compared`.
+    Returns everything but the report. `compared` is the teacher that the student learnt from, see `Plan.compared`.
     """
     run = run.alone
     logits, labels = predictions(run, compared)
@@ -41,8 +44,8 @@ def finish(run: Run, stages: dict[str, Any], compared: Teacher | SeveralTeachers
     result = describe(run, stages, scores, len(labels), compared)
     if "teacher" in logits:
         result["agreement"] = metrics.agreement(logits["student"], logits["teacher"], labels)
-    wrong = metrics.worst_images(scored["student"], result["worst"], WRONG)
-    save_samples(run, logits, labels, wrong)
+    mistakes = metrics.worst_images(scored["student"], result["worst"], WRONG)
+    save_samples(run, logits, labels, mistakes)
     result["export"] = release_student(run, run.folder / "export", result)
     result["student"]["bytes"] = next(iter(result["export"].values()))["bytes"]
     result["bench"] = measure(run)
@@ -50,18 +53,18 @@ def finish(run: Run, stages: dict[str, Any], compared: Teacher | SeveralTeachers
 
 
 def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Export the last stage's student into `target` through the gate; DeployError when a format differs from it.
+    """Export the last stage's student into `target` through the gate.
 
     `result` has the accuracy that the contract states. The network that the files are compared with runs on the CPU, as
-    they do: a GPU's TF32 would hide small errors.
+    they do, because a GPU's TF32 would hide small errors. Raises DeployError when a format differs from the network.
     """
     run = run.alone
     plan, last = run.plan, run.last
     options, network = plan.export, trained_network(last)
     images, labels = slice_images(last, slice_size(options))
     accuracy = {"top1": result["top1"], "top5": result["top5"], "images": result["images"]["val"], "source": "measured"}
-    about = contract(plan, network.arch, plan.digest, last.settings.data)
-    about |= {"class_names": class_names_of(run, last.settings.data.val) or None, "accuracy": accuracy}
+    contract_of_student = contract(plan, network.arch, plan.digest, last.settings.data)
+    contract_of_student |= {"class_names": class_names_of(run, last.settings.data.val) or None, "accuracy": accuracy}
     with progress(0, "export"), runtime.on_cpu():
         return release(
             trained_network(last),
@@ -69,7 +72,7 @@ def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str,
             images,
             labels,
             name=network.arch,
-            contract=about,
+            contract=contract_of_student,
             formats=options.formats,
             how=how(options),
             calibration=calibration_images(last),
@@ -80,39 +83,39 @@ def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str,
 def release_network(
     network: nn.Layer, target: Path, data: Data, images: ImageSource, options: Export, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Export any network into `target` through the gate, on an even selection of `images`, which are shown to it as
-    `data` says; formats in int8 take their ranges from the same images.
+    """Export any network into `target` through the gate, on an even selection of `images`.
 
-    about: `name`, and what the contract says beside its input. Raises as `release_student`.
+    The images are shown to it as `data` says, and formats in int8 take their ranges from the same images. `about` has
+    the `name`, and what the contract says besides its input. Raises DeployError as `release_student` does.
     """
-    alone, way = runtime.Runtime(rank=0, world=1, gpu=None), how(options)
+    single_process, way = runtime.Runtime(rank=0, world=1, gpu=None), how(options)
 
     def pictures(number: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = images.subset(sampler.evenly(number, len(images)))
-        return all_images(centre_crops(data, chosen, alone))
+        selection = images.subset(sampler.evenly(number, len(images)))
+        return all_images(centre_crops(data, selection, single_process))
 
-    given = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
-    ranged = calibrated(needed(options.formats, way))
+    input_facts = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
+    needs_ranges = calibrated(needed(options.formats, way))
     with progress(0, "export"), runtime.on_cpu():
         on_cpu = copy.deepcopy(network)
         on_cpu.to(device="cpu")
-        shown, labels = pictures(slice_size(options))
+        gate_images, labels = pictures(slice_size(options))
         return release(
             on_cpu,
             target,
-            shown,
+            gate_images,
             labels,
             name=about["name"],
-            contract={**about, "input": {**given, "interpolation": data.interpolation}},
+            contract={**about, "input": {**input_facts, "interpolation": data.interpolation}},
             formats=options.formats,
             how=way,
-            calibration=pictures(options.calibration_images)[0] if ranged else None,
+            calibration=pictures(options.calibration_images)[0] if needs_ranges else None,
             allowed=allowed(options),
         )
 
 
 def how(options: Export) -> How:
-    """What the recipe wants in the files."""
+    """Return the options of the files that the recipe asks for."""
     return How(
         opset=options.opset,
         preprocess=options.preprocess,
@@ -123,7 +126,7 @@ def how(options: Export) -> How:
 
 
 def allowed(options: Export) -> dict[str, Allowed]:
-    """The thresholds of the gate for each precision."""
+    """Return the thresholds of the gate for each precision."""
     return {
         "fp32": Allowed(options.gate_top1, options.gate_diff),
         "fp16": Allowed(options.gate_top1_fp16, options.gate_diff_fp16),
@@ -132,14 +135,16 @@ def allowed(options: Export) -> dict[str, Allowed]:
 
 
 def slice_size(options: Export) -> int:
-    """Images of the gate: more where top-1 is compared in fractions of a point."""
+    """Return the number of images of the gate. It is larger where top-1 is compared in fractions of a point."""
     lossy = {"fp16", "int8", "paddle2_int8"} & set(needed(options.formats, how(options)))
     return max(options.gate_images, options.gate_images_lossy) if lossy else options.gate_images
 
 
 def calibration_images(last: StageRun) -> np.ndarray | None:
-    """Normalised training images float32 [n, 3, S, S] of the last stage, an even selection; None where no format needs
-    them, or the student was trained in int8 and has its ranges."""
+    """Return normalised training images float32 [n, 3, S, S] of the last stage, an even selection.
+
+    Returns None where no format needs them, and where the student was trained in int8 and has its ranges.
+    """
     export = last.plan.export
     if last.settings.quantize or not calibrated(needed(export.formats, how(export))):
         return None
@@ -147,10 +152,10 @@ def calibration_images(last: StageRun) -> np.ndarray | None:
 
 
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
-    """What an exported network must be fed, and which run it is from."""
-    given = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
-    given |= {"interpolation": data.interpolation, "background": list(data.background)}
-    return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": given}
+    """Return what an exported network must be fed, and the run that it comes from."""
+    input_facts = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
+    input_facts |= {"interpolation": data.interpolation, "background": list(data.background)}
+    return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": input_facts}
 
 
 def describe(
@@ -160,11 +165,11 @@ def describe(
     images: int,
     compared: Teacher | SeveralTeachers | None,
 ) -> dict[str, Any]:
-    """The result without its measurements of speed.
+    """Return the result without its measurements of speed.
 
-    `scores`: `metrics.summary` of `student`, and of `teacher` and `baseline` where they were measured, on the run's
-    validation images; `images`: their number. Published numbers enter only where those images are ImageNet's
-    (`baseline.other_set`); without a baseline `baseline_missing` says why.
+    `scores` has `metrics.summary` of `student`, and of `teacher` and `baseline` where they were measured, on the
+    `images` validation images of the run. Published numbers are used only where those images are ImageNet's
+    (`baseline.other_set`). Without a baseline `baseline_missing` says why.
     """
     plan, root = run.plan, run.data_root
     size, score = run.last.settings.data.crop, scores["student"]
@@ -214,7 +219,7 @@ def describe(
     if result["baseline"]:
         result["gain"] = result["top1"] - result["baseline"]["top1"]
     for kind in scores.keys() - {"student"}:
-        if result[kind]["source"] == "measured":  # beside a published top-1 stand no numbers that were measured
+        if result[kind]["source"] == "measured":  # a published top-1 has no measured numbers beside it
             result[kind] |= {key: scores[kind][key] for key in ("top5", "nll", "ece")}
     return result
 
@@ -226,10 +231,10 @@ def describe_teacher(
     measured: dict[str, Any] | None,
     imagenet: bool,
 ) -> dict[str, Any]:
-    """Costs and accuracy of the teacher, or of several together.
+    """Return the costs and the accuracy of the teacher, or of several combined.
 
-    The top-1 of a card is published for ImageNet's validation images. Where the run's images are others, and for
-    teachers that no card describes, `top1` is what was `measured` on those (`metrics.summary`), or None where this run
+    The top-1 of a card is published for ImageNet's validation images. Where the run has other images, and for teachers
+    that no card describes, `top1` comes from `measured` (`metrics.summary` on those images), or is None where this run
     has not asked the teacher.
     """
     plan = run.plan
@@ -241,20 +246,23 @@ def describe_teacher(
     if block is None or block.card is None:
         return {**compared.facts(), "top1": top1, "source": "measured"}
     card = cards.find_teacher(block.card)
-    about = {"arch": card.arch, "norm": block.norm, "card": block.card, "params": card.params, "macs": card.macs}
+    facts = {"arch": card.arch, "norm": block.norm, "card": block.card, "params": card.params, "macs": card.macs}
     if imagenet:
-        return about | {"top1": card.top1, "source": card.source}
-    return about | {"top1": top1, "source": "measured"}
+        return facts | {"top1": card.top1, "source": card.source}
+    return facts | {"top1": top1, "source": "measured"}
 
 
 def predictions(run: Run, compared: Teacher | SeveralTeachers | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Validation logits [n, classes] of the student, of the baseline with the geometry of its own stage, and of
-    whom the student is `compared` with, as those see the images; and the labels [n]."""
-    wanted = {"student": run.last}
+    """Return validation logits [n, classes] by network, and the labels [n].
+
+    The networks are the student, the baseline with the geometry of its own stage, and the teacher that the student is
+    `compared` with, to which the images are shown as it expects them.
+    """
+    stages = {"student": run.last}
     if run.plan.baseline:
-        wanted["baseline"] = run.stage(run.plan.baseline)
+        stages["baseline"] = run.stage(run.plan.baseline)
     logits, labels = {}, np.empty(0, "int64")
-    for kind, stage in wanted.items():
+    for kind, stage in stages.items():
         logits[kind], labels = predict(trained_network(stage), eval_loader(stage))
     if compared:
         logits["teacher"] = compared.predict(run.last)[0]
@@ -262,80 +270,91 @@ def predictions(run: Run, compared: Teacher | SeveralTeachers | None) -> tuple[d
 
 
 def slice_images(last: StageRun, take: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Validation images float32 [n, 3, S, S] as the exported network takes them, and labels int64 [n].
+    """Return validation images float32 [n, 3, S, S] as the exported network takes them, and labels int64 [n].
 
-    `take` as in `eval_loader`.
+    `take` is that of `eval_loader`.
     """
     return all_images(eval_loader(last, take))
 
 
 def all_images(loader: EvalLoader) -> tuple[np.ndarray, np.ndarray]:
-    """The images float32 [n, 3, S, S] and labels int64 [n] of a loader, in order."""
+    """Return the images float32 [n, 3, S, S] and labels int64 [n] of a loader, in order."""
     batches = [(batch["image"].numpy().copy(), batch["label"].numpy()) for batch in loader.batches()]
     return np.concatenate([image for image, _ in batches]), np.concatenate([label for _, label in batches])
 
 
 def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, wrong: np.ndarray) -> None:
-    """samples.npz: SAMPLES validation images, where the networks disagree first, then those of `wrong` (positions) that
-    are not among them, with every network's probabilities."""
+    """Write samples.npz: some validation images with every network's probabilities.
+
+    They are SAMPLES images, those on which the networks disagree first, and then the images at the positions `wrong`
+    that are not among them.
+    """
     classes = np.stack([labels, *(values.argmax(1) for values in logits.values())])
     split = (classes != classes[0]).any(0)
-    chosen = np.concatenate([np.flatnonzero(split), np.flatnonzero(~split)])[:SAMPLES]
-    chosen = np.concatenate([chosen, np.setdiff1d(wrong, chosen)])
-    images, shown = slice_images(run.last, chosen)
+    positions = np.concatenate([np.flatnonzero(split), np.flatnonzero(~split)])[:SAMPLES]
+    positions = np.concatenate([positions, np.setdiff1d(wrong, positions)])
+    images, sample_labels = slice_images(run.last, positions)
     data = run.last.settings.data
     pixels = (images.transpose(0, 2, 3, 1) * np.array(data.std) + np.array(data.mean)) * 255
     names = class_names_of(run, data.val) or [str(number) for number in range(run.plan.classes)]
-    arrays = {name: metrics.softmax(values[chosen]).astype("float32") for name, values in logits.items()}
+    arrays = {name: metrics.softmax(values[positions]).astype("float32") for name, values in logits.items()}
     file = run.folder / "samples.npz"
     with disk_errors(file):
         np.savez_compressed(
             file,
             image=pixels.round().clip(0, 255).astype("uint8"),
-            label=shown,
+            label=sample_labels,
             classes=np.array(names),
             **arrays,
         )
 
 
 def measure(run: Run) -> list[dict[str, Any]]:
-    """Latency of the exported student, of the teacher that this recipe trained, and of the float network that a student
-    in int8 was made from, in every engine usable here.
+    """Measure the latency of the exported networks in every engine that is usable here.
 
-    A smoke run takes the first of them: of a large network each takes longer than the training.
+    The networks are the student, the teacher that this recipe trained, and the float network that a student in int8 was
+    made from. A smoke run takes only the first usable engine, because a large network takes longer in each than in the
+    training.
     """
     plan, last = run.plan, run.last
     networks = {"student": run.folder / "export"}
-    others = {"teacher": _taught_by_stage(run), "float": last.start if last.settings.quantize else None}
-    for label, stage in others.items():
+    compared_stages = {"teacher": _taught_by_stage(run), "float": last.start if last.settings.quantize else None}
+    for label, stage in compared_stages.items():
         if stage:
             network = trained_network(stage)
-            about = contract(plan, network.arch, stage.digest, stage.settings.data)
+            contract_of_network = contract(plan, network.arch, stage.digest, stage.settings.data)
             networks[label] = run.folder / f"{label}_export"
-            export_model(network, networks[label], name=network.arch, how=How(plan.export.opset), contract=about)
-    options, able = plan.bench, list[str]()
+            export_model(
+                network, networks[label], name=network.arch, how=How(plan.export.opset), contract=contract_of_network
+            )
+    options, usable_engines = plan.bench, list[str]()
     precisions = [*dict.fromkeys([*(["int8"] if last.settings.quantize else []), *options.precisions])]
-    asked: dict[str, Any] = {"precisions": precisions, "batch_sizes": options.batch_sizes}
+    bench_options: dict[str, Any] = {"precisions": precisions, "batch_sizes": options.batch_sizes}
     with progress(0, "bench"):
         for engine in options.engines:
-            if able and run.is_smoke:
+            if usable_engines and run.is_smoke:
                 break
             try:
-                bench(networks, engines=[engine], **asked, warmup=1, repeats=1)
-                able.append(engine)
+                bench(networks, engines=[engine], **bench_options, warmup=1, repeats=1)
+                usable_engines.append(engine)
             except DeployError as error:
                 note(f"bench: {engine} is left out: {error}")
-        if not able:
+        if not usable_engines:
             raise DeployError(f"bench: none of {', '.join(options.engines)} runs here; install ssld[engines]")
         rows = bench(
-            networks, engines=able, **asked, threads=[options.threads], warmup=options.warmup, repeats=options.repeats,
+            networks,
+            engines=usable_engines,
+            **bench_options,
+            threads=[options.threads],
+            warmup=options.warmup,
+            repeats=options.repeats,
             seconds=options.seconds,
-        )  # fmt: skip
+        )
     write_csv(rows, run.folder / "bench.csv")
     return [asdict(row) for row in rows]
 
 
 def _taught_by_stage(run: Run) -> StageRun | None:
-    """The stage that trained the only teacher that the student is compared with, where one did."""
-    asked = list(run.plan.teachers_of(run.plan.compared).values()) if run.plan.compared else []
-    return run.stage(asked[0].stage) if len(asked) == 1 and asked[0].stage else None
+    """Return the stage that trained the only teacher that the student is compared with, or None where no stage did."""
+    teachers = list(run.plan.teachers_of(run.plan.compared).values()) if run.plan.compared else []
+    return run.stage(teachers[0].stage) if len(teachers) == 1 and teachers[0].stage else None

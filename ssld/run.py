@@ -1,7 +1,7 @@
-"""A recipe from its first stage to its report: the straight line of the project.
+"""Run a recipe from its first stage to its report. This module calls the parts of the project in their order.
 
-Plan -> data -> teachers -> stages (each named by the digest of what made it) -> predictions -> export + gate -> bench
--> report
+They are plan, data, teachers, stages (each named by the digest of what made it), predictions, export with its gate,
+bench and report.
 """
 
 import json
@@ -42,14 +42,15 @@ from ssld.track import Options
 
 make_callable(__name__)  # `ssld.run(...)` is the function of that name in `ssld.api`
 
-PATIENCE = 30  # seconds for a run that was stopped and still writes its checkpoint
+PATIENCE = 30  # seconds that a stopped run gets to write its checkpoint
 
 
 def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust: Trust = "equal") -> dict[str, Any]:
-    """Run every stage that is not yet done in `folder`, then export, measure and report; returns what result.json has.
+    """Run every stage that is not yet done in `folder`, then export, measure and report.
 
-    Repeating the call resumes. `options`: who is told beside metrics.jsonl. `trust`: which finished stages are taken
-    over, see `reuse.Trust`. Raises RunError when the folder holds the run of another recipe.
+    Returns the content of result.json; a second call resumes the run. `options` says which trackers get the numbers
+    besides metrics.jsonl. `trust` says which finished stages are used again, see `reuse.Trust`. Raises RunError when
+    the folder holds the run of another recipe.
     """
     run = Run.of_plan(plan, folder, runtime)
     with opened(run):
@@ -71,14 +72,15 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
             note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment stays")
         with start_track(run, options) as log:
             stages = {name: stage_result(stage, teachers, log, trust) for name, stage in run.stages.items()}
-            compared = plan.compared and teachers.of(run.stage(plan.compared))  # on every rank: they share its check
+            # Every rank loads the compared teachers, because the ranks share the check of a teacher.
+            compared = plan.compared and teachers.of(run.stage(plan.compared))
             return conclude(run, stages, compared, log) if runtime.main else {}
 
 
 def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
-    """The result of a run that is finished and still what its recipe would give now; None where there is work left.
+    """Return the result of a run that is finished and is still what its recipe would give now.
 
-    A report that no longer stands for such a result is removed.
+    Returns None where work is left. A report that no longer belongs to such a result is removed.
     """
     report, file = run.folder / "report.html", run.folder / "result.json"
     if not (report.is_file() and file.is_file()):
@@ -95,7 +97,10 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
 
 
 def conclude(run: Run, stages: dict[str, Any], compared: Any, log: Any) -> dict[str, Any]:
-    """After training, on rank 0: predictions, export, bench, result.json, report. `compared`: the student's teacher."""
+    """Make predictions, export, bench, result.json and report after the training. Only rank 0 calls this function.
+
+    `compared` is the teacher that the student is compared with.
+    """
     trained = time.monotonic()
     result = finish(run, stages, compared)
     result["wall_seconds"] = round(sum(stage["seconds"] for stage in stages.values()) + time.monotonic() - trained, 1)
@@ -107,7 +112,10 @@ def conclude(run: Run, stages: dict[str, Any], compared: Any, log: Any) -> dict[
 
 @contextmanager
 def opened(run: Run) -> Iterator[None]:
-    """The run folder, for this process and its ranks alone. RunError for another recipe's, or while it is in use."""
+    """Reserve the run folder for this process and its ranks.
+
+    Raises RunError for the folder of another recipe, and for a folder that another process uses.
+    """
     folder = run.folder
     open_folder(run)
     with ExitStack() as locks:
@@ -124,23 +132,26 @@ def opened(run: Run) -> Iterator[None]:
 
 
 def open_folder(run: Run) -> None:
-    """Make the run folder, or recognise it as this recipe's own.
+    """Make the run folder, or check that it belongs to this recipe.
 
-    A folder that holds a plan of another recipe and nothing that a stage made is taken over: that run never began.
+    A folder that holds a plan of another recipe and nothing that a stage made is taken over, because that run never
+    began.
     """
     folder, plan, runtime = run.folder, run.plan, run.runtime
     file = folder / "plan.yaml"
-    known = file.is_file()
-    if known:
-        first = file.read_text(encoding="utf-8").partition("\n")[0]
-        if first != f"# digest: {plan.digest}":
+    is_ours = file.is_file()
+    if is_ours:
+        first_line = file.read_text(encoding="utf-8").partition("\n")[0]
+        if first_line != f"# digest: {plan.digest}":
             if any((folder / "stages").glob("*")) or (folder / "metrics.jsonl").is_file():
-                raise RunError(f"{folder}: holds the run of another recipe ({first[2:18]}...); choose another --out")
-            known = False
+                raise RunError(
+                    f"{folder}: holds the run of another recipe ({first_line[2:18]}...); choose another --out"
+                )
+            is_ours = False
     elif folder.is_dir() and any(path.name != "plan.yaml.partial" for path in folder.iterdir()):
         raise RunError(f"{folder}: is not empty and holds no run; choose another --out")
     barrier(runtime)
-    if runtime.main and not known:
+    if runtime.main and not is_ours:
         with disk_errors(file):
             folder.mkdir(parents=True, exist_ok=True)
             code.keep(plan.code, folder)
@@ -149,7 +160,10 @@ def open_folder(run: Run) -> None:
 
 
 def ensure_data(run: Run, teachers: Teachers) -> None:
-    """Embedded data sets, minings and a smoke run's images are made on demand, in the data folder of the run."""
+    """Make the embedded data sets, the minings and the images of a smoke run that are missing.
+
+    They are made in the data folder of the run.
+    """
     plan, root, runtime = run.plan, run.data_root, run.runtime
     if runtime.main and run.is_smoke and not (root / "fake" / "val.txt").is_file():
         sizes = {"train": plan.smoke.images, "val": plan.smoke.images, "unlabelled": plan.smoke.images}
@@ -163,18 +177,20 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
     if not all((root / name / DONE).is_file() for name in steps):
         check_lists(run)
         check_files(run)
-    named = {name: (lambda name=name: teachers.named(name)) for name in plan.all_teachers}
+    loaders_of_teachers = {name: (lambda name=name: teachers.named(name)) for name in plan.all_teachers}
     for name, step in steps.items():
         try:
-            mine_pool(step, root, root / name, runtime, teachers=named)  # returns at once when it was finished
+            # A mining that is finished returns at once.
+            mine_pool(step, root, root / name, runtime, teachers=loaders_of_teachers)
         except SsldError as error:
             raise type(error)(f"prepare.{name}: {error}") from None
 
 
 def label(plan: Plan, folder: Path, runtime: Runtime, sample: int, options: Options) -> list[dict[str, Any]]:
-    """Make the label caches of a recipe whole, one row each; `sample` labels of each are compared with the teacher.
+    """Fill the label caches of a recipe and return one row for each.
 
-    Raises RunError when no stage asks for a cache, or the stage that trains the teacher is not done in the folder.
+    `sample` labels of each cache are compared with the teacher. Raises RunError when no stage asks for a cache, or when
+    the stage that trains the teacher is not done in the folder.
     """
     run = Run.of_plan(plan, folder, runtime)
     stages = [stage for stage in run.stages.values() if stage.settings.labels]
@@ -189,15 +205,18 @@ def label(plan: Plan, folder: Path, runtime: Runtime, sample: int, options: Opti
                 _take_trained(run, teacher.stage)
             cache, ask = filled_cache(stage, teachers.of(stage))
             sizes = {"views": cache.views, "labels": cache.views * cache.places, "bytes a label": cache.layout.size}
-            apart = {"max |diff| of softmax": labels.verify(cache, ask(), sample)} if sample else {}
-            rows.append({"stage": stage.name, "folder": str(cache.folder), **sizes, **apart})
+            difference = {"max |diff| of softmax": labels.verify(cache, ask(), sample)} if sample else {}
+            rows.append({"stage": stage.name, "folder": str(cache.folder), **sizes, **difference})
             folders[stage.name] = cache.folder.name
         publish_labels(run, folders, options)
         return rows
 
 
 def _take_trained(run: Run, name: str | None) -> None:
-    """The stage that trains a teacher, taken over from a run beside this one if need be. RunError if it is not done."""
+    """Take over the stage that trains a teacher from a run beside this one, where it is not done here.
+
+    Raises RunError where no run has done it.
+    """
     if name is None:
         return
     stage = run.stage(name)
@@ -211,23 +230,23 @@ def _take_trained(run: Run, name: str | None) -> None:
 
 
 def stage_result(stage: StageRun, teachers: Teachers, log: Any, trust: Trust) -> dict[str, Any]:
-    """The scores of a stage: its finished result if there is one that may be used, else train it."""
+    """Return the scores of a stage: of its finished result where that may be used, or else of a new training."""
     parts = take_over(stage, trust, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
         network = make_network(stage)
         train, val = loaders(stage)
         norm_images = in_int8(stage, network) if settings.quantize else ()
-        about_job: dict[str, Any] = {"name": stage.name, "stage": settings, "folder": folder, "seed": run.plan.seed}
-        known = images_of(run, *settings.data.train).labels
-        about_job |= {"classes": run.plan.classes, "labels": known, "norm_images": norm_images}
-        job = Job(**about_job, runtime=run.runtime, track=log, train=train, val=val)
+        job_options: dict[str, Any] = {"name": stage.name, "stage": settings, "folder": folder, "seed": run.plan.seed}
+        labels_of_images = images_of(run, *settings.data.train).labels
+        job_options |= {"classes": run.plan.classes, "labels": labels_of_images, "norm_images": norm_images}
+        job = Job(**job_options, runtime=run.runtime, track=log, train=train, val=val)
         labeller = labeller_of(stage, teachers.of(stage)) if settings.is_taught else None
         scores = run_stage(job, network, labeller)
         if run.runtime.main:
             with disk_errors(folder):
                 weights.save(network, stage.model_file, digest=stage.digest)
-            about = {
+            record = {
                 "digest": stage.digest,
                 "network": settings.network,
                 "size": settings.data.crop,
@@ -235,9 +254,9 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Any, trust: Trust) ->
                 "sha256": sha256(stage.model_file),
             } | ({"teacher_engine": labeller.engine} if labeller else {})
             if isinstance(labeller, labels.CachedLogits):
-                about["labels"] = labeller.cache.folder.name
-            about |= {"int8": noted(folder)} if settings.quantize else {}
+                record["labels"] = labeller.cache.folder.name
+            record |= {"int8": noted(folder)} if settings.quantize else {}
             write_json(folder / MADE_OF, parts)
-            write_json(folder / RECORD, {**about, **scores})
+            write_json(folder / RECORD, {**record, **scores})
         barrier(run.runtime)
     return stage.record()

@@ -1,1 +1,1 @@
-"""Recipes and cards: typed, checked, no PaddlePaddle."""
+"""Load recipes and cards, typed and checked, without PaddlePaddle."""

@@ -1,7 +1,8 @@
-"""What a student's measured top-1 may be compared with, and what the student is called; from its plan and its images.
+"""Decide what a student's measured top-1 may be compared with, and what the student is called.
 
-A published top-1 is a number of ImageNet's 50,000 validation images with their 1,000 classes. Beside a student that was
-measured on other images it says nothing, so that it is a baseline only where the images are those.
+Both follow from its plan and its images. A published top-1 is a number of ImageNet's 50,000 validation images with
+their 1,000 classes. It says nothing of a student that was measured on other images, so that it is a baseline only where
+the images are those.
 """
 
 import os.path
@@ -17,12 +18,15 @@ from ssld.config.recipe import Plan
 
 Training = Literal["distilled", "trained"]
 WORDNET_ID = re.compile(r"n\d{8}")
-TRAINING_IMAGE = re.compile(r"n\d{8}_\d+")  # how the names of ImageNet's training images begin: n01440764_10026.JPEG
+TRAINING_IMAGE = re.compile(r"n\d{8}_\d+")  # beginning of the names of ImageNet's training images: n01440764_10026.JPEG
 
 
 def training(plan: Plan) -> Training:
-    """What the last stage's student may be called: distilled where a stage that made it learnt from a teacher, that is
-    the last stage or one of those that it continues by `init`; else trained."""
+    """Return what the last stage's student may be called.
+
+    It is distilled where a stage that made it learnt from a teacher: the last stage, or one of those that it continues
+    by `init`. Otherwise it is trained.
+    """
     name: str | None = list(plan.stages)[-1]
     while name:
         stage = plan.stages[name]
@@ -33,10 +37,10 @@ def training(plan: Plan) -> Training:
 
 
 def missing(plan: Plan, root: Path) -> str | None:
-    """Why a run of this plan has no baseline, and so no gain, as the end of a sentence; None where it has one.
+    """Return why a run of this plan has no baseline, and so no gain, as the end of a sentence.
 
-    A baseline is the stage that the recipe names. Without one it is the published top-1 of the student's plain
-    training, where the run's validation images are ImageNet's (`other_set`).
+    Returns None where it has one. A baseline is the stage that the recipe names. Without one it is the published top-1
+    of the student's plain training, where the run's validation images are ImageNet's (`other_set`).
     """
     if plan.baseline:
         return None
@@ -45,7 +49,10 @@ def missing(plan: Plan, root: Path) -> str | None:
 
 
 def _other_training(plan: Plan) -> str | None:
-    """Why the card has no published top-1 of a plain training from the start that this student has."""
+    """Return why the card has no published top-1 of a plain training like that of this student.
+
+    Returns None where it has one.
+    """
     arch = plan.student.arch
     if arch is None:
         return f"no training of {plan.student.code} is published"
@@ -57,9 +64,10 @@ def _other_training(plan: Plan) -> str | None:
 
 
 def other_set(plan: Plan, root: Path) -> str | None:
-    """Why the last stage's validation images are not ImageNet's, as the end of a sentence; None where nothing says so.
+    """Return why the last stage's validation images are not ImageNet's, as the end of a sentence.
 
-    `root`: the folder that the lists of the plan are relative to. A list that is not there yet is not looked at.
+    Returns None where nothing says so. `root` is the folder that the lists of the plan are relative to. A list that is
+    not there yet is not looked at.
     """
     if plan.scope == "smoke":
         return "the images of a smoke run are fake"
@@ -79,9 +87,9 @@ def other_set(plan: Plan, root: Path) -> str | None:
 
 
 def class_lines(file: Path) -> list[str]:
-    """The lines of the classes.txt beside a list file; [] where there is none."""
-    beside = file.with_name("classes.txt")
-    return _lines(beside) if beside.is_file() else []
+    """Return the lines of the classes.txt beside a list file, or [] where there is none."""
+    class_file = file.with_name("classes.txt")
+    return _lines(class_file) if class_file.is_file() else []
 
 
 def _lines(file: Path) -> list[str]:
@@ -89,30 +97,30 @@ def _lines(file: Path) -> list[str]:
 
 
 def other_images(paths: Sequence[str], labels: Iterable[int], classes: Sequence[str]) -> str | None:
-    """Why labelled images are not ImageNet's validation set, as the end of a sentence; None where nothing says so.
+    """Return why labelled images are not ImageNet's validation set, as the end of a sentence.
 
-    It looks at what a list holds, not at how the list or its folder is called. The list must have 50,000 different
-    paths, 50 with each label from 0 to 999. None of the images may be named as ImageNet's training images are: 50 a
-    class of those are often held out. `classes`, the lines of the classes.txt beside the list, must be 1,000 WordNet
-    ids in ascending order, where there is such a file.
+    Returns None where nothing says so. The function looks at what a list holds, not at how the list or its folder is
+    called. The list must have 50,000 different paths, 50 with each label from 0 to 999. None of the images may be named
+    as ImageNet's training images are, because 50 of each class of those are often held out. `classes`, the lines of the
+    classes.txt beside the list, must be 1,000 WordNet ids in ascending order, where there is such a file.
 
     This proves that the list has the shape of the published set. It does not prove that the pixels are the published
-    ones, since no checksums of them are known here: a copy with other pixels, such as ImageNet-C, has the same shape.
+    ones, because no checksums of them are known here: a copy with other pixels, such as ImageNet-C, has the same shape.
     (The lists that `ssld data prepare` makes of ImageNet-C and ReaL say how they are scored, and `ssld run` refuses
     those.)
     """
     label_of = {os.path.normpath(path): label for path, label in zip(paths, labels, strict=True)}
     counts = Counter(label_of.values())
     if coverage.of_list([counts[label] for label in range(len(counts))]) != "full":
-        held = f"has {len(label_of):,} different images of {len(counts):,} classes"
+        fault = f"has {len(label_of):,} different images of {len(counts):,} classes"
     elif any(TRAINING_IMAGE.match(os.path.basename(path)) for path in label_of):
-        held = "has images that are named as the training images are"
+        fault = "has images that are named as the training images are"
     elif classes and not _are_wordnet_ids(classes):
-        held = "has a classes.txt beside it that names other classes"
+        fault = "has a classes.txt beside it that names other classes"
     else:
         return None
     images = f"{coverage.CLASSES * coverage.OF_A_CLASS:,} validation images, {coverage.OF_A_CLASS} of each class"
-    return f"the card's published number is of ImageNet's {images}; this list {held}"
+    return f"the card's published number is of ImageNet's {images}; this list {fault}"
 
 
 def _are_wordnet_ids(classes: Sequence[str]) -> bool:

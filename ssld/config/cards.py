@@ -1,8 +1,8 @@
-"""Cards: fact sheets of architectures (students/) and of trainings used as teachers (teachers/). No PaddlePaddle.
+"""Read cards: fact sheets of architectures (students/) and of trainings used as teachers (teachers/).
 
-A model name means three things: an architecture (code, `ssld/models`), a training of it (weights) and a claim about
-it (a number and where it was published). A student card holds the architecture's facts and its published claims; a
-teacher card one training.
+Nothing here imports PaddlePaddle. A model name means three things: an architecture (code, `ssld/models`), a training of
+it (weights), and a claim about it (a number and where it was published). A student card holds the facts of an
+architecture and its published claims; a teacher card holds one training.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ssld.spec.colours import WHITE, Colour
 from ssld.spec.revisions import FLAVOURS, Flavour, Revision
 
 Channels = tuple[float, float, float]
-Batches = tuple[float, float | None, float | None]  # of 1, 4 and 8 images
+Batches = tuple[float, float | None, float | None]  # numbers for batches of 1, 4 and 8 images
 Kind = Literal["plain", "v2", "ssld", "ssld_v2", "fix", "int8"]
 Card = TypeVar("Card", "StudentCard", "TeacherCard")
 
-# Families of series, in the order of the published overview: the order of every list, and a colour in a figure.
+# Families of series are in the order of the published overview, which every list has; figures give each a colour.
 FAMILIES = {
     "ResNet": ("resnet", "resnet_vc", "resnet_vd"),
     "Mobile": ("mobilenet_v3", "mobilenet_v2", "mobilenet_v1", "shufflenet_v2", "ghostnet"),
@@ -38,9 +38,10 @@ FAMILIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A crop of `size` pixels after the shorter side became `resize`; pixels / 255, then `mean` and `std`.
+    """Describe a crop of `size` pixels after the shorter side became `resize`.
 
-    `background`: RGB 0..255, the colour behind transparent pixels.
+    Pixels are divided by 255 and normalised with `mean` and `std`. `background` is the colour behind transparent
+    pixels, RGB from 0 to 255.
     """
 
     size: int
@@ -52,7 +53,10 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The file is looked for under the weights folder (`paths.weights_root`); `sha256` is null until it was pinned."""
+    """Name a weights file, which is looked for in the weights folder (`paths.weights_root`).
+
+    `sha256` is null until it is pinned.
+    """
 
     url: str
     path: str
@@ -61,10 +65,11 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Published milliseconds a batch at the crop of `input`; no row in the tables: null. Not measured here.
+    """Hold published milliseconds for a batch at the crop of `input`. A value is null where the tables have no row.
 
-    `v100_fp32`: batch 1. `t4_fp16`, `t4_fp32`: batch 1, 4 and 8, TensorRT. `sd855`: batch 1, Paddle-Lite on the CPU of
-    a phone, one thread. GPUs: mean of 500 runs after 10, copies to and from the device included.
+    Nothing is measured here. `v100_fp32` is for batch 1. `t4_fp16` and `t4_fp32` are for batches of 1, 4 and 8 with
+    TensorRT. `sd855` is for batch 1 with Paddle-Lite on the CPU of a phone with one thread. Those of GPUs are the mean
+    of 500 runs after 10, including the copies to and from the device.
     """
 
     v100_fp32: float | None = None
@@ -75,10 +80,10 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Printed:
-    """Costs as the published tables print them, errors included: the notes of a card say what is wrong with them.
+    """Hold costs as the published tables print them, with their errors.
 
-    `flops_g`: 1e9 operations, in nearly every row two a multiply-add; `params_m`: 1e6 parameters; `storage_mb`: the
-    exported file for a phone.
+    The notes of a card say what is wrong with them. `flops_g` is in 1e9 operations, in nearly every row two for a
+    multiply-add. `params_m` is in 1e6 parameters. `storage_mb` is the size of the exported file for a phone.
     """
 
     source: str
@@ -90,7 +95,10 @@ class Printed:
 
 @dataclass(frozen=True, kw_only=True)
 class AtSize:
-    """The same weights on another crop than that of their input: `top1` and `source` are null where none is known."""
+    """Describe the same weights on another crop than that of their input.
+
+    `top1` and `source` are null where none is known.
+    """
 
     resize: int
     top1: float | None = None
@@ -99,12 +107,13 @@ class AtSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One published training of an architecture. `top1`, `top5`: percent on the ImageNet validation set.
+    """Describe one published training of an architecture. `top1` and `top5` are percent on the ImageNet validation set.
 
     `weights` maps the flavour of the file to its address: develop (keys that `models.keymap` reads), '2.0' (keys of
-    PaddleClas 2.0), static (an archive of 1.x). `revision`: that of the network which they fit (`models.create`).
+    PaddleClas 2.0), static (an archive of 1.x). `revision` is that of the network which they fit (`models.create`).
     `teacher` names a teacher card, `recipe` a file of recipes/. `input`, `params`, `macs`, `train_resolution` and
-    `printed` stand only where they differ from the card's. `also_at`: pixels of a crop on which it is evaluated too.
+    `printed` are given only where they differ from the card's. `also_at` maps the pixels of other crops on which it is
+    evaluated to their facts.
     """
 
     name: str
@@ -126,10 +135,12 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentCard:
-    """`params` leave out BN statistics; `macs` are the multiply-adds of convolutions and linear layers at `input.size`.
+    """Hold the facts of an architecture and its published trainings.
 
-    Both are those of revision 2.x. `train_resolution`: pixels of the published configuration's crops, null where there
-    is none. `printed` holds for every training of the architecture: the tables repeat it.
+    `params` leave out the statistics of batch norms. `macs` are the multiply-adds of convolutions and linear layers at
+    `input.size`. Both are those of revision 2.x. `train_resolution` has the pixels of the crops of the published
+    configuration, null where there is none. `printed` holds for every training of the architecture, because the tables
+    repeat it.
     """
 
     arch: str
@@ -145,7 +156,10 @@ class StudentCard:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A published name with all its facts: its claim's, and the card's where the claim leaves them out."""
+    """Hold a published name with all its facts.
+
+    They are those of its claim, and those of the card where the claim leaves them out.
+    """
 
     name: str
     kind: Kind
@@ -160,14 +174,17 @@ class Model:
     top5: float | None
     source: str
     printed: Printed | None
-    claim: Claim = field(hash=False)  # holds mappings; a model is a key in tables and figures
+    claim: Claim = field(hash=False)  # not hashed, as it holds mappings and a model is a key of tables
     notes: tuple[str, ...]
 
     @property
     def protocols(self) -> dict[Input, float | None]:
-        """The inputs on which its weights are evaluated, its own first -> the published top-1, where there is one."""
-        others = {replace(self.input, size=size, resize=at.resize): at.top1 for size, at in self.claim.also_at.items()}
-        return {self.input: self.top1, **others}
+        """Map the inputs on which its weights are evaluated, its own first, to the published top-1 or None."""
+        other_inputs = {
+            replace(self.input, size=size, resize=facts.resize): facts.top1
+            for size, facts in self.claim.also_at.items()
+        }
+        return {self.input: self.top1, **other_inputs}
 
     @property
     def latency_ms(self) -> Latency:
@@ -175,13 +192,13 @@ class Model:
 
     @property
     def flops(self) -> int:
-        """Two operations a multiply-add, as most published tables count."""
+        """Return two operations for each multiply-add, as most published tables count."""
         return 2 * self.macs
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherCard:
-    """`top1`, `top5`: percent on the ImageNet validation set at `input`."""
+    """Hold the facts of one training. `top1` and `top5` are percent on the ImageNet validation set at `input`."""
 
     arch: str
     top1: float
@@ -196,17 +213,26 @@ class TeacherCard:
 
 
 def find_student(arch: str) -> StudentCard:
-    """The card of an architecture, or a .yaml file. Raises RecipeError, with the nearest name, when there is none."""
+    """Return the card of an architecture, or that of a .yaml file.
+
+    Raises RecipeError, with the nearest name, when there is none.
+    """
     return _find("students", StudentCard, arch)
 
 
 def find_teacher(name: str) -> TeacherCard:
-    """The card of a teacher, by name or as the path of a .yaml file. Raises RecipeError when there is none."""
+    """Return the card of a teacher by its name or by the path of a .yaml file.
+
+    Raises RecipeError when there is none.
+    """
     return _find("teachers", TeacherCard, name)
 
 
 def all_students() -> dict[str, StudentCard]:
-    """Architecture -> card: series in the order of `FAMILIES`, others last; smaller networks first within a series."""
+    """Map each architecture to its card.
+
+    Series are in the order of `FAMILIES`, others last; within a series smaller networks come first.
+    """
     cards = {name: read(file, StudentCard) for name, file in _files("students").items()}
     rank = {series: place for place, series in enumerate(sum(FAMILIES.values(), ()))}
     order = {name: (rank.get(card.series, len(rank)), card.series, card.params) for name, card in cards.items()}
@@ -214,23 +240,23 @@ def all_students() -> dict[str, StudentCard]:
 
 
 def all_teachers() -> dict[str, TeacherCard]:
-    """Teacher -> card, best last."""
+    """Map each teacher to its card. The best one is the last."""
     cards = {name: read(file, TeacherCard) for name, file in _files("teachers").items()}
     return dict(sorted(cards.items(), key=lambda item: item[1].top1))
 
 
 def models() -> dict[str, Model]:
-    """Published name -> its facts, in the order of `all_students`."""
-    found = [_model(card, kind) for card in all_students().values() for kind in card.published]
-    return {model.name: model for model in found}
+    """Map each published name to its facts, in the order of `all_students`."""
+    published = [_model(card, kind) for card in all_students().values() for kind in card.published]
+    return {model.name: model for model in published}
 
 
 def find_model(name: str) -> Model:
-    """The facts of a published name. Raises RecipeError, with the nearest name, when there is none."""
-    known = models()
-    if name not in known:
-        raise RecipeError(f"no model named {name!r}{did_you_mean(name, known)}; see `ssld list models`")
-    return known[name]
+    """Return the facts of a published name. Raises RecipeError, with the nearest name, when there is none."""
+    models_by_name = models()
+    if name not in models_by_name:
+        raise RecipeError(f"no model named {name!r}{did_you_mean(name, models_by_name)}; see `ssld list models`")
+    return models_by_name[name]
 
 
 def family(series: str) -> str:
@@ -238,10 +264,10 @@ def family(series: str) -> str:
 
 
 def find_weights(name: str, flavour: Flavour | None = None) -> tuple[str, Weights]:
-    """(architecture, file) of a published training: a claim of a student card, else a teacher card or its .yaml file.
+    """Return (architecture, file) of a published training, from a claim of a student card or from a teacher card.
 
-    Of a claim the first flavour of FLAVOURS that was published, or the one that is given. Raises RecipeError when
-    nothing has that name, or there is no such file.
+    The teacher card may be a .yaml file. Of a claim it is the given flavour, or the first of FLAVOURS that was
+    published. Raises RecipeError when nothing has that name, or there is no such file.
     """
     claims = {claim.name: (card.arch, claim) for card in all_students().values() for claim in card.published.values()}
     if name in claims and (claims[name][1].weights or name not in _files("teachers")):
@@ -259,13 +285,13 @@ def find_weights(name: str, flavour: Flavour | None = None) -> tuple[str, Weight
 
 
 def _of_claim(claim: Claim, flavour: Flavour | None) -> Weights:
-    found = [kind for kind in FLAVOURS if kind in claim.weights]
-    if not found or flavour not in (None, *found):
-        which = f"give one of {', '.join(found)}" if found else "none were published"
+    flavours = [kind for kind in FLAVOURS if kind in claim.weights]
+    if not flavours or flavour not in (None, *flavours):
+        advice = f"give one of {', '.join(flavours)}" if flavours else "none were published"
         raise RecipeError(
-            f"{claim.name}: its card names no weights{f' of flavour {flavour}' if flavour else ''}; {which}"
+            f"{claim.name}: its card names no weights{f' of flavour {flavour}' if flavour else ''}; {advice}"
         )
-    url = claim.weights[flavour or found[0]]
+    url = claim.weights[flavour or flavours[0]]
     pinned = (card.weights for card in all_teachers().values() if card.weights.url == url)
     return next(pinned, Weights(url=url, path=url.rpartition("/")[2]))
 

@@ -1,4 +1,4 @@
-"""What the parts of a recipe need of each other, checked before anything runs."""
+"""Check what the parts of a recipe need of each other, before anything runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_parts(plan: Plan, where: str) -> None:
-    """RecipeError for the first part of a plan that cannot be run as it says."""
+    """Check that every part of a plan can be run as it says. Raises RecipeError for the first that cannot."""
     check_student(plan, where)
     check_teachers(plan, where)
     for name in plan.stages:
@@ -34,7 +34,10 @@ def check_parts(plan: Plan, where: str) -> None:
 
 
 def _check_miner(plan: Plan, step: Mine, where: str) -> None:
-    """RecipeError for a teacher of the recipe that cannot score a pool before the first stage, as the step says."""
+    """Check that a teacher of the recipe can score a pool before the first stage, as the step says.
+
+    Raises RecipeError otherwise.
+    """
     teacher = plan.all_teachers.get(step.teacher)
     if teacher is None:
         return
@@ -49,7 +52,10 @@ def _check_miner(plan: Plan, step: Mine, where: str) -> None:
 
 
 def check_settings(stage: Stage, where: str) -> None:
-    """RecipeError for keys of one stage that contradict each other. `where`: the path of the stage."""
+    """Check that the keys of one stage do not contradict each other. Raises RecipeError otherwise.
+
+    `where` is the path of the stage.
+    """
     check_mixed(stage, where)
     check_optim(stage.optim, f"{where}.optim.")
     check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}.")
@@ -59,7 +65,7 @@ def check_settings(stage: Stage, where: str) -> None:
 
 
 def check_student(plan: Plan, where: str) -> None:
-    """RecipeError unless the student is an architecture or a network of one's own."""
+    """Check that the student is an architecture or a network of one's own. Raises RecipeError otherwise."""
     student = plan.student
     if (student.arch is None) == (student.code is None):
         what = "arch and code are both given" if student.arch else "neither arch nor code is given"
@@ -71,7 +77,7 @@ def check_student(plan: Plan, where: str) -> None:
 
 
 def _check_code(network: Network | Teacher, plan: Plan, where: str) -> None:
-    """RecipeError unless what `code` names is in its file."""
+    """Check that what `code` names is in its file. Raises RecipeError otherwise."""
     if network.code is None:
         return
     if not code.is_code(network.code):
@@ -83,29 +89,34 @@ def _check_code(network: Network | Teacher, plan: Plan, where: str) -> None:
 
 
 def check_teachers(plan: Plan, where: str) -> None:
-    """RecipeError for a teacher that cannot be, and for a stage that trains one that is not described."""
+    """Check every teacher, and every stage that trains one.
+
+    Raises RecipeError for a teacher that contradicts itself, and for a stage that trains one that is not described.
+    """
     if plan.teacher and "teacher" in plan.teachers:
         raise RecipeError(f"{where}: teachers.teacher: this is the name of the teacher in `teacher`; rename it")
     if "student" in plan.teachers:
         raise RecipeError(f"{where}: teachers.student: this is the name of the student; rename it")
     for name, teacher in plan.all_teachers.items():
-        at = f"{where}: {_key(plan, name)}"
-        check_teacher(teacher, at)
-        _check_code(teacher, plan, f"{at}.code")
+        path = f"{where}: {_key(plan, name)}"
+        check_teacher(teacher, path)
+        _check_code(teacher, plan, f"{path}.code")
         if teacher.stage is not None and teacher.stage not in plan.stages:
             hint = did_you_mean(teacher.stage, plan.stages)
-            raise RecipeError(f"{at}.stage: no stage named {teacher.stage!r}{hint}")
+            raise RecipeError(f"{path}.stage: no stage named {teacher.stage!r}{hint}")
         if teacher.stage is not None and plan.stages[teacher.stage].quantize:
-            raise RecipeError(f"{at}.stage: stage {teacher.stage!r} is quantised; name a stage that trains in float")
+            raise RecipeError(f"{path}.stage: stage {teacher.stage!r} is quantised; name a stage that trains in float")
         if teacher.engine != "eager" and teacher.norm != "running":
             what = f"{teacher.engine} has the running statistics built in"
-            raise RecipeError(f"{at}.engine: {what}; set {at_key(at)}.norm: running, or {at_key(at)}.engine: eager")
+            raise RecipeError(
+                f"{path}.engine: {what}; set {at_key(path)}.norm: running, or {at_key(path)}.engine: eager"
+            )
     for name, stage in plan.stages.items():
         _check_trained(plan, name, stage, where)
 
 
 def at_key(where: str) -> str:
-    """The key path behind the name of a recipe."""
+    """Return the key path behind the name of a recipe."""
     return where.rpartition(": ")[2]
 
 
@@ -114,42 +125,50 @@ def _key(plan: Plan, teacher: str) -> str:
 
 
 def _check_trained(plan: Plan, name: str, stage: Stage, where: str) -> None:
-    """RecipeError unless the network that a stage trains is the student, or a teacher that says what it is."""
+    """Check that the network that a stage trains is the student, or a teacher that says what it is.
+
+    Raises RecipeError otherwise.
+    """
     if stage.network == "student":
         return
-    teacher, at = plan.all_teachers.get(stage.network), f"{where}: stages.{name}.network"
+    teacher, path = plan.all_teachers.get(stage.network), f"{where}: stages.{name}.network"
     if teacher is None:
         if stage.network == "teacher":
-            raise RecipeError(f"{at}: this stage trains a teacher; give teacher.arch")
+            raise RecipeError(f"{path}: this stage trains a teacher; give teacher.arch")
         hint = did_you_mean(stage.network, ["student", *plan.all_teachers])
-        raise RecipeError(f"{at}: no network named {stage.network!r}{hint or '; give student, or a name of teachers'}")
+        raise RecipeError(
+            f"{path}: no network named {stage.network!r}{hint or '; give student, or a name of teachers'}"
+        )
     if teacher.source != "stage" or not (teacher.arch or teacher.code):
         key = _key(plan, stage.network)
-        raise RecipeError(f"{at}: this stage trains a teacher; give {key}.arch (or code) and {key}.stage")
+        raise RecipeError(f"{path}: this stage trains a teacher; give {key}.arch (or code) and {key}.stage")
 
 
 def check_asked(plan: Plan, name: str, where: str) -> None:
-    """RecipeError unless a stage that learns from a teacher asks one that there is, trained before it."""
-    stage, at = plan.stages[name], f"{where}: stages.{name}"
-    _check_named(plan, stage, at)
+    """Check that a stage that learns from a teacher asks an existing one, which is trained before it.
+
+    Raises RecipeError otherwise.
+    """
+    stage, path = plan.stages[name], f"{where}: stages.{name}"
+    _check_named(plan, stage, path)
     if not stage.asks_teacher:
         return
-    asked = plan.teachers_of(name)
-    if not asked and plan.all_teachers:
-        several = ", ".join(plan.all_teachers)
-        raise RecipeError(f"{at}.teachers: the recipe has {several}; say which of them teach this stage")
-    if not asked:
-        raise RecipeError(f"{at}.loss: learns from a teacher; the recipe has none, add one")
-    check_combine(stage.combine, tuple(asked), f"{at}.combine")
-    earlier = list(plan.stages)[: list(plan.stages).index(name)]
-    for teacher in asked.values():
-        if teacher.stage and teacher.stage not in earlier:
+    teachers = plan.teachers_of(name)
+    if not teachers and plan.all_teachers:
+        names = ", ".join(plan.all_teachers)
+        raise RecipeError(f"{path}.teachers: the recipe has {names}; say which of them teach this stage")
+    if not teachers:
+        raise RecipeError(f"{path}.loss: learns from a teacher; the recipe has none, add one")
+    check_combine(stage.combine, tuple(teachers), f"{path}.combine")
+    earlier_stages = list(plan.stages)[: list(plan.stages).index(name)]
+    for teacher in teachers.values():
+        if teacher.stage and teacher.stage not in earlier_stages:
             what = f"learns from the teacher of stage {teacher.stage!r}"
-            raise RecipeError(f"{at}.loss: {what}, which comes later; put that stage first")
+            raise RecipeError(f"{path}.loss: {what}, which comes later; put that stage first")
 
 
 def _check_named(plan: Plan, stage: Stage, where: str) -> None:
-    """RecipeError for names of teachers that there are not, or that nothing asks."""
+    """Check the names of teachers in a stage. Raises RecipeError for one that does not exist, or that no loss asks."""
     if stage.teacher and stage.teachers:
         raise RecipeError(f"{where}.teachers: teacher is given too; leave one of them out")
     key = "teachers" if stage.teachers else "teacher"
@@ -163,19 +182,19 @@ def _check_named(plan: Plan, stage: Stage, where: str) -> None:
 
 
 def check_reads(plan: Plan, name: str, where: str) -> None:
-    """RecipeError for a loss that reads what no teacher of its stage can give.
+    """Check that the teachers of a stage can give what its losses read. Raises RecipeError otherwise.
 
     Whether a network has a certain tap shows when the networks are made, before the first step.
     """
-    stage, asked = plan.stages[name], plan.teachers_of(name)
+    stage, teachers = plan.stages[name], plan.teachers_of(name)
     for term_name, term in stage.loss.items():
-        at, loss = f"{where}: stages.{name}.loss.{term_name}", term.loss
+        path, loss = f"{where}: stages.{name}.loss.{term_name}", term.loss
         if taps := sorted(loss.reads.teacher - {"logits"}):
-            _check_more_than_logits(stage, asked, f"reads {taps[0]!r} of the teacher", at)
-            _check_taps(asked, taps, loss, at)
-        if read := sorted(loss.reads.weights.get("teacher", ())):
-            _check_more_than_logits(stage, asked, f"reads the {read[0]} of the teacher", at)
-            _check_weights(asked, read[0], loss, at)
+            _check_more_than_logits(stage, teachers, f"reads {taps[0]!r} of the teacher", path)
+            _check_taps(teachers, taps, loss, path)
+        if layers := sorted(loss.reads.weights.get("teacher", ())):
+            _check_more_than_logits(stage, teachers, f"reads the {layers[0]} of the teacher", path)
+            _check_weights(teachers, layers[0], loss, path)
         if (
             loss.every_class
             and loss.reads.teacher
@@ -184,43 +203,55 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
             and stage.labels.k < plan.classes
         ):
             what = f"reads the logits of every class, and the label cache keeps {stage.labels.k} of {plan.classes}"
-            raise RecipeError(f"{at}: {what}; set stages.{name}.labels.k: null")
+            raise RecipeError(f"{path}: {what}; set stages.{name}.labels.k: null")
 
 
-def _check_more_than_logits(stage: Stage, asked: dict[str, Teacher], what: str, where: str) -> None:
-    """RecipeError where the labels of a stage are logits alone, of a cache or of an engine."""
+def _check_more_than_logits(stage: Stage, teachers: dict[str, Teacher], what: str, where: str) -> None:
+    """Check that the labels of a stage can be more than logits.
+
+    Raises RecipeError for the labels of a cache or of an engine, which are logits alone.
+    """
     if stage.labels:
         raise RecipeError(f"{where}: {what}, and a label cache keeps logits; set labels: null in this stage")
-    for name, teacher in asked.items():
+    for name, teacher in teachers.items():
         if teacher.engine != "eager":
             raise RecipeError(f"{where}: {what}, and an engine gives logits; set engine: eager of teacher {name!r}")
 
 
-def _check_taps(asked: dict[str, Teacher], taps: list[str], loss: Loss, where: str) -> None:
-    """RecipeError for a tap of a teacher where several speak as one, or that a foreign one does not name."""
-    if len(asked) > 1 and not loss.reads.each:
+def _check_taps(teachers: dict[str, Teacher], taps: list[str], loss: Loss, where: str) -> None:
+    """Check that the teachers of a stage can give these taps.
+
+    Raises RecipeError where several teachers are combined, and for a tap that a foreign teacher does not name.
+    """
+    if len(teachers) > 1 and not loss.reads.each:
         what = f"reads {taps[0]!r} of the teacher, and several teachers have only their logits in common"
         raise RecipeError(f"{where}: {what}; name one teacher")
-    for name, teacher in asked.items():
+    for name, teacher in teachers.items():
         for tap in taps if teacher.is_foreign else ():
             if tap not in teacher.taps:
                 hint = did_you_mean(tap, teacher.taps) or f"; add it to the taps of teacher {name!r}"
                 raise RecipeError(f"{where}: reads {tap!r} of the teacher, and teacher {name!r} has no such tap{hint}")
 
 
-def _check_weights(asked: dict[str, Teacher], layer: str, loss: Loss, where: str) -> None:
-    """RecipeError for weights of several teachers who speak as one, and of one that was made elsewhere."""
-    if len(asked) > 1 and not loss.reads.each:
+def _check_weights(teachers: dict[str, Teacher], layer: str, loss: Loss, where: str) -> None:
+    """Check that the teachers of a stage can give the weights of this layer.
+
+    Raises RecipeError where several teachers are combined, and for a teacher that another framework made.
+    """
+    if len(teachers) > 1 and not loss.reads.each:
         what = f"reads the {layer} of the teacher, and several teachers have only their logits in common"
         raise RecipeError(f"{where}: {what}; name one teacher")
-    for name, teacher in asked.items():
+    for name, teacher in teachers.items():
         if teacher.is_foreign:
             what = f"reads the {layer} of the teacher, and {teacher.source} gives no weights of {name!r}"
             raise RecipeError(f"{where}: {what}; use another teacher, or another loss")
 
 
 def check_pretrained(plan: Plan, where: str) -> None:
-    """RecipeError unless the stages that start from given weights are the student's, and there are such weights."""
+    """Check that the stages that start from given weights train the student, and that there are such weights.
+
+    Raises RecipeError otherwise.
+    """
     if "pretrained" in plan.stages:
         raise RecipeError(f"{where}: stages.pretrained: init uses this name for given weights; choose another")
     starts = [name for name, stage in plan.stages.items() if stage.init == "pretrained"]
@@ -235,33 +266,39 @@ def check_pretrained(plan: Plan, where: str) -> None:
 
 
 def check_labels(plan: Plan, where: str) -> None:
-    """RecipeError for a label cache that no teacher fills, whose logits would depend on the batch, or of no size."""
+    """Check that a teacher can fill every label cache.
+
+    Raises RecipeError for a cache without a teacher, whose logits would depend on the batch, or of no size.
+    """
     for name, stage in plan.stages.items():
-        at, labels = f"{where}: stages.{name}.labels", stage.labels
+        path, labels = f"{where}: stages.{name}.labels", stage.labels
         if labels is None:
             continue
         if not stage.is_taught:
-            raise RecipeError(f"{at}: no loss of this stage learns from a teacher; set labels: null")
-        for one, teacher in plan.teachers_of(name).items():
+            raise RecipeError(f"{path}: no loss of this stage learns from a teacher; set labels: null")
+        for teacher_name, teacher in plan.teachers_of(name).items():
             if teacher.statistics != "running":
-                key = _key(plan, one)
+                key = _key(plan, teacher_name)
                 what = f"with {key}.norm: batch the logits of an image depend on the others of its batch"
-                raise RecipeError(f"{at}: {what}; set {key}.norm: running, or labels: null")
+                raise RecipeError(f"{path}: {what}; set {key}.norm: running, or labels: null")
         if any(term.loss.reads.each for term in stage.loss.values()):
             raise RecipeError(
-                f"{at}: a loss reads every teacher apart, and a cache keeps what they say together; set it to null"
+                f"{path}: a loss reads every teacher apart, and a cache keeps what they say together; set it to null"
             )
         if labels.views < 1 or (labels.k is not None and not 1 <= labels.k <= plan.classes):
             what = f"{labels.views} views, k {labels.k}"
-            raise RecipeError(f"{at}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
+            raise RecipeError(f"{path}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
 
 
 def check_mixed(stage: Stage, where: str) -> None:
-    """RecipeError for a stage that mixes its images, where a loss needs an image to have one label."""
+    """Check that a stage that mixes its images has no loss that needs one label for each image.
+
+    Raises RecipeError otherwise.
+    """
     augment = stage.data.augment
-    for term, given in stage.loss.items():
-        reads_label = "label" in given.loss.reads.batch
-        if reads_label and given.loss.mixed == "refuse" and (augment.mixup > 0 or augment.cutmix > 0):
-            what = f"{given.kind} needs images of one label each, and this stage mixes them"
-            mend = f"set {at_key(where)}.data.augment.mixup=0 and .cutmix=0, or drop the loss"
-            raise RecipeError(f"{where}.loss.{term}: {what}; {mend}")
+    for term, term_of_stage in stage.loss.items():
+        reads_label = "label" in term_of_stage.loss.reads.batch
+        if reads_label and term_of_stage.loss.mixed == "refuse" and (augment.mixup > 0 or augment.cutmix > 0):
+            what = f"{term_of_stage.kind} needs images of one label each, and this stage mixes them"
+            advice = f"set {at_key(where)}.data.augment.mixup=0 and .cutmix=0, or drop the loss"
+            raise RecipeError(f"{where}.loss.{term}: {what}; {advice}")

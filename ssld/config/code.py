@@ -1,8 +1,8 @@
-"""Python files of one's own that a recipe names: imported before it is checked, known by their content.
+"""Import Python files of one's own that a recipe names. They are known by their content.
 
-A file is named relative to the recipe. Its digest covers the file and the modules of its own folder that it imports
-when it is loaded. A run folder keeps a copy of them, so that what a run made can be opened when the originals have
-changed.
+They are imported before the recipe is checked. A file is named relative to the recipe. Its digest covers the file and
+the modules of its own folder that it imports when it is loaded. A run folder keeps a copy of them, so that what a run
+made can be opened when the originals have changed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from typing import Any
 from ssld.errors import RecipeError, RunError, did_you_mean
 from ssld.files import json_digest, sha256
 
-COPIES = "code"  # folder of a run, holds a folder a file, named by the beginning of its digest
+COPIES = "code"  # folder of a run, with a folder for each file that is named by the beginning of its digest
 SHORT = 16  # digits of a digest in the name of that folder
 
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A file that was loaded. contents: path below its folder -> text, of itself and of what it imports from there, as
-    they were then: the files may change while a process runs.
+    """Hold a file that was loaded.
+
+    `contents` maps a path below its folder to the text, for the file itself and for what it imports from there. It is
+    the text at the time of loading, because the files may change while a process runs.
     """
 
     path: Path
@@ -40,42 +42,48 @@ class OwnFile:
 
     @cached_property
     def parts(self) -> dict[str, str]:
-        """Path below the folder -> sha256."""
+        """Map each path below the folder to its sha256."""
         return {name: hashlib.sha256(content).hexdigest() for name, content in self.contents.items()}
 
     @property
     def digest(self) -> str:
-        """sha256, in hexadecimal, over names and contents; it does not depend on where the file lies."""
+        """Return the sha256, in hexadecimal, over names and contents. It does not depend on the folder of the file."""
         return json_digest(self.parts)
 
     @property
     def is_current(self) -> bool:
-        """Whether the files on the disk are still those that were loaded."""
+        """Return whether the files on the disk are still those that were loaded."""
         return all(_content(self.path.parent / name) == content for name, content in self.parts.items())
 
 
-_LOADED: dict[str, OwnFile] = {}  # digest -> file; a process may load several contents of one path
-_BY_PATH: dict[Path, OwnFile] = {}  # what was loaded last from a path
+_LOADED: dict[str, OwnFile] = {}  # maps a digest to its file; a process may load several contents of one path
+_BY_PATH: dict[Path, OwnFile] = {}  # maps a path to the file that was loaded last from it
 
 
 def is_code(text: str) -> bool:
-    """Whether a value of a recipe names something in a Python file: `nets.py:Tiny`."""
+    """Return whether a value of a recipe names something in a Python file, such as `nets.py:Tiny`."""
     return ".py:" in text
 
 
 def split(text: str) -> tuple[str, str]:
-    """`nets.py:Tiny` -> the file and the name in it."""
+    """Split `nets.py:Tiny` into the file and the name in it."""
     file, _, name = text.rpartition(":")
     return file, name
 
 
 def load(files: Iterable[str], folder: Path) -> dict[str, str]:
-    """Import files, named relative to `folder`; returns file -> digest. RecipeError for one that cannot be imported."""
+    """Import files, named relative to `folder`, and map each to its digest.
+
+    Raises RecipeError for a file that cannot be imported.
+    """
     return {str(file): _load(folder / file, str(file)).digest for file in files}
 
 
 def reload(known: Mapping[str, str], run: Path) -> None:
-    """Import the copies that a run folder keeps of the files of its plan. RunError where one is missing or changed."""
+    """Import the copies that a run folder keeps of the files of its plan.
+
+    Raises RunError where a copy is missing or changed.
+    """
     for file, digest in known.items():
         if digest in _LOADED:
             continue
@@ -97,12 +105,15 @@ def keep(known: Mapping[str, str], run: Path) -> None:
 
 
 def modules(known: Mapping[str, str]) -> dict[str, ModuleType]:
-    """File -> module, of files that `load` or `reload` has imported."""
+    """Map files that `load` or `reload` has imported to their modules."""
     return {file: _LOADED[digest].module for file, digest in known.items()}
 
 
 def find(name: str, known: Mapping[str, str]) -> Any:
-    """What `file.py:Name` means: an attribute of the module of a file of a plan. RecipeError when there is none."""
+    """Return what `file.py:Name` means: an attribute of the module of a file of a plan.
+
+    Raises RecipeError when there is no such attribute.
+    """
     file, attribute = split(name)
     if file not in known:
         raise RecipeError(f"{name}: the file {file} is not among the recipe's code{did_you_mean(file, known)}")
@@ -113,7 +124,7 @@ def find(name: str, known: Mapping[str, str]) -> Any:
 
 
 def file_of(value: Any, known: Mapping[str, str]) -> str | None:
-    """The file among a plan's code that defines a class or function, None where none does."""
+    """Return the file among a plan's code that defines a class or function, or None where none does."""
     return next((file for file, module in modules(known).items() if module.__name__ == value.__module__), None)
 
 
@@ -137,17 +148,19 @@ def _load(path: Path, name: str) -> OwnFile:
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise RecipeError(f"{name}: cannot be imported ({reason}); correct the file") from error
-    beside = {file: file.read_bytes() for file in imported}
-    for file, content in beside.items():
+    imported_texts = {file: file.read_bytes() for file in imported}
+    for file, content in imported_texts.items():
         _pin(str(file), content)
-    contents = {file.relative_to(path.parent).as_posix(): content for file, content in ({path: text} | beside).items()}
-    own = OwnFile(path, dict(sorted(contents.items())), module)
-    _BY_PATH[path] = own
-    return _LOADED.setdefault(own.digest, own)
+    contents = {
+        file.relative_to(path.parent).as_posix(): content for file, content in ({path: text} | imported_texts).items()
+    }
+    own_file = OwnFile(path, dict(sorted(contents.items())), module)
+    _BY_PATH[path] = own_file
+    return _LOADED.setdefault(own_file.digest, own_file)
 
 
 class _Text(SourceFileLoader):
-    """Loads a module from a text that was read already; `shown` is the file that tracebacks and `inspect` name."""
+    """Load a module from a text that was read already. Tracebacks and `inspect` name the file `shown`."""
 
     def __init__(self, title: str, path: str, text: bytes, shown: str):
         super().__init__(title, path)
@@ -159,51 +172,63 @@ class _Text(SourceFileLoader):
 
 
 def _shown(path: Path, text: bytes) -> str:
-    """The path itself; of another content that this process loads from there, nets@1a2b3c4d.py for nets.py."""
+    """Return the name that tracebacks show for a file.
+
+    It is the path itself. For another content that this process loads from there it is nets@1a2b3c4d.py instead of
+    nets.py.
+    """
     if path not in _BY_PATH:
         return str(path)
     return str(path.with_stem(f"{path.stem}@{hashlib.sha256(text).hexdigest()[:8]}"))
 
 
 def _pin(file: str, text: bytes) -> None:
-    """Let `inspect` give the text that was loaded, whatever becomes of the file: Paddle traces a network by its text,
-    for the export at the end of a training that may have taken days.
+    """Let `inspect` give the text that was loaded, even when the file changes.
+
+    Paddle traces a network by its text for the export, at the end of a training that may have taken days.
     """
     try:
         lines = decode_source(text).splitlines(keepends=True)
     except (SyntaxError, UnicodeDecodeError):
-        return  # importing it says what is wrong
-    linecache.cache[file] = (len(text), None, lines, file)  # without a time it is never read again
+        return  # the import of the file reports the error
+    linecache.cache[file] = (len(text), None, lines, file)  # an entry without a time is never read again
 
 
 @contextmanager
 def _neighbours(folder: Path) -> Iterator[list[Path]]:
-    """Inside, modules of `folder` can be imported; afterwards the list holds their files, and no name is left
-    behind. No compiled files are written: Python would take one for a text of the same size of the same second.
+    """Let modules of `folder` be imported inside the block.
+
+    Afterwards the list holds their files, and no name is left behind. No compiled files are written, because Python
+    would take one for a text of the same size and of the same second.
     """
-    before, found, compiled = set(sys.modules), list[Path](), sys.dont_write_bytecode
+    names_before, files, compiled = set(sys.modules), list[Path](), sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(folder))
     try:
-        yield found
+        yield files
     finally:
         sys.path.remove(str(folder))
         sys.dont_write_bytecode = compiled
-        new = {name for name in set(sys.modules) - before if not name.startswith("ssld_own_")}
-        ours = {name for name in new if "." not in name and _lies_in(sys.modules[name], folder)}
-        for name in sorted(name for name in new if name.partition(".")[0] in ours):
+        new_names = {name for name in set(sys.modules) - names_before if not name.startswith("ssld_own_")}
+        neighbours = {name for name in new_names if "." not in name and _lies_in(sys.modules[name], folder)}
+        for name in sorted(name for name in new_names if name.partition(".")[0] in neighbours):
             if file := getattr(sys.modules[name], "__file__", None):
-                found.append(Path(file).resolve())
+                files.append(Path(file).resolve())
             del sys.modules[name]
 
 
 def _lies_in(module: ModuleType, folder: Path) -> bool:
-    """Whether a module without a dot in its name is a file of the folder, or a package directly in it."""
+    """Return whether a module without a dot in its name is a file of the folder, or a package directly in it."""
     file = getattr(module, "__file__", None)
-    places = (
-        [Path(file).resolve().parent] if file else [Path(place).resolve() for place in getattr(module, "__path__", ())]
+    directories = (
+        [Path(file).resolve().parent]
+        if file
+        else [Path(directory).resolve() for directory in getattr(module, "__path__", ())]
     )
-    return any(folder in ((place, place.parent) if hasattr(module, "__path__") else (place,)) for place in places)
+    return any(
+        folder in ((directory, directory.parent) if hasattr(module, "__path__") else (directory,))
+        for directory in directories
+    )
 
 
 def _content(file: Path) -> str | None:

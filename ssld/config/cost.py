@@ -1,6 +1,7 @@
-"""What the parts of a recipe cost, by arithmetic on the plan and the cards. Nothing here is measured.
+"""Compute what the parts of a recipe cost from the plan and the cards. Nothing here is measured.
 
-The one estimate is `gpu_hours`: multiply-adds over a stated share of a stated card's peak. All else is counted.
+The only estimate is `gpu_hours`: multiply-adds over an assumed share of the peak of one kind of GPU. All else is
+counted.
 """
 
 from pathlib import Path
@@ -11,34 +12,38 @@ from ssld.config.recipe import Plan, Stage
 from ssld.config.teachers import Teacher
 from ssld.errors import RecipeError
 
-PEAK = 15.7e12 / 2  # multiply-adds a second of a V100 (SXM2) in float32, by NVIDIA's data sheet: two operations each
-SHARE = 0.5  # of it that a training is thought to reach; an assumption, too high for depthwise convolutions
-FORWARDS = {"all": 3, "head_and_norms": 2, "head": 1}  # of a step in forward passes, by what the stage trains
-FLOAT = 4  # bytes
+PEAK = 15.7e12 / 2  # multiply-adds (two operations) a second of a V100 (SXM2) in float32, by NVIDIA's data sheet
+SHARE = 0.5  # assumed share of the peak in a training; it is too high for depthwise convolutions
+FORWARDS = {"all": 3, "head_and_norms": 2, "head": 1}  # cost of a step in forward passes, by what the stage trains
+FLOAT = 4  # bytes of a float32
 NOT_COUNTED = "a network without a card has no arithmetic that is known without making it; `ssld run` counts it"
-WEIGHT_BYTES = {"fp16": 2, "paddle2_int8": 1}  # of a weight in an exported file; others hold float32, int8 too
+WEIGHT_BYTES = {"fp16": 2, "paddle2_int8": 1}  # bytes of a weight in an exported file; all other formats hold float32
 SLOTS = {"momentum": 1, "adamw": 2, "rmsprop": 3, "dot": 2}  # numbers that an optimizer keeps for each weight
-CHECKPOINTS = 2  # of a stage, the newest
+CHECKPOINTS = 2  # number of the newest checkpoints that a stage keeps
 
 
 def gpu_hours(macs: float) -> float:
-    """Hours of one V100 for so many multiply-adds, at SHARE of its PEAK: macs / (0.5 x 7.85e12 a second) / 3600.
+    """Estimate the hours of one V100 for so many multiply-adds: macs / (0.5 x 7.85e12 a second) / 3600.
 
-    An estimate. It knows no input pipeline, no memory traffic, no communication and no evaluation.
+    That is SHARE of its PEAK. The estimate knows no input pipeline, no memory traffic, no communication and no
+    evaluation.
     """
     return macs / (SHARE * PEAK) / 3600
 
 
 def student_macs(plan: Plan, stage: Stage) -> float:
-    """Multiply-adds of a training step, an image: a forward pass, and twice that for the gradients of the activations
-    and of the weights. A stage that trains less than everything needs fewer, see FORWARDS."""
+    """Return the multiply-adds of a training step for one image.
+
+    They are a forward pass, and twice that for the gradients of the activations and of the weights. A stage that trains
+    less than everything needs fewer, see FORWARDS.
+    """
     return FORWARDS[stage.train] * network_macs(plan, plan.network_of(stage.network).arch, stage.data.size)
 
 
 def network_macs(plan: Plan, arch: str | None, size: int) -> float:
-    """Multiply-adds of one image of `size` pixels: those of the card, in proportion to the pixels.
+    """Return the multiply-adds of one image of `size` pixels: those of the card, in proportion to the pixels.
 
-    RecipeError for a network of one's own, which has no card.
+    Raises RecipeError for a network of one's own, which has no card.
     """
     if arch is None:
         raise RecipeError(f"{plan.name}: {NOT_COUNTED}")
@@ -47,12 +52,15 @@ def network_macs(plan: Plan, arch: str | None, size: int) -> float:
 
 
 def teacher_macs(plan: Plan, teacher: Teacher) -> float:
-    """Multiply-adds of a teacher's forward pass, an image at its own size. RecipeError for one without a card."""
+    """Return the multiply-adds of a teacher's forward pass for one image at its own size.
+
+    Raises RecipeError for a teacher without a card.
+    """
     if teacher.card:
         return cards.find_teacher(teacher.card).macs
     if teacher.run:
-        other = recipe.of_finished_run(Path(teacher.run))
-        return network_macs(other, other.student.arch, other.stages[other.last].data.crop)
+        plan_of_run = recipe.of_finished_run(Path(teacher.run))
+        return network_macs(plan_of_run, plan_of_run.student.arch, plan_of_run.stages[plan_of_run.last].data.crop)
     if teacher.stage:
         stage = plan.stages[teacher.stage]
         return network_macs(plan, plan.network_of(stage.network).arch, stage.data.size)
@@ -60,38 +68,45 @@ def teacher_macs(plan: Plan, teacher: Teacher) -> float:
 
 
 def mine_macs(plan: Plan, step: Mine) -> float:
-    """Multiply-adds of scoring one image of the pool. RecipeError for a run that trains no teacher."""
+    """Return the multiply-adds of scoring one image of the pool.
+
+    Raises RecipeError for a run that trains no teacher.
+    """
     if step.teacher in plan.all_teachers:
         return teacher_macs(plan, plan.all_teachers[step.teacher])
     if not is_run(step.teacher):
         return cards.find_teacher(step.teacher).macs
-    other = recipe.of_run(Path(step.teacher))
-    stages = [teacher.stage for teacher in other.all_teachers.values() if teacher.stage]
+    plan_of_run = recipe.of_run(Path(step.teacher))
+    stages = [teacher.stage for teacher in plan_of_run.all_teachers.values() if teacher.stage]
     if not stages:
         raise RecipeError(f"teacher {step.teacher}: this run trains no teacher; give another run, or a card")
-    stage = other.stages[stages[0]]
-    return network_macs(other, other.network_of(stage.network).arch, stage.data.crop)
+    stage = plan_of_run.stages[stages[0]]
+    return network_macs(plan_of_run, plan_of_run.network_of(stage.network).arch, stage.data.crop)
 
 
 def is_run(teacher: str) -> bool:
-    """Whether the teacher of a mining is the folder of a run; else it is the name of a card."""
+    """Return whether the teacher of a mining is the folder of a run; otherwise it is the name of a card."""
     return (Path(teacher) / "plan.yaml").is_file()
 
 
 def taught_macs(plan: Plan, stage: Stage) -> float:
-    """Multiply-adds of the forward pass that labels an image of a stage; 0 where no loss learns from a teacher."""
+    """Return the multiply-adds of the forward pass that labels an image of a stage.
+
+    They are 0 where no loss learns from a teacher.
+    """
     if not stage.is_taught:
         return 0.0
-    if not stage.asks_teacher:  # the float network that a stage in int8 starts from
+    if not stage.asks_teacher:  # a stage in int8 learns from the float network that it starts from
         return network_macs(plan, plan.student.arch, stage.data.size)
-    name = next(name for name, one in plan.stages.items() if one is stage)
+    name = next(name for name, candidate in plan.stages.items() if candidate is stage)
     return sum(teacher_macs(plan, teacher) for teacher in plan.teachers_of(name).values())
 
 
 def checkpoint_bytes(plan: Plan, stage: Stage) -> int:
-    """Bytes that a stage leaves: its newest checkpoints, and its result. Statistics of batch norms are left out.
+    """Return the bytes that a stage leaves: its newest checkpoints, and its result.
 
-    Of a stage that trains the head alone this is an upper bound: its optimizer keeps less.
+    Statistics of batch norms are left out. For a stage that trains the head alone the number is an upper bound, because
+    its optimizer keeps less.
     """
     params = _params(plan, plan.network_of(stage.network).arch)
     copies = CHECKPOINTS * (1 + SLOTS[stage.optim.algorithm] + bool(stage.optim.ema)) + 1
@@ -99,13 +114,16 @@ def checkpoint_bytes(plan: Plan, stage: Stage) -> int:
 
 
 def export_bytes(plan: Plan) -> int:
-    """Bytes of the exported weights, all formats together."""
+    """Return the bytes of the exported weights in all formats together."""
     params = _params(plan, plan.student.arch)
     return sum(WEIGHT_BYTES.get(name, FLOAT) for name in plan.export.formats) * params
 
 
 def scaled_lr(lr: float, batch: int, wanted: int) -> float:
-    """The rate that linear scaling gives for a batch of `wanted` images, from that for `batch` (arXiv:1706.02677)."""
+    """Return the rate that linear scaling gives for a batch of `wanted` images (arXiv:1706.02677).
+
+    `lr` is the rate for `batch` images.
+    """
     return lr * wanted / batch
 
 

@@ -1,4 +1,4 @@
-"""What a recipe may ask for after its last stage: the files that leave, and how fast they are."""
+"""Define what a recipe may ask for after its last stage: the files that leave, and how fast they are."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,20 +11,23 @@ EXACT = {"paddle", "paddle2", "onnx", "paddlelite"}  # formats that compute in f
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What is written, and what it may differ by from the trained network: `gate_*` are thresholds of the gate."""
+    """Say what is exported, and by how much it may differ from the trained network.
+
+    The `gate_*` keys are thresholds of the gate.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     formats: tuple[FormatName, ...] = ("paddle", "onnx")
     opset: int = 17
-    preprocess: bool = key(False, later=True)  # true: uint8 NHWC images in, probabilities out
-    softmax: bool = key(False, later=True)  # true: probabilities out
-    dynamic_batch: bool = key(True, later=True)  # false: one image a call
-    plan_precision: Precision = key("fp32", later=True)  # of the format tensorrt
+    preprocess: bool = key(False, later=True)  # true for a file that takes uint8 NHWC images and gives probabilities
+    softmax: bool = key(False, later=True)  # true for a file that gives probabilities
+    dynamic_batch: bool = key(True, later=True)  # false for a file that takes one image a call
+    plan_precision: Precision = key("fp32", later=True)  # precision of the format tensorrt
     calibration_images: int = key(512, later=True)  # training images that give int8 its ranges
     gate_images: int = 256
-    gate_images_lossy: int = key(2000, later=True)  # where fp16 or int8 is among the formats: 0.5 points are 10 of them
-    gate_top1: float = key(0.0, later=True)  # points; 0: the same class for every image
+    gate_images_lossy: int = key(2000, later=True)  # for fp16 or int8, where 0.5 points are 10 images
+    gate_top1: float = key(0.0, later=True)  # points; 0 asks for the same class for every image
     gate_top1_fp16: float = key(0.1, later=True)
     gate_top1_int8: float = key(0.5, later=True)
     gate_diff: float = 1e-4  # largest |difference| of logits, relative to the largest |logit|
@@ -34,12 +37,12 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What is measured of the exported student."""
+    """Say what is measured of the exported student."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     engines: tuple[str, ...] = ("paddle", "onednn", "onnxruntime")
-    precisions: tuple[Precision, ...] = key(("fp32",), later=True)  # those of them that were exported
+    precisions: tuple[Precision, ...] = key(("fp32",), later=True)  # only those that were exported are measured
     batch_sizes: tuple[int, ...] = (1,)
     threads: int = 1
     warmup: int = 10
@@ -48,9 +51,9 @@ class Bench:
 
 
 def shrink(export: dict[str, Any], bench: dict[str, Any], images: int) -> None:
-    """Change the two blocks, as mappings, to what a smoke test needs."""
+    """Change the two blocks, which are mappings, to what a smoke test needs."""
     export |= {"gate_images": images}
     if not EXACT.issuperset(export["formats"]):  # networks with about fresh weights quantise badly
-        few = {"gate_images_lossy": images, "calibration_images": images}
-        export |= {**few, "gate_top1_fp16": 100.0, "gate_top1_int8": 100.0, "gate_diff_int8": 10.0}
+        smoke_values = {"gate_images_lossy": images, "calibration_images": images}
+        export |= {**smoke_values, "gate_top1_fp16": 100.0, "gate_top1_int8": 100.0, "gate_diff_int8": 10.0}
     bench |= {"batch_sizes": [1], "warmup": 1, "repeats": 2, "seconds": 1.0}

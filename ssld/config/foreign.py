@@ -1,4 +1,7 @@
-"""What a recipe says of a network that another framework trained: what it takes and what it gives. No PaddlePaddle."""
+"""Define what a recipe says of a network that another framework trained: its input and its outputs.
+
+Nothing here imports PaddlePaddle.
+"""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -6,15 +9,15 @@ from typing import ClassVar, Literal
 from ssld.errors import RecipeError
 
 Channels = tuple[float, float, float]
-LOGITS = "logits"  # the name of what every network gives, so no tap may have it
+LOGITS = "logits"  # name of the output that every network has, so that no tap may have it
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """The images that a network is fed: a square of `size` pixels, each value divided by 255, less `mean`, over `std`.
+    """Describe the images that a network is fed: a square of `size` pixels with normalised values.
 
-    `mean` and `std` are always given in the order red, green, blue. A network that takes values from 0 to 255 has a
-    mean of 0 and a std of 1/255.
+    A normalised value is the value divided by 255, less `mean`, over `std`. `mean` and `std` are always given in the
+    order red, green, blue. A network that takes values from 0 to 255 has a mean of 0 and a std of 1/255.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -28,20 +31,20 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """A network from elsewhere: its input, its scores, and the tensors that a loss may read."""
+    """Describe a network from elsewhere: its input, its scores, and the tensors that a loss may read."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     input: InputSpec
-    gives: Literal["logits", "probabilities"]  # what the output holds; it has no default, because a guess may be wrong
-    output: str | None = None  # name of the tensor with the scores of the classes; null: the only output
-    classes_file: str | None = None  # index of each class of the recipe in the output; null: the same order
+    gives: Literal["logits", "probabilities"]  # content of the output, without a default because a guess may be wrong
+    output: str | None = None  # name of the tensor with the scores of the classes; null is the only output
+    classes_file: str | None = None  # index of each class of the recipe in the output; null is the same order
     taps: dict[str, str] = field(default_factory=dict)  # name of the tap -> name of a tensor of the network
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyCheck:
-    """How a network from elsewhere proves, on labelled validation images, that it is fed and read as it was trained."""
+    """Say how a network from elsewhere proves on labelled validation images that its input and output are right."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -50,7 +53,10 @@ class AccuracyCheck:
 
 
 def check_network(spec: NetworkSpec, where: str) -> None:
-    """RecipeError for values that describe no network. `where` precedes the key, such as `mine.yaml: teachers.vit.`"""
+    """Check that the values describe a network. Raises RecipeError otherwise.
+
+    `where` precedes the key, such as `mine.yaml: teachers.vit.`.
+    """
     if spec.input.size < 1:
         raise RecipeError(f"{where}input.size: {spec.input.size} pixels; give 1 or more")
     for value in spec.input.std:
@@ -61,7 +67,7 @@ def check_network(spec: NetworkSpec, where: str) -> None:
 
 
 def check_accuracy_check(check: AccuracyCheck, where: str) -> None:
-    """RecipeError for a check that no number of images, or no network, could pass."""
+    """Check that a number of images, and a network, could pass the check. Raises RecipeError otherwise."""
     if check.images < 0:
         raise RecipeError(f"{where}images: {check.images}; give a number of images, or 0 for no check")
     if not 0 <= check.least_top1 <= 100:

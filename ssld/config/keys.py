@@ -1,7 +1,7 @@
-"""What is known of a key of a recipe beside its type: whether it entered digests from the start, and what it changes.
+"""Define what is known of a key of a recipe besides its type.
 
-A key is a field of a dataclass, and what is known of it stands there: nothing is told by a bare word that may stand
-anywhere in a tree.
+It is whether the key entered digests from the start, and whether it changes what is trained. A key is a field of a
+dataclass, and what is known of it stands there. Nothing depends on a bare word that may stand anywhere in a tree.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from ssld.losses import Term
 
 
 def key(default: Any = MISSING, *, factory: Any = MISSING, later: bool = False, trains: bool = True) -> Any:
-    """A field of a block of a recipe.
+    """Make a field of a block of a recipe.
 
-    later: the key is younger than recorded results; at its default it enters no digest, so theirs hold. trains: it
-    changes what is trained or evaluated; keys that change only what a run costs, shows or writes do not.
+    A key that came `later` is younger than recorded results; at its default it enters no digest, so that their digests
+    hold. A key that `trains` changes what is trained or evaluated; other keys change only what a run costs, shows or
+    writes.
     """
     metadata = {"later": later, "trains": trains}
     if factory is not MISSING:
@@ -26,7 +27,7 @@ def key(default: Any = MISSING, *, factory: Any = MISSING, later: bool = False, 
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and mappings as plain dicts and lists, in the order of the fields."""
+    """Turn dataclasses, tuples and mappings into plain dicts and lists, in the order of the fields."""
     if isinstance(value, Term):
         return value.tree()
     if dataclasses.is_dataclass(value):
@@ -37,19 +38,22 @@ def plain(value: Any) -> Any:
 
 
 def digested(value: Any, name: str = "") -> Any:
-    """`plain`, as it enters a digest: without keys that came later and have their defaults. `name`: of a term."""
+    """Return `plain` as it enters a digest: without keys that came later and have their defaults.
+
+    `name` is the name of a term.
+    """
     if isinstance(value, Term):
         return value.tree(name)
     if dataclasses.is_dataclass(value):
-        kept = [f for f in dataclasses.fields(value) if not _silent(f, getattr(value, f.name))]
-        return {f.name: digested(getattr(value, f.name)) for f in kept}
+        digested_fields = [f for f in dataclasses.fields(value) if not _silent(f, getattr(value, f.name))]
+        return {f.name: digested(getattr(value, f.name)) for f in digested_fields}
     if isinstance(value, dict):
         return {name: digested(item, name) for name, item in value.items()}
     return [digested(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def trained_leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
-    """(key path, value) of every leaf that changes what is trained or evaluated, in order."""
+    """Return (key path, value) of every leaf that changes what is trained or evaluated, in order."""
     if isinstance(value, Term):
         value = value.tree()
     if dataclasses.is_dataclass(value):

@@ -1,4 +1,4 @@
-"""How a stage updates its weights, as a recipe says it."""
+"""Define how a recipe says that a stage updates its weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,52 +9,53 @@ from ssld.errors import RecipeError
 from ssld.losses import Term
 
 APART = frozenset({"dot"})
-"""Algorithms that take the gradients of the task and of the distillation apart."""
+"""These algorithms take the gradients of the task and of the distillation separately."""
 NOT_OF_DOT = ("nesterov", "rho", "epsilon", "clip_norm", "amp")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """How a stage updates the weights. A step's learning rate is a closed form of the step (distill/optim.py)."""
+    """Say how a stage updates the weights. A step's learning rate is a closed form of the step (distill/optim.py)."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     lr: float
-    stage_lr: tuple[float, ...] = key(
-        (), later=True
-    )  # multiplies lr: of the stem, then of each stage of the network; the head has 1
+    # These numbers multiply lr for the stem and then for each stage of the network; the head has 1.
+    stage_lr: tuple[float, ...] = key((), later=True)
     algorithm: Literal["momentum", "adamw", "rmsprop", "dot"] = "momentum"
     momentum: float = 0.9
     nesterov: bool = False
-    rho: float = key(0.9, later=True)  # of rmsprop: share of the mean square that a step keeps
-    epsilon: float = key(1e-3, later=True)  # of rmsprop: joins the mean square under the root
-    delta: float = key(
-        0.075, later=True
-    )  # of dot: what the momentum of the distillation has more, and of the task less
+    rho: float = key(0.9, later=True)  # for rmsprop, the share of the mean square that a step keeps
+    epsilon: float = key(1e-3, later=True)  # for rmsprop, the number that is added to the mean square under the root
+    # For dot, this number is added to the momentum of the distillation and subtracted from that of the task.
+    delta: float = key(0.075, later=True)
     weight_decay: float = 0.0
-    decay_all: bool = False  # true: also biases and normalisation scales
+    decay_all: bool = False  # true if biases and normalisation scales decay too
     schedule: Literal["cosine", "cosine_by_epoch", "step", "exponential", "constant"] = "cosine"
     warmup_epochs: float = 0.0
-    milestones: tuple[float, ...] = key(
-        (), later=True
-    )  # of step: epochs at whose start the rate is multiplied by gamma
-    decay_epochs: float = key(
-        0.0, later=True
-    )  # of exponential: the rate is multiplied by gamma every so many epochs after the warm-up
+    # For the schedule step, the rate is multiplied by gamma at the start of each of these epochs.
+    milestones: tuple[float, ...] = key((), later=True)
+    # For the schedule exponential, the rate is multiplied by gamma every so many epochs after the warm-up.
+    decay_epochs: float = key(0.0, later=True)
     gamma: float = key(0.1, later=True)
-    clip_norm: float = 0.0  # global gradient norm; 0 is off
+    clip_norm: float = 0.0  # largest global gradient norm; 0 is off
     accumulate: int = 1  # micro-batches of a step
     ema: float = 0.0  # decay of the averaged weights; 0 is off
     amp: Literal["off", "O1"] = "off"  # mixed precision, GPU only
 
 
 def check_optim(optim: Optim, where: str) -> None:
-    """RecipeError for a schedule without its numbers, or with numbers that make no schedule or no rate."""
+    """Check that a schedule has its numbers, and that they make a schedule and a rate.
+
+    Raises RecipeError otherwise.
+    """
     if min(optim.stage_lr, default=0) < 0:
         raise RecipeError(f"{where}stage_lr: {min(optim.stage_lr):g} is below 0; 0 leaves a stage as it is")
     if optim.schedule == "step" and not (optim.milestones and sorted(set(optim.milestones)) == [*optim.milestones]):
-        given = ", ".join(f"{epoch:g}" for epoch in optim.milestones)
-        raise RecipeError(f"{where}milestones: [{given}] with schedule step; give epochs in rising order: [30, 60, 90]")
+        epochs = ", ".join(f"{epoch:g}" for epoch in optim.milestones)
+        raise RecipeError(
+            f"{where}milestones: [{epochs}] with schedule step; give epochs in rising order: [30, 60, 90]"
+        )
     if optim.schedule == "exponential" and not optim.decay_epochs > 0:
         raise RecipeError(f"{where}decay_epochs: must be above 0 with schedule exponential; got {optim.decay_epochs}")
     if optim.schedule in ("step", "exponential") and not 0 < optim.gamma <= 1:
@@ -62,9 +63,10 @@ def check_optim(optim: Optim, where: str) -> None:
 
 
 def check_apart(optim: Optim, terms: Mapping[str, Term], quantized: bool, where: str) -> None:
-    """RecipeError for `dot` with what it cannot do, or without terms on both sides; and for its option elsewhere.
+    """Check that `dot` goes with the other keys of a stage, which must have terms on both sides.
 
-    where: the path of the stage, with a dot at its end.
+    Raises RecipeError otherwise, and for the option of `dot` with another algorithm. `where` is the path of the stage,
+    with a dot at its end.
     """
     default = {field.name: field.default for field in fields(optim)}
     if optim.algorithm not in APART:
@@ -73,8 +75,8 @@ def check_apart(optim: Optim, terms: Mapping[str, Term], quantized: bool, where:
         return
     for name in NOT_OF_DOT:
         if getattr(optim, name) != default[name]:
-            given = getattr(optim, name)
-            raise RecipeError(f"{where}optim.{name}: {given} does not go with algorithm dot; leave it out")
+            value = getattr(optim, name)
+            raise RecipeError(f"{where}optim.{name}: {value} does not go with algorithm dot; leave it out")
     if not 0 <= optim.delta <= optim.momentum or not optim.momentum + optim.delta < 1:
         what = f"{optim.delta:g} with momentum {optim.momentum:g}"
         raise RecipeError(f"{where}optim.delta: {what}; give 0 to momentum, both together below 1")

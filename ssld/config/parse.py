@@ -1,4 +1,7 @@
-"""YAML -> checked dataclass. The only file that knows pydantic; with typed.py the only one that knows PyYAML."""
+"""Turn YAML into a checked dataclass.
+
+This is the only module that knows pydantic; with typed.py it is the only one that knows PyYAML.
+"""
 
 import copy
 import dataclasses
@@ -23,7 +26,10 @@ T = TypeVar("T")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML in which `1e-5` is a number, `off` is text (YAML 1.1 has both otherwise) and a key stands only once."""
+    """Load safe YAML in which `1e-5` is a number and `off` is text, unlike in YAML 1.1.
+
+    A key may stand only once.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own form
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":bool")]
@@ -51,7 +57,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
 def read_yaml(file: Path) -> Any:
-    """The content of a YAML file. Raises RecipeError with the line when it is not YAML or cannot be read."""
+    """Return the content of a YAML file. Raises RecipeError with the line when it is not YAML or cannot be read."""
     try:
         return yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
     except RecipeError as error:
@@ -71,30 +77,38 @@ def to_yaml(tree: Any) -> str:
 
 
 def locate(path: str | Path) -> Path:
-    """A recipe by path, or by name on the recipe shelf (`quickstart`, `recipes/quickstart.yaml` outside a checkout)."""
+    """Return the file of a recipe, which is given by its path or by its name on the recipe shelf.
+
+    Outside a checkout the names are such as `quickstart` and `recipes/quickstart.yaml`.
+    """
     file = Path(path)
     if file.is_file():
         return file
-    known = {f.relative_to(shelf("recipes")).with_suffix("").as_posix(): f for f in recipes()}
+    files_by_name = {f.relative_to(shelf("recipes")).with_suffix("").as_posix(): f for f in recipes()}
     name = re.sub(r"^recipes/|\.ya?ml$", "", file.as_posix())
-    if name in known:
-        return known[name]
-    raise RecipeError(f"{path}: no such recipe{did_you_mean(name, known) or '; `ssld list recipes` prints them'}")
+    if name in files_by_name:
+        return files_by_name[name]
+    raise RecipeError(
+        f"{path}: no such recipe{did_you_mean(name, files_by_name) or '; `ssld list recipes` prints them'}"
+    )
 
 
 def recipes() -> list[Path]:
-    """All recipe files of the shelf, bases and sweeps left out."""
+    """Return all recipe files of the shelf, without bases and sweeps."""
     files = {file: file.relative_to(shelf("recipes")).parts[0] for file in shelf("recipes").rglob("*.yaml")}
     return sorted(file for file, top in files.items() if not (top.startswith("_") or top == "sweeps"))
 
 
 def merge_base(file: Path) -> dict[str, Any]:
-    """The recipe's tree merged over that of its `base:` file, which may have no base of its own."""
+    """Merge the tree of a recipe over that of its `base:` file, which may have no base of its own."""
     return based(_mapping(file), file.parent, str(file))
 
 
 def based(tree: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    """The tree of a recipe that stands in `folder`, over that of its `base:` file; `where` begins its errors."""
+    """Merge the tree of a recipe in `folder` over that of its `base:` file.
+
+    `where` begins the error messages.
+    """
     if "base" not in tree:
         return copy.deepcopy(tree)
     tree = dict(tree)
@@ -116,7 +130,7 @@ def _mapping(file: Path) -> dict[str, Any]:
 
 
 def merge(below: Any, above: Any) -> Any:
-    """Mappings merge key by key, everything else is replaced."""
+    """Merge mappings key by key; everything else is replaced."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return copy.deepcopy(above)
     return {
@@ -136,51 +150,56 @@ def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
 
 
 def override(tree: dict[str, Any], full: dict[str, Any], text: str) -> None:
-    """Apply one `key.path=value` to `tree`. Every key, of a mapping given as value too, must exist in the full plan."""
+    """Apply one `key.path=value` to `tree`.
+
+    Every key must exist in the full plan, also those of a mapping that is given as the value.
+    """
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise RecipeError(f"override {text!r}: not of the form key.path=value")
     try:
-        new = yaml.load(value, _Loader)  # noqa: S506 - a safe loader
+        new_value = yaml.load(value, _Loader)  # noqa: S506 - a safe loader
     except RecipeError as error:
         raise RecipeError(f"override {path}: {error}") from None
     except yaml.YAMLError:
         raise RecipeError(f"override {path}: {value!r} is not valid YAML; quote it") from None
-    _change(tree, full, path.split("."), new)
+    _change(tree, full, path.split("."), new_value)
 
 
-def _change(tree: dict[str, Any], full: dict[str, Any], path: list[str], new: Any) -> None:
-    at: Any = full
+def _change(tree: dict[str, Any], full: dict[str, Any], path: list[str], new_value: Any) -> None:
+    block: Any = full
     for key in path:
-        if not isinstance(at, dict) or key not in at:
-            known = at if isinstance(at, dict) else ()
-            raise RecipeError(f"override {'.'.join(path)}: no key {key!r}{did_you_mean(key, known)}")
-        at = at[key]
-    if isinstance(new, dict) and isinstance(at, dict):
-        for key, item in new.items():
+        if not isinstance(block, dict) or key not in block:
+            keys = block if isinstance(block, dict) else ()
+            raise RecipeError(f"override {'.'.join(path)}: no key {key!r}{did_you_mean(key, keys)}")
+        block = block[key]
+    if isinstance(new_value, dict) and isinstance(block, dict):
+        for key, item in new_value.items():
             _change(tree, full, [*path, str(key)], item)
         return
-    *parents, last = path
+    *parents, last_key = path
     node = tree
     for key in parents:
         if not isinstance(node.get(key), dict):
             node[key] = {}
         node = node[key]
-    node[last] = new
+    node[last_key] = new_value
 
 
 def build(cls: type[T], tree: Any, where: str, losses: Mapping[str, type[Loss]] | None = None) -> T:
-    """Construct the dataclass; the first thing wrong becomes one line that names file and key.
+    """Construct the dataclass. Raises RecipeError of one line, which names file and key, for the first fault.
 
-    `losses`: those there are, by default those of this package.
+    `losses` maps names to the losses that a recipe may use; by default they are those of this package.
     """
     try:
         adapter = _adapter(cls)  # type: ignore[arg-type]  # mypy: no hash in type[T]
         built: T = adapter.validate_python(tree, context=losses)
         return built
     except pydantic.ValidationError as error:
-        first = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "unexpected_keyword_argument")[0]
-        raise RecipeError(f"{where}: {_explain(cls, first)}") from None
+        first_error = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "unexpected_keyword_argument")[
+            0
+        ]
+        raise RecipeError(f"{where}: {_explain(cls, first_error)}") from None
 
 
 def _loss_terms(tree: Any, info: pydantic.ValidationInfo) -> dict[str, Term]:
@@ -191,7 +210,7 @@ def _loss_terms(tree: Any, info: pydantic.ValidationInfo) -> dict[str, Term]:
 
 
 LossTerms = pydantic.PlainValidator(_loss_terms)
-"""How a mapping of loss terms is checked: by the losses, whose options are fields of theirs."""
+"""The losses check a mapping of loss terms, whose options are their fields."""
 
 
 def _colour(value: Any) -> tuple[int, int, int]:
@@ -202,7 +221,7 @@ def _colour(value: Any) -> tuple[int, int, int]:
 
 
 Colours = pydantic.BeforeValidator(_colour)
-"""How a colour is checked: three whole numbers, or text that says them."""
+"""A colour is three whole numbers, or text that says them."""
 
 
 @cache
@@ -214,8 +233,8 @@ def _explain(cls: type, error: Any) -> str:
     location = [str(part) for part in error["loc"]]
     path = ".".join(location) or "recipe"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _fields_at(cls, location[:-1])
-        hint = did_you_mean(location[-1], known) or f"; known: {', '.join(known)}"
+        names = _fields_at(cls, location[:-1])
+        hint = did_you_mean(location[-1], names) or f"; known: {', '.join(names)}"
         return f"{path}: unknown key{hint}"
     if error["type"] == "loss":
         return f"{path}{error['msg']}"
@@ -225,7 +244,7 @@ def _explain(cls: type, error: Any) -> str:
 
 
 def _fields_at(cls: Any, location: list[str]) -> list[str]:
-    """Names of the fields of the dataclass that stands at a key path."""
+    """Return the names of the fields of the dataclass at a key path."""
     for part in location:
         if dataclasses.is_dataclass(cls):
             cls = typing.get_type_hints(cls).get(part)
@@ -237,13 +256,16 @@ def _fields_at(cls: Any, location: list[str]) -> list[str]:
 
 
 def check_plan(plan: Any, where: str) -> None:
-    """What types cannot say: references between stages, and numbers that make no run."""
+    """Check what types cannot say: references between stages, and numbers with which a recipe cannot be run.
+
+    Raises RecipeError.
+    """
     if not plan.stages:
         raise RecipeError(f"{where}: stages: a recipe needs at least one stage")
-    seen: dict[str, Any] = {}
+    earlier_stages: dict[str, Any] = {}
     for name, stage in plan.stages.items():
-        _check_stage(plan, name, stage, seen, f"{where}: stages.{name}")
-        seen[name] = stage
+        _check_stage(plan, name, stage, earlier_stages, f"{where}: stages.{name}")
+        earlier_stages[name] = stage
     if list(plan.stages.values())[-1].network != "student":
         raise RecipeError(f"{where}: stages: the last stage must train the student; it is what is exported")
     if plan.baseline is not None and plan.baseline not in plan.stages:
@@ -252,19 +274,23 @@ def check_plan(plan: Any, where: str) -> None:
         )
 
 
-def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: str) -> None:
-    if stage.continues and stage.init not in seen:
-        hint = did_you_mean(stage.init, [*seen, "scratch", "pretrained"])
+def _check_stage(plan: Any, name: str, stage: Any, earlier: dict[str, Any], where: str) -> None:
+    if stage.continues and stage.init not in earlier:
+        hint = did_you_mean(stage.init, [*earlier, "scratch", "pretrained"])
         raise RecipeError(f"{where}.init: no earlier stage named {stage.init!r}{hint}")
-    if stage.continues and seen[stage.init].network != stage.network:
+    if stage.continues and earlier[stage.init].network != stage.network:
         raise RecipeError(
-            f"{where}.init: stage {stage.init!r} trains the {seen[stage.init].network}; name one of the {stage.network}"
+            f"{where}.init: stage {stage.init!r} trains the {earlier[stage.init].network}; "
+            f"name one of the {stage.network}"
         )
     check_numbers(stage, where)
 
 
 def check_numbers(stage: Any, where: str) -> None:
-    """RecipeError for numbers that make no training. `where`: the path of the stage."""
+    """Check that the numbers of a stage can train a network. Raises RecipeError otherwise.
+
+    `where` is the path of the stage.
+    """
     positive = {
         "epochs": stage.epochs,
         "data.batch": stage.data.batch,
@@ -275,7 +301,7 @@ def check_numbers(stage: Any, where: str) -> None:
         "data.eval_batch": stage.data.eval_batch,
     }
     if stage.quantize and stage.epochs == 0:
-        del positive["epochs"]  # its ranges are set, and nothing is trained
+        del positive["epochs"]  # such a stage only sets its ranges
     for key, value in positive.items():
         if not value > 0:
             raise RecipeError(f"{where}.{key}: must be above 0; got {value}")

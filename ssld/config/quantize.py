@@ -1,4 +1,4 @@
-"""What a recipe may ask for of a stage that makes the student ready for int8."""
+"""Define what a recipe may ask for of a stage that makes the student ready for int8."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -7,42 +7,49 @@ from ssld.errors import RecipeError
 
 
 def formats(plan_precision: str) -> set[str]:
-    """What a network that was trained in int8 may leave as."""
+    """Return the formats in which a network that was trained in int8 may be exported."""
     return {"int8", "paddle2_int8"} | ({"tensorrt"} if plan_precision == "int8" else set())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantize:
-    """The stage trains its network as the int8 file will compute it; with `epochs: 0` it only sets the ranges."""
+    """Let a stage train its network as the int8 file will compute it. With `epochs: 0` it only sets the ranges."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    teacher: Literal["float", "teacher"] = "float"  # who teaches: the network of `init`, or the recipe's teacher
-    keep: int = 0  # layers that stay float: those whose rounding alone moves the answers most
+    teacher: Literal["float", "teacher"] = "float"  # the network that teaches: that of `init`, or the recipe's teacher
+    keep: int = 0  # layers that stay float: those whose rounding changes the logits most
     images: int = 512  # training images, cropped as in an evaluation, that give ranges and sensitivities
-    recalibrate: int = 2048  # such images that give the batch norms their statistics after the last step; 0 is off
+    recalibrate: int = 2048  # images that give batch norms their statistics after the last step; 0 is off
 
 
 def check_quantize(plan: Any, where: str) -> None:
-    """RecipeError for a quantised stage that has nothing to start from, or that something else starts from."""
+    """Check that a quantised stage starts from a trained student, and that no other stage starts from it.
+
+    Raises RecipeError otherwise.
+    """
     for name, stage in plan.stages.items():
-        at, start = f"{where}: stages.{name}", plan.stages.get(stage.init)
+        path, start = f"{where}: stages.{name}", plan.stages.get(stage.init)
         if start is not None and start.quantize:
-            raise RecipeError(f"{at}.init: {stage.init!r} is quantised, and what is cannot be trained on; name another")
+            raise RecipeError(
+                f"{path}.init: {stage.init!r} is quantised, and what is cannot be trained on; name another"
+            )
         if stage.quantize is None:
             continue
         if stage.network != "student" or start is None:
-            raise RecipeError(f"{at}.quantize: starts from a trained student; name the stage that trains it in init")
+            raise RecipeError(f"{path}.quantize: starts from a trained student; name the stage that trains it in init")
         if stage.train != "all" or stage.optim.ema:
-            raise RecipeError(f"{at}.quantize: trains the whole network and no average of it; drop train and optim.ema")
+            raise RecipeError(
+                f"{path}.quantize: trains the whole network and no average of it; drop train and optim.ema"
+            )
         if stage.quantize.images < 1 or min(stage.quantize.keep, stage.quantize.recalibrate) < 0:
-            raise RecipeError(f"{at}.quantize: images must be above 0, keep and recalibrate 0 or more")
-    wrong = [form for form in plan.export.formats if form not in formats(plan.export.plan_precision)]
-    if list(plan.stages.values())[-1].quantize and wrong:
-        what = f"{wrong[0]} is of float networks; after a quantised stage give int8"
+            raise RecipeError(f"{path}.quantize: images must be above 0, keep and recalibrate 0 or more")
+    float_formats = [form for form in plan.export.formats if form not in formats(plan.export.plan_precision)]
+    if list(plan.stages.values())[-1].quantize and float_formats:
+        what = f"{float_formats[0]} is of float networks; after a quantised stage give int8"
         raise RecipeError(f"{where}: export.formats: {what}")
 
 
 def shrink(quantize: dict[str, Any], images: int) -> None:
-    """Change the block, as a mapping, to what a smoke test needs."""
+    """Change the block, which is a mapping, to what a smoke test needs."""
     quantize |= {"images": images, "recalibrate": min(images, quantize["recalibrate"])}

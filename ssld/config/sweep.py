@@ -1,4 +1,4 @@
-"""A sweep, typed: which keys of a recipe take which values. Names and meanings are those of W&B's sweep schema.
+"""Define a sweep: which keys of a recipe take which values. Names and meanings are those of W&B's sweep schema.
 
 recipe: quickstart
 method: grid
@@ -21,7 +21,7 @@ from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import data_root, shelf
 
 Trial = dict[str, Any]
-NEEDS = {  # distribution -> the keys that it must have; it has no other but `q`
+NEEDS = {  # maps a distribution to the keys that it must have; only `q` may be added
     "constant": ("value",),
     "categorical": ("values",),
     "uniform": ("min", "max"),
@@ -30,7 +30,7 @@ NEEDS = {  # distribution -> the keys that it must have; it has no other but `q`
     "log_uniform_values": ("min", "max"),
 }
 GRID = ("constant", "categorical", "int_uniform")
-DRAWS = 1000  # random draws for each trial that is asked for, before a small space counts as used up
+DRAWS = 1000  # random draws for each wanted trial, before a small space counts as used up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,11 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """The values of one key. Without `distribution`: `value` is constant, `values` categorical, `min` and `max` uniform
-    (int_uniform where both are whole numbers)."""
+    """Hold the values of one key.
+
+    Without `distribution` a `value` is constant, `values` are categorical, and `min` and `max` are uniform (int_uniform
+    where both are whole numbers).
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -55,7 +58,7 @@ class Parameter:
     ) = None
     min: int | float | None = None
     max: int | float | None = None
-    q: int | float | None = None  # step of q_uniform; null: 1
+    q: int | float | None = None  # step of q_uniform; null is 1
 
     @property
     def kind(self) -> str:
@@ -68,11 +71,11 @@ class Parameter:
         return "int_uniform" if isinstance(self.min, int) and isinstance(self.max, int) else "uniform"
 
     def given(self) -> dict[str, Any]:
-        """The keys that the file gives."""
+        """Return the keys that the file gives."""
         return {key: value for key, value in plain(self).items() if value is not None}
 
     def grid(self) -> list[Any]:
-        """Every value, in order."""
+        """Return every value, in order."""
         if self.kind == "int_uniform":
             assert self.min is not None
             assert self.max is not None
@@ -80,9 +83,9 @@ class Parameter:
         return [self.value] if self.kind == "constant" else list(self.values or ())
 
     def draw(self, share: float) -> Any:
-        """The value below which this share (0 to 1) of all draws lies, of a list the one that stands there.
+        """Return the value below which this share (0 to 1) of all draws lies; of a list it is the value at that place.
 
-        Floats keep 6 significant digits: they are typed, printed and compared.
+        Floats keep 6 significant digits, because they are typed, printed and compared.
         """
         if self.kind in GRID:
             values = self.grid()
@@ -99,7 +102,7 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A whole sweep file. `name` is by default the file's."""
+    """Hold a whole sweep file. `name` is by default that of the file."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -127,21 +130,26 @@ def load(path: str) -> Sweep:
 def _locate(path: str) -> Path:
     if Path(path).is_file():
         return Path(path)
-    known = {file.stem: file for file in (shelf("recipes") / "sweeps").glob("*.yaml")}
+    files_by_name = {file.stem: file for file in (shelf("recipes") / "sweeps").glob("*.yaml")}
     name = Path(path).stem
-    if name in known and Path(path).parent.as_posix() in (".", "recipes/sweeps"):
-        return known[name]
-    raise RecipeError(f"{path}: no such sweep{did_you_mean(name, known) or '; docs/tracking.md says how to write one'}")
+    if name in files_by_name and Path(path).parent.as_posix() in (".", "recipes/sweeps"):
+        return files_by_name[name]
+    raise RecipeError(
+        f"{path}: no such sweep{did_you_mean(name, files_by_name) or '; docs/tracking.md says how to write one'}"
+    )
 
 
 def _check(parameter: Parameter, method: str, where: str) -> None:
-    """RecipeError for a parameter that says too little, too much, or what no grid or command line can hold."""
-    kind, given = parameter.kind, parameter.given().keys() - {"distribution"}
+    """Check that a parameter says enough and not too much, and that a grid or a command line can hold its values.
+
+    Raises RecipeError otherwise.
+    """
+    kind, keys = parameter.kind, parameter.given().keys() - {"distribution"}
     needed = NEEDS[kind]
     allowed = {*needed, "q"} if kind == "q_uniform" else {*needed}
-    if given - allowed or not given.issuperset(needed):
+    if keys - allowed or not keys.issuperset(needed):
         raise RecipeError(
-            f"{where}: {kind} takes {' and '.join(sorted(allowed))}; got {', '.join(sorted(given)) or 'none'}"
+            f"{where}: {kind} takes {' and '.join(sorted(allowed))}; got {', '.join(sorted(keys)) or 'none'}"
         )
     if method == "grid" and kind not in GRID:
         raise RecipeError(f"{where}: a grid cannot hold every value of {kind}; give values, or method: random")
@@ -170,35 +178,42 @@ def _check_range(parameter: Parameter, where: str) -> None:
 
 
 def _typed(value: Any) -> bool:
-    """W&B's agent types a value as Python prints it: that of null or of a mapping would be read as another one."""
+    """Return whether a value can stand on a command line.
+
+    W&B's agent types a value as Python prints it, and that of null or of a mapping would be read as another one.
+    """
     return all(map(_typed, value)) if isinstance(value, list) else isinstance(value, (bool, int, float, str))
 
 
 def trials(sweep: Sweep, count: int | None, seed: int) -> list[Trial]:
-    """Key -> value of every trial, no two the same.
+    """Map each key to its value for every trial; no two trials are the same.
 
-    Grid: in order, the last key fastest, `count` of them (None: all). Random: draw i follows from (seed, i) alone, so a
-    larger count goes on where a smaller one ended; fewer than `count` where the space holds no more. Raises RecipeError
-    for random without a count, and where the metric is the gain and a trial will have none.
+    A grid gives its trials in order, the last key fastest, `count` of them (None for all). Random draw i follows from
+    (seed, i) alone, so that a larger count goes on where a smaller one ended; there are fewer than `count` where the
+    space holds no more. Raises RecipeError for random without a count, and where the metric is the gain and a trial
+    will have none.
     """
     if count is not None and count < 1:
         raise RecipeError(f"--count {count}: give a whole number from 1 up")
     if count is None and sweep.method == "random":
         raise RecipeError(f"{sweep.name}: method random has no end; give --count N")
-    found: dict[str, Trial] = {}
+    distinct: dict[str, Trial] = {}
     for values in _grid(sweep) if sweep.method == "grid" else _draws(sweep, seed, DRAWS * (count or 1)):
         trial = dict(zip(sweep.parameters, values, strict=True))
-        found.setdefault(json.dumps(trial), trial)
-        if len(found) == count:
+        distinct.setdefault(json.dumps(trial), trial)
+        if len(distinct) == count:
             break
     if sweep.metric.name == "gain":
-        _check_gain(sweep, found.values())
-    return list(found.values())
+        _check_gain(sweep, distinct.values())
+    return list(distinct.values())
 
 
-def _check_gain(sweep: Sweep, found: Iterable[Trial]) -> None:
-    """RecipeError for the first trial whose run will have no baseline, and so no gain to sort by."""
-    for trial in found:
+def _check_gain(sweep: Sweep, all_trials: Iterable[Trial]) -> None:
+    """Check that the run of every trial will have a baseline, and so a gain to sort by.
+
+    Raises RecipeError otherwise.
+    """
+    for trial in all_trials:
         reason = baseline.missing(recipe.load(sweep.recipe, overrides(trial)), data_root())
         if reason:
             what = f"a run of {sweep.recipe} has no gain, as it has no baseline: {reason}"
@@ -216,12 +231,12 @@ def _draws(sweep: Sweep, seed: int, count: int) -> Iterator[list[Any]]:
 
 
 def overrides(trial: Trial) -> list[str]:
-    """A trial as `key.path=value` arguments of `ssld run`."""
+    """Return a trial as `key.path=value` arguments of `ssld run`."""
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in trial.items()]
 
 
 def wandb_tree(sweep: Sweep, count: int | None, options: list[str]) -> dict[str, Any]:
-    """The sweep as W&B takes it: its agent types `ssld run RECIPE key.path=value ... --wandb online`."""
+    """Return the sweep as W&B takes it. Its agent types `ssld run RECIPE key.path=value ... --wandb online`."""
     tree: dict[str, Any] = {"name": sweep.name, "program": sweep.recipe, "method": sweep.method}
     tree["metric"] = plain(sweep.metric)
     tree["parameters"] = {key: parameter.given() for key, parameter in sweep.parameters.items()}

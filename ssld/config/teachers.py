@@ -1,4 +1,4 @@
-"""What a recipe says of its teachers: where each comes from, what it is fed, and how several are combined."""
+"""Define what a recipe says of its teachers: where each comes from, what it is fed, and how several are combined."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ssld.errors import RecipeError
 
 Source = Literal["card", "stage", "run", "onnx", "program", "weights"]
 SOURCES: tuple[Source, ...] = ("card", "stage", "run", "onnx", "program")
-"""Keys of which a teacher has exactly one; a teacher without any of them is a network with the file of `weights`."""
+"""A teacher has exactly one of these keys, or none where it is a network with the file of `weights`."""
 FOREIGN: tuple[Source, ...] = ("onnx", "program")
-"""Sources of networks that another framework made or that are no network of Paddle's layers any more."""
+"""Another framework made the networks of these sources, or Paddle exported them as programs without layers."""
 
 OWN_NETWORK = ("card", "stage", "run", "weights")
 BELONGS: dict[str, tuple[str, ...]] = {
@@ -32,13 +32,14 @@ BELONGS: dict[str, tuple[str, ...]] = {
     "gate_points": ("card",),
     "least_top1": (*FOREIGN, "run", "weights"),
 }
-"""Key -> the sources that it says something about."""
+"""Each key belongs to the teachers of these sources."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A network that teaches: exactly one of `card`, `stage`, `run`, `onnx`, `program`, or `weights` of `arch` or
-    `code`.
+    """Describe a network that teaches.
+
+    It has exactly one of `card`, `stage`, `run`, `onnx`, `program`, or `weights` of `arch` or `code`.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -46,53 +47,58 @@ class Teacher:
     card: str | None = None  # a card of teachers/
     arch: str | None = None  # the architecture, of the zoo, that `stage` trains or that `weights` belong to
     stage: str | None = None  # the stage of this recipe that trains it
-    norm: Literal["batch", "running"] = "batch"  # published: batch statistics, 76.00 against 75.84
-    # what computes its logits: eager, an inference engine (norm: running), auto
+    norm: Literal["batch", "running"] = "batch"  # published with batch statistics: 76.00 against 75.84
+    # Its logits are computed by Paddle (eager), an inference engine (norm: running), or the fastest of these (auto).
     engine: str = key("eager", later=True, trains=False)
-    # labelled validation images that check a teacher before the first step, if no stage trains it; 0 is off
+    # So many labelled validation images check a teacher that no stage trains before the first step; 0 is off.
     gate: int = key(2000, trains=False)
-    gate_points: float = key(
-        1.0, trains=False
-    )  # largest shortfall from the card's top-1 on them, in points plus sampling error
+    # Its top-1 on them may fall below the card's by so many points, besides the sampling error.
+    gate_points: float = key(1.0, trains=False)
     bn_momentum: float | None = None
-    weights: str | None = None  # a weights file: instead of the card's, or of `arch` or `code`
+    weights: str | None = None  # a weights file that replaces the card's, or that of `arch` or `code`
     code: str | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Large
     options: dict[str, Any] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
     run: str | None = key(None, later=True)  # the folder of a finished run, whose student teaches
     onnx: str | None = key(None, later=True)  # an ONNX file of any framework
     program: str | None = key(None, later=True)  # an inference program of Paddle: a folder, or the path of one
     input: InputSpec | None = key(None, later=True)  # the images that `onnx`, `program` or `weights` were trained with
-    gives: Literal["logits", "probabilities"] | None = key(None, later=True)  # what the output holds
-    output: str | None = key(None, later=True)  # the tensor with the scores of the classes; null: the only output
+    gives: Literal["logits", "probabilities"] | None = key(None, later=True)  # content of the output
+    output: str | None = key(None, later=True)  # name of the tensor with the scores; null is the only output
     classes_file: str | None = key(None, later=True)  # index of each class of the recipe in that output
     taps: dict[str, str] = key(factory=dict, later=True)  # name of a tap -> name of a tensor, or of a layer of `code`
-    least_top1: float = key(0.0, later=True, trains=False)  # percent on the `gate` images, below which it is refused
+    least_top1: float = key(0.0, later=True, trains=False)  # least top-1 in percent on the `gate` images
 
     @property
     def source(self) -> Source:
-        """Where it comes from."""
+        """Return the key that says where it comes from."""
         return next((name for name in SOURCES if getattr(self, name) is not None), "weights")
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is no network of Paddle's layers: it has its statistics built in, and gives no weights."""
+        """Return whether it does not consist of layers of Paddle.
+
+        It then has its statistics built in, and gives no weights.
+        """
         return self.source in FOREIGN
 
     @property
     def statistics(self) -> Literal["batch", "running"]:
-        """The statistics that its batch norms use; a foreign network has the running ones built in."""
+        """Return the statistics that its batch norms use. A foreign network has the running ones built in."""
         return "running" if self.is_foreign else self.norm
 
     @property
     def title(self) -> str:
-        """Its name where only one teacher can be meant: of its card, its architecture, its class, file or folder."""
+        """Return its name where only one teacher can be meant.
+
+        It is that of its card, its architecture, its class, its file or its folder.
+        """
         if self.source in ("stage", "weights"):
-            return self.arch or self.code or f"stage {self.stage}"  # the last one where that stage trains the student
+            return self.arch or self.code or f"stage {self.stage}"  # the stage may train the student
         return str(getattr(self, self.source))
 
     @property
     def spec(self) -> NetworkSpec:
-        """What is said of a foreign network."""
+        """Return what the recipe says of a foreign network."""
         assert self.input is not None
         assert self.gives is not None
         return NetworkSpec(
@@ -101,17 +107,18 @@ class Teacher:
 
     @property
     def check(self) -> AccuracyCheck:
-        """How it proves itself where no card says what it should reach."""
+        """Return how it proves itself where no card says what it should reach."""
         return AccuracyCheck(images=self.gate, least_top1=self.least_top1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Combine:
-    """How several teachers speak as one: a mean over them, with weights that need not sum to 1.
+    """Say how several teachers are combined into one: by a mean over them, with weights that need not sum to 1.
 
-    mean: of `probabilities`, softmax values at temperature 1, whose logarithms are the logits that the losses see (so a
-    loss with another temperature softens the mean); or of `logits`. weights: name of a teacher -> its weight; equal
-    ones without. A loss that reads every teacher apart is not concerned.
+    `mean` is that of `probabilities`, which are softmax values at temperature 1, or that of `logits`. The losses see
+    the logarithms of mean probabilities as logits, so that a loss with another temperature softens the mean. `weights`
+    maps the name of a teacher to its weight; without them all are equal. A loss that reads every teacher on its own is
+    not concerned.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -121,15 +128,17 @@ class Combine:
 
 
 def check_teacher(teacher: Teacher, where: str) -> None:
-    """RecipeError for a teacher of no source or of two, and for keys that say nothing of its source.
+    """Check that a teacher has one source, and that all its keys belong to that source. Raises RecipeError otherwise.
 
     `where` is the key path with the recipe before it, such as `mine.yaml: teachers.vit`.
     """
     sources = [name for name in SOURCES if getattr(teacher, name) is not None]
     if len(sources) > 1 or not (sources or teacher.weights):
         what = f"has {' and '.join(sources)}" if sources else "has no source"
-        known = ", ".join(SOURCES[:-1])
-        raise RecipeError(f"{where}: {what}; give exactly one of {known}, {SOURCES[-1]}, or weights with arch or code")
+        source_names = ", ".join(SOURCES[:-1])
+        raise RecipeError(
+            f"{where}: {what}; give exactly one of {source_names}, {SOURCES[-1]}, or weights with arch or code"
+        )
     for name, belongs in BELONGS.items():
         if teacher.source not in belongs and plain(getattr(teacher, name)) != plain(_default(name)):
             what = f"says nothing of a teacher that comes from {teacher.source}"
@@ -166,7 +175,10 @@ def _check_network(teacher: Teacher, where: str) -> None:
 
 
 def check_combine(combine: Combine, names: tuple[str, ...], where: str) -> None:
-    """RecipeError unless the weights are of the teachers `names` of the stage, all of them, 0 or more, not all 0."""
+    """Check that the weights are those of all the teachers `names` of the stage, 0 or more, and not all 0.
+
+    Raises RecipeError otherwise.
+    """
     weights: Mapping[str, float] = combine.weights
     if not weights:
         return
@@ -178,5 +190,5 @@ def check_combine(combine: Combine, names: tuple[str, ...], where: str) -> None:
 
 
 def _default(name: str) -> Any:
-    own = next(f for f in fields(Teacher) if f.name == name)
-    return own.default_factory() if own.default_factory is not MISSING else own.default
+    own_field = next(f for f in fields(Teacher) if f.name == name)
+    return own_field.default_factory() if own_field.default_factory is not MISSING else own_field.default

@@ -1,4 +1,7 @@
-"""YAML -> a dataclass, checked key by key, for cards: pydantic alone takes longer to import than all cards to read."""
+"""Read the YAML of cards into a dataclass, and check it key by key.
+
+Cards do not use pydantic, because it takes longer to import than all cards take to read.
+"""
 
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -27,7 +30,7 @@ def read(file: Path, cls: type[T]) -> T:
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
-    """The value, which stands under the key path `where`, as the annotated kind."""
+    """Return the value at the key path `where` as the annotated kind."""
     options = get_args(kind)
     if get_origin(kind) is Literal:
         if value not in options:
@@ -47,7 +50,7 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
             raise RecipeError(f"{where}: needs {len(options)} values; got {len(value)}")
         return tuple(_typed(option, item, where) for option, item in zip(options, value, strict=True))
     if kind is str:
-        return _of(str, value, where).strip()  # of the line break at the end of a folded text
+        return _of(str, value, where).strip()  # a folded text ends with a line break
     return float(value) if kind is float and type(value) is int else _of(kind, value, where)
 
 
@@ -70,6 +73,6 @@ def _typed_fields(cls: Any, tree: dict[Any, Any], where: str) -> Any:
 
 @cache
 def _schema(cls: Any) -> dict[str, tuple[Any, bool]]:
-    """Field -> (kind, required)."""
+    """Map the name of each field to (kind, required)."""
     hints = get_type_hints(cls)
     return {f.name: (hints[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}

@@ -1,5 +1,6 @@
-"""Define the type of NumPy arrays in this package. Docstrings say the elements and shapes of arrays, such as float32
-[n, classes].
+"""Define the type of NumPy arrays in this package.
+
+Docstrings say the elements and shapes of arrays, such as float32 [n, classes].
 """
 
 from typing import Any, TypeAlias

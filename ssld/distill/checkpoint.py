@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or invisible.
+"""Save checkpoints that are whole or invisible.
 
-A checkpoint is a folder `checkpoint-<step>`: safetensors files, `state.json`, and `manifest.json` with their sha256. It
-is written under a temporary name, every file and the folder are flushed to disk, and only then it gets its name. What a
-kill leaves behind is a `.partial` folder, which is never read.
+A checkpoint is a folder `checkpoint-<step>` with safetensors files, `state.json`, and `manifest.json`, which has the
+sha256 of each file. It is written under a temporary name, every file and the folder are flushed to disk, and only then
+it gets its name. A process that is killed leaves a `.partial` folder, which is never read.
 """
 
 import errno
@@ -23,12 +23,15 @@ from ssld.distill.arrays import Array
 from ssld.errors import RunError
 from ssld.files import flush, sha256, write_whole
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # safetensors has them only in its text
+FULL = (errno.ENOSPC, errno.EDQUOT)  # safetensors names the error only in its text
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`tensors`: file stem -> key -> array; `state`: what JSON can hold, with the step."""
+    """Hold the content of a checkpoint.
+
+    `tensors` maps the stem of a file to its keys and arrays. `state` is what JSON can hold, with the step.
+    """
 
     step: int
     tensors: dict[str, dict[str, Array]]
@@ -38,7 +41,10 @@ class Checkpoint:
 def save(
     folder: Path, step: int, tensors: Mapping[str, Mapping[str, Any]], state: dict[str, Any], keep: int = 2
 ) -> Path:
-    """Write `checkpoint-<step>` and drop all but the newest `keep`. Raises RunError when the disk is full."""
+    """Write `checkpoint-<step>` and remove all checkpoints but the newest `keep`.
+
+    Raises RunError when the disk is full.
+    """
     final = folder / f"checkpoint-{step:08d}"
     partial = final.with_suffix(".partial")
     with disk_errors(final):
@@ -54,18 +60,21 @@ def save(
             shutil.rmtree(final)
         partial.rename(final)
         flush(folder)
-        for old in _all(folder)[keep:]:
-            shutil.rmtree(old)
+        for outdated in _all(folder)[keep:]:
+            shutil.rmtree(outdated)
     return final
 
 
 def newest_step(folder: Path) -> int | None:
-    """The step of the newest whole checkpoint."""
+    """Return the step of the newest whole checkpoint, or None where there is none."""
     return next((int(path.name.rpartition("-")[2]) for path in _all(folder) if _damage(path) is None), None)
 
 
 def load(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose every byte is as written; a damaged one is named on stderr and passed over."""
+    """Return the newest checkpoint whose every byte is as it was written, or None where there is none.
+
+    A damaged checkpoint is named on stderr and skipped.
+    """
     for path in _all(folder):
         damage = _damage(path)
         if damage is None:
@@ -84,25 +93,25 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full, read-only or failing disk into one RunError line."""
+    """Turn an error of a full, read-only or failing disk into a RunError of one line."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) in FULL or any(f"os error {number})" in str(error) for number in FULL)
-        why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        what = "the disk is full; free some space" if full else f"cannot be written ({why})"
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        what = "the disk is full; free some space" if full else f"cannot be written ({reason})"
         raise RunError(f"{path}: {what}; what was saved before is untouched, repeat the command to resume") from None
 
 
 def _all(folder: Path) -> list[Path]:
-    """Complete-looking checkpoints, newest first."""
+    """Return the checkpoints that look complete, newest first."""
     return sorted((p for p in folder.glob("checkpoint-*") if p.is_dir() and p.suffix != ".partial"), reverse=True)
 
 
 def _damage(path: Path) -> str | None:
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        wrong = [name for name, digest in manifest.items() if sha256(path / name) != digest]
+        changed = [name for name, digest in manifest.items() if sha256(path / name) != digest]
     except (OSError, ValueError, AttributeError) as error:
         return f"{type(error).__name__} while reading it"
-    return f"{wrong[0]} has another sha256 than its manifest" if wrong else None
+    return f"{changed[0]} has another sha256 than its manifest" if changed else None

@@ -28,12 +28,12 @@ Gradients = list[Tensor | None]
 
 
 class Dot:
-    """Optimise parameters: call `add` with the gradients of both sides of each micro-batch, then `step`, then
-    `clear_grad`.
+    """Optimise parameters with `add`, `step` and `clear_grad`.
 
-    `parameters` are updated, each with its own multiple of the rate (`optimize_attr`). `rate` is the learning rate.
-    `decay` maps the name of a parameter to its weight decay; the others have none. The state has two buffers for each
-    parameter, which start as zeros. Saving and reading it keeps every bit.
+    `add` takes the gradients of both sides of each micro-batch, `step` updates the parameters, and `clear_grad` ends
+    the step. `parameters` are updated, each with its own multiple of the rate (`optimize_attr`). `rate` is the learning
+    rate. `decay` maps the name of a parameter to its weight decay; the others have none. The state has two buffers for
+    each parameter, which start as zeros. Saving and reading it keeps every bit.
     """
 
     def __init__(
@@ -53,8 +53,9 @@ class Dot:
         return self._rate
 
     def add(self, task: Sequence[Tensor | None], distil: Sequence[Tensor | None]) -> None:
-        """Add gradients of both sides, one for each parameter. A gradient is None where the side does not reach the
-        parameter.
+        """Add gradients of both sides, one for each parameter.
+
+        A gradient is None where the side does not reach the parameter.
         """
         self.task, self.distil = _sums(self.task, task), _sums(self.distil, distil)
 

@@ -1,4 +1,4 @@
-"""Networks put to images: their logits, the scores of a stage, and all that an evaluation states."""
+"""Apply networks to images, and compute their logits, the scores of a stage, and the numbers of an evaluation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,15 +16,15 @@ from ssld.interfaces import Evaluator
 from ssld.models import evaluating
 from ssld.runtime import Runtime, sum_over_ranks
 
-Progress = Callable[[int], None]  # is told the number of images that are done
-Ask = Callable[[ImageSource, Progress], Array]  # the logits float32 [n, classes] of images
+Progress = Callable[[int], None]  # a function that is called with the number of finished images
+Ask = Callable[[ImageSource, Progress], Array]  # a function that returns the logits float32 [n, classes] of images
 
 
 @paddle.no_grad()
 def predict(network: nn.Layer, loader: Evaluator, progress: Progress = lambda images: None) -> tuple[Array, Array]:
-    """Logits float32 [n, classes] and labels int64 [n] of this rank's share, in order, in evaluation mode.
+    """Return logits float32 [n, classes] and labels int64 [n] of this rank's share, in order, in evaluation mode.
 
-    Afterwards every layer of the network is in the mode that it was in.
+    Afterwards every layer of the network is in its former mode.
     """
     logits: list[Array] = []
     labels: list[Array] = []
@@ -39,17 +39,17 @@ def predict(network: nn.Layer, loader: Evaluator, progress: Progress = lambda im
 def evaluate(
     network: nn.Layer, loader: Evaluator, runtime: Runtime, progress: Progress = lambda images: None
 ) -> dict[str, float]:
-    """top1, top5 (percent) and cross entropy `loss` (nats) over the images of all ranks.
+    """Return top1, top5 (percent) and the cross entropy `loss` (nats) over the images of all ranks.
 
-    What a forward pass changes, running statistics and buffers of any kind, is rank 0's: it is sent to the other ranks
-    first.
+    Running statistics, and buffers of any kind that a forward pass changes, are those of rank 0, which sends them to
+    the other ranks first.
     """
     if runtime.world > 1:
         for value in network.state_dict().values():
             if value.stop_gradient:
                 paddle.distributed.broadcast(value, src=0)
-    found = metrics.score(*predict(network, loader, progress))
-    sums = np.array([len(found), found.right.sum(), (found.place < 5).sum(), found.nll.sum()])
+    scored = metrics.score(*predict(network, loader, progress))
+    sums = np.array([len(scored), scored.right.sum(), (scored.place < 5).sum(), scored.nll.sum()])
     count, top1, top5, loss = sum_over_ranks(sums, runtime)
     return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
 
@@ -57,49 +57,52 @@ def evaluate(
 def measure(
     ask: dict[str, Ask], files: ImageSource, scoring: Scoring, classes: int, progress: Progress = lambda images: None
 ) -> dict[str, Any]:
-    """`metrics.summary` of the student on labelled images, scored as their list asks; with a teacher in `ask` also the
-    `agreement` of the two.
+    """Return `metrics.summary` of the student on labelled images, which are scored as their list asks.
 
-    Of restricted classes the other logits are left out, so that no probability is given to them. Where several labels
-    are right, the one that the network ranks first counts; nll and classes, which need one label, are left out.
-    Corruptions are asked one after the other and get their `corruption_errors`; agreement is then left out.
+    `ask` maps `student`, and perhaps `teacher`, to the function that gives its logits. With a teacher the result has
+    the `agreement` of the two. Where a list restricts the classes, the other logits are left out, so that no
+    probability goes to them. Where several labels are right, the one that the network ranks first counts; nll and
+    classes, which need one label, are left out. The images of each corruption are scored on their own, and the result
+    has their `corruption_errors` in place of the agreement.
     """
-    parts, done = [], 0
+    parts, images_before = [], 0
     for positions in scoring.parts(len(files)):
         part = files.subset(positions)
-        tell = partial(_further, progress, done)
-        said = {name: logits(part, tell) for name, logits in ask.items()}
+        part_progress = partial(_further, progress, images_before)
+        logits_of = {name: logits(part, part_progress) for name, logits in ask.items()}
         if scoring.classes is not None:
-            said = {name: logits[:, scoring.classes] for name, logits in said.items()}
-        labels = _labels(said["student"], part, scoring, positions)
-        parts.append(metrics.score(said["student"], labels))
-        done += len(part)
-    found = metrics.summary(metrics.joined(parts), classes if scoring.classes is None else len(scoring.classes))
+            logits_of = {name: logits[:, scoring.classes] for name, logits in logits_of.items()}
+        labels = _labels(logits_of["student"], part, scoring, positions)
+        parts.append(metrics.score(logits_of["student"], labels))
+        images_before += len(part)
+    result = metrics.summary(metrics.joined(parts), classes if scoring.classes is None else len(scoring.classes))
     if scoring.classes is not None:
-        _name_by_label(found, scoring.classes.tolist())
+        _name_by_label(result, scoring.classes.tolist())
     if scoring.valid is not None:
-        found = {key: value for key, value in found.items() if key not in ("nll", "per_class", "worst")}
+        result = {key: value for key, value in result.items() if key not in ("nll", "per_class", "worst")}
     if scoring.corruptions is not None:
-        return found | corruption_errors(scoring.corruptions, parts)
-    return found | (
-        {"agreement": metrics.agreement(said["student"], said["teacher"], labels)} if "teacher" in said else {}
+        return result | corruption_errors(scoring.corruptions, parts)
+    return result | (
+        {"agreement": metrics.agreement(logits_of["student"], logits_of["teacher"], labels)}
+        if "teacher" in logits_of
+        else {}
     )
 
 
-def _further(progress: Progress, done: int, images: int) -> None:
-    progress(done + images)
+def _further(progress: Progress, before: int, images: int) -> None:
+    progress(before + images)
 
 
 def _labels(logits: Array, part: ImageSource, scoring: Scoring, positions: Array) -> Array:
-    """int64 [n], columns of `logits`."""
+    """Return int64 [n], the labels of the images as columns of `logits`."""
     if scoring.valid is not None:
         return metrics.likeliest(logits, [scoring.valid[i] for i in positions])
     return part.labels if scoring.classes is None else np.searchsorted(scoring.classes, part.labels)
 
 
-def _name_by_label(found: dict[str, Any], classes: list[int]) -> None:
-    """From columns of restricted logits back to labels; `per_class` says which they are."""
-    found["per_class"] = {"class": classes, **found["per_class"]}
-    for entry in found["worst"]:
+def _name_by_label(result: dict[str, Any], classes: list[int]) -> None:
+    """Replace the columns of restricted logits by labels; `per_class` says which classes they are."""
+    result["per_class"] = {"class": classes, **result["per_class"]}
+    for entry in result["worst"]:
         entry["class"] = classes[entry["class"]]
         entry["mistakes"] = [[classes[c], images] for c, images in entry["mistakes"]]

@@ -1,5 +1,6 @@
-"""Wrap a network that another framework made as a layer. It is called like a network of the zoo, and nothing of it is
-trained.
+"""Wrap a network that another framework made as a layer.
+
+It is called like a network of the zoo, and nothing of it is trained.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ from ssld.runtime import Runtime, cores
 
 
 class ForeignLayer(nn.Layer):
-    """Compute logits float32 [N, classes] from images float32 [N, 3, S, S] that have the network's own size and
-    normalisation.
+    """Compute logits float32 [N, classes] from images float32 [N, 3, S, S].
 
-    `outputs` gives the named tensors of the network as taps. The outputs carry no gradient, and the layer has no
-    parameters.
+    The images have the network's own size and normalisation. `outputs` gives the named tensors of the network as taps.
+    The outputs carry no gradient, and the layer has no parameters.
     """
 
     def __init__(self, network: ForeignNetwork, arch: str):
@@ -39,8 +39,9 @@ class ForeignLayer(nn.Layer):
         return {name: paddle.to_tensor(arrays[name]) for name in ("logits", *taps)}
 
     def identity(self) -> dict[str, Any]:
-        """Return what the outputs depend on: the kind, the sha256 of each file, the classes, and what the recipe says
-        of the network.
+        """Return what the outputs depend on.
+
+        It is the kind, the sha256 of each file, the classes, and what the recipe says of the network.
         """
         return dict(self._network.identity())
 

@@ -1,4 +1,4 @@
-"""The images of a run: what its lists and its own data sets hold, and the loaders of its stages."""
+"""Load the images of a run: those of its lists and of its own data sets, with the loaders of its stages."""
 
 from __future__ import annotations
 
@@ -36,32 +36,35 @@ from ssld.runtime import Runtime, seed_of
 
 
 def images_of(run: Run, *names: str) -> ImageSource:
-    """The images that these values of `data.train` or `data.val` name, one set after the other.
+    """Return the images that these values of `data.train` or `data.val` name, one set after the other.
 
-    A name is a list file under the data folder, whose paths are relative to the list's own folder, or something in a
-    Python file of the recipe (`data.py:Digits`), see `from_samples`. DataError for what neither can be read as.
+    A name is a list file under the data folder, whose paths are relative to the folder of the list, or something in a
+    Python file of the recipe (`data.py:Digits`), see `from_samples`. Raises DataError for a name that is neither.
     """
-    plan, files, own = run.plan, list[str](), list[ImageSource]()
+    plan, files, own_images = run.plan, list[str](), list[ImageSource]()
     for name in names:
         if code.is_code(name):
-            own.append(_own_images(name, plan.code[code.split(name)[0]], plan.classes))
+            own_images.append(_own_images(name, plan.code[code.split(name)[0]], plan.classes))
         else:
             files.append(name)
-    if not own:
+    if not own_images:
         return file_list(run, *files)
-    listed: dict[str, ImageSource] = {name: file_list(run, name) for name in files}
-    made = iter(own)
-    return joined([next(made) if code.is_code(name) else listed[name] for name in names])
+    by_list: dict[str, ImageSource] = {name: file_list(run, name) for name in files}
+    next_own = iter(own_images)
+    return joined([next(next_own) if code.is_code(name) else by_list[name] for name in names])
 
 
 @lru_cache(maxsize=8)
 def _own_images(name: str, digest: str, classes: int) -> ImageSource:
-    """A data set of one's own, which is asked for its samples once; `digest` is that of its file."""
+    """Return a data set of one's own, which is asked for its samples once. `digest` is that of its file."""
     return from_samples(code.find(name, {code.split(name)[0]: digest}), classes=classes, name=name)
 
 
 def file_list(run: Run, *names: str) -> FileList:
-    """The images of one or more list files under the data folder. The paths in a list are relative to its folder."""
+    """Return the images of one or more list files under the data folder.
+
+    The paths in a list are relative to its folder.
+    """
     root = run.data_root
     lists = [(Path(name).parent, _read_list(root / name, run.plan.classes)) for name in names]
     paths = [os.path.join(folder, path) for folder, files in lists for path in files.paths]
@@ -69,7 +72,7 @@ def file_list(run: Run, *names: str) -> FileList:
 
 
 def _read_list(file: Path, classes: int) -> FileList:
-    """A list file; a list of millions of lines is read once, and again only where it has changed."""
+    """Read a list file. A list of millions of lines is read once, and again only after it has changed."""
     stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else None
     return _read_once(file, classes, stamp)
 
@@ -80,8 +83,10 @@ def _read_once(file: Path, classes: int, stamp: object) -> FileList:
 
 
 def content_of(run: Run, name: str) -> str:
-    """sha256 that says which images a value of `data.train` or `data.val` names: over the lines of a list file, as they
-    stand there, or over the images and labels of a data set of one's own. DataError for what cannot be read.
+    """Return the sha256 that says which images a value of `data.train` or `data.val` names.
+
+    It covers the bytes of a list file, or the images and labels of a data set of one's own. Raises DataError for what
+    cannot be read.
     """
     if code.is_code(name):
         return _own_content(name, run.plan.code[code.split(name)[0]], run.plan.classes)
@@ -95,14 +100,15 @@ def content_of(run: Run, name: str) -> str:
 
 @lru_cache(maxsize=8)
 def _own_content(name: str, digest: str, classes: int) -> str:
-    """Every image of the data set is read, once in a process; `digest` is that of its file."""
+    """Return the digest of a data set, which reads every image once in a process. `digest` is that of its file."""
     return _own_images(name, digest, classes).digest()
 
 
 def class_names_of(run: Run, name: str) -> list[str]:
-    """The names of the classes of the images that a value of `data.val` names; [] where nothing says them.
+    """Return the names of the classes of the images that a value of `data.val` names, or [] where they are not known.
 
-    Of a list they stand in the classes.txt beside it; a data set of one's own has them in an attribute `class_names`.
+    The names of a list are in the classes.txt beside it; a data set of one's own has them in an attribute
+    `class_names`.
     """
     if not code.is_code(name):
         return list(class_names(run.data_root / name, run.plan.classes))
@@ -111,11 +117,11 @@ def class_names_of(run: Run, name: str) -> list[str]:
 
 
 def check_data(run: Run) -> None:
-    """Read the images of every stage before the first step: what the last stage lacks must not show after days.
+    """Read the images of every stage before the first step, so that the last stage does not fail after days.
 
-    Raises DataError, naming the stage, for what `images_of` finds, too few images for a batch, a batch that does not
-    divide among the ranks, and images without a label where a loss learns from labels; RunError for mixed precision
-    without a GPU.
+    Raises DataError, which names the stage, for what `images_of` refuses, for too few images for a batch, for a batch
+    that does not divide among the ranks, and for images without a label where a loss learns from labels. Raises
+    RunError for mixed precision without a GPU.
     """
     for name, stage in run.plan.stages.items():
         check_precision(stage, run.runtime, f"stages.{name}")
@@ -131,13 +137,16 @@ def check_data(run: Run) -> None:
 
 
 def check_precision(stage: Stage, runtime: Runtime, where: str) -> None:
-    """RunError for mixed precision without a GPU. `where`: the path of the stage."""
+    """Check that a stage with mixed precision has a GPU, and raise RunError where it has none.
+
+    `where` is the path of the stage.
+    """
     if stage.optim.amp != "off" and runtime.gpu is None:
         raise RunError(f"{where}.optim.amp: {stage.optim.amp} needs a GPU; set {where}.optim.amp=off")
 
 
 def check_images(stage: Stage, train: ImageSource, val: ImageSource, runtime: Runtime) -> None:
-    """DataError for images that a stage cannot be trained with or evaluated on, see `check_data`."""
+    """Check that a stage can be trained with these images and evaluated on them, see `check_data`. Raises DataError."""
     sampler.steps_per_epoch(len(train), stage.data.batch)
     sampler.micro_size(stage.data.batch, stage.optim.accumulate, runtime.world)
     check_labelled(val, "every validation image needs one")
@@ -146,47 +155,50 @@ def check_images(stage: Stage, train: ImageSource, val: ImageSource, runtime: Ru
 
 
 def _compare_classes(run: Run, val: str, train: Sequence[str]) -> None:
-    """DataError where the lists of training and validation images stand beside other names of classes."""
+    """Check that the lists of training and of validation images stand beside the same names of classes.
+
+    Raises DataError where they do not.
+    """
     for name in train:
         if not (code.is_code(name) or code.is_code(val)):
             compare_classes(run.data_root / val, run.data_root / name)
 
 
 def check_lists(run: Run) -> None:
-    """The lists that no mining of the recipe makes must be there before one begins, which may take weeks.
+    """Check the lists that no mining of the recipe makes, before a mining begins that may take weeks.
 
-    Raises DataError that names the stage.
+    Raises DataError, which names the stage.
     """
-    read = {f"{name}/{LIST}" for name in run.plan.prepare or {}}  # and those that were looked at
+    checked = {f"{name}/{LIST}" for name in run.plan.prepare or {}}  # the loop adds the lists that it has checked
     for name, stage in run.plan.stages.items():
-        for listed in sorted({*stage.data.train, stage.data.val} - read):
+        for list_name in sorted({*stage.data.train, stage.data.val} - checked):
             try:
-                images_of(run, listed)
+                images_of(run, list_name)
             except DataError as error:
                 raise DataError(f"stage {name}: {error}") from None
-            read.add(listed)
+            checked.add(list_name)
 
 
 def check_labelled(images: ImageSource, why: str) -> None:
-    """DataError, naming the first image without a label, if there is one."""
+    """Check that every image has a label. Raises DataError, which names the first image without one."""
     if (images.labels < 0).any():
         raise DataError(f"{images.name(int((images.labels < 0).argmax()))}: has no label; {why}")
 
 
 def loaders(stage: StageRun) -> tuple[Loader, EvalLoader]:
-    """The training and the validation images of a stage, this rank's share of them."""
+    """Return the loaders of the training and the validation images of a stage, for this rank's share of them."""
     settings = stage.settings
     images = images_of(stage.run, *settings.data.train)
     return train_loader(stage, images, stage.runtime, settings.optim.accumulate), eval_loader(stage)
 
 
 def train_loader(stage: StageRun, images: ImageSource, runtime: Runtime, accumulate: int) -> Loader:
-    """The training images of a stage: fresh views in every epoch, or those of its label cache."""
+    """Return the loader of the training images of a stage: fresh views in every epoch, or those of its label cache."""
     return random_crops(stage.settings, images, runtime, accumulate, seed_of(stage.plan.seed, stage.name))
 
 
 def random_crops(settings: Stage, images: ImageSource, runtime: Runtime, accumulate: int, seed: int) -> Loader:
-    """Images as a stage of these settings is trained with them."""
+    """Return the loader of images as a stage with these settings is trained with them."""
     data, cached = settings.data, settings.labels
     options: dict[str, Any] = {
         "accumulate": accumulate,
@@ -198,9 +210,9 @@ def random_crops(settings: Stage, images: ImageSource, runtime: Runtime, accumul
 
 
 def eval_loader(stage: StageRun, take: Any = None, data: Data | None = None) -> EvalLoader:
-    """Validation images with the stage's geometry, or that of `data`.
+    """Return the loader of validation images with the geometry of the stage, or with that of `data`.
 
-    `take`: the number of an even selection, or positions.
+    `take` is the number of images of an even selection, or the positions of the images.
     """
     data = data or stage.settings.data
     images = images_of(stage.run, data.val)
@@ -211,24 +223,25 @@ def eval_loader(stage: StageRun, take: Any = None, data: Data | None = None) -> 
 
 
 def shown_as(data: Data, *, size: int, resize: int, mean: Any, std: Any) -> Data:
-    """The same images at the size and with the normalisation that another network expects."""
+    """Return the same images at the size and with the normalisation that another network expects."""
     return replace(data, size=size, eval_size=size, eval_resize=resize, mean=tuple(mean), std=tuple(std))
 
 
 def centre_crops(data: Data, images: ImageSource, runtime: Runtime) -> EvalLoader:
-    """Images with the geometry of an evaluation."""
+    """Return the loader of images with the geometry of an evaluation."""
     return EvalLoader(images, size=data.crop, resize=data.resize, batch=data.eval_batch, **_pipeline(data, runtime))
 
 
 def crops(stage: StageRun, number: int) -> list[Array]:
-    """Batches float32 [n, 3, S, S] of an even selection of the stage's training images, cropped as in an evaluation.
+    """Return batches float32 [n, 3, S, S] of an even selection of the stage's training images.
 
-    Every rank has them all: what is set from them is the same everywhere.
+    They are cropped as in an evaluation. Every rank gets all of them, so that what is set from them is the same
+    everywhere.
     """
     data = stage.settings.data
     images = images_of(stage.run, *data.train)
-    chosen = images.subset(sampler.evenly(number, len(images)))
-    loader = centre_crops(data, chosen, stage.run.alone.runtime)
+    selection = images.subset(sampler.evenly(number, len(images)))
+    loader = centre_crops(data, selection, stage.run.alone.runtime)
     return [batch["image"].numpy().copy() for batch in loader.batches()]
 
 

@@ -20,8 +20,9 @@ from ssld.models.own import create_own
 from ssld.runtime import seed_networks
 
 QUANTIZE = "quantize.json"
-"""This file in the folder of a quantised stage lists its layers, and which of them stay float. It is written before the
-first step.
+"""This file in the folder of a quantised stage lists its layers, and which of them stay float.
+
+It is written before the first step.
 """
 
 
@@ -78,8 +79,9 @@ def architecture(plan: Plan, role: str) -> str:
 
 
 def make_network(stage: StageRun) -> nn.Layer:
-    """Make the network that a stage starts from: with fresh weights, given weights, or the result of the stage that
-    `init` names.
+    """Make the network that a stage starts from.
+
+    It has fresh weights, given weights, or the result of the stage that `init` names.
     """
     settings = stage.settings
     network = build(stage.plan, settings.network, settings.data.size)
@@ -91,8 +93,9 @@ def make_network(stage: StageRun) -> nn.Layer:
 
 
 def trained_network(stage: StageRun) -> nn.Layer:
-    """Return the result of a finished stage in evaluation mode. The result of a quantised stage is the network that
-    rounds.
+    """Return the result of a finished stage in evaluation mode.
+
+    The result of a quantised stage is the network that rounds.
     """
     settings = stage.settings
     network = build(stage.plan, settings.network, settings.data.crop)
@@ -109,8 +112,9 @@ def student_of(run: Run) -> nn.Layer:
 
 
 def noted(folder: Path) -> dict[str, Any]:
-    """Return what a stage in int8 noted: its `layers`, those that stay float (`kept_float`), and the `sensitivity` of
-    each in nats.
+    """Return what a stage in int8 noted.
+
+    It has its `layers`, those that stay float (`kept_float`), and the `sensitivity` of each in nats.
     """
     notes: dict[str, Any] = json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))
     return notes

@@ -170,8 +170,9 @@ def made_of(training: Training) -> Parts:
 
 
 def network_digest(network: nn.Layer) -> str:
-    """Return the sha256 over the weights of a network and the code of those layers that are neither Paddle's nor
-    ssld's.
+    """Return the sha256 over the weights of a network and the code of its layers.
+
+    The code of Paddle's layers and of those of this library is left out.
     """
     classes = {type(layer) for layer in network.sublayers(include_self=True)}
     code = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not _is_known(cls))
@@ -214,9 +215,8 @@ def _code(code: CodeType) -> list[Any]:
 def _constant(value: object) -> Any:
     if isinstance(value, CodeType):
         return _code(value)
-    return (
-        sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
-    )  # the order of a set changes between processes
+    # The order of a set differs between processes.
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:

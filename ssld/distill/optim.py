@@ -13,10 +13,10 @@ from ssld.models.taps import called
 
 
 def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of a step from 0 to steps - 1: a linear warm-up to `lr`, then the share of it that
-    `schedule` leaves (`_left`).
+    """Return the learning rate of a step from 0 to steps - 1.
 
-    It is a closed form of the step, so that a resumed run needs no scheduler state.
+    It warms up linearly to `lr` and is then the share of it that `schedule` leaves (`_left`). It is a closed form of
+    the step, so that a resumed run needs no scheduler state.
     """
     warmup = min(round(optim.warmup_epochs * steps_per_epoch), steps - 1)
     if step < warmup:

@@ -1,5 +1,8 @@
-"""Several ranks: gradients are averaged by `paddle.DataParallel` or, on the CPU of one machine, through shared memory;
-batch statistics, on request, by the layers here."""
+"""Share a training among several ranks.
+
+Gradients are averaged by `paddle.DataParallel` or, on the CPU of one machine, through shared memory. Batch statistics
+are shared, where the recipe asks for it, by the layers of this module.
+"""
 
 import math
 import mmap
@@ -22,10 +25,10 @@ from ssld.runtime import Runtime, barrier, sum_over_ranks
 
 
 class Ranks:
-    """What a training step of one rank shares with the others; alone, nothing.
+    """Share what a training step of one rank has in common with the other ranks. A single rank shares nothing.
 
-    forward: what a step calls: `network` itself, or a data-parallel view of the same parameters. apart: gradients are
-    taken apart and averaged by `mean`, so there is no such view.
+    A step calls `forward`: `network` itself, or a data-parallel view of the same parameters. With `apart` the gradients
+    of task and distillation are taken separately and averaged by `mean`, so that there is no such view.
     """
 
     def __init__(self, network: nn.Layer, trained: list[Any], runtime: Runtime, sync_bn: bool, apart: bool = False):
@@ -45,37 +48,40 @@ class Ranks:
             self.forward = paddle.DataParallel(network)
 
     def hold(self, more_follow: bool) -> AbstractContextManager[Any]:
-        """Around a backward pass: of accumulated micro-batches only the last one averages gradients over the ranks."""
+        """Return the context of a backward pass.
+
+        Of accumulated micro-batches only the last one averages gradients over the ranks.
+        """
         waits = more_follow and isinstance(self.forward, paddle.DataParallel)
         return self.forward.no_sync() if waits else nullcontext()
 
     def average(self) -> None:
-        """After the last backward pass of a step: every rank's gradients become their mean over the ranks."""
+        """Replace every rank's gradients by their mean over the ranks, after the last backward pass of a step."""
         if self._mean is not None:
             self._mean()
 
     def mean(self, gradients: Sequence[Tensor | None]) -> None:
-        """Every rank's gradients, one for each trained parameter, become their mean over the ranks, in place.
+        """Replace every rank's gradients, one for each trained parameter, in place by their mean over the ranks.
 
-        None where a parameter has none; then it has none on any rank.
+        A gradient is None where a parameter has none, and then it has none on any rank.
         """
         if self._runtime.world == 1:
             return
         if self._mean is not None:
             self._mean.of(gradients)
-        elif found := [gradient for gradient in gradients if gradient is not None]:
-            together = paddle.concat([gradient.reshape([-1]) for gradient in found])
-            dist.all_reduce(together)
-            parts = (together / self._runtime.world).split([gradient.size for gradient in found])
-            for gradient, part in zip(found, parts, strict=True):
-                gradient.set_value(part.reshape(gradient.shape))
+        elif existing := [gradient for gradient in gradients if gradient is not None]:
+            flat = paddle.concat([gradient.reshape([-1]) for gradient in existing])
+            dist.all_reduce(flat)
+            means = (flat / self._runtime.world).split([gradient.size for gradient in existing])
+            for gradient, mean in zip(existing, means, strict=True):
+                gradient.set_value(mean.reshape(gradient.shape))
 
 
 class SharedMean:
-    """The mean of gradients over the ranks of one machine, each rank taking it of its share of the numbers.
+    """Compute the mean of gradients over the ranks of one machine. Each rank computes it for its share of the numbers.
 
-    Gloo sends gradients through sockets, in three times the processor time. The sum goes in the order of the ranks, so
-    bits do not depend on time; with two ranks they are those of `paddle.DataParallel`.
+    Gloo sends gradients through sockets, which takes three times the processor time. The sum is taken in the order of
+    the ranks, so that no bit depends on time. With two ranks the bits are those of `paddle.DataParallel`.
     """
 
     def __init__(self, parameters: list[Any], runtime: Runtime, memory: Array):
@@ -90,16 +96,16 @@ class SharedMean:
         self.of([parameter.grad for parameter in self._parameters])
 
     def of(self, gradients: Sequence[Tensor | None]) -> None:
-        """The mean of these gradients, one for each of the parameters or None, in place."""
-        mine = self._parts[self._runtime.rank]
+        """Replace these gradients, one for each of the parameters or None, in place by their mean."""
+        numbers_of_rank = self._parts[self._runtime.rank]
         pieces = [(g, piece) for g, piece in zip(gradients, self._pieces, strict=True) if g is not None]
         for gradient, piece in pieces:
-            mine[piece] = np.from_dlpack(gradient.detach()).reshape(-1)
+            numbers_of_rank[piece] = np.from_dlpack(gradient.detach()).reshape(-1)
         barrier(self._runtime)
         mean = self._means[self._share]
         np.copyto(mean, self._parts[0][self._share])
-        for part in self._parts[1:]:
-            mean += part[self._share]
+        for numbers in self._parts[1:]:
+            mean += numbers[self._share]
         mean *= 1 / self._runtime.world
         barrier(self._runtime)
         for gradient, piece in pieces:
@@ -107,25 +113,26 @@ class SharedMean:
 
 
 def shared_memory(runtime: Runtime, size: int) -> Array | None:
-    """float32 [ranks + 1, size], the same memory in every rank; None where the ranks do not see each other's.
+    """Return float32 [ranks + 1, size], the same memory in every rank, or None where the ranks cannot share memory.
 
-    It is in no file system (/dev/shm is small in a container), and gone with the last rank, however that ends.
+    The memory is in no file system, because /dev/shm is small in a container. It is freed with the last rank, however
+    that ends.
     """
-    held = os.memfd_create("ssld-gradients") if runtime.main and hasattr(os, "memfd_create") else -1
-    mine = [os.getpid(), held, secrets.randbits(32)] if runtime.main else [0, 0, 0]
-    pid, number, mark = sum_over_ranks(np.array(mine, dtype=np.float64), runtime).astype(np.int64)
-    shape, found = (runtime.world + 1, size), None
-    if held >= 0:
-        os.truncate(held, 4 * math.prod(shape))
-        os.pwrite(held, np.uint32(mark).tobytes(), 0)
+    descriptor = os.memfd_create("ssld-gradients") if runtime.main and hasattr(os, "memfd_create") else -1
+    address = [os.getpid(), descriptor, secrets.randbits(32)] if runtime.main else [0, 0, 0]
+    pid, number, mark = sum_over_ranks(np.array(address, dtype=np.float64), runtime).astype(np.int64)
+    shape, memory = (runtime.world + 1, size), None
+    if descriptor >= 0:
+        os.truncate(descriptor, 4 * math.prod(shape))
+        os.pwrite(descriptor, np.uint32(mark).tobytes(), 0)
     barrier(runtime)
     with suppress(OSError, ValueError), open(f"/proc/{pid}/fd/{number}", "r+b") as file:
         bits = np.frombuffer(mmap.mmap(file.fileno(), 4 * math.prod(shape)), dtype=np.uint32)
-        found = bits.view(np.float32).reshape(shape) if bits[0] == mark else None
-    everywhere = sum_over_ranks(np.array([found is not None], dtype=np.float64), runtime)[0] == runtime.world
-    if held >= 0:
-        os.close(held)  # what is mapped stays
-    return found if everywhere else None
+        memory = bits.view(np.float32).reshape(shape) if bits[0] == mark else None
+    is_shared = sum_over_ranks(np.array([memory is not None], dtype=np.float64), runtime)[0] == runtime.world
+    if descriptor >= 0:
+        os.close(descriptor)  # the mapped memory stays
+    return memory if is_shared else None
 
 
 def _synchronise(network: nn.Layer) -> None:
@@ -137,9 +144,10 @@ def _synchronise(network: nn.Layer) -> None:
 
 
 class RankBatchNorm(nn.Layer):
-    """Batch normalisation with the mean and variance of all ranks' batches (Paddle's own SyncBatchNorm needs a GPU).
+    """Normalise a batch with the mean and variance of all ranks' batches. Paddle's own SyncBatchNorm needs a GPU.
 
-    Takes over parameters, running statistics and keys of the layer that it replaces. [N, C, H, W] -> the same shape.
+    The layer takes over the parameters, running statistics and keys of the layer that it replaces. It maps [N, C, H, W]
+    to the same shape.
     """
 
     def __init__(self, layer: nn.Layer):
@@ -168,7 +176,7 @@ class RankBatchNorm(nn.Layer):
 
 
 class _SumOverRanks(PyLayer):
-    """Sum over the ranks; so is its gradient."""
+    """Sum a tensor over the ranks. Its gradient is summed over the ranks too."""
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:

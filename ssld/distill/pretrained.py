@@ -67,8 +67,9 @@ def published_file(name: str, where: str) -> Path:
 
 
 def start_pretrained(plan: Plan, network: nn.Layer) -> None:
-    """Load `student.pretrained` into a network. Where the weights have another number of classes, only the last layer
-    stays fresh.
+    """Load `student.pretrained` into a network.
+
+    Where the weights have another number of classes, only the last layer stays fresh.
     """
     if plan.scope == "smoke":
         note(f"student.pretrained {plan.student.pretrained}: fresh weights, this is a smoke run")

@@ -1,4 +1,4 @@
-"""A stage in int8: which layers are int8 is chosen before its first step, and kept in `quantize.json`."""
+"""Prepare a stage in int8. Its int8 layers are chosen before its first step, and `quantize.json` records them."""
 
 from paddle import nn
 
@@ -15,7 +15,7 @@ from ssld.runtime import barrier
 
 
 def check_installed(plan: Plan) -> None:
-    """RunError, naming the stage, where one is quantised and PaddleSlim is not there."""
+    """Check that PaddleSlim is installed where a stage is quantised. Raises RunError, which names the stage."""
     for name, stage in plan.stages.items():
         if stage.quantize and not quantize.available():
             raise RunError(f"stage {name}: quantize {quantize.MISSING}")
@@ -28,16 +28,16 @@ def in_int8(stage: StageRun, network: nn.Layer) -> list[Array]:
     """
     options, file, name = stage.settings.quantize, stage.folder / QUANTIZE, stage.name
     assert options is not None
-    every = list(quantize.layers(network))
-    if options.keep >= len(every):
-        raise RunError(f"stage {name}: quantize.keep: {options.keep} of {len(every)} layers; leave some for int8")
+    layers = list(quantize.layers(network))
+    if options.keep >= len(layers):
+        raise RunError(f"stage {name}: quantize.keep: {options.keep} of {len(layers)} layers; leave some for int8")
     batches = crops(stage, options.images)
     if stage.runtime.main and not file.is_file():
-        measured = rank_layers(network, batches, name) if options.keep else {}
-        kept = quantize.most_sensitive(measured, options.keep)
+        sensitivity = rank_layers(network, batches, name) if options.keep else {}
+        kept_float = quantize.most_sensitive(sensitivity, options.keep)
         with disk_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"layers": every, "kept_float": kept, "sensitivity": measured})
+            write_json(file, {"layers": layers, "kept_float": kept_float, "sensitivity": sensitivity})
     barrier(stage.runtime)
     quantize.quantise(network, noted(file.parent)["kept_float"])
     quantize.calibrate(network, batches)

@@ -1,8 +1,8 @@
-"""Whether a finished stage may stand for one that would be trained: only where everything that made it is the same.
+"""Decide whether a finished stage may be used again. It may where everything that made it is the same.
 
-A stage keeps in `made_of.json`, written before its first step, what made it: the images of its lists, its own code, the
-source of its losses, the weights that it starts with and of its teachers, and the versions of the packages. The digest
-in the name of its folder covers the keys of the recipe; this covers what the keys only name.
+A stage records in `made_of.json`, before its first step, what makes it: the images of its lists, its own code, the
+source of its losses, the weights that it starts with and those of its teachers, and the versions of the packages. The
+digest in the name of its folder covers the keys of the recipe; this record covers what the keys only name.
 """
 
 from __future__ import annotations
@@ -33,16 +33,19 @@ from ssld.progress import note
 from ssld.runtime import barrier, versions
 
 Trust = Literal["equal", "any", "none"]
-"""Which finished stages are taken over: those that equal things made, any of the same recipe, or none."""
+"""Say which finished stages are used.
+
+With `equal` they are those that equal things made, with `any` those of the same recipe, and with `none` there are none.
+"""
 MADE_OF = "made_of.json"
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleslim", "nvidia-dali-cuda120", "numpy")
-OF_STAGE = "weights of stage"  # begins the name of the part that another stage of the run made
-REPLACED = "replaced"  # folder of `stages` for results that were trained anew
+OF_STAGE = "weights of stage"  # beginning of the name of a part that another stage of the run made
+REPLACED = "replaced"  # folder in `stages` for the old results of stages that are trained anew
 Parts = dict[str, str]
 
 
 def made_of(stage: StageRun) -> Parts:
-    """What a stage is made of, beside the keys of its recipe: name -> sha256 or version."""
+    """Return what a stage is made of, beside the keys of its recipe: name -> sha256 or version."""
     settings, run = stage.settings, stage.run
     parts: Parts = {f"images {name}": content_of(run, name) for name in settings.data.train}
     parts[f"validation images {settings.data.val}"] = content_of(run, settings.data.val)
@@ -62,7 +65,7 @@ def made_of(stage: StageRun) -> Parts:
 
 
 def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
-    """The files that a teacher comes from."""
+    """Return the digests of the files that a teacher comes from."""
     if teacher.stage:
         return {f"{OF_STAGE} {teacher.stage}": sha256(stage.run.stage(teacher.stage).model_file)}
     if teacher.run:
@@ -81,28 +84,28 @@ def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
 
 
 def source_digest(cls: type[Loss]) -> str:
-    """sha256 over the source of a loss and of the files of `ssld.losses` that it imports; of one's own its class.
+    """Return the sha256 over the source of a loss and of the files of `ssld.losses` that it imports.
 
-    The recipe's own files are covered by their digest, with what they import.
+    For a loss of one's own it covers the class; the digest of the recipe's own files covers these and what they import.
     """
     module = inspect.getmodule(cls)
     assert module is not None
     if not module.__name__.startswith("ssld.losses."):
         return json_digest(inspect.getsource(cls))
-    folder, seen, left = Path(ssld.__file__).parent.parent, dict[str, str](), [module.__name__]
-    while left:
-        name = left.pop()
+    folder, texts, modules = Path(ssld.__file__).parent.parent, dict[str, str](), [module.__name__]
+    while modules:
+        name = modules.pop()
         file = folder.joinpath(*name.split(".")).with_suffix(".py")
-        if name in seen or not file.is_file():
+        if name in texts or not file.is_file():
             continue
         text = file.read_text(encoding="utf-8")
-        seen[name] = text
-        left += [found for found in _imports(text) if found.startswith("ssld.losses.")]
-    return json_digest(seen)
+        texts[name] = text
+        modules += [imported for imported in _imports(text) if imported.startswith("ssld.losses.")]
+    return json_digest(texts)
 
 
 def _imports(text: str) -> Iterator[str]:
-    """The modules that a source text imports, and the names that may be modules."""
+    """Yield the modules that a source text imports, and the names that may be modules."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
@@ -112,7 +115,10 @@ def _imports(text: str) -> Iterator[str]:
 
 
 def changes(kept: Mapping[str, str] | None, parts: Parts) -> str | None:
-    """What differs between what made a stage and what would make it now, in words; None where nothing does."""
+    """Return, in words, what differs between what made a stage and what would make it now.
+
+    Returns None where nothing differs.
+    """
     if kept is None:
         return "it was made by an earlier version, which kept no record of what made it"
     for name in _differing(kept, parts):
@@ -123,17 +129,17 @@ def changes(kept: Mapping[str, str] | None, parts: Parts) -> str | None:
 
 
 def _differing(kept: Mapping[str, str], parts: Parts) -> list[str]:
-    """The names of the parts that are not the same in both."""
+    """Return the names of the parts that are not the same in both."""
     return [name for name in dict.fromkeys([*parts, *kept]) if kept.get(name) != parts.get(name)]
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with the weights of a finished stage, in words; None where they are what its record says."""
+    """Return, in words, what is wrong with the weights of a finished stage, or None where they match its record."""
     file = folder / MODEL
     if not file.is_file():
         return f"{MODEL} is missing"
-    kept = _read(folder / RECORD).get("sha256")
-    return None if kept in (None, sha256(file)) else f"{MODEL} is damaged (sha256)"
+    recorded = _read(folder / RECORD).get("sha256")
+    return None if recorded in (None, sha256(file)) else f"{MODEL} is damaged (sha256)"
 
 
 def take_over(stage: StageRun, trust: Trust, carry: Callable[[Path], None] = lambda run: None) -> Parts:
@@ -144,10 +150,10 @@ def take_over(stage: StageRun, trust: Trust, carry: Callable[[Path], None] = lam
     `none` to train everything anew. `carry` is called with the folder of another run whose result is taken over, before
     that is done. Returns what the stage is made of now.
 
-    Raises RunError for a training that was stopped and would go on with something else: half of each would be neither.
+    Raises RunError for a stopped training that would go on with something else, because its result would be neither.
     """
     parts, runtime = made_of(stage), stage.runtime
-    barrier(runtime)  # no rank looks at what another one changes
+    barrier(runtime)  # no rank reads what another one changes
     if stage.is_done:
         reason = damage(stage.folder) or (
             "--fresh was given" if trust == "none" else changes(kept_parts(stage.folder), parts)
@@ -170,22 +176,22 @@ def take_over(stage: StageRun, trust: Trust, carry: Callable[[Path], None] = lam
 
 
 def is_current(stage: StageRun, trust: Trust = "equal") -> bool:
-    """Whether a stage is finished, and what made it is the same as now, or need not be (`trust`: any).
+    """Return whether a stage is finished and what made it is the same as now. With `any` as `trust` it may differ.
 
-    What is not there any more, such as images that were moved away, made it all the same; a line says so.
+    Something that is no longer there, such as images that were moved, counts as unchanged; a line says so.
     """
-    before = [stage.start, *(stage.run.stage(name) for name in _teaching(stage))]
-    if not all(one is None or one.is_done for one in [stage, *before]) or damage(stage.folder):
+    earlier_stages = [stage.start, *(stage.run.stage(name) for name in _teaching(stage))]
+    if not all(required is None or required.is_done for required in [stage, *earlier_stages]) or damage(stage.folder):
         return False
     if trust == "any":
         return True
-    kept = kept_parts(stage.folder)
+    recorded = kept_parts(stage.folder)
     try:
         parts = made_of(stage)
     except (DataError, OSError, RunError) as error:
         note(f"stage {stage.name}: what made it cannot be looked at: {error}")
-        return kept is not None
-    return changes(kept, parts) is None
+        return recorded is not None
+    return changes(recorded, parts) is None
 
 
 def to_train(run: Run, trust: Trust) -> list[StageRun]:
@@ -219,29 +225,31 @@ def _has_begun(stage: StageRun) -> bool:
 
 
 def _teaching(stage: StageRun) -> list[str]:
-    """The stages that train the teachers of a stage."""
+    """Return the names of the stages that train the teachers of a stage."""
     return [teacher.stage for teacher in stage.plan.teachers_of(stage.name).values() if teacher.stage]
 
 
 def _check_begun(stage: StageRun, parts: Parts, trust: Trust) -> None:
-    """RunError for a training that would go on with something else. One that would go on from, or learn from, another
-    result of an earlier stage is put aside: that stage was trained anew, and so is this one.
+    """Check that a stopped training would go on with the same things. Raises RunError otherwise.
+
+    A training that would go on from, or learn from, another result of an earlier stage is put aside: that stage was
+    trained anew, and so is this one.
     """
-    kept = kept_parts(stage.folder)
-    reason = changes(kept, parts)
+    recorded = kept_parts(stage.folder)
+    reason = changes(recorded, parts)
     if trust == "none":
         _put_aside(stage, "--fresh was given")
     elif reason and trust == "any":
         note(f"stage {stage.name}: {reason} since its training began; it goes on all the same (--reuse)")
-    elif anew := [name for name in _differing(kept or parts, parts) if OF_STAGE in name]:
-        _put_aside(stage, f"{anew[0]} changed")
+    elif changed_stages := [name for name in _differing(recorded or parts, parts) if OF_STAGE in name]:
+        _put_aside(stage, f"{changed_stages[0]} changed")
     elif reason:
         advice = f"put it back, go on all the same with --reuse, or remove {stage.folder} to train it anew"
         raise RunError(f"stage {stage.name}: {reason}, and its training had begun; {advice}")
 
 
 def _put_aside(stage: StageRun, reason: str) -> None:
-    """Move the folder of a stage to where nothing looks for results."""
+    """Move the folder of a stage to a place where no run looks for results."""
     note(f"stage {stage.name}: {reason}; it is trained anew")
     barrier(stage.runtime)
     if stage.runtime.main:
@@ -256,15 +264,15 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
     """Take over the finished stage of the same digest, made of the same things, from a run beside this one."""
     if not stage.runtime.main:
         return
-    beside = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
-    for folder in sorted(record.parent for record in beside):
-        other = folder.parent.parent.name
+    records = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
+    for folder in sorted(record.parent for record in records):
+        lender = folder.parent.parent.name
         if folder == stage.folder.absolute() or _read(folder / RECORD).get("digest") != stage.digest:
             continue
         if reason := damage(folder) or changes(kept_parts(folder), parts):
-            note(f"{stage.name}: not taken over from {other}: {reason}")
+            note(f"{stage.name}: not taken over from {lender}: {reason}")
             continue
-        note(f"{stage.name}: taken over from {other}")
+        note(f"{stage.name}: taken over from {lender}")
         carry(folder.parent.parent)
         stage.folder.mkdir(parents=True, exist_ok=True)
         for name in (MODEL, *([QUANTIZE] if stage.settings.quantize else []), MADE_OF, RECORD):
@@ -274,16 +282,16 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
 
 
 def kept_parts(folder: Path) -> dict[str, str] | None:
-    """What a stage was made of, None where it kept no record."""
+    """Return what a stage was made of, or None where it kept no record."""
     file = folder / MADE_OF
     return _read(file) if file.is_file() else None
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: cannot be read ({error}); remove its folder, and the stage is trained anew") from None
-    if not isinstance(kept, dict):
+    if not isinstance(content, dict):
         raise RunError(f"{file}: holds no mapping; remove its folder, and the stage is trained anew")
-    return kept
+    return content

@@ -1,4 +1,4 @@
-"""One stage of a plan: a network in, a better network out. This is the whole training loop."""
+"""Train the network of one stage of a plan. This module has the whole training loop."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from ssld.runtime import barrier
 
 
 def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> dict[str, float]:
-    """Train `network` in place, from the newest checkpoint of `job.folder` if there is one; returns its final scores.
+    """Train `network` in place, from the newest checkpoint of `job.folder` if there is one.
 
-    `labeller` puts a teacher's outputs beside the batches; it is None where no loss learns from a teacher.
+    Returns the final scores. `labeller` puts a teacher's outputs beside the batches; it is None where no loss learns
+    from a teacher.
 
     Step s is a function of the state after step s-1 and of (seed, stage, s) alone: sample order, augmentation, dropout
-    and learning rate are closed forms of the step, so a resumed run ends with the same weights bit for bit. Raises
-    RunError for a loss that is not finite, and after the first step for a trained parameter that no loss reaches;
-    KeyboardInterrupt, after saving a checkpoint, for Ctrl-C or SIGTERM.
+    and learning rate are closed forms of the step, so that a resumed run ends with the same weights bit for bit. Raises
+    RunError for a loss that is not finite, and after the first step for a trained parameter that no loss reaches.
+    Raises KeyboardInterrupt, after it has saved a checkpoint, for Ctrl-C or SIGTERM.
     """
     assert job.track is not None, "a job that is run keeps its numbers"
     state = TrainState(job, network, labeller)
@@ -36,32 +37,32 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> dict[st
     batches = job.train.batches(start, state.steps)
     if labeller is not None:
         batches = labeller.labelled(batches, state.precision)
-    pending: list[Tensor] = []  # losses not yet checked: reading one waits for the device
-    # Paddle names optimizer state by a counter: a fresh one, so that any process finds what another one saved.
+    pending: list[Tensor] = []  # losses that are not checked yet, because reading one waits for the device
+    # Paddle names optimizer state by a counter. A fresh counter lets any process find what another one saved.
     with state.bar(start) as bar, stop_signals() as stop, paddle.utils.unique_name.guard():
         for step in range(start, state.steps):
             state.optimizer.set_lr(optim.learning_rate(job.stage.optim, step, state.steps, job.train.steps_per_epoch))
             metrics, batch = train_step(state, batches, step, first=step == start)
             state.average.update(network, step)
             pending.append(metrics["loss"])
-            done = step + 1
-            images = done * job.stage.data.batch
-            evaluated = done % state.eval_every == 0 and done < state.steps
-            logged = evaluated or done % state.log_every == 0 or done == state.steps
+            completed = step + 1
+            images = completed * job.stage.data.batch
+            evaluated = completed % state.eval_every == 0 and completed < state.steps
+            logged = evaluated or completed % state.log_every == 0 or completed == state.steps
             leave = stop.here_and_everywhere(job.runtime, logged)
             saved = leave or state.checkpoint_due()
             if logged or saved:
-                check_finite(pending, done, job)
+                check_finite(pending, completed, job)
             if logged:
                 values = {**read(metrics, batch), "lr": state.optimizer.get_lr(), "images_per_second": bar.rate(images)}
-                state.log("train", done, values)
+                state.log("train", completed, values)
                 bar.update(images, **values)
             if evaluated:
-                bar.update(images, val_top1=state.evaluate(done)["top1"])
+                bar.update(images, val_top1=state.evaluate(completed)["top1"])
             if saved:
-                state.save(done)
+                state.save(completed)
             if leave:
-                barrier(job.runtime)  # a rank that ends has the others killed: none before the checkpoint is whole
+                barrier(job.runtime)  # a rank that ends kills the others, so that all wait for the whole checkpoint
                 raise KeyboardInterrupt
     return state.finish()
 
@@ -69,10 +70,10 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> dict[st
 def train_step(
     state: TrainState, batches: Iterator[Batch], step: int, first: bool = False
 ) -> tuple[dict[str, Tensor], Batch]:
-    """One update of the weights from `accumulate` micro-batches.
+    """Make one update of the weights from `accumulate` micro-batches.
 
-    Returns the metrics, the mean of the losses and the parts and logits of the last micro-batch, and that batch. In the
-    `first` step of a process every trained parameter must have a gradient.
+    Returns the metrics and the last micro-batch. The metrics are the mean of the losses, and the parts and logits of
+    the last micro-batch. In the `first` step of a process every trained parameter must have a gradient.
     """
     parts_of_step, losses = state.stage.optim.accumulate, []
     for part in range(parts_of_step):
@@ -80,34 +81,42 @@ def train_step(
         batch["step"], batch["epoch"] = step, step // state.job.train.steps_per_epoch + 1
         state.seed(step, part)
         with state.ranks.hold(more_follow=part + 1 < parts_of_step), state.precision():
-            found, parts, logits = state.ranks.forward(batch)
-            state.update.backward(found, parts_of_step)
-        losses.append(found[0].detach() if len(found) == 1 else (found[0] + found[1]).detach())
+            loss_of_sides, parts, logits = state.ranks.forward(batch)
+            state.update.backward(loss_of_sides, parts_of_step)
+        losses.append(
+            loss_of_sides[0].detach() if len(loss_of_sides) == 1 else (loss_of_sides[0] + loss_of_sides[1]).detach()
+        )
     if first:
         check_gradients(state.named_trained(), state.update.reached, state.job.name)
     state.update.step()
     state.step.after_step(state.job.runtime)
-    mean = losses[0] if len(losses) == 1 else paddle.stack(losses).mean()  # not finite where one of them is not
+    mean = losses[0] if len(losses) == 1 else paddle.stack(losses).mean()  # it is not finite where one loss is not
     return {"loss": mean, **parts, "logits": logits.detach()}, batch
 
 
 def check_finite(losses: list[Tensor], done: int, job: Job) -> None:
-    """Raise RunError, naming the step, when a loss since the last check was NaN or infinite; empties the list."""
-    first = done - len(losses) + 1
-    for step, loss in enumerate((float(loss) for loss in losses), first):
+    """Check that every loss since the last check was finite, and empty the list.
+
+    Raises RunError, which names the step, for a loss that was NaN or infinite.
+    """
+    first_step = done - len(losses) + 1
+    for step, loss in enumerate((float(loss) for loss in losses), first_step):
         if not math.isfinite(loss):
             saved = checkpoint.newest_step(job.folder)
-            good = f"the last good checkpoint is of step {saved}" if saved else "there is no checkpoint yet"
-            what = f"the loss became {loss} at step {step}; {good}; lower optim.lr or set optim.clip_norm"
+            last_checkpoint = f"the last good checkpoint is of step {saved}" if saved else "there is no checkpoint yet"
+            what = f"the loss became {loss} at step {step}; {last_checkpoint}; lower optim.lr or set optim.clip_norm"
             raise RunError(f"stage {job.name}: {what}")
     losses.clear()
 
 
 def read(metrics: dict[str, Tensor], batch: Batch) -> dict[str, float]:
-    """The metrics as numbers, with top-1 (percent) on the labelled images of the batch where no images were mixed."""
+    """Return the metrics as numbers.
+
+    Where no images were mixed, they have the top-1 (percent) on the labelled images of the batch.
+    """
     values = {name: float(value) for name, value in metrics.items() if name != "logits"}
     labels = batch["label"].numpy()
     if (labels >= 0).any() and "lam" not in batch:
-        right = metrics["logits"].numpy().argmax(1) == labels
-        values["top1"] = 100 * float(right[labels >= 0].mean())
+        hits = metrics["logits"].numpy().argmax(1) == labels
+        values["top1"] = 100 * float(hits[labels >= 0].mean())
     return values

@@ -17,11 +17,11 @@ from ssld.models.taps import called
 
 
 class Step(nn.Layer):
-    """Map a batch to (losses, parts for the log, logits). Data parallelism wraps this layer, so that helpers are
-    averaged too.
+    """Map a batch to (losses, parts for the log, logits).
 
-    `helpers` maps the name of a term to the layers of its loss. They train beside the student and are no part of it.
-    With `apart` there are two losses, of the task and of the distillation; otherwise there is one.
+    Data parallelism wraps this layer, so that helpers are averaged too. `helpers` maps the name of a term to the layers
+    of its loss. They train beside the student and are no part of it. With `apart` there are two losses, of the task and
+    of the distillation; otherwise there is one.
     """
 
     def __init__(

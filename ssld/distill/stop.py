@@ -11,8 +11,9 @@ from ssld.runtime import Runtime, sum_over_ranks
 
 
 class Stop:
-    """Say whether SIGINT or SIGTERM came. Several ranks give the same answer at logged steps, so that no rank waits for
-    one that has left.
+    """Say whether SIGINT or SIGTERM came.
+
+    Several ranks give the same answer at logged steps, so that no rank waits for one that has left.
     """
 
     asked = False

@@ -67,8 +67,9 @@ class TeacherLogits(nn.Layer):
         return outputs
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
-        """Return the shape of each of these outputs, without the batch, for images of the student of `size` pixels a
-        side.
+        """Return the shape of each of these outputs, without the batch.
+
+        The images of the student have `size` pixels a side.
         """
         enlarged_size: int = size if self.enlarge is None else self.enlarge.shape[0]
         output_shapes: dict[str, Shape] = shapes(self.network, names, enlarged_size)
@@ -127,8 +128,9 @@ def _enlarge(size: int, enlarged: int, mode: str) -> Tensor | None:
 
 
 def _renormalise(student: Data, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor | None, Tensor | None]:
-    """Return factor and offset [1, 3, 1, 1] from the student's normalisation to the teacher's, or None when they are
-    equal.
+    """Return factor and offset [1, 3, 1, 1] from the student's normalisation to the teacher's.
+
+    Both are None when the normalisations are equal.
     """
     if tuple(mean) == tuple(student.mean) and tuple(std) == tuple(student.std):
         return None, None

@@ -1,9 +1,9 @@
-"""Mining with a real teacher, as `ssld mine` and a step of a recipe ask for it.
+"""Mine images with a real teacher, as `ssld mine` and a step of a recipe ask for it.
 
 The teacher is one of the recipe, that of a card, or the one that a finished run trained.
 """
 
-from __future__ import annotations  # a type of `mine` needs the extra `mine`; every run imports this file
+from __future__ import annotations  # a type of `mine` needs the extra `mine`, and every run imports this file
 
 import json
 import os
@@ -36,7 +36,7 @@ from ssld.runtime import Runtime, barrier, cores
 
 
 class Trained(Protocol):
-    """What is known of a training: a card, or the stage of a run that trained a teacher."""
+    """Describe a training: a card, or the stage of a run that trained a teacher."""
 
     @property
     def arch(self) -> str: ...
@@ -50,7 +50,7 @@ class Trained(Protocol):
 
 @dataclass(frozen=True)
 class OfRun:
-    """The teacher that a run trained, as `Trained`."""
+    """Describe the teacher that a run trained, as `Trained`."""
 
     arch: str
     top1: float
@@ -67,10 +67,11 @@ def mine_pool(
     quiet: bool = False,
     teachers: Mapping[str, Callable[[], Teacher]] | None = None,
 ) -> dict[str, Any]:
-    """What `mine.mine` returns, for paths of `step` relative to `root`. `threads`: None = one a core.
+    """Mine the pool of a step, whose paths are relative to `root`, and return what `mine.mine` returns.
 
-    teachers: those of the recipe, by name; a name of `step.teacher` that is not among them is a card, or the folder of
-    a run. With several ranks each scores its share of the shards; rank 0 chooses.
+    `teachers` are those of the recipe, by name. A name of `step.teacher` that is not among them is a card, or the
+    folder of a run. `threads` is by default one for each core. With several ranks each scores its share of the shards,
+    and rank 0 chooses the images.
     """
     check_mine(step, "")
     against, quiet = root / step.against, quiet or not runtime.main
@@ -102,13 +103,16 @@ def mine_pool(
 
 
 def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) -> mine.Teacher:
-    """A teacher of the recipe, which was checked when it was loaded. Its batch norms use the running statistics."""
-    network, shown = teacher.network, _seen(shown_to(teacher), step)
+    """Return a teacher of the recipe, which was checked when it was loaded.
+
+    Its batch norms use the running statistics.
+    """
+    network, teacher_input = teacher.network, _seen(shown_to(teacher), step)
     classes: int = network.num_classes
     return mine.Teacher(
         classes=classes,
-        input=shown,
-        ready=lambda: probabilities(network, shown, step.engine, mine.BATCH, runtime),
+        input=teacher_input,
+        ready=lambda: probabilities(network, teacher_input, step.engine, mine.BATCH, runtime),
         facts={
             "name": step.teacher, "arch": network.arch, "weights": json_digest(teacher.identity()),
             "engine": step.engine,
@@ -118,13 +122,16 @@ def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) ->
 
 
 def shown_to(teacher: Teacher) -> Input:
-    """How images are shown to a teacher of the recipe."""
+    """Return how images are shown to a teacher of the recipe."""
     look = teacher.look
     return Input(size=look.crop, resize=look.resize, mean=look.mean, std=look.std, background=look.background)
 
 
 def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime, quiet: bool) -> mine.Teacher:
-    """The teacher of a step; its network is loaded, and measured on the validation images, when it is first asked."""
+    """Return the teacher of a step.
+
+    Its network is loaded, and measured on the validation images, when it is first used.
+    """
     card, file = trained(step)
     classes = classes_of(file)
 
@@ -143,24 +150,26 @@ def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime
 
 
 def trained(step: Mine) -> tuple[Trained, Path]:
-    """The teacher of a step, of a card or of a run folder, and its weights file. RunError as `teacher_weights` and
-    `of_run` say."""
+    """Return the teacher of a step, from a card or from the folder of a run, and its weights file.
+
+    Raises RunError as `teacher_weights` and `of_run` do.
+    """
     if not cost.is_run(step.teacher):
         card = cards.find_teacher(step.teacher)
         return replace(card, input=_seen(card.input, step)), teacher_weights(step.teacher, card, step.weights)
     if step.weights:
         raise RunError(f"teacher {step.teacher}: a run has its own weights; leave weights out, or give a card")
-    of, file = of_run(Path(step.teacher))
-    return replace(of, input=_seen(of.input, step)), file
+    training, file = of_run(Path(step.teacher))
+    return replace(training, input=_seen(training.input, step)), file
 
 
-def _seen(shown: Input, step: Mine) -> Input:
-    """The input of a teacher, with the background that the step names."""
-    return replace(shown, background=step.background) if step.background else shown
+def _seen(teacher_input: Input, step: Mine) -> Input:
+    """Return the input of a teacher, with the background that the step names."""
+    return replace(teacher_input, background=step.background) if step.background else teacher_input
 
 
 def known(step: Mine) -> tuple[Trained, int]:
-    """The teacher of a step and its number of classes; the weights of a card need not be there."""
+    """Return the teacher of a step and its number of classes. The weights of a card need not be there."""
     if not cost.is_run(step.teacher):
         return cards.find_teacher(step.teacher), CLASSES
     card, file = of_run(Path(step.teacher))
@@ -168,7 +177,10 @@ def known(step: Mine) -> tuple[Trained, int]:
 
 
 def of_run(folder: Path) -> tuple[OfRun, Path]:
-    """The teacher that the run of a folder trained, and its weights file. RunError where it has trained none."""
+    """Return the teacher that the run of a folder trained, and its weights file.
+
+    Raises RunError where the run has trained no teacher.
+    """
     plan = recipe.of_run(folder)
     names = [teacher.stage for teacher in plan.all_teachers.values() if teacher.stage]
     run = Run.of_plan(plan, folder, Runtime(rank=0, world=1, gpu=None))
@@ -179,13 +191,13 @@ def of_run(folder: Path) -> tuple[OfRun, Path]:
         what = f"its teacher is a network of one's own, {block.code}"
         raise RunError(f"teacher {folder}: {what}; give a run whose teacher is of the zoo")
     data = stage.settings.data
-    shown = Input(size=data.crop, resize=data.resize, mean=data.mean, std=data.std, background=data.background)
+    teacher_input = Input(size=data.crop, resize=data.resize, mean=data.mean, std=data.std, background=data.background)
     top1 = json.loads((stage.folder / "stage.json").read_text(encoding="utf-8"))["top1"]
-    return OfRun(str(block.arch), top1, shown), stage.model_file
+    return OfRun(str(block.arch), top1, teacher_input), stage.model_file
 
 
 def load_network(card: Trained, file: Path) -> nn.Layer:
-    """The card's network with these weights, in evaluation mode; every key must fit (WeightsError)."""
+    """Load the card's network with these weights, in evaluation mode. Raises WeightsError where a key does not fit."""
     network = models.create(card.arch, num_classes=classes_of(file), in_size=card.input.size)
     weights.load_into(network, file)
     network.eval()
@@ -195,18 +207,27 @@ def load_network(card: Trained, file: Path) -> nn.Layer:
 def check_teacher(
     name: str, card: Trained, network: nn.Layer, files: FileList, images: int, runtime: Runtime, quiet: bool
 ) -> None:
-    """RunError unless its top-1 on a slice of labelled images is about what its card says, see `teacher.gate`."""
+    """Check that the top-1 of a teacher on a slice of labelled images is about what its card says, see `teacher.gate`.
+
+    Raises RunError where it is not.
+    """
     if not images:
         return
     if (files.labels < 0).any() or files.labels.max() >= network.num_classes:
         note(f"teacher {name}: not checked, {files.path(0)} and the others are not labelled with its classes")
         return
-    chosen = files.subset(sampler.evenly(images, len(files)))
-    shown = card.input
+    selection = files.subset(sampler.evenly(images, len(files)))
+    teacher_input = card.input
     loader = EvalLoader(
-        chosen, size=shown.size, resize=shown.resize, batch=64, mean=shown.mean, std=shown.std, device=runtime.gpu,
-        background=shown.background,
-    )  # fmt: skip
+        selection,
+        size=teacher_input.size,
+        resize=teacher_input.resize,
+        batch=64,
+        mean=teacher_input.mean,
+        std=teacher_input.std,
+        device=runtime.gpu,
+        background=teacher_input.background,
+    )
     with progress(loader.images, "teacher", quiet=quiet) as bar:
         top1 = evaluate(network, loader, runtime, bar.update)["top1"]
     gate(name, top1, card.top1, loader.images, 1.0, skip="--gate 0")
@@ -215,10 +236,10 @@ def check_teacher(
 def probabilities(
     network: nn.Layer, shown: Input, engine: str, batch: int, runtime: Runtime
 ) -> Callable[[Array], Array]:
-    """A function from images float32 [n, 3, size, size], normalised as `shown` says, to float32 [n, classes].
+    """Return a function from images float32 [n, 3, size, size], normalised as `shown` says, to float32 [n, classes].
 
-    `engine` as in `teacher.engine` of a recipe, but `auto`: what was scored before must not mix with another engine's
-    bits. It is checked against the network as `EngineLogits` says.
+    `engine` is one of those of `teacher.engine` of a recipe except `auto`, because scores of two engines differ in bits
+    and must not be mixed. The engine is checked against the network as `EngineLogits` says.
     """
     data = Data(train=("",), val="", size=shown.size, mean=shown.mean, std=shown.std)
     logits = TeacherLogits(network, "running", data, shown.size, shown.mean, shown.std)

@@ -1,4 +1,4 @@
-"""The teachers of a run, from wherever they come: loaded once, checked, and put to work on the images of a stage."""
+"""Load the teachers of a run from wherever they come, check them, and let them label the images of a stage."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ENGINE = "teacher_engine"
 
 
 class Taught(Protocol):
-    """What a teacher asks of the stage that it teaches, such as a `StageRun`."""
+    """Show a teacher what it needs of the stage that it teaches, such as a `StageRun`."""
 
     @property
     def settings(self) -> Stage: ...
@@ -55,8 +55,10 @@ class Taught(Protocol):
 
 @dataclass(frozen=True)
 class Teacher:
-    """One trained teacher. name: of the recipe. norm: the statistics of its batch norms. engine: what computes its
-    logits. look: how images are shown to it, their size and normalisation.
+    """Hold one trained teacher.
+
+    `name` is that of the recipe. `norm` says the statistics of its batch norms. `engine` computes its logits. `look`
+    says how images are shown to it: their size and normalisation.
     """
 
     name: str
@@ -66,10 +68,10 @@ class Teacher:
     look: Data
 
     def on(self, stage: Taught, chosen: str = ENGINE) -> TeacherLogits | EngineLogits:
-        """Its outputs for the images of a stage.
+        """Return the labeller that gives the teacher's outputs for the images of a stage.
 
-        What `engine: auto` chose stands in the file `chosen` of the stage's folder: a stage that is resumed goes on
-        with the same engine, and so with the same bits.
+        The file `chosen` of the stage's folder records what `engine: auto` chose. A stage that is resumed goes on with
+        the same engine, and so with the same bits.
         """
         settings, runtime, file = stage.settings, stage.runtime, stage.folder / chosen
         look = self.look
@@ -80,7 +82,7 @@ class Teacher:
         batch = sampler.micro_size(settings.data.batch, settings.optim.accumulate, runtime.world)
         labeller = in_engine(logits, engine, settings.data.size, batch, runtime)
         if engine == "auto":
-            barrier(runtime)  # no rank reads what another one writes
+            barrier(runtime)  # no rank reads the file while another one writes it
             if runtime.main:
                 with disk_errors(file):
                     stage.folder.mkdir(parents=True, exist_ok=True)
@@ -88,41 +90,45 @@ class Teacher:
         return labeller
 
     def identity(self) -> dict[str, Any]:
-        """What its logits for an image depend on, for the manifest of a label cache."""
+        """Return what its logits for an image depend on, for the manifest of a label cache."""
         look = {"size": self.look.size, "mean": list(self.look.mean), "std": list(self.look.std)}
         if isinstance(self.network, ForeignLayer):
             return {"network": self.network.identity(), **look}
         return {"weights": weights_digest(self.network), "norm": self.norm, **look}
 
     def predict(self, stage: StageRun) -> tuple[Array, Array]:
-        """Logits float32 [n, classes] and labels int64 [n] of the stage's validation images, as it sees them."""
+        """Return its logits float32 [n, classes] for the stage's validation images, and their labels int64 [n]."""
         logits, labels = predict(self.network, eval_loader(stage, data=self.shown(stage.settings.data)))
         return logits, labels
 
     def shown(self, data: Data) -> Data:
-        """The images of `data`, as they are shown to it."""
+        """Return the images of `data` as they are shown to the teacher."""
         return replace(self.look, train=data.train, val=data.val)
 
     def facts(self, size: int | None = None) -> dict[str, Any]:
-        """What a result says of its network: `arch`, `norm`, and `params` and `macs` where they can be counted."""
-        about = {"arch": str(getattr(self.network, "arch", self.name)), "norm": self.norm}
+        """Return what a result says of its network: `arch`, `norm`, `params` and `macs`.
+
+        The last two are None where they cannot be counted.
+        """
+        facts = {"arch": str(getattr(self.network, "arch", self.name)), "norm": self.norm}
         if isinstance(self.network, ForeignLayer):
-            return about | {"params": None, "macs": None}
+            return facts | {"params": None, "macs": None}
         params, macs = models.count(self.network, size or self.look.crop)
-        return about | {"params": params, "macs": macs}
+        return facts | {"params": params, "macs": macs}
 
 
 @dataclass(frozen=True)
 class SeveralTeachers:
-    """Several teachers who speak as one; losses that read every teacher apart get them apart."""
+    """Combine several teachers into one. Losses that read every teacher get the outputs of each."""
 
     teachers: dict[str, Teacher]
     combine: Combine
 
     def on(self, stage: Taught) -> Together:
-        one = len(self.teachers) == 1
+        is_only = len(self.teachers) == 1
         parts = {
-            name: teacher.on(stage, ENGINE if one else f"{ENGINE}-{name}") for name, teacher in self.teachers.items()
+            name: teacher.on(stage, ENGINE if is_only else f"{ENGINE}-{name}")
+            for name, teacher in self.teachers.items()
         }
         return Together(parts, self.combine)
 
@@ -131,7 +137,7 @@ class SeveralTeachers:
         return {"mean": self.combine.mean, "weights": self.combine.weights, "teachers": parts}
 
     def predict(self, stage: StageRun) -> tuple[Array, Array]:
-        """As `Teacher.predict`, of all of them together."""
+        """Return logits and labels as `Teacher.predict` does, of all the teachers combined."""
         parts = {name: teacher.predict(stage) for name, teacher in self.teachers.items()}
         labels = next(iter(parts.values()))[1]
         with paddle.no_grad():
@@ -139,7 +145,7 @@ class SeveralTeachers:
             return combined(logits, self.combine).numpy(), labels
 
     def facts(self) -> dict[str, Any]:
-        """As `Teacher.facts`: sums, None where one of them cannot be counted."""
+        """Return facts as `Teacher.facts` does. They are sums, or None where one of the networks cannot be counted."""
         parts = [teacher.facts() for teacher in self.teachers.values()]
         sums: dict[str, Any] = {}
         for key in ("params", "macs"):
@@ -150,7 +156,7 @@ class SeveralTeachers:
 
 
 class Teachers:
-    """The teachers of a run by name, each loaded when it is first asked."""
+    """Hold the teachers of a run by name. Each is loaded when it is first needed."""
 
     def __init__(self, run: Run):
         self.run = run
@@ -162,16 +168,16 @@ class Teachers:
         return self._loaded[name]
 
     def of(self, stage: StageRun) -> Teacher | SeveralTeachers:
-        """Whoever teaches a stage: teachers of the recipe, or the float network that a quantised stage starts from."""
+        """Return the teacher of a stage: from the recipe, or the float network that a quantised stage starts from."""
         if not stage.settings.asks_teacher:
             return float_teacher(stage)
-        asked = {name: self.named(name) for name in stage.plan.teachers_of(stage.name)}
-        return _as_one(stage, asked)
+        teachers = {name: self.named(name) for name in stage.plan.teachers_of(stage.name)}
+        return _as_one(stage, teachers)
 
     def check(self, stages: Iterable[StageRun]) -> None:
-        """Load those that no stage of the recipe trains and that one of these stages will ask, before the first step.
+        """Load, before the first step, the teachers that one of these stages asks and that no stage trains here.
 
-        Raises RunError, RecipeError or WeightsError where one is not what the recipe says.
+        Raises RunError, RecipeError or WeightsError where a teacher is not what the recipe says.
         """
         for stage in stages:
             for name, teacher in stage.plan.teachers_of(stage.name).items():
@@ -180,14 +186,14 @@ class Teachers:
 
 
 def check_engines(run: Run) -> None:
-    """RunError or DeployError for a teacher's engine that this process cannot use."""
+    """Check that this process can use the engines of the teachers. Raises RunError or DeployError."""
     for name, teacher in run.plan.all_teachers.items():
         if run.plan.is_asked(name):
             check_engine(teacher.engine, run.runtime)
 
 
 def check_files(run: Run) -> None:
-    """The files of the teachers must be there before anything begins that takes long. RunError for one that is not.
+    """Check that the files of the teachers are there before long work begins. Raises RunError for a missing one.
 
     A smoke run has fresh weights in place of those of cards and files.
     """
@@ -202,11 +208,11 @@ def check_files(run: Run) -> None:
 
 
 def load_teacher(run: Run, name: str, *, fresh: bool = False, checked: bool = True) -> Teacher:
-    """A teacher of the recipe with its trained weights; if it is to be `checked`, on labelled validation images where
-    no stage of the recipe made it (RunError where it fails). `fresh`: with fresh weights, of a network that is built
-    here, unchecked.
+    """Load a teacher of the recipe with its trained weights, or with `fresh` ones where its network is built here.
 
-    In a smoke run the weights of cards and files are fresh, and the images have the student's size.
+    A teacher that no stage of the recipe trains is `checked` on labelled validation images, unless its weights are
+    fresh; RunError is raised where it fails. In a smoke run the weights of cards and files are fresh, and the images
+    have the student's size.
     """
     teacher = run.plan.all_teachers[name]
     network, look = _SOURCES[teacher.source](run, name, fresh)
@@ -217,33 +223,37 @@ def load_teacher(run: Run, name: str, *, fresh: bool = False, checked: bool = Tr
 
 
 def fresh_teacher(stage: StageRun, loaded: Teachers | None = None) -> Teacher | SeveralTeachers:
-    """Whoever will teach a stage, before any stage is trained: `loaded` ones where no stage trains them, and networks
-    with fresh weights for the others.
+    """Return the future teacher of a stage before any stage is trained.
+
+    Teachers that no stage trains are taken from `loaded`; the others have fresh weights.
     """
     plan = stage.plan
     if not stage.settings.asks_teacher:
         assert stage.start is not None
         look = stage.start.settings.data
         return Teacher("float", build(plan, "student", look.size), "running", "eager", look)
-    asked = {
+    teachers = {
         name: load_teacher(stage.run, name, fresh=True)
         if loaded is None or teacher.source == "stage"
         else loaded.named(name)
         for name, teacher in plan.teachers_of(stage.name).items()
     }
-    return _as_one(stage, asked)
+    return _as_one(stage, teachers)
 
 
-def _as_one(stage: StageRun, asked: dict[str, Teacher]) -> Teacher | SeveralTeachers:
-    """The only teacher of a stage itself; several, and one that a loss asks apart, as `SeveralTeachers`."""
-    apart = any(term.loss.reads.each for term in stage.settings.loss.values())
-    if len(asked) == 1 and not apart:
-        return next(iter(asked.values()))
-    return SeveralTeachers(asked, stage.settings.combine)
+def _as_one(stage: StageRun, teachers: dict[str, Teacher]) -> Teacher | SeveralTeachers:
+    """Return the only teacher of a stage itself.
+
+    Several teachers, and a single one that a loss reads as one of several, become `SeveralTeachers`.
+    """
+    reads_each = any(term.loss.reads.each for term in stage.settings.loss.values())
+    if len(teachers) == 1 and not reads_each:
+        return next(iter(teachers.values()))
+    return SeveralTeachers(teachers, stage.settings.combine)
 
 
 def float_teacher(stage: StageRun) -> Teacher:
-    """The float network that a quantised stage starts from, as its teacher."""
+    """Return the float network that a quantised stage starts from, as its teacher."""
     assert stage.start is not None
     return Teacher("float", trained_network(stage.start), "running", "eager", stage.start.settings.data)
 
@@ -257,14 +267,14 @@ def _of_stage(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
 def _of_card(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
     plan, block = run.plan, run.plan.all_teachers[name]
     card = cards.find_teacher(str(block.card))
-    network, given = build(plan, name, card.input.size), card.input
+    network, card_input = build(plan, name, card.input.size), card.input
     if run.is_smoke and not fresh:
         note(f"teacher {block.card}: fresh weights and the student's size, this is a smoke run")
     elif not fresh:
         option = f"{_key(plan, name)}.weights"
         weights.load_into(network, teacher_weights(str(block.card), card, block.weights, option))
-    size, resize = (plan.smoke.size,) * 2 if run.is_smoke else (given.size, given.resize)
-    return network, shown_as(run.last.settings.data, size=size, resize=resize, mean=given.mean, std=given.std)
+    size, resize = (plan.smoke.size,) * 2 if run.is_smoke else (card_input.size, card_input.resize)
+    return network, shown_as(run.last.settings.data, size=size, resize=resize, mean=card_input.mean, std=card_input.std)
 
 
 def _of_weights(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
@@ -283,12 +293,12 @@ def _of_weights(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
 
 def _of_run(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
     folder = Path(str(run.plan.all_teachers[name].run))
-    other = Run.of_folder(folder, run.runtime)
-    if other.plan.classes != run.plan.classes:
-        what = f"{folder} was trained for {other.plan.classes} classes, the recipe has {run.plan.classes}"
+    teacher_run = Run.of_folder(folder, run.runtime)
+    if teacher_run.plan.classes != run.plan.classes:
+        what = f"{folder} was trained for {teacher_run.plan.classes} classes, the recipe has {run.plan.classes}"
         raise RunError(f"{_key(run.plan, name)}.run: {what}; give a run of the same classes")
-    look = other.last.settings.data
-    return build(other.plan, "student", look.crop) if fresh else trained_network(other.last), replace(
+    look = teacher_run.last.settings.data
+    return build(teacher_run.plan, "student", look.crop) if fresh else trained_network(teacher_run.last), replace(
         look, size=look.crop, eval_batch=run.last.settings.data.eval_batch
     )
 
@@ -307,25 +317,29 @@ _SOURCES: dict[str, Callable[[Run, str, bool], tuple[nn.Layer, Data]]] = {
 
 
 def _look(run: Run, name: str, foreign: bool = False) -> Data:
-    """Images as the `input` of a teacher says; of the border an evaluation cuts off as much as for the student."""
-    given, data = run.plan.all_teachers[name].input, run.last.settings.data
-    assert given is not None
-    size = run.plan.smoke.size if run.is_smoke and not foreign else given.size
+    """Return images as the `input` of a teacher says.
+
+    The border that an evaluation cuts off has the same share as for the student.
+    """
+    teacher_input, data = run.plan.all_teachers[name].input, run.last.settings.data
+    assert teacher_input is not None
+    size = run.plan.smoke.size if run.is_smoke and not foreign else teacher_input.size
     resize = round(size * data.resize / data.crop)
-    return shown_as(data, size=size, resize=resize, mean=given.mean, std=given.std)
+    return shown_as(data, size=size, resize=resize, mean=teacher_input.mean, std=teacher_input.std)
 
 
 def _asking(run: Run, name: str) -> StageRun:
-    """The first stage that asks a teacher; else the last one."""
+    """Return the first stage that asks a teacher, or else the last stage."""
     return next((stage for stage in run.stages.values() if name in run.plan.teachers_of(stage.name)), run.last)
 
 
 def _pass_gate(run: Run, loaded: Teacher) -> None:
-    """Measure a teacher on a slice of the validation images, with its own input, and compare with its card."""
+    """Measure a teacher with its own input on a slice of the validation images, and compare its top-1 with its card."""
     teacher, stage = run.plan.all_teachers[loaded.name], _asking(run, loaded.name)
     card = cards.find_teacher(str(teacher.card))
     loader = eval_loader(stage, take=teacher.gate, data=loaded.shown(stage.settings.data))
-    images = int(sum_over_ranks(np.array([float(loader.images)]), run.runtime)[0])  # a short list holds fewer
+    # A short list has fewer images than the gate asks for.
+    images = int(sum_over_ranks(np.array([float(loader.images)]), run.runtime)[0])
     top1 = evaluate(loaded.network, loader, run.runtime)["top1"]
     note(f"teacher {teacher.card}: {top1:.2f} top-1 on {images} validation images, its card says {card.top1:.2f}")
     skip = f"{_key(run.plan, loaded.name)}.gate=0"
@@ -333,7 +347,7 @@ def _pass_gate(run: Run, loaded: Teacher) -> None:
 
 
 def _pass_check(run: Run, loaded: Teacher) -> None:
-    """Measure a teacher that no card describes on a slice of the validation images: it must know their classes."""
+    """Measure a teacher that no card describes on a slice of the validation images, whose classes it must know."""
     teacher, alone = run.plan.all_teachers[loaded.name], run.alone
     stage = alone.stage(_asking(run, loaded.name).name)
     loader = eval_loader(stage, take=teacher.gate, data=loaded.shown(stage.settings.data))
@@ -342,9 +356,9 @@ def _pass_check(run: Run, loaded: Teacher) -> None:
 
 
 def pass_check(name: str, network: nn.Layer, loader: Evaluator, classes: int, check: AccuracyCheck, skip: str) -> None:
-    """Measure a network on the labelled images of a loader, which shows them as it expects them, and say its top-1.
+    """Measure a network on the labelled images of a loader, which shows them as it expects them, and print its top-1.
 
-    RunError where it does not know their classes; `skip` is how to leave out this check.
+    Raises RunError where the network does not know their classes. `skip` says how to leave out this check.
     """
 
     def batches() -> Iterator[tuple[Array, Array]]:
@@ -358,7 +372,7 @@ def pass_check(name: str, network: nn.Layer, loader: Evaluator, classes: int, ch
 
 @dataclass(frozen=True)
 class _Asked:
-    """A network as the accuracy check asks it: arrays in, arrays out."""
+    """Wrap a network for the accuracy check, which gives arrays and takes arrays."""
 
     network: nn.Layer
     classes: int
@@ -369,5 +383,5 @@ class _Asked:
 
 
 def _key(plan: Plan, name: str) -> str:
-    """The key of a teacher in the recipe."""
+    """Return the key of a teacher in the recipe."""
     return "teacher" if plan.teacher and name == "teacher" else f"teachers.{name}"

@@ -23,8 +23,7 @@ from ssld.runtime import Runtime
 
 
 def facts_of_terms(plan: Plan, kind: str) -> dict[str, Any]:
-    """Map the name of a stage to the facts of each of its terms of this kind, of the trained network, and of the
-    export.
+    """Map the name of a stage to the facts of its terms of this kind, of the trained network, and of the export.
 
     Networks have fresh weights and get two images of random numbers. Multiply-adds are those of convolutions and linear
     layers in a forward pass, as `models.count` counts them. Raises RecipeError where no stage has such a term.

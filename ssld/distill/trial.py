@@ -1,7 +1,7 @@
-"""A stage put to a trial: its networks, losses and optimiser with fresh weights, on images that are only numbers.
+"""Try a stage: its networks, losses and optimiser with fresh weights, on images of random numbers.
 
-One step of it shows, before the first stage begins, whether the networks have the outputs that the losses read, whether
-the shapes fit, and whether every trained parameter gets a gradient. Many steps show how fast it is.
+One step shows, before the first stage begins, whether the networks have the outputs that the losses read, whether the
+shapes fit, and whether every trained parameter gets a gradient. Many steps show how fast the stage is.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ssld.interfaces import Batch, Outputs
 from ssld.losses import Loss
 from ssld.runtime import Runtime
 
-IMAGES = 2  # of the one step, as many as a batch norm needs
+IMAGES = 2  # images of the one step; a batch norm needs two
 IN_EVERY_BATCH = {"label", "index"}
-KNOWN = 64  # training images that the layers of losses believe there are
+KNOWN = 64  # number of training images that the layers of losses are made for
 
 
 def try_stages(stages: Iterable[StageRun], teachers: Teachers) -> None:
-    """Make one step of those of the stages that do what only a step shows. Nothing of it is kept.
+    """Make one step of each of the stages that needs a trial, and keep nothing of it.
 
     Raises the error of the step, with the name of the stage before it.
     """
@@ -52,9 +52,10 @@ def try_stages(stages: Iterable[StageRun], teachers: Teachers) -> None:
 
 
 def needs_trial(stage: StageRun) -> bool:
-    """Whether a stage has what only a step shows: taps, weights, layers of losses, teachers apart, own code.
+    """Return whether a stage has what only a step shows.
 
-    Networks of the zoo with losses of the logits of one teacher, or of several together, have nothing of it.
+    That is a tap, weights, a layer of a loss, the outputs of a single teacher among several, or own code. Networks of
+    the zoo have nothing of it where the losses read the logits of one teacher, or of several combined.
     """
     settings = stage.settings
     if not settings.epochs:
@@ -65,7 +66,7 @@ def needs_trial(stage: StageRun) -> bool:
 
 
 def _reads_more(loss: Loss) -> bool:
-    """Whether a loss has layers, or reads more than outputs, labels and places."""
+    """Return whether a loss has layers, or reads more than outputs, labels and places."""
     reads = loss.reads
     return bool(type(loss).helpers is not Loss.helpers or reads.weights or reads.each or reads.batch - IN_EVERY_BATCH)
 
@@ -74,9 +75,10 @@ def _reads_more(loss: Loss) -> bool:
 def on_trial(
     plan: Plan, name: str, images: int, runtime: Runtime, teachers: Teachers | None = None
 ) -> Iterator[tuple[TrainState, Iterator[Batch]]]:
-    """The training of a stage with fresh weights, and the same batch of `images` images again and again.
+    """Yield the training of a stage with fresh weights, and the same batch of `images` images again and again.
 
-    teachers: those that are loaded already; else theirs are fresh too. With a label cache the logits are drawn.
+    `teachers` are those that are loaded already; without them the teachers are fresh too. With a label cache the logits
+    are random numbers.
     """
     with small(plan, name, images, runtime) as run, paddle.utils.unique_name.guard():
         stage = run.stage(name)
@@ -96,8 +98,8 @@ def on_trial(
         set_mode(network, settings.train)
         batch = drawn_batch(plan, settings.data.size, images)
         if labeller is None:
-            taught = Outputs({"logits": paddle.randn([images, plan.classes])})
-            yield state, repeat({**batch, "teacher": taught})
+            teacher_outputs = Outputs({"logits": paddle.randn([images, plan.classes])})
+            yield state, repeat({**batch, "teacher": teacher_outputs})
         else:
             with closing(labeller.labelled(repeat(batch), nullcontext)) as batches:  # type: ignore[type-var]
                 yield state, batches
@@ -105,7 +107,10 @@ def on_trial(
 
 @contextmanager
 def small(plan: Plan, name: str, images: int, runtime: Runtime) -> Iterator[Run]:
-    """A run of the plan whose stage makes steps of so many images, in a folder that is gone afterwards."""
+    """Yield a run of the plan whose stage makes steps of so many images.
+
+    Its folder is removed afterwards.
+    """
     stage = plan.stages[name]
     stage = replace(stage, data=replace(stage.data, batch=images), optim=replace(stage.optim, accumulate=1))
     with tempfile.TemporaryDirectory(prefix="ssld-trial-") as scratch:
@@ -113,7 +118,7 @@ def small(plan: Plan, name: str, images: int, runtime: Runtime) -> Iterator[Run]
 
 
 def drawn_batch(plan: Plan, size: int, images: int) -> Batch:
-    """Images of `size` pixels a side that are only numbers, with labels and places. The same ones every time."""
+    """Return images of `size` pixels a side of random numbers, with labels and places. They are always the same."""
     label = np.random.default_rng(0).integers(0, plan.classes, images)
     place = paddle.to_tensor(np.arange(images) % KNOWN)
     return {"image": paddle.to_tensor(drawn(size, images)), "label": paddle.to_tensor(label), "index": place}

@@ -1,4 +1,4 @@
-"""From the losses of micro-batches to one update of the parameters, over all ranks."""
+"""Turn the losses of micro-batches into one update of the parameters, over all ranks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ssld.distill.parallel import Ranks
 
 
 class Update(Protocol):
-    """What a training step does with its losses.
+    """Say what a training step does with its losses.
 
-    backward: of each micro-batch, `share` being their number. reached: whether a loss of this step reaches a parameter.
-    step: the update of the parameters, after the last micro-batch, from the mean over the ranks.
+    `backward` is called with the losses of each micro-batch, and `share` is the number of micro-batches. `reached`
+    returns whether a loss of this step reaches a parameter. `step` updates the parameters after the last micro-batch,
+    from the mean over the ranks.
     """
 
     def backward(self, losses: Sequence[Tensor], share: int) -> None: ...
@@ -27,7 +28,7 @@ class Update(Protocol):
 
 
 class OneGradient:
-    """One gradient of one loss, for the optimisers of Paddle; `scaler` is that of mixed precision."""
+    """Update from one gradient of one loss, for the optimisers of Paddle. `scaler` is that of mixed precision."""
 
     def __init__(self, optimizer: Any, ranks: Ranks, scaler: Any):
         self.optimizer, self.ranks, self.scaler = optimizer, ranks, scaler
@@ -43,14 +44,14 @@ class OneGradient:
         self.ranks.average()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.clear_grad(set_to_zero=False)  # zeros would move a parameter that no loss reaches, by momentum
+        self.optimizer.clear_grad(set_to_zero=False)  # by momentum, zeros would move a parameter that no loss reaches
 
 
 class TwoGradients:
-    """The gradients of the task and of the distillation apart, of one forward pass, for `Dot`.
+    """Update from two gradients of one forward pass, of the task and of the distillation, for `Dot`.
 
-    Both are taken on each rank by itself, and their means over the ranks afterwards: of two backward passes a
-    data-parallel layer would average the first alone.
+    Each rank computes both by itself, and their means over the ranks are computed afterwards. A data-parallel layer
+    would average only the first of two backward passes.
     """
 
     def __init__(self, optimizer: Dot, ranks: Ranks):
