@@ -1,4 +1,4 @@
-"""Layers that bring features of a student to the shape of those of a teacher."""
+"""Define layers that bring features of a student to the shape of those of a teacher."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ssld.losses.base import Shape
 
 
 class Regressor(nn.Layer):
-    """A convolution, batch norm and ReLU: [N, C_s, H_s, W_s] -> [N, C_t, H_t, W_t], all maps being square.
+    """Apply a convolution, batch norm and ReLU: [N, C_s, H_s, W_s] -> [N, C_t, H_t, W_t], all maps being square.
 
     A map that is twice as large is convolved 3x3 at stride 2, one that is half as large is enlarged by a transposed 4x4
     convolution, and of other maps, which must not be smaller, a kernel of 1 + H_s - H_t without padding makes the size.
-    activated: whether it ends in the ReLU. Raises RecipeError for shapes that it cannot bring together.
+    activated: whether it ends in the ReLU. It raises RecipeError for shapes that it cannot bring together.
     """
 
     def __init__(self, student: Shape, teacher: Shape, activated: bool = True):
@@ -37,7 +37,7 @@ class Regressor(nn.Layer):
 
 
 class Bottleneck(nn.Sequential):
-    """1x1, 3x3 and 1x1 convolutions, each with batch norm and ReLU: [N, width_in, H, W] -> [N, width, H, W].
+    """Apply 1x1, 3x3 and 1x1 convolutions, each with batch norm and ReLU: [N, width_in, H, W] -> [N, width, H, W].
 
     The inner maps have `inner` channels. normed: whether the last convolution too has batch norm and ReLU.
     """
@@ -49,7 +49,7 @@ class Bottleneck(nn.Sequential):
 
 
 def projection(width_in: int, width: int, kernel: int = 1, **attributes: object) -> nn.Sequential:
-    """A convolution without bias that keeps the size, and batch norm: [N, width_in, H, W] -> [N, width, H, W].
+    """Make a convolution without bias that keeps the size, and batch norm: [N, width_in, H, W] -> [N, width, H, W].
 
     attributes: further ones of the convolution, such as `weight_attr`, how its weights start.
     """
@@ -59,7 +59,7 @@ def projection(width_in: int, width: int, kernel: int = 1, **attributes: object)
 
 
 def side(shape: Shape) -> tuple[int, int]:
-    """(channels, pixels of a side) of a map's shape (C, H, W). RecipeError for a vector's."""
+    """Return (channels, pixels of a side) of a map's shape (C, H, W). It raises RecipeError for a vector's."""
     if len(shape) != 3:
         raise RecipeError(f"a tap of shape {shape} is no map (C, H, W); name another tap")
     return shape[0], shape[1]
