@@ -19,15 +19,15 @@ class Regressor(nn.Layer):
 
     def __init__(self, student: Shape, teacher: Shape, activated: bool = True):
         super().__init__()
-        (width_in, size), (width, wanted) = side(student), side(teacher)
-        if size == 2 * wanted:
+        (width_in, size), (width, target_size) = side(student), side(teacher)
+        if size == 2 * target_size:
             self.conv: nn.Layer = nn.Conv2D(width_in, width, 3, 2, 1)
-        elif wanted == 2 * size:
+        elif target_size == 2 * size:
             self.conv = nn.Conv2DTranspose(width_in, width, 4, 2, 1)
-        elif size >= wanted:
-            self.conv = nn.Conv2D(width_in, width, 1 + size - wanted)
+        elif size >= target_size:
+            self.conv = nn.Conv2D(width_in, width, 1 + size - target_size)
         else:
-            what = f"a map of {size} pixels a side cannot become one of {wanted}"
+            what = f"a map of {size} pixels a side cannot become one of {target_size}"
             raise RecipeError(f"{what}; name a tap of the student with a larger map")
         self.bn, self.activated = nn.BatchNorm2D(width), activated
 
