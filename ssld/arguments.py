@@ -1,7 +1,7 @@
-"""The command line of `ssld`: what each command takes.
+"""Define the command line of `ssld`: what each command takes.
 
-The destinations of a command's arguments are the parameters of its function in `ssld/commands/`; defaults stand here
-alone. Nothing that is slow to import is imported here.
+The destinations of a command's arguments are the parameters of its function in `ssld/commands/`; defaults stand in this
+module alone. It imports nothing that is slow to import.
 """
 
 import argparse
@@ -16,21 +16,21 @@ from ssld.spec.revisions import FLAVOURS, REVISIONS
 
 
 class Parser(argparse.ArgumentParser):
-    """A wrong command line is one line, like every other error."""
+    """Refuse a wrong command line with one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"ssld: {message}\n")
 
 
 class Command(NamedTuple):
-    """What `ssld --help` says of a command, and the function that adds its arguments to a parser."""
+    """Hold what `ssld --help` says of a command, and the function that adds its arguments to a parser."""
 
     summary: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
 
 
 def parser() -> Parser:
-    """The parser of all COMMANDS. The name of the command is in `command`."""
+    """Make the parser of all COMMANDS. The name of the command is in `command`."""
     root = Parser(
         prog="ssld", description="Knowledge distillation on PaddlePaddle: a recipe in, a measured student out."
     )
@@ -44,7 +44,7 @@ def parser() -> Parser:
     return root
 
 
-# --- arguments that several commands take
+# --- these functions add arguments that several commands take
 
 
 def _recipe(command: argparse.ArgumentParser) -> None:
@@ -80,12 +80,12 @@ def _wandb(command: argparse.ArgumentParser, mode: str) -> None:
 
 
 def _tags(text: str) -> tuple[str, ...]:
-    """`a,b` -> ("a", "b")."""
+    """Turn `a,b` into ("a", "b")."""
     return tuple(filter(None, text.split(",")))
 
 
 def _running(command: argparse.ArgumentParser) -> None:
-    """What changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
+    """Add what changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
     command.add_argument(
         "--ranks", default="1", help="How many processes share each batch: a number, or auto for one a GPU (default 1)."
     )
@@ -116,7 +116,7 @@ def _fetching(command: argparse.ArgumentParser, when: str) -> None:
 RUN_OR_MODEL = "The folder of a finished run; with --weights the name of a model (see `ssld list models`)."
 LABELLED = "A list file of labelled images, or the folder that it lists"
 
-# --- one function a command
+# --- each of these functions adds the arguments of one command
 
 
 def _run_arguments(command: argparse.ArgumentParser) -> None:
@@ -253,7 +253,9 @@ def _compare_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _export_arguments(command: argparse.ArgumentParser) -> None:
-    """What is not given is as the run's recipe has it, for a model as a recipe's default."""
+    """Add the arguments of an export. What is not given is as the run's recipe has it, for a model as a recipe's
+    default.
+    """
     command.add_argument("target", help=RUN_OR_MODEL)
     command.add_argument(
         "--weights", metavar="FILE", help="A file of weights of that model, in any format that `ssld` reads."

@@ -1,4 +1,4 @@
-"""ssld COMMAND ... Parse the command line, call the function of the command, print its result.
+"""Parse the command line `ssld COMMAND ...`, call the function of the command, and print its result.
 
 The function of a command is in `ssld/commands/<command>.py`. That file is imported when the command is called, so that
 `ssld --help` answers at once.
@@ -20,23 +20,28 @@ from ssld.errors import SsldError, UsageError
 
 Args = argparse.Namespace
 OWN = ("command", "argv", "json", "debug")  # destinations of the parser that say how to print, not what to do
-FROM_OWN: dict[str, dict[str, str]] = {  # a function's parameter -> which of OWN it gets
+FROM_OWN: dict[str, dict[str, str]] = {  # command -> parameter of its function -> the destination of OWN that it gets
     "run": {"argv": "argv"},  # every rank is started with the same words
     "data": {"quiet": "json"},
     "mine": {"quiet": "json"},
 }
-LONG = ("reliability", "per_class", "worst")  # of an evaluation: printed with --json alone
-NOT_IN_TABLE = ("repeats", "images_per_second", "drift", "spread")  # of a row of `ssld bench`: in --csv and --json
+LONG = ("reliability", "per_class", "worst")  # results of an evaluation that --json alone prints
+NOT_IN_TABLE = (
+    "repeats",
+    "images_per_second",
+    "drift",
+    "spread",
+)  # values of `ssld bench` that --csv and --json alone have
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run a command line. Exit code 0, 1 for an error of the user, 2 for a wrong command line, 130 after Ctrl-C."""
-    os.environ.setdefault("GLOG_minloglevel", "2")  # of Paddle's C++ code: errors only
+    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ code prints errors only
     warnings.filterwarnings("ignore", message="No ccache found")  # Paddle speaks of its compiler cache when imported
     args = _parse(sys.argv[1:] if argv is None else argv)
     try:
         result = function(args.command)(**options(args))
-        if result is not None:  # a rank has none: the process that started the ranks prints
+        if result is not None:  # a rank has no result: the process that started the ranks prints it
             _print(args.command, result, as_json=args.json)
     except UsageError as error:
         parser().error(str(error))
@@ -44,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.debug:
             raise
         sys.exit(f"ssld {args.command}: {str(error).removeprefix(f'{args.command}: ')}")
-    except BrokenPipeError:  # `ssld list models | head`
+    except BrokenPipeError:  # as in `ssld list models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if args.debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
@@ -57,10 +62,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parse(argv: list[str]) -> Args:
-    """Overrides may stand anywhere among the options."""
-    args, rest = parser().parse_known_args(argv)
-    overrides = [word for word in rest if "=" in word and not word.startswith("-")]
-    unknown = [word for word in rest if word not in overrides]
+    """Parse the words. Overrides may stand anywhere among the options."""
+    args, words = parser().parse_known_args(argv)
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    unknown = [word for word in words if word not in overrides]
     if unknown or (overrides and not hasattr(args, "overrides")):
         parser().error(
             f"{args.command}: unknown argument {(unknown or overrides)[0]!r}; `ssld {args.command} --help` lists them"
@@ -72,23 +77,26 @@ def _parse(argv: list[str]) -> Args:
 
 
 def function(command: str) -> Callable[..., Any]:
-    """The function of a command; it has the command's name, and an underscore behind that of one of Python's own."""
+    """Return the function of a command.
+
+    It has the command's name, and an underscore behind that of one of Python's own.
+    """
     name = f"{command}_" if hasattr(builtins, command) else command
-    found: Callable[..., Any] = getattr(import_module(f"ssld.commands.{command}"), name)
-    return found
+    command_function: Callable[..., Any] = getattr(import_module(f"ssld.commands.{command}"), name)
+    return command_function
 
 
 def options(args: Args) -> dict[str, Any]:
-    """The keyword arguments of the command's function: every option of the command, and what FROM_OWN adds."""
-    given = {name: value for name, value in vars(args).items() if name not in OWN}
-    return given | {name: getattr(args, own) for name, own in FROM_OWN.get(args.command, {}).items()}
+    """Return the keyword arguments of the command's function: every option of the command, and what FROM_OWN adds."""
+    values = {name: value for name, value in vars(args).items() if name not in OWN}
+    return values | {name: getattr(args, own) for name, own in FROM_OWN.get(args.command, {}).items()}
 
 
-# --- what is printed
+# --- these functions print
 
 
 def _print(command: str, result: Any, *, as_json: bool) -> None:
-    """As JSON where that is asked for, and where a command has no other form."""
+    """Print a result as JSON where that is asked for, and where a command has no other form."""
     if not as_json and command in FOR_A_PERSON:
         return FOR_A_PERSON[command](result)
     return _print_json(AS_TREE[command](result) if command in AS_TREE else result)
@@ -99,7 +107,7 @@ def _print_json(tree: Any) -> None:
 
 
 def _print_run(result: Any) -> None:
-    """The closing table of a run; of several seeds where their comparison is."""
+    """Print the closing table of a run; of several seeds, say where their comparison is."""
     from ssld.report import closing_table
 
     if isinstance(result, dict):
@@ -156,7 +164,7 @@ def _run_tree(result: Any) -> dict[str, Any]:
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Aligned columns on stdout, numbers to the right."""
+    """Print aligned columns on stdout, numbers to the right."""
     columns = []
     for key in rows[0] if rows else ():
         values = [row[key] for row in rows]
@@ -175,12 +183,12 @@ def _cell(value: Any) -> str:
 
 
 def _short(result: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in result.items() if key not in LONG}
-    return {key: _short(value) if isinstance(value, dict) else value for key, value in kept.items()}
+    shown = {key: value for key, value in result.items() if key not in LONG}
+    return {key: _short(value) if isinstance(value, dict) else value for key, value in shown.items()}
 
 
 def _print_facts(facts: Mapping[str, Any]) -> None:
-    """A line each on stdout."""
+    """Print a line for each fact on stdout."""
     for name, value in facts.items():
         print(name.ljust(max(map(len, facts))), f"{value:,}" if isinstance(value, int) else value)
 
@@ -199,7 +207,7 @@ FOR_A_PERSON: dict[str, Callable[[Any], None]] = {
     "mine": _print_facts,
     "weights": _print_facts,
 }
-AS_TREE: dict[str, Callable[[Any], Any]] = {  # results that are not what JSON holds
+AS_TREE: dict[str, Callable[[Any], Any]] = {  # these results are not what JSON holds
     "run": _run_tree,
     "show": lambda facts: facts.tree,
     "compare": _comparison_tree,

@@ -1,4 +1,4 @@
-"""The commands of `ssld`: one file a command, and in it one public function of the command's name.
+"""Define the commands of `ssld`: one file a command, and in it one public function of the command's name.
 
 A function takes the options of its command as keyword arguments, which `ssld/arguments.py` describes, and returns the
 result. It knows nothing of argparse, and it prints nothing but progress and notes on standard error: `ssld/cli.py`

@@ -1,4 +1,4 @@
-"""`ssld bench`: the latency of finished runs, exported folders and models of the zoo."""
+"""Measure the latency of finished runs, exported folders and models of the zoo: `ssld bench`."""
 
 import tempfile
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from ssld.progress import note
 from ssld.spec.choices import Span
 from ssld.spec.formats import Precision
 
-PICTURES = 64  # images of a list that end-to-end takes at most
+PICTURES = 64  # most images of a list that the span end-to-end takes
 
 
 class Measured(TypedDict):
-    """The machine, and the rows of `deploy.bench.bench` as plain values."""
+    """Hold the machine, and the rows of `deploy.bench.bench` as plain values."""
 
     machine: dict[str, Any]
     rows: list[dict[str, Any]]
@@ -47,8 +47,8 @@ def bench(
     Models have fresh weights: speed does not depend on them. Without `image_size` each network is measured at the size
     it was exported for. `images` is a list file, for the span end-to-end; without it drawn images are taken. `quick`
     measures at most 50 repeats or a second a row, and no peak memory. With `csv` the rows are also written to this file
-    as they come, and together with the machine to one of .json. Raises DeployError or RecipeError for a question that
-    cannot be asked and, after the others were measured, for students that gave no rows.
+    as they come, and together with the machine to one of .json. It raises DeployError or RecipeError for a question
+    that cannot be asked and, after the others were measured, for students that gave no rows.
     """
     if bool(target) == all_students:
         raise DeployError("bench: give networks (run folders, exports, model names) or --all-students")
@@ -81,7 +81,7 @@ def bench(
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """What is measured of each network, as `deploy.bench.bench` takes it."""
+    """Say what is measured of each network, as `deploy.bench.bench` takes it."""
 
     engines: Sequence[str]
     precisions: Sequence[Precision]
@@ -96,7 +96,9 @@ class _Question:
 
 
 def _every_student(question: _Question, facts: dict[str, Any], csv: str | None) -> list[Row]:
-    """The rows of every architecture, one after the other; DeployError, at the end, for those that gave none."""
+    """Measure every architecture, one after the other. It raises DeployError, at the end, for those that gave no
+    rows.
+    """
     rows: list[Row] = []
     failed, archs = [], list(cards.all_students())
     for number, arch in enumerate(archs, 1):
@@ -113,7 +115,7 @@ def _every_student(question: _Question, facts: dict[str, Any], csv: str | None) 
 
 
 def _keep(rows: list[Row], facts: dict[str, Any], csv: str | None) -> list[Row]:
-    """Write the rows where `csv` says, and with the machine beside that; returns them."""
+    """Write the rows where `csv` says, and with the machine beside that; return them."""
     if csv:
         deploy.write_csv(rows, csv)
         deploy.write_json(rows, facts, Path(csv).with_suffix(".json"))
@@ -121,7 +123,7 @@ def _keep(rows: list[Row], facts: dict[str, Any], csv: str | None) -> list[Row]:
 
 
 def _measure(targets: Sequence[str], question: _Question) -> list[Row]:
-    """The rows of networks that are measured against each other."""
+    """Measure networks against each other, and return their rows."""
     with tempfile.TemporaryDirectory(prefix="ssld-bench-") as scratch:
         networks: dict[str, Path] = {}
         for target in targets:
@@ -144,7 +146,7 @@ def _measure(targets: Sequence[str], question: _Question) -> list[Row]:
 
 
 def _pictures(listed: str | None) -> list[Path]:
-    """The first images of a list file, PICTURES at most; [] without one: drawn images are taken."""
+    """Return the first images of a list file, PICTURES at most; [] without one: drawn images are taken."""
     if listed is None:
         return []
     from ssld.data import read_list
@@ -154,7 +156,7 @@ def _pictures(listed: str | None) -> list[Path]:
 
 
 def _exported(target: str, scratch: Path, question: _Question) -> Path:
-    """The folder of a target's export; a model's, with fresh weights, is written in the formats that are needed."""
+    """Return the folder of a target's export; a model is written with fresh weights in the formats that are needed."""
     folder = Path(target)
     if (folder / "contract.json").is_file():
         return folder
@@ -170,13 +172,13 @@ def _exported(target: str, scratch: Path, question: _Question) -> Path:
     formats = deploy.formats_for(question.engines, question.precisions)
     network = create_model(target, in_size=question.image_sizes[0] if question.image_sizes else None)
     size = network.in_size
-    given = {
+    spec = {
         "size": size,
         "mean": list(recipe.IMAGENET_MEAN),
         "std": list(recipe.IMAGENET_STD),
         "resize": round(size * 256 / 224),
     }
-    contract = {"arch": network.arch, "classes": network.num_classes, "digest": "fresh weights", "input": given}
+    contract = {"arch": network.arch, "classes": network.num_classes, "digest": "fresh weights", "input": spec}
     noise = np.random.default_rng(0).standard_normal((8, 3, size, size)).astype("float32")
     deploy.export_model(network, scratch / target, name=target, contract=contract, formats=formats, calibration=noise)
     return scratch / target

@@ -1,4 +1,4 @@
-"""`ssld data`: a data set written as image files and list files, or the images of a list checked."""
+"""Write a data set as image files and list files, or check the images of a list: `ssld data`."""
 
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -14,17 +14,17 @@ from ssld.paths import data_root
 from ssld.progress import note, progress
 from ssld.spec.colours import Colour, colour_option
 
-SHOWN = 5  # images and classes that a line names
+SHOWN = 5  # most images and classes that a line names
 
 
 class PreparedFolder(Prepared):
-    """What was prepared, and the folder that it is in."""
+    """Describe what was prepared, and the folder that holds it."""
 
     folder: str
 
 
 class CheckedList(TypedDict):
-    """A list file whose images can all be read: how many there are, and how many of them have a label.
+    """Describe a list file whose images can all be read: how many there are, and how many of them have a label.
 
     transparent: images with transparent pixels; flat: those of one flat colour; doubles: those with the bytes of an
     earlier one; shared: those with the bytes of an image of the other list, null without one.
@@ -65,13 +65,13 @@ def data(
     Prepare: write the images and list files of a kind of data set under `out` (by default in the data folder), with the
     options that the kind takes; a data set that is already there stays as it is. Check: decode every image of a list,
     in `threads` threads, transparent pixels on the colour `background`, and look for images with equal bytes, in the
-    list and in the list `against`; `quiet` hides the progress. Each action leaves the options of the other aside.
-    Raises DataError for an unknown kind, an option that the kind does not take, a source that is not as expected, and
+    list and in the list `against`; `quiet` hides the progress. Each action leaves the options of the other aside. It
+    raises DataError for an unknown kind, an option that the kind does not take, a source that is not as expected, and
     for images that cannot be read, each of which is named in a line on standard error; UsageError for no colour.
     """
     if action == "check":
-        seen_on = colour_option("--background", background)
-        return _check(Path(what), classes, root, Path(against) if against else None, seen_on, threads, quiet)
+        colour = colour_option("--background", background)
+        return _check(Path(what), classes, root, Path(against) if against else None, colour, threads, quiet)
     options: dict[str, Any] = {
         "source": source,
         "ground_truth": ground_truth,
@@ -82,12 +82,12 @@ def data(
         "class_list": class_list,
         "allow_partial": allow_partial or None,
     }
-    given = {name: value for name, value in options.items() if value is not None}
-    return _prepare(what, Path(out) if out else data_root() / what, given)
+    changed = {name: value for name, value in options.items() if value is not None}
+    return _prepare(what, Path(out) if out else data_root() / what, changed)
 
 
 def _prepare(kind: str, out: Path, options: dict[str, Any]) -> PreparedFolder:
-    """Write a data set as image files and list files; says so when it is already there."""
+    """Write a data set as image files and list files; say so when it already exists."""
     with progress(0, f"prepare {kind}") as bar:
         prepared = prepare(kind, out, progress=bar.count, **options)
     for remark in prepared.get("remarks", ()):
@@ -104,19 +104,23 @@ def _check(
     threads: int,
     quiet: bool,
 ) -> CheckedList:
-    """Decode every image of a list; a line on standard error for each that cannot be read, then DataError."""
+    """Decode every image of a list. Each that cannot be read gives a line on standard error; after them it raises
+    DataError.
+    """
     files = read_list(file, root or file.parent, classes)
-    other = read_list(against, against.parent) if against else None
+    other_list = read_list(against, against.parent) if against else None
     with progress(len(files), "check", quiet=quiet) as bar:
         report = check(files, threads=threads, progress=bar.count, background=background)
     for path, reason in report.bad:
         note(f"{path}: {reason}")
     paths = [files.path(i) for i in range(len(files))]
     equal = doubles(paths)
-    shared = None if other is None else equal_files(paths, [other.path(i) for i in range(len(other))])
+    shared = None if other_list is None else equal_files(paths, [other_list.path(i) for i in range(len(other_list))])
     _tell("of one flat colour", report.flat)
-    _tell("with the bytes of an earlier one", [f"{one} = {earlier}" for one, earlier in equal])
-    _tell(f"with the bytes of one of {against}", [f"{one} = {there}" for one, there in shared or ()])
+    _tell("with the bytes of an earlier one", [f"{file_path} = {earlier}" for file_path, earlier in equal])
+    _tell(
+        f"with the bytes of one of {against}", [f"{file_path} = {other_path}" for file_path, other_path in shared or ()]
+    )
     for remark in _sizes(files, classes, read_names(file.parent / CLASSES)):
         note(remark)
     if report.bad:
@@ -134,16 +138,16 @@ def _check(
 
 
 def _tell(what: str, images: list[str]) -> None:
-    """One line with the first images of a kind, where there are any."""
+    """Print a line with the first images of a kind, where there are any."""
     if images:
         more = f", and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
         note(f"{len(images)} images {what}: {', '.join(images[:SHOWN])}{more}")
 
 
 def _sizes(files: FileList, classes: int | None, names: list[str] | None) -> list[str]:
-    """Classes without an image and of one image, as far as the number of classes is known."""
-    known = classes or len(names or ())
-    counts = np.bincount(files.labels[files.labels >= 0], minlength=known)
+    """Name classes without an image and of one image, as far as the number of classes is known."""
+    count = classes or len(names or ())
+    counts = np.bincount(files.labels[files.labels >= 0], minlength=count)
     remarks = []
     for number, what in ((0, "without an image"), (1, "of one image")):
         labels = np.flatnonzero(counts == number).tolist() if counts.any() else []

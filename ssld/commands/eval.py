@@ -1,4 +1,4 @@
-"""`ssld eval`: the student of a finished run, or weights of a published model, on labelled images."""
+"""Evaluate the student of a finished run, or weights of a published model, on labelled images: `ssld eval`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,9 @@ def eval_(*, target: str, weights: str | None, data: str | None, device: Device)
     """Evaluate a student, or with `weights` a model of the zoo, on the images of a list.
 
     `target` is the folder of a finished run, and with `weights` the name of a model. `data` is a list file; for a model
-    also a folder that has one. By default it is the recipe's validation list, for a model that of ImageNet. Returns
+    also a folder that has one. By default it is the recipe's validation list, for a model that of ImageNet. It returns
     what `distill.evaluate.measure` says, with the names of what was measured before it, and for a model its published
-    top-1 behind it. Raises RunError for a folder without a finished run, RecipeError for an unknown model, DataError
+    top-1 behind it. It raises RunError for a folder without a finished run, RecipeError for an unknown model, DataError
     for a list that cannot be used, WeightsError for weights that do not fit.
     """
     if weights:
@@ -27,8 +27,10 @@ def eval_(*, target: str, weights: str | None, data: str | None, device: Device)
 
 
 def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, Any]:
-    """What `measure` says of a finished run's student on its validation list, or on another labelled list; with the
-    agreement where the run has trained its teacher."""
+    """Measure a finished run's student on its validation list, or on another labelled list.
+
+    The result has the agreement where the run has trained its teacher.
+    """
     from ssld.data import Scoring
     from ssld.distill.images import centre_crops, check_labelled, images_of
     from ssld.distill.networks import trained_network
@@ -48,10 +50,10 @@ def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, A
         for name in (*run.last.settings.data.train, val):
             if not is_code(name):
                 compare_classes(listed, run.data_root / name)
-    asked = list(plan.teachers_of(plan.compared).values()) if plan.compared else []
+    teachers = list(plan.teachers_of(plan.compared).values()) if plan.compared else []
     stages = {"student": run.last}
-    if len(asked) == 1 and asked[0].stage and run.stage(asked[0].stage).is_done:
-        stages["teacher"] = run.stage(asked[0].stage)
+    if len(teachers) == 1 and teachers[0].stage and run.stage(teachers[0].stage).is_done:
+        stages["teacher"] = run.stage(teachers[0].stage)
     networks = {}
     for kind, stage in stages.items():
         look = stage.settings.data
@@ -65,7 +67,7 @@ def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, A
 
 
 def _evaluate_model(name: str, file: Path, data: str | None, device: Device) -> dict[str, Any]:
-    """What `measure` says of published weights, or of others for the same name, beside what its card claims.
+    """Measure published weights, or others for the same name, and compare them with what the card claims.
 
     Images are prepared as the card says. `data`: see `labelled_list`. `published_top1` and `difference` are in percent
     and points; `standard_error` is that of the claim on so many images, in points. All three are left out where a

@@ -1,4 +1,4 @@
-"""`ssld export`: a finished run's student, or a model of the zoo with weights, as files that passed the gate."""
+"""Export a finished run's student, or a model of the zoo with weights, as files that passed the gate: `ssld export`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -36,10 +36,10 @@ def export(
 
     The files are written to `out` (by default RUN/export, of a model exports/MODEL). An option that is None is as the
     run's recipe has it, for a model as a recipe's default. `gate` holds KEY=VALUE for the keys of the recipe's block
-    `export` after `gate_`. `data` is the list of labelled images that check a model. Returns, for each format, what the
-    gate says. Raises DeployError where a format differs from the network, for a model without weights (fresh ones are
-    worth nothing to anybody) and for options that do not go together, RunError for a folder without a finished run,
-    RecipeError for a key, value or name that is none.
+    `export` after `gate_`. `data` is the list of labelled images that check a model. It returns, for each format, what
+    the gate says. It raises DeployError where a format differs from the network, for a model without weights (fresh
+    ones are worth nothing to anybody) and for options that do not go together, RunError for a folder without a finished
+    run, RecipeError for a key, value or name that is none.
     """
     if weights is None and target in cards.models() and not Path(target).exists():
         fetched = f"`ssld weights fetch {target}` gets the published ones"
@@ -68,7 +68,7 @@ def export(
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a caller changes of a recipe's `export` block; None leaves what the block says."""
+    """Hold what a caller changes of a recipe's `export` block; None leaves what the block says."""
 
     formats: tuple[FormatName, ...] | None = None
     opset: int | None = None
@@ -79,7 +79,7 @@ class Changes:
     gate: tuple[str, ...] = ()
 
     def of(self, export: Export) -> Export:
-        """The block with these changes. RecipeError for a key or value that is none."""
+        """Return the block with these changes. It raises RecipeError for a key or value that does not exist."""
         tree = {"export": plain(export)}
         for text in self.gate:
             parse.override(tree, {"export": plain(export)}, f"export.gate_{text}")
@@ -87,18 +87,18 @@ class Changes:
             what = "--precision is that of a TensorRT plan; add --format tensorrt, or name fp16 or int8"
             raise DeployError(f"export: {what}")
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "gate"}
-        given = {name: value for name, value in values.items() if value is not None}
-        return parse.build(Export, tree["export"] | given, "export")
+        changed = {name: value for name, value in values.items() if value is not None}
+        return parse.build(Export, tree["export"] | changed, "export")
 
 
 def _export_run(run: Path, folder: Path, changes: Changes) -> dict[str, ExportedFile]:
-    """A finished run's student anew, through the gate."""
+    """Export a finished run's student anew, through the gate."""
     finished = api.load_run(run, device="cpu")
     return api.export(finished, folder, options=plain(changes.of(finished.plan.export)))
 
 
 def _export_weights(name: str, file: Path, data: str | None, folder: Path, changes: Changes) -> dict[str, ExportedFile]:
-    """A model of the zoo with the weights of a file, through the gate on the labelled images of `data`.
+    """Export a model of the zoo with the weights of a file, through the gate on the labelled images of `data`.
 
     int8 takes its ranges from an even selection of the same images.
     """
@@ -110,12 +110,16 @@ def _export_weights(name: str, file: Path, data: str | None, folder: Path, chang
     from ssld.runtime import start
 
     start("cpu")
-    network, given = network_with_weights(name, file), card.input
-    published = {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"}  # of ImageNet's classes
+    network, spec = network_with_weights(name, file), card.input
+    published = {
+        "top1": card.top1,
+        "top5": card.top5,
+        "source": f"published: {card.source}",
+    }  # they are numbers of ImageNet's classes
     files = read_list(listed, listed.parent, network.num_classes)
     check_labelled(files, "every image of the gate needs one")
-    shown: dict[str, Any] = {"size": given.size, "eval_resize": given.resize, "mean": given.mean, "std": given.std}
-    shown |= {"background": given.background}
+    shown: dict[str, Any] = {"size": spec.size, "eval_resize": spec.resize, "mean": spec.mean, "std": spec.std}
+    shown |= {"background": spec.background}
     look = Data(train=(str(listed),), val=str(listed), eval_batch=32, **shown)
     about = {
         "name": name,
@@ -130,7 +134,7 @@ def _export_weights(name: str, file: Path, data: str | None, folder: Path, chang
 
 
 def _tell_phone(folder: Path) -> None:
-    """Say how to measure a file for phones: it cannot be done here."""
+    """Say how to measure a file for phones: this machine cannot do it."""
     from ssld.deploy import contract
     from ssld.deploy.engines.paddlelite import phone_command
 

@@ -1,4 +1,4 @@
-"""`ssld label`: the soft-label caches of a recipe."""
+"""Make the soft-label caches of a recipe: `ssld label`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +22,8 @@ def label(
 ) -> list[dict[str, Any]]:
     """Make the soft-label caches of a recipe whole, and compare `verify` labels of each with the teacher (0: none).
 
-    Returns a row for each stage that asks for a cache: the stage, the folder of the cache, its numbers of views and
-    labels, the bytes of a label and, where labels were compared, the largest difference of a probability. Raises
+    It returns a row for each stage that asks for a cache: the stage, the folder of the cache, its numbers of views and
+    labels, the bytes of a label and, where labels were compared, the largest difference of a probability. It raises
     RecipeError for a recipe that does not hold, RunError where no stage asks for a cache or the teacher is not trained.
     """
     plan = load_plan(recipe, overrides, smoke=smoke)

@@ -1,4 +1,4 @@
-"""`ssld list`: what there is. PaddlePaddle is not imported: cards, recipes and source files are read as text."""
+"""List what there is: `ssld list`. PaddlePaddle is not imported: cards, recipes and source files are read as text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,10 @@ KINDS: tuple[cards.Kind, ...] = ("plain", "ssld", "ssld_v2")
 
 
 def list_(*, what: str) -> list[Row]:
-    """The rows of one of LISTS, all with the same keys. Raises RecipeError, with the nearest name, for another name."""
+    """Return the rows of one of LISTS, all with the same keys.
+
+    It raises RecipeError, with the nearest name, for another name.
+    """
     if what not in LISTS:
         raise RecipeError(f"no list named {what!r}{did_you_mean(what, LISTS)}; one of {', '.join(LISTS)}")
     return LISTS[what]()
@@ -43,7 +46,7 @@ def _students() -> list[Row]:
 
 
 def _cost(card: cards.Model | cards.StudentCard | cards.TeacherCard) -> Row:
-    """One convention for every list: an operation is half a multiply-add of convolutions and linear layers."""
+    """Count by one convention in every list: an operation is half a multiply-add of convolutions and linear layers."""
     return {"params": card.params, "FLOPs (2 x MACs)": 2 * card.macs, "input": card.input.size}
 
 

@@ -1,4 +1,4 @@
-"""`ssld mine`: images of an unlabelled pool, chosen by a teacher for a distillation."""
+"""Choose images of an unlabelled pool by a teacher, for a distillation: `ssld mine`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +31,10 @@ def mine(
     """Choose the `k` best images of each class from the images of `source`, by the probabilities of a teacher.
 
     Near-duplicates of the validation images in the list `against` are left out first. Transparent pixels lie on the
-    colour `background`, by default that of the teacher's input. `part` is I/N: only every N-th
-    shard from the I-th on is scored, and nothing is chosen. `quiet` hides the progress. Returns the list file and the
-    sheet that were written, and how many images went which way; of a part that leaves something to do what is done.
-    Raises RunError for options out of range, a teacher that cannot be used or a folder that holds another mining,
+    colour `background`, by default that of the teacher's input. `part` is I/N: only every N-th shard from the I-th on
+    is scored, and nothing is chosen. `quiet` hides the progress. It returns the list file and the sheet that were
+    written, and how many images went which way; of a part that leaves something to do, it returns what is done. It
+    raises RunError for options out of range, a teacher that cannot be used or a folder that holds another mining,
     RecipeError for numbers that choose nothing, DataError for sources that cannot be read.
     """
     number, _, count = part.partition("/")

@@ -1,4 +1,4 @@
-"""`ssld plan`: what a recipe will take, before it is run. PaddlePaddle is imported only where a speed is measured."""
+"""Say what a recipe will take, before it is run: `ssld plan`. It imports PaddlePaddle only to measure a speed."""
 
 import shlex
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ def plan(
     """Count the images, steps, storage and hours of a recipe on `cards` GPUs (or processes) that share each batch.
 
     A card gets at most `per_card` images at a time. `rate` is the number of images a second on one card in the longest
-    stage, or `measured`: then every kind of step is measured on this machine, on `device`. Raises RecipeError,
+    stage, or `measured`: then every kind of step is measured on this machine, on `device`. It raises RecipeError,
     DataError or RunError, one line, for what cannot be planned.
     """
-    given = planning.given_rate(rate)
+    rate_value = planning.given_rate(rate)
     for option, value in (("--cards", cards), ("--per-card", per_card)):
         if value is not None and value < 1:
             raise RunError(f"{option} {value}: give a whole number from 1 up")
     loaded = load_plan(recipe, overrides)
     parts = planning.parts_of(loaded, data_root(), cards, per_card)
-    rates = planning.scaled_rates(parts, given) if given else planning.measured_rates(loaded, parts, device)
+    rates = planning.scaled_rates(parts, rate_value) if rate_value else planning.measured_rates(loaded, parts, device)
     rows = [planning.row(part, rates.get(part.title), cards) for part in parts]
     return {
         "recipe": loaded.name,
@@ -35,7 +35,7 @@ def plan(
         "digest": loaded.digest,
         "cards": cards,
         "per_card": per_card,
-        "rate": {"source": "given" if given else "measured here", "images_per_second": given},
+        "rate": {"source": "given" if rate_value else "measured here", "images_per_second": rate_value},
         "parts": rows,
         "total": planning.totals(rows),
         "storage": planning.storage(loaded, parts),
@@ -46,7 +46,7 @@ def plan(
 
 
 def _command(loaded: Plan, parts: Sequence[Part], recipe: str, overrides: Sequence[str], cards: int) -> str:
-    """What runs the recipe so split, as typed in a shell."""
+    """Return the command that runs the recipe so split, as typed in a shell."""
     accumulate = [
         f"stages.{part.name}.optim.accumulate={part.accumulate}"
         for part in parts

@@ -1,4 +1,4 @@
-"""`ssld reproduce`: a published training measured here, by its weights or by its recipe, and put into the ledger."""
+"""Measure a published training, by its weights or by its recipe, and put it into the ledger: `ssld reproduce`."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from ssld.data import FileList
     from ssld.runtime import Runtime
 
-PUBLISHED = "published"  # instead of a weights file: those that the card names
-# What belongs to one of the two ways alone, with the value that says that it was not given.
+PUBLISHED = "published"  # stands for the weights file that the card names
+# These options belong to one of the two ways alone; each value says that the option was not given.
 OF_WEIGHTS: dict[str, object] = {"data": None, "flavour": None, "mirror": None, "offline": False}
 OF_TRAINING: dict[str, object] = {"overrides": [], "smoke": False, "out": None, "ranks": "1", "seeds": 1}
 OF_TRAINING |= {"wandb": "offline", "wandb_tags": (), "tensorboard": False}
 
 
 class Trained(SeedRuns):
-    """The page over the seeds, the folders of their runs, and the page of published and measured numbers."""
+    """Name the page over the seeds, the folders of their runs, and the page of published and measured numbers."""
 
     ledger: str
 
 
 class Evaluated(TypedDict):
-    """A row for each input of the card, and the page of published and measured numbers."""
+    """Hold a row for each input of the card, and the page of published and measured numbers."""
 
     rows: list[dict[str, Any]]
     ledger: str
@@ -70,16 +70,16 @@ def reproduce(
 
     `weights` is a file, or PUBLISHED: then the file that the card names is fetched, from `mirror` if there is one. Both
     ways record their results in `experiments` and write its ledger anew. What was measured before of the same weights
-    on the same list is not measured again. Raises UsageError for an option of the other way, RecipeError for an unknown
-    name and for a card that names no recipe, WeightsError for weights that cannot be had, DataError for a list that
-    cannot be used, RunError where a seed does not finish.
+    on the same list is not measured again. It raises UsageError for an option of the other way, RecipeError for an
+    unknown name and for a card that names no recipe, WeightsError for weights that cannot be had, DataError for a list
+    that cannot be used, RunError where a seed does not finish.
     """
-    given: dict[str, object] = {
+    values: dict[str, object] = {
         **{"data": data, "flavour": flavour, "mirror": mirror, "offline": offline},
         **{"overrides": list(overrides), "smoke": smoke, "out": out, "ranks": ranks, "seeds": seeds},
         **{"wandb": wandb, "wandb_tags": wandb_tags, "tensorboard": tensorboard},
     }
-    _check_way(given, train)
+    _check_way(values, train)
     if not train:
         return _evaluate(name, weights, data, flavour, mirror, offline, device, Path(experiments))
     check_seeds(seeds)
@@ -95,10 +95,10 @@ def reproduce(
     return _train(name, overrides, seeds, out, experiments, options)
 
 
-def _check_way(given: dict[str, object], train: bool) -> None:
+def _check_way(values: dict[str, object], train: bool) -> None:
     """Raise UsageError for an option of the way that is not taken."""
     for option, absent in (OF_WEIGHTS if train else OF_TRAINING).items():
-        if given[option] != absent:
+        if values[option] != absent:
             typed = "key.path=value" if option == "overrides" else f"--{option.replace('_', '-')}"
             owner = "an evaluation of weights; leave --train out" if train else "--train; add it"
             raise UsageError(f"reproduce: {typed} belongs to {owner}, or leave {typed} out")
@@ -109,7 +109,7 @@ def _train(
 ) -> Trained:
     """Run the recipe that a card names, as `ssld run --seeds` does, one seed too, then write the ledger anew.
 
-    Raises RecipeError where the card names none.
+    It raises RecipeError where the card names none.
     """
     from ssld.report import published_and_measured
 
@@ -139,7 +139,7 @@ def _evaluate(
 
     model = cards.find_model(name)
     listed, runtime = labelled_list(data), start(device)
-    refuse_scoring(listed)  # it would measure another number than the claim is
+    refuse_scoring(listed)  # its number would not be that of the claim
     if weights == PUBLISHED:
         fetched = fetch_published(name, flavour, mirror, offline)
         file, url = Path(fetched["file"]), fetched["url"]
@@ -150,8 +150,8 @@ def _evaluate(
     files, _ = scored_list(listed, network.num_classes)
     rows = []
     for result in _evaluations(model, network, about, listed, files, experiments, runtime):
-        kept = ledger.record(result, experiments)
-        rows.append(_row(model, result) | {"result": str(kept)})
+        result_file = ledger.record(result, experiments)
+        rows.append(_row(model, result) | {"result": str(result_file)})
     return {"rows": rows, "ledger": str(published_and_measured.write(experiments))}
 
 
@@ -164,22 +164,22 @@ def _evaluations(
     experiments: Path,
     runtime: Runtime,
 ) -> Iterator[dict[str, Any]]:
-    """The result on each input of the card: the recorded one, else a new one."""
+    """Yield the result on each input of the card: the recorded one, else a new one."""
     from ssld.distill.teacher_weights import weights_digest
     from ssld.report import ledger
 
     named = {"list": sha256(listed), "weights": weights_digest(network), "revision": network.revision}
-    for given in model.protocols:
-        digest = json_digest({"model": model.name, **named, "input": _shape(given)})
+    for protocol in model.protocols:
+        digest = json_digest({"model": model.name, **named, "input": _shape(protocol)})
         file = ledger.result_file(experiments, model.name, digest)
         if file.is_file():
-            note(f"{model.name} at {given.size}: measured before, {file}")
+            note(f"{model.name} at {protocol.size}: measured before, {file}")
             yield ledger.load(file)
             continue
         loaded = {**weights, "digest": named["weights"], "revision": named["revision"]}
-        about: dict[str, Any] = {"weights": loaded, "input": _shape(given)}
+        about: dict[str, Any] = {"weights": loaded, "input": _shape(protocol)}
         about |= {"data": {"list": listed.name, "sha256": named["list"], "images": len(files)}}
-        yield _evaluation(model, digest, about, network, listed, files, given, runtime)
+        yield _evaluation(model, digest, about, network, listed, files, protocol, runtime)
 
 
 def _evaluation(
@@ -189,22 +189,22 @@ def _evaluation(
     network: Any,
     listed: Path,
     files: FileList,
-    given: Input,
+    protocol: Input,
     runtime: Runtime,
 ) -> dict[str, Any]:
-    """A result as it is recorded: of weights, not of a run."""
+    """Measure a result as it is recorded: of weights, not of a run."""
     from ssld.data import Scoring
     from ssld.runtime import hardware, versions
 
     began = time.monotonic()
-    scores = scores_on(network, files, Scoring(), given, runtime)
+    scores = scores_on(network, files, Scoring(), protocol, runtime)
     return {
         "kind": "evaluation",
         "model": model.name,
         "digest": digest,
         "scope": _covered(files, baseline.class_lines(listed)),
         "complete": True,
-        "published_top1": model.protocols[given],
+        "published_top1": model.protocols[protocol],
         **scores,
         **about,
         "versions": versions(),
@@ -214,18 +214,20 @@ def _evaluation(
 
 
 def _covered(files: FileList, classes: Sequence[str] = ()) -> coverage.Scope:
-    """Full where the images are ImageNet's validation set as far as `baseline.other_images` can tell, else reduced."""
+    """Return full where the images are ImageNet's validation set as far as `baseline.other_images` can tell, else
+    reduced.
+    """
     return "reduced" if baseline.other_images(files.paths, files.labels.tolist(), classes) else "full"
 
 
-def _shape(given: Input) -> dict[str, Any]:
-    """An input as JSON has it."""
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(given).items()}
+def _shape(protocol: Input) -> dict[str, Any]:
+    """Turn an input into what JSON has."""
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(protocol).items()}
     return {**plain, "interpolation": "linear"}
 
 
 def _row(model: Model, result: dict[str, Any]) -> dict[str, Any]:
-    """What is printed of an evaluation.
+    """Return what is printed of an evaluation.
 
     `difference` from the published top-1, in points, and the `standard_error` of that on so many images only where
     these are the whole validation set: a number of other images, or of some of them, is another number.

@@ -1,4 +1,4 @@
-"""`ssld run`: a recipe from its first stage to its report, in one process or several, with one seed or several."""
+"""Run a recipe from its first stage to its report, in one process or several, with one seed or several: `ssld run`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,9 +34,9 @@ def run(
     `out` is the run folder; with several seeds it is the folder of the run folders, and their results are recorded in
     `experiments`. Finished stages are used again where all that made them is the same; `reuse` insists on it, `fresh`
     trains every stage anew. `argv` holds the words behind `ssld` as they were typed: with several ranks each of them is
-    started with the same words. Returns None in such a rank, whose result the process that started it returns. Raises
-    RecipeError for a recipe that does not hold, and RunError, DataError, WeightsError or DeployError where a stage or
-    what follows it cannot be done.
+    started with the same words. It returns None in such a rank, whose result the process that started it returns. It
+    raises RecipeError for a recipe that does not hold, and RunError, DataError, WeightsError or DeployError where a
+    stage or what follows it cannot be done.
     """
     trust = trust_of(reuse=reuse, fresh=fresh)
     plan = load_plan(recipe, overrides, smoke=smoke)

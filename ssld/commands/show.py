@@ -1,5 +1,8 @@
-"""`ssld show`: the facts behind a name. Cards and source files are read as text; PaddlePaddle is imported only for a
-method in a recipe, whose networks are made."""
+"""Show the facts behind a name: `ssld show`.
+
+Cards and source files are read as text; PaddlePaddle is imported only for a method in a recipe, whose networks are
+made.
+"""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,17 +20,18 @@ from ssld.plans import load_plan
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known behind a name: as a tree of plain values, and as text for a person."""
+    """Hold what is known behind a name: as a tree of plain values, and as text for a person."""
 
     tree: dict[str, Any]
     text: str
 
 
 def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
-    """The facts behind a name: of a recipe its whole plan, of a model, teacher, method or engine what is known of it.
+    """Return the facts behind a name: of a recipe its whole plan, of a model, teacher, method or engine what is known
+    of it.
 
     `overrides` and `smoke` change a recipe. The first of the `overrides` may be a recipe, where the name is that of a
-    method: then its terms in that recipe are looked at too. Raises RecipeError when nothing has that name.
+    method: then its terms in that recipe are looked at too. It raises RecipeError when nothing has that name.
     """
     models, methods = cards.models(), overview.names()
     if name.endswith((".yaml", ".yml")) or name in _recipe_names():
@@ -47,13 +51,15 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
         if name in cards.all_teachers():
             tree["as a teacher"] = _given(plain(cards.find_teacher(name)))
     else:
-        known = [*_recipe_names(), *models, *cards.all_teachers(), *methods, *ENGINES.names()]
-        raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, known)}")
+        all_names = [*_recipe_names(), *models, *cards.all_teachers(), *methods, *ENGINES.names()]
+        raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, all_names)}")
     return Facts(tree, parse.to_yaml(tree).rstrip())
 
 
 def _in_words(tree: dict[str, Any]) -> str:
-    """Facts as text for a person: sentences in lines of 100 letters, whatever has parts on lines of its own."""
+    """Write facts as text for a person: sentences in lines of 100 letters, and whatever has parts on lines of its
+    own.
+    """
     lines = []
     for key, value in tree.items():
         if isinstance(value, str) and "\n" in value:
@@ -72,14 +78,14 @@ def _wrapped(text: str, later: str, first: str = "") -> str:
 
 
 def _in_recipe(method: str, plan: recipe.Plan) -> dict[str, Any]:
-    """What the terms of a method read, train and cost in each stage of a recipe."""
-    from ssld.distill.terms import facts_of_terms  # it makes networks
+    """Return what the terms of a method read, train and cost in each stage of a recipe."""
+    from ssld.distill.terms import facts_of_terms  # this module makes networks
 
     return facts_of_terms(plan, method)
 
 
 def _facts(model: cards.Model) -> dict[str, Any]:
-    """The card of an architecture; of its claims all under its own name, one under the name of a training."""
+    """Return the card of an architecture; of its claims all under its own name, one under the name of a training."""
     tree = _given(plain(cards.find_student(model.arch)))
     if model.name != model.arch:
         tree["published"] = {model.kind: tree["published"][model.kind]}
@@ -87,7 +93,7 @@ def _facts(model: cards.Model) -> dict[str, Any]:
 
 
 def _given(tree: Any) -> Any:
-    """Without the keys that a card leaves out."""
+    """Return a tree without the keys that a card leaves out."""
     if isinstance(tree, dict):
         return {key: _given(value) for key, value in tree.items() if value not in (None, {}, [])}
     return tree

@@ -1,4 +1,4 @@
-"""`ssld sweep`: a sweep as W&B runs it, or here, one `ssld run` after the other."""
+"""Run a sweep, one `ssld run` after the other, or write it as W&B runs it: `ssld sweep`."""
 
 import json
 import shlex
@@ -21,11 +21,11 @@ from ssld.report.summary import names, summary
 from ssld.report.trials import ordered, write_trials
 from ssld.spec.choices import Device, WandbMode
 
-CHECKED = 16  # random trials whose plans are checked before a sweep goes to W&B
+CHECKED = 16  # number of random trials whose plans are checked before a sweep goes to W&B
 
 
 class WandbSweep(TypedDict):
-    """The file that `wandb sweep` takes, the command that starts the sweep with it, and what follows."""
+    """Name the file that `wandb sweep` takes, the command that starts the sweep with it, and what follows."""
 
     sweep: str
     start: str
@@ -33,7 +33,7 @@ class WandbSweep(TypedDict):
 
 
 class LocalSweep(TypedDict):
-    """The page of a sweep that ran here, and its rows, the best first."""
+    """Name the page of a sweep that ran here, and hold its rows, the best first."""
 
     report: str
     rows: list[dict[str, Any]]
@@ -59,8 +59,8 @@ def sweep(
 
     `file` is a sweep file, or the name of one in recipes/sweeps. `count` limits the trials, and `seed` is that of the
     values which method random draws. `out` is the folder of the run folders, or of the file for W&B; what is measured
-    here is recorded in `experiments`. Raises RecipeError, before the first trial, for keys and values that do not hold,
-    and RunError where no trial finished or a file cannot be written.
+    here is recorded in `experiments`. It raises RecipeError, before the first trial, for keys and values that do not
+    hold, and RunError where no trial finished or a file cannot be written.
     """
     spec = sweeps.load(file)
     options = RunOptions(
@@ -75,12 +75,15 @@ def sweep(
     parent = Path(out or "runs")
     if not local:
         return _write_wandb(spec, file, count, seed, parent, options)
-    kept = parent / "smoke" if smoke else Path(experiments) / "sweeps"
-    return _run_here(spec, file, count, seed, parent, kept, options)
+    ledger_folder = parent / "smoke" if smoke else Path(experiments) / "sweeps"
+    return _run_here(spec, file, count, seed, parent, ledger_folder, options)
 
 
 def _write_wandb(spec: Sweep, file: str, count: int | None, seed: int, parent: Path, options: RunOptions) -> WandbSweep:
-    """The sweep as a file that `wandb sweep` takes, and what to type. RecipeError for keys that the recipe lacks."""
+    """Write the sweep as a file that `wandb sweep` takes, and say what to type.
+
+    It raises RecipeError for keys that the recipe lacks.
+    """
     some = CHECKED if spec.method == "random" and count is None else count
     _plans(spec, sweeps.trials(spec, some, seed), options.smoke)
     words = [*(["--smoke"] if options.smoke else []), *(["--tensorboard"] if options.tensorboard else [])]
@@ -97,12 +100,12 @@ def _write_wandb(spec: Sweep, file: str, count: int | None, seed: int, parent: P
 
 
 def _run_here(
-    spec: Sweep, file: str, count: int | None, seed: int, parent: Path, kept: Path, options: RunOptions
+    spec: Sweep, file: str, count: int | None, seed: int, parent: Path, ledger_folder: Path, options: RunOptions
 ) -> LocalSweep:
-    """Every trial in turn, a finished one not again; its result in the ledger `kept`, all of them in one table.
+    """Run every trial in turn, a finished one not again; put its result in the ledger and all of them in one table.
 
-    A trial that fails, as one whose loss becomes NaN, leaves a row without numbers. Raises RecipeError before the first
-    trial for keys and values that do not hold, RunError when none could finish; Ctrl-C ends the sweep.
+    A trial that fails, as one whose loss becomes NaN, leaves a row without numbers. It raises RecipeError before the
+    first trial for keys and values that do not hold, RunError when none could finish; Ctrl-C ends the sweep.
     """
     trials = sweeps.trials(spec, count, seed)
     todo = _plans(spec, trials, options.smoke)
@@ -117,28 +120,31 @@ def _run_here(
         result = None if run_alone(spec.recipe, typed, folder, options) else ledger.load(folder / "result.json")
         if result:
             hardware.add(result["hardware"])
-            ledger.record(result, kept)
+            ledger.record(result, ledger_folder)
         rows.append(_row(number, trial, plan, spec.metric.name, result))
         about = _about(spec, command, len(trials), plan.scope, sorted(hardware))
-        page = write_trials(rows, kept / f"{spec.name}.md", about)
+        page = write_trials(rows, ledger_folder / f"{spec.name}.md", about)
     if not hardware:
         raise RunError(f"{spec.name}: none of {len(trials)} trials finished; run one of them alone to see why")
     return {"report": str(page), "rows": ordered(rows, spec.metric.name, spec.metric.goal)}
 
 
 def _plans(spec: Sweep, trials: Sequence[Trial], smoke: bool) -> list[Plan]:
-    """The plan of each trial. RecipeError for one that does not hold, and for a metric that no run will have."""
+    """Return the plan of each trial.
+
+    It raises RecipeError for one that does not hold, and for a metric that no run will have.
+    """
     loaded = [load_plan(spec.recipe, sweeps.overrides(trial), smoke=smoke) for trial in trials]
-    known = names(loaded[0])
-    if spec.metric.name not in known:
+    metrics = names(loaded[0])
+    if spec.metric.name not in metrics:
         what = f"no number of a finished run is named {spec.metric.name!r}"
-        hint = did_you_mean(spec.metric.name, known) or f"; one of {', '.join(known)}"
+        hint = did_you_mean(spec.metric.name, metrics) or f"; one of {', '.join(metrics)}"
         raise RecipeError(f"{spec.name}: metric.name: {what}{hint}")
     return loaded
 
 
 def _row(number: int, trial: Trial, plan: Plan, metric: str, result: dict[str, Any] | None) -> dict[str, Any]:
-    """A line of the table; without a result its numbers are None."""
+    """Return a line of the table; without a result its numbers are None."""
     values = summary(result) if result else {}
     numbers = {name: values.get(name) for name in dict.fromkeys((metric, "top1", "gain", "teacher_top1"))}
     shown = {key: value if isinstance(value, (int, float)) else json.dumps(value) for key, value in trial.items()}
@@ -147,7 +153,7 @@ def _row(number: int, trial: Trial, plan: Plan, metric: str, result: dict[str, A
 
 
 def _about(spec: Sweep, command: str, count: int, scope: str, hardware: list[str]) -> dict[str, Any]:
-    """What stands on the page beside the table."""
+    """Return what stands on the page beside the table."""
     about = {"name": spec.name, "recipe": spec.recipe, "method": spec.method, "command": command}
     return about | {
         "metric": spec.metric.name,
@@ -159,13 +165,13 @@ def _about(spec: Sweep, command: str, count: int, scope: str, hardware: list[str
 
 
 def _command(file: str, count: int | None, seed: int, smoke: bool) -> str:
-    """What runs the sweep here again."""
+    """Return the command that runs the sweep again."""
     options = [f"--{name} {value}" for name, value in (("count", count), ("seed", seed)) if value]
     return " ".join(["ssld sweep", file, "--local", *options, *(["--smoke"] if smoke else [])])
 
 
 def _write(file: Path, head: str, text: str) -> None:
-    """Replaces what the command wrote before, nothing else."""
+    """Replace what the command wrote before, and nothing else."""
     if file.is_file() and not file.read_text(encoding="utf-8").startswith(head.split("`")[0]):
         raise RunError(f"{file}: was not written by `ssld sweep`; move it away, or choose another --out")
     try:

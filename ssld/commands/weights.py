@@ -1,4 +1,4 @@
-"""`ssld weights`: published weights fetched, or imported as safetensors."""
+"""Fetch published weights, or import them as safetensors: `ssld weights`."""
 
 import shlex
 from typing import Any, Literal
@@ -24,18 +24,18 @@ def weights(
 ) -> dict[str, Any]:
     """Fetch the weights of the published training `what`, or import the weights file or folder `what`.
 
-    Fetch: download what the card names, or take it from `mirror`, and check it; `offline` uses no network. Returns the
-    file with its facts, and the command that imports it (`next`). Import: read weights of any `flavour` as those of
-    `arch`, strictly, and write them as safetensors; `force` replaces another file at the target. Returns what was read
-    and written. Raises UsageError for an option of the other action, RecipeError for an unknown name, WeightsError for
-    a file that cannot be had or does not fit.
+    Fetch: download what the card names, or take it from `mirror`, and check it; `offline` uses no network. It returns
+    the file with its facts, and the command that imports it (`next`). Import: read weights of any `flavour` as those of
+    `arch`, strictly, and write them as safetensors; `force` replaces another file at the target. It returns what was
+    read and written. It raises UsageError for an option of the other action, RecipeError for an unknown name,
+    WeightsError for a file that cannot be had or does not fit.
     """
     of_fetch: dict[str, object] = {"flavour": flavour, "mirror": mirror, "offline": offline}
     of_import: dict[str, object] = {"arch": arch, "revision": revision, "force": force}
-    other, excluded = ("import", of_import) if action == "fetch" else ("fetch", of_fetch)
+    other_action, excluded = ("import", of_import) if action == "fetch" else ("fetch", of_fetch)
     for option, value in excluded.items():
         if value:
-            raise UsageError(f"weights {action}: --{option} belongs to `ssld weights {other}`")
+            raise UsageError(f"weights {action}: --{option} belongs to `ssld weights {other_action}`")
     if action == "fetch":
         return _fetch(what, flavour, mirror, offline, out)
     if not arch:
@@ -46,7 +46,7 @@ def weights(
 
 
 def _fetch(what: str, flavour: Flavour | None, mirror: str | None, offline: bool, out: str | None) -> dict[str, Any]:
-    """Download what a card names, or take it from a mirror, and check it; says how to go on."""
+    """Download what a card names, or take it from a mirror, and check it; say how to go on."""
     from ssld.progress import note
 
     arch, published = cards.find_weights(what, flavour)

@@ -1,4 +1,4 @@
-"""Networks that another framework trained, as teachers: ONNX files and inference programs of Paddle."""
+"""Ask networks that another framework trained, as teachers: ONNX files and inference programs of Paddle."""
 
 from ssld.foreign.accuracy import Accuracy, accuracy, chance_bound, check_accuracy
 from ssld.foreign.classes import read_classes

@@ -1,4 +1,6 @@
-"""Whether a network from elsewhere knows the classes of the recipe: its top-1 on labelled images, and the judgement."""
+"""Check whether a network from elsewhere knows the recipe's classes: its top-1 on labelled images, and the
+judgement.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -24,7 +26,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Percent of `images` labelled images. NaN where there was none.
+    """Hold the percent of `images` labelled images that are right. It is NaN where there was no image.
 
     `renamed` is the top-1 that the network has when each of its classes is renamed to the label that occurs most often
     with it. The names are learnt on one half of the images and `renamed` is counted on the other half. It is far above
@@ -37,23 +39,23 @@ class Accuracy:
 
 
 def accuracy(network: Network, batches: Iterable[tuple[Array, Labels]], images: int | None = None) -> Accuracy:
-    """Top-1 of a network on at most `images` images of batches (images, labels).
+    """Measure the top-1 of a network on at most `images` images of batches (images, labels).
 
     Images are float32 [n, 3, S, S] as the network's own spec normalises them, labels int [n]; an image whose label is
     below 0 has none and is left out. Of equal logits the earlier class comes first.
     """
     labels, answers = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    left = np.inf if images is None else images
-    for batch, given in batches:
-        if left <= 0:
+    remaining = np.inf if images is None else images
+    for batch, batch_labels in batches:
+        if remaining <= 0:
             break
-        chosen = np.flatnonzero(given >= 0)[: None if images is None else int(left)]
-        if len(chosen):
-            labels.append(given[chosen].astype(np.int64))
-            answers.append(network(batch[chosen])[LOGITS].argmax(axis=1))
-            left -= len(chosen)
-    truth, said = np.concatenate(labels), np.concatenate(answers)
-    return Accuracy(_percent(truth == said), len(truth), _renamed(truth, said))
+        positions = np.flatnonzero(batch_labels >= 0)[: None if images is None else int(remaining)]
+        if len(positions):
+            labels.append(batch_labels[positions].astype(np.int64))
+            answers.append(network(batch[positions])[LOGITS].argmax(axis=1))
+            remaining -= len(positions)
+    truth, predicted = np.concatenate(labels), np.concatenate(answers)
+    return Accuracy(_percent(truth == predicted), len(truth), _renamed(truth, predicted))
 
 
 def check_accuracy(
@@ -74,7 +76,7 @@ def check_accuracy(
 
 
 def judge(name: str, measured: Accuracy, classes: int, least_top1: float, skip: str) -> None:
-    """RunError for a top-1 that is about chance or below `least_top1`; it says what is likely to be wrong."""
+    """Raise RunError for a top-1 that is about chance or below `least_top1`; it says what is likely to be wrong."""
     bound = chance_bound(classes)
     if measured.top1 >= max(bound, least_top1):
         return
@@ -88,7 +90,10 @@ def judge(name: str, measured: Accuracy, classes: int, least_top1: float, skip: 
 
 
 def chance_bound(classes: int) -> float:
-    """Percent below which a top-1 counts as chance: twice 1 / classes, of few classes a quarter of the way to 100."""
+    """Return the percent below which a top-1 counts as chance.
+
+    It is twice 1 / classes, and for few classes a quarter of the way to 100.
+    """
     chance = 100 / classes
     return chance + min(chance, (100 - chance) / 4)
 

@@ -1,4 +1,4 @@
-"""Checks of a network from elsewhere, before the first step. Each error is one line, `where: what; what to do`."""
+"""Check a network from elsewhere before the first step. Each error is one line, `where: what; what to do`."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +7,20 @@ from ssld.config.foreign import InputSpec, NetworkSpec
 from ssld.errors import RecipeError, RunError, did_you_mean
 from ssld.foreign.tensors import DTYPES, AnyArray, Array, Engine, Image
 
-PROBES = 3  # drawn images
-SUM_BOUND = 0.01  # of probabilities from 1; a half-precision softmax over 1,000 classes is off by about 0.001
-ALONE_BOUND = 0.01  # of a value alone from that in a batch, relative to the largest; half precision needs about 0.002
+PROBES = 3  # number of drawn images
+SUM_BOUND = (
+    0.01  # distance of a sum of probabilities from 1; a half-precision softmax over 1,000 classes has about 0.001
+)
+ALONE_BOUND = (
+    0.01  # distance of an image alone from that in a batch, relative to the largest; half precision has about 0.002
+)
 
 
 def check_image(image: Image, given: InputSpec, where: str) -> int | None:
-    """The fixed batch of the network, None where it is dynamic. RecipeError where its input contradicts `given`."""
+    """Return the fixed batch of the network, None where it is dynamic.
+
+    It raises RecipeError where the network's input contradicts `given`.
+    """
     takes = f"the network takes {image}"
     if image.dtype not in DTYPES:
         raise RunError(f"{where}: {takes}; export it for {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
@@ -34,18 +41,20 @@ def check_image(image: Image, given: InputSpec, where: str) -> int | None:
     return image.shape[0]
 
 
-def _check_layout(shape: tuple[int | None, ...], given: InputSpec, what: str, where: str) -> None:
+def _check_layout(shape: tuple[int | None, ...], spec: InputSpec, what: str, where: str) -> None:
     axes = {"nchw": 1, "nhwc": 3}
-    other = "nhwc" if given.layout == "nchw" else "nchw"
-    channels = shape[axes[given.layout]]
-    if channels != 3 and shape[axes[other]] == 3:
-        raise RecipeError(f"{what}; set input.layout: {other}")
+    other_layout = "nhwc" if spec.layout == "nchw" else "nchw"
+    channels = shape[axes[spec.layout]]
+    if channels != 3 and shape[axes[other_layout]] == 3:
+        raise RecipeError(f"{what}; set input.layout: {other_layout}")
     if channels not in (3, None):
         raise RunError(f"{where}: takes images of {channels} channels; a teacher sees 3, export one that does")
 
 
 def choose_output(engine: Engine, spec: NetworkSpec) -> str:
-    """The tensor with the scores. RecipeError where it does not exist, or is one of several and not named."""
+    """Return the tensor with the scores. It raises RecipeError where it does not exist, or is one of several and
+    not named.
+    """
     if spec.output is not None:
         check_tensor(engine, spec.output, "output")
         return spec.output
@@ -61,7 +70,7 @@ def check_taps(engine: Engine, spec: NetworkSpec) -> None:
 
 
 def check_tensor(engine: Engine, tensor: str, key: str) -> None:
-    """RecipeError, with the nearest name, unless the engine can give a tensor of that name."""
+    """Raise RecipeError, with the nearest name, unless the engine can give a tensor of that name."""
     if tensor not in engine.tensors:
         hint = did_you_mean(tensor, engine.tensors) or f"; its outputs: {', '.join(engine.outputs)}"
         kind = "output" if engine.tensors == engine.outputs else "tensor"
@@ -69,7 +78,7 @@ def check_tensor(engine: Engine, tensor: str, key: str) -> None:
 
 
 def check_rows(tensor: object, images: int, where: str) -> None:
-    """RunError unless this is an array of floating-point numbers whose first axis counts the images."""
+    """Raise RunError unless this is an array of floating-point numbers whose first axis counts the images."""
     if not isinstance(tensor, np.ndarray) or tensor.dtype.kind != "f":
         kind = tensor.dtype if isinstance(tensor, np.ndarray) else type(tensor).__name__
         raise RunError(f"{where}: holds {kind}, no floating-point tensor; name the tensor with the scores or features")
@@ -79,9 +88,9 @@ def check_rows(tensor: object, images: int, where: str) -> None:
 
 
 def drawn(given: InputSpec) -> Array:
-    """float32 [PROBES, 3, S, S]: pixels drawn from 0 to 1, normalised as `given` says. The same ones every time."""
+    """Draw float32 [PROBES, 3, S, S]: pixels from 0 to 1, normalised as `given` says. They are the same every time."""
     pixels = np.random.default_rng(0).random((PROBES, 3, given.size, given.size), dtype=np.float32)
-    pixels *= np.linspace(0.4, 1, PROBES, dtype=np.float32).reshape(-1, 1, 1, 1)  # images of unequal brightness
+    pixels *= np.linspace(0.4, 1, PROBES, dtype=np.float32).reshape(-1, 1, 1, 1)  # the images have unequal brightness
     mean, std = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (given.mean, given.std))
     images: Array = (pixels - mean) / std
     return images
@@ -90,7 +99,7 @@ def drawn(given: InputSpec) -> Array:
 def check_scores(
     scores: AnyArray, spec: NetworkSpec, classes: int, order: NDArray[np.int64] | None, where: str
 ) -> None:
-    """RecipeError or RunError unless scores [n, ...] of drawn images are what `spec` says of them."""
+    """Raise RecipeError or RunError unless scores [n, ...] of drawn images are what `spec` says of them."""
     if scores.ndim > 2 and scores[0].size != scores.shape[1]:  # [n, classes, 1, 1] is [n, classes]
         what = f"has shape {list(scores.shape)}"
         raise RecipeError(f"{where}: output: {what}; name the tensor of shape [batch, classes]")
@@ -111,21 +120,21 @@ def check_scores(
         raise RecipeError(f"{where}: gives: {what}; set gives: logits where no softmax is in the network")
 
 
-def _check_classes(given: int, classes: int, order: NDArray[np.int64] | None, spec: NetworkSpec, where: str) -> None:
-    if order is None and given != classes:
-        what = f"the network has {given} classes, the recipe {classes}"
+def _check_classes(outputs: int, classes: int, order: NDArray[np.int64] | None, spec: NetworkSpec, where: str) -> None:
+    if order is None and outputs != classes:
+        what = f"the network has {outputs} classes, the recipe {classes}"
         raise RecipeError(f"{where}: output: {what}; name the index of each class of the recipe in a classes_file")
-    if order is not None and order.max() >= given:
+    if order is not None and order.max() >= outputs:
         line = int(order.argmax()) + 1
-        what = f"line {line}: index {order.max()}, but the network has {given} classes"
+        what = f"line {line}: index {order.max()}, but the network has {outputs} classes"
         raise RecipeError(f"{spec.classes_file}: {what}, counted from 0; name the right class")
 
 
 def check_alone(together: AnyArray, alone: AnyArray, where: str) -> None:
-    """RunError unless an image has the same outputs alone as in a batch, up to rounding."""
+    """Raise RunError unless an image has the same outputs alone as in a batch, up to rounding."""
     if not (np.isfinite(together).all() and np.isfinite(alone).all()):
         raise RunError(f"{where}: is not finite on drawn images; check input.mean and input.std, and the weights")
-    one, other = together.astype(np.float64), alone.astype(np.float64)
-    if np.abs(one - other).max() > ALONE_BOUND * np.abs(one).max():
+    in_batch, by_itself = together.astype(np.float64), alone.astype(np.float64)
+    if np.abs(in_batch - by_itself).max() > ALONE_BOUND * np.abs(in_batch).max():
         what = "what it gives for an image depends on the other images of the batch"
         raise RunError(f"{where}: {what}; export the network in evaluation mode, and without dynamic quantisation")

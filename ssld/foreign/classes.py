@@ -1,4 +1,6 @@
-"""The mapping file: where each class of a recipe stands in the output of a network with another order of classes."""
+"""Read the mapping file: where each class of a recipe stands in the output of a network with another order of
+classes.
+"""
 
 from pathlib import Path
 
@@ -9,7 +11,8 @@ from ssld.errors import RecipeError
 
 
 def read_classes(file: Path, classes: int) -> NDArray[np.int64]:
-    """int64 [classes]: entry i is the index of the recipe's class i in the output of the network, counted from 0.
+    """Return int64 [classes]: entry i is the index of the recipe's class i in the output of the network, counted from
+    0.
 
     The file has one line for each class of the recipe, and each line is one such index. RecipeError names the line that
     is no index, is negative or repeats another one, and says when the number of lines is not `classes`.
@@ -21,14 +24,14 @@ def read_classes(file: Path, classes: int) -> NDArray[np.int64]:
     if len(lines) != classes:
         what = f"{len(lines)} lines, the recipe has {classes} classes"
         raise RecipeError(f"{file}: {what}; write one line for each class of the recipe")
-    seen: dict[int, int] = {}
+    line_of_index: dict[int, int] = {}
     for number, line in enumerate(lines, start=1):
         index = _index(line.strip(), f"{file}: line {number}")
-        if index in seen:
-            what = f"repeats the index {index} of line {seen[index]}"
+        if index in line_of_index:
+            what = f"repeats the index {index} of line {line_of_index[index]}"
             raise RecipeError(f"{file}: line {number}: {what}; each class of the network stands for one class at most")
-        seen[index] = number
-    return np.array(list(seen), dtype=np.int64)
+        line_of_index[index] = number
+    return np.array(list(line_of_index), dtype=np.int64)
 
 
 def _index(text: str, where: str) -> int:

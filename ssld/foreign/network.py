@@ -1,4 +1,4 @@
-"""A network that another framework trained, asked like a teacher: images in, logits and taps out."""
+"""Ask a network that another framework trained like a teacher: images go in, logits and taps come out."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,18 +21,18 @@ FLOOR = float(np.finfo(np.float32).tiny)
 
 
 class ForeignNetwork:
-    """Images float32 [n, 3, S, S] -> {"logits": float32 [n, classes], and each tap: float32 [n, ...]}.
+    """Turn images float32 [n, 3, S, S] into {"logits": float32 [n, classes], and each tap: float32 [n, ...]}.
 
     The images are RGB and already normalised as `spec.input` says. `classes` is the number of classes of the recipe,
     and the logits are in its order. A network with a batch of fixed size b is run on groups of b images, of which the
     last one is filled up.
 
-    Probabilities p become the logits log(max(p, FLOOR)). Their softmax is p again, and at a temperature T it is that
-    of the network's own logits z: log p is z less one number for each image, and no softmax sees that number. Only what
+    Probabilities p become the logits log(max(p, FLOOR)). Their softmax is p again, and at a temperature T it is that of
+    the network's own logits z: log p is z less one number for each image, and no softmax sees that number. Only what
     the network rounded is lost, such as a p of 0.
 
-    Making one runs it on a few drawn images and raises RecipeError where it is not what `spec` says, RunError where it
-    cannot be read or run; the message is one line.
+    To make one runs it on a few drawn images, and raises RecipeError where it is not what `spec` says, RunError where
+    it cannot be read or run; the message is one line.
     """
 
     kind: str
@@ -51,11 +51,13 @@ class ForeignNetwork:
 
     @property
     def gives(self) -> tuple[str, ...]:
-        """Names of what a call returns: `logits`, then the taps."""
+        """Return the names of what a call returns: `logits`, then the taps."""
         return tuple(self._places)
 
     def __call__(self, images: Array) -> dict[str, Array]:
-        """RunError where the engine fails, or for images of another shape than [1 or more, 3, S, S]."""
+        """Return the outputs. It raises RunError where the engine fails, or for images of another shape than [1 or
+        more, 3, S, S].
+        """
         tensors = self._tensors(images)
         return {
             name: self._logits(tensors[place]) if name == LOGITS else tensors[place].astype(np.float32)
@@ -63,7 +65,8 @@ class ForeignNetwork:
         }
 
     def identity(self) -> dict[str, object]:
-        """What its outputs depend on, as plain values for a digest: kind, sha256 of each file, classes, spec.
+        """Return what the network's outputs depend on, as plain values for a digest: kind, sha256 of each file,
+        classes, spec.
 
         `files` also holds the weights that an ONNX file keeps beside it. The mapping file counts by what it holds and
         not by its path. Files are read once.
@@ -80,7 +83,9 @@ class ForeignNetwork:
         return sha256(Path(self.spec.classes_file)) if self.spec.classes_file else None
 
     def _tensors(self, images: Array) -> list[AnyArray]:
-        """The tensors that were asked of the engine, each with one row for an image, as the network gives them."""
+        """Return the tensors that were asked of the engine, each with one row for an image, as the network gives
+        them.
+        """
         count, size = len(images), self.spec.input.size
         if images.shape != (count, 3, size, size) or not count:
             raise RunError(f"{self.where}: images {list(images.shape)}; give [1 or more, 3, {size}, {size}]")
@@ -95,10 +100,10 @@ class ForeignNetwork:
         return [np.concatenate(parts)[:count] for parts in zip(*groups, strict=True)]
 
     def _fed(self, images: Array) -> AnyArray:
-        """The same images as the network takes them: order of the channels and of the axes, type."""
-        given, dtype = self.spec.input, self._engine.image.dtype
-        fed = images[:, ::-1] if given.channels == "bgr" else images
-        fed = fed.transpose(0, 2, 3, 1) if given.layout == "nhwc" else fed
+        """Return the same images as the network takes them: order of the channels and of the axes, type."""
+        spec, dtype = self.spec.input, self._engine.image.dtype
+        fed = images[:, ::-1] if spec.channels == "bgr" else images
+        fed = fed.transpose(0, 2, 3, 1) if spec.layout == "nhwc" else fed
         if dtype == "uint8":
             fed = np.rint(fed).clip(0, 255)
         return np.ascontiguousarray(fed, dtype=dtype)
@@ -109,19 +114,19 @@ class ForeignNetwork:
         return list(tensors)
 
     def _key(self, place: int) -> str:
-        """The key of the spec that asks for a tensor."""
+        """Return the key of the spec that asks for a tensor."""
         name = next(name for name, number in self._places.items() if number == place)
         return "output" if name == LOGITS else f"taps.{name}"
 
     def _logits(self, scores: AnyArray) -> Array:
-        """float32 [n, classes] of what the output holds."""
+        """Return float32 [n, classes] of what the output holds."""
         logits: Array = scores.reshape(len(scores), -1).astype(np.float32)
         if self.spec.gives == "probabilities":
             logits = np.log(np.maximum(logits, np.float32(FLOOR)))
         return logits if self._order is None else logits[:, self._order]
 
     def _probe(self) -> None:
-        """Run on drawn images, together and one by one, and check what comes back."""
+        """Run the network on drawn images, together and one by one, and check what comes back."""
         images = checks.drawn(self.spec.input)
         together = self._tensors(images)
         checks.check_scores(together[self._places[LOGITS]], self.spec, self.classes, self._order, self.where)
@@ -131,7 +136,7 @@ class ForeignNetwork:
 
 
 class OnnxNetwork(ForeignNetwork):
-    """An ONNX file in ONNX Runtime: `threads` of the CPU, or with `gpu` the CUDA kernels of that GPU.
+    """Run an ONNX file in ONNX Runtime: on `threads` of the CPU, or with `gpu` the CUDA kernels of that GPU.
 
     The output and the taps of `spec` may be any named tensor of the graph, not only its outputs.
     """
@@ -143,9 +148,11 @@ class OnnxNetwork(ForeignNetwork):
 
 
 class PaddleProgram(ForeignNetwork):
-    """An inference program of Paddle 2 or 3: a folder with one program, or the path of one with or without its suffix.
+    """Run an inference program of Paddle 2 or 3: a folder with one program, or the path of one with or without its
+    suffix.
 
-    `threads` of the CPU (Paddle keeps one number for the process, that of the program read last), or the GPU `gpu`.
+    It runs on `threads` of the CPU (Paddle keeps one number for the process, that of the program read last), or the GPU
+    `gpu`.
     """
 
     kind = "paddle"

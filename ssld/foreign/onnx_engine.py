@@ -1,4 +1,4 @@
-"""An ONNX file in ONNX Runtime. The packages onnx and onnxruntime are imported when a file is read."""
+"""Run an ONNX file in ONNX Runtime. The packages onnx and onnxruntime are imported when a file is read."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +19,12 @@ NO_OPERATOR = re.compile(
     r"Could not find an implementation for (\S+?)\(\d+\)"
 )
 TOO_NEW = re.compile(r"released onnx opset|Unsupported model IR version")
-# What ONNX Runtime puts before the reason: its own mark and code, and the place in its C++ source.
+# ONNX Runtime puts this before the reason: its own mark and code, and the place in its C++ source.
 PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |Failed to load model with error: |/\S+:\d+ .*?\) (?=\w)")
 
 
 class OnnxEngine:
-    """An ONNX file. Each named tensor of its graph can be asked for: ONNX Runtime gets it as one more output."""
+    """Run an ONNX file. Each named tensor of its graph can be asked for: ONNX Runtime gets it as one more output."""
 
     def __init__(self, file: Path, threads: int, gpu: int | None):
         self.file, self.where, self.threads, self.gpu = file, str(file), threads, gpu
@@ -43,7 +43,7 @@ class OnnxEngine:
         self.tensors = tuple(dict.fromkeys((*self.outputs, *inner)))
 
     def load(self, wanted: Sequence[str]) -> None:
-        """Build the session. A file whose outputs are all that is wanted is read by ONNX Runtime itself.
+        """Build the session. ONNX Runtime reads the file itself where `wanted` names its outputs alone.
 
         Otherwise it gets the graph from memory, without the weights that lie in other files, and their folder.
         """
@@ -61,7 +61,7 @@ class OnnxEngine:
             source = self._model.SerializeToString()
         self._wanted = list(wanted)
         self._session = self._start(source, options)
-        del self._model  # up to 2 GiB
+        del self._model  # the model takes up to 2 GiB
 
     def _check_folder(self, tensor: str, version: str) -> None:
         if self._external and tuple(int(part) for part in version.split(".")[:2]) < FOLDER_SINCE:
@@ -74,7 +74,7 @@ class OnnxEngine:
         providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
         if self.gpu is not None:
             self._check_cuda(onnxruntime.get_available_providers())
-            if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA and cuDNN that came as Python packages
+            if hasattr(onnxruntime, "preload_dlls"):  # it finds CUDA and cuDNN where they are Python packages
                 onnxruntime.preload_dlls()
             providers.insert(0, (CUDA, {"device_id": str(self.gpu), "use_tf32": "0"}))
         try:
@@ -91,7 +91,7 @@ class OnnxEngine:
             raise RunError(f"{self.where}: {what}; install onnxruntime-gpu and the CUDA and cuDNN that it asks for")
 
     def _why_not(self, text: str) -> str:
-        """One line from an error of ONNX Runtime at loading."""
+        """Make one line of an error of ONNX Runtime at loading."""
         if TOO_NEW.search(text):
             opset = max((entry.version for entry in self._model.opset_import if not entry.domain), default=0)
             what = f"opset {opset} and IR version {self._model.ir_version} are newer than {self.title} knows"
@@ -114,8 +114,9 @@ class OnnxEngine:
 
 
 def onnx_digests(file: Path) -> dict[str, str]:
-    """sha256 of an ONNX file (`model`) and of each file beside it that holds its weights. RunError where one is missing
-    or cannot be read.
+    """Return sha256 of an ONNX file (`model`) and of each file beside it that holds its weights.
+
+    It raises RunError where one is missing or cannot be read.
     """
     check_packages()
     return _digests(file, _external_files(_read(file), file))
@@ -126,14 +127,16 @@ def _digests(file: Path, external: Mapping[str, Path]) -> dict[str, str]:
 
 
 def check_packages() -> None:
-    """RunError for the first package that is missing here."""
+    """Raise RunError for the first package that is not installed."""
     for package in ("onnxruntime", "onnx"):
         if find_spec(package) is None:
             raise RunError(f"{package}: not installed, an ONNX teacher needs it; pip install 'ssld[engines]'")
 
 
 def _read(file: Path) -> Any:
-    """The onnx.ModelProto of a file, without the weights that lie in other files. RunError where it is none."""
+    """Return the onnx.ModelProto of a file, without the weights that lie in other files. It raises RunError where
+    it is none.
+    """
     import onnx
 
     decode_error: type[Exception] = import_module("google.protobuf.message").DecodeError
@@ -149,11 +152,14 @@ def _read(file: Path) -> Any:
 
 
 def _external_files(model: Any, file: Path) -> dict[str, Path]:
-    """Location -> path of each file with weights of the model. RunError where one is missing or outside the folder."""
+    """Return location -> path of each file with weights of the model.
+
+    It raises RunError where a file is missing or outside the folder.
+    """
     import onnx
 
     folder = file.resolve().parent
-    found = {}
+    paths = {}
     for tensor in _weights(model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
@@ -163,12 +169,12 @@ def _external_files(model: Any, file: Path) -> dict[str, Path]:
             raise RunError(f"{file}: has weights at {location!r}, outside its folder; export it again")
         if not path.is_file():
             raise RunError(f"{file}: its weights {location} are not beside it; copy both files")
-        found[location] = path
-    return dict(sorted(found.items()))
+        paths[location] = path
+    return dict(sorted(paths.items()))
 
 
 def _weights(graph: Any) -> Iterator[Any]:
-    """Every onnx.TensorProto of a graph and of the graphs inside its operators."""
+    """Yield every onnx.TensorProto of a graph and of the graphs inside its operators."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
@@ -178,7 +184,7 @@ def _weights(graph: Any) -> Iterator[Any]:
 
 
 def _image(value: Any) -> Image:
-    """An onnx.ValueInfoProto as data."""
+    """Turn an onnx.ValueInfoProto into data."""
     import onnx
 
     kind = value.type.tensor_type
@@ -193,5 +199,5 @@ def _reason(text: str, limit: int = 300) -> str:
 
 
 def _size(axis: Any) -> int | None:
-    """The size of an axis, None where it has a name or nothing; some exporters write -1 for a dynamic one."""
+    """Return the size of an axis, None where it has a name or nothing; some exporters write -1 for a dynamic one."""
     return axis.dim_value if axis.dim_value > 0 else None

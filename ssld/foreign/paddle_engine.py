@@ -1,4 +1,4 @@
-"""An inference program of Paddle in Paddle Inference. Paddle is imported when a program is read."""
+"""Run an inference program of Paddle in Paddle Inference. Paddle is imported when a program is read."""
 
 import json
 import math
@@ -12,15 +12,17 @@ from ssld.errors import RunError
 from ssld.files import sha256
 from ssld.foreign.tensors import AnyArray, Image, only_input
 
-PROGRAMS = (".json", ".pdmodel")  # of Paddle 3, whose programs are PIR, and of Paddle 2
+PROGRAMS = (".json", ".pdmodel")  # suffixes of Paddle 3, whose programs are PIR, and of Paddle 2
 WEIGHTS = ".pdiparams"
 NEWEST_PIR = 4  # the version that PaddlePaddle 3.3 writes; Paddle Inference reads a higher one without a word
-HINT = re.compile(r"\[(operator|Hint):?.*|\(at /\S+\)")  # what Paddle puts after the reason
-DTYPES = {"FP16": "float16", "FP32": "float32", "FP64": "float64"}  # of a program of Paddle 2 -> of NumPy
+HINT = re.compile(r"\[(operator|Hint):?.*|\(at /\S+\)")  # Paddle puts this after the reason
+DTYPES = {"FP16": "float16", "FP32": "float32", "FP64": "float64"}  # name in a program of Paddle 2 -> name in NumPy
 
 
 class PaddleEngine:
-    """A program and its weights, `NAME.json` or `NAME.pdmodel` and `NAME.pdiparams`. It gives its outputs alone."""
+    """Run a program with its weights, `NAME.json` or `NAME.pdmodel` and `NAME.pdiparams`. It gives its outputs
+    alone.
+    """
 
     def __init__(self, path: Path, threads: int, gpu: int | None):
         import paddle
@@ -28,8 +30,8 @@ class PaddleEngine:
         self.title = f"PaddlePaddle {paddle.__version__}"
         self.file = program_file(path)
         self.where, self.threads, self.gpu = str(self.file), threads, gpu
-        read = _read_pir if self.file.suffix == ".json" else _read_program2
-        images = read(self.file, self.title)
+        reader = _read_pir if self.file.suffix == ".json" else _read_program2
+        images = reader(self.file, self.title)
         only_input([image.name for image in images], self.where)
         self.image = images[0]
         self._predictor = self._start()
@@ -46,7 +48,7 @@ class PaddleEngine:
         config.disable_glog_info()
         if self.gpu is None:
             config.disable_gpu()
-            config.disable_mkldnn()  # Paddle's own kernels: bits do not depend on the processor's oneDNN
+            config.disable_mkldnn()  # with Paddle's own kernels the bits do not depend on oneDNN
             config.set_cpu_math_library_num_threads(self.threads)
         else:
             config.enable_use_gpu(256, self.gpu)
@@ -73,33 +75,33 @@ class PaddleEngine:
 
 
 def program_digests(path: Path) -> dict[str, str]:
-    """sha256 of the program at a path and of its weights. RunError where `program_file` finds none."""
+    """Return sha256 of the program at a path and of its weights. It raises RunError where `program_file` finds none."""
     file = program_file(path)
     return {"program": sha256(file), "weights": sha256(_weights(file))}
 
 
 def program_file(path: Path) -> Path:
-    """The program at a path: the file itself, a path without its suffix, or a folder that holds one program.
+    """Return the program at a path: the file itself, a path without its suffix, or a folder that holds one program.
 
-    RunError unless that names exactly one program, with its weights beside it.
+    It raises RunError unless that names exactly one program, with its weights beside it.
     """
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix in PROGRAMS and _weights(file).is_file())
-        if not found and (path / "__model__").is_file():
+        programs = sorted(file for file in path.iterdir() if file.suffix in PROGRAMS and _weights(file).is_file())
+        if not programs and (path / "__model__").is_file():
             what = "holds a program of Paddle 1; write it again with Paddle 2 (load_inference_model, "
             raise RunError(f"{path}: {what}save_inference_model), as NAME.pdmodel and NAME.pdiparams")
     else:
-        found = [path] if path.suffix in PROGRAMS else [path.with_name(path.name + suffix) for suffix in PROGRAMS]
-        found = [file for file in found if file.is_file()]
-    if not found:
-        wanted = f"NAME{PROGRAMS[0]} or NAME{PROGRAMS[1]} with NAME{WEIGHTS}"
-        raise RunError(f"{path}: no inference program of Paddle; give a folder with {wanted}, or the path of one")
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
+        programs = [path] if path.suffix in PROGRAMS else [path.with_name(path.name + suffix) for suffix in PROGRAMS]
+        programs = [file for file in programs if file.is_file()]
+    if not programs:
+        names_needed = f"NAME{PROGRAMS[0]} or NAME{PROGRAMS[1]} with NAME{WEIGHTS}"
+        raise RunError(f"{path}: no inference program of Paddle; give a folder with {names_needed}, or the path of one")
+    if len(programs) > 1:
+        names = ", ".join(file.name for file in programs)
         raise RunError(f"{path}: several programs ({names}); give the path of one of these files")
-    if not _weights(found[0]).is_file():
-        raise RunError(f"{found[0]}: its weights {_weights(found[0]).name} are not beside it; copy both files")
-    return found[0]
+    if not _weights(programs[0]).is_file():
+        raise RunError(f"{programs[0]}: its weights {_weights(programs[0]).name} are not beside it; copy both files")
+    return programs[0]
 
 
 def _weights(program: Path) -> Path:
@@ -107,13 +109,18 @@ def _weights(program: Path) -> Path:
 
 
 def _read_pir(file: Path, title: str) -> list[Image]:
-    """The inputs of a program of Paddle 3. RunError where the file is none, or newer than this Paddle."""
+    """Return the inputs of a program of Paddle 3. It raises RunError where the file is none, or newer than this
+    Paddle.
+    """
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
         version = tree["base_code"]["version"] if tree["base_code"]["magic"] == "pir" else None
         operators = tree["program"]["regions"][0]["blocks"][0]["ops"]
         inputs = [_attributes(operator) for operator in operators if operator["#"] == "1.data"]
-        images = [Image(given["name"], tuple(map(_size, given["shape"])), given["dtype"]) for given in inputs]
+        images = [
+            Image(attributes["name"], tuple(map(_size, attributes["shape"])), attributes["dtype"])
+            for attributes in inputs
+        ]
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         version, images = None, []
     if version is None:
@@ -129,7 +136,10 @@ def _attributes(operator: Any) -> dict[str, Any]:
 
 
 def _read_program2(file: Path, title: str) -> list[Image]:
-    """The inputs of a program of Paddle 2. RunError where the file is none, which would end the process later."""
+    """Return the inputs of a program of Paddle 2.
+
+    It raises RunError where the file is none, because such a file would end the process later.
+    """
     decode_error: type[Exception] = import_module("google.protobuf.message").DecodeError
     proto = import_module("paddle.base.proto.framework_pb2")
     program = proto.ProgramDesc()
@@ -140,8 +150,8 @@ def _read_program2(file: Path, title: str) -> list[Image]:
     if not program.blocks:
         raise RunError(f"{file}: is no program of Paddle 2; export it again")
     if (version := program.version.version) > _version(title):
-        made = f"{version // 1000000}.{version // 1000 % 1000}.{version % 1000}"
-        raise RunError(f"{file}: a program of Paddle {made}, this is {title}; export it again with this version")
+        by = f"{version // 1000000}.{version // 1000 % 1000}.{version % 1000}"
+        raise RunError(f"{file}: a program of Paddle {by}, this is {title}; export it again with this version")
     block = program.blocks[0]
     tensors = {variable.name: variable.type.dense_tensor.tensor for variable in block.vars}
     fed = [operator.outputs[0].arguments[0] for operator in block.ops if operator.type == "feed"]
@@ -154,7 +164,7 @@ def _dtype(proto: Any, tensor: Any) -> str:
 
 
 def _version(title: str) -> float:
-    """`PaddlePaddle 3.3.1` -> 3003001, as a program notes it; a build from the sources, 0.0.0, reads all."""
+    """Turn `PaddlePaddle 3.3.1` into 3003001, as a program notes it; a build from the sources, 0.0.0, reads all."""
     numbers = [int("0" + re.sub(r"\D.*", "", part)) for part in title.split()[-1].split(".")[:3]]
     return sum(number * 1000**place for place, number in enumerate(reversed(numbers))) or math.inf
 
@@ -164,7 +174,7 @@ def _size(size: int) -> int | None:
 
 
 def _reason(text: str, limit: int = 300) -> str:
-    """The last line of an error of Paddle that says something."""
+    """Return the last line of an error of Paddle that says something."""
     lines = [HINT.sub("", " ".join(line.split())).strip() for line in text.splitlines()]
     return next((line for line in reversed(lines) if re.search(r"\w{3}", line)), "it gave no reason")[:limit].rstrip(
         ". "

@@ -1,4 +1,4 @@
-"""Losses: what a stage minimises. One file a loss; Paddle loads when the first one is computed."""
+"""Define the losses that a stage minimises. One file holds one loss; Paddle loads when the first one is computed."""
 
 from ssld.losses.base import About, Loss, Reads
 from ssld.losses.terms import Term, build_terms

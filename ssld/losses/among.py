@@ -1,4 +1,4 @@
-"""Losses that compare the images of a micro-batch with each other."""
+"""Define losses that compare the images of a micro-batch with each other."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ssld.losses.base import About, Loss
 
 @dataclass(frozen=True)
 class BatchLoss(Loss):
-    """A loss of the images of a micro-batch together: of one image alone it would be 0 or not a number."""
+    """Compare the images of a micro-batch: of one image alone the loss would be 0 or not a number."""
 
     def check(self, about: About) -> None:
-        """RecipeError for micro-batches of one image."""
+        """Raise RecipeError for micro-batches of one image."""
         if about.micro < 2:
             what = f"it compares the images of a micro-batch, and a rank has {about.micro} in one"
             raise RecipeError(f"loss {type(self).__name__}: {what}; raise data.batch, or lower optim.accumulate")

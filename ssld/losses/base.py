@@ -1,4 +1,4 @@
-"""What a loss is: options with types, what it reads, the layers that it owns, and a value."""
+"""Define what a loss is: options with types, what it reads, the layers that it owns, and a value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOGITS = frozenset({"logits"})
 
 @dataclass(frozen=True)
 class Reads:
-    """What a loss reads.
+    """Say what a loss reads.
 
     student, teacher: names of outputs, `logits` or taps such as `stage3` or `embedding`; an empty teacher means that
     the loss needs none. batch: keys of the batch, such as `label` or `index`. weights: of `student` or `teacher` the
@@ -49,7 +49,7 @@ class Reads:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What the layers of a loss may depend on.
+    """Hold what the layers of a loss may depend on.
 
     student, teacher: the shape of each output that the loss reads, without the batch: `logits` (classes,), a map (C, H,
     W), a vector (d,). each: where the loss reads every teacher apart, the same of each of them. classes: of the recipe.
@@ -73,7 +73,7 @@ class About:
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a method comes from. arxiv: its number there, empty where it has none or none is known."""
+    """Say where a method comes from. arxiv: its number there, empty where it has none or none is known."""
 
     title: str
     year: int
@@ -82,14 +82,14 @@ class Paper:
 
 @dataclass(frozen=True)
 class Without:
-    """Why there is none of something, in a sentence."""
+    """Say why something does not exist, in a sentence."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss is a frozen dataclass: its fields are its options, with types and defaults.
+    """Define a loss as a frozen dataclass: its fields are its options, with types and defaults.
 
         @dataclass(frozen=True)
         class Hinge(Loss):
@@ -117,7 +117,7 @@ class Loss:
     remaining probability evenly over the others: that is close enough for a loss in which a class counts as much as its
     probability, and wrong for one that compares logits themselves, their deviation or order, that raises small
     probabilities, or that looks at the other classes without the true one."""
-    # What no code can tell of a method: `ssld list methods`, `ssld show METHOD` and docs/methods.md show it.
+    # No code can tell these facts of a method: `ssld list methods`, `ssld show METHOD` and docs/methods.md show them.
     paper: ClassVar[Paper | Without | None] = None
     golden: ClassVar[str | Without | None] = None
     """The golden file that holds what the official code computes: tests/parity/data/golden/<golden>.npz."""
@@ -131,14 +131,16 @@ class Loss:
     """What goes wrong with it, a sentence or two each."""
 
     def on_unlabelled(self) -> Literal["refuse", "ignore"]:
-        """What happens to images without a label, where the loss reads labels: they stop the run, or they count 0."""
+        """Say what happens to images without a label, where the loss reads labels: they stop the run, or they count
+        0.
+        """
         return "refuse"
 
     def check(self, about: About) -> None:
-        """RecipeError where the loss cannot be computed of these outputs; it is called before `helpers`."""
+        """Raise RecipeError where the loss cannot be computed of these outputs; it is called before `helpers`."""
 
     def helpers(self, about: About) -> nn.Layer | None:
-        """The layers that this loss trains or keeps beside the student, with fresh weights; None without any.
+        """Return the layers that this loss trains or keeps beside the student, with fresh weights; None without any.
 
         They are trained, checkpointed and resumed with the student, and never exported. Paddle's generator is seeded
         for this term before the call. Where the returned layer has a method `after_step(runtime)`, it is called when
@@ -148,17 +150,18 @@ class Loss:
         return None
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
-        """The loss of each image, [N], or one number, which then is of the micro-batch of a rank as a whole.
+        """Return the loss of each image, [N], or one number, which then is of the micro-batch of a rank as a whole.
 
         student, teacher: the outputs that `reads` names, in float32 or wider; those of the teacher carry no gradient.
-        batch: has the keys that `reads` names, and `step` (from 0) and `epoch` (from 1). helpers: what `helpers` made.
+        batch: has the keys that `reads` names, and `step` (from 0) and `epoch` (from 1). helpers: the layers that
+        `helpers` made.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Labelled(Loss):
-    """A loss that reads the label of every image.
+    """Define a loss that reads the label of every image.
 
     `unlabelled`: images without a label stop the run ("error"), or count 0 ("ignore").
     """

@@ -1,4 +1,6 @@
-"""What several losses of logits share: the true class apart from the others, softened divergences, deviations."""
+"""Compute what several losses of logits share: the true class apart from the others, softened divergences,
+deviations.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +10,27 @@ from ssld.losses.lazy import F, Tensor, paddle
 
 
 def at(values: Tensor, label: Tensor) -> Tensor:
-    """The number of each row that belongs to its class: [N, classes], int64 [N] -> [N]."""
+    """Return the number of each row that belongs to its class: [N, classes], int64 [N] -> [N]."""
     return paddle.take_along_axis(values, label.unsqueeze(-1), axis=-1).squeeze(-1)
 
 
 def one_hot(label: Tensor, like: Tensor) -> Tensor:
-    """int64 [N] -> [N, classes] of the shape and type of `like`: 1 at the class of each row, else 0."""
+    """Turn int64 [N] into [N, classes] of the shape and type of `like`: 1 at the class of each row, else 0."""
     return F.one_hot(label, like.shape[-1]).astype(like.dtype)
 
 
 def softened(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
-    """T^2 KL(teacher || student) of each row, softmaxes of logits / T: [N, classes] twice -> [N]."""
+    """Return T^2 KL(teacher || student) of each row, softmaxes of logits / T: [N, classes] twice -> [N]."""
     return temperature**2 * divergence(log_softmax(teacher / temperature), log_softmax(student / temperature))
 
 
 def soft_cross_entropy(log_s: Tensor, target: Tensor) -> Tensor:
-    """-sum of target log_s over the classes: [N, classes] twice -> [N]."""
+    """Return -sum of target log_s over the classes: [N, classes] twice -> [N]."""
     return -(target * log_s).sum(axis=-1)
 
 
 def two_way(logits: Tensor, chosen: Tensor) -> Tensor:
-    """[N, 2]: the logarithms of the probabilities of the chosen class and of all others together.
+    """Return [N, 2]: the logarithms of the probabilities of the chosen class and of all others together.
 
     logits: [N, classes]; chosen: bool [N, classes], true once a row.
     """
@@ -38,23 +40,28 @@ def two_way(logits: Tensor, chosen: Tensor) -> Tensor:
 
 
 def without(logits: Tensor, hidden: Tensor) -> Tensor:
-    """[N, classes]: the logarithms of the softmax over the classes that `hidden`, bool [N, classes], leaves. A row of
-    which nothing is left counts as one of equal logits."""
+    """Return [N, classes]: the logarithms of the softmax over the classes that `hidden`, bool [N, classes], leaves.
+
+    A row of which nothing is left counts as one of equal logits.
+    """
     return log_softmax(paddle.where(hidden, paddle.full_like(logits, HIDDEN), logits))
 
 
 def deviation(logits: Tensor) -> Tensor:
-    """The standard deviation of each row with n - 1 in the denominator, [N, classes] -> [N, 1]."""
+    """Return the standard deviation of each row with n - 1 in the denominator, [N, classes] -> [N, 1]."""
     centred = logits - logits.mean(axis=-1, keepdim=True)
     return root(centred.square().sum(axis=-1, keepdim=True) / (logits.shape[-1] - 1))
 
 
 def standardised(logits: Tensor) -> Tensor:
-    """Each row less its mean, over its deviation + 1e-7 (arXiv:2403.01427 and its code): [N, classes] -> the same."""
+    """Return each row less its mean, over its deviation + 1e-7: [N, classes] -> the same.
+
+    Source: arXiv:2403.01427 and its code.
+    """
     return (logits - logits.mean(axis=-1, keepdim=True)) / (deviation(logits) + 1e-7)
 
 
 def check_temperature(value: float, name: str = "temperature") -> None:
-    """RecipeError for the option of that name unless it is positive."""
+    """Raise RecipeError for the option of that name unless it is positive."""
     if not value > 0:
         raise RecipeError(f"{name}: {value} is not positive; 1 to 10 is usual")

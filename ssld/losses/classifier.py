@@ -1,4 +1,4 @@
-"""The classifier of a network, the layer that makes the logits, as a loss sees it: tensors that are handed over.
+"""Use the classifier of a network, the layer that makes the logits, as a loss gets it: as tensors.
 
 A classifier is linear, with a weight [d, classes], or a 1x1 convolution, with a weight [classes, d, 1, 1]. It may have
 a bias [classes].
@@ -15,23 +15,26 @@ WEIGHT, BIAS = "classifier.weight", "classifier.bias"
 
 
 def rows(weights: Mapping[str, Tensor]) -> Tensor:
-    """The weight of each class, [classes, d]."""
+    """Return the weight of each class, [classes, d]."""
     weight = weights[WEIGHT]
     return weight.T if weight.ndim == 2 else weight.flatten(1)
 
 
 def classified(vectors: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """The logits [N, classes] that a classifier makes of vectors [N, d]. RunError where it takes vectors of another
-    width."""
+    """Return the logits [N, classes] that a classifier makes of vectors [N, d].
+
+    It raises RunError where the classifier takes vectors of another width.
+    """
     logits = vectors @ _fitting(vectors.shape[1], weights).T
     return logits + weights[BIAS] if BIAS in weights else logits
 
 
 def class_maps(maps: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """The map of each class, [N, classes, H, W]: a classifier without its bias on every pixel of maps [N, d, H, W].
+    """Return the map of each class, [N, classes, H, W]: a classifier without its bias on every pixel of maps [N, d, H,
+    W].
 
-    RunError where the classifier takes vectors of another width than that of the map, as it does where further layers
-    stand between them.
+    It raises RunError where the classifier takes vectors of another width than that of the map, as it does where
+    further layers stand between them.
     """
     weight = _fitting(maps.shape[1], weights)
     n, width, height, breadth = maps.shape

@@ -1,4 +1,4 @@
-"""What several losses compute with."""
+"""Compute the functions that several losses share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ HIDDEN = -1e30
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Logarithm of the softmax over the last axis; [N, classes] -> [N, classes], float32 (float64 stays float64).
+    """Return the logarithm of the softmax over the last axis; [N, classes] -> [N, classes], float32 (float64 stays
+    float64).
 
     Paddle's own `log_softmax` is not used: on a CPU it cuts shifted logits off at -64, so that logits of 1e4 give a
     wrong value and no gradient that matches it. 16-bit logits are cast first: a probability of 1e-8 is 0 in fp16.
@@ -21,18 +22,19 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def log_sum_exp(logits: Tensor) -> Tensor:
-    """Logarithm of the sum of exponentials over the last axis, [N, classes] -> [N, 1], without overflow."""
+    """Return the logarithm of the sum of exponentials over the last axis, [N, classes] -> [N, 1], without overflow."""
     top = logits.detach().max(axis=-1, keepdim=True)
     return top + (logits - top).exp().sum(axis=-1, keepdim=True).log()
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) of each row in nats, from logarithms of probabilities: [N, classes] twice -> [N]."""
+    """Return KL(p || q) of each row in nats, from logarithms of probabilities: [N, classes] twice -> [N]."""
     return (log_p.exp() * (log_p - log_q)).sum(axis=-1)
 
 
 def unit(x: Tensor, axis: int = -1) -> Tensor:
-    """x over its Euclidean length along an axis; 0, and without a gradient, where the length is below 1e-12.
+    """Divide x by its Euclidean length along an axis; the result is 0 without a gradient where the length is below
+    1e-12.
 
     PyTorch's `normalize` divides such a vector by 1e-12 instead: its value is as good as 0 too, but its gradient is
     1e12 times too long.
@@ -42,22 +44,24 @@ def unit(x: Tensor, axis: int = -1) -> Tensor:
 
 
 def match(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Two maps [N, C, H, W] at the size of the smaller one: the larger one is averaged, adaptively."""
-    size, other = student.shape[2:], teacher.shape[2:]
-    if size[0] > other[0]:
-        student = F.adaptive_avg_pool2d(student, other)
-    elif size[0] < other[0]:
-        teacher = F.adaptive_avg_pool2d(teacher, size)
+    """Bring two maps [N, C, H, W] to the size of the smaller one: the larger one is averaged, adaptively."""
+    student_size, teacher_size = student.shape[2:], teacher.shape[2:]
+    if student_size[0] > teacher_size[0]:
+        student = F.adaptive_avg_pool2d(student, teacher_size)
+    elif student_size[0] < teacher_size[0]:
+        teacher = F.adaptive_avg_pool2d(teacher, student_size)
     return student, teacher
 
 
 def root(square: Tensor) -> Tensor:
-    """The square root of numbers from 0 up; numbers below 1e-24 count as that, and have no gradient: the slope at 0 is
-    infinite, and infinity times 0 is NaN."""
+    """Return the square root of numbers from 0 up.
+
+    Numbers below 1e-24 count as that, and have no gradient: the slope at 0 is infinite, and infinity times 0 is NaN.
+    """
     return square.clip(min=1e-24).sqrt()
 
 
 def smooth_l1(gap: Tensor) -> Tensor:
-    """gap^2 / 2 where the gap is below 1, else |gap| - 1/2; any shape."""
+    """Return gap^2 / 2 where the gap is below 1, else |gap| - 1/2; any shape."""
     size = gap.abs()
     return paddle.where(size < 1, 0.5 * gap.square(), size - 0.5)

@@ -1,4 +1,4 @@
-"""Paddle, imported when a loss is first computed: the options of a loss are checked without it.
+"""Import Paddle when a loss is first computed: the options of a loss are checked without it.
 
 A file of a loss writes `from ssld.losses.lazy import F, Tensor, paddle` and uses them inside functions. Layers, whose
 classes need Paddle when they are defined, stand in `losses/layers/`.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
 
     class Lazy:
-        """A module that is imported at the first look into it."""
+        """Stand for a module that is imported when one of its attributes is first used."""
 
         def __init__(self, name: str):
             self._name = name

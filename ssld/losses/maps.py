@@ -1,4 +1,4 @@
-"""Feature maps, pooled vectors, and losses that compare a tap of the student with a tap of the teacher."""
+"""Work on feature maps and pooled vectors, and define losses that compare a student's tap with a teacher's tap."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ PRE = tuple(f"{stage}.pre" for stage in STAGES)
 
 
 def pooled(features: Tensor) -> Tensor:
-    """The vectors [N, d] of maps [N, d, H, W], each the mean over its pixels; vectors stay as they are."""
+    """Return the vectors [N, d] of maps [N, d, H, W], each the mean over its pixels; vectors stay as they are."""
     return features.mean(axis=[2, 3]) if features.ndim == 4 else features
 
 
 def as_map(features: Tensor) -> Tensor:
-    """Vectors [N, d] as maps of one pixel, [N, d, 1, 1]; maps stay as they are."""
+    """Return vectors [N, d] as maps of one pixel, [N, d, 1, 1]; maps stay as they are."""
     return features.unsqueeze([2, 3]) if features.ndim == 2 else features
 
 
 def standardised(x: Tensor, axis: int, epsilon: float) -> Tensor:
-    """(x - mean) / sqrt(variance + epsilon) along an axis, with the variance that divides by the number of values: what
-    a batch norm (axis 0) or a layer norm (axis -1) computes before its scale and shift."""
+    """Return (x - mean) / sqrt(variance + epsilon) along an axis; the variance divides by the number of values.
+
+    It is what a batch norm (axis 0) or a layer norm (axis -1) computes before its scale and shift.
+    """
     centred = x - x.mean(axis=axis, keepdim=True)
     return centred / (centred.square().mean(axis=axis, keepdim=True) + epsilon).sqrt()
 
 
 def mean_and_deviation(maps: Tensor, grid: int, epsilon: float) -> tuple[Tensor, Tensor]:
-    """The mean and the standard deviation of each channel in the cells of a grid, both [N, C, cells].
+    """Return the mean and the standard deviation of each channel in the cells of a grid, both [N, C, cells].
 
     maps: [N, C, H, W]. The grid has `grid` x `grid` cells, whose bounds are those of adaptive average pooling. The
     variance divides by the number of pixels less one, and `epsilon` is added to it under the root; it is 0 in a cell of
@@ -55,7 +57,7 @@ def _cells(size: int, grid: int) -> list[slice]:
 
 @dataclass(frozen=True)
 class TapLoss(Loss):
-    """A loss that compares one tap of the student with one of the teacher. A subclass says which by default."""
+    """Compare one tap of the student with one of the teacher. A subclass says which by default."""
 
     student: str = "map"
     teacher: str = "map"
@@ -67,7 +69,7 @@ class TapLoss(Loss):
 
 @dataclass(frozen=True)
 class PairsLoss(Loss):
-    """A loss that compares taps in pairs: the first of the student with the first of the teacher, and so on.
+    """Compare taps in pairs: the first of the student with the first of the teacher, and so on.
 
     student, teacher: names of taps; without `teacher` they are those of `same`, by default the names of the student.
     """
@@ -81,8 +83,8 @@ class PairsLoss(Loss):
     def __post_init__(self) -> None:
         own, others = len(self.student), len(self.teacher_taps)
         if self.paired and (not own or own != others):
-            given = f"{others} taps of the teacher for {own} of the student"
-            raise RecipeError(f"teacher: {given}; give one for each, and at least one")
+            counts = f"{others} taps of the teacher for {own} of the student"
+            raise RecipeError(f"teacher: {counts}; give one for each, and at least one")
         if not own or not others:
             raise RecipeError(f"teacher: {own} taps of the student and {others} of the teacher; give one at least")
 
@@ -96,5 +98,5 @@ class PairsLoss(Loss):
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """(tap of the student, tap of the teacher) of each pair."""
+        """Return (tap of the student, tap of the teacher) of each pair."""
         return list(zip(self.student, self.teacher_taps, strict=True))

@@ -1,4 +1,4 @@
-"""What a stage minimises: the weighted sum of its terms."""
+"""Compute what a stage minimises: the weighted sum of its terms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Objective:
-    """The weighted sum of the terms of a stage; it keeps the parts for the log.
+    """Compute the weighted sum of the terms of a stage, and keep the parts for the log.
 
     steps_per_epoch: of the stage, for weights that change with the epochs. The weight multiplies also when there is
     only one term, and a term of weight 0 is computed all the same: which parameters get a gradient never depends on a
@@ -29,26 +29,30 @@ class Objective:
 
     @property
     def student_reads(self) -> frozenset[str]:
-        """The outputs of the student that are needed, `logits` among them."""
+        """Return the outputs of the student that are needed, `logits` among them."""
         return student_reads(self.terms.values()) | {"logits"}
 
     @property
     def teacher_reads(self) -> frozenset[str]:
-        """The outputs of the teacher that are needed; none where there is no teacher."""
+        """Return the outputs of the teacher that are needed; none where there is no teacher."""
         return teacher_reads(self.terms.values())
 
     @property
     def helped(self) -> dict[str, Loss]:
-        """Name of a term -> its loss, of those that may own layers, or look at the outputs before the first step."""
+        """Return name of a term -> its loss, of those that may own layers, or look at the outputs before the first
+        step.
+        """
         asks = {name: type(t.loss) for name, t in self.terms.items()}
-        ours = (Loss.helpers, Loss.check)
-        return {name: self.terms[name].loss for name, cls in asks.items() if (cls.helpers, cls.check) != ours}
+        defaults = (Loss.helpers, Loss.check)
+        return {name: self.terms[name].loss for name, cls in asks.items() if (cls.helpers, cls.check) != defaults}
 
     def helpers(self, about: Callable[[str], About]) -> dict[str, nn.Layer]:
-        """Name of a term -> the layers of its loss, of the terms that own any. `about(name)` says what they depend on
-        and seeds Paddle's generator for the term."""
-        made = {name: _helpers(name, loss, about(name)) for name, loss in self.helped.items()}
-        return {name: layer for name, layer in made.items() if layer is not None}
+        """Return name of a term -> the layers of its loss, of the terms that own any.
+
+        `about(name)` says what they depend on, and seeds Paddle's generator for the term.
+        """
+        layers = {name: _helpers(name, loss, about(name)) for name, loss in self.helped.items()}
+        return {name: layer for name, layer in layers.items() if layer is not None}
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
@@ -57,7 +61,7 @@ class Objective:
         `weight/<name>` where the weight of a term changes, and `<name>/<key>` for what the layers of a term log.
 
         student, teacher: outputs, float [N, ...] each; `teacher` is None where no term needs one. A batch without
-        `step` counts as one of step 0. Raises DataError for a label that is not one of the classes, and for an image
+        `step` counts as one of step 0. It raises DataError for a label that is not one of the classes, and for an image
         without a label where a term does not ignore it; on a GPU, where looking would wait for the device, such an
         image makes the loss infinite, which stops the run.
         """
@@ -67,7 +71,8 @@ class Objective:
     def apart(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
     ) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
-        """As a call, with two sums: that of the terms of the task, then that of the terms of the distillation.
+        """Return what a call returns, with two sums: that of the terms of the task, then that of the terms of the
+        distillation.
 
         There must be terms on both sides.
         """
@@ -81,10 +86,10 @@ class Objective:
     def _weighed(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """(name -> value times weight, parts for the log)"""
+        """Return (name -> value times weight, parts for the log)."""
         taught = Outputs(_wide(teacher, keep_gradient=False), *_also(teacher)) if teacher is not None else Outputs()
         own, step = Outputs(_wide(student), *_also(student)), batch.get("step", 0)
-        with paddle.amp.auto_cast(enable=False):  # level O2 would run differences of log-probabilities in 16 bits
+        with paddle.amp.auto_cast(enable=False):  # level O2 would subtract log-probabilities in 16 bits
             for name, term in self.terms.items():
                 _check_weights(name, term.loss, own, taught)
             labels = _Labels(batch, student["logits"].shape[-1], self.terms)
@@ -107,7 +112,7 @@ class Objective:
 
 
 def _logged(helpers: Mapping[str, nn.Layer]) -> dict[str, Tensor]:
-    """What the layers of the terms have to say of themselves, such as a temperature that is trained."""
+    """Return what the layers of the terms log, such as a temperature that is trained."""
     values = {name: layer.logged() for name, layer in helpers.items() if hasattr(layer, "logged")}
     return {f"{name}/{key}": value.detach() for name, logged in values.items() for key, value in logged.items()}
 
@@ -121,17 +126,19 @@ def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
 
 
 def _check_weights(name: str, loss: Loss, student: Outputs, teacher: Outputs) -> None:
-    """RunError where a loss reads the weights of a layer that a network does not hand over."""
-    given = {"student": student.weights, "teacher": teacher.weights}
-    for of, layers in loss.reads.weights.items():
+    """Raise RunError where a loss reads the weights of a layer that a network does not hand over."""
+    weights = {"student": student.weights, "teacher": teacher.weights}
+    for role, layers in loss.reads.weights.items():
         for layer in sorted(layers):
-            if f"{layer}.weight" not in given[of]:
-                what = f"it reads the weights of {layer!r}, and the {of} hands over {', '.join(given[of]) or 'none'}"
+            if f"{layer}.weight" not in weights[role]:
+                what = (
+                    f"it reads the weights of {layer!r}, and the {role} hands over {', '.join(weights[role]) or 'none'}"
+                )
                 raise RunError(f"loss {name}: {what}; take another network or tap, and for a teacher the engine eager")
 
 
 class _Labels:
-    """The labels of a batch, as each loss wants them: none is -1, and mixed images are counted with both labels."""
+    """Hold the labels of a batch as each loss wants them: none is -1, and mixed images are counted with both labels."""
 
     def __init__(self, batch: Batch, classes: int, terms: Mapping[str, Term]):
         self.batch = batch
@@ -146,17 +153,20 @@ class _Labels:
         self.known = [values[key] >= 0 for key in self.keys]
 
     def value(self, loss: Loss, student: Outputs, teacher: Outputs, helpers: nn.Layer | None) -> Tensor:
-        """The mean over the images of a loss, a scalar. Images that it ignores count 0, and are among those that the
-        mean is taken over: so it is the same for any number of ranks and micro-batches."""
+        """Return the mean over the images of a loss, a scalar.
+
+        Images that the loss ignores count 0, and are among those that the mean is taken over: so it is the same for any
+        number of ranks and micro-batches.
+        """
         if "label" not in loss.reads.batch or not self.keys:
-            found = loss(student, teacher, self.batch, helpers)
-            return found.mean() if found.ndim else found
+            result = loss(student, teacher, self.batch, helpers)
+            return result.mean() if result.ndim else result
         rows = [loss(student, teacher, {**self.batch, "label": label}, helpers) for label in self.clipped]
-        known = [mask.astype(rows[0].dtype) for mask in self.known]
-        value, labelled = rows[0], known[0]
+        has_label = [mask.astype(rows[0].dtype) for mask in self.known]
+        value, labelled = rows[0], has_label[0]
         if len(rows) == 2:
             share = self.batch["lam"]
-            value, labelled = share * rows[0] + (1 - share) * rows[1], known[0] * known[1]
+            value, labelled = share * rows[0] + (1 - share) * rows[1], has_label[0] * has_label[1]
         if not value.ndim:
             return value if loss.on_unlabelled() == "ignore" else value / labelled.min()
         if loss.on_unlabelled() == "ignore":
@@ -165,7 +175,9 @@ class _Labels:
 
 
 def _check(values: Any, classes: int, strict: str | None, batch: Batch) -> None:
-    """DataError for labels, int64 [N] in NumPy, that are no classes. `strict`: a term that refuses missing ones."""
+    """Raise DataError for labels, int64 [N] in NumPy, that are no classes. `strict`: a term that refuses missing
+    ones.
+    """
     wrong = ((values < (0 if strict else -1)) | (values >= classes)).nonzero()[0]
     if wrong.size == 0:
         return
@@ -177,13 +189,13 @@ def _check(values: Any, classes: int, strict: str | None, batch: Batch) -> None:
 
 
 def _wide(outputs: Outputs, keep_gradient: bool = True) -> dict[str, Tensor]:
-    """The outputs in 32 bits or more: sums and differences of 16-bit numbers lose what a loss is about."""
+    """Return the outputs in 32 bits or more: sums and differences of 16-bit numbers lose what a loss is about."""
     narrow = (paddle.float16, paddle.bfloat16)
     wide = {name: value.astype("float32") if value.dtype in narrow else value for name, value in outputs.items()}
     return wide if keep_gradient else {name: value.detach() for name, value in wide.items()}
 
 
 def _also(outputs: Outputs) -> tuple[Any, Any]:
-    """What stands beside the outputs themselves: those of each teacher, and weights."""
-    each = {name: Outputs(_wide(given, keep_gradient=False)) for name, given in outputs.each.items()}
+    """Return what accompanies the outputs themselves: those of each teacher, and weights."""
+    each = {name: Outputs(_wide(of_teacher, keep_gradient=False)) for name, of_teacher in outputs.each.items()}
     return each, outputs.weights

@@ -1,4 +1,4 @@
-"""What there is to distil with: for each method its facts, gathered from the classes of the losses. No Paddle."""
+"""Say which methods there are to distil with: the facts of each, from the classes of the losses, without Paddle."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ GROUPS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One method. formula: lines of text. text: what the head of its file says below the summary, with the formula as
-    an indented block; empty where it says no more. needs: what it reads beside the images, of NEEDS. helpers: whether
-    it trains layers beside the student. options: name -> type and default. The rest stands in `Loss`."""
+    """Hold the facts of one method. formula: lines of text. text: what the head of its file says below the summary,
+    with the formula as an indented block; empty where it says no more. needs: what it reads beside the images, of
+    NEEDS. helpers: whether it trains layers beside the student. options: name -> type and default. The rest stands
+    in `Loss`.
+    """
 
     name: str
     group: str
@@ -87,17 +89,17 @@ DOT = Method(
 
 
 def names() -> list[str]:
-    """The names of all methods, in the order of the groups."""
+    """Return the names of all methods, in the order of the groups."""
     return [*built_in(), DOT.name]
 
 
 def methods() -> list[Method]:
-    """Every method, in the order of the groups."""
+    """Return every method, in the order of the groups."""
     return [method(name) for name in names()]
 
 
 def method(name: str) -> Method:
-    """What is known of one of the `names`."""
+    """Return what is known of one of the `names`."""
     if name == DOT.name:
         return DOT
     cls = built_in()[name]
@@ -116,17 +118,17 @@ def method(name: str) -> Method:
 
 
 def _block(text: str) -> str:
-    """The first indented lines of a text, without what all of them are indented by."""
+    """Return the first indented lines of a text, without their common indent."""
     lines = (line if line.strip() else "" for line in text.splitlines())
     blocks = (list(some) for indented, some in groupby(lines, key=lambda line: line.startswith("  ")) if indented)
     return textwrap.dedent("\n".join(next(blocks, [])))
 
 
 def needs(loss: Loss) -> tuple[str, ...]:
-    """What a loss reads, in the words of NEEDS."""
+    """Return what a loss reads, in the words of NEEDS."""
     reads: Reads = loss.reads
     outputs = reads.student | reads.teacher
-    given = {
+    reads_of = {
         "logits": "logits" in outputs,
         "features": any(name.rpartition(".")[2] != "logits" for name in outputs),
         "labels": "label" in reads.batch,
@@ -137,11 +139,11 @@ def needs(loss: Loss) -> tuple[str, ...]:
         "peers": "peers" in reads.batch,
         "weights": any(reads.weights.values()),
     }
-    return tuple(name for name in NEEDS if given.get(name))
+    return tuple(name for name in NEEDS if reads_of.get(name))
 
 
 def row(method: Method) -> dict[str, object]:
-    """The line of `ssld list methods`; what there is not is None."""
+    """Return the line of `ssld list methods`; a fact that does not exist is None."""
     paper = method.paper if isinstance(method.paper, Paper) else None
     return {
         "name": method.name,
@@ -155,7 +157,7 @@ def row(method: Method) -> dict[str, object]:
 
 
 def facts(method: Method) -> dict[str, object]:
-    """All that is known of a method, as a tree of plain values."""
+    """Return all that is known of a method, as a tree of plain values."""
     paper, golden = method.paper, method.golden
     cited = {key: value for key, value in dataclasses.asdict(paper).items() if value} if paper else None
     return {

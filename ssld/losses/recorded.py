@@ -1,4 +1,4 @@
-"""Losses of a recorded plan whose code is not at hand: their names and options, to be read and compared."""
+"""Describe losses of a recorded plan whose code is not at hand: their names and options, to be read and compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ssld.losses.terms import OWN
 
 
 def with_recorded(blocks: Iterable[Any], known: Mapping[str, type[Loss]] | None = None) -> dict[str, type[Loss]]:
-    """The losses `known` (the built-in ones by default), and one without a value for each other kind in `loss:` blocks.
+    """Return the losses `known` (the built-in ones by default), and one without a value for each other kind in `loss:`
+    blocks.
 
     blocks: mappings {name of a term: {kind: ..., weight: ..., option: value}} with every option, as a plan is recorded.
     """
@@ -20,10 +21,10 @@ def with_recorded(blocks: Iterable[Any], known: Mapping[str, type[Loss]] | None 
     options: dict[str, dict[str, None]] = {}
     for block in blocks:
         for name, term in block.items() if isinstance(block, Mapping) else ():
-            given = term if isinstance(term, Mapping) else {}
-            kind = str(given.get("kind", name))
+            tree = term if isinstance(term, Mapping) else {}
+            kind = str(tree.get("kind", name))
             if kind not in losses:
-                options.setdefault(kind, {}).update(dict.fromkeys(map(str, given.keys() - set(OWN))))
+                options.setdefault(kind, {}).update(dict.fromkeys(map(str, tree.keys() - set(OWN))))
     return losses | {kind: _recorded(kind, sorted(keys)) for kind, keys in options.items()}
 
 

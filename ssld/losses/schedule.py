@@ -1,4 +1,4 @@
-"""Weights that change while a stage trains: closed forms of the step, so that a resumed run is exact."""
+"""Compute weights that change while a stage trains: closed forms of the step, so that a resumed run is exact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssld.errors import RecipeError
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A weight at some epochs, and how it goes from one to the next.
+    """Give a weight at some epochs, and say how it goes from one to the next.
 
     at: pairs (epoch, weight) in rising order; before the first pair its weight holds, after the last pair that one's.
     between: how the weight moves between two pairs. per: `step` takes the epochs that have passed, a fraction, from 0;
@@ -34,13 +34,13 @@ class Schedule:
             raise RecipeError("at: every weight is 0; give at least one that is positive")
 
     def value(self, step: int, steps_per_epoch: int) -> float:
-        """The weight of step 0, 1, 2 ... of a stage."""
-        now = step / steps_per_epoch if self.per == "step" else step // steps_per_epoch + 1
-        before, after = [pair for pair in self.at if pair[0] <= now], [pair for pair in self.at if pair[0] > now]
+        """Return the weight of step 0, 1, 2 ... of a stage."""
+        epoch = step / steps_per_epoch if self.per == "step" else step // steps_per_epoch + 1
+        before, after = [pair for pair in self.at if pair[0] <= epoch], [pair for pair in self.at if pair[0] > epoch]
         if not before or not after:
             return before[-1][1] if before else after[0][1]
         (start, low), (end, high) = before[-1], after[0]
-        share = (now - start) / (end - start)
+        share = (epoch - start) / (end - start)
         if self.between == "constant":
             return low
         if self.between == "cosine":
@@ -52,5 +52,5 @@ Weight = float | Schedule
 
 
 def weight_at(weight: Weight, step: int, steps_per_epoch: int) -> float:
-    """The number that a weight is at a step."""
+    """Return the number that a weight is at a step."""
     return weight.value(step, steps_per_epoch) if isinstance(weight, Schedule) else weight

@@ -1,4 +1,4 @@
-"""The logits of several networks: of teachers, each by itself, and of networks that train beside the student."""
+"""Read the logits of several networks: of teachers, each by itself, and of networks that train beside the student."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from ssld.losses.lazy import Tensor
 
 
 def of_teachers(teacher: Outputs) -> list[Tensor]:
-    """The logits of each teacher, [N, classes], in the order of the recipe. RunError unless there are two or more."""
+    """Return the logits of each teacher, [N, classes], in the order of the recipe.
+
+    It raises RunError unless there are two or more.
+    """
     if len(teacher.each) < 2:
         what = f"a loss compares several teachers, and this stage has {len(teacher.each)} to be read apart"
         raise RunError(f"teachers: {what}; give two or more, or use the loss kl")
-    return [one["logits"] for one in teacher.each.values()]
+    return [outputs["logits"] for outputs in teacher.each.values()]
 
 
 def of_peers(batch: Batch, like: Tensor) -> list[Tensor]:
-    """The logits of each network that trains beside the student, [N, classes], with a gradient, in the type of `like`.
+    """Return the logits of each network that trains beside the student, [N, classes], with a gradient, in the type of
+    `like`.
 
-    RunError where the student trains alone.
+    It raises RunError where the student trains alone.
     """
     if not batch.get("peers"):
         what = "a loss compares networks that train together, and this stage trains one alone"

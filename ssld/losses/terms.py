@@ -1,4 +1,4 @@
-"""The terms of a stage's `loss:` block: each has a name, a kind of loss, options and a weight."""
+"""Build the terms of a stage's `loss:` block: each has a name, a kind of loss, options and a weight."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ Side = Literal["task", "distil"]
 
 @dataclass(frozen=True)
 class Term:
-    """One loss of the weighted sum. `kind` is the name of the loss, which may stand in several terms. `side`: where an
-    optimiser that takes two gradients puts it, if not where `learns_from` would."""
+    """Describe one loss of the weighted sum. `kind` is the name of the loss, which may stand in several terms.
+
+    `side`: where an optimiser that takes two gradients puts it, if not where `learns_from` would.
+    """
 
     kind: str
     weight: Weight
@@ -34,11 +36,13 @@ class Term:
 
     @property
     def learns_from(self) -> Side:
-        """The side of the term: a loss that reads a teacher is of the distillation, every other one of the task."""
+        """Return the side of the term: a loss that reads a teacher is of the distillation, every other one of the
+        task.
+        """
         return self.side or ("distil" if self.loss.reads.teacher else "task")
 
     def tree(self, name: str | None = None) -> dict[str, Any]:
-        """The term as a recipe writes it, with every default; with the `name` it has, as it enters a digest.
+        """Return the term as a recipe writes it, with every default; with the `name` it has, as it enters a digest.
 
         A digest leaves out what says nothing new: a kind that is the name, and an option at its default. So an option
         that a loss gains later changes no digest, and it is the same whether a default was written or not.
@@ -48,21 +52,21 @@ class Term:
         side = {} if self.side is None else {"side": self.side}
         if name is None:
             return {"kind": self.kind, "weight": weight, **side, **options}
-        given = {
+        changed = {
             key: value for key, value in options.items() if value != _json(_defaults(type(self.loss)).get(key, ...))
         }
         kind = {} if self.kind == name else {"kind": self.kind}
         version = {} if self.loss.version == 1 else {"version": self.loss.version}
-        return {**kind, **version, "weight": weight, **side, **given}
+        return {**kind, **version, "weight": weight, **side, **changed}
 
 
 def build_terms(tree: Any, known: Mapping[str, type[Loss]] | None = None) -> dict[str, Term]:
-    """The terms of a mapping {name: {kind: ..., weight: ..., option: value}}.
+    """Build the terms of a mapping {name: {kind: ..., weight: ..., option: value}}.
 
     `kind` is the name unless it is given, `weight` 1. `known`: the losses there are, by default those of this package.
-    Raises RecipeError, whose message begins with the path below `loss`, for no terms, an unknown loss or option (with
-    the nearest name), a value of the wrong type or out of range, a missing option, and weights that are negative or all
-    0.
+    It raises RecipeError, whose message begins with the path below `loss`, for no terms, an unknown loss or option
+    (with the nearest name), a value of the wrong type or out of range, a missing option, and weights that are negative
+    or all 0.
     """
     if not isinstance(tree, Mapping) or not tree:
         raise RecipeError(": no terms; name at least one loss, such as ssld: {weight: 1.0}")
@@ -72,47 +76,50 @@ def build_terms(tree: Any, known: Mapping[str, type[Loss]] | None = None) -> dic
     return terms
 
 
-def _term(name: str, given: Any, known: Mapping[str, type[Loss]]) -> Term:
-    if isinstance(given, Term):
-        return given
-    given = {} if given is None else given
-    if not isinstance(given, Mapping):
-        raise RecipeError(f".{name}: {given!r} is not a mapping; write {name}: {{weight: 1.0}}")
-    kind = given.get("kind", name)
+def _term(name: str, tree: Any, known: Mapping[str, type[Loss]]) -> Term:
+    if isinstance(tree, Term):
+        return tree
+    tree = {} if tree is None else tree
+    if not isinstance(tree, Mapping):
+        raise RecipeError(f".{name}: {tree!r} is not a mapping; write {name}: {{weight: 1.0}}")
+    kind = tree.get("kind", name)
     try:
         cls = find(str(kind), known)
     except RecipeError as error:
         raise RecipeError(f".{name}: {error}") from None
-    options = {key: value for key, value in given.items() if key not in OWN}
+    options = {key: value for key, value in tree.items() if key not in OWN}
     accepted = [*OWN, *(field.name for field in dataclasses.fields(cls))]
     for key in options:
         if key not in accepted:
             raise RecipeError(f".{name}: no option {key!r}{did_you_mean(str(key), accepted)}")
-    return term_of(name, str(kind), _typed(cls, options, f".{name}"), given)
+    return term_of(name, str(kind), _typed(cls, options, f".{name}"), tree)
 
 
 def term_of(name: str, kind: str, loss: Loss, given: Mapping[str, Any]) -> Term:
-    """The term `name` of a loss, with what `given` says of its `weight` and `side`. Raises as `build_terms`."""
+    """Build the term `name` of a loss, with what `given` says of its `weight` and `side`. It raises as
+    `build_terms` does.
+    """
     weight, side = _weight(name, given.get("weight", 1.0)), given.get("side")
     if side is not None and side not in get_args(Side):
         raise RecipeError(f".{name}.side: {side!r} is no side; give task or distil, or leave it out")
     return Term(kind, weight, loss, side)
 
 
-def _weight(name: str, given: Any) -> Weight:
-    if isinstance(given, Mapping):
-        schedule: Schedule = _typed(Schedule, given, f".{name}.weight")
+def _weight(name: str, tree: Any) -> Weight:
+    if isinstance(tree, Mapping):
+        schedule: Schedule = _typed(Schedule, tree, f".{name}.weight")
         return schedule
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise RecipeError(f".{name}.weight: {given!r} is not a number; give one, or {{at: [[0, 0], [20, 1]]}}")
-    if not 0 <= given < float("inf"):
-        raise RecipeError(f".{name}.weight: {given} is negative or not finite; use 0 or more")
-    return float(given)
+    if isinstance(tree, bool) or not isinstance(tree, int | float):
+        raise RecipeError(f".{name}.weight: {tree!r} is not a number; give one, or {{at: [[0, 0], [20, 1]]}}")
+    if not 0 <= tree < float("inf"):
+        raise RecipeError(f".{name}.weight: {tree} is negative or not finite; use 0 or more")
+    return float(tree)
 
 
 def _typed(cls: Any, options: Mapping[str, Any], where: str) -> Any:
-    """A dataclass from plain values. JSON is checked strictly: a list is a tuple, 4 is 4.0, and "4" or true are
-    neither.
+    """Make a dataclass of plain values.
+
+    JSON is checked strictly: a list is a tuple, 4 is 4.0, and "4" or true are neither.
     """
     try:
         return _adapter(cls).validate_json(json.dumps(options), strict=True)
@@ -123,9 +130,9 @@ def _typed(cls: Any, options: Mapping[str, Any], where: str) -> Any:
             raise RecipeError(f"{path}: this option is required; add it") from None
         reason = str(first["msg"]).removeprefix("Value error, ")
         raise RecipeError(f"{path}: {first['input']!r}: {reason[0].lower()}{reason[1:]}") from None
-    except RecipeError as error:  # a loss, or a schedule, has looked at its options
+    except RecipeError as error:  # a loss or a schedule refuses its options
         raise RecipeError(f"{where}.{error}") from None
-    except (TypeError, ValueError) as error:  # json.dumps: a value that no YAML gives
+    except (TypeError, ValueError) as error:  # json.dumps met a value that no YAML gives
         raise RecipeError(f"{where}: {error}") from None
 
 
@@ -136,23 +143,23 @@ def _adapter(cls: Any) -> Any:
 
 def _defaults(cls: type[Loss]) -> dict[str, Any]:
     fields = dataclasses.fields(cls)
-    found = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    made = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
-    return found | made
+    values = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    factory_values = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
+    return values | factory_values
 
 
 def _json(value: Any) -> Any:
-    """Tuples as lists, as YAML and JSON have them."""
+    """Turn tuples into lists, as YAML and JSON have them."""
     if isinstance(value, Mapping):
         return {key: _json(item) for key, item in value.items()}
     return [_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def teacher_reads(terms: Iterable[Term]) -> frozenset[str]:
-    """The outputs of a teacher that any of the terms reads; none where the stage needs no teacher."""
+    """Return the outputs of a teacher that any of the terms reads; none where the stage needs no teacher."""
     return frozenset().union(*(term.loss.reads.teacher for term in terms))
 
 
 def student_reads(terms: Iterable[Term]) -> frozenset[str]:
-    """The outputs of the student that any of the terms reads."""
+    """Return the outputs of the student that any of the terms reads."""
     return frozenset().union(*(term.loss.reads.student for term in terms))

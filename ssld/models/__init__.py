@@ -1,4 +1,4 @@
-"""The zoo. `create("ResNet50_vd", num_classes=10)` makes a network; a new series is a new file in this folder.
+"""Make the networks of the zoo: `create("ResNet50_vd", num_classes=10)`; a new series is a new file in this folder.
 
 `create_own` makes a network of one's own; `outputs_of`, `taps_of`, `classifier_of` and `count` ask any network.
 """

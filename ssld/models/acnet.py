@@ -1,6 +1,7 @@
 """ACNet: Strengthening the kernel skeletons for powerful CNN via asymmetric convolution blocks. arXiv:1908.03930
 
-The deployed form: the 3x3, 3x1 and 1x3 convolutions of training and their BN are one 3x3 convolution with a bias.
+It is the deployed form, in which the 3x3, 3x1 and 1x3 convolutions of training and their BN are one 3x3 convolution
+with a bias.
 """
 
 from paddle import nn
@@ -10,18 +11,23 @@ from ssld.models.resnet import NESTED, NUMBERED_FC, STATIC, Bottleneck, ResNet
 
 
 def fused(width_in: int, width: int, kernel: int, stride: int) -> nn.Sequential:
-    """What an asymmetric block becomes: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
+    """Make the convolution that an asymmetric block becomes: [N, width_in, H, W] -> [N, width, H / stride, W /
+    stride].
+    """
     conv = nn.Conv2D(width_in, width, kernel, stride, (kernel - 1) // 2)
     return nn.Sequential(("conv", conv), ("act", nn.ReLU()))
 
 
 def fused_stem(width: int) -> nn.Sequential:
-    """[N, 3, H, W] -> [N, width, H / 4, W / 4]"""
+    """Make the stem: [N, 3, H, W] -> [N, width, H / 4, W / 4]."""
     return nn.Sequential(fused(3, width, 7, 2), nn.MaxPool2D(3, 2, 1))
 
 
 class FusedBottleneck(Bottleneck):
-    """A bottleneck whose 3x3 convolution is fused; the 1x1 convolutions have no asymmetric form and keep their BN."""
+    """Apply a bottleneck whose 3x3 convolution is fused.
+
+    The 1x1 convolutions have no asymmetric form and keep their BN.
+    """
 
     @staticmethod
     def middle(width: int, stride: int, groups: int) -> nn.Layer:

@@ -1,7 +1,7 @@
 """AlexNet: One weird trick for parallelizing convolutional neural networks. arXiv:1404.5997
 
-Its one-tower form of the network of 2012 (ImageNet classification with deep convolutional neural networks), without
-local response normalisation. Weights and biases of a layer start at U(+-1/sqrt(inputs)).
+It is the one-tower form of the network of 2012 (ImageNet classification with deep convolutional neural networks),
+without local response normalisation. Weights and biases of a layer start at U(+-1/sqrt(inputs)).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Row = tuple[int, int, int, int]
 
 
 class AlexNet(Classifier):
-    """`stages`: rows (width, kernel, stride, padding); a pool ends each. Images must be of `in_size`: see the head."""
+    """Classify images of `in_size`: see the head. `stages`: rows (width, kernel, stride, padding); a pool ends each."""
 
     def __init__(self, stages: Sequence[Sequence[Row]], num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)
@@ -44,11 +44,13 @@ def _conv(width_in: int, width: int, kernel: int, stride: int, padding: int) -> 
 
 
 def _head(inputs: int, num_classes: int) -> nn.Sequential:
-    """Three linear layers; the first has a weight for every pixel of the last map, so it fits one size of image."""
-    start = _start(inputs)  # of all three, as published, though the other two have 4096 inputs
+    """Make three linear layers; the first has a weight for every pixel of the last map, so it fits one size of
+    image.
+    """
+    start = _start(inputs)  # all three start so, as published, though the other two have 4096 inputs
     return nn.Sequential(
         ("flatten", nn.Flatten()),
-        ("drop6", nn.Dropout(0.5, mode="downscale_in_infer")),  # x 0.5 in eval: published weights expect it
+        ("drop6", nn.Dropout(0.5, mode="downscale_in_infer")),  # published weights expect features x 0.5 in eval
         ("fc6", nn.Linear(inputs, 4096, start, start)),
         ("act6", nn.ReLU()),
         ("drop7", nn.Dropout(0.5, mode="downscale_in_infer")),
@@ -72,7 +74,7 @@ Family(
     },
     rename=[
         (r"^stages\.\d\.\d", "conv{n:+1}"),
-        (r"^conv(1|2|5)\.", "_conv{0}._"),  # those with a pool after them
+        (r"^conv(1|2|5)\.", "_conv{0}._"),  # a pool follows these
         (r"^conv(3|4)\.conv", "_conv{0}"),
         (r"^head\.", "_"),
     ],

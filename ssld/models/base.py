@@ -1,12 +1,12 @@
-"""What every network of the zoo is, and how one is made by name.
+"""Define what every network of the zoo is, and make one by its name.
 
-A network is `stem`, `stages` and `head`; `outputs` gives what each stage makes, see `taps.py`. A series is one file of
+A network is `stem`, `stages` and `head`; `outputs` gives what each stage makes (see `taps.py`). A series is one file of
 this folder: a class that takes numbers, and a `Family` that names rows of numbers. Networks are made by `create`, never
 by calling a class, so that a network has the same parameter names however many were made before it.
 
-Initialisation is that of the published 2.x training code: convolutions N(0, sqrt(2 / (kernel area * input
-channels))), which is Paddle's default and counts *all* input channels of a grouped convolution too; BN scale 1 and
-shift 0. What a series does otherwise stands in its file.
+Initialisation is that of the published 2.x training code: convolutions N(0, sqrt(2 / (kernel area * input channels))),
+which is Paddle's default and counts *all* input channels of a grouped convolution too; BN scale 1 and shift 0. What a
+series does otherwise stands in its file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from ssld.spec.revisions import Flavour, Revision
 
 @dataclass(frozen=True)
 class Place:
-    """Where a key stands: the running number of its block over all stages, and its block of how many in which stage.
+    """Say where a key stands: the running number of its block over all stages, and its block of how many in which
+    stage.
 
     `n` and `block` count from 0, `stage` from 1; `letter` is a for block 0, b for block 1 ..., but a, b1, b2 ... in a
     stage of more than 12 blocks, as the layers of ResNet-101 have been called since Caffe.
@@ -55,7 +56,7 @@ TRANSPOSED = (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
 COUNTED = (nn.Conv1D, nn.Conv2D, nn.Conv3D, *TRANSPOSED, nn.Linear)
 """The layers whose multiply-adds `count` counts."""
 
-# A rule is (pattern, template) or (pattern, function of the match and the place, which is None outside the stages).
+# A rule is (pattern, template) or (pattern, function of match and place); the place is None outside the stages.
 Rule = tuple[str, str] | tuple[str, Callable[[re.Match[str], Place | None], str]]
 Rename = Sequence[Rule]
 
@@ -63,7 +64,7 @@ _FAMILIES: dict[str, Family] = {}
 
 
 class Classifier(nn.Layer):
-    """An image classifier: float32 [N, 3, H, W] -> logits [N, num_classes].
+    """Classify images: float32 [N, 3, H, W] -> logits [N, num_classes].
 
     `in_size` is the nominal input resolution in pixels (used for export, for counting, and by series whose padding or
     head depends on it); other resolutions are accepted where the series does not say otherwise. A subclass sets `stem`
@@ -79,12 +80,14 @@ class Classifier(nn.Layer):
 
     @property
     def classifier(self) -> nn.Layer:
-        """The layer that makes the logits, a Linear or a Conv2D. Of a network in int8 it holds the float weights."""
+        """Return the layer that makes the logits, a Linear or a Conv2D. Of a network in int8 it holds the float
+        weights.
+        """
         return last_of(self._chain)
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The names of the taps that this network gives, in the order in which a forward pass comes by them."""
+        """Return the names of the taps that this network gives, in the order in which a forward pass comes by them."""
         names: list[str] = []
         for number, stage in enumerate(self.stages):
             names += [f"stage{number + 1}.pre"] if is_activated(stage) else []
@@ -93,54 +96,57 @@ class Classifier(nn.Layer):
 
     @property
     def norms(self) -> dict[str, nn.Layer]:
-        """The name of a stage -> the batch norm that makes its tap before the last activation, `stage1.pre` and so on,
-        of the stages where there is exactly one. Where a sum enters the activation it is the one that ends the block's
-        own layers, not its shortcut."""
-        found = {f"stage{number + 1}": norm_before(stage) for number, stage in enumerate(self.stages)}
-        return {name: norm for name, norm in found.items() if norm is not None}
+        """Return, by name of a stage, the batch norm that makes its tap before the last activation (`stage1.pre` and so
+        on).
+
+        Only stages where there is exactly one are in it. Where a sum enters the activation, the batch norm is the one
+        that ends the block's own layers, not its shortcut.
+        """
+        norms = {f"stage{number + 1}": norm_before(stage) for number, stage in enumerate(self.stages)}
+        return {name: norm for name, norm in norms.items() if norm is not None}
 
     def outputs(self, x: paddle.Tensor, taps: Collection[str] = ()) -> dict[str, paddle.Tensor]:
-        """The `logits` and these taps, in one forward pass.
+        """Return the `logits` and these taps, in one forward pass.
 
         `stage1` .. `stageN`: the output of each stage, [N, C, H, W]; `stage1.pre` ..: the same before its last
         activation; `map`: the last map, which is pooled; `embedding`: the vector [N, d] that the classifier takes, so
-        that the classifier makes the logits of it. Raises RecipeError for a tap that this network does not give.
+        that the classifier makes the logits of it. It raises RecipeError for a tap that this network does not give.
         """
         for name in taps:
             if name not in self.taps:
                 raise RecipeError(self._no_tap(name))
-        found, x = {}, self._enter(x)
+        values, x = {}, self._enter(x)
         for number, stage in enumerate(self.stages):  # Paddle cannot trace enumerate(start=1)
             name = f"stage{number + 1}"
             if f"{name}.pre" in taps:
                 before, x = split(stage, x)
-                found[f"{name}.pre"] = self._tapped(before)
+                values[f"{name}.pre"] = self._tapped(before)
             else:
                 x = stage(x)
             if name in taps:
-                found[name] = self._tapped(x)
-        return {**found, **read_head(self._chain, self._leave(x), taps)}
+                values[name] = self._tapped(x)
+        return {**values, **read_head(self._chain, self._leave(x), taps)}
 
     @property
     def auxiliary(self) -> list[nn.Layer]:
-        """Layers that the logits do not depend on. They are not trained."""
+        """Return the layers that the logits do not depend on. They are not trained."""
         return []
 
     @property
     def _chain(self) -> nn.Sequential:
-        """The part of the head that `_leave` leads to."""
+        """Return the part of the head that `_leave` leads to."""
         return self.head
 
     def _enter(self, x: paddle.Tensor) -> Any:
-        """From the images to what the first stage takes."""
+        """Turn the images into what the first stage takes."""
         return self.stem(x)
 
     def _leave(self, x: Any) -> paddle.Tensor:
-        """From what the last stage gives to the map that the chain at the end of the head takes."""
+        """Turn what the last stage gives into the map that the chain at the end of the head takes."""
         return x
 
     def _tapped(self, x: Any) -> paddle.Tensor:
-        """What a tap shows of the output of a stage."""
+        """Return what a tap shows of the output of a stage."""
         return x
 
     def _no_tap(self, name: str) -> str:
@@ -158,7 +164,7 @@ class Classifier(nn.Layer):
 
 @dataclass(frozen=True)
 class Family:
-    """A series: a class, and the numbers that make each of its variants. Constructing it registers them.
+    """Describe a series: a class, and the numbers that make each of its variants. To construct it registers them.
 
     `old` holds, for the variants that the code of PaddleClas 1.x built otherwise than the later code, the numbers that
     revision "1.x" changes; the weights of 1.x and 2.0 need them.
@@ -205,18 +211,18 @@ def _family(name: str) -> Family:
 
 
 def names() -> list[str]:
-    """Every architecture that `create` knows."""
+    """Return every architecture that `create` knows."""
     _load_series()
     return list(_FAMILIES)
 
 
 def series(name: str) -> str:
-    """The series that an architecture belongs to, e.g. 'resnet_vd'."""
+    """Return the series that an architecture belongs to, e.g. 'resnet_vd'."""
     return _family(name).series
 
 
 def revised(name: str) -> bool:
-    """Whether revision "1.x" of this architecture differs from "2.x"."""
+    """Say whether revision "1.x" of this architecture differs from "2.x"."""
     return name in _family(name).old
 
 
@@ -225,9 +231,9 @@ def create(
 ) -> Classifier:
     """Make a network of the zoo with fresh weights, in training mode.
 
-    `revision`: a few networks (`revised`) differ between the code of PaddleClas 1.x, which their published weights
-    need (a card says so), and the later code. Raises RecipeError for an unknown name, option or revision, or for a
-    count or size that is not a positive whole number.
+    `revision`: a few networks (`revised`) differ between the code of PaddleClas 1.x, which their published weights need
+    (a card says so), and the later code. It raises RecipeError for an unknown name, option or revision, or for a count
+    or size that is not a positive whole number.
     """
     family = _family(name)
     for option in unknown:
@@ -245,7 +251,7 @@ def create(
 
 
 def check_whole(where: str, **numbers: Any) -> None:
-    """RecipeError for the first of the numbers that is no whole number from 1 up."""
+    """Raise RecipeError for the first of the numbers that is no whole number from 1 up."""
     for option, value in numbers.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise RecipeError(f"{where}: {option} is {value!r}; give a whole number from 1 up")
@@ -253,7 +259,9 @@ def check_whole(where: str, **numbers: Any) -> None:
 
 @cache
 def keymap(name: str, flavour: Flavour = "develop", revision: Revision = "2.x") -> Mapping[str, str]:
-    """Published key -> our key, for every entry of the state; RecipeError when two keys would share a name."""
+    """Return published key -> our key, for every entry of the state. Two keys that would share a name raise
+    RecipeError.
+    """
     family = _family(name)
     keys = _keys(name, revision)
     places, rules = _places(keys), family.rules(flavour)
@@ -267,15 +275,15 @@ def keymap(name: str, flavour: Flavour = "develop", revision: Revision = "2.x") 
 
 @cache
 def _keys(name: str, revision: Revision) -> tuple[str, ...]:
-    """Our keys, in order. A network is made for them, without weights: once for all flavours of names."""
+    """Return our keys, in order. A network is made for them, without weights: once for all flavours of names."""
     with paddle.LazyGuard():
         return tuple(create(name, revision=revision).state_dict())
 
 
 def _block(key: str) -> tuple[int, int] | None:
-    """(stage, block) of a key inside the stages, both counted from 0."""
-    found = re.match(r"stages\.(\d+)\.(\d+)\.", key)
-    return found and (int(found[1]), int(found[2]))
+    """Return (stage, block) of a key inside the stages, both counted from 0."""
+    match = re.match(r"stages\.(\d+)\.(\d+)\.", key)
+    return match and (int(match[1]), int(match[2]))
 
 
 def _places(keys: Sequence[str]) -> dict[tuple[int, int] | None, Place]:
@@ -285,7 +293,7 @@ def _places(keys: Sequence[str]) -> dict[tuple[int, int] | None, Place]:
 
 
 class _Piece(str):
-    """A piece of a name; a format spec is added to the number that it is."""
+    """Hold a piece of a name; a format spec is added to the number that the piece is."""
 
     def __format__(self, spec: str) -> str:
         return str(int(self) + int(spec)) if spec else str(self)
@@ -294,18 +302,18 @@ class _Piece(str):
 def _published(key: str, rename: Rename, place: Place | None) -> str:
     counted = {name: _Piece(getattr(place, name)) for name in ("n", "stage", "block", "letter")} if place else {}
     for pattern, template in rename:
-        if found := re.search(pattern, key):
+        if match := re.search(pattern, key):
             new = (
-                template.format(*map(_Piece, found.groups()), **counted)
+                template.format(*map(_Piece, match.groups()), **counted)
                 if isinstance(template, str)
-                else template(found, place)
+                else template(match, place)
             )
-            key = key[: found.start()] + new + key[found.end() :]
+            key = key[: match.start()] + new + key[match.end() :]
     return key
 
 
 def count(model: nn.Layer, size: int) -> tuple[int, int]:
-    """(parameters, multiply-accumulates) of one image of size x size pixels, of any network.
+    """Return (parameters, multiply-accumulates) of one image of size x size pixels, of any network.
 
     Parameters leave out BN's running statistics. MACs are those of convolutions, transposed ones too, and of linear
     layers, those inside `nn.MultiHeadAttention` among them; biases are not counted: half of the 'FLOPs' of tables that
@@ -322,7 +330,7 @@ def count(model: nn.Layer, size: int) -> tuple[int, int]:
 
 
 def parameters(model: nn.Layer) -> int:
-    """The number of its parameters, without the running statistics of batch norms."""
+    """Count the network's parameters, without the running statistics of batch norms."""
     norms = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, BATCH_NORMS)]
     statistics = {id(value) for layer in norms for value in (layer._mean, layer._variance)}
     return sum(prod(p.shape) for p in model.parameters() if id(p) not in statistics)
@@ -344,8 +352,8 @@ def counting(model: nn.Layer) -> Iterator[Callable[[], int]]:
         yield lambda: macs
 
 
-def _macs(layer: nn.Layer, given: paddle.Tensor, output: paddle.Tensor) -> int:
-    """Multiply-adds of a layer for one call.
+def _macs(layer: nn.Layer, entering: paddle.Tensor, output: paddle.Tensor) -> int:
+    """Count the multiply-adds of a layer for one call.
 
     A weight is [out, in / groups, kernel] of a convolution and [in, out] of a linear layer. Each output number takes
     one multiply-add an input number. A transposed convolution, [in, out / groups, kernel], is the other way round: each
@@ -353,5 +361,5 @@ def _macs(layer: nn.Layer, given: paddle.Tensor, output: paddle.Tensor) -> int:
     """
     weight = layer.weight.shape
     if isinstance(layer, TRANSPOSED):
-        return prod(given.shape) * prod(weight[1:])
+        return prod(entering.shape) * prod(weight[1:])
     return prod(output.shape) * (weight[0] if isinstance(layer, nn.Linear) else prod(weight[1:]))

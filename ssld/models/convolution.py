@@ -1,8 +1,8 @@
-"""Convolutions that train fast on a CPU, where the map is small: a matrix product computes the same, and its gradient.
+"""Make convolutions train fast on a CPU where the map is small: a matrix product computes the same, and its gradient.
 
-Paddle's CPU kernel for depthwise convolution is a plain loop: it takes 83 % of a MobileNetV3_small training step at
-32 px. On a small map the same linear operation is one matrix a channel. Its kernel for other convolutions multiplies
-the whole filter bank by each image alone: on a map of a few pixels that reads the filters anew for a few columns. All
+Paddle's CPU kernel for depthwise convolution is a plain loop: it takes 83 % of a MobileNetV3_small training step at 32
+px. On a small map the same linear operation is one matrix a channel. Its kernel for other convolutions multiplies the
+whole filter bank by each image alone: on a map of a few pixels that reads the filters anew for a few columns. All
 images at once are one product. `benchmarks/convolution.py` measures both.
 """
 
@@ -15,16 +15,17 @@ from paddle import nn
 from paddle.base.dygraph.base import in_sot_simulation_mode
 from paddle.nn.initializer import Initializer
 
-FEW_PIXELS, SOME_IMAGES = 9, 8  # of an output map, of a batch: a convolution over all channels gains from there on
+FEW_PIXELS, SOME_IMAGES = 9, 8  # a convolution over all channels gains up to so small a map, from so large a batch on
 LARGEST_MAP = 16 * 16  # pixels of the input map; the matrices of larger ones take too much memory
-LOOP_COST = 18  # one multiply-add of the plain loop at stride 1, in those of a matrix product; measured 15 to 40
+LOOP_COST = 18  # cost of the plain loop's multiply-add at stride 1, in those of a matrix product; measured 15 to 40
 
 
 class Conv2D(nn.Conv2D):
-    """Every filter sees all channels (or those of its group): [N, C, H, W] -> [N, C', H', W'].
+    """Convolve with filters that see all channels (or those of their group): [N, C, H, W] -> [N, C', H', W'].
 
-    Padding is (kernel - 1) // 2 on every side. Same parameters, keys and exported graph as the `nn.Conv2D` it is; eager
-    execution on a CPU takes one product for all images where that is the faster way, equal up to rounding of float32.
+    Padding is (kernel - 1) // 2 on every side. Parameters, keys and exported graph are those of the `nn.Conv2D` that it
+    is; eager execution on a CPU takes one product for all images where that is the faster way, equal up to rounding of
+    float32.
     """
 
     def __init__(self, width_in: int, width: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False):
@@ -36,7 +37,7 @@ class Conv2D(nn.Conv2D):
         return self.multiply(x, self.weight) if self.product(x) else super().forward(x)
 
     def product(self, x: paddle.Tensor) -> bool:
-        """Whether this input takes the product."""
+        """Say whether this input takes the product."""
         if self.kernel == 1 or self._groups > 1 or self.bias is not None or not _eager_on_cpu(x):
             return False
         height, width = self._out(x)
@@ -47,7 +48,7 @@ class Conv2D(nn.Conv2D):
         return height, width
 
     def multiply(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
-        """The product, with these filters [C', C, kernel, kernel]: its own, or its own rounded to int8."""
+        """Return the product with these filters [C', C, kernel, kernel]: its own, or its own rounded to int8."""
         n, filters, (height, width) = x.shape[0], weight.shape[0], self._out(x)
         if x.shape[2] == x.shape[3] == 1:  # a lone pixel meets one tap
             tap = weight[:, :, self.before, self.before]
@@ -59,11 +60,12 @@ class Conv2D(nn.Conv2D):
 
 
 class DepthwiseConv2D(nn.Conv2D):
-    """One filter a channel: [N, C, H, W] -> [N, C, ceil(H / stride), ceil(W / stride)].
+    """Convolve with one filter a channel: [N, C, H, W] -> [N, C, ceil(H / stride), ceil(W / stride)].
 
     Padding is `before` pixels above and left, (kernel - 1) // 2 if not given, and kernel - 1 - before below and right.
-    Same parameters, keys and exported graph as the `nn.Conv2D` it is; eager execution on a CPU takes the matrix route
-    where that is the faster one, equal up to rounding of float32. `weights`: how they start (None: Paddle's way).
+    Parameters, keys and exported graph are those of the `nn.Conv2D` that it is; eager execution on a CPU takes the
+    matrix route where that is the faster one, equal up to rounding of float32. `weights`: how they start (None:
+    Paddle's way).
     """
 
     def __init__(
@@ -78,15 +80,15 @@ class DepthwiseConv2D(nn.Conv2D):
         return self.multiply(x, self.weight) if self.product(x) else super().forward(x)
 
     def multiply(self, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
-        """The product, with these filters [C, 1, kernel, kernel]: its own, or its own rounded to int8."""
+        """Return the product with these filters [C, 1, kernel, kernel]: its own, or its own rounded to int8."""
         return _by_matrix(x, weight, self.kernel, self.stride, self.before)
 
     def product(self, x: paddle.Tensor) -> bool:
-        """Whether this input takes the matrix route."""
+        """Say whether this input takes the matrix route."""
         return _eager_on_cpu(x) and self._gains(x.shape[0], x.shape[2] * x.shape[3])
 
     def _gains(self, n: int, pixels: int) -> bool:
-        """Whether making the matrix and multiplying n images by it costs less than n loops over the taps.
+        """Say whether it costs less to make the matrix and multiply n images by it than n loops over the taps.
 
         A loop's gradient visits every input pixel: with a stride its multiply-adds cost more.
         """
@@ -108,7 +110,10 @@ def _by_matrix(x: paddle.Tensor, weight: paddle.Tensor, kernel: int, stride: int
 
 @lru_cache(maxsize=64)
 def _taps(height: int, width: int, kernel: int, stride: int, before: int) -> tuple[paddle.Tensor, tuple[int, int]]:
-    """[kernel^2, (H W) (H' W')] of 0 and 1: which input pixel meets which output pixel under each tap of the filter."""
+    """Return which input pixel meets which output pixel under each tap of the filter.
+
+    It is [kernel^2, (H W) (H' W')] of 0 and 1.
+    """
     out = -(-height // stride), -(-width // stride)
     taps = np.zeros((kernel, kernel, height, width, *out), "float32")
     for i, j, u, v in np.ndindex(kernel, kernel, *out):

@@ -22,7 +22,10 @@ class Residual(nn.Sequential):
 
 
 class DarkNet(Classifier):
-    """`depths` counts the residual blocks of the stages; each stage halves the map and doubles the width first."""
+    """Classify images; `depths` counts the residual blocks of the stages.
+
+    Each stage first halves the map and doubles the width.
+    """
 
     def __init__(self, depths: Sequence[int], num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)

@@ -15,7 +15,9 @@ SMALLEST = 29  # pixels: the first stage halves twice, rounding up, and each of 
 
 
 class BNConv(nn.Sequential):
-    """BN, ReLU, convolution without bias: [N, width_in, H, W] -> [N, width, ceil(H / stride), ceil(W / stride)]."""
+    """Apply BN, ReLU and a convolution without bias: [N, width_in, H, W] -> [N, width, ceil(H / stride), ceil(W /
+    stride)].
+    """
 
     def __init__(self, width_in: int, width: int, kernel: int, stride: int = 1, groups: int = 1):
         padding = (kernel - 1) // 2
@@ -24,7 +26,7 @@ class BNConv(nn.Sequential):
 
 
 class DenseLayer(nn.Sequential):
-    """What it reads, then `growth` channels made of it: [N, width_in, H, W] -> [N, width_in + growth, H, W].
+    """Return its input, then `growth` channels made of it: [N, width_in, H, W] -> [N, width_in + growth, H, W].
 
     One concatenation a layer is needed, and enough: the next BN reads all channels, so they have to lie side by side.
     """
@@ -44,7 +46,9 @@ class Transition(nn.Sequential):
 
 
 class DenseNet(Classifier):
-    """The stem gives `width` channels; every stage halves the resolution, then each of its layers adds `growth`."""
+    """Classify images. The stem gives `width` channels; every stage halves the map, then each of its layers adds
+    `growth`.
+    """
 
     def __init__(self, width: int, growth: int, depths: Sequence[int], num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)
@@ -69,7 +73,7 @@ Family(
         "DenseNet201": dict(width=64, growth=32, depths=(6, 12, 48, 32)),
         "DenseNet264": dict(width=64, growth=32, depths=(6, 12, 64, 48)),
     },
-    rename=[  # published blocks count from stage 2, their layers from what halves, which is block 0
+    rename=[  # published blocks count from stage 2, their layers from the halving, block 0
         (r"^stem", "conv1_func"),
         (r"^stages\.\d\.0", "tr_conv{stage}_blk.conv_ac_func"),
         (r"^stages\.\d\.\d+\.(\d)", "db_conv_{stage:+1}.conv{stage:+1}_{block}.bn_ac_func{0:+1}"),

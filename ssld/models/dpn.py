@@ -1,6 +1,6 @@
 """DPN: Dual path networks. arXiv:1707.01629
 
-Initialisation: the linear layer starts at U(+-0.01).
+The linear layer starts at U(+-0.01).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from ssld.models.layers import STATIC_ENDS, ConvBN
 
 
 class Block(nn.Layer):
-    """1x1, 3x3 and 1x1 over both paths: `width` channels are added to the residual one, `growth` join the dense one.
+    """Apply a 1x1, a 3x3 and a 1x1 to both paths: `width` channels are added to the residual one, `growth` join the
+    dense one.
 
     The paths lie side by side, [N, width + D, H, W] -> [N, width + D + growth, H, W]. The first block of a stage reads
     the paths of the stage before; its `paths` project them to [N, width + 2 growth, H / stride, W / stride].
@@ -39,7 +40,8 @@ class Block(nn.Layer):
 
 
 class DPN(Classifier):
-    """`stem` is the width and kernel of the first convolution; `growths` and `depths` hold a number for every stage.
+    """Classify images. `stem` is the width and kernel of the first convolution; `growths` and `depths` hold a number
+    for every stage.
 
     `width` channels on the residual path and `inner` ones, in `groups`, in the 3x3 are those of stage 1. Both double
     with every further stage.

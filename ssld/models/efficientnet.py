@@ -15,7 +15,7 @@ from ssld.models.base import Classifier, Family
 from ssld.models.convolution import DepthwiseConv2D
 from ssld.models.layers import rounded
 
-# Stages of rows (kernel, expansion, width, blocks, stride of the first block), widths and blocks still without scale.
+# Stages hold rows (kernel, expansion, width, blocks, stride of the first block); widths and blocks have no scale yet.
 STAGES = [
     [(3, 1, 16, 1, 1)],
     [(3, 6, 24, 2, 2)],
@@ -26,7 +26,9 @@ STAGES = [
 
 
 def normed(conv: nn.Conv2D, act: type | None = None) -> nn.Sequential:
-    """A convolution, BN and activation. The published statistics need TensorFlow's momentum and epsilon of BN."""
+    """Follow a convolution with BN and activation. The published statistics need TensorFlow's momentum and epsilon
+    of BN.
+    """
     bn = nn.BatchNorm2D(conv.weight.shape[0], momentum=0.99, epsilon=1e-3)
     return nn.Sequential(("conv", conv), ("bn", bn), *([("act", act())] if act else []))
 
@@ -36,7 +38,7 @@ def pointwise(width_in: int, width: int, act: type | None = None) -> nn.Sequenti
 
 
 def pad_before(kernel: int, stride: int, native: int) -> int:
-    """What SAME of TensorFlow puts before the first pixel where the map has `native` pixels a side.
+    """Return how many pixels TensorFlow's SAME puts before the first one where the map has `native` pixels a side.
 
     Published weights expect this at every input size: SAME of the size at hand would look one pixel further on or back.
     With kernel - 1 - pad_before pixels after the last one, a map of H pixels gives ceil(H / stride).
@@ -58,10 +60,10 @@ class SqueezeExcite(nn.Layer):
 
 
 class Residual(nn.Layer):
-    """A body of any layers and its input: [N, C, H, W] -> the same shape.
+    """Add the input of a body of any layers to its output: [N, C, H, W] -> the same shape.
 
-    Drop connect: in training the body is left out for an image with probability `drop`, and counts 1 / (1 - drop)
-    times for the others.
+    Drop connect: in training the body is left out for an image with probability `drop`, and counts 1 / (1 - drop) times
+    for the others.
     """
 
     def __init__(self, body: nn.Layer, drop: float):
@@ -87,7 +89,9 @@ def inverted_bottleneck(
 
 
 class EfficientNet(Classifier):
-    """`width` and `depth` multiply those of STAGES; padding is that of images of `native` pixels a side."""
+    """Classify images. `width` and `depth` multiply those of STAGES; padding is that of images of `native` pixels a
+    side.
+    """
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from paddle.nn.initializer import KaimingNormal
 from ssld.models.base import Classifier, Family
 from ssld.models.layers import STATIC_ENDS, ConvBN, DepthwiseBN, rounded, uniform_linear
 
-# Rows: kernel of strides and projections, inner width, width, squeeze-excite, stride.
+# The rows are: kernel of strides and projections, inner width, width, squeeze-excite, stride.
 STAGES = [
     [(3, 16, 16, False, 1)],
     [(3, 48, 24, False, 2), (3, 72, 24, False, 1)],
@@ -48,11 +48,13 @@ class SqueezeExcite(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         gate = self.excite(relu(self.squeeze(self.pool(x).flatten(1))))
-        return x * gate.clip(0, 1).unsqueeze([2, 3])  # clipped as it is, neither shifted nor scaled
+        return x * gate.clip(0, 1).unsqueeze([2, 3])  # it is clipped, neither shifted nor scaled
 
 
 class Ghost(nn.Layer):
-    """Half of the channels from a 1x1, their ghosts from a filter each: [N, width_in, H, W] -> [N, width, H, W]."""
+    """Make half of the channels by a 1x1, and their ghosts by a filter each: [N, width_in, H, W] -> [N, width, H,
+    W].
+    """
 
     def __init__(self, width_in: int, width: int, act: type | None = None):
         super().__init__()
@@ -83,7 +85,7 @@ class Block(nn.Layer):
 
 
 class GhostNet(Classifier):
-    """`scale` multiplies every width but the last; `dropout` is the mode of nn.Dropout."""
+    """Classify images. `scale` multiplies every width but the last; `dropout` is the mode of nn.Dropout."""
 
     def __init__(self, scale: float, num_classes: int, in_size: int, dropout: str = "upscale_in_train"):
         super().__init__(num_classes, in_size)
@@ -97,7 +99,7 @@ class GhostNet(Classifier):
                 width_in = width
             self.stages.append(nn.Sequential(*blocks))
         self.head = nn.Sequential(
-            ("mix", ConvBN(width_in, inner, 1, act=nn.ReLU)),  # as wide as the last block inside
+            ("mix", ConvBN(width_in, inner, 1, act=nn.ReLU)),  # it is as wide as the last block inside
             ("pool", nn.AdaptiveAvgPool2D(1)),
             ("widen", ConvBN(inner, 1280, 1, act=nn.ReLU)),
             ("drop", nn.Dropout(0.2, mode=dropout)),
@@ -112,7 +114,7 @@ Family(
     "ghostnet",
     GhostNet,
     variants={name: dict(scale=scale) for name, scale in _SCALES.items()},
-    old={name: dict(dropout="downscale_in_infer") for name in _SCALES},  # features x 0.8 in eval
+    old={name: dict(dropout="downscale_in_infer") for name in _SCALES},  # features are x 0.8 in eval
     rename=[
         (r"^stem", "conv1"),
         (r"^stages\.\d\.\d", "_ghostbottleneck_{n}"),

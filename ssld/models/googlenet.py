@@ -29,7 +29,9 @@ def linear(width_in: int, width: int, paper: int) -> nn.Linear:
 
 
 class Inception(Activated):
-    """1x1, 3x3, 5x5 and pooling side by side: [N, width_in, H, W] -> [N, one + three + five + pooled, H, W]."""
+    """Put a 1x1, a 3x3, a 5x5 and pooling side by side: [N, width_in, H, W] -> [N, one + three + five + pooled, H,
+    W].
+    """
 
     def __init__(self, width_in: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pooled: int):
         super().__init__()
@@ -44,14 +46,14 @@ class Inception(Activated):
 
 
 def auxiliary(width_in: int, side: int, num_classes: int, act: type) -> nn.Sequential:
-    """The head of a stage in the middle: [N, width_in, side, side] -> [N, num_classes]."""
+    """Make the head of a stage in the middle: [N, width_in, side, side] -> [N, num_classes]."""
     kernel = min(5, side)
     flat = 128 * ((side - kernel) // 3 + 1) ** 2
     return nn.Sequential(
         ("pool", nn.AvgPool2D(kernel, 3)),
         ("conv", conv(width_in, 128, 1)),
         ("flatten", nn.Flatten()),
-        ("fc", linear(flat, 1024, paper=2048)),  # there 128 channels of 4x4 pixels, here of 3x3
+        ("fc", linear(flat, 1024, paper=2048)),  # the paper has 128 channels of 4x4 pixels, this code of 3x3
         ("act", act()),
         ("drop", nn.Dropout(0.7, mode="downscale_in_infer")),
         ("out", linear(1024, num_classes, paper=1024)),
@@ -59,7 +61,7 @@ def auxiliary(width_in: int, side: int, num_classes: int, act: type) -> nn.Seque
 
 
 class GoogLeNet(Classifier):
-    """`stages`: the widths of every `Inception`; `act2`: the activation in the second auxiliary head.
+    """Classify images. `stages`: the widths of every `Inception`; `act2`: the activation in the second auxiliary head.
 
     `forward` gives the logits of the main head alone, `heads` those of all three.
     """
@@ -94,7 +96,9 @@ class GoogLeNet(Classifier):
         return [self.aux1, self.aux2]
 
     def heads(self, x: paddle.Tensor) -> list[paddle.Tensor]:
-        """Logits [main, aux1, aux2] of images of `in_size` pixels; published training weighs the losses 1, 0.3, 0.3."""
+        """Return logits [main, aux1, aux2] of images of `in_size` pixels; published training weighs the losses 1,
+        0.3, 0.3.
+        """
         pool, a, b, c, d, e = self.stages[1]
         first = a(pool(self.stages[0](self.stem(x))))
         fourth = d(c(b(first)))

@@ -23,10 +23,10 @@ Branches = list[paddle.Tensor]  # branch i: [N, width_i, ceil(H / 2^i), ceil(W /
 
 
 class Parallel(SideBySide):
-    """A layer for every branch."""
+    """Apply one layer to every branch."""
 
     def forward(self, xs: Branches) -> Branches:
-        return [layer(xs[i]) for i, layer in enumerate(self)]  # not a strict zip: Paddle cannot trace it
+        return [layer(xs[i]) for i, layer in enumerate(self)]  # Paddle cannot trace a strict zip
 
     def split(self, xs: Branches) -> tuple[Branches, Branches]:
         pairs = [split(layer, xs[i]) for i, layer in enumerate(self)]
@@ -34,19 +34,19 @@ class Parallel(SideBySide):
 
 
 class Grow(Parallel):
-    """One branch more, from the last one at half its resolution; a branch that changes its width is convolved."""
+    """Add a branch, made from the last one at half its resolution; a branch that changes its width is convolved."""
 
     def __init__(self, widths_in: Sequence[int], widths: Sequence[int]):
         pairs = zip(widths_in, widths, strict=False)
-        kept = [nn.Identity() if old == new else ConvBN(old, new, 3, act=nn.ReLU) for old, new in pairs]
-        super().__init__([*kept, ConvBN(widths_in[-1], widths[-1], 3, 2, act=nn.ReLU)])
+        layers = [nn.Identity() if old == new else ConvBN(old, new, 3, act=nn.ReLU) for old, new in pairs]
+        super().__init__([*layers, ConvBN(widths_in[-1], widths[-1], 3, 2, act=nn.ReLU)])
 
     def forward(self, xs: Branches) -> Branches:
         return super().forward([*xs, xs[-1]])
 
 
 class Exchange(Activated):
-    """Four basic blocks on every branch; then each branch becomes the sum of all of them, brought to its size."""
+    """Apply four basic blocks to every branch; then make each branch the sum of all of them, brought to its size."""
 
     def __init__(self, widths: Sequence[int]):
         super().__init__()
@@ -65,8 +65,8 @@ class Exchange(Activated):
         paths, last = self.paths[target], len(xs) - 1
         y = paths[last](xs[last])
         for source in range(last - 1, target - 1, -1):
-            # Added from low to high resolution, so that one map is enlarged at a time. Nearest neighbours are what
-            # published weights expect. A size and not a factor: maps may be odd, and ONNX export knows no factor.
+            # They are added from low to high resolution, so one map is enlarged at a time. Published weights expect
+            # nearest neighbours. It takes a size and not a factor: maps may be odd, and ONNX export knows no factor.
             y = paths[source](xs[source]) + interpolate(y, xs[source].shape[2:], mode="nearest")
         for source in range(target):
             y = y + paths[source](xs[source])
@@ -74,7 +74,10 @@ class Exchange(Activated):
 
 
 def _path(widths: Sequence[int], source: int, target: int) -> nn.Layer:
-    """To a higher resolution a projection, still to be enlarged; to a lower one a 3x3 of stride 2 for each halving."""
+    """Make the path between two branches.
+
+    To a higher resolution it is a projection, still to be enlarged; to a lower one a 3x3 of stride 2 for each halving.
+    """
     if source == target:
         return nn.Identity()
     width_in, width = widths[source], widths[target]
@@ -100,7 +103,7 @@ class Head(nn.Layer):
         return self.out(self.merge(xs))
 
     def merge(self, xs: Branches) -> paddle.Tensor:
-        """Branches -> one map [N, 2048, H, W]."""
+        """Merge the branches into one map [N, 2048, H, W]."""
         xs = self.widen(xs)
         y = xs[0]
         for i, halve in enumerate(self.halve):
@@ -109,7 +112,7 @@ class Head(nn.Layer):
 
 
 class HRNet(Classifier):
-    """`width` is that of the branch with the highest resolution; stage s has s branches."""
+    """Classify images. `width` is that of the branch with the highest resolution; stage s has s branches."""
 
     def __init__(self, width: int, num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)
@@ -132,7 +135,7 @@ class HRNet(Classifier):
         return self.head.merge(x)
 
     def _tapped(self, x: Branches) -> paddle.Tensor:
-        """Of stage s the last branch, which starts there: [N, C, H / 2^(s + 1), W / 2^(s + 1)]."""
+        """Return the last branch of stage s, which starts there: [N, C, H / 2^(s + 1), W / 2^(s + 1)]."""
         return x[-1]
 
     @property
@@ -146,16 +149,16 @@ class HRNet(Classifier):
         return self.head(branches)
 
 
-def _residual(found: re.Match[str], place: Place | None) -> str:
-    """The published code numbers the convolutions of all paths of a module in one row."""
+def _residual(match: re.Match[str], place: Place | None) -> str:
+    """Name a convolution of a path: the published code numbers those of all paths of a module in one row."""
     assert place
-    target, source, step = int(found[1]), int(found[2]), int(found[3] or 0)
+    target, source, step = int(match[1]), int(match[2]), int(match[3] or 0)
     paths = product(range(place.stage), repeat=2)
     before = sum(max(i - j, int(j > i)) for i, j in paths if (i, j) < (target, source))
     return f".fuse_func.residual_func_list.{before + step}"
 
 
-_NAMES: Rename = [  # what 1.x and 2.0 call alike
+_NAMES: Rename = [  # the names that 1.x and 2.0 share
     (r"^stem\.(\d)", "layer1_{0:+1}"),
     (r"^stages\.0\.0\.(\d)", "layer2_{0:+1}"),
     (r"^stages\.(\d)\.grow\.(\d)", "tr{0}_layer_{1:+1}"),

@@ -22,7 +22,7 @@ MAX: Literal["max"] = "max"  # 3x3, stride 2, no padding
 
 
 class Conv(NamedTuple):
-    """Convolution without bias, BN, ReLU. `kernel` is (height, width), or one number for both."""
+    """Describe a convolution without bias, BN and ReLU. `kernel` is (height, width), or one number for both."""
 
     width: int
     kernel: int | tuple[int, int] = 1
@@ -31,7 +31,7 @@ class Conv(NamedTuple):
 
 
 def valid(width: int, stride: int = 2) -> Conv:
-    """3x3 without padding, a V in the drawings of the papers."""
+    """Describe a 3x3 without padding, a V in the drawings of the papers."""
     return Conv(width, 3, stride, padded=False)
 
 
@@ -40,7 +40,7 @@ Steps: TypeAlias = "Sequence[Conv | Literal['average', 'max'] | list[Steps]]"
 
 
 class Chain(nn.Sequential):
-    """Steps one after the other: [N, width, H, W] -> [N, self.width, H', W'].
+    """Apply steps one after the other: [N, width, H, W] -> [N, self.width, H', W'].
 
     `exclusive`: whether an average at the border divides by the pixels that are there, instead of by 9.
     """
@@ -71,7 +71,7 @@ def _conv_bn(width_in: int, conv: Conv) -> nn.Sequential:
 
 
 class Branches(SideBySide):
-    """Chains side by side, concatenated: [N, width, H, W] -> [N, self.width, H', W']."""
+    """Concatenate chains side by side: [N, width, H, W] -> [N, self.width, H', W']."""
 
     def __init__(self, width: int, branches: list[Steps], exclusive: bool):
         super().__init__(Chain(width, steps, exclusive) for steps in branches)
@@ -86,11 +86,13 @@ class Branches(SideBySide):
 
 
 class Inception(Classifier):
-    """`stem`: steps from the image to a map of an eighth; `stages`: the blocks at an eighth, 1/16 and 1/32."""
+    """Classify images. `stem`: steps from the image to a map of an eighth; `stages`: the blocks at 1/8, 1/16 and
+    1/32.
+    """
 
     def __init__(self, stem: Steps, stages: Sequence[Steps], exclusive: bool, num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)
-        if in_size < 75:  # not all layers pad: they leave one pixel of 75
+        if in_size < 75:  # some layers do not pad; they leave one pixel of 75
             raise RecipeError(f"model inception: in_size {in_size} leaves no pixel to classify; give at least 75")
         self.stem, self.stages = Chain(3, stem, exclusive), nn.LayerList()
         width = self.stem.width
@@ -101,18 +103,18 @@ class Inception(Classifier):
 
 
 def named(kinds: Sequence[Sequence[str]], names: Mapping[str, Sequence[str]], template: str) -> Rule:
-    """The rule for convolutions in blocks, from what files call them.
+    """Make the rule for convolutions in blocks from the names in the files.
 
     `kinds`: the first block and the other blocks of a stage; `names`: for every kind and branch the names of its steps,
     a dash where a step has none; `template`: how {kind}, {number} of the block in its kind, and {conv} make a key.
     """
 
-    def name(found: re.Match[str], place: Place | None) -> str:
+    def name(match: re.Match[str], place: Place | None) -> str:
         assert place is not None
-        branch, step, side = found.groups()
+        branch, step, side = match.groups()
         kind = kinds[place.stage - 1][min(place.block, 1)]
-        number = place.block + 1 if place.stage == 1 else max(place.block, 1)  # later stages begin with another kind
-        conv = names[kind][int(branch)].split()[int(step) + int(side or 0)]  # a block in a branch is its last step
+        number = place.block + 1 if place.stage == 1 else max(place.block, 1)  # later stages begin otherwise
+        conv = names[kind][int(branch)].split()[int(step) + int(side or 0)]  # a block is the last step of its branch
         return template.format(kind=kind, number=number, conv=conv)
 
     return r"^stages\.\d\.\d\.(\d)\.(\d)\.(?:(\d)\.0\.)?", name
@@ -162,7 +164,7 @@ Family(
     rename=[*BLOCKS, (r"^inception_._\d", "inception_block_list.{n}"), (r"^head\.fc", "fc")],
     rename_2_0=[
         *BLOCKS,
-        (r"^inception_b", "nception_b"),  # sic
+        (r"^inception_b", "nception_b"),  # the files spell it so
         (r"\.bn\.", ".batch_norm."),
         (r"^head\.fc", "out"),
     ],

@@ -1,4 +1,4 @@
-"""What three or more series share: blocks, and endings of published names."""
+"""Define what three or more series share: blocks, and endings of published names."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from ssld.models.convolution import Conv2D, DepthwiseConv2D
 
 
 def rounded(width: float, step: int = 8) -> int:
-    """The nearest multiple of `step`, at least `step`, and not more than a tenth below `width`."""
+    """Return the nearest multiple of `step`, at least `step`, and not more than a tenth below `width`."""
     nearest = max(step, int(width + step / 2) // step * step)
     return nearest + step if nearest < 0.9 * width else nearest
 
 
 class BatchNorm2D(nn.BatchNorm2D):
-    """Paddle's without its checks of the input, a fifth of a call on a small map: a convolution has made them."""
+    """Normalise as Paddle's layer does, without its checks of the input: a convolution has made them.
+
+    The checks take a fifth of a call on a small map.
+    """
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         running = self._mean, self._variance
@@ -26,7 +29,8 @@ class BatchNorm2D(nn.BatchNorm2D):
 
 
 class ConvBN(nn.Sequential):
-    """Convolution without bias, BN, activation: [N, width_in, H, W] -> [N, width, ceil(H / stride), ceil(W / stride)].
+    """Apply a convolution without bias, BN and an activation: [N, width_in, H, W] -> [N, width, ceil(H / stride),
+    ceil(W / stride)].
 
     BN keeps Paddle's momentum 0.9 and epsilon 1e-5; the published statistics were gathered with them. BN takes a bias
     away again; `bias` is for published weights that hold one all the same.
@@ -47,7 +51,9 @@ class ConvBN(nn.Sequential):
 
 
 class DepthwiseBN(nn.Sequential):
-    """One filter a channel, BN, activation: [N, width, H, W] -> [N, width, ceil(H / stride), ceil(W / stride)]."""
+    """Apply one filter a channel, BN and an activation: [N, width, H, W] -> [N, width, ceil(H / stride), ceil(W /
+    stride)].
+    """
 
     def __init__(
         self, width: int, kernel: int, stride: int = 1, act: type | None = None, weights: Initializer | None = None
@@ -57,7 +63,7 @@ class DepthwiseBN(nn.Sequential):
 
 
 def deep_stem(width: int) -> nn.Sequential:
-    """Three 3x3 convolutions instead of one 7x7: [N, 3, H, W] -> [N, width, H / 4, W / 4]"""
+    """Make three 3x3 convolutions instead of one 7x7: [N, 3, H, W] -> [N, width, H / 4, W / 4]."""
     widths = (3, width // 2, 2), (width // 2, width // 2, 1), (width // 2, width, 1)
     convs = [ConvBN(width_in, width, 3, stride, act=nn.ReLU) for width_in, width, stride in widths]
     return nn.Sequential(*convs, nn.MaxPool2D(3, 2, 1))
@@ -68,19 +74,19 @@ def pooled_projection(width_in: int, width: int, stride: int) -> nn.Layer:
     project = ConvBN(width_in, width, 1)
     if stride == 1:
         return project
-    # SAME: a map of odd size keeps its last row and column, averaged over the pixels that are there.
+    # With SAME a map of odd size keeps its last row and column, averaged over the pixels that are there.
     pool = nn.AvgPool2D(2, stride, padding="SAME")
     return nn.Sequential(("pool", pool), *project.named_children())
 
 
 def uniform_linear(width_in: int, width: int) -> nn.Linear:
-    """[N, width_in] -> [N, width]. Weights start at U(+-1/sqrt(width_in)), the bias at 0."""
+    """Make a linear layer [N, width_in] -> [N, width]. Weights start at U(+-1/sqrt(width_in)), the bias at 0."""
     bound = width_in**-0.5
     return nn.Linear(width_in, width, weight_attr=Uniform(-bound, bound))
 
 
 class PooledLinear(nn.Sequential):
-    """Global average, dropout if any, and a linear layer: [N, width, H, W] -> [N, num_classes].
+    """Apply a global average, dropout if any, and a linear layer: [N, width, H, W] -> [N, num_classes].
 
     Its weights start as `weights` says, by default as those of `uniform_linear`.
     """

@@ -28,7 +28,7 @@ class Block(nn.Sequential):
 
 
 class MobileNetV1(Classifier):
-    """`scale` multiplies every width of the paper's table 1."""
+    """Classify images. `scale` multiplies every width of the paper's table 1."""
 
     def __init__(self, scale: float, num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)

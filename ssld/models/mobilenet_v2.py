@@ -15,7 +15,7 @@ from ssld.models.base import Classifier, Family, Place
 from ssld.models.layers import STATIC_ENDS, ConvBN, PooledLinear
 from ssld.models.mobilenet_v3 import Block
 
-# Rows of the paper's table 2: expansion, width, blocks, stride of the first block.
+# The rows are those of the paper's table 2: expansion, width, blocks, stride of the first block.
 STAGES = [
     [(1, 16, 1, 1)],
     [(6, 24, 2, 2)],
@@ -26,7 +26,8 @@ STAGES = [
 
 
 class MobileNetV2(Classifier):
-    """`scale` multiplies every width, cut to a whole number (most other code rounds to multiples of 8).
+    """Classify images. `scale` multiplies every width, cut to a whole number (most other code rounds to multiples of
+    8).
 
     The last convolution does not become narrower than 1280 channels.
     """

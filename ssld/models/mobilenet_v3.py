@@ -29,7 +29,7 @@ class SqueezeExcite(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         gate = self.excite(relu(self.squeeze(self.pool(x))))
-        return x * hardsigmoid(gate, slope=0.2)  # 0.2, not the 1/6 of hard-swish and of the paper
+        return x * hardsigmoid(gate, slope=0.2)  # the slope is 0.2, not the 1/6 of hard-swish and of the paper
 
 
 class Block(nn.Layer):
@@ -50,7 +50,9 @@ class Block(nn.Layer):
 
 
 class MobileNetV3(Classifier):
-    """`stages`: rows (kernel, inner width, width, squeeze-excite, activation, stride), widths still without `scale`."""
+    """Classify images. `stages`: rows (kernel, inner width, width, squeeze-excite, activation, stride), without
+    `scale`.
+    """
 
     def __init__(self, stages: Sequence[Sequence[Row]], last: int, scale: float, num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)
@@ -113,7 +115,7 @@ _LARGE = {f"MobileNetV3_large_{name}": dict(stages=LARGE, last=960, scale=scale)
 _SMALL = {f"MobileNetV3_small_{name}": dict(stages=SMALL, last=576, scale=scale) for name, scale in _SCALES.items()}
 
 
-_PARTS = [  # of 2.0 and of the later code
+_PARTS = [  # names of 2.0 and of the later code
     (r"\.expand\.", ".expand_conv."),
     (r"\.filter\.", ".bottleneck_conv."),
     (r"\.gate\.squeeze", ".mid_se.conv1"),

@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Put a network into evaluation mode for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from paddle import nn
 
 @contextmanager
 def evaluating(network: nn.Layer) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every layer is in the mode that it was in."""
+    """Put a network into evaluation mode inside the block; afterwards every layer is in the mode that it was in."""
     modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
     network.eval()
     try:

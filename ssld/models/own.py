@@ -1,7 +1,7 @@
-"""Networks of one's own: a class or a function of a Python file that a recipe names, such as `nets.py:Tiny`.
+"""Make networks of one's own: a class or a function of a Python file that a recipe names, such as `nets.py:Tiny`.
 
-What it makes stays what it is, an `nn.Layer` of its own class with its own keys. `create_own` names its parameters,
-gives it the attributes that networks have here, and runs it once: what is wrong with it shows before a long training.
+The network stays what it is, an `nn.Layer` of its own class with its own keys. `create_own` names its parameters, gives
+it the attributes that networks have here, and runs it once: what is wrong with it shows before a long training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ssld.models.modes import evaluating
 
 SAME = 1e-4
 """Logits are equal whose largest |difference| is no larger a share of the largest |logit|."""
-LONGEST = 300  # characters of a message of other people's code
+LONGEST = 300  # most characters of a message of other people's code
 
 
 def create_own(
@@ -45,9 +45,9 @@ def create_own(
 
     The network has `arch` (`Tiny`), `num_classes` and `in_size`, which it may have set itself, and `tap_paths`. Its
     parameters have the same names however many networks were made before. It is run on two drawn images in evaluation
-    mode. Raises RecipeError, one line that begins with `title`: for a signature, an option or a path that does not fit,
-    an exception in its code, a result that is no layer, parameters that would not be trained or share a name, logits
-    of another shape or not finite, a tap that cannot be had, and a classifier that does not make the logits.
+    mode. It raises RecipeError, one line that begins with `title`: for a signature, an option or a path that does not
+    fit, an exception in its code, a result that is no layer, parameters that would not be trained or share a name,
+    logits of another shape or not finite, a tap that cannot be had, and a classifier that does not make the logits.
     """
     check_whole(title, num_classes=num_classes, in_size=in_size)
     arch = title.rpartition(":")[2]
@@ -71,10 +71,10 @@ def adopt(
 
 
 def classes_of(network: nn.Layer, title: str, in_size: int) -> int:
-    """How many logits a network gives of an image of `in_size` pixels a side. It is run on two drawn images in
-    evaluation mode.
+    """Count the logits that a network gives of an image of `in_size` pixels a side.
 
-    Raises RecipeError, one line that begins with `title`, where that fails or gives no logits float32 [2, classes].
+    It is run on two drawn images in evaluation mode. It raises RecipeError, one line that begins with `title`, where
+    that fails or gives no logits float32 [2, classes].
     """
     images = _drawn(in_size)
     with evaluating(network), paddle.no_grad():
@@ -87,31 +87,36 @@ def classes_of(network: nn.Layer, title: str, in_size: int) -> int:
 
 
 def _arguments(maker: Any, title: str, numbers: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the maker is called with. RecipeError where that does not fit its signature."""
+    """Return the arguments of the maker. It raises RecipeError where they do not fit its signature."""
     if not callable(maker) or isinstance(maker, nn.Layer):
         raise RecipeError(f"{title}: is a {type(maker).__name__}; name a class of paddle.nn.Layer, or a function")
     if inspect.isclass(maker) and not issubclass(maker, nn.Layer):
         raise RecipeError(f"{title}: is a class that is no paddle.nn.Layer; derive it from paddle.nn.Layer")
     parameters = inspect.signature(maker).parameters
-    known = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    accepted = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for option in options:
         if option in numbers:
             raise RecipeError(f"{title}: option {option!r} is given by the recipe's images and classes; remove it")
-        if option not in known and not takes_all:
-            hint = did_you_mean(option, set(known) - numbers.keys())
-            raise RecipeError(f"{title}: no option {option!r}{hint}; it takes {_listed(set(known) - numbers.keys())}")
-    if "num_classes" not in known and not takes_all:
+        if option not in accepted and not takes_all:
+            hint = did_you_mean(option, set(accepted) - numbers.keys())
+            raise RecipeError(
+                f"{title}: no option {option!r}{hint}; it takes {_listed(set(accepted) - numbers.keys())}"
+            )
+    if "num_classes" not in accepted and not takes_all:
         raise RecipeError(f"{title}: takes no num_classes, the number of logits; give it a parameter of that name")
-    given = {**{name: number for name, number in numbers.items() if name in known or name == "num_classes"}, **options}
-    lacking = [p.name for p in parameters.values() if p.default is p.empty and p.name in {*known} - given.keys()]
+    arguments = {
+        **{name: number for name, number in numbers.items() if name in accepted or name == "num_classes"},
+        **options,
+    }
+    lacking = [p.name for p in parameters.values() if p.default is p.empty and p.name in {*accepted} - arguments.keys()]
     if lacking:
         raise RecipeError(f"{title}: needs {_listed(lacking)}; give it in `options`, or give it a default in the code")
     try:
-        inspect.signature(maker).bind(**given)
+        inspect.signature(maker).bind(**arguments)
     except TypeError as error:
         raise RecipeError(f"{title}: its parameters cannot be given by name ({error}); mend its signature") from None
-    return copy.deepcopy(given)  # its code may change what it is given
+    return copy.deepcopy(arguments)  # its code may change them
 
 
 def _listed(names: Sequence[str] | set[str]) -> str:
@@ -119,20 +124,22 @@ def _listed(names: Sequence[str] | set[str]) -> str:
 
 
 def _run(function: Callable[..., Any], what: str, *arguments: Any, **named: Any) -> Any:
-    """Call other people's code: RecipeError says in one line what it raised, and where."""
+    """Call other people's code. RecipeError says in one line what it raised, and where."""
     try:
         return function(*arguments, **named)
     except Exception as error:
-        told = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+        message = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
         place = _place(error)
-        reason = f"{type(error).__name__}: {told[:LONGEST]}"
+        reason = f"{type(error).__name__}: {message[:LONGEST]}"
         raise RecipeError(f"{what} failed{place} ({reason}); correct its code") from error
 
 
 def _place(error: Exception) -> str:
-    """The last line of code that is neither Paddle's nor this library's, if there is one."""
-    ours = tuple(str(module.__path__[0]) for module in (paddle, __import__("ssld")))
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    """Return the last line of code that is neither Paddle's nor this library's, if there is one."""
+    library_folders = tuple(str(module.__path__[0]) for module in (paddle, __import__("ssld")))
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(library_folders)
+    ]
     return f" in line {frames[-1].lineno} of {frames[-1].filename.rpartition('/')[2]}" if frames else ""
 
 
@@ -142,7 +149,7 @@ def _check_layer(network: Any, title: str) -> None:
 
 
 def _check_parameters(network: nn.Layer, title: str) -> None:
-    """RecipeError for parameters that would be trained wrongly, or not at all, in silence."""
+    """Raise RecipeError for parameters that would be trained wrongly, or not at all, in silence."""
     named = dict(network.named_parameters())
     for key, parameter in named.items():
         if parameter.dtype != paddle.float32:
@@ -160,14 +167,14 @@ def _check_parameters(network: nn.Layer, title: str) -> None:
 
 
 def _unregistered(network: nn.Layer) -> Iterator[tuple[str, Tensor]]:
-    """(path of an attribute, parameter) of what lists, tuples and dicts that a layer set itself hold."""
+    """Yield (path of an attribute, parameter) of what lists, tuples and dicts hold that a layer set itself."""
     plain = vars(nn.Layer()).keys()
     for path, layer in network.named_sublayers(include_self=True):
         for name, value in vars(layer).items():
             if name in plain or not isinstance(value, (list, tuple, dict)):
                 continue
-            for held in value.values() if isinstance(value, dict) else value:
-                inner = held.parameters() if isinstance(held, nn.Layer) else [held]
+            for element in value.values() if isinstance(value, dict) else value:
+                inner = element.parameters() if isinstance(element, nn.Layer) else [element]
                 yield from (
                     (f"{path}.{name}".lstrip("."), item)
                     for item in inner
@@ -208,15 +215,15 @@ def _try(network: nn.Layer, title: str, num_classes: int, in_size: int) -> None:
         try:
             if tapping.classifier_of(network) is not None:
                 _check_classifier(network, images, logits)
-            found = _run(tapping.outputs_of, what, network, images, names)
+            outputs = _run(tapping.outputs_of, what, network, images, names)
         except (RecipeError, RunError) as error:
-            told = str(error).removeprefix(f"{title}: ").removeprefix(f"{tapping.called(network)}: ")
-            raise RecipeError(f"{title}: {told}") from error
-    _check_taps(found, names, logits, title)
+            message = str(error).removeprefix(f"{title}: ").removeprefix(f"{tapping.called(network)}: ")
+            raise RecipeError(f"{title}: {message}") from error
+    _check_taps(outputs, names, logits, title)
 
 
 def _drawn(size: int) -> Tensor:
-    """Two images of `size` pixels a side that are only numbers, about as normalised images are."""
+    """Draw two images of `size` pixels a side; their numbers are about those of normalised images."""
     shape = [2, 3, size, size]
     return paddle.to_tensor(np.random.default_rng(0).standard_normal(shape, dtype="float32"))
 
@@ -233,27 +240,27 @@ def _check_logits(logits: Any, title: str, shape: list[int]) -> None:
 
 def _check_classifier(network: nn.Layer, images: Tensor, logits: Tensor) -> None:
     view = tapping.classifier_view(network, entering=False)
-    made = tapping.read([view], network, images)[tapping.CLASSIFIER]
-    if made.size != logits.size or not _same(made.reshape(logits.shape), logits):
+    output = tapping.read([view], network, images)[tapping.CLASSIFIER]
+    if output.size != logits.size or not _same(output.reshape(logits.shape), logits):
         what = f"{view.path} does not make the logits, what it returns is not what the network returns"
         raise RecipeError(
             f"{what}; name the layer that does with taps: {{classifier: PATH}}, or call this one otherwise"
         )
 
 
-def _check_taps(found: Mapping[str, Any], names: frozenset[str], logits: Tensor, title: str) -> None:
+def _check_taps(outputs: Mapping[str, Any], names: frozenset[str], logits: Tensor, title: str) -> None:
     for name in sorted({tapping.LOGITS, *names}):
-        if name not in found:
+        if name not in outputs:
             raise RecipeError(f"{title}: its `outputs` gives no {name!r}; return it under that name")
-        value = found[name]
+        value = outputs[name]
         if not isinstance(value, Tensor) or not value.shape or value.shape[0] != 2:
             kind = list(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise RecipeError(
                 f"{title}: tap {name!r} is {kind} for 2 images; give a tensor whose first axis is the image"
             )
-    if not _same(found[tapping.LOGITS], logits):
+    if not _same(outputs[tapping.LOGITS], logits):
         raise RecipeError(f"{title}: its `outputs` gives other logits than its forward pass; call the same layers")
 
 
-def _same(found: Tensor, wanted: Tensor) -> bool:
-    return bool((found - wanted).abs().max() <= SAME * wanted.abs().max())
+def _same(values: Tensor, reference: Tensor) -> bool:
+    return bool((values - reference).abs().max() <= SAME * reference.abs().max())

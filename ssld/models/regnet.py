@@ -12,7 +12,7 @@ from ssld.models.taps import Summed
 
 
 class Block(Summed):
-    """1x1, grouped 3x3, 1x1 and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
+    """Apply a 1x1, a grouped 3x3, a 1x1 and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
 
     def __init__(self, width_in: int, width: int, stride: int, group_width: int, bias: bool):
         super().__init__()
@@ -25,7 +25,7 @@ class Block(Summed):
 
 
 class RegNet(Classifier):
-    """`depths` and `widths` of the stages, every one of which halves the resolution."""
+    """Classify images. `depths` and `widths` are those of the stages, every one of which halves the resolution."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ Family(
     "regnet",
     RegNet,
     variants={"RegNetX_4GF": dict(depths=(2, 5, 14, 2), widths=(80, 240, 560, 1360), group_width=40)},
-    old={"RegNetX_4GF": dict(bias=True)},  # in front of BN they change nothing, but the files hold them
+    old={"RegNetX_4GF": dict(bias=True)},  # biases before a BN change nothing, but the files have them
     rename=[
         (r"^stem", "conv"),
         (r"^stages\.\d\.\d+", "s{stage}_b{block:+1}"),

@@ -13,7 +13,7 @@ from ssld.models.taps import Summed
 
 
 class SplitAttention(nn.Layer):
-    """A 3x3 convolution to `radix` splits, which are weighed and added: [N, C, H, W] -> the same shape.
+    """Convolve by a 3x3 to `radix` splits, weigh them and add them: [N, C, H, W] -> the same shape.
 
     The weights of a channel are worked out from the global averages of the added splits; those of its splits sum to 1.
     A single split has a gate instead.
@@ -32,10 +32,10 @@ class SplitAttention(nn.Layer):
         x = self.splits(x)
         if self.radix == 1:
             return x * sigmoid(self._weights(x))
-        # Averages of the sum, not the sum of averages: deep down, this network makes rounding 100 times as large.
+        # It averages the sum and does not sum averages: deep in this network rounding becomes 100 times as large.
         splits = x.chunk(self.radix, axis=1)
         weights = self._weights(paddle.add_n(splits)).reshape([0, self.radix, -1, 1, 1])
-        # to_static knows no zip(strict=True), and ONNX export splits no axis of unknown length: hence map and unbind.
+        # It uses map and unbind: to_static knows no zip(strict=True), and ONNX splits no axis of unknown length.
         return paddle.add_n([*map(paddle.multiply, splits, softmax(weights, axis=1).unbind(axis=1))])
 
     def _weights(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -43,7 +43,9 @@ class SplitAttention(nn.Layer):
 
 
 class SplitBottleneck(Summed):
-    """1x1, split attention, 1x1 and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride]."""
+    """Apply a 1x1, split attention, a 1x1 and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W /
+    stride].
+    """
 
     expansion = 4
 
@@ -70,7 +72,7 @@ class SplitBottleneck(Summed):
 
 
 def _numbered(place: Place) -> str:
-    """1.x appends the number of every block but the first to the name of the one before."""
+    """Name a block: 1.x appends the number of every block but the first to the name of the one before."""
     return f"layer{place.stage}" + "".join(f"_bottleneck_{n}" for n in range(1, place.block + 1) or [0])
 
 

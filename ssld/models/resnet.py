@@ -12,7 +12,7 @@ from ssld.models.taps import Summed
 
 
 class Basic(Summed):
-    """Two 3x3 convolutions and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
+    """Apply two 3x3 convolutions and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
 
     expansion = 1
 
@@ -23,7 +23,7 @@ class Basic(Summed):
 
 
 class Bottleneck(Summed):
-    """1x1, 3x3, 1x1 and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride].
+    """Apply a 1x1, a 3x3, a 1x1 and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride].
 
     The 3x3 has `groups` groups of `group_width` channels in the first stage, and twice as many channels with every
     further stage.
@@ -49,17 +49,19 @@ class Bottleneck(Summed):
 
 
 def plain_stem(width: int) -> nn.Sequential:
-    """[N, 3, H, W] -> [N, width, H / 4, W / 4]"""
+    """Make the stem: [N, 3, H, W] -> [N, width, H / 4, W / 4]."""
     return nn.Sequential(ConvBN(3, width, 7, 2, act=nn.ReLU), nn.MaxPool2D(3, 2, 1))
 
 
 def projection(width_in: int, width: int, stride: int) -> nn.Layer:
-    """The shortcut of a block that changes the width or the resolution."""
+    """Make the shortcut of a block that changes the width or the resolution."""
     return ConvBN(width_in, width, 1, stride)
 
 
 class ResNet(Classifier):
-    """`depths` counts the blocks of the four stages; descendants give another block, stem, projection or grouping."""
+    """Classify images. `depths` counts the blocks of the four stages; descendants give another block, stem or
+    shortcut.
+    """
 
     def __init__(
         self,

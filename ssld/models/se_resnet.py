@@ -30,7 +30,7 @@ class SqueezeExcite(nn.Layer):
 
 
 class GatedBasic(Basic):
-    """Two 3x3 convolutions, a gate and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
+    """Apply two 3x3 convolutions, a gate and a shortcut: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
 
     def __init__(self, width_in: int, width: int, stride: int, shortcut: nn.Layer):
         super().__init__(width_in, width, stride, shortcut)
@@ -38,7 +38,7 @@ class GatedBasic(Basic):
 
 
 class GatedBottleneck(Bottleneck):
-    """1x1, 3x3, 1x1, a gate and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride]."""
+    """Apply a 1x1, a 3x3, a 1x1, a gate and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride]."""
 
     def __init__(self, width_in: int, width: int, stride: int, shortcut: nn.Layer, **grouping: int):
         super().__init__(width_in, width, stride, shortcut, **grouping)
@@ -47,14 +47,17 @@ class GatedBottleneck(Bottleneck):
 
 _RESNEXT = dict(block=GatedBottleneck, group_width=4)
 _VD = dict(stem=deep_stem, shortcut=pooled_projection)
-_WIDE_VD = dict(stem_width=128, **_VD, **_RESNEXT)  # twice the stem of the other vd networks
+_WIDE_VD = dict(stem_width=128, **_VD, **_RESNEXT)  # its stem is twice as wide as that of the other vd networks
 
 _NESTED = [(r"\.body\.gate", ".scale"), (r"\.excite", ".excitation"), *NESTED]
 _STATIC = [(r"\.squeeze", "_sqz"), (r"\.excite", "_exc"), (r"^head\.fc", "fc6")]
 
 
 def _numbered(first: int) -> Rename:
-    """1.x names conv2_1_x1_weights, conv2_1_x1_bn_scale, fc2_1_sqz_weights, where stage 1 has the number `first`."""
+    """Return the names of 1.x, where stage 1 has the number `first`.
+
+    They are conv2_1_x1_weights, conv2_1_x1_bn_scale, fc2_1_sqz_weights and so on.
+    """
     return [
         *_STATIC,
         (r"^stages\.(\d)\.(\d+)", f"conv{{0:+{first}}}_{{1:+1}}"),
@@ -102,7 +105,7 @@ Family(
     "se_resnext_vd",
     ResNet,
     variants={"SENet154_vd": dict(depths=(3, 8, 36, 3), groups=64, **_WIDE_VD)},
-    # x 0.8 in eval, likewise
+    # here they are x 0.8 in eval
     old={"SENet154_vd": dict(dropout=0.2)},
     rename=[DEEP_STEM, *_NESTED],
     rename_static=[DEEP_STEM, *_numbered(4)],  # as if its three stem convolutions were stages

@@ -20,8 +20,8 @@ from ssld.models.layers import STATIC_ENDS, ConvBN, DepthwiseBN, PooledLinear
 def interleave(a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:
     """Take the channels of both in turn: twice [N, C, H, W] -> [N, 2 C, H, W]."""
     if paddle.in_dynamic_mode():
-        return channel_shuffle(paddle.concat([a, b], axis=1), 2)  # has by far the fastest gradient
-    return paddle.stack([a, b], axis=2).flatten(1, 2)  # the same in operators that ONNX has
+        return channel_shuffle(paddle.concat([a, b], axis=1), 2)  # its gradient is by far the fastest
+    return paddle.stack([a, b], axis=2).flatten(1, 2)  # these operators do the same, and ONNX has them
 
 
 class Body(nn.Sequential):
@@ -43,12 +43,12 @@ class Block(nn.Layer):
         self.body = Body(width // 2, width // 2, 1, act)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        kept, x = x.chunk(2, axis=1)
-        return interleave(kept, self.body(x))
+        passed, x = x.chunk(2, axis=1)
+        return interleave(passed, self.body(x))
 
 
 class Reduction(nn.Layer):
-    """Two branches on all channels, then shuffle: [N, width_in, H, W] -> [N, width, H / 2, W / 2]."""
+    """Apply two branches to all channels, then shuffle: [N, width_in, H, W] -> [N, width, H / 2, W / 2]."""
 
     def __init__(self, width_in: int, width: int, act: type):
         super().__init__()
@@ -61,7 +61,7 @@ class Reduction(nn.Layer):
 
 
 class ShuffleNetV2(Classifier):
-    """`widths` are those of the three stages, `last` that of the convolution before the average."""
+    """Classify images. `widths` are those of the three stages, `last` that of the convolution before the average."""
 
     def __init__(self, widths: Sequence[int], last: int, num_classes: int, in_size: int, act: type = nn.ReLU):
         super().__init__(num_classes, in_size)

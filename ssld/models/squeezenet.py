@@ -29,7 +29,9 @@ class Fire(Activated):
 
 
 class SqueezeNet(Classifier):
-    """`stem`: width, kernel and padding of a convolution of stride 2. `stages`: squeezed widths of their fires."""
+    """Classify images. `stem`: width, kernel and padding of a convolution of stride 2; `stages`: squeezed widths of
+    fires.
+    """
 
     def __init__(self, stem: tuple[int, int, int], stages: Sequence[Sequence[int]], num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)
@@ -48,7 +50,7 @@ class SqueezeNet(Classifier):
                 width = 8 * squeeze
             self.stages.append(nn.Sequential(nn.MaxPool2D(3, 2), *fires))
         self.head = nn.Sequential(
-            ("drop", nn.Dropout(0.5, mode="downscale_in_infer")),  # x 0.5 in eval: published weights expect it
+            ("drop", nn.Dropout(0.5, mode="downscale_in_infer")),  # published weights expect features x 0.5 in eval
             ("conv", nn.Conv2D(width, num_classes, 1)),
             ("act", nn.ReLU()),  # logits are never negative
             ("pool", nn.AdaptiveAvgPool2D(1)),

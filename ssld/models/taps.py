@@ -1,4 +1,4 @@
-"""How a network is asked for more than its logits.
+"""Ask a network for more than its logits.
 
 `outputs_of`, `taps_of` and `classifier_of` ask any network: one that has a method `outputs(images, taps)` and `taps`,
 the names that it takes, as the zoo has, or a plain layer. Of a plain layer `tap_paths` says which of its layers each
@@ -22,13 +22,13 @@ from paddle.nn.functional import relu
 from ssld.errors import RecipeError, RunError, did_you_mean
 from ssld.interfaces import Outputs
 
-Values = Any  # a map [N, C, H, W], or a list of them where a stage has branches
+Values = Any  # they are a map [N, C, H, W], or a list of maps where a stage has branches
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Swish)
 NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)
 
 
 class Activated(nn.Layer):
-    """A block whose last step is a ReLU. A subclass says what enters it."""
+    """End a block in a ReLU. A subclass says what enters it."""
 
     def before(self, x: paddle.Tensor) -> paddle.Tensor:
         raise NotImplementedError
@@ -38,12 +38,12 @@ class Activated(nn.Layer):
 
     @property
     def norm(self) -> nn.Layer | None:
-        """The batch norm that makes what enters the ReLU, or None where there is not exactly one."""
+        """Return the batch norm that makes what enters the ReLU, or None where there is not exactly one."""
         return None
 
 
 class Summed(Activated):
-    """A block that ends in the ReLU of a sum. A subclass sets `body` and `shortcut`, layers of the same input."""
+    """End a block in the ReLU of a sum. A subclass sets `body` and `shortcut`, layers of the same input."""
 
     body: nn.Layer
     shortcut: nn.Layer
@@ -53,18 +53,21 @@ class Summed(Activated):
 
     @property
     def norm(self) -> nn.Layer | None:
-        """The batch norm that the body ends in, whatever the shortcut adds: so the published code of OFD
-        (arXiv:1904.01866) chooses it, too. None where the body ends otherwise, in a gate for example."""
+        """Return the batch norm that the body ends in, whatever the shortcut adds.
+
+        The published code of OFD (arXiv:1904.01866) chooses it so, too. It is None where the body ends otherwise, in a
+        gate for example.
+        """
         return last_norm(self.body)
 
 
 def is_chain(layer: nn.Layer) -> bool:
-    """Whether a layer calls its children one after the other, and does nothing else."""
+    """Say whether a layer calls its children one after the other, and does nothing else."""
     return isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward
 
 
 def is_activated(layer: nn.Layer) -> bool:
-    """Whether the last step of a layer is an activation, so that `split` can tell what enters that."""
+    """Say whether the last step of a layer is an activation, so that `split` can tell what enters that."""
     if isinstance(layer, (*ACTIVATIONS, Activated)):
         return True
     if isinstance(layer, SideBySide):
@@ -75,7 +78,7 @@ def is_activated(layer: nn.Layer) -> bool:
 
 @paddle.jit.not_to_static  # Paddle's rewriting of Python code loses the globals of a recursive function
 def split(layer: nn.Layer, x: Values) -> tuple[Values, Values]:
-    """What enters the last activation of a layer, and what leaves it; `is_activated` says that there is one."""
+    """Return what enters the last activation of a layer, and what leaves it; `is_activated` says that there is one."""
     if isinstance(layer, ACTIVATIONS):
         return x, layer(x)
     if isinstance(layer, SideBySide):
@@ -90,7 +93,7 @@ def split(layer: nn.Layer, x: Values) -> tuple[Values, Values]:
 
 
 def last_norm(layer: nn.Layer) -> nn.Layer | None:
-    """The batch norm that a layer is or ends in, or None."""
+    """Return the batch norm that a layer is or ends in, or None."""
     if isinstance(layer, NORMS):
         return layer
     children = list(layer.children()) if is_chain(layer) else []
@@ -98,7 +101,9 @@ def last_norm(layer: nn.Layer) -> nn.Layer | None:
 
 
 def norm_before(layer: nn.Layer) -> nn.Layer | None:
-    """The batch norm that makes what enters the last activation of a layer, or None where there is not exactly one."""
+    """Return the batch norm that makes what enters the last activation of a layer, or None where there is not
+    exactly one.
+    """
     if isinstance(layer, Activated):
         return layer.norm
     alone = isinstance(layer, SideBySide) and len(layer) == 1
@@ -109,83 +114,88 @@ def norm_before(layer: nn.Layer) -> nn.Layer | None:
 
 
 class SideBySide(nn.LayerList):
-    """Layers side by side. A subclass says how their inputs are found and what becomes of their outputs."""
+    """Hold layers side by side. A subclass says how their inputs are found and what becomes of their outputs."""
 
     def split(self, x: Values) -> tuple[Values, Values]:
-        """As the function of that name, of all of them together."""
+        """Return what enters and what leaves the last activations of all layers together, as the function `split`
+        does of one.
+        """
         raise NotImplementedError
 
 
 def inside(layer: nn.Layer) -> nn.Layer:
-    """Of a layer that rounds to int8 the one inside, which has the weights in float; any other layer is itself."""
+    """Return the layer inside one that rounds to int8, which has the weights in float; any other layer is returned
+    itself.
+    """
     inner = getattr(layer, "_layer", None)
     return inner if hasattr(inner, "_fake_quant_input") else layer
 
 
 def last_of(head: nn.Sequential) -> nn.Layer:
-    """The layer that makes the logits: the last one of a chain that has weights (see `inside`)."""
+    """Return the layer that makes the logits: the last one of a chain that has weights (see `inside`)."""
     layers = [inside(layer) for layer in head.children()]
     return [layer for layer in layers if getattr(layer, "weight", None) is not None][-1]
 
 
 def is_linear(layer: nn.Layer) -> bool:
-    """Whether a layer takes vectors [N, d]: then what enters it is an embedding."""
+    """Say whether a layer takes vectors [N, d]: then what enters it is an embedding."""
     weight = getattr(layer, "weight", None)
     return weight is not None and len(weight.shape) == 2
 
 
 def read_head(head: nn.Sequential, x: paddle.Tensor, taps: Collection[str]) -> dict[str, paddle.Tensor]:
-    """The logits of a chain that ends in a classifier, and of the taps `map` and `embedding` those that are asked for.
+    """Return the logits of a chain that ends in a classifier, and those of the taps `map` and `embedding` that are in
+    `taps`.
 
     `map` is the last map [N, C, H, W]: what is pooled or flattened or, where neither comes before the classifier, what
     the classifier takes. `embedding` is the vector [N, d] that the classifier takes.
     """
-    found: dict[str, paddle.Tensor] = {}
+    outputs: dict[str, paddle.Tensor] = {}
     classifier, has_map = last_of(head), False
     for layer in head.children():
         last = inside(layer) is classifier
         if not has_map and (last or isinstance(layer, (nn.AdaptiveAvgPool2D, nn.Flatten))):
             has_map = True
             if "map" in taps:
-                found["map"] = x
+                outputs["map"] = x
         if last and "embedding" in taps:
-            found["embedding"] = x
+            outputs["embedding"] = x
         x = layer(x)
-    found["logits"] = x
-    return found
+    outputs["logits"] = x
+    return outputs
 
 
-# --- any network
+# --- these functions ask any network
 
 CLASSIFIER, EMBEDDING, LOGITS = "classifier", "embedding", "logits"
 
 
 def outputs_of(network: nn.Layer, images: paddle.Tensor, names: Collection[str]) -> Outputs:
-    """The outputs of these names, of images float32 [N, 3, S, S], in one forward pass: `logits` and taps.
+    """Return the outputs of these names, of images float32 [N, 3, S, S], in one forward pass: `logits` and taps.
 
     Of a network without a method `outputs` a tap is what the layer returns that `tap_paths` names, and `embedding`, if
-    it is not among those, is what enters the classifier. RunError for a network that gives logits alone; RecipeError
-    for a tap that this network does not give, and for a layer that is not called once in a forward pass, or whose
-    output is no single tensor or is changed in place afterwards.
+    it is not among those, is what enters the classifier. It raises RunError for a network that gives logits alone;
+    RecipeError for a tap that this network does not give, and for a layer that is not called once in a forward pass, or
+    whose output is no single tensor or is changed in place afterwards.
     """
     taps = [name for name in names if name != LOGITS]
     if not taps:
         return Outputs({LOGITS: network(images)})
     if speaks(network):
         return Outputs(network.outputs(images, taps))
-    given = taps_of(network)
-    if not given:
+    offered = taps_of(network)
+    if not offered:
         raise RunError(
             f"{called(network)}: a loss reads {taps[0]!r}, and this network gives logits alone{_how(taps[0])}"
         )
     for name in taps:
-        if name not in given:
+        if name not in offered:
             raise RecipeError(f"{called(network)}: {no_tap(network, name)}")
     return Outputs(read([_view(network, name) for name in taps], network, images))
 
 
 def taps_of(network: nn.Layer) -> frozenset[str]:
-    """The names of the taps that a network gives; none where it says nothing of taps."""
+    """Return the names of the taps that a network gives; none where it says nothing of taps."""
     if speaks(network):
         return frozenset(getattr(network, "taps", ()))
     classifier = classifier_of(network)
@@ -194,7 +204,7 @@ def taps_of(network: nn.Layer) -> frozenset[str]:
 
 
 def classifier_of(network: nn.Layer) -> nn.Layer | None:
-    """The layer that makes the logits, None where the network does not say which one does.
+    """Return the layer that makes the logits, None where the network does not say which one does.
 
     That is the layer whose path `tap_paths` has under `classifier`, or the attribute `classifier`. Of a layer that
     rounds to int8 it is the one inside, whose weights are still those in float.
@@ -204,24 +214,26 @@ def classifier_of(network: nn.Layer) -> nn.Layer | None:
 
 
 def tap_paths(network: nn.Layer) -> Mapping[str, str]:
-    """Name of a tap -> path of a layer in the network, such as `body.2`; `classifier` names what makes the logits."""
-    found = getattr(network, "tap_paths", None)
-    return found if isinstance(found, Mapping) else {}
+    """Return name of a tap -> path of a layer in the network, such as `body.2`; `classifier` names what makes the
+    logits.
+    """
+    paths = getattr(network, "tap_paths", None)
+    return paths if isinstance(paths, Mapping) else {}
 
 
 def speaks(network: nn.Layer) -> bool:
-    """Whether a network gives its taps itself, by a method `outputs(images, taps)`."""
+    """Say whether a network gives its taps itself, by a method `outputs(images, taps)`."""
     return inspect.ismethod(getattr(network, "outputs", None))
 
 
 def called(network: nn.Layer) -> str:
-    """What messages call a network: its architecture or, where it says none, its class."""
+    """Return what messages call a network: its architecture or, where it says none, its class."""
     arch = getattr(network, "arch", None)
     return arch if isinstance(arch, str) else type(network).__name__
 
 
 def sublayer(network: nn.Layer, path: str) -> nn.Layer | None:
-    """The layer of a path such as `body.2`, None where there is none."""
+    """Return the layer of a path such as `body.2`, None where there is none."""
     layer: nn.Layer | None = network
     for part in path.split("."):
         layer = None if layer is None else layer._sub_layers.get(part)
@@ -229,11 +241,11 @@ def sublayer(network: nn.Layer, path: str) -> nn.Layer | None:
 
 
 def no_tap(network: nn.Layer, name: str) -> str:
-    """Why a network does not give a tap of this name, and what to do about it."""
-    given = sorted(taps_of(network))
-    gives = f"; it gives {', '.join(given)}" if given else ""
+    """Say why a network does not give a tap of this name, and what to do about it."""
+    offered = sorted(taps_of(network))
+    gives = f"; it gives {', '.join(offered)}" if offered else ""
     if name != EMBEDDING:
-        return f"no tap {name!r}{did_you_mean(name, given)}{gives}"
+        return f"no tap {name!r}{did_you_mean(name, offered)}{gives}"
     classifier = classifier_of(network)
     if classifier is None:
         what = "the network does not say which layer makes its logits"
@@ -246,7 +258,7 @@ def no_tap(network: nn.Layer, name: str) -> str:
 
 @dataclass
 class View:
-    """What is kept of a layer in one forward pass: what it returns or, with `entering`, the tensor that it takes."""
+    """Keep a value of a layer in one forward pass: its output or, with `entering`, the tensor that it takes."""
 
     name: str
     path: str
@@ -257,8 +269,8 @@ class View:
 
     def hook(self) -> Any:
         def keep_input(layer: nn.Layer, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-            given = (*inputs, *named.values())
-            self.keep(given[0] if len(given) == 1 else given)
+            arguments = (*inputs, *named.values())
+            self.keep(arguments[0] if len(arguments) == 1 else arguments)
 
         def keep_output(layer: nn.Layer, inputs: tuple[Any, ...], output: Any) -> None:
             self.keep(output)
@@ -272,7 +284,7 @@ class View:
         self.versions.append(getattr(value, "inplace_version", 0))
 
     def value(self) -> Any:
-        """The tensor. RecipeError, naming no network, where there is none to rely on."""
+        """Return the tensor. It raises RecipeError, which names no network, where there is none to rely on."""
         times, what = len(self.values), "what enters" if self.entering else "the output of"
         if times == 0:
             raise RecipeError(f"tap {self.name!r}: {self.path} is not called in a forward pass; name a layer that is")
@@ -293,7 +305,9 @@ class View:
 
 
 def read(views: Collection[View], network: nn.Layer, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
-    """The logits and what the views show, in one forward pass. No hook stays behind. Raises as `outputs_of`."""
+    """Return the logits and what the views show, in one forward pass. No hook stays behind. It raises as
+    `outputs_of` does.
+    """
     with ExitStack() as hooks:
         for view in views:
             hooks.callback(view.hook().remove)
@@ -305,7 +319,7 @@ def read(views: Collection[View], network: nn.Layer, images: paddle.Tensor) -> d
 
 
 def classifier_view(network: nn.Layer, entering: bool) -> View:
-    """What enters the classifier, or leaves it, as the tap `embedding` or `classifier`."""
+    """Make a view of what enters the classifier, or leaves it, as the tap `embedding` or `classifier`."""
     layer = _called_classifier(network)
     assert layer is not None, "whoever asks for the classifier has seen that there is one"
     path = tap_paths(network).get(CLASSIFIER, f"its {CLASSIFIER}")
@@ -313,7 +327,7 @@ def classifier_view(network: nn.Layer, entering: bool) -> View:
 
 
 def _view(network: nn.Layer, name: str) -> View:
-    """What is kept of a plain layer for a tap that `taps_of` names."""
+    """Make a view of a plain layer for a tap that `taps_of` names."""
     path = tap_paths(network).get(name)
     if path is None:
         return classifier_view(network, entering=True)
@@ -324,21 +338,21 @@ def _view(network: nn.Layer, name: str) -> View:
 
 
 def no_layer(network: nn.Layer, path: str) -> str:
-    """Which layer may have been meant by the path of one that there is not."""
+    """Say which layer may have been meant by the path of one that does not exist."""
     names = [name for name, _ in network.named_sublayers()]
     hint = did_you_mean(path, names) or f"; it has {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}"
     return f"there is no layer {path}{hint}"
 
 
 def _called_classifier(network: nn.Layer) -> nn.Layer | None:
-    """The classifier as the forward pass calls it: in a network in int8 the layer that rounds."""
+    """Return the classifier as the forward pass calls it: in a network in int8 the layer that rounds."""
     path = tap_paths(network).get(CLASSIFIER)
     layer = getattr(network, CLASSIFIER, None) if path is None else sublayer(network, path)
     return layer if isinstance(layer, nn.Layer) else None
 
 
 def _likely(network: nn.Layer) -> str:
-    """The path of the only linear layer with an output for each class; PATH where there are several, or none."""
+    """Return the path of the only linear layer with an output for each class; PATH where there are several, or none."""
     classes = getattr(network, "num_classes", None)
     paths = [
         name.removesuffix("._layer")
@@ -349,6 +363,6 @@ def _likely(network: nn.Layer) -> str:
 
 
 def _how(name: str) -> str:
-    """What a network that gives logits alone may do to show a tap."""
+    """Say what a network that gives logits alone may do to show a tap."""
     taps = f"taps: {{{CLASSIFIER}: PATH}}" if name == EMBEDDING else f"taps: {{{name}: PATH}}"
     return f"; give it {taps} (its attribute `tap_paths`), or a method outputs(images, taps)"

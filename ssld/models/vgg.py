@@ -12,7 +12,7 @@ from ssld.models.layers import STATIC_ENDS
 
 
 class VGG(Classifier):
-    """`depths` counts the 3x3 convolutions of the five stages. Images must be of `in_size`: see the head."""
+    """Classify images of `in_size`: see the head. `depths` counts the 3x3 convolutions of the five stages."""
 
     def __init__(self, depths: Sequence[int], num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)
@@ -29,18 +29,20 @@ class VGG(Classifier):
 
 
 def _conv(width_in: int, width: int) -> nn.Sequential:
-    """[N, width_in, H, W] -> [N, width, H, W]; published weights hold no bias here, unlike the paper's."""
+    """Convolve [N, width_in, H, W] -> [N, width, H, W]; published weights hold no bias here, unlike the paper's."""
     conv = nn.Conv2D(width_in, width, 3, padding=1, bias_attr=False)
     return nn.Sequential(("conv", conv), ("act", nn.ReLU()))
 
 
 def _head(inputs: int, num_classes: int) -> nn.Sequential:
-    """Three linear layers; the first has a weight for every pixel of the last map, so it fits one size of image."""
+    """Make three linear layers; the first has a weight for every pixel of the last map, so it fits one size of
+    image.
+    """
     return nn.Sequential(
         ("flatten", nn.Flatten()),
         ("fc1", nn.Linear(inputs, 4096)),
         ("act1", nn.ReLU()),
-        ("drop1", nn.Dropout(0.5, mode="downscale_in_infer")),  # x 0.5 in eval: published weights expect it
+        ("drop1", nn.Dropout(0.5, mode="downscale_in_infer")),  # published weights expect features x 0.5 in eval
         ("fc2", nn.Linear(4096, 4096)),
         ("act2", nn.ReLU()),
         ("drop2", nn.Dropout(0.5, mode="downscale_in_infer")),

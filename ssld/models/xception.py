@@ -18,7 +18,7 @@ from ssld.models.layers import ConvBN, DepthwiseBN, PooledLinear
 
 
 class Block(nn.Layer):
-    """Every layer of `body` behind a ReLU, then `pool`; added to the shortcut: [N, C, H, W] -> [N, C', H', W']."""
+    """Apply every layer of `body` behind a ReLU, then `pool`, and add the shortcut: [N, C, H, W] -> [N, C', H', W']."""
 
     def __init__(self, body: Sequence[nn.Layer], shortcut: nn.Layer, pool: nn.Layer):
         super().__init__()
@@ -27,7 +27,7 @@ class Block(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         y = x
         for conv in self.body:
-            y = relu(y)  # a statement of its own: it frees the map before the convolution allocates
+            y = relu(y)  # this statement frees the map before the convolution allocates
             y = conv(y)
         return self.pool(y) + self.shortcut(x)
 
@@ -38,7 +38,7 @@ def separable(width_in: int, width: int) -> nn.Sequential:
 
 
 def pooled(width_in: int, widths: Sequence[int], stride: int) -> Block:
-    """A block that pools and projects (without BN), or does neither where the shape stays."""
+    """Make a block that pools and projects (without BN), or does neither where the shape stays."""
     body, width = [separable(*pair) for pair in pairwise([width_in, *widths])], widths[-1]
     if (stride, width) == (1, width_in):
         return Block(body, nn.Identity(), nn.Identity())
@@ -46,17 +46,17 @@ def pooled(width_in: int, widths: Sequence[int], stride: int) -> Block:
 
 
 def plain_stem() -> nn.Sequential:
-    """[N, 3, H, W] -> [N, 64, H / 2, W / 2]"""
+    """Make the stem: [N, 3, H, W] -> [N, 64, H / 2, W / 2]."""
     return nn.Sequential(ConvBN(3, 32, 3, 2, act=nn.ReLU), ConvBN(32, 64, 3, act=nn.ReLU))
 
 
 def plain_tail() -> nn.Sequential:
-    """[N, 1024, H, W] -> [N, 2048, H, W]"""
+    """Make the tail: [N, 1024, H, W] -> [N, 2048, H, W]."""
     return nn.Sequential(separable(1024, 1536), nn.ReLU(), separable(1536, 2048), nn.ReLU())
 
 
 class Xception(Classifier):
-    """`entry`: the widths of the blocks of three stages. The first block of a stage halves the map.
+    """Classify images. `entry`: the widths of the blocks of three stages. The first block of a stage halves the map.
 
     A block has `convs` convolutions. In the third stage `middle` blocks of three follow; the fourth is the exit flow.
     """

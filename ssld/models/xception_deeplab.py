@@ -1,6 +1,6 @@
 """Xception of DeepLab: Encoder-decoder with atrous separable convolution for image segmentation. arXiv:1802.02611
 
-Against `xception` the depthwise convolution comes first, a block has three convolutions and strides in the last one
+Unlike in `xception` the depthwise convolution comes first, a block has three convolutions and strides in the last one
 instead of pooling, the shortcut has BN, and the last three convolutions are dilated. The linear layer starts as
 Paddle's do.
 """
@@ -17,7 +17,7 @@ from ssld.models.xception import ENTRY, Block, Xception
 
 
 def normed(conv: nn.Conv2D, act: type | None = None) -> nn.Sequential:
-    bn = nn.BatchNorm2D(conv.weight.shape[0], momentum=0.99, epsilon=1e-3)  # what the published statistics belong to
+    bn = nn.BatchNorm2D(conv.weight.shape[0], momentum=0.99, epsilon=1e-3)  # the published statistics belong to these
     return nn.Sequential(("conv", conv), ("bn", bn), *([("act", act())] if act else []))
 
 
@@ -28,7 +28,7 @@ def separable(depthwise: nn.Conv2D, width: int, act: type | None = None) -> nn.S
 
 
 def strided(width_in: int, widths: Sequence[int], stride: int) -> Block:
-    """A block of three convolutions, the last of which strides: [N, width_in, H, W] -> [N, widths[-1], H', W']."""
+    """Make a block of three convolutions, the last of which strides: [N, width_in, H, W] -> [N, widths[-1], H', W']."""
     rows = zip([width_in, *widths[:2]], widths, [1, 1, stride], strict=True)
     body = [separable(DepthwiseConv2D(before, 3, step), width) for before, width, step in rows]
     same = (stride, widths[-1]) == (1, width_in)
@@ -37,13 +37,13 @@ def strided(width_in: int, widths: Sequence[int], stride: int) -> Block:
 
 
 def stem() -> nn.Sequential:
-    """[N, 3, H, W] -> [N, 64, H / 2, W / 2]"""
+    """Make the stem: [N, 3, H, W] -> [N, 64, H / 2, W / 2]."""
     convs = nn.Conv2D(3, 32, 3, 2, 1, bias_attr=False), nn.Conv2D(32, 64, 3, 1, 1, bias_attr=False)
     return nn.Sequential(*(normed(conv, nn.ReLU) for conv in convs))
 
 
 def dilated_tail() -> nn.Sequential:
-    """[N, 1024, H, W] -> [N, 2048, H, W]"""
+    """Make the tail: [N, 1024, H, W] -> [N, 2048, H, W]."""
     convs = []
     for width_in, width in ((1024, 1536), (1536, 1536), (1536, 2048)):
         conv = nn.Conv2D(width_in, width_in, 3, padding=2, dilation=2, groups=width_in, bias_attr=False)
@@ -52,9 +52,12 @@ def dilated_tail() -> nn.Sequential:
 
 
 def dropped(width: int, num_classes: int) -> nn.Sequential:
-    """[N, width, H, W] -> [N, num_classes]"""
+    """Make the head: [N, width, H, W] -> [N, num_classes]."""
     return nn.Sequential(
-        ("drop", nn.Dropout(0.5, mode="downscale_in_infer")),  # of pixels, before the pool; published weights expect it
+        (
+            "drop",
+            nn.Dropout(0.5, mode="downscale_in_infer"),
+        ),  # it drops pixels before the pool, as published weights expect
         ("pool", nn.AdaptiveAvgPool2D(1)),
         ("flatten", nn.Flatten()),
         ("fc", nn.Linear(width, num_classes)),
@@ -64,7 +67,7 @@ def dropped(width: int, num_classes: int) -> nn.Sequential:
 DEEPLAB = dict(entry=ENTRY, convs=3, stem=stem, block=strided, tail=dilated_tail, head=dropped)
 
 
-for depth, middle in ((41, 8), (65, 16)):  # a family each: the published keys tell the depth
+for depth, middle in ((41, 8), (65, 16)):  # each is a family, for the published keys name the depth
     root = f"xception_{depth}"
     flows: list[Rule] = [
         (r"^stages\.[012]\.0\.", f"{root}/entry_flow/block{{stage}}."),

@@ -1,1 +1,1 @@
-"""Names that several parts of the package share, each defined once. Neither Paddle nor NumPy is imported here."""
+"""Define names that several parts of the package share, each once. Neither Paddle nor NumPy is imported here."""

@@ -1,4 +1,4 @@
-"""The augmentation policies that a recipe may name in `data.augment.auto`."""
+"""Name the augmentation policies that a recipe may have in `data.augment.auto`."""
 
 from typing import Literal, get_args
 

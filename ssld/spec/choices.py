@@ -1,11 +1,11 @@
-"""Choices of the command line that other parts of the package take too."""
+"""Name the choices of the command line that other parts of the package take too."""
 
 from typing import Literal, get_args
 
-Device = Literal["auto", "cpu", "gpu"]  # where a network computes; auto: a GPU if there is one
+Device = Literal["auto", "cpu", "gpu"]  # where a network computes; auto takes a GPU if there is one
 WandbMode = Literal["offline", "online", "disabled"]  # what a user may ask of Weights & Biases
-Assign = Literal["best", "all"]  # of mining: an image serves its best class, or every class from the score on
-Span = Literal["model", "end-to-end"]  # of a latency: the network alone, or from image files to answers
+Assign = Literal["best", "all"]  # in mining an image serves its best class, or every class from the score on
+Span = Literal["model", "end-to-end"]  # a latency is of the network alone, or from image files to answers
 
 DEVICES: tuple[Device, ...] = get_args(Device)
 WANDB_MODES: tuple[WandbMode, ...] = get_args(WandbMode)

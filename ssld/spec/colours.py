@@ -1,4 +1,4 @@
-"""A colour, as recipes, cards, the command line and the readers of images name it."""
+"""Read a colour, as recipes, cards, the command line and the readers of images name it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ WHITE: Colour = (255, 255, 255)
 
 
 def colour_of(value: Any) -> Colour:
-    """A colour from three whole numbers 0..255, or from text: `#ff8000`, or a name of CSS as `white`.
+    """Make a colour of three whole numbers 0..255, or of text: `#ff8000`, or a name of CSS as `white`.
 
-    Raises ValueError, with what to give instead, for anything else.
+    It raises ValueError, with what to give instead, for anything else.
     """
     if isinstance(value, str):
-        from PIL import ImageColor  # most recipes name no colour
+        from PIL import ImageColor  # it is imported late, for most recipes name no colour
 
         try:
             value = ImageColor.getrgb(value)
@@ -29,7 +29,7 @@ def colour_of(value: Any) -> Colour:
 
 
 def colour_option(option: str, text: str) -> Colour:
-    """The colour that an option of the command line names. UsageError: none."""
+    """Return the colour that an option of the command line names. It raises UsageError where the text names none."""
     try:
         return colour_of(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The formats that a network is exported in, and the precisions that it computes in."""
+"""Name the formats that a network is exported in, and the precisions that it computes in."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""How published weights differ: the code that built their network, and the names that their file uses.
+"""Name how published weights differ: the code that built their network, and the names that their file uses.
 
 A *revision* is the generation of PaddleClas whose code built the network: some architectures of 1.x were built
 otherwise than those of 2.x. A *flavour* is the naming scheme of the parameters in a weights file.

@@ -113,26 +113,27 @@ class Sskd(Loss):
 
 
 def check_rows(rows: int, images: int) -> None:
-    """RecipeError unless there are four rows of outputs for each image."""
+    """Raise RecipeError unless there are four rows of outputs for each image."""
     if rows != ROWS * images:
         what = f"{rows} rows of outputs for {images} images"
         raise RecipeError(f"loss sskd: {what}; it needs {ROWS} for each, the plain one first, in one pass")
 
 
 def _split(x: Tensor) -> tuple[Tensor, Tensor]:
-    """[4n, d] -> the plain rows [n, d], the changed rows [3n, d]"""
+    """Split [4n, d] into the plain rows [n, d] and the changed rows [3n, d]."""
     grouped = x.reshape([-1, ROWS, x.shape[-1]])
     return grouped[:, 0], grouped[:, 1:].reshape([-1, x.shape[-1]])
 
 
 def _cosines(vectors: Tensor) -> Tensor:
-    """[4n, d] -> [3n, n], of each changed row with the plain row of each image"""
+    """Return the cosines of each changed row with the plain row of each image, [4n, d] -> [3n, n]."""
     plain, changed = _split(unit(vectors))
     return changed @ plain.T
 
 
 def _kept(values: Tensor, scores: Tensor, truth: Tensor, share: float) -> Tensor:
-    """The mean of the values [m] of rows that are right and of the best `share` of those that are wrong, rounded down.
+    """Return the mean of the values [m] of rows that are right and of the best `share` of those that are wrong, rounded
+    down.
 
     scores: float [m, k]. truth: int64 [m]; the rank of its score is how wrong a row is. Of rows that are equally wrong
     the earlier ones are kept.

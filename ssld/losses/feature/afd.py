@@ -81,5 +81,5 @@ class Afd(PairsLoss):
 
 
 def _value(energy: Tensor) -> Tensor:
-    """[N, 1, H, W] or [N, H, W] -> [N, H W]"""
+    """Flatten [N, 1, H, W] or [N, H, W] to [N, H W]."""
     return unit(energy.flatten(1))

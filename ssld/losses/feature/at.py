@@ -51,5 +51,5 @@ class At(PairsLoss):
 
 
 def _attention(features: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, H W]"""
+    """Return the attention of a map: [N, C, H, W] -> [N, H W]."""
     return unit(features.square().mean(axis=1).flatten(1))

@@ -66,6 +66,9 @@ class Catkd(TapLoss):
         return (own - other).square().mean(axis=[1, 2])
 
     def _maps(self, features: Tensor, outputs: Outputs) -> Tensor:
-        """[N, classes, size^2]: averaging first gives the same as averaging class maps, of which there are more."""
+        """Return the class maps, [N, classes, size^2].
+
+        To average the map first gives the same as to average class maps, of which there are more.
+        """
         maps = class_maps(F.adaptive_avg_pool2d(features, self.size), outputs.weights).flatten(2)
         return unit(maps) if self.normalised else maps

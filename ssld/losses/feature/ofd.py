@@ -92,7 +92,7 @@ def _norm(tap: str) -> str:
 
 
 def margin(scale: Tensor, shift: Tensor) -> Tensor:
-    """m of each channel from scale and shift of a batch norm, [C] each."""
+    """Return m of each channel from scale and shift of a batch norm, [C] each."""
     deviation = scale.detach().abs()
     ratio = shift.detach() / deviation
     below = 0.5 * (1 - (ratio / math.sqrt(2)).erf())

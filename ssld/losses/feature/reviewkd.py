@@ -76,7 +76,7 @@ class Reviewkd(PairsLoss):
 
 
 def level_gap(x: Tensor, target: Tensor) -> Tensor:
-    """The gap of one level, [N, C, H, W] twice -> [N]."""
+    """Return the gap of one level, [N, C, H, W] twice -> [N]."""
     total, weight, weights = (x - target).square().mean(axis=[1, 2, 3]), 1.0, 1.0
     for size in SCALES:
         if size < x.shape[2]:

@@ -1,4 +1,4 @@
-"""The connectors of activation boundaries, see `losses/feature/ab.py`."""
+"""Define the connectors of activation boundaries, see `losses/feature/ab.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssld.losses.layers.regressor import Regressor
 
 
 class Connectors(nn.LayerList):
-    """One for each pair of shapes (student, teacher): a convolution and batch norm."""
+    """Hold a convolution and batch norm for each pair of shapes (student, teacher)."""
 
     def __init__(self, shapes: Sequence[tuple[Shape, Shape]]):
-        super().__init__(Regressor(own, other, activated=False) for own, other in shapes)
+        super().__init__(Regressor(of_student, of_teacher, activated=False) for of_student, of_teacher in shapes)

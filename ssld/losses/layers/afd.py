@@ -1,4 +1,4 @@
-"""The attention of attention-based feature distillation, see `losses/feature/afd.py`."""
+"""Define the attention of attention-based feature distillation, see `losses/feature/afd.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssld.losses.maps import pooled
 
 
 class Normed(nn.Layer):
-    """A linear layer and batch norm: [N, width_in] -> [N, width]."""
+    """Apply a linear layer and batch norm: [N, width_in] -> [N, width]."""
 
     def __init__(self, width_in: int, width: int):
         super().__init__()
@@ -24,7 +24,9 @@ class Normed(nn.Layer):
 
 
 class Attention(nn.Layer):
-    """Maps of S taps of the student and of T taps of the teacher -> weights [N, T, S], which sum to 1 over the S."""
+    """Turn maps of S taps of the student and of T taps of the teacher into weights [N, T, S], which sum to 1 over
+    the S.
+    """
 
     def __init__(self, student: Sequence[int], teacher: Sequence[int], width: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Branches that make logits of the maps of a convolutional student, see `losses/logit/ofa.py`."""
+"""Define branches that make logits of the maps of a convolutional student, see `losses/logit/ofa.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssld.losses.base import Shape
 
 
 class Branches(nn.Layer):
-    """Maps [N, C, H, W] of some stages -> for each of them logits, [N, classes].
+    """Make logits, [N, classes], of the maps [N, C, H, W] of each of some stages.
 
     A block halves a map; a stage whose map is 2^n times as large as the last map has n blocks, each of which doubles
     the channels but for the last one, which ends in `width`. A map of the size of the last one has a 1x1 convolution to
@@ -45,7 +45,7 @@ def _body(shape: Shape, last: Shape, width: int) -> nn.Layer:
 
 
 def _block(width_in: int, width: int) -> nn.Layer:
-    """Two separable convolutions, the first one at stride 2: [N, width_in, H, W] -> [N, width, H / 2, W / 2]."""
+    """Make two separable convolutions, the first one at stride 2: [N, width_in, H, W] -> [N, width, H / 2, W / 2]."""
     return nn.Sequential(*_separable(width_in, width_in, stride=2), *_separable(width_in, width, stride=1))
 
 

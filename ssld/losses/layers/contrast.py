@@ -1,4 +1,4 @@
-"""The layers and memories of contrastive representation distillation, see `losses/contrast/crd.py`."""
+"""Define the layers and memories of contrastive representation distillation, see `losses/contrast/crd.py`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ssld.runtime import Runtime
 if TYPE_CHECKING:
     from ssld.losses.contrast.crd import Crd
 
-EPSILON = 1e-7  # as in the official code
+EPSILON = 1e-7  # the official code has this number
 
 
 class Contrast(nn.Layer):
-    """Embeddings of both networks, a memory of each, and the constants Z, 0 until the first batch sets them."""
+    """Hold embeddings of both networks, a memory of each, and the constants Z, 0 until the first batch sets them."""
 
     def __init__(self, options: Crd, about: About):
         super().__init__()
@@ -39,34 +39,34 @@ class Contrast(nn.Layer):
         self._labels, sorted_labels = about.labels, about.labels[self._by_class]
         self._first = np.searchsorted(sorted_labels, self._labels, side="left")
         self._count = np.searchsorted(sorted_labels, self._labels, side="right") - self._first
-        self._place = np.empty(about.images, np.int64)  # of each image in that order
+        self._place = np.empty(about.images, np.int64)  # place of each image in that order
         self._place[self._by_class] = np.arange(about.images)
         if (self._others(np.arange(about.images)) < 1).any():
             raise RecipeError("there are no images of another class to compare with; give more classes")
 
     def _others(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The number of images that are negatives of each of these."""
+        """Return the number of images that are negatives of each of these."""
         return self.images - np.where(self._labels[index] < 0, 1, self._count[index])
 
     def draw(self, index: Tensor, step: int) -> Tensor:
-        """int64 [N, K + 1] for images int64 [N]: each image itself, then K others of other classes.
+        """Draw int64 [N, K + 1] for images int64 [N]: each image itself, then K others of other classes.
 
         They follow from the seed, the step and the image alone.
         """
         own = index.numpy()
         draws = uniform(self.seed, LOSS, step, own, self.options.negatives)
-        chosen = (draws * self._others(own)[:, None]).astype(np.int64)
+        ranks = (draws * self._others(own)[:, None]).astype(np.int64)
         unlabelled = self._labels[own] < 0
         first = np.where(unlabelled, self._place[own], self._first[own])[:, None]
         count = np.where(unlabelled, 1, self._count[own])[:, None]
-        others = self._by_class[chosen + np.where(chosen >= first, count, 0)]
+        others = self._by_class[ranks + np.where(ranks >= first, count, 0)]
         return paddle.to_tensor(np.concatenate([own[:, None], others], axis=1))
 
     def forward(self, student: Tensor, teacher: Tensor, index: Tensor, chosen: Tensor) -> Tensor:
-        """[N, d_s], [N, d_t], int64 [N], int64 [N, K + 1] -> the loss of each image, [N]."""
+        """Return the loss of each image, [N], from [N, d_s], [N, d_t], int64 [N] and int64 [N, K + 1]."""
         v_s, v_t = self._embedded(self.embed_s, student), self._embedded(self.embed_t, teacher)
         scores = [self._scores(self.memory_t, v_s, chosen), self._scores(self.memory_s, v_t, chosen)]
-        if not self._begun:  # the constants are looked at once a process: reading them waits for the device
+        if not self._begun:  # each process reads the constants once, because reading waits for the device
             if float(self.z[0]) == 0:
                 self.z.set_value(paddle.stack([self._constant(score) for score in scores]))
             self._begun = True
@@ -85,11 +85,11 @@ class Contrast(nn.Layer):
     @staticmethod
     def _embedded(layer: nn.Linear, features: Tensor) -> Tensor:
         x = layer(features)
-        return x / x.square().sum(axis=1, keepdim=True).sqrt()  # as published, without an epsilon
+        return x / x.square().sum(axis=1, keepdim=True).sqrt()  # the published code has no epsilon either
 
-    def _scores(self, memory: Memory, vectors: Tensor, chosen: Tensor) -> Tensor:
-        held = memory.read(chosen)  # [N, K + 1, width]
-        return ((held @ vectors.unsqueeze(-1)).squeeze(-1) / self.options.temperature).exp()
+    def _scores(self, memory: Memory, vectors: Tensor, index: Tensor) -> Tensor:
+        rows = memory.read(index)  # [N, K + 1, width]
+        return ((rows @ vectors.unsqueeze(-1)).squeeze(-1) / self.options.temperature).exp()
 
     @paddle.no_grad()
     def _constant(self, scores: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The discriminator of MEAL V2, see `losses/logit/mealv2.py`."""
+"""Define the discriminator of MEAL V2, see `losses/logit/mealv2.py`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from ssld.errors import RecipeError
 
 
 class Discriminator(nn.Layer):
-    """float [N, classes] -> float [N, 2], from 0 up: three linear layers with a ReLU behind each of them.
+    """Turn float [N, classes] into float [N, 2], from 0 up, by three linear layers with a ReLU behind each of them.
 
-    RecipeError where so few classes are divided so often that the ReLUs of a narrow layer could all be 0 for ever.
+    It raises RecipeError where so few classes are divided so often that the ReLUs of a narrow layer could all be 0 for
+    ever.
     """
 
     def __init__(self, classes: int, divisor: int):

@@ -1,4 +1,4 @@
-"""Layers that bring vectors or maps into a space in which a loss compares them."""
+"""Define layers that bring vectors or maps into a space in which a loss compares them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ssld.losses.functions import unit
 
 
 def width(shape: Shape) -> int:
-    """Numbers of one image."""
+    """Count the numbers of one image."""
     return math.prod(shape)
 
 
 class Embed(nn.Layer):
-    """A linear layer of what is flattened, [N, ...] -> [N, out], on request divided by the length of each row."""
+    """Apply a linear layer to what is flattened, [N, ...] -> [N, out], on request divided by the length of each row."""
 
     def __init__(self, shape: Shape, out: int, of_length_1: bool = False):
         super().__init__()
@@ -29,7 +29,7 @@ class Embed(nn.Layer):
 
 
 class Embeddings(nn.Layer):
-    """One embedding of the student and one of the teacher, both trained."""
+    """Hold one embedding of the student and one of the teacher, both trained."""
 
     def __init__(self, student: Shape, teacher: Shape, out: int, of_length_1: bool):
         super().__init__()
@@ -37,7 +37,7 @@ class Embeddings(nn.Layer):
 
 
 class EmbedMap(nn.Layer):
-    """A convolution without bias, of stride 1, and a batch norm: [N, C_s, H, W] -> [N, C_t, H, W]."""
+    """Apply a convolution without bias, of stride 1, and a batch norm: [N, C_s, H, W] -> [N, C_t, H, W]."""
 
     def __init__(self, loss: str, student: Shape, teacher: Shape, kernel: int):
         super().__init__()
@@ -51,7 +51,7 @@ class EmbedMap(nn.Layer):
 
 
 class Heads(nn.Layer):
-    """A linear layer, ReLU and a linear layer for each network, of its own width: [N, d] -> [N, d] each.
+    """Apply a linear layer, ReLU and a linear layer to each network's vectors, of its own width: [N, d] -> [N, d] each.
 
     with_teacher: False leaves the vectors of the teacher as they are.
     """

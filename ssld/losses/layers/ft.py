@@ -1,4 +1,6 @@
-"""Paraphraser and translator of factor transfer, see `losses/feature/ft.py` and `losses/feature/paraphrase.py`."""
+"""Define paraphraser and translator of factor transfer, see `losses/feature/ft.py` and
+`losses/feature/paraphrase.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ from paddle import Tensor, nn
 from ssld.losses.base import Shape
 from ssld.losses.layers.regressor import side
 
-SLOPE = 0.1  # of the activation below zero
+SLOPE = 0.1  # slope of the activation below zero
 
 
 def _chain(conv: type, widths: tuple[int, ...], normed: bool) -> nn.Sequential:
-    """3x3 convolutions with a bias from width to width, each with batch norm, if any, and leaky ReLU."""
+    """Make 3x3 convolutions with a bias from width to width, each with batch norm, if any, and leaky ReLU."""
     layers: list[nn.Layer] = []
     for before, after in pairwise(widths):
         norm = [nn.BatchNorm2D(after)] if normed else []
@@ -23,7 +25,7 @@ def _chain(conv: type, widths: tuple[int, ...], normed: bool) -> nn.Sequential:
 
 
 class Paraphraser(nn.Layer):
-    """An autoencoder of maps: [N, C, H, W] -> the same shape; `encode` gives factors [N, rate C, H, W]."""
+    """Encode and decode maps: [N, C, H, W] -> the same shape; `encode` gives factors [N, rate C, H, W]."""
 
     def __init__(self, shape: Shape, rate: float):
         super().__init__()
@@ -37,7 +39,7 @@ class Paraphraser(nn.Layer):
 
 
 class Factors(nn.Layer):
-    """Maps of student and teacher -> their factors. The translator is trained, the paraphraser is not."""
+    """Turn maps of student and teacher into their factors. The translator is trained, the paraphraser is not."""
 
     def __init__(self, student: Shape, teacher: Shape, rate: float):
         super().__init__()

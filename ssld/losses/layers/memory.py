@@ -1,4 +1,4 @@
-"""A store with a row for every training image, the same on every rank."""
+"""Keep a store with a row for every training image, the same on every rank."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssld.runtime import Runtime
 
 
 class Memory(nn.Layer):
-    """float [rows, width] that is read by a loss and written between steps.
+    """Keep float [rows, width] that a loss reads, and that is written between steps.
 
     What a loss writes waits in a queue until the optimiser has made its step. Then the writes of all ranks and
     micro-batches are gathered and made in the order of the global batch: the memory does not depend on the number of
@@ -22,7 +22,7 @@ class Memory(nn.Layer):
         self._queue: list[tuple[Tensor, Tensor]] = []
 
     def read(self, index: Tensor) -> Tensor:
-        """int64 [n] -> float [n, width], without a gradient."""
+        """Return the rows int64 [n] as float [n, width], without a gradient."""
         return paddle.index_select(self.rows, index.reshape([-1])).reshape([*index.shape, self.rows.shape[1]])
 
     def write(self, index: Tensor, value: Tensor) -> None:
@@ -30,7 +30,7 @@ class Memory(nn.Layer):
         self._queue.append((index.detach(), value.detach()))
 
     def take(self, runtime: Runtime) -> list[tuple[Tensor, Tensor]]:
-        """What all ranks have written since the last call, in the order of the global batch."""
+        """Return what all ranks have written since the last call, in the order of the global batch."""
         queue, self._queue = self._queue, []
         if runtime.world == 1:
             return queue
@@ -43,6 +43,6 @@ class Memory(nn.Layer):
 
 
 def _gathered(value: Tensor) -> list[Tensor]:
-    found: list[Tensor] = []
-    paddle.distributed.all_gather(found, value)
-    return found
+    values: list[Tensor] = []
+    paddle.distributed.all_gather(values, value)
+    return values

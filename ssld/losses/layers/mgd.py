@@ -1,4 +1,4 @@
-"""The generator of masked generative distillation, see `losses/feature/mgd.py`."""
+"""Define the generator of masked generative distillation, see `losses/feature/mgd.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssld.random import LOSS, uniform
 
 
 class Generator(nn.Layer):
-    """Maps of student and teacher -> (the generated map, the teacher's map), both at the smaller size."""
+    """Turn maps of student and teacher into (the generated map, the teacher's map), both at the smaller size."""
 
     def __init__(self, student: Shape, teacher: Shape, seed: int):
         super().__init__()
@@ -24,11 +24,13 @@ class Generator(nn.Layer):
         )
 
     def draw(self, index: Tensor, step: int) -> Tensor:
-        """Uniform numbers [N, C, 1, 1] for images int64 [N], which follow from the seed, the step and the image."""
+        """Draw uniform numbers [N, C, 1, 1] for images int64 [N], which follow from the seed, the step and the
+        image.
+        """
         drawn = uniform(self.seed, LOSS, step, index.numpy(), self.width)
         return paddle.to_tensor(drawn, dtype=paddle.get_default_dtype()).unsqueeze([2, 3])
 
     def forward(self, student: Tensor, teacher: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """kept: 1 for the channels that stay and 0 for the others, [N, C, 1, 1]."""
+        """Return the generated map and the teacher's map. kept: [N, C, 1, 1], 1 for the channels that stay, else 0."""
         student, teacher = match(student, teacher)
         return self.generate(self.align(student) * kept), teacher

@@ -1,4 +1,4 @@
-"""The projectors of projector ensemble feature distillation, see `losses/feature/pefd.py`."""
+"""Define the projectors of projector ensemble feature distillation, see `losses/feature/pefd.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssld.losses.base import Shape
 
 
 class Projectors(nn.Layer):
-    """The mean of several linear layers with ReLU: [N, d_s] -> [N, d_t]. flatten: a map has C H W numbers, else C."""
+    """Average several linear layers with ReLU: [N, d_s] -> [N, d_t]. flatten: a map has C H W numbers, else C."""
 
     def __init__(self, student: Shape, teacher: Shape, number: int, flatten: bool):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the student said of every training image when it last saw it, see `losses/self_/pskd.py`."""
+"""Keep what the student said of every training image when it last saw it, see `losses/self_/pskd.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssld.runtime import Runtime
 
 
 class Predictions(nn.Layer):
-    """Probabilities, [images, classes], all 0 in the row of an image that was not seen. epochs: of the stage."""
+    """Keep probabilities, [images, classes], all 0 in the row of an image that was not seen. epochs: of the stage."""
 
     def __init__(self, about: About):
         super().__init__()
@@ -21,7 +21,7 @@ class Predictions(nn.Layer):
         self.memory = Memory(paddle.zeros([about.images, about.student["logits"][-1]]))
 
     def forward(self, index: Tensor, instead: Tensor) -> Tensor:
-        """[N, classes] of images int64 [N]; of those that were not seen, `instead`."""
+        """Return [N, classes] of images int64 [N]; of those that were not seen, `instead`."""
         rows = self.memory.read(index).astype(instead.dtype)
         return paddle.where(rows.sum(axis=1, keepdim=True) > 0, rows, instead)
 

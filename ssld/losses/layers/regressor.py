@@ -1,4 +1,4 @@
-"""Layers that bring features of a student to the shape of those of a teacher."""
+"""Define layers that bring features of a student to the shape of those of a teacher."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ssld.losses.base import Shape
 
 
 class Regressor(nn.Layer):
-    """A convolution, batch norm and ReLU: [N, C_s, H_s, W_s] -> [N, C_t, H_t, W_t], all maps being square.
+    """Apply a convolution, batch norm and ReLU: [N, C_s, H_s, W_s] -> [N, C_t, H_t, W_t], all maps being square.
 
     A map that is twice as large is convolved 3x3 at stride 2, one that is half as large is enlarged by a transposed 4x4
     convolution, and of other maps, which must not be smaller, a kernel of 1 + H_s - H_t without padding makes the size.
-    activated: whether it ends in the ReLU. Raises RecipeError for shapes that it cannot bring together.
+    activated: whether it ends in the ReLU. It raises RecipeError for shapes that it cannot bring together.
     """
 
     def __init__(self, student: Shape, teacher: Shape, activated: bool = True):
         super().__init__()
-        (width_in, size), (width, wanted) = side(student), side(teacher)
-        if size == 2 * wanted:
+        (width_in, size), (width, target_size) = side(student), side(teacher)
+        if size == 2 * target_size:
             self.conv: nn.Layer = nn.Conv2D(width_in, width, 3, 2, 1)
-        elif wanted == 2 * size:
+        elif target_size == 2 * size:
             self.conv = nn.Conv2DTranspose(width_in, width, 4, 2, 1)
-        elif size >= wanted:
-            self.conv = nn.Conv2D(width_in, width, 1 + size - wanted)
+        elif size >= target_size:
+            self.conv = nn.Conv2D(width_in, width, 1 + size - target_size)
         else:
-            what = f"a map of {size} pixels a side cannot become one of {wanted}"
+            what = f"a map of {size} pixels a side cannot become one of {target_size}"
             raise RecipeError(f"{what}; name a tap of the student with a larger map")
         self.bn, self.activated = nn.BatchNorm2D(width), activated
 
@@ -37,7 +37,7 @@ class Regressor(nn.Layer):
 
 
 class Bottleneck(nn.Sequential):
-    """1x1, 3x3 and 1x1 convolutions, each with batch norm and ReLU: [N, width_in, H, W] -> [N, width, H, W].
+    """Apply 1x1, 3x3 and 1x1 convolutions, each with batch norm and ReLU: [N, width_in, H, W] -> [N, width, H, W].
 
     The inner maps have `inner` channels. normed: whether the last convolution too has batch norm and ReLU.
     """
@@ -49,7 +49,7 @@ class Bottleneck(nn.Sequential):
 
 
 def projection(width_in: int, width: int, kernel: int = 1, **attributes: object) -> nn.Sequential:
-    """A convolution without bias that keeps the size, and batch norm: [N, width_in, H, W] -> [N, width, H, W].
+    """Make a convolution without bias that keeps the size, and batch norm: [N, width_in, H, W] -> [N, width, H, W].
 
     attributes: further ones of the convolution, such as `weight_attr`, how its weights start.
     """
@@ -59,7 +59,7 @@ def projection(width_in: int, width: int, kernel: int = 1, **attributes: object)
 
 
 def side(shape: Shape) -> tuple[int, int]:
-    """(channels, pixels of a side) of a map's shape (C, H, W). RecipeError for a vector's."""
+    """Return (channels, pixels of a side) of a map's shape (C, H, W). It raises RecipeError for a vector's."""
     if len(shape) != 3:
         raise RecipeError(f"a tap of shape {shape} is no map (C, H, W); name another tap")
     return shape[0], shape[1]

@@ -1,4 +1,4 @@
-"""The chain of fusions of knowledge review, see `losses/feature/reviewkd.py`."""
+"""Define the chain of fusions of knowledge review, see `losses/feature/reviewkd.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ssld.losses.layers.regressor import projection
 
 
 class Fusion(nn.Layer):
-    """A map [N, width_in, H, W] and what the fusion before handed on -> (map [N, width_out, size, size], handed on).
+    """Fuse a map [N, width_in, H, W] with what the fusion before handed on into (map [N, width_out, size, size], handed
+    on).
 
     first: the deepest fusion, which has nothing before it. The convolutions start at U(+-sqrt(3 / fan in)).
     """
@@ -39,20 +40,22 @@ class Fusion(nn.Layer):
 
 
 class Review(nn.Layer):
-    """One fusion for each pair of shapes, of student and of teacher, from shallow to deep."""
+    """Apply one fusion to each pair of shapes, of student and of teacher, from shallow to deep."""
 
     def __init__(self, student: Sequence[Shape], teacher: Sequence[Shape], width: int):
         super().__init__()
         last = len(student) - 1
         self.fusions = nn.LayerList(
-            Fusion(own[0], width, other[0], other[1] if len(other) == 3 else 1, first=number == last)
-            for number, (own, other) in enumerate(zip(student, teacher, strict=True))
+            Fusion(
+                of_student[0], width, of_teacher[0], of_teacher[1] if len(of_teacher) == 3 else 1, first=number == last
+            )
+            for number, (of_student, of_teacher) in enumerate(zip(student, teacher, strict=True))
         )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The maps of the student, from shallow to deep -> maps of the teacher's shapes, in the same order."""
-        found, before = [], None
+        """Turn the maps of the student, from shallow to deep, into maps of the teacher's shapes, in the same order."""
+        fused, before = [], None
         for fuse, x in zip(reversed(list(self.fusions)), reversed(maps), strict=True):
-            out, before = fuse(x, before)
-            found.append(out)
-        return found[::-1]
+            fused_map, before = fuse(x, before)
+            fused.append(fused_map)
+        return fused[::-1]

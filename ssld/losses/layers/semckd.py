@@ -1,4 +1,4 @@
-"""Attention and projectors of semantic calibration, see `losses/feature/semckd.py`."""
+"""Define attention and projectors of semantic calibration, see `losses/feature/semckd.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssld.losses.layers.regressor import Bottleneck, side
 
 
 class Embedding(nn.Sequential):
-    """Rows of a similarity matrix as vectors of length 1: [N, images] -> [N, width]."""
+    """Embed rows of a similarity matrix as vectors of length 1: [N, images] -> [N, width]."""
 
     def __init__(self, images: int, width: int):
         super().__init__(nn.Linear(images, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
@@ -25,7 +25,7 @@ class Embedding(nn.Sequential):
 
 
 class Calibration(nn.Layer):
-    """What weighs and compares S taps of the student and T of the teacher, for micro-batches of `images` images."""
+    """Weigh and compare S taps of the student and T of the teacher, for micro-batches of `images` images."""
 
     def __init__(self, student: Sequence[Shape], teacher: Sequence[Shape], images: int, width: int):
         super().__init__()
@@ -34,11 +34,15 @@ class Calibration(nn.Layer):
         self.keys = nn.LayerList(Embedding(images, width) for _ in teacher)
         widths_s, widths_t = [side(shape)[0] for shape in student], [side(shape)[0] for shape in teacher]
         self.projectors = nn.LayerList(
-            nn.LayerList(Bottleneck(own, 2 * other, other, normed=False) for other in widths_t) for own in widths_s
+            nn.LayerList(Bottleneck(width_s, 2 * width_t, width_t, normed=False) for width_t in widths_t)
+            for width_s in widths_s
         )
 
     def attention(self, student: Sequence[Tensor], teacher: Sequence[Tensor], temperature: float) -> Tensor:
-        """[N, S, T], which sum to 1 over the T. RunError for another number of images than a micro-batch has."""
+        """Return [N, S, T], which sum to 1 over the T.
+
+        It raises RunError for another number of images than a micro-batch has.
+        """
         if student[0].shape[0] != self.images:
             what = f"{student[0].shape[0]} images in a micro-batch, and its layers take {self.images}"
             raise RunError(f"loss semckd: {what}; keep the size of the micro-batches within a stage")
@@ -47,16 +51,16 @@ class Calibration(nn.Layer):
         return softmax(queries @ keys.transpose([0, 2, 1]) / temperature, axis=-1)
 
     def gaps(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-        """[N, S, T]: the mean squared gap of every projected map to every map."""
+        """Return [N, S, T]: the mean squared gap of every projected map to every map."""
         rows = []
-        for own, projectors in zip(student, self.projectors, strict=True):
-            pairs = [(project, *match(own, other)) for project, other in zip(projectors, teacher, strict=True)]
+        for map_s, projectors in zip(student, self.projectors, strict=True):
+            pairs = [(project, *match(map_s, map_t)) for project, map_t in zip(projectors, teacher, strict=True)]
             gaps = [(project(x) - target).square().mean(axis=[1, 2, 3]) for project, x, target in pairs]
             rows.append(paddle.stack(gaps, axis=1))
         return paddle.stack(rows, axis=1)
 
 
 def _alike(maps: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, N]"""
+    """Return the similarities of the images: [N, C, H, W] -> [N, N]."""
     flat = maps.flatten(1)
     return flat @ flat.T

@@ -1,4 +1,4 @@
-"""The projector of SimKD, see `losses/feature/simkd.py`."""
+"""Define the projector of SimKD, see `losses/feature/simkd.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from ssld.losses.layers.regressor import Bottleneck, side
 
 
 class Projector(nn.Layer):
-    """Maps of student and teacher -> (the student's as the teacher's, the teacher's), both at the smaller size."""
+    """Turn maps of student and teacher into (the student's as the teacher's, the teacher's), both at the smaller
+    size.
+    """
 
     def __init__(self, student: Shape, teacher: Shape, factor: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The trained temperature of curriculum distillation, see `losses/logit/ctkd.py`."""
+"""Define the trained temperature of curriculum distillation, see `losses/logit/ctkd.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from paddle.nn.functional import sigmoid
 
 
 class Temperature(nn.Layer):
-    """start + span sigmoid(theta), float [1]; theta begins at 1."""
+    """Hold start + span sigmoid(theta), float [1]; theta begins at 1."""
 
     def __init__(self, start: float, span: float):
         super().__init__()
@@ -16,7 +16,7 @@ class Temperature(nn.Layer):
         self.theta = self.create_parameter([1], default_initializer=nn.initializer.Constant(1.0))
 
     def forward(self, factor: float) -> Tensor:
-        """The temperature; the gradient that theta gets is multiplied by `factor`."""
+        """Return the temperature; the gradient that theta gets is multiplied by `factor`."""
         theta = factor * self.theta + ((1 - factor) * self.theta).detach()
         return self.start + self.span * sigmoid(theta)
 

@@ -1,4 +1,4 @@
-"""The predictions of variational information distillation, see `losses/feature/vid.py`."""
+"""Define the predictions of variational information distillation, see `losses/feature/vid.py`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from paddle.nn.functional import softplus
 from ssld.losses.base import Shape
 from ssld.losses.layers.regressor import side
 
-SMALLEST = 1e-5  # of a variance, as in the official code
+SMALLEST = 1e-5  # smallest variance, as in the official code
 
 
 class Prediction(nn.Layer):
-    """[N, width_in, H, W] -> (mean [N, width, H, W], variance [1, width, 1, 1]) of a Gaussian."""
+    """Predict (mean [N, width, H, W], variance [1, width, 1, 1]) of a Gaussian from [N, width_in, H, W]."""
 
     def __init__(self, width_in: int, width: int, variance: float):
         super().__init__()
@@ -31,7 +31,9 @@ class Prediction(nn.Layer):
 
 
 class Predictions(nn.LayerList):
-    """One for each pair of shapes (student, teacher)."""
+    """Hold one prediction for each pair of shapes (student, teacher)."""
 
     def __init__(self, shapes: Sequence[tuple[Shape, Shape]], variance: float):
-        super().__init__(Prediction(side(own)[0], side(other)[0], variance) for own, other in shapes)
+        super().__init__(
+            Prediction(side(of_student)[0], side(of_teacher)[0], variance) for of_student, of_teacher in shapes
+        )

@@ -1,4 +1,4 @@
-"""What ViTKD makes of a student's tokens, see `losses/feature/vitkd.py`."""
+"""Define what ViTKD makes of a student's tokens, see `losses/feature/vitkd.py`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ssld.random import LOSS, uniform
 
 
 class Tokens(nn.Layer):
-    """Linear layers, a trained token and two convolutions for tokens of the shapes (L, D) of student and teacher."""
+    """Apply linear layers, a trained token and two convolutions to tokens of the shapes (L, D) of student and
+    teacher.
+    """
 
     def __init__(self, student: Sequence[Shape], teacher: Sequence[Shape], seed: int):
         super().__init__()
@@ -28,7 +30,8 @@ class Tokens(nn.Layer):
         if self.side**2 != self.tokens:
             raise RecipeError(f"{self.tokens} tokens are no square map; name a tap without the class token")
         self.early = nn.LayerList(
-            _aligned(own[1], other[1]) for own, other in zip(student[:-1], teacher[:-1], strict=True)
+            _aligned(of_student[1], of_teacher[1])
+            for of_student, of_teacher in zip(student[:-1], teacher[:-1], strict=True)
         )
         self.last = _aligned(student[-1][1], width)
         self.token = self.create_parameter(
@@ -39,21 +42,23 @@ class Tokens(nn.Layer):
         )
 
     def draw(self, index: Tensor, step: int) -> Tensor:
-        """Uniform numbers [N, L] for images int64 [N], which follow from the seed, the step and the image."""
+        """Draw uniform numbers [N, L] for images int64 [N], which follow from the seed, the step and the image."""
         return paddle.to_tensor(uniform(self.seed, LOSS, step, index.numpy(), self.tokens))
 
     def mask(self, numbers: Tensor, share: float) -> Tensor:
-        """[N, L, 1], true for the tokens that are masked: all but the L (1 - share) with the smallest numbers."""
-        kept = int(self.tokens * (1 - share))
+        """Return [N, L, 1], true for the tokens that are masked: all but the L (1 - share) with the smallest
+        numbers.
+        """
+        count = int(self.tokens * (1 - share))
         ranks = numbers.argsort(axis=1).argsort(axis=1)
-        return (ranks >= kept).unsqueeze(-1)
+        return (ranks >= count).unsqueeze(-1)
 
     def mimic(self, tokens: Sequence[Tensor]) -> list[Tensor]:
-        """The tokens of the early layers, [N, L, D] each, with the teacher's widths."""
+        """Return the tokens of the early layers, [N, L, D] each, with the teacher's widths."""
         return [layer(x) for layer, x in zip(self.early, tokens, strict=True)]
 
     def generate(self, tokens: Tensor, masked: Tensor) -> Tensor:
-        """Tokens [N, L, D] of the last layer, of which those that are masked (1, the others 0) are made anew."""
+        """Generate anew those tokens [N, L, D] of the last layer that are masked (1; the others are 0)."""
         x = self.last(tokens)
         x = x * (1 - masked) + self.token * masked
         n, _, width = x.shape

@@ -1,4 +1,4 @@
-"""The orthogonal projection of VkD, see `losses/feature/vkd.py`."""
+"""Define the orthogonal projection of VkD, see `losses/feature/vkd.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from paddle import Tensor, nn
 
 
 class Orthogonal(nn.Layer):
-    """[N, width_in] -> [N, width] by a matrix with orthonormal columns, or rows where it has more columns than rows.
+    """Project [N, width_in] -> [N, width] by a matrix with orthonormal columns, or rows where it has more columns than
+    rows.
 
     The trained matrix `free` has the shape [larger width, smaller width].
     """
@@ -19,7 +20,7 @@ class Orthogonal(nn.Layer):
         self.free = self.create_parameter(shape, dtype=paddle.get_default_dtype(), default_initializer=start)
 
     def matrix(self) -> Tensor:
-        """[larger width, smaller width], with orthonormal columns."""
+        """Return [larger width, smaller width], with orthonormal columns."""
         factor = paddle.linalg.cholesky(self.free.T @ self.free)
         return paddle.linalg.triangular_solve(factor, self.free.T, upper=False).T
 

@@ -63,7 +63,7 @@ class Ctkd(Loss):
         return Temperature(self.start, self.span)
 
     def reversal(self, epoch: float) -> float:
-        """lambda of an epoch, counted from 1: what the gradient of theta is multiplied by."""
+        """Return lambda of an epoch, counted from 1: what the gradient of theta is multiplied by."""
         return -0.5 * (1 - math.cos(math.pi * min(epoch / self.ramp, 1.0)))
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:

@@ -66,7 +66,7 @@ class Dist(Loss):
 
 
 def _apart(a: Tensor, b: Tensor, axis: int) -> Tensor:
-    """1 - the mean of the correlations along an axis of two matrices, a number."""
+    """Return 1 - the mean of the correlations along an axis of two matrices, a number."""
     a, b = (x - x.mean(axis=axis, keepdim=True) for x in (a, b))
     length_a, length_b = (root(x.square().sum(axis=axis)) for x in (a, b))
     return 1 - ((a * b).sum(axis=axis) / (length_a * length_b + 1e-8)).mean()

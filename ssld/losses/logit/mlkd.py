@@ -89,7 +89,7 @@ class Mlkd(Loss):
 
 
 def shares(teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """(rho, rho_c), numbers, of the teacher's logits of the weak view, [N, classes]."""
+    """Return (rho, rho_c), numbers, of the teacher's logits of the weak view, [N, classes]."""
     probabilities = log_softmax(teacher).exp()
     masks = [values <= values.median() for values in (probabilities.max(axis=1), probabilities.sum(axis=0))]
     row_share, class_share = (mask.astype(teacher.dtype).mean() for mask in masks)
@@ -97,17 +97,17 @@ def shares(teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def of_logits(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """k_T, a number."""
+    """Return k_T, a number."""
     return softened(student, teacher, temperature).mean()
 
 
 def of_classes(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """cc_T, a number: how classes go together over the images."""
+    """Return cc_T, a number: how classes go together over the images."""
     p_s, p_t = (log_softmax(logits / temperature).exp() for logits in (student, teacher))
     return (p_t.T @ p_t - p_s.T @ p_s).square().sum() / student.shape[1]
 
 
 def of_images(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """bc_T, a number: how images go together over the classes."""
+    """Return bc_T, a number: how images go together over the classes."""
     p_s, p_t = (log_softmax(logits / temperature).exp() for logits in (student, teacher))
     return (p_t @ p_t.T - p_s @ p_s.T).square().sum() / len(student)

@@ -83,7 +83,9 @@ class WkdL(Labelled):
         return target + self.gamma * self._moved(q_s, q_t, (~true).astype(z_s.dtype), costs)
 
     def _moved(self, q_s: Tensor, q_t: Tensor, others: Tensor, costs: Tensor) -> Tensor:
-        """[N]: the cost of the plan between q_s and q_t, [N, classes] each, 0 for the true class as `others` is."""
+        """Return [N]: the cost of the plan between q_s and q_t, [N, classes] each, 0 for the true class as `others`
+        is.
+        """
         kernel = (-costs / self.regularisation).exp()
         u = others / (others.shape[-1] - 1)
         for _ in range(self.rounds):
@@ -93,6 +95,6 @@ class WkdL(Labelled):
 
 
 def cost(weight: Tensor, sharpness: float) -> Tensor:
-    """D [classes, classes] from the rows of a classifier, [classes, d]; it carries no gradient."""
+    """Return D [classes, classes] from the rows of a classifier, [classes, d]; it carries no gradient."""
     angle = unit(weight.detach())
     return F.relu(1 - (-sharpness * (1 - angle @ angle.T)).exp()) + EPSILON

@@ -79,6 +79,6 @@ class CaMkd(Labelled):
 
 
 def label_weights(teachers: Tensor, label: Tensor) -> Tensor:
-    """w_m of each image: logits [M, N, classes], int64 [N] -> [M, N]."""
+    """Return w_m of each image: logits [M, N, classes], int64 [N] -> [M, N]."""
     wrong = paddle.stack([-at(log_softmax(z_t), label) for z_t in teachers])
     return (1 - F.softmax(wrong, axis=0)) / (len(teachers) - 1)

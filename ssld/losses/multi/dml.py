@@ -55,7 +55,7 @@ class Dml(Loss):
         return sum(self._from(student["logits"], other) for other in others) / len(others)
 
     def _from(self, own: Tensor, other: Tensor) -> Tensor:
-        """T^2 times the divergence of each image, [N]."""
+        """Return T^2 times the divergence of each image, [N]."""
         other = other.detach() if self.detached else other
         value = softened(own, other, self.temperature)
         return (value + softened(other, own, self.temperature)) / 2 if self.symmetric else value

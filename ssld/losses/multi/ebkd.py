@@ -51,7 +51,7 @@ class Ebkd(Loss):
 
 
 def entropy_weights(teachers: Tensor) -> Tensor:
-    """w_m of each image: logits [M, N, classes] -> [M, N]."""
+    """Return w_m of each image: logits [M, N, classes] -> [M, N]."""
     log_t = log_softmax(teachers)
     entropy = -(log_t.exp() * log_t).sum(axis=-1)
     return 1 - entropy / entropy.sum(axis=0, keepdim=True).clip(min=1e-12)

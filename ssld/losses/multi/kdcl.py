@@ -56,7 +56,7 @@ class Kdcl(Labelled):
         return softened(student["logits"], self.together(every, batch["label"]), self.temperature)
 
     def together(self, networks: Tensor, label: Tensor) -> Tensor:
-        """The logits of the teacher: [networks, N, classes], int64 [N] -> [N, classes]."""
+        """Return the logits of the teacher: [networks, N, classes], int64 [N] -> [N, classes]."""
         if self.ensemble == "min_logit":
             return paddle.stack([logits - at(logits, label).unsqueeze(-1) for logits in networks]).min(axis=0)
         wrong = paddle.stack([-at(log_softmax(logits), label) for logits in networks])

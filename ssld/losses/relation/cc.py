@@ -80,7 +80,7 @@ class Cc(BatchLoss, TapLoss):
         return root(gap.square().sum()) / gap.shape[0] ** 2
 
     def _kernel(self, f: Tensor) -> Tensor:
-        """[N, width], of length 1 -> [N, N]"""
+        """Return the kernel of every pair of rows, [N, width], of length 1 -> [N, N]."""
         x = f @ f.T
         if self.form == "bilinear":
             return x

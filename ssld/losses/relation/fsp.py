@@ -52,7 +52,7 @@ class Fsp(PairsLoss):
             raise RecipeError("student: there is only one tap, and a step leads from one to the next; give two or more")
 
     def check(self, about: About) -> None:
-        """RecipeError where the channels of a pair of taps differ."""
+        """Raise RecipeError where the channels of a pair of taps differ."""
         for own, other in self.pairs:
             shapes = about.student[own], about.teacher[other]
             if any(len(shape) != 3 for shape in shapes) or shapes[0][0] != shapes[1][0]:
@@ -66,6 +66,6 @@ class Fsp(PairsLoss):
 
 
 def _flows(maps: list[Tensor]) -> list[Tensor]:
-    """[N, C, H, W] of each stage -> [N, C_a, C_b] of each step between two of them"""
+    """Return the flow of each step between two stages, [N, C_a, C_b], from the maps [N, C, H, W] of each stage."""
     pairs = [match(a, b) for a, b in pairwise(maps)]
     return [a.flatten(2) @ b.flatten(2).transpose([0, 2, 1]) / (a.shape[2] * a.shape[3]) for a, b in pairs]

@@ -59,7 +59,7 @@ class Ickd(TapLoss):
 
 
 def _gap(a: Tensor, b: Tensor) -> Tensor:
-    """[N, C, P], [N, C, Q] -> [N, C], the squared gap of each row of G.
+    """Return the squared gap of each row of G: [N, C, P], [N, C, Q] -> [N, C].
 
     A row of G is a_c A^T. Its length and its product with a row of the other network follow from matrices [P, P] and
     [P, Q], so that nothing of C^2 numbers is made.
@@ -71,5 +71,5 @@ def _gap(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """[N, C, P], [N, C, Q] -> [N, C], the inner product of a row of A A^T and the same row of B B^T"""
+    """Return the inner product of a row of A A^T and the same row of B B^T: [N, C, P], [N, C, Q] -> [N, C]."""
     return ((a @ (a.transpose([0, 2, 1]) @ b)) * b).sum(axis=2)

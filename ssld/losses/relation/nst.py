@@ -57,7 +57,7 @@ class Nst(PairsLoss):
 
 
 def _discrepancy(a: Tensor, b: Tensor) -> Tensor:
-    """[N, C_s, P], [N, C_t, P] -> [N]"""
+    """Return the discrepancy of each image, [N, C_s, P], [N, C_t, P] -> [N]."""
     if a.shape[2] < max(a.shape[1], b.shape[1]):
         return (_by_place(a) - _by_place(b)).square().sum(axis=[1, 2])
     return _kernel(a, a) + _kernel(b, b) - 2 * _kernel(a, b)

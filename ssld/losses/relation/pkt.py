@@ -53,7 +53,7 @@ class Pkt(BatchLoss, TapLoss):
 
 
 def _neighbours(features: Tensor) -> Tensor:
-    """[N, ...] -> [N, N], rows that sum to 1"""
+    """Return the probabilities of the neighbours of each image, [N, ...] -> [N, N], rows that sum to 1."""
     rows = features.flatten(1)
     rows = rows / (root(rows.square().sum(axis=1, keepdim=True)) + EPSILON)
     near = (rows @ rows.T + 1) / 2

@@ -73,7 +73,7 @@ class Rkd(BatchLoss, TapLoss):
         return total.astype(student[self.student].dtype)
 
     def _distances(self, square: Tensor) -> Tensor:
-        """Squared distances [N, N] -> distances [N, N], 1 on average"""
+        """Turn squared distances [N, N] into distances [N, N], 1 on average."""
         lengths = square.clip(min=1e-12).sqrt()
         if self.mean_over == "all":
             return lengths / lengths.mean()
@@ -83,7 +83,7 @@ class Rkd(BatchLoss, TapLoss):
 
 
 def _products(features: Tensor) -> Tensor:
-    """[N, ...] -> float64 [N, N], the inner products of f_i - mean f and f_j - mean f
+    """Return the inner products of f_i - mean f and f_j - mean f, [N, ...] -> float64 [N, N].
 
     All distances and angles follow from them, without the differences of all pairs of vectors; in float64 they are
     exact enough for images that are near each other.
@@ -94,14 +94,16 @@ def _products(features: Tensor) -> Tensor:
 
 
 def _squares(g: Tensor) -> Tensor:
-    """[N, N] -> the squared distances [N, N]; 0, without a gradient, where they are as good as 0."""
+    """Return the squared distances [N, N] of inner products [N, N]; 0, without a gradient, where they are as good
+    as 0.
+    """
     own = g.diagonal()
     square = own.unsqueeze(0) + own.unsqueeze(1) - 2 * g
     return square * (square > 1e-13 * own.detach().max()).astype(g.dtype)
 
 
 def _angles(g: Tensor, square: Tensor) -> Tensor:
-    """[N, N] twice -> [N, N, N], at place (j, i, k) the cosine of the angle at image j between i and k
+    """Return, at place (j, i, k), the cosine of the angle at image j between i and k: [N, N] twice -> [N, N, N].
 
     It is 0, without a gradient, where i or k is at the place of j.
     """

@@ -49,6 +49,6 @@ class Sp(BatchLoss, TapLoss):
 
 
 def _similarity(features: Tensor) -> Tensor:
-    """[N, ...] -> [N, N]"""
+    """Return the similarity of every pair of images, [N, ...] -> [N, N]."""
     rows = features.flatten(1)
     return unit(rows @ rows.T)

@@ -75,6 +75,6 @@ class TeacherFree(Labelled):
 
     @staticmethod
     def _invented(label: Tensor, like: Tensor) -> Tensor:
-        """[N, classes]: the probabilities of the invented teacher."""
+        """Return [N, classes]: the probabilities of the invented teacher."""
         true = one_hot(label, like)
         return CORRECT * true + (1 - true) * ((1 - CORRECT) / (like.shape[-1] - 1))

@@ -79,7 +79,7 @@ class Uskd(Labelled):
 
     @staticmethod
     def _by_rank(log_p: Tensor, log_w: Tensor, label: Tensor) -> Tensor:
-        """1 / rank of every class, [N, classes]."""
+        """Return 1 / rank of every class, [N, classes]."""
         weak = log_w.exp() / (1 - at(log_w, label).exp() + 1e-6).unsqueeze(-1)
         score = weak + log_p / (1 - at(log_p, label)).unsqueeze(-1)
         place = score.argsort(axis=-1, descending=True, stable=True).argsort(axis=-1, stable=True)
