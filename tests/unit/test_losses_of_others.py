@@ -1,4 +1,4 @@
-"""Losses and networks of other people, and what is wrong with them: one line at the first step, never a wrong number."""
+"""Losses and networks of other people, and what is wrong with them: one line at the first step, no wrong number."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
