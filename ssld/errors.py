@@ -1,7 +1,12 @@
 """Define every error that a user can cause. A message is one line: `where: what; what to do`."""
 
 import difflib
-from collections.abc import Iterable
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class SsldError(Exception):
@@ -39,3 +44,28 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or "" when none is near."""
     matches = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+LONGEST = 300  # characters of a message of other people's code
+
+
+def call_own(function: Callable[..., T], what: str, *arguments: Any, **named: Any) -> T:
+    """Call other people's code. RecipeError, which begins with `what`, says in one line what it raised, and where; an
+    error of this library passes.
+    """
+    try:
+        return function(*arguments, **named)
+    except SsldError:
+        raise
+    except Exception as error:
+        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+        reason = f"{type(error).__name__}: {text[:LONGEST]}"
+        raise RecipeError(f"{what} failed{_place(error)} ({reason}); correct its code") from error
+
+
+def _place(error: Exception) -> str:
+    """Return the last line of code that is neither Paddle's nor this library's, if there is one."""
+    modules = [sys.modules[name] for name in ("paddle", "ssld") if name in sys.modules]
+    ours = tuple(str(module.__path__[0]) for module in modules)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    return f" in line {frames[-1].lineno} of {frames[-1].filename.rpartition('/')[2]}" if frames else ""

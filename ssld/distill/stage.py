@@ -11,7 +11,7 @@ from paddle import Tensor, nn
 from ssld.distill import checkpoint, optim
 from ssld.distill.job import Job
 from ssld.distill.state import TrainState, set_mode
-from ssld.distill.step import check_gradients
+from ssld.distill.step import check_gradients, check_terms
 from ssld.distill.stop import stop_signals
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Labeller
@@ -87,6 +87,7 @@ def train_step(
             loss_of_sides[0].detach() if len(loss_of_sides) == 1 else (loss_of_sides[0] + loss_of_sides[1]).detach()
         )
     if first:
+        check_terms(state.objective, state.job.name)
         check_gradients(state.named_trained(), state.update.reached, state.job.name)
     state.update.step()
     state.step.after_step(state.job.runtime)

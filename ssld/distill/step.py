@@ -8,11 +8,11 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
-from ssld.errors import RunError
-from ssld.interfaces import Batch
+from ssld.errors import RunError, call_own
+from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
-from ssld.models import classifier_of, evaluating, outputs_of
+from ssld.models import Classifier, classifier_of, evaluating, outputs_of
 from ssld.models.taps import called
 
 
@@ -37,7 +37,7 @@ class Step(nn.Layer):
         self._weights = {of for term in objective.terms.values() for of in term.loss.reads.weights.get("student", ())}
 
     def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:
-        outputs = outputs_of(self.student, batch["image"], self.objective.student_reads)
+        outputs = self._outputs(batch["image"])
         outputs.weights = weights_of(self.student, self._weights)
         arguments = outputs, batch.get("teacher"), batch, dict(self.helpers.items())
         if self.apart:
@@ -45,6 +45,16 @@ class Step(nn.Layer):
             return losses, parts, outputs["logits"]
         loss, parts = self.objective(*arguments)
         return (loss,), parts, outputs["logits"]
+
+    def _outputs(self, images: Tensor) -> Outputs:
+        names = self.objective.student_reads
+        if isinstance(self.student, Classifier):
+            return outputs_of(self.student, images, names)
+        outputs = call_own(outputs_of, f"{called(self.student)}: a training step", self.student, images, names)
+        if not isinstance(outputs["logits"], Tensor) or outputs["logits"].ndim != 2:
+            what = f"gives a {type(outputs['logits']).__name__} for logits while it trains"
+            raise RunError(f"{called(self.student)}: {what}; return one tensor [N, classes] in training mode too")
+        return outputs
 
     def after_step(self, runtime: Any) -> None:
         """Tell the helpers that keep something of past batches that the optimiser has made its step."""
@@ -100,6 +110,14 @@ def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
                 what = f"a layer of it has a parameter named {parameter.name!r}, as another layer has"
                 raise RunError(f"loss {term}: {what}; make its layers inside `helpers`")
             names.add(parameter.name)
+
+
+def check_terms(objective: Objective, stage: str) -> None:
+    """RunError for a term whose value had no gradient: it would be logged, and train nothing."""
+    for name in objective.constant:
+        what = f"loss {name}: its value has no gradient, so it trains nothing"
+        how = "correct it where it detaches, or takes argmax or NumPy" + "; train: head needs a loss of the logits"
+        raise RunError(f"stage {stage}: {what}; {how}")
 
 
 def check_gradients(named: Iterable[tuple[str, Any]], reached: Callable[[Any], bool], stage: str) -> None:

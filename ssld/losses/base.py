@@ -42,7 +42,11 @@ class Reads:
         each: bool = False,
     ):
         for name, value in (("student", student), ("teacher", teacher), ("batch", batch)):
+            if isinstance(value, str):
+                raise TypeError(f"Reads({name}={value!r}) is text; write {name}={{{value!r}}}")
             object.__setattr__(self, name, frozenset(value))
+        if wrong := {*(weights or {})} - {"student", "teacher"}:
+            raise ValueError(f"Reads(weights=...) has {min(wrong)!r}; its keys are student and teacher")
         object.__setattr__(self, "weights", {of: frozenset(names) for of, names in (weights or {}).items()})
         object.__setattr__(self, "each", each)
 

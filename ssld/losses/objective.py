@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ssld.errors import DataError, RecipeError, RunError
+from ssld.errors import DataError, RecipeError, RunError, call_own
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Loss
 from ssld.losses.lazy import Tensor, paddle
@@ -26,6 +26,8 @@ class Objective:
 
     def __init__(self, terms: Mapping[str, Term], steps_per_epoch: int = 1):
         self.terms, self.steps_per_epoch = dict(terms), steps_per_epoch
+        self.constant: list[str] = []
+        """The terms whose value had no gradient in the last batch: they train nothing."""
 
     @property
     def student_reads(self) -> frozenset[str]:
@@ -51,7 +53,10 @@ class Objective:
 
         `about(name)` says what they depend on, and seeds Paddle's generator for the term.
         """
-        layers = {name: _helpers(name, loss, about(name)) for name, loss in self.helped.items()}
+        layers = {
+            name: (_own_helpers if _is_own(loss) else _helpers)(name, loss, about(name))
+            for name, loss in self.helped.items()
+        }
         return {name: layer for name, layer in layers.items() if layer is not None}
 
     def __call__(
@@ -94,9 +99,10 @@ class Objective:
                 _check_weights(name, term.loss, own, taught)
             labels = _Labels(batch, student["logits"].shape[-1], self.terms)
             parts = {
-                name: labels.value(term.loss, own, taught, (helpers or {}).get(name))
+                name: labels.value(name, term.loss, own, taught, (helpers or {}).get(name))
                 for name, term in self.terms.items()
             }
+            self.constant = [name for name, part in parts.items() if part.stop_gradient]
             weights = {name: weight_at(term.weight, step, self.steps_per_epoch) for name, term in self.terms.items()}
             weighed = {name: weights[name] * part for name, part in parts.items()}
         changing = {
@@ -123,6 +129,20 @@ def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
         return loss.helpers(about)
     except RecipeError as error:
         raise RecipeError(f"loss {name}: {error}") from None
+
+
+def _own_helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
+    """As `_helpers`, of other people's code."""
+    made = call_own(_helpers, f"loss {name}: making its layers", name, loss, about)
+    if made is not None and not callable(getattr(made, "parameters", None)):
+        what = f"helpers() gives a {type(made).__name__}, not a layer"
+        raise RecipeError(f"loss {name}: {what}; return a paddle.nn.Layer (nn.LayerList holds several), or None")
+    return made
+
+
+def _is_own(loss: Loss) -> bool:
+    """Whether the class of a loss is other people's code."""
+    return type(loss).__module__.partition(".")[0] != __package__.partition(".")[0]
 
 
 def _check_weights(name: str, loss: Loss, student: Outputs, teacher: Outputs) -> None:
@@ -152,16 +172,17 @@ class _Labels:
         self.clipped = [values[key].clip(min=0) for key in self.keys]
         self.known = [values[key] >= 0 for key in self.keys]
 
-    def value(self, loss: Loss, student: Outputs, teacher: Outputs, helpers: nn.Layer | None) -> Tensor:
+    def value(self, name: str, loss: Loss, student: Outputs, teacher: Outputs, helpers: nn.Layer | None) -> Tensor:
         """Return the mean over the images of a loss, a scalar.
 
         Images that the loss ignores count 0, and are among those that the mean is taken over: so it is the same for any
         number of ranks and micro-batches.
         """
         if "label" not in loss.reads.batch or not self.keys:
-            result = loss(student, teacher, self.batch, helpers)
+            result = _computed(name, loss, student, teacher, self.batch, helpers)
             return result.mean() if result.ndim else result
-        rows = [loss(student, teacher, {**self.batch, "label": label}, helpers) for label in self.clipped]
+        batches: list[Batch] = [{**self.batch, "label": label} for label in self.clipped]
+        rows = [_computed(name, loss, student, teacher, batch, helpers) for batch in batches]
         has_label = [mask.astype(rows[0].dtype) for mask in self.known]
         value, labelled = rows[0], has_label[0]
         if len(rows) == 2:
@@ -172,6 +193,21 @@ class _Labels:
         if loss.on_unlabelled() == "ignore":
             return (value * labelled).mean()
         return (value / labelled).mean()  # x / 0 = infinity
+
+
+def _computed(
+    name: str, loss: Loss, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None
+) -> Tensor:
+    """The value of a loss. RecipeError where it is other people's code and fails, or gives no value for each image."""
+    if not _is_own(loss):
+        return loss(student, teacher, batch, helpers)
+    found = call_own(loss, f"loss {name}", student, teacher, batch, helpers)
+    images = student["logits"].shape[0] // loss.views
+    if not isinstance(found, paddle.Tensor) or list(found.shape) not in ([], [images]):
+        shown = list(found.shape) if isinstance(found, paddle.Tensor) else f"a {type(found).__name__}"
+        what = f"{type(loss).__name__} gives {shown} for {images} images"
+        raise RecipeError(f"loss {name}: {what}; return a tensor [{images}], a value for each image, or one number")
+    return found
 
 
 def _check(values: Any, classes: int, strict: str | None, batch: Batch) -> None:

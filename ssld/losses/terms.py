@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import pydantic
 
 from ssld.errors import RecipeError, did_you_mean
-from ssld.losses.base import Loss
+from ssld.losses.base import Loss, Reads
 from ssld.losses.registry import built_in, find
 from ssld.losses.schedule import Schedule, Weight
 
@@ -49,14 +49,14 @@ class Term:
         """
         options = {field.name: _json(getattr(self.loss, field.name)) for field in dataclasses.fields(self.loss)}
         weight = _json(dataclasses.asdict(self.weight) if isinstance(self.weight, Schedule) else self.weight)
-        side = {} if self.side is None else {"side": self.side}
         if name is None:
-            return {"kind": self.kind, "weight": weight, **side, **options}
+            return {"kind": self.kind, "weight": weight, "side": self.side, **options}
         changed = {
             key: value for key, value in options.items() if value != _json(_defaults(type(self.loss)).get(key, ...))
         }
         kind = {} if self.kind == name else {"kind": self.kind}
         version = {} if self.loss.version == 1 else {"version": self.loss.version}
+        side = {} if self.side is None else {"side": self.side}
         return {**kind, **version, "weight": weight, **side, **changed}
 
 
@@ -87,6 +87,7 @@ def _term(name: str, tree: Any, known: Mapping[str, type[Loss]]) -> Term:
         cls = find(str(kind), known)
     except RecipeError as error:
         raise RecipeError(f".{name}: {error}") from None
+    check_fields(cls, f".{name}")
     options = {key: value for key, value in tree.items() if key not in OWN}
     accepted = [*OWN, *(field.name for field in dataclasses.fields(cls))]
     for key in options:
@@ -95,10 +96,21 @@ def _term(name: str, tree: Any, known: Mapping[str, type[Loss]]) -> Term:
     return term_of(name, str(kind), _typed(cls, options, f".{name}"), tree)
 
 
+def check_fields(cls: type[Loss], where: str) -> None:
+    """RecipeError for an option of a loss with a name that a term, or every loss, uses for something else."""
+    taken = {*OWN, *Loss.__annotations__, *(key for key in vars(Loss) if not key.startswith("_"))}
+    if wrong := [field.name for field in dataclasses.fields(cls) if field.name in taken]:
+        what = f"class {cls.__name__} has an option {wrong[0]!r}, a name that every term or loss has already"
+        mend = "rename it" if wrong[0] in OWN else f"rename it, or write {wrong[0]}: ClassVar = ... if it is no option"
+        raise RecipeError(f"{where}: {what}; {mend}")
+
+
 def term_of(name: str, kind: str, loss: Loss, given: Mapping[str, Any]) -> Term:
-    """Build the term `name` of a loss, with what `given` says of its `weight` and `side`. It raises as
-    `build_terms` does.
-    """
+    """Build the term `name` of a loss, with what `given` says of its `weight` and `side`. Raises as `build_terms`."""
+    check_fields(type(loss), f".{name}")
+    if not isinstance(getattr(loss, "reads", None), Reads):
+        what = f"class {type(loss).__name__} does not say what it reads"
+        raise RecipeError(f".{name}: {what}; write reads: ClassVar = Reads(...) in it")
     weight, side = _weight(name, given.get("weight", 1.0)), given.get("side")
     if side is not None and side not in get_args(Side):
         raise RecipeError(f".{name}.side: {side!r} is no side; give task or distil, or leave it out")
@@ -132,8 +144,8 @@ def _typed(cls: Any, options: Mapping[str, Any], where: str) -> Any:
         raise RecipeError(f"{path}: {first['input']!r}: {reason[0].lower()}{reason[1:]}") from None
     except RecipeError as error:  # a loss or a schedule refuses its options
         raise RecipeError(f"{where}.{error}") from None
-    except (TypeError, ValueError) as error:  # json.dumps met a value that no YAML gives
-        raise RecipeError(f"{where}: {error}") from None
+    except Exception as error:  # a value that no YAML gives, or other people's __post_init__
+        raise RecipeError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 @cache

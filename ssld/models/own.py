@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,14 +16,13 @@ import numpy as np
 import paddle
 from paddle import Tensor, nn
 
-from ssld.errors import RecipeError, RunError, did_you_mean
+from ssld.errors import RecipeError, RunError, call_own, did_you_mean
 from ssld.models import taps as tapping
 from ssld.models.base import check_whole
 from ssld.models.modes import evaluating
 
 SAME = 1e-4
 """Logits are equal whose largest |difference| is no larger a share of the largest |logit|."""
-LONGEST = 300  # most characters of a message of other people's code
 
 
 def create_own(
@@ -53,7 +51,7 @@ def create_own(
     arch = title.rpartition(":")[2]
     arguments = _arguments(maker, title, {"num_classes": num_classes, "in_size": in_size}, options or {})
     with paddle.utils.unique_name.guard(f"{arch}_"):
-        network = _run(maker, f"{title}: making it", **arguments)
+        network = call_own(maker, f"{title}: making it", **arguments)
     _check_layer(network, title)
     adopt(network, title, arch=arch, num_classes=num_classes, in_size=in_size, taps=taps)
     return network
@@ -78,7 +76,7 @@ def classes_of(network: nn.Layer, title: str, in_size: int) -> int:
     """
     images = _drawn(in_size)
     with evaluating(network), paddle.no_grad():
-        logits = _run(network, f"{title}: a forward pass of images {list(images.shape)}", images)
+        logits = call_own(network, f"{title}: a forward pass of images {list(images.shape)}", images)
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shown = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise RecipeError(f"{title}: returns {shown} for 2 images; return one tensor, logits [N, classes]")
@@ -121,26 +119,6 @@ def _arguments(maker: Any, title: str, numbers: Mapping[str, int], options: Mapp
 
 def _listed(names: Sequence[str] | set[str]) -> str:
     return ", ".join(sorted(names)) or "no option"
-
-
-def _run(function: Callable[..., Any], what: str, *arguments: Any, **named: Any) -> Any:
-    """Call other people's code. RecipeError says in one line what it raised, and where."""
-    try:
-        return function(*arguments, **named)
-    except Exception as error:
-        message = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
-        place = _place(error)
-        reason = f"{type(error).__name__}: {message[:LONGEST]}"
-        raise RecipeError(f"{what} failed{place} ({reason}); correct its code") from error
-
-
-def _place(error: Exception) -> str:
-    """Return the last line of code that is neither Paddle's nor this library's, if there is one."""
-    library_folders = tuple(str(module.__path__[0]) for module in (paddle, __import__("ssld")))
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(library_folders)
-    ]
-    return f" in line {frames[-1].lineno} of {frames[-1].filename.rpartition('/')[2]}" if frames else ""
 
 
 def _check_layer(network: Any, title: str) -> None:
@@ -209,13 +187,13 @@ def _try(network: nn.Layer, title: str, num_classes: int, in_size: int) -> None:
     images = _drawn(in_size)
     what = f"{title}: a forward pass of images {list(images.shape)}"
     with evaluating(network):
-        logits = _run(network, what, images)
+        logits = call_own(network, what, images)
         _check_logits(logits, title, [2, num_classes])
         names = tapping.taps_of(network)
         try:
             if tapping.classifier_of(network) is not None:
                 _check_classifier(network, images, logits)
-            outputs = _run(tapping.outputs_of, what, network, images, names)
+            outputs = call_own(tapping.outputs_of, what, network, images, names)
         except (RecipeError, RunError) as error:
             message = str(error).removeprefix(f"{title}: ").removeprefix(f"{tapping.called(network)}: ")
             raise RecipeError(f"{title}: {message}") from error

@@ -238,9 +238,9 @@ def test_a_term_that_reads_a_teacher_is_of_the_distillation_unless_it_says_other
     }  # fmt: skip
 
 
-def test_a_side_enters_the_plan_and_the_digest_only_where_it_is_given():
+def test_a_side_stands_in_the_plan_and_enters_the_digest_only_where_it_is_given():
     plain, given = build_terms({"kl": {}})["kl"], build_terms({"kl": {"side": "task"}})["kl"]
-    assert "side" not in plain.tree()
+    assert plain.tree()["side"] is None
     assert "side" not in plain.tree("kl")
     assert given.tree("kl") == {"weight": 1.0, "side": "task"}
     assert build_terms({"kl": given.tree()})["kl"] == given

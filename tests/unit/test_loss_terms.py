@@ -114,3 +114,63 @@ def test_every_loss_follows_the_contract(name):
     assert len(registry.summary(cls)) > 20
     assert not {field.name for field in fields(cls)} & {"weight", "kind"}, "these belong to the term"
     assert build_terms({name: term.tree()})[name] == term
+
+
+@dataclass(frozen=True)
+class Heavy(Loss):
+    weight: float = 3.0
+
+    reads: ClassVar = Reads()
+
+
+@dataclass(frozen=True)
+class Versioned(Loss):
+    version: int = 7
+
+    reads: ClassVar = Reads()
+
+
+@dataclass(frozen=True)
+class Reading(Loss):
+    reads: Reads = Reads(teacher={"logits"})  # noqa: RUF009 - the mistake that is tested
+
+
+@dataclass(frozen=True)
+class Silent(Loss):
+    limit: float = 1.0
+
+
+@dataclass(frozen=True)
+class Careful(Silent):
+    reads: ClassVar = Reads()
+
+    def __post_init__(self):
+        raise KeyError("limit")
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (Heavy, "^.own: class Heavy has an option 'weight', a name that every term or loss has already; rename it$"),
+        (Versioned, "^.own: class Versioned has an option 'version', .*; rename it, or write version: ClassVar = "),
+        (Reading, "^.own: class Reading has an option 'reads', .*, or write reads: ClassVar = "),
+        (Silent, "^.own: class Silent does not say what it reads; write reads: ClassVar = Reads"),
+        (Careful, "^.own: KeyError: 'limit'$"),
+    ],
+)
+def test_a_class_that_could_not_be_told_from_its_term_is_refused(cls, message):
+    with pytest.raises(RecipeError, match=message):
+        build_terms({"own": {"weight": 1.0}}, {"own": cls})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"teacher": "logits"}, r"^Reads\(teacher='logits'\) is text; write teacher=\{'logits'\}$"),
+        ({"batch": "label"}, "^Reads.batch='label'. is text"),
+        ({"weights": {"students": {"classifier"}}}, "has 'students'; its keys are student and teacher$"),
+    ],
+)
+def test_a_loss_that_reads_the_letters_of_a_name_is_refused(given, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        Reads(**given)

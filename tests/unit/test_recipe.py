@@ -61,13 +61,19 @@ def test_a_loss_term_without_a_weight_has_weight_1(load):
     assert load().stages["distill"].loss["ssld"].weight == 1.0
     given = changed(TREE, "stages.distill.loss", {"ssld": {"weight": 2}, "kl": {"temperature": 4}})
     tree = recipe.plan_tree(load(given))["stages"]["distill"]["loss"]
-    assert tree["ssld"] == {"kind": "ssld", "weight": 2.0}
-    assert tree["kl"] == {"kind": "kl", "weight": 1.0, "temperature": 4.0}
+    assert tree["ssld"] == {"kind": "ssld", "weight": 2.0, "side": None}
+    assert tree["kl"] == {"kind": "kl", "weight": 1.0, "side": None, "temperature": 4.0}
 
 
 def test_a_default_of_a_loss_stands_in_the_plan_and_can_be_overridden(load):
     plan = load(changed(TREE, "stages.distill.loss", {"kl": {}}), "stages.distill.loss.kl.temperature=4")
     assert plan.stages["distill"].loss["kl"].loss.temperature == 4.0
+    dot = load(
+        changed(TREE, "stages.distill.loss", {"ce": {}, "kl": {}}),
+        "stages.distill.optim.algorithm=dot",
+        "stages.distill.loss.kl.side=distil",
+    )
+    assert dot.stages["distill"].loss["kl"].side == "distil"
     ramp = "stages.distill.loss.kl.weight={at: [[0, 0], [2, 1]]}"
     weight = load(changed(TREE, "stages.distill.loss", {"kl": {}}), ramp).stages["distill"].loss["kl"].weight
     assert weight.at == ((0.0, 0.0), (2.0, 1.0))

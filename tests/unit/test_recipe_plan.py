@@ -220,6 +220,8 @@ def another(path, value):
     """A value of the same type that differs."""
     if path.endswith(".background"):
         return "black"
+    if path.endswith(".side"):
+        return "distil"
     if value is None:
         blocks = {"labels": CACHE, "quantize": INT8}
         texts = dict.fromkeys(("code", "run", "onnx", "program", "output", "classes_file", "teacher"), "x")

@@ -1,0 +1,98 @@
+"""Losses and networks of other people, and what is wrong with them: one line at the first step, no wrong number."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import paddle
+import paddle.nn.functional as F
+import pytest
+from paddle import nn
+
+from ssld.errors import RecipeError, RunError
+from ssld.losses import Loss, Reads, build_terms
+from ssld.losses.base import Labelled
+from tests.unit.test_stage import CLASSES, PLAIN, run
+from tests.unit.test_stage import images as images  # a fixture
+
+
+@dataclass(frozen=True)
+class Of(Loss):
+    """What `form` says of the logits."""
+
+    form: str = "squares"
+
+    reads: ClassVar = Reads()
+
+    def helpers(self, about):
+        return [nn.Linear(*about.student["logits"], 1)] if self.form == "list" else None
+
+    def __call__(self, student, teacher, batch, helpers):
+        logits = student["logits"]
+        forms = {
+            "squares": lambda: logits.square(),
+            "none": lambda: None,
+            "raises": lambda: logits @ logits,
+            "classes": lambda: logits.argmax(axis=-1),
+            "detached": lambda: logits.detach().mean(axis=-1),
+        }
+        return forms[self.form]()
+
+
+@dataclass(frozen=True)
+class Column(Labelled):
+    """Cross entropy as Paddle gives it for labels [N, 1]: a column, which would meet the mask [N] as a matrix."""
+
+    reads: ClassVar = Reads(batch={"label"})
+
+    def __call__(self, student, teacher, batch, helpers):
+        return F.cross_entropy(student["logits"], batch["label"].unsqueeze(-1), reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (Of("squares"), RecipeError, r"loss own: Of gives \[8, 4\] for 8 images; return a tensor \[8\]"),
+        (Of("none"), RecipeError, "loss own: Of gives a NoneType for 8 images"),
+        (Of("raises"), RecipeError, r"loss own failed in line \d+ of test_losses_of_others.py \(ValueError: "),
+        (Of("list"), RecipeError, r"loss own: helpers\(\) gives a list, not a layer; return a paddle.nn.Layer"),
+        (Of("classes"), RunError, "stage distill: loss own: its value has no gradient, so it trains nothing"),
+        (Of("detached"), RunError, "stage distill: loss own: its value has no gradient, so it trains nothing"),
+        (Column(unlabelled="ignore"), RecipeError, r"loss own: Column gives \[8, 1\] for 8 images"),
+    ],
+)
+def test_what_is_no_loss_is_one_line_at_the_first_step(loss, error, message, images, tmp_path):
+    terms = build_terms({"ce": {}, "own": {}}, {"ce": type(build_terms({"ce": {}})["ce"].loss), "own": type(loss)})
+    terms["own"] = replace(terms["own"], loss=loss)
+    with pytest.raises(error, match=message):
+        run(images, tmp_path, replace(PLAIN, loss=terms))
+    assert paddle.is_grad_enabled()
+
+
+class TwoHeads(nn.Layer):
+    """Another output in training mode, as networks with auxiliary classifiers have it."""
+
+    def __init__(self, **_):
+        super().__init__()
+        self.head = nn.Linear(3, CLASSES)
+
+    def forward(self, images):
+        logits = self.head(images.mean(axis=[2, 3]))
+        return (logits, logits) if self.training else logits
+
+
+class Failing(TwoHeads):
+    def forward(self, images):
+        return super().forward(images.flatten())
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "message"),
+    [
+        (TwoHeads, RunError, "TwoHeads: gives a tuple for logits while it trains; return one tensor"),
+        (Failing, RecipeError, r"Failing: a training step failed in line \d+ of test_losses_of_others.py \("),
+    ],
+)
+def test_a_network_that_fails_in_training_mode_is_one_line(network, error, message, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.unit.test_stage.network", network)
+    with pytest.raises(error, match=message):
+        run(images, tmp_path, PLAIN)
