@@ -188,6 +188,7 @@ class Model:
 
     @property
     def latency_ms(self) -> Latency:
+        """Return the published latency, whose values are null where the tables have none."""
         return self.printed.latency_ms if self.printed else Latency()
 
     @property
@@ -260,6 +261,7 @@ def find_model(name: str) -> Model:
 
 
 def family(series: str) -> str:
+    """Return the name of the family of a series, or "Others" where it belongs to none."""
     return next((family for family, members in FAMILIES.items() if series in members), "Others")
 
 

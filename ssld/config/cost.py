@@ -119,12 +119,12 @@ def export_bytes(plan: Plan) -> int:
     return sum(WEIGHT_BYTES.get(name, FLOAT) for name in plan.export.formats) * params
 
 
-def scaled_lr(lr: float, batch: int, wanted: int) -> float:
-    """Return the rate that linear scaling gives for a batch of `wanted` images (arXiv:1706.02677).
+def scaled_lr(lr: float, batch: int, new_batch: int) -> float:
+    """Return the rate that linear scaling gives for a batch of `new_batch` images (arXiv:1706.02677).
 
     `lr` is the rate for `batch` images.
     """
-    return lr * wanted / batch
+    return lr * new_batch / batch
 
 
 def _params(plan: Plan, arch: str | None) -> int:

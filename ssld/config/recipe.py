@@ -75,10 +75,12 @@ class Data(Strict):
 
     @property
     def crop(self) -> int:
+        """Return the pixels of the centre crop of the evaluation."""
         return self.eval_size or self.size
 
     @property
     def resize(self) -> int:
+        """Return the pixels of the short side before that crop."""
         return self.eval_resize or round(self.crop * 256 / 224)
 
 
@@ -321,13 +323,13 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
 
 
 def of_mapping(
-    given: Mapping[str, object], overrides: list[str] | tuple[str, ...] = (), *, smoke: bool = False
+    mapping: Mapping[str, object], overrides: list[str] | tuple[str, ...] = (), *, smoke: bool = False
 ) -> Plan:
     """Return the plan of a recipe that is a mapping, as a YAML file would hold it. Raises RecipeError as `load` does.
 
     `base` and own code are relative to the current folder.
     """
-    tree = parse.based(dict(given), Path(), "recipe")
+    tree = parse.based(dict(mapping), Path(), "recipe")
     tree.setdefault("name", "recipe")
     return from_tree(tree, "recipe", Path(), overrides, smoke=smoke)
 

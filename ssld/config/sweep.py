@@ -35,6 +35,8 @@ DRAWS = 1000  # random draws for each wanted trial, before a small space counts 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
+    """Name the number that trials are compared by, and say whether more of it is better."""
+
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str = "top1"
@@ -62,6 +64,7 @@ class Parameter:
 
     @property
     def kind(self) -> str:
+        """Return the distribution, or the one that follows from the other keys."""
         if self.distribution:
             return self.distribution
         if self.value is not None:
