@@ -189,7 +189,7 @@ def _typed(value: Any) -> bool:
 
 
 def trials(sweep: Sweep, count: int | None, seed: int) -> list[Trial]:
-    """Map each key to its value for every trial; no two trials are the same.
+    """Return the trials, each of which maps keys to values. No two are the same.
 
     A grid gives its trials in order, the last key fastest, `count` of them (None for all). Random draw i follows from
     (seed, i) alone, so that a larger count goes on where a smaller one ended; there are fewer than `count` where the

@@ -45,7 +45,10 @@ Parts = dict[str, str]
 
 
 def made_of(stage: StageRun) -> Parts:
-    """Return what a stage is made of, beside the keys of its recipe: name -> sha256 or version."""
+    """Return what a stage is made of, besides the keys of its recipe.
+
+    Each name has a sha256 or a version.
+    """
     settings, run = stage.settings, stage.run
     parts: Parts = {f"images {name}": content_of(run, name) for name in settings.data.train}
     parts[f"validation images {settings.data.val}"] = content_of(run, settings.data.val)

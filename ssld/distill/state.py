@@ -174,7 +174,7 @@ class TrainState:
 
     def finish(self) -> dict[str, float]:
         """Evaluate the network, save one last checkpoint, and hand on the averaged weights if there are any."""
-        if self.scores is None:  # otherwise the checkpoint before a kill has the scores, and they are logged
+        if self.scores is None:  # otherwise a killed process has saved and logged them
             if len(self.job.norm_images):
                 recalibrate(self.network, self.job.norm_images)
             self.scores = self.evaluate(self.steps)
