@@ -192,9 +192,7 @@ class Plan(Strict):
     title: str = key("", trains=False)
     claim: float | None = key(None, trains=False)  # published top-1 in percent that the recipe should reach
     seed: int = key(0, trains=False)
-    code: dict[str, str] = key(
-        factory=dict, later=True
-    )  # maps own Python files, relative to the recipe, to their sha256
+    code: dict[str, str] = key(factory=dict, later=True)  # maps own Python files, relative to the recipe, to sha256
     classes: int
     dataset: str | tuple[str, ...] | None = None  # kinds of `ssld data prepare` that are made on demand
     # The keys are folders under the data folder; the values say how their `mined.txt` is made.
