@@ -34,26 +34,28 @@ def labelled_list(data: str | None) -> Path:
     raise DataError(f"{location}: no list file there; give one, or let `ssld data prepare imagenet` write it")
 
 
-def scored_list(listed: Path, classes: int) -> tuple[FileList, Scoring]:
+def scored_list(list_file: Path, classes: int) -> tuple[FileList, Scoring]:
     """Return the images of a list, each with a label below `classes`, and how they are scored. Raises DataError."""
     from ssld.data import read_list, read_scoring
     from ssld.distill.images import check_labelled
 
-    files = read_list(listed, listed.parent, classes)
+    files = read_list(list_file, list_file.parent, classes)
     check_labelled(files, "every image needs one here")
-    return files, read_scoring(listed, files, classes)
+    return files, read_scoring(list_file, files, classes)
 
 
-def scores_on(network: Any, files: FileList, scoring: Scoring, given: cards.Input, runtime: Runtime) -> dict[str, Any]:
-    """Return what `measure` says of a network on images that are prepared as `given` says."""
+def scores_on(
+    network: Any, files: FileList, scoring: Scoring, preprocessing: cards.Input, runtime: Runtime
+) -> dict[str, Any]:
+    """Return what `measure` says of a network on images that are prepared as `preprocessing` says."""
     from ssld.data import EvalLoader
 
-    size, mean, std = given.size, given.mean, given.std
-    resize = size if scoring.cropped else given.resize
+    size, mean, std = preprocessing.size, preprocessing.mean, preprocessing.std
+    resize = size if scoring.cropped else preprocessing.resize
 
     def crops(subset: FileList) -> Any:
         geometry: dict[str, Any] = {"size": size, "resize": resize, "mean": mean, "std": std}
-        return EvalLoader(subset, **geometry, background=given.background, batch=64, device=runtime.gpu)
+        return EvalLoader(subset, **geometry, background=preprocessing.background, batch=64, device=runtime.gpu)
 
     return scores_of({"student": (network, crops)}, files, scoring, network.num_classes)
 

@@ -22,16 +22,16 @@ def trust_of(*, reuse: bool, fresh: bool) -> Trust:
     return "any" if reuse else "none" if fresh else "equal"
 
 
-def load_plan(given: str | Path | Mapping[str, object], overrides: Sequence[str], *, smoke: bool = False) -> Plan:
+def load_plan(source: str | Path | Mapping[str, object], overrides: Sequence[str], *, smoke: bool = False) -> Plan:
     """Return the plan of a recipe, and check more than its types: losses and their options, engines, networks, cards.
 
-    `given` is the path of the recipe, its name on the shelf, or the recipe itself as a mapping. `overrides` are
+    `source` is the path of the recipe, its name on the shelf, or the recipe itself as a mapping. `overrides` are
     `key.path=value`. `smoke` shrinks the plan to one that runs in seconds on fake images. Raises RecipeError.
     """
-    if isinstance(given, Mapping):
-        plan = recipe.of_mapping(given, list(overrides), smoke=smoke)
+    if isinstance(source, Mapping):
+        plan = recipe.of_mapping(source, list(overrides), smoke=smoke)
     else:
-        plan = recipe.load(given, list(overrides), smoke=smoke)
+        plan = recipe.load(source, list(overrides), smoke=smoke)
     for engine in plan.bench.engines:
         ENGINES.check(engine)
     if plan.student.arch:

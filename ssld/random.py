@@ -22,8 +22,8 @@ def _mix64(z: np.ndarray) -> np.ndarray:
 def bits(seed: int, stream: int, epoch: int, index: np.ndarray, lanes: int = 1) -> np.ndarray:
     """Return random uint64 [n, lanes], one row for each entry of `index` (whole numbers >= 0)."""
     key = np.zeros(1, dtype=np.uint64)
-    for part in (seed, stream, epoch):
-        key = _mix64((key ^ np.uint64(part % 2**64)) + _GAMMA)
+    for number in (seed, stream, epoch):
+        key = _mix64((key ^ np.uint64(number % 2**64)) + _GAMMA)
     rows = _mix64(key ^ _mix64(np.asarray(index).astype(np.uint64) + _GAMMA))
     return _mix64(rows[:, None] + _GAMMA * np.arange(1, lanes + 1, dtype=np.uint64))
 

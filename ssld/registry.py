@@ -27,6 +27,7 @@ class Registry:
         self._classes: dict[str, type] = {}
 
     def register(self, cls: type) -> type:
+        """Register a class under the name of its module. Raises RecipeError where a module registers two."""
         name = cls.__module__.rpartition(".")[2]
         if self._classes.setdefault(name, cls) is not cls:
             raise RecipeError(f"{self.kind} {name!r}: registered twice; one file holds one {self.kind}")
@@ -38,6 +39,7 @@ class Registry:
         return {f.stem: ast.parse(f.read_text(encoding="utf-8")) for f in files}
 
     def names(self) -> list[str]:
+        """Return the names of all entries in alphabetical order."""
         return list(self._sources)
 
     def check(self, name: str) -> None:
@@ -64,6 +66,7 @@ class Registry:
         }
 
     def get(self, name: str) -> type:
+        """Import the module of an entry and return its class. Raises RecipeError for an unknown name."""
         self.check(name)
         importlib.import_module(f"{self.package}.{name}")
         return self._classes[name]

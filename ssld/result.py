@@ -81,11 +81,11 @@ def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str,
 
 
 def release_network(
-    network: nn.Layer, target: Path, data: Data, images: ImageSource, options: Export, about: dict[str, Any]
+    network: nn.Layer, target: Path, data: Data, images: ImageSource, options: Export, facts: dict[str, Any]
 ) -> dict[str, Any]:
     """Export any network into `target` through the gate, on an even selection of `images`.
 
-    The images are shown to it as `data` says, and formats in int8 take their ranges from the same images. `about` has
+    The images are shown to it as `data` says, and formats in int8 take their ranges from the same images. `facts` has
     the `name`, and what the contract says besides its input. Raises DeployError as `release_student` does.
     """
     single_process, way = runtime.Runtime(rank=0, world=1, gpu=None), how(options)
@@ -105,8 +105,8 @@ def release_network(
             target,
             gate_images,
             labels,
-            name=about["name"],
-            contract={**about, "input": {**input_facts, "interpolation": data.interpolation}},
+            name=facts["name"],
+            contract={**facts, "input": {**input_facts, "interpolation": data.interpolation}},
             formats=options.formats,
             how=way,
             calibration=pictures(options.calibration_images)[0] if needs_ranges else None,
@@ -228,19 +228,19 @@ def describe_teacher(
     run: Run,
     stages: dict[str, Any],
     compared: Teacher | SeveralTeachers,
-    measured: dict[str, Any] | None,
+    scores: dict[str, Any] | None,
     imagenet: bool,
 ) -> dict[str, Any]:
     """Return the costs and the accuracy of the teacher, or of several combined.
 
     The top-1 of a card is published for ImageNet's validation images. Where the run has other images, and for teachers
-    that no card describes, `top1` comes from `measured` (`metrics.summary` on those images), or is None where this run
+    that no card describes, `top1` comes from `scores` (`metrics.summary` on those images), or is None where this run
     has not asked the teacher.
     """
     plan = run.plan
     names = list(plan.teachers_of(str(plan.compared)))
     block = plan.all_teachers[names[0]] if len(names) == 1 else None
-    top1 = measured and measured["top1"]
+    top1 = scores and scores["top1"]
     if block and block.stage:
         top1 = stages[block.stage]["top1"]
     if block is None or block.card is None:
@@ -283,16 +283,16 @@ def all_images(loader: EvalLoader) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([image for image, _ in batches]), np.concatenate([label for _, label in batches])
 
 
-def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, wrong: np.ndarray) -> None:
+def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, mistakes: np.ndarray) -> None:
     """Write samples.npz: some validation images with every network's probabilities.
 
-    They are SAMPLES images, those on which the networks disagree first, and then the images at the positions `wrong`
+    They are SAMPLES images, those on which the networks disagree first, and then the images at the positions `mistakes`
     that are not among them.
     """
     classes = np.stack([labels, *(values.argmax(1) for values in logits.values())])
     split = (classes != classes[0]).any(0)
     positions = np.concatenate([np.flatnonzero(split), np.flatnonzero(~split)])[:SAMPLES]
-    positions = np.concatenate([positions, np.setdiff1d(wrong, positions)])
+    positions = np.concatenate([positions, np.setdiff1d(mistakes, positions)])
     images, sample_labels = slice_images(run.last, positions)
     data = run.last.settings.data
     pixels = (images.transpose(0, 2, 3, 1) * np.array(data.std) + np.array(data.mean)) * 255

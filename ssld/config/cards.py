@@ -68,8 +68,8 @@ class Latency:
     """Hold published milliseconds for a batch at the crop of `input`. A value is null where the tables have no row.
 
     Nothing is measured here. `v100_fp32` is for batch 1. `t4_fp16` and `t4_fp32` are for batches of 1, 4 and 8 with
-    TensorRT. `sd855` is for batch 1 with Paddle-Lite on the CPU of a phone with one thread. Those of GPUs are the mean
-    of 500 runs after 10, including the copies to and from the device.
+    TensorRT. `sd855` is for batch 1 with Paddle-Lite on the CPU of a phone with one thread. Numbers of GPUs are the
+    mean of 500 runs after 10 that do not count, and include the copies to and from the device.
     """
 
     v100_fp32: float | None = None
@@ -188,6 +188,7 @@ class Model:
 
     @property
     def latency_ms(self) -> Latency:
+        """Return the published latency, whose values are null where the tables have none."""
         return self.printed.latency_ms if self.printed else Latency()
 
     @property
@@ -260,6 +261,7 @@ def find_model(name: str) -> Model:
 
 
 def family(series: str) -> str:
+    """Return the name of the family of a series, or "Others" where it belongs to none."""
     return next((family for family, members in FAMILIES.items() if series in members), "Others")
 
 

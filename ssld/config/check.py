@@ -276,9 +276,9 @@ def check_labels(plan: Plan, where: str) -> None:
             continue
         if not stage.is_taught:
             raise RecipeError(f"{path}: no loss of this stage learns from a teacher; set labels: null")
-        for teacher_name, teacher in plan.teachers_of(name).items():
+        for label_teacher, teacher in plan.teachers_of(name).items():
             if teacher.statistics != "running":
-                key = _key(plan, teacher_name)
+                key = _key(plan, label_teacher)
                 what = f"with {key}.norm: batch the logits of an image depend on the others of its batch"
                 raise RecipeError(f"{path}: {what}; set {key}.norm: running, or labels: null")
         if any(term.loss.reads.each for term in stage.loss.values()):

@@ -79,12 +79,12 @@ def load(files: Iterable[str], folder: Path) -> dict[str, str]:
     return {str(file): _load(folder / file, str(file)).digest for file in files}
 
 
-def reload(known: Mapping[str, str], run: Path) -> None:
+def reload(digests: Mapping[str, str], run: Path) -> None:
     """Import the copies that a run folder keeps of the files of its plan.
 
     Raises RunError where a copy is missing or changed.
     """
-    for file, digest in known.items():
+    for file, digest in digests.items():
         if digest in _LOADED:
             continue
         copy = run / COPIES / digest[:SHORT] / Path(file).name
@@ -94,9 +94,9 @@ def reload(known: Mapping[str, str], run: Path) -> None:
             raise RunError(f"{copy}: is not the {file} that this run was made with; restore it, or run the recipe anew")
 
 
-def keep(known: Mapping[str, str], run: Path) -> None:
+def keep(digests: Mapping[str, str], run: Path) -> None:
     """Copy the files of a plan into the folder of its run."""
-    for digest in known.values():
+    for digest in digests.values():
         for name, content in _LOADED[digest].contents.items():
             copy = run / COPIES / digest[:SHORT] / name
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -104,28 +104,28 @@ def keep(known: Mapping[str, str], run: Path) -> None:
                 copy.write_bytes(content)
 
 
-def modules(known: Mapping[str, str]) -> dict[str, ModuleType]:
+def modules(digests: Mapping[str, str]) -> dict[str, ModuleType]:
     """Map files that `load` or `reload` has imported to their modules."""
-    return {file: _LOADED[digest].module for file, digest in known.items()}
+    return {file: _LOADED[digest].module for file, digest in digests.items()}
 
 
-def find(name: str, known: Mapping[str, str]) -> Any:
+def find(name: str, digests: Mapping[str, str]) -> Any:
     """Return what `file.py:Name` means: an attribute of the module of a file of a plan.
 
     Raises RecipeError when there is no such attribute.
     """
     file, attribute = split(name)
-    if file not in known:
-        raise RecipeError(f"{name}: the file {file} is not among the recipe's code{did_you_mean(file, known)}")
-    module = _LOADED[known[file]].module
+    if file not in digests:
+        raise RecipeError(f"{name}: the file {file} is not among the recipe's code{did_you_mean(file, digests)}")
+    module = _LOADED[digests[file]].module
     if not hasattr(module, attribute):
         raise RecipeError(f"{name}: nothing in {file} has this name{did_you_mean(attribute, vars(module))}")
     return getattr(module, attribute)
 
 
-def file_of(value: Any, known: Mapping[str, str]) -> str | None:
+def file_of(value: Any, digests: Mapping[str, str]) -> str | None:
     """Return the file among a plan's code that defines a class or function, or None where none does."""
-    return next((file for file, module in modules(known).items() if module.__name__ == value.__module__), None)
+    return next((file for file, module in modules(digests).items() if module.__name__ == value.__module__), None)
 
 
 def _load(path: Path, name: str) -> OwnFile:

@@ -17,7 +17,7 @@ SHARE = 0.5  # assumed share of the peak in a training; it is too high for depth
 FORWARDS = {"all": 3, "head_and_norms": 2, "head": 1}  # cost of a step in forward passes, by what the stage trains
 FLOAT = 4  # bytes of a float32
 NOT_COUNTED = "a network without a card has no arithmetic that is known without making it; `ssld run` counts it"
-WEIGHT_BYTES = {"fp16": 2, "paddle2_int8": 1}  # bytes of a weight in an exported file; all other formats hold float32
+WEIGHT_BYTES = {"fp16": 2, "paddle2_int8": 1}  # of a weight in a file; other formats, int8 too, hold float32
 SLOTS = {"momentum": 1, "adamw": 2, "rmsprop": 3, "dot": 2}  # numbers that an optimizer keeps for each weight
 CHECKPOINTS = 2  # number of the newest checkpoints that a stage keeps
 
@@ -119,12 +119,12 @@ def export_bytes(plan: Plan) -> int:
     return sum(WEIGHT_BYTES.get(name, FLOAT) for name in plan.export.formats) * params
 
 
-def scaled_lr(lr: float, batch: int, wanted: int) -> float:
-    """Return the rate that linear scaling gives for a batch of `wanted` images (arXiv:1706.02677).
+def scaled_lr(lr: float, batch: int, new_batch: int) -> float:
+    """Return the rate that linear scaling gives for a batch of `new_batch` images (arXiv:1706.02677).
 
     `lr` is the rate for `batch` images.
     """
-    return lr * wanted / batch
+    return lr * new_batch / batch
 
 
 def _params(plan: Plan, arch: str | None) -> int:

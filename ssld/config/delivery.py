@@ -26,8 +26,8 @@ class Export:
     plan_precision: Precision = key("fp32", later=True)  # precision of the format tensorrt
     calibration_images: int = key(512, later=True)  # training images that give int8 its ranges
     gate_images: int = 256
-    gate_images_lossy: int = key(2000, later=True)  # for fp16 or int8, where 0.5 points are 10 images
-    gate_top1: float = key(0.0, later=True)  # points; 0 asks for the same class for every image
+    gate_images_lossy: int = key(2000, later=True)  # images of the gate for fp16 or int8: 0.5 points are 10
+    gate_top1: float = key(0.0, later=True)  # points of top-1; 0 asks for the same class for every image
     gate_top1_fp16: float = key(0.1, later=True)
     gate_top1_int8: float = key(0.5, later=True)
     gate_diff: float = 1e-4  # largest |difference| of logits, relative to the largest |logit|

@@ -39,7 +39,7 @@ class NetworkSpec:
     gives: Literal["logits", "probabilities"]  # content of the output, without a default because a guess may be wrong
     output: str | None = None  # name of the tensor with the scores of the classes; null is the only output
     classes_file: str | None = None  # index of each class of the recipe in the output; null is the same order
-    taps: dict[str, str] = field(default_factory=dict)  # name of the tap -> name of a tensor of the network
+    taps: dict[str, str] = field(default_factory=dict)  # maps the name of a tap to that of a tensor of the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class AccuracyCheck:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     images: int = 2000  # labelled validation images that are scored before the first step; 0 skips the check
-    least_top1: float = 0.0  # percent; the network is refused below it, and always at about chance
+    least_top1: float = 0.0  # percent; a lower top-1 is refused, and always one at about chance
 
 
 def check_network(spec: NetworkSpec, where: str) -> None:

@@ -73,6 +73,7 @@ def read_yaml(file: Path) -> Any:
 
 
 def to_yaml(tree: Any) -> str:
+    """Return a tree of mappings, lists and scalars as YAML, with its keys in their order."""
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
@@ -245,9 +246,9 @@ def _explain(cls: type, error: Any) -> str:
 
 def _fields_at(cls: Any, location: list[str]) -> list[str]:
     """Return the names of the fields of the dataclass at a key path."""
-    for part in location:
+    for key in location:
         if dataclasses.is_dataclass(cls):
-            cls = typing.get_type_hints(cls).get(part)
+            cls = typing.get_type_hints(cls).get(key)
         elif typing.get_origin(cls) is dict:
             cls = typing.get_args(cls)[1]
         if isinstance(cls, types.UnionType) or typing.get_origin(cls) is typing.Union:

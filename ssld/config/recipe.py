@@ -75,10 +75,12 @@ class Data(Strict):
 
     @property
     def crop(self) -> int:
+        """Return the pixels of the centre crop of the evaluation."""
         return self.eval_size or self.size
 
     @property
     def resize(self) -> int:
+        """Return the pixels of the short side before that crop."""
         return self.eval_resize or round(self.crop * 256 / 224)
 
 
@@ -101,7 +103,7 @@ class Labels(Strict):
 class Stage(Strict):
     """Describe one training of a network with one loss."""
 
-    network: str = "student"  # which network it trains: the student, or a teacher by its name
+    network: str = "student"  # network that it trains: the student, or a teacher by its name
     init: str = "scratch"  # one of STARTS, or the earlier stage whose result it continues
     train: Literal["all", "head", "head_and_norms"] = "all"  # parameters that are updated; see distill/state.py
     epochs: float
@@ -164,7 +166,7 @@ class Network(Strict):
     pretrained: str | None = key(None, later=True)
     code: str | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
     options: dict[str, Any] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
-    taps: dict[str, str] = key(factory=dict, later=True)  # name of a tap -> path of a layer of that network
+    taps: dict[str, str] = key(factory=dict, later=True)  # maps a tap to the path of a layer of that network
 
     @property
     def title(self) -> str:
@@ -190,9 +192,9 @@ class Plan(Strict):
     title: str = key("", trains=False)
     claim: float | None = key(None, trains=False)  # published top-1 in percent that the recipe should reach
     seed: int = key(0, trains=False)
-    code: dict[str, str] = key(factory=dict, later=True)  # own Python files, relative to the recipe -> sha256
+    code: dict[str, str] = key(factory=dict, later=True)  # maps own Python files, relative to the recipe, to sha256
     classes: int
-    dataset: str | tuple[str, ...] | None = None  # `ssld data prepare` kinds that are made on demand
+    dataset: str | tuple[str, ...] | None = None  # kinds of `ssld data prepare` that are made on demand
     # The keys are folders under the data folder; the values say how their `mined.txt` is made.
     prepare: dict[str, Mine] | None = key(None, later=True)
     student: Network
@@ -321,13 +323,13 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), *, smoke
 
 
 def of_mapping(
-    given: Mapping[str, object], overrides: list[str] | tuple[str, ...] = (), *, smoke: bool = False
+    mapping: Mapping[str, object], overrides: list[str] | tuple[str, ...] = (), *, smoke: bool = False
 ) -> Plan:
     """Return the plan of a recipe that is a mapping, as a YAML file would hold it. Raises RecipeError as `load` does.
 
     `base` and own code are relative to the current folder.
     """
-    tree = parse.based(dict(given), Path(), "recipe")
+    tree = parse.based(dict(mapping), Path(), "recipe")
     tree.setdefault("name", "recipe")
     return from_tree(tree, "recipe", Path(), overrides, smoke=smoke)
 

@@ -35,6 +35,8 @@ DRAWS = 1000  # random draws for each wanted trial, before a small space counts 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
+    """Name the number that trials are compared by, and say whether more of it is better."""
+
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str = "top1"
@@ -62,6 +64,7 @@ class Parameter:
 
     @property
     def kind(self) -> str:
+        """Return the distribution, or the one that follows from the other keys."""
         if self.distribution:
             return self.distribution
         if self.value is not None:
@@ -186,7 +189,7 @@ def _typed(value: Any) -> bool:
 
 
 def trials(sweep: Sweep, count: int | None, seed: int) -> list[Trial]:
-    """Map each key to its value for every trial; no two trials are the same.
+    """Return the trials, each of which maps keys to values. No two are the same.
 
     A grid gives its trials in order, the last key fastest, `count` of them (None for all). Random draw i follows from
     (seed, i) alone, so that a larger count goes on where a smaller one ended; there are fewer than `count` where the

@@ -65,7 +65,7 @@ class Teacher:
     gives: Literal["logits", "probabilities"] | None = key(None, later=True)  # content of the output
     output: str | None = key(None, later=True)  # name of the tensor with the scores; null is the only output
     classes_file: str | None = key(None, later=True)  # index of each class of the recipe in that output
-    taps: dict[str, str] = key(factory=dict, later=True)  # name of a tap -> name of a tensor, or of a layer of `code`
+    taps: dict[str, str] = key(factory=dict, later=True)  # maps a tap to a tensor, or to a layer of `code`
     least_top1: float = key(0.0, later=True, trains=False)  # least top-1 in percent on the `gate` images
 
     @property
@@ -93,7 +93,7 @@ class Teacher:
         It is that of its card, its architecture, its class, its file or its folder.
         """
         if self.source in ("stage", "weights"):
-            return self.arch or self.code or f"stage {self.stage}"  # the stage may train the student
+            return self.arch or self.code or f"stage {self.stage}"  # a stage without arch or code trains the student
         return str(getattr(self, self.source))
 
     @property

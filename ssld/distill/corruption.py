@@ -28,17 +28,17 @@ ALEXNET = {
 SEVERITIES = 5
 
 
-def corruption_errors(named: list[tuple[str, int, int]], parts: list[Scored]) -> dict[str, Any]:
+def corruption_errors(image_sets: list[tuple[str, int, int]], scores: list[Scored]) -> dict[str, Any]:
     """Return the errors of each corruption and their means, all in percent.
 
-    `named` has (corruption, severity, images) for each set of images, and `parts` has the scores of these sets.
-    `corruptions` gives for each corruption its `errors` by severity and their mean `error`; `mean_error` is the mean
-    over all corruptions. `mce` is the mean over the 15 corruptions of the error divided by AlexNet's, in percent; it is
-    None unless all 15 corruptions are there in all five severities.
+    `image_sets` has (corruption, severity, images) for each set of images, and `scores` has their scores. `corruptions`
+    gives for each corruption its `errors` by severity and their mean `error`; `mean_error` is the mean over all
+    corruptions. `mce` is the mean over the 15 corruptions of the error divided by AlexNet's, in percent; it is None
+    unless all 15 corruptions are there in all five severities.
     """
     errors: dict[str, dict[int, float]] = {}
-    for (corruption, severity, _), part in zip(named, parts, strict=True):
-        errors.setdefault(corruption, {})[severity] = 100 * float(1 - part.right.mean())
+    for (corruption, severity, _), score in zip(image_sets, scores, strict=True):
+        errors.setdefault(corruption, {})[severity] = 100 * float(1 - score.right.mean())
     means = {corruption: float(np.mean(list(rates.values()))) for corruption, rates in errors.items()}
     complete = errors.keys() == ALEXNET.keys() and all(len(rates) == SEVERITIES for rates in errors.values())
     return {

@@ -47,9 +47,11 @@ class Dot:
         self._u_distil = [paddle.zeros_like(parameter).detach() for parameter in self.parameters]
 
     def set_lr(self, rate: float) -> None:
+        """Set the learning rate."""
         self._rate = rate
 
     def get_lr(self) -> float:
+        """Return the learning rate."""
         return self._rate
 
     def add(self, task: Sequence[Tensor | None], distil: Sequence[Tensor | None]) -> None:
@@ -88,6 +90,7 @@ class Dot:
         self.task, self.distil = [None] * len(self.parameters), [None] * len(self.parameters)
 
     def state_dict(self) -> dict[str, Tensor]:
+        """Return the two buffers of each parameter by name."""
         buffers = {"task": self._u_task, "distil": self._u_distil}
         return {
             f"{parameter.name}_{side}": buffer
@@ -107,6 +110,6 @@ class Dot:
             buffer.set_value(state[name])
 
 
-def _sums(before: Gradients, more: Sequence[Tensor | None]) -> Gradients:
-    pairs = zip(before, more, strict=True)
+def _sums(sums: Gradients, gradients: Sequence[Tensor | None]) -> Gradients:
+    pairs = zip(sums, gradients, strict=True)
     return [b if a is None else a if b is None else a + b for a, b in pairs]

@@ -123,6 +123,7 @@ def check_engine(name: str, runtime: Runtime) -> None:
 
 
 def device(runtime: Runtime) -> str:
+    """Return the kind of device, `cpu` or `gpu`, that this process computes on."""
     return "cpu" if runtime.gpu is None else "gpu"
 
 

@@ -89,8 +89,8 @@ def measure(
     )
 
 
-def _further(progress: Progress, before: int, images: int) -> None:
-    progress(before + images)
+def _further(progress: Progress, images_before: int, images: int) -> None:
+    progress(images_before + images)
 
 
 def _labels(logits: Array, part: ImageSource, scoring: Scoring, positions: Array) -> Array:

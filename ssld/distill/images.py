@@ -113,7 +113,7 @@ def class_names_of(run: Run, name: str) -> list[str]:
     if not code.is_code(name):
         return list(class_names(run.data_root / name, run.plan.classes))
     names = getattr(code.find(name, run.plan.code), "class_names", ())
-    return [str(title) for title in names] if len(names) == run.plan.classes else []
+    return [str(class_name) for class_name in names] if len(names) == run.plan.classes else []
 
 
 def check_data(run: Run) -> None:
@@ -179,10 +179,10 @@ def check_lists(run: Run) -> None:
             checked.add(list_name)
 
 
-def check_labelled(images: ImageSource, why: str) -> None:
+def check_labelled(images: ImageSource, advice: str) -> None:
     """Check that every image has a label. Raises DataError, which names the first image without one."""
     if (images.labels < 0).any():
-        raise DataError(f"{images.name(int((images.labels < 0).argmax()))}: has no label; {why}")
+        raise DataError(f"{images.name(int((images.labels < 0).argmax()))}: has no label; {advice}")
 
 
 def loaders(stage: StageRun) -> tuple[Loader, EvalLoader]:

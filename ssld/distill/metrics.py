@@ -157,10 +157,10 @@ def _mistakes(scored: Scored, label: int) -> list[list[int]]:
     return [[int(answers[i]), int(counts[i])] for i in np.argsort(-counts, kind="stable")[:MISTAKES]]
 
 
-def worst_images(scored: Scored, named: list[dict[str, Any]], each: int) -> Array:
+def worst_images(scored: Scored, classes: list[dict[str, Any]], each: int) -> Array:
     """Return the positions of `each` wrong images of every class of `worst`, the most confident mistakes first."""
     positions = [np.empty(0, "int64")]
-    for entry in named:
+    for entry in classes:
         mistakes = np.flatnonzero((scored.label == entry["class"]) & ~scored.right)
         positions.append(mistakes[np.argsort(-scored.confidence[mistakes], kind="stable")[:each]])
     return np.concatenate(positions)

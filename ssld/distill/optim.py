@@ -89,8 +89,8 @@ def scale_rates(optim: Optim, network: nn.Layer) -> None:
     if not optim.stage_lr:
         return
     check_stages(optim, network, "stage")
-    for rate, part in zip(optim.stage_lr, _parts(network), strict=True):
-        for parameter in part.parameters():
+    for rate, layer in zip(optim.stage_lr, _parts(network), strict=True):
+        for parameter in layer.parameters():
             parameter.optimize_attr["learning_rate"] = rate
 
 
@@ -114,6 +114,7 @@ class Average:
 
     @paddle.no_grad()
     def update(self, network: nn.Layer, step: int) -> None:
+        """Add the network's values after a step to the average."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for key, value in network.state_dict().items() if self.state else ():
             integral = not value.is_floating_point()  # whole numbers, such as a table of positions, have no mean

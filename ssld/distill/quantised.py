@@ -45,5 +45,6 @@ def in_int8(stage: StageRun, network: nn.Layer) -> list[Array]:
 
 
 def rank_layers(network: nn.Layer, batches: list[Array], name: str) -> dict[str, float]:
+    """Return the sensitivity of each layer of a network to its rounding, in nats, and show the progress."""
     with progress(len(quantize.layers(network)), f"{name}: sensitivity", unit="layers") as bar:
         return quantize.sensitivities(network, batches, bar.update)

@@ -45,7 +45,10 @@ Parts = dict[str, str]
 
 
 def made_of(stage: StageRun) -> Parts:
-    """Return what a stage is made of, beside the keys of its recipe: name -> sha256 or version."""
+    """Return what a stage is made of, besides the keys of its recipe.
+
+    Each name has a sha256 or a version.
+    """
     settings, run = stage.settings, stage.run
     parts: Parts = {f"images {name}": content_of(run, name) for name in settings.data.train}
     parts[f"validation images {settings.data.val}"] = content_of(run, settings.data.val)
@@ -114,23 +117,23 @@ def _imports(text: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-def changes(kept: Mapping[str, str] | None, parts: Parts) -> str | None:
+def changes(recorded: Mapping[str, str] | None, parts: Parts) -> str | None:
     """Return, in words, what differs between what made a stage and what would make it now.
 
     Returns None where nothing differs.
     """
-    if kept is None:
+    if recorded is None:
         return "it was made by an earlier version, which kept no record of what made it"
-    for name in _differing(kept, parts):
+    for name in _differing(recorded, parts):
         if name not in parts:
             return f"{name} made it, and does so no more"
-        return f"{name} is new" if name not in kept else f"{name} changed"
+        return f"{name} is new" if name not in recorded else f"{name} changed"
     return None
 
 
-def _differing(kept: Mapping[str, str], parts: Parts) -> list[str]:
+def _differing(recorded: Mapping[str, str], parts: Parts) -> list[str]:
     """Return the names of the parts that are not the same in both."""
-    return [name for name in dict.fromkeys([*parts, *kept]) if kept.get(name) != parts.get(name)]
+    return [name for name in dict.fromkeys([*parts, *recorded]) if recorded.get(name) != parts.get(name)]
 
 
 def damage(folder: Path) -> str | None:

@@ -48,6 +48,7 @@ class Run:
         return {name: StageRun(self, name) for name in self.plan.stages}
 
     def stage(self, name: str) -> StageRun:
+        """Return the stage of this name."""
         return self.stages[name]
 
     @property
@@ -62,6 +63,7 @@ class Run:
 
     @property
     def is_smoke(self) -> bool:
+        """Return whether this is a smoke run."""
         return self.plan.scope == "smoke"
 
 
@@ -74,10 +76,12 @@ class StageRun:
 
     @property
     def plan(self) -> Plan:
+        """Return the plan of the run."""
         return self.run.plan
 
     @property
     def runtime(self) -> Runtime:
+        """Return the process of the run."""
         return self.run.runtime
 
     @property
@@ -92,6 +96,7 @@ class StageRun:
 
     @property
     def folder(self) -> Path:
+        """Return the folder of the stage, which is named by its digest."""
         return self.run.folder / "stages" / f"{self.name}-{self.digest[:8]}"
 
     @property
@@ -101,6 +106,7 @@ class StageRun:
 
     @property
     def is_done(self) -> bool:
+        """Return whether the stage is finished."""
         return (self.folder / RECORD).is_file()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -33,8 +34,8 @@ class Together:
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
         """Return the shape of the combined outputs without the batch. Only logits are combined."""
-        first = next(iter(self.parts.values()))
-        return first.shapes({"logits"} & set(names), size)
+        labeller = next(iter(self.parts.values()))
+        return labeller.shapes({"logits"} & set(names), size)
 
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, Shape]]:
         """Map the name of each teacher to the shapes of its outputs."""
@@ -47,10 +48,12 @@ class Together:
         labelled: Iterator[tuple[Batch, dict[str, Outputs]]] = ((batch, {}) for batch in batches)
         for name, part in self.parts.items():
             labelled = _with(labelled, name, part, precision)
-        for batch, each in labelled:
+        for batch, outputs_by_teacher in labelled:
             with paddle.no_grad():
-                logits = combined({name: outputs["logits"] for name, outputs in each.items()}, self.combine)
-            yield {**batch, "teacher": Outputs({"logits": logits}, each=each)}
+                logits = combined(
+                    {name: outputs["logits"] for name, outputs in outputs_by_teacher.items()}, self.combine
+                )
+            yield {**batch, "teacher": Outputs({"logits": logits}, each=outputs_by_teacher)}
 
 
 def _with(
@@ -66,8 +69,8 @@ def _with(
     waiting: list[dict[str, Outputs]] = []
 
     def batches() -> Iterator[Batch]:
-        for batch, each in labelled:
-            waiting.append(each)
+        for batch, outputs_by_teacher in labelled:
+            waiting.append(outputs_by_teacher)
             yield batch
 
     for batch in labeller.labelled(batches(), precision):
@@ -92,6 +95,4 @@ def combined(logits: Mapping[str, Tensor], combine: Combine) -> Tensor:
 
 def _log(share: float) -> float:
     """Return the logarithm of a share. For a share of 0 it is finite, and so low that the probability becomes 0."""
-    import math
-
     return math.log(share) if share else -1e30

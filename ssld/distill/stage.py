@@ -95,12 +95,12 @@ def train_step(
     return {"loss": mean, **parts, "logits": logits.detach()}, batch
 
 
-def check_finite(losses: list[Tensor], done: int, job: Job) -> None:
+def check_finite(losses: list[Tensor], last_step: int, job: Job) -> None:
     """Check that every loss since the last check was finite, and empty the list.
 
     Raises RunError, which names the step, for a loss that was NaN or infinite.
     """
-    first_step = done - len(losses) + 1
+    first_step = last_step - len(losses) + 1
     for step, loss in enumerate((float(loss) for loss in losses), first_step):
         if not math.isfinite(loss):
             saved = checkpoint.newest_step(job.folder)

@@ -42,17 +42,19 @@ class TrainState:
         trained = set_trainable(network, job.stage.train)
         self.objective = Objective(job.stage.loss, job.train.steps_per_epoch)
         self.abouts: dict[str, About] = {}  # maps the name of a term to what its layers were made for
-        apart = job.stage.optim.algorithm in APART
-        self.step = Step(network, self.objective, self._helpers(labeller), apart)
+        separate = job.stage.optim.algorithm in APART
+        self.step = Step(network, self.objective, self._helpers(labeller), separate)
         trained += [p for p in self.step.helpers.parameters() if not p.stop_gradient]
         self._trained = {id(parameter) for parameter in trained}
-        self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn, apart)
+        self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn, separate)
         optim.scale_rates(job.stage.optim, network)
         self.optimizer = optim.make_optimizer(job.stage.optim, trained)
         self.average = optim.Average(network, job.stage.optim.ema)
         self.scaler = paddle.amp.GradScaler(enable=job.stage.optim.amp == "O1", init_loss_scaling=2.0**15)
         self.update: Update = (
-            TwoGradients(self.optimizer, self.ranks) if apart else OneGradient(self.optimizer, self.ranks, self.scaler)
+            TwoGradients(self.optimizer, self.ranks)
+            if separate
+            else OneGradient(self.optimizer, self.ranks, self.scaler)
         )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
         self.scores: dict[str, float] | None = None  # the scores of the stage when it is finished
@@ -64,9 +66,9 @@ class TrainState:
             return {}
         student = shapes(self.network, self.objective.student_reads, size)
         teacher = labeller.shapes(self.objective.teacher_reads, size) if labeller else {}
-        each: dict[str, Any] = {}
+        shapes_of_each: dict[str, Any] = {}
         if labeller and any(loss.reads.each for loss in self.objective.helped.values()):
-            each = labeller.shapes_of_each(self.objective.teacher_reads, size)
+            shapes_of_each = labeller.shapes_of_each(self.objective.teacher_reads, size)
         micro = sampler.micro_size(self.stage.data.batch, self.stage.optim.accumulate, job.runtime.world)
 
         def about(name: str) -> About:
@@ -74,7 +76,7 @@ class TrainState:
             self.abouts[name] = About(
                 student=student, teacher=teacher, classes=job.classes, images=len(job.labels), labels=job.labels,
                 steps=self.steps, steps_per_epoch=job.train.steps_per_epoch, micro=micro, world=job.runtime.world,
-                seed=seed_of(job.seed, job.name, name), each=each,
+                seed=seed_of(job.seed, job.name, name), each=shapes_of_each,
             )  # fmt: skip
             return self.abouts[name]
 
@@ -100,17 +102,21 @@ class TrainState:
         return ((name, parameter) for name, parameter in parameters if id(parameter) in self._trained)
 
     def precision(self) -> AbstractContextManager[Any]:
+        """Return the context of a forward pass, in which mixed precision is on where the recipe asks for it."""
         precision: AbstractContextManager[Any] = paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")
         return precision
 
     def bar(self, start: int) -> Any:
+        """Return the progress bar of the stage, which counts images."""
         batch = self.stage.data.batch
         return progress(self.steps * batch, self.job.name, start=start * batch, quiet=not self.job.runtime.main)
 
     def checkpoint_due(self) -> bool:
+        """Return whether the time for the next checkpoint has come."""
         return self.job.runtime.main and time.monotonic() - self.saved > 60 * self.stage.checkpoint_minutes
 
     def save(self, step: int) -> None:
+        """Save a checkpoint after `step` finished steps. Only rank 0 saves."""
         if not self.job.runtime.main:
             return
         tensors = {
@@ -168,7 +174,7 @@ class TrainState:
 
     def finish(self) -> dict[str, float]:
         """Evaluate the network, save one last checkpoint, and hand on the averaged weights if there are any."""
-        if self.scores is None:  # otherwise the checkpoint before a kill has the scores, and they are logged
+        if self.scores is None:  # otherwise a killed process has saved and logged them
             if len(self.job.norm_images):
                 recalibrate(self.network, self.job.norm_images)
             self.scores = self.evaluate(self.steps)

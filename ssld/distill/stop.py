@@ -19,6 +19,10 @@ class Stop:
     asked = False
 
     def here_and_everywhere(self, runtime: Runtime, logged: bool) -> bool:
+        """Return whether to stop after this step.
+
+        With several ranks the answer is false at steps that are not `logged`.
+        """
         if runtime.world == 1:
             return self.asked
         return logged and bool(sum_over_ranks(np.array([float(self.asked)]), runtime)[0])

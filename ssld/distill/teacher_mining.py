@@ -234,20 +234,21 @@ def check_teacher(
 
 
 def probabilities(
-    network: nn.Layer, shown: Input, engine: str, batch: int, runtime: Runtime
+    network: nn.Layer, network_input: Input, engine: str, batch: int, runtime: Runtime
 ) -> Callable[[Array], Array]:
-    """Return a function from images float32 [n, 3, size, size], normalised as `shown` says, to float32 [n, classes].
+    """Return a function from images float32 [n, 3, size, size], normalised for the network, to float32 [n, classes].
 
-    `engine` is one of those of `teacher.engine` of a recipe except `auto`, because scores of two engines differ in bits
-    and must not be mixed. The engine is checked against the network as `EngineLogits` says.
+    `network_input` says how they are normalised. `engine` is one of those of `teacher.engine` of a recipe except
+    `auto`, because scores of two engines differ in bits and must not be mixed. The engine is checked against the
+    network as `EngineLogits` says.
     """
-    data = Data(train=("",), val="", size=shown.size, mean=shown.mean, std=shown.std)
-    logits = TeacherLogits(network, "running", data, shown.size, shown.mean, shown.std)
+    data = Data(train=("",), val="", size=network_input.size, mean=network_input.mean, std=network_input.std)
+    logits = TeacherLogits(network, "running", data, network_input.size, network_input.mean, network_input.std)
     if engine == "eager":
         return lambda images: softmax(_eager(logits, images)).astype("float32")
     if runtime.gpu is not None:
         raise RunError(f"engine {engine} runs on a CPU; give --engine eager, or --device cpu")
-    run = compiled(logits, engine, shown.size, batch, cores()).run
+    run = compiled(logits, engine, network_input.size, batch, cores()).run
     return lambda images: softmax(run(images)).astype("float32")
 
 

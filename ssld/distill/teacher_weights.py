@@ -15,15 +15,15 @@ from ssld.paths import weights_root
 CLASSES = 1000  # the number of classes of a weights file that does not say it
 
 
-def teacher_weights(name: str, card: TeacherCard, given: str | None, option: str = "--weights") -> Path:
+def teacher_weights(name: str, card: TeacherCard, weights_path: str | None, option: str = "--weights") -> Path:
     """Return the weights file that `option` gives, or else the card's file in the weights folder.
 
     Raises RunError where the file is missing, or where it is not the one that the card pins.
     """
-    file = Path(given) if given else weights_root() / Path(card.weights.path).name
+    file = Path(weights_path) if weights_path else weights_root() / Path(card.weights.path).name
     if not file.exists():  # a folder of version 1.x is accepted
         raise RunError(f"teacher {name}: no weights at {file}; download {card.weights.url} to there, or give {option}")
-    if card.weights.sha256 and not given and sha256(file) != card.weights.sha256:
+    if card.weights.sha256 and not weights_path and sha256(file) != card.weights.sha256:
         raise RunError(f"teacher {name}: {file} is not the file of its card (sha256); download it again")
     return file
 

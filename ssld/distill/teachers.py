@@ -67,13 +67,13 @@ class Teacher:
     engine: str
     look: Data
 
-    def on(self, stage: Taught, chosen: str = ENGINE) -> TeacherLogits | EngineLogits:
+    def on(self, stage: Taught, engine_file: str = ENGINE) -> TeacherLogits | EngineLogits:
         """Return the labeller that gives the teacher's outputs for the images of a stage.
 
-        The file `chosen` of the stage's folder records what `engine: auto` chose. A stage that is resumed goes on with
-        the same engine, and so with the same bits.
+        The file `engine_file` of the stage's folder records what `engine: auto` chose. A stage that is resumed goes on
+        with the same engine, and so with the same bits.
         """
-        settings, runtime, file = stage.settings, stage.runtime, stage.folder / chosen
+        settings, runtime, file = stage.settings, stage.runtime, stage.folder / engine_file
         look = self.look
         logits = TeacherLogits(
             self.network, self.norm, settings.data, look.size, look.mean, look.std, settings.teacher_reads
@@ -125,6 +125,7 @@ class SeveralTeachers:
     combine: Combine
 
     def on(self, stage: Taught) -> Together:
+        """Return the labeller that gives the combined outputs for the images of a stage."""
         is_only = len(self.teachers) == 1
         parts = {
             name: teacher.on(stage, ENGINE if is_only else f"{ENGINE}-{name}")
@@ -133,6 +134,7 @@ class SeveralTeachers:
         return Together(parts, self.combine)
 
     def identity(self) -> dict[str, Any]:
+        """Return what the combined logits depend on, for the manifest of a label cache."""
         parts = {name: teacher.identity() for name, teacher in self.teachers.items()}
         return {"mean": self.combine.mean, "weights": self.combine.weights, "teachers": parts}
 
@@ -163,6 +165,7 @@ class Teachers:
         self._loaded: dict[str, Teacher] = {}
 
     def named(self, name: str) -> Teacher:
+        """Return the teacher of this name, and load it where that was not done yet."""
         if name not in self._loaded:
             self._loaded[name] = load_teacher(self.run, name)
         return self._loaded[name]
