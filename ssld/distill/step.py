@@ -112,7 +112,6 @@ def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
             names.add(parameter.name)
 
 
-<<<<<<< HEAD
 def check_terms(objective: Objective, stage: str) -> None:
     """RunError for a term whose value had no gradient: it would be logged, and train nothing."""
     for name in objective.constant:
@@ -121,10 +120,7 @@ def check_terms(objective: Objective, stage: str) -> None:
         raise RunError(f"stage {stage}: {what}; {how}")
 
 
-def check_gradients(named: Iterable[tuple[str, Any]], reached: Callable[[Any], bool], stage: str) -> None:
-=======
 def check_gradients(trained: Iterable[tuple[str, Any]], reached: Callable[[Any], bool], stage: str) -> None:
->>>>>>> words1
     """Check that every trained parameter, by name, got a gradient, so that a training of days does not train nothing.
 
     Raises RunError for the first parameter that got none.
