@@ -104,8 +104,9 @@ def _check(
     threads: int,
     quiet: bool,
 ) -> CheckedList:
-    """Decode every image of a list. Each that cannot be read gives a line on standard error; after them it raises
-    DataError.
+    """Decode every image of a list.
+
+    Each that cannot be read gives a line on standard error; after them it raises DataError.
     """
     files = read_list(file, root or file.parent, classes)
     other_list = read_list(against, against.parent) if against else None

@@ -111,11 +111,8 @@ def _export_weights(name: str, file: Path, data: str | None, folder: Path, chang
 
     start("cpu")
     network, spec = network_with_weights(name, file), card.input
-    published = {
-        "top1": card.top1,
-        "top5": card.top5,
-        "source": f"published: {card.source}",
-    }  # they are numbers of ImageNet's classes
+    # The published numbers are those of ImageNet's classes.
+    published = {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"}
     files = read_list(listed, listed.parent, network.num_classes)
     check_labelled(files, "every image of the gate needs one")
     shown: dict[str, Any] = {"size": spec.size, "eval_resize": spec.resize, "mean": spec.mean, "std": spec.std}

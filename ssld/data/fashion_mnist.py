@@ -62,8 +62,9 @@ def prepare(
 
 
 def training_part(source: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 60,000 training images, uint8 [n, 28, 28], and their labels [n]. It raises DataError as `prepare`
-    does.
+    """Return the 60,000 training images, uint8 [n, 28, 28], and their labels [n].
+
+    It raises DataError as `prepare` does.
     """
     return _part("train", source)
 

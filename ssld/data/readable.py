@@ -286,8 +286,9 @@ def fault(image: str | bytes) -> str | None:
 
 
 def examine(image: str | bytes, background: Colour = WHITE) -> Decoded:
-    """Return the image of a file that a training can use: every decoder that it meets there has read it. It raises
-    Unreadable.
+    """Return the image of a file that a training can use: every decoder that it meets there has read it.
+
+    It raises Unreadable.
     """
     data = content(image)
     decoded = decode(data, background)

@@ -52,8 +52,9 @@ def _check_layout(shape: tuple[int | None, ...], spec: InputSpec, what: str, whe
 
 
 def choose_output(engine: Engine, spec: NetworkSpec) -> str:
-    """Return the tensor with the scores. It raises RecipeError where it does not exist, or is one of several and
-    not named.
+    """Return the tensor with the scores.
+
+    It raises RecipeError where it does not exist, or is one of several and not named.
     """
     if spec.output is not None:
         check_tensor(engine, spec.output, "output")

@@ -55,8 +55,9 @@ class ForeignNetwork:
         return tuple(self._places)
 
     def __call__(self, images: Array) -> dict[str, Array]:
-        """Return the outputs. It raises RunError where the engine fails, or for images of another shape than [1 or
-        more, 3, S, S].
+        """Return the outputs.
+
+        It raises RunError where the engine fails, or for images of another shape than [1 or more, 3, S, S].
         """
         tensors = self._tensors(images)
         return {
@@ -65,8 +66,7 @@ class ForeignNetwork:
         }
 
     def identity(self) -> dict[str, object]:
-        """Return what the network's outputs depend on, as plain values for a digest: kind, sha256 of each file,
-        classes, spec.
+        """Return what the outputs depend on, as plain values for a digest: kind, sha256 of each file, classes, spec.
 
         `files` also holds the weights that an ONNX file keeps beside it. The mapping file counts by what it holds and
         not by its path. Files are read once.
@@ -83,8 +83,8 @@ class ForeignNetwork:
         return sha256(Path(self.spec.classes_file)) if self.spec.classes_file else None
 
     def _tensors(self, images: Array) -> list[AnyArray]:
-        """Return the tensors that were asked of the engine, each with one row for an image, as the network gives
-        them.
+        """Return the tensors that were asked of the engine, as the network gives them: each has one row for an
+        image.
         """
         count, size = len(images), self.spec.input.size
         if images.shape != (count, 3, size, size) or not count:
@@ -148,8 +148,7 @@ class OnnxNetwork(ForeignNetwork):
 
 
 class PaddleProgram(ForeignNetwork):
-    """Run an inference program of Paddle 2 or 3: a folder with one program, or the path of one with or without its
-    suffix.
+    """Run an inference program of Paddle 2 or 3: a folder with one, or its path with or without the suffix.
 
     It runs on `threads` of the CPU (Paddle keeps one number for the process, that of the program read last), or the GPU
     `gpu`.

@@ -20,8 +20,9 @@ DTYPES = {"FP16": "float16", "FP32": "float32", "FP64": "float64"}  # name in a 
 
 
 class PaddleEngine:
-    """Run a program with its weights, `NAME.json` or `NAME.pdmodel` and `NAME.pdiparams`. It gives its outputs
-    alone.
+    """Run a program with its weights, `NAME.json` or `NAME.pdmodel` and `NAME.pdiparams`.
+
+    It gives its outputs alone.
     """
 
     def __init__(self, path: Path, threads: int, gpu: int | None):
@@ -109,8 +110,9 @@ def _weights(program: Path) -> Path:
 
 
 def _read_pir(file: Path, title: str) -> list[Image]:
-    """Return the inputs of a program of Paddle 3. It raises RunError where the file is none, or newer than this
-    Paddle.
+    """Return the inputs of a program of Paddle 3.
+
+    It raises RunError where the file is none, or newer than this Paddle.
     """
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))

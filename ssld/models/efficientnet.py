@@ -26,8 +26,9 @@ STAGES = [
 
 
 def normed(conv: nn.Conv2D, act: type | None = None) -> nn.Sequential:
-    """Follow a convolution with BN and activation. The published statistics need TensorFlow's momentum and epsilon
-    of BN.
+    """Follow a convolution with BN and activation.
+
+    The published statistics need TensorFlow's momentum and epsilon of BN.
     """
     bn = nn.BatchNorm2D(conv.weight.shape[0], momentum=0.99, epsilon=1e-3)
     return nn.Sequential(("conv", conv), ("bn", bn), *([("act", act())] if act else []))
@@ -89,8 +90,9 @@ def inverted_bottleneck(
 
 
 class EfficientNet(Classifier):
-    """Classify images. `width` and `depth` multiply those of STAGES; padding is that of images of `native` pixels a
-    side.
+    """Classify images.
+
+    `width` and `depth` multiply those of STAGES; padding is that of images of `native` pixels a side.
     """
 
     def __init__(
