@@ -8,12 +8,10 @@ from ssld.errors import RecipeError, RunError, did_you_mean
 from ssld.foreign.tensors import DTYPES, AnyArray, Array, Engine, Image
 
 PROBES = 3  # number of drawn images
-SUM_BOUND = (
-    0.01  # distance of a sum of probabilities from 1; a half-precision softmax over 1,000 classes has about 0.001
-)
-ALONE_BOUND = (
-    0.01  # distance of an image alone from that in a batch, relative to the largest; half precision has about 0.002
-)
+# Probabilities may sum to 1 up to this; a half-precision softmax over 1,000 classes is off by about 0.001.
+SUM_BOUND = 0.01
+# An image alone may differ so much from itself in a batch, relative to the largest value; half precision needs 0.002.
+ALONE_BOUND = 0.01
 
 
 def check_image(image: Image, given: InputSpec, where: str) -> int | None:
