@@ -116,12 +116,8 @@ class Target:
         counts = {name: facts["images"] for name, facts in self._lists.items()}
         status: Literal["prepared", "already prepared"] = "prepared" if self._wrote else "already prepared"
         prepared = Prepared(kind=self.kind, classes=len(classes), lists=counts, status=status)
-        for name in (
-            *self._lists,
-            CLASSES,
-            MANIFEST,
-            LEFT_OUT,
-        ):  # an earlier call wrote them, where `out` is the source
+        # Where `out` is the source, an earlier call may have written these files there.
+        for name in (*self._lists, CLASSES, MANIFEST, LEFT_OUT):
             self.left_out.forget(self.out / name)
         if self.left_out.reasons:
             self._tell_left_out()

@@ -10,7 +10,7 @@ from ssld.foreign.tensors import DTYPES, AnyArray, Array, Engine, Image
 PROBES = 3  # number of drawn images
 # Probabilities may sum to 1 up to this; a half-precision softmax over 1,000 classes is off by about 0.001.
 SUM_BOUND = 0.01
-# An image alone may differ so much from itself in a batch, relative to the largest value; half precision needs 0.002.
+# An image alone may differ from itself in a batch by this share of the largest value; half precision needs about 0.002.
 ALONE_BOUND = 0.01
 
 

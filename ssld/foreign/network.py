@@ -31,8 +31,8 @@ class ForeignNetwork:
     the network's own logits z: log p is z less one number for each image, and no softmax sees that number. Only what
     the network rounded is lost, such as a p of 0.
 
-    To make one runs it on a few drawn images, and raises RecipeError where it is not what `spec` says, RunError where
-    it cannot be read or run; the message is one line.
+    A new one is run on a few drawn images. It raises RecipeError where it is not what `spec` says, RunError where it
+    cannot be read or run; the message is one line.
     """
 
     kind: str
@@ -83,9 +83,7 @@ class ForeignNetwork:
         return sha256(Path(self.spec.classes_file)) if self.spec.classes_file else None
 
     def _tensors(self, images: Array) -> list[AnyArray]:
-        """Return the tensors that were asked of the engine, as the network gives them: each has one row for an
-        image.
-        """
+        """Return the tensors that were asked of the engine, each with one row for an image."""
         count, size = len(images), self.spec.input.size
         if images.shape != (count, 3, size, size) or not count:
             raise RunError(f"{self.where}: images {list(images.shape)}; give [1 or more, 3, {size}, {size}]")

@@ -164,7 +164,7 @@ class Classifier(nn.Layer):
 
 @dataclass(frozen=True)
 class Family:
-    """Describe a series: a class, and the numbers that make each of its variants. To construct it registers them.
+    """Describe a series: a class, and the numbers that make each of its variants. Its constructor registers them.
 
     `old` holds, for the variants that the code of PaddleClas 1.x built otherwise than the later code, the numbers that
     revision "1.x" changes; the weights of 1.x and 2.0 need them.

@@ -63,8 +63,8 @@ class SqueezeExcite(nn.Layer):
 class Residual(nn.Layer):
     """Add the input of a body of any layers to its output: [N, C, H, W] -> the same shape.
 
-    Drop connect: in training the body is left out for an image with probability `drop`, and counts 1 / (1 - drop) times
-    for the others.
+    With drop connect, in training the body is left out for an image with probability `drop`, and counts 1 / (1 - drop)
+    times for the others.
     """
 
     def __init__(self, body: nn.Layer, drop: float):
