@@ -82,8 +82,8 @@ def data(
         "class_list": class_list,
         "allow_partial": allow_partial or None,
     }
-    changed = {name: value for name, value in options.items() if value is not None}
-    return _prepare(what, Path(out) if out else data_root() / what, changed)
+    changes = {name: value for name, value in options.items() if value is not None}
+    return _prepare(what, Path(out) if out else data_root() / what, changes)
 
 
 def _prepare(kind: str, out: Path, options: dict[str, Any]) -> PreparedFolder:

@@ -27,8 +27,8 @@ def prepare(out: str | os.PathLike[str], progress: Progress, labelled: int = 18)
     target = Target("digits", out, {"labelled": labelled})
     if not 1 <= labelled <= 100:
         raise DataError(f"data prepare digits: labelled {labelled} is out of range; give 1..100 images of each class")
-    if already := target.done():
-        return already
+    if data_set := target.done():
+        return data_set
     images, labels = load()
     paths = [f"images/{number:04d}.png" for number in range(len(labels))]
     for number, (path, image) in enumerate(zip(paths, images, strict=True), start=1):

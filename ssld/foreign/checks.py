@@ -133,7 +133,7 @@ def check_alone(together: AnyArray, alone: AnyArray, where: str) -> None:
     """Raise RunError unless an image has the same outputs alone as in a batch, up to rounding."""
     if not (np.isfinite(together).all() and np.isfinite(alone).all()):
         raise RunError(f"{where}: is not finite on drawn images; check input.mean and input.std, and the weights")
-    in_batch, by_itself = together.astype(np.float64), alone.astype(np.float64)
-    if np.abs(in_batch - by_itself).max() > ALONE_BOUND * np.abs(in_batch).max():
+    reference, single = together.astype(np.float64), alone.astype(np.float64)
+    if np.abs(reference - single).max() > ALONE_BOUND * np.abs(reference).max():
         what = "what it gives for an image depends on the other images of the batch"
         raise RunError(f"{where}: {what}; export the network in evaluation mode, and without dynamic quantisation")

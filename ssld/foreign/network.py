@@ -87,24 +87,24 @@ class ForeignNetwork:
         count, size = len(images), self.spec.input.size
         if images.shape != (count, 3, size, size) or not count:
             raise RunError(f"{self.where}: images {list(images.shape)}; give [1 or more, 3, {size}, {size}]")
-        fed = self._fed(images)
+        tensor = self._fed(images)
         if self._batch is None:
-            return self._checked(self._engine.run(fed), count)
-        fed = np.concatenate([fed, np.repeat(fed[-1:], -count % self._batch, axis=0)])
+            return self._checked(self._engine.run(tensor), count)
+        tensor = np.concatenate([tensor, np.repeat(tensor[-1:], -count % self._batch, axis=0)])
         groups = [
-            self._checked(self._engine.run(fed[start : start + self._batch]), self._batch)
-            for start in range(0, len(fed), self._batch)
+            self._checked(self._engine.run(tensor[start : start + self._batch]), self._batch)
+            for start in range(0, len(tensor), self._batch)
         ]
         return [np.concatenate(parts)[:count] for parts in zip(*groups, strict=True)]
 
     def _fed(self, images: Array) -> AnyArray:
         """Return the same images as the network takes them: order of the channels and of the axes, type."""
         spec, dtype = self.spec.input, self._engine.image.dtype
-        fed = images[:, ::-1] if spec.channels == "bgr" else images
-        fed = fed.transpose(0, 2, 3, 1) if spec.layout == "nhwc" else fed
+        tensor = images[:, ::-1] if spec.channels == "bgr" else images
+        tensor = tensor.transpose(0, 2, 3, 1) if spec.layout == "nhwc" else tensor
         if dtype == "uint8":
-            fed = np.rint(fed).clip(0, 255)
-        return np.ascontiguousarray(fed, dtype=dtype)
+            tensor = np.rint(tensor).clip(0, 255)
+        return np.ascontiguousarray(tensor, dtype=dtype)
 
     def _checked(self, tensors: Sequence[AnyArray], count: int) -> list[AnyArray]:
         for place, tensor in enumerate(tensors):

@@ -156,8 +156,8 @@ def _read_program2(file: Path, title: str) -> list[Image]:
         raise RunError(f"{file}: a program of Paddle {by}, this is {title}; export it again with this version")
     block = program.blocks[0]
     tensors = {variable.name: variable.type.dense_tensor.tensor for variable in block.vars}
-    fed = [operator.outputs[0].arguments[0] for operator in block.ops if operator.type == "feed"]
-    return [Image(name, tuple(map(_size, tensors[name].dims)), _dtype(proto, tensors[name])) for name in fed]
+    input_names = [operator.outputs[0].arguments[0] for operator in block.ops if operator.type == "feed"]
+    return [Image(name, tuple(map(_size, tensors[name].dims)), _dtype(proto, tensors[name])) for name in input_names]
 
 
 def _dtype(proto: Any, tensor: Any) -> str:

@@ -40,9 +40,11 @@ class Objective:
     @property
     def helped(self) -> dict[str, Loss]:
         """Return name of a term -> its loss, of those that may own layers, or check outputs before the first step."""
-        asks = {name: type(t.loss) for name, t in self.terms.items()}
+        loss_classes = {name: type(t.loss) for name, t in self.terms.items()}
         defaults = (Loss.helpers, Loss.check)
-        return {name: self.terms[name].loss for name, cls in asks.items() if (cls.helpers, cls.check) != defaults}
+        return {
+            name: self.terms[name].loss for name, cls in loss_classes.items() if (cls.helpers, cls.check) != defaults
+        }
 
     def helpers(self, about: Callable[[str], About]) -> dict[str, nn.Layer]:
         """Return name of a term -> the layers of its loss, of the terms that own any.

@@ -68,5 +68,5 @@ class Crd(Loss):
         return Contrast(self, about)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
-        compared = helpers.draw(batch["index"], batch["step"])
-        return helpers(student["embedding"], teacher["embedding"], batch["index"], compared)
+        candidates = helpers.draw(batch["index"], batch["step"])
+        return helpers(student["embedding"], teacher["embedding"], batch["index"], candidates)
