@@ -253,8 +253,9 @@ def _compare_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _export_arguments(command: argparse.ArgumentParser) -> None:
-    """Add the arguments of an export. What is not given is as the run's recipe has it, for a model as a recipe's
-    default.
+    """Add the arguments of an export.
+
+    What is not given is as the run's recipe has it, for a model as a recipe's default.
     """
     command.add_argument("target", help=RUN_OR_MODEL)
     command.add_argument(

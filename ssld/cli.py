@@ -26,12 +26,8 @@ FROM_OWN: dict[str, dict[str, str]] = {  # command -> parameter of its function 
     "mine": {"quiet": "json"},
 }
 LONG = ("reliability", "per_class", "worst")  # results of an evaluation that --json alone prints
-NOT_IN_TABLE = (
-    "repeats",
-    "images_per_second",
-    "drift",
-    "spread",
-)  # values of `ssld bench` that --csv and --json alone have
+# These values of a row of `ssld bench` stand in --csv and --json alone.
+NOT_IN_TABLE = ("repeats", "images_per_second", "drift", "spread")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -96,8 +96,9 @@ class _Question:
 
 
 def _every_student(question: _Question, facts: dict[str, Any], csv: str | None) -> list[Row]:
-    """Measure every architecture, one after the other. It raises DeployError, at the end, for those that gave no
-    rows.
+    """Measure every architecture, one after the other.
+
+    It raises DeployError, at the end, for those that gave no rows.
     """
     rows: list[Row] = []
     failed, archs = [], list(cards.all_students())

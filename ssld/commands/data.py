@@ -82,8 +82,8 @@ def data(
         "class_list": class_list,
         "allow_partial": allow_partial or None,
     }
-    changed = {name: value for name, value in options.items() if value is not None}
-    return _prepare(what, Path(out) if out else data_root() / what, changed)
+    changes = {name: value for name, value in options.items() if value is not None}
+    return _prepare(what, Path(out) if out else data_root() / what, changes)
 
 
 def _prepare(kind: str, out: Path, options: dict[str, Any]) -> PreparedFolder:
@@ -104,8 +104,9 @@ def _check(
     threads: int,
     quiet: bool,
 ) -> CheckedList:
-    """Decode every image of a list. Each that cannot be read gives a line on standard error; after them it raises
-    DataError.
+    """Decode every image of a list.
+
+    Each that cannot be read gives a line on standard error; after them it raises DataError.
     """
     files = read_list(file, root or file.parent, classes)
     other_list = read_list(against, against.parent) if against else None

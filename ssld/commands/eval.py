@@ -62,8 +62,8 @@ def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, A
             trained_network(stage),
             lambda part, look=look: centre_crops(look, part, runtime),
         )
-    about = {"run": str(folder), "student": plan.student.title, "data": str(listed), "images": len(images)}
-    return about | scores_of(networks, images, scoring, plan.classes)
+    facts = {"run": str(folder), "student": plan.student.title, "data": str(listed), "images": len(images)}
+    return facts | scores_of(networks, images, scoring, plan.classes)
 
 
 def _evaluate_model(name: str, file: Path, data: str | None, device: Device) -> dict[str, Any]:
@@ -81,12 +81,12 @@ def _evaluate_model(name: str, file: Path, data: str | None, device: Device) -> 
     network = network_with_weights(name, file)
     files, scoring = scored_list(listed, network.num_classes)
     scores = scores_on(network, files, scoring, card.input, runtime)
-    about = {"model": name, "weights": str(file), "data": str(listed), "images": len(files), **scores}
+    facts = {"model": name, "weights": str(file), "data": str(listed), "images": len(files), **scores}
     if not scoring.plain:
-        return about
+        return facts
     if reason := baseline.other_images(files.paths, files.labels.tolist(), baseline.class_lines(listed)):
-        return about | {"not_compared": reason}
-    return about | {
+        return facts | {"not_compared": reason}
+    return facts | {
         "published_top1": card.top1,
         "difference": round(scores["top1"] - card.top1, 3),
         "standard_error": standard_error(card.top1, len(files)),

@@ -87,8 +87,8 @@ class Changes:
             what = "--precision is that of a TensorRT plan; add --format tensorrt, or name fp16 or int8"
             raise DeployError(f"export: {what}")
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "gate"}
-        changed = {name: value for name, value in values.items() if value is not None}
-        return parse.build(Export, tree["export"] | changed, "export")
+        changes = {name: value for name, value in values.items() if value is not None}
+        return parse.build(Export, tree["export"] | changes, "export")
 
 
 def _export_run(run: Path, folder: Path, changes: Changes) -> dict[str, ExportedFile]:
@@ -111,17 +111,14 @@ def _export_weights(name: str, file: Path, data: str | None, folder: Path, chang
 
     start("cpu")
     network, spec = network_with_weights(name, file), card.input
-    published = {
-        "top1": card.top1,
-        "top5": card.top5,
-        "source": f"published: {card.source}",
-    }  # they are numbers of ImageNet's classes
+    # The published numbers are those of ImageNet's classes.
+    published = {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"}
     files = read_list(listed, listed.parent, network.num_classes)
     check_labelled(files, "every image of the gate needs one")
     shown: dict[str, Any] = {"size": spec.size, "eval_resize": spec.resize, "mean": spec.mean, "std": spec.std}
     shown |= {"background": spec.background}
     look = Data(train=(str(listed),), val=str(listed), eval_batch=32, **shown)
-    about = {
+    facts = {
         "name": name,
         "arch": network.arch,
         "classes": network.num_classes,
@@ -130,7 +127,7 @@ def _export_weights(name: str, file: Path, data: str | None, folder: Path, chang
         "digest": weights_digest(network),
         "weights": file.name,
     }
-    return cast("dict[str, ExportedFile]", release_network(network, folder, look, files, export, about))
+    return cast("dict[str, ExportedFile]", release_network(network, folder, look, files, export, facts))
 
 
 def _tell_phone(folder: Path) -> None:

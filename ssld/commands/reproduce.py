@@ -214,9 +214,7 @@ def _evaluation(
 
 
 def _covered(files: FileList, classes: Sequence[str] = ()) -> coverage.Scope:
-    """Return full where the images are ImageNet's validation set as far as `baseline.other_images` can tell, else
-    reduced.
-    """
+    """Return full for ImageNet's validation set, as far as `baseline.other_images` can tell it, else reduced."""
     return "reduced" if baseline.other_images(files.paths, files.labels.tolist(), classes) else "full"
 
 

@@ -27,8 +27,7 @@ class Facts:
 
 
 def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
-    """Return the facts behind a name: of a recipe its whole plan, of a model, teacher, method or engine what is known
-    of it.
+    """Return the facts behind a name: a recipe's whole plan, or what is known of a model, teacher, method or engine.
 
     `overrides` and `smoke` change a recipe. The first of the `overrides` may be a recipe, where the name is that of a
     method: then its terms in that recipe are looked at too. It raises RecipeError when nothing has that name.
@@ -57,8 +56,8 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
 
 
 def _in_words(tree: dict[str, Any]) -> str:
-    """Write facts as text for a person: sentences in lines of 100 letters, and whatever has parts on lines of its
-    own.
+    """Write facts as text for a person: sentences in lines of 100 letters, and each fact with parts on its own
+    lines.
     """
     lines = []
     for key, value in tree.items():

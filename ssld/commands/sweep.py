@@ -122,8 +122,8 @@ def _run_here(
             hardware.add(result["hardware"])
             ledger.record(result, ledger_folder)
         rows.append(_row(number, trial, plan, spec.metric.name, result))
-        about = _about(spec, command, len(trials), plan.scope, sorted(hardware))
-        page = write_trials(rows, ledger_folder / f"{spec.name}.md", about)
+        facts = _about(spec, command, len(trials), plan.scope, sorted(hardware))
+        page = write_trials(rows, ledger_folder / f"{spec.name}.md", facts)
     if not hardware:
         raise RunError(f"{spec.name}: none of {len(trials)} trials finished; run one of them alone to see why")
     return {"report": str(page), "rows": ordered(rows, spec.metric.name, spec.metric.goal)}
@@ -154,8 +154,8 @@ def _row(number: int, trial: Trial, plan: Plan, metric: str, result: dict[str, A
 
 def _about(spec: Sweep, command: str, count: int, scope: str, hardware: list[str]) -> dict[str, Any]:
     """Return what stands on the page beside the table."""
-    about = {"name": spec.name, "recipe": spec.recipe, "method": spec.method, "command": command}
-    return about | {
+    facts = {"name": spec.name, "recipe": spec.recipe, "method": spec.method, "command": command}
+    return facts | {
         "metric": spec.metric.name,
         "goal": spec.metric.goal,
         "trials": count,

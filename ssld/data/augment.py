@@ -62,8 +62,9 @@ class Draw:
 
 
 def draw(augment: Any, seed: int, epoch: int, index: np.ndarray, sizes: np.ndarray, out: int) -> Draw:
-    """Draw the numbers of the images `index` of a data set. sizes: int [n, 2], stored (height, width); out: side of the
-    output.
+    """Draw the numbers of the images `index` of a data set.
+
+    sizes: int [n, 2], stored (height, width); out: side of the output.
     """
     u = uniform(seed, AUGMENT, epoch, index, _AUTO + policies.lanes(augment))
     anchor, shape = crop(u[:, _CROP:_CROP_AT], u[:, _CROP_AT:_FLIP], sizes, augment.area, augment.ratio)

@@ -38,8 +38,9 @@ _OF_THREAD = threading.local()
 
 
 def refusal(data: bytes) -> str | None:
-    """Say why DALI on a CPU does not decode these bytes, in a few words, or return None when it does. It is
-    thread-safe.
+    """Say why DALI on a CPU does not decode these bytes, in a few words, or return None when it does.
+
+    It is thread-safe.
     """
     if not hasattr(_OF_THREAD, "decoder"):
         _OF_THREAD.decoder = _Decoder()

@@ -19,8 +19,7 @@ VAL = 60  # validation images of each class
 
 
 def prepare(out: str | os.PathLike[str], progress: Progress, labelled: int = 18) -> Prepared:
-    """Write PNG files (grey 0..16 stretched to 0..255) and four lists: train_labelled, train_unlabelled, train_all,
-    val.
+    """Write PNG files (grey 0..16 stretched to 0..255) and the lists train_labelled, train_unlabelled, train_all, val.
 
     600 images, 60 of each class, are for validation; of the other 1,197 each class keeps the labels of `labelled` (18:
     180 images, 15 %). The split is fixed (seed 0) and stratified. It raises DataError where scikit-learn is missing.
@@ -28,8 +27,8 @@ def prepare(out: str | os.PathLike[str], progress: Progress, labelled: int = 18)
     target = Target("digits", out, {"labelled": labelled})
     if not 1 <= labelled <= 100:
         raise DataError(f"data prepare digits: labelled {labelled} is out of range; give 1..100 images of each class")
-    if already := target.done():
-        return already
+    if data_set := target.done():
+        return data_set
     images, labels = load()
     paths = [f"images/{number:04d}.png" for number in range(len(labels))]
     for number, (path, image) in enumerate(zip(paths, images, strict=True), start=1):

@@ -35,9 +35,7 @@ def equal_files(asked: Sequence[str], among: Sequence[str]) -> list[tuple[str, s
 
 
 def doubles(files: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (file, an earlier file of the list with equal bytes or the same path) for the files that have one, in
-    order.
-    """
+    """Return (file, an earlier file with equal bytes or the same path) for the files that have one, in order."""
     first_path: dict[str, str] = {}
     by_size: dict[int, list[str]] = {}
     for path in files:

@@ -45,8 +45,8 @@ def prepare(
     target = Target("fashion_mnist", out, {"labelled": labelled})
     if not 1 <= labelled <= 5999:
         raise DataError(f"data prepare fashion_mnist: labelled {labelled} is out of range; give 1..5999 of each class")
-    if already := target.done():
-        return already
+    if data_set := target.done():
+        return data_set
     (images, labels), (val_images, val_labels) = (_part(part, source) for part in ("train", "t10k"))
     paths = [f"train/{i:05d}.png" for i in range(len(images))] + [f"val/{i:05d}.png" for i in range(len(val_images))]
     for number, (path, image) in enumerate(zip(paths, (*images, *val_images), strict=True), start=1):
@@ -62,8 +62,9 @@ def prepare(
 
 
 def training_part(source: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 60,000 training images, uint8 [n, 28, 28], and their labels [n]. It raises DataError as `prepare`
-    does.
+    """Return the 60,000 training images, uint8 [n, 28, 28], and their labels [n].
+
+    It raises DataError as `prepare` does.
     """
     return _part("train", source)
 

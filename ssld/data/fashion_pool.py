@@ -24,8 +24,8 @@ def prepare(out: str | os.PathLike[str], progress: Progress, source: str | os.Pa
     `fashion_mnist`. It raises DataError as `fashion_mnist` and `digits` do.
     """
     target = Target("fashion_pool", out, {})
-    if already := target.done():
-        return already
+    if data_set := target.done():
+        return data_set
     garments, labels = fashion_mnist.training_part(source)
     others, _ = digits.load()
     few, _, unlabelled, _ = take_per_class(labels, [FEW, fashion_mnist.LABELLED - FEW, POOL], seed=0)

@@ -75,8 +75,9 @@ class Feed:
         return (np.frombuffer(encoded, dtype=np.uint8) if isinstance(encoded, bytes) else pnm(encoded)), size
 
     def culprit(self, error: Exception) -> DataError:
-        """Return the DataError for a batch that DALI could not decode: it names the first image at fault of those in
-        flight.
+        """Return the DataError for a batch that DALI could not decode.
+
+        It names the first image at fault of those in flight.
         """
         try:
             for i in itertools.chain.from_iterable(self.flying):
@@ -132,8 +133,9 @@ class Stream:
         self._turn, self._ended = 0, True
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yield (index, image tensor) for each batch. A new run ends the one before. DataError names an unreadable
-        image.
+        """Yield (index, image tensor) for each batch.
+
+        A new run ends the one before. DataError names an unreadable image.
         """
         self._rewind()
         self._feed.start(jobs)

@@ -16,10 +16,10 @@ def half_up(numerator: int, denominator: int) -> int:
 
 
 def eval_geometry(sizes: np.ndarray, resize: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the resized (height, width) and the top-left corner of the centre crop, int64 [n, 2] each, for stored
-    sizes [n, 2].
+    """Return the resized (height, width) and the top-left corner of the centre crop, int64 [n, 2] each.
 
-    The short side becomes `resize`, the long side keeps the ratio, rounded half up; the corner is rounded down.
+    sizes: the stored sizes, [n, 2]. The short side becomes `resize`, the long side keeps the ratio, rounded half up;
+    the corner is rounded down.
     """
     short = sizes.min(axis=1, keepdims=True)
     resized = (2 * sizes * resize + short) // (2 * short)

@@ -65,8 +65,9 @@ def prepared_folder(given: str | os.PathLike[str] | None) -> Path:
 
 
 def wordnet_ids(folder: Path) -> list[str]:
-    """Return the 1,000 WordNet ids in the order of the labels, from a prepared ImageNet. It raises DataError without
-    them.
+    """Return the 1,000 WordNet ids in the order of the labels, from a prepared ImageNet.
+
+    It raises DataError without them.
     """
     file = folder / "classes.txt"
     if not file.is_file():

@@ -93,20 +93,22 @@ def corrupted(
     target = Target("imagenet_c", out, _options(root, imagenet, allow_partial), root)
     wnids, lines, scoring = wordnet_ids(prepared_folder(imagenet)), [], []
     pairs = [(corruption, severity) for corruption in CORRUPTIONS for severity in range(1, 6)]
-    present = [(corruption, severity) for corruption, severity in pairs if (root / corruption / str(severity)).is_dir()]
-    if not present or (len(present) < len(pairs) and not allow_partial):
-        corruption, severity = next(pair for pair in pairs if pair not in present)
+    folder_pairs = [
+        (corruption, severity) for corruption, severity in pairs if (root / corruption / str(severity)).is_dir()
+    ]
+    if not folder_pairs or (len(folder_pairs) < len(pairs) and not allow_partial):
+        corruption, severity = next(pair for pair in pairs if pair not in folder_pairs)
         raise DataError(
             f"{root}: no folder {corruption}/{severity}, ImageNet-C has {len(pairs)} <corruption>/<severity>; "
             f"complete them or allow a part (--allow-partial)"
         )
-    for number, (corruption, severity) in enumerate(present, 1):
+    for number, (corruption, severity) in enumerate(folder_pairs, 1):
         folder = root / corruption / str(severity)
         images = labelled_folders(folder, root, wnids)
         expect(folder, "images", len(images), VAL_IMAGES, allow_partial, "ImageNet-C")
         lines += images
         scoring.append((corruption, severity, len(images)))
-        progress(number, len(present))
+        progress(number, len(folder_pairs))
     return _finish(target, lines, wnids, {"corruptions": scoring})
 
 

@@ -26,12 +26,8 @@ NUMBER = re.compile(r"[+-]?\d+")
 SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2",
 )  # fmt: skip
-NOT_READ = (
-    ".gif",
-    ".avif",
-    ".heic",
-    ".svg",
-)  # suffixes of images in a list; `ssld data check` finds unreadable ones
+# Files with these suffixes are images too: a list may name them, and `ssld data check` says that they are not read.
+NOT_READ = (".gif", ".avif", ".heic", ".svg")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from ssld.random import MIX, bits, uniform
 
 
 def draw_mix(augment: Any, seed: int, number: int, size: int) -> tuple[float, tuple[int, int, int, int] | None]:
-    """Return the share of the first image, and the box (top, bottom, left, right) that CutMix takes from the partner,
-    or None.
+    """Return the first image's share, and the box (top, bottom, left, right) that CutMix takes from the partner, or
+    None.
 
     It is a pure function of `seed` and `number`, the micro-batch's place in the run. Where both are on, each batch is
     mixed one way or the other with equal chance.
@@ -35,8 +35,9 @@ def draw_mix(augment: Any, seed: int, number: int, size: int) -> tuple[float, tu
 
 
 def mix(batch: Batch, augment: Any, seed: int, number: int) -> Batch:
-    """Return the batch with `image` mixed and `label_b` (int64 [b]) and `lam` (float) added; unchanged where both are
-    off.
+    """Return the batch with `image` mixed, and with `label_b` (int64 [b]) and `lam` (float) added.
+
+    Where both mixup and CutMix are off, the batch is returned unchanged.
     """
     if augment.mixup <= 0 and augment.cutmix <= 0:
         return batch

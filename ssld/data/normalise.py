@@ -36,9 +36,7 @@ def normalised(
 
 
 def scaling(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is taken off the pixels 0..255 of each channel, and what they are then multiplied by: float32 [3]
-    each.
-    """
+    """Return what is taken off the pixels 0..255 of each channel, and what multiplies them then: float32 [3] each."""
     middle, spread = (np.array([255 * v for v in values], dtype=np.float32) for values in (mean, std))
     return middle, 1 / spread
 

@@ -142,8 +142,7 @@ class Loader:
 
 
 class EvalLoader:
-    """Make evaluation batches of every image once, in order: the short side becomes `resize`, then the centre `size` x
-    `size` is cut.
+    """Make evaluation batches of every image once, in order: short side `resize`, then the centre `size` x `size`.
 
     Rank r of `world` takes the r-th contiguous share; the last batch may be smaller. `len()` is this rank's number of
     batches, `images` of images. Other options are those of `Loader`. It raises DataError for resize < size, and for an

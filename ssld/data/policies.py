@@ -76,8 +76,9 @@ def slots(augment: Any) -> int:
 
 
 def lanes(augment: Any) -> int:
-    """Count the random numbers of one image: one for the sub-policy, then an operation (or chance) and a sign a
-    slot.
+    """Count the random numbers of one image.
+
+    They are one for the sub-policy, then for each slot an operation (or chance) and a sign.
     """
     return 1 + 2 * slots(augment)
 

@@ -103,11 +103,11 @@ def content(image: str | bytes) -> bytes:
             raise Unreadable("the file is empty")
         return image
     try:
-        about = os.stat(image)
-        if not stat.S_ISREG(about.st_mode):  # a FIFO would wait for ever
-            raise Unreadable("a folder" if stat.S_ISDIR(about.st_mode) else "no regular file")
-        if about.st_size > LARGEST_FILE:
-            raise Unreadable(f"a file of {about.st_size:,} bytes; at most {LARGEST_FILE:,} are read")
+        status = os.stat(image)
+        if not stat.S_ISREG(status.st_mode):  # a FIFO would wait for ever
+            raise Unreadable("a folder" if stat.S_ISDIR(status.st_mode) else "no regular file")
+        if status.st_size > LARGEST_FILE:
+            raise Unreadable(f"a file of {status.st_size:,} bytes; at most {LARGEST_FILE:,} are read")
         with open(image, "rb") as file:
             data = file.read()
     except FileNotFoundError:
@@ -286,8 +286,9 @@ def fault(image: str | bytes) -> str | None:
 
 
 def examine(image: str | bytes, background: Colour = WHITE) -> Decoded:
-    """Return the image of a file that a training can use: every decoder that it meets there has read it. It raises
-    Unreadable.
+    """Return the image of a file that a training can use: every decoder that it meets there has read it.
+
+    It raises Unreadable.
     """
     data = content(image)
     decoded = decode(data, background)

@@ -158,8 +158,8 @@ def library() -> Any:
 
 def _key() -> str:
     """Return a key of all that the compiled code and its agreement depend on."""
-    about = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
-    processor = sorted(line for line in about if line.startswith(("model name", "flags", "Features", "CPU p")))
+    description = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
+    processor = sorted(line for line in description if line.startswith(("model name", "flags", "Features", "CPU p")))
     parts = [SOURCE.read_bytes(), repr((FLAGS, dali.__version__, processor)).encode()]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
 

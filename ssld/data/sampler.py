@@ -23,8 +23,9 @@ def evenly(number: int, n: int) -> np.ndarray:
 
 
 def steps_per_epoch(n: int, batch: int) -> int:
-    """Count the whole global batches in `n` samples; the rest of an epoch is dropped. It raises DataError when there is
-    none.
+    """Count the whole global batches in `n` samples; the rest of an epoch is dropped.
+
+    It raises DataError when there is none.
     """
     if n < batch:
         raise DataError(f"{n} training images do not fill one global batch of {batch}; lower the batch size")

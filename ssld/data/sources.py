@@ -54,8 +54,9 @@ class ImageSource(Protocol):
         """Return the name of one image in messages."""
 
     def image(self, index: int) -> Image:
-        """Return one image. Reader threads call this. It raises DataError, which names the image, where it cannot
-        be read.
+        """Return one image.
+
+        Reader threads call this. It raises DataError, which names the image, where it cannot be read.
         """
 
     def subset(self, index: np.ndarray) -> ImageSource:
@@ -110,8 +111,7 @@ class Samples:
         return Samples(self.read, self.labels[index], self.title, self.positions[index])
 
     def digest(self) -> str:
-        """Return sha256 over the labels and every image: pixels with their shape, encoded bytes, or the path as it is
-        given.
+        """Return sha256 over the labels and every image: pixels with their shape, encoded bytes, or the path.
 
         The content of a file that a sample names by its path is not read. Every image is read once, one after the
         other: keep the result.
@@ -211,8 +211,9 @@ def from_samples(
 
 @dataclass(frozen=True)
 class Joined:
-    """Join several data sets, one after the other: an `ImageSource`. positions: int64 [n], of the images in all of
-    them.
+    """Join several data sets, one after the other: an `ImageSource`.
+
+    positions: int64 [n], of the images in all of them.
     """
 
     parts: tuple[ImageSource, ...]

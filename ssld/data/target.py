@@ -29,12 +29,11 @@ class _Written(TypedDict):
 
 
 class Prepared(_Written, total=False):
-    """Describe a data set on disk: its kind, number of classes (0 = no labels), list file -> number of images, and
-    status.
+    """Describe a data set on disk: kind, number of classes (0 = no labels), list file -> number of images, and status.
 
-    status: whether this call wrote the data set or found it complete.
-    left_out: reason -> number of files and folders of the source that were not taken; left_out.csv names each.
-    remarks: lines about them, and about what is probably not meant. Both are there only where they have content.
+    status: whether this call wrote the data set or found it complete. left_out: reason -> number of files and folders
+    of the source that were not taken; left_out.csv names each. remarks: lines about them, and about what is probably
+    not meant. Both are there only where they have content.
     """
 
     left_out: dict[str, int]
@@ -92,9 +91,7 @@ class Target:
                 raise DataError(f"{path}: exists with other content; choose another folder or delete it")
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(
-            f"{path.name}.{os.getpid()}.part"
-        )  # another process may prepare the same set at this time
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")  # another process may prepare the same set now
         part.write_bytes(data)
         part.replace(path)
         self._wrote = True
@@ -119,12 +116,8 @@ class Target:
         counts = {name: facts["images"] for name, facts in self._lists.items()}
         status: Literal["prepared", "already prepared"] = "prepared" if self._wrote else "already prepared"
         prepared = Prepared(kind=self.kind, classes=len(classes), lists=counts, status=status)
-        for name in (
-            *self._lists,
-            CLASSES,
-            MANIFEST,
-            LEFT_OUT,
-        ):  # an earlier call wrote them, where `out` is the source
+        # Where `out` is the source, an earlier call may have written these files there.
+        for name in (*self._lists, CLASSES, MANIFEST, LEFT_OUT):
             self.left_out.forget(self.out / name)
         if self.left_out.reasons:
             self._tell_left_out()

@@ -111,7 +111,7 @@ def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """
     unread: list[str] = []
     for parent, folders, files in os.walk(folder, onerror=lambda error: unread.append(str(error.filename))):
-        walked = []
+        visible_folders = []
         for name in sorted(folders):
             path = os.path.join(parent, name)
             if hidden(name):
@@ -119,8 +119,8 @@ def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
             elif os.path.islink(path):
                 yield path, "a link to a folder"
             else:
-                walked.append(name)
-        folders[:] = walked
+                visible_folders.append(name)
+        folders[:] = visible_folders
         for name in sorted(files):
             path = os.path.join(parent, name)
             yield path, _why_not(path, name, suffixes)

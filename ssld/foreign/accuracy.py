@@ -1,6 +1,4 @@
-"""Check whether a network from elsewhere knows the recipe's classes: its top-1 on labelled images, and the
-judgement.
-"""
+"""Judge whether a network from elsewhere knows the recipe's classes, by its top-1 on labelled images."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping

@@ -8,12 +8,10 @@ from ssld.errors import RecipeError, RunError, did_you_mean
 from ssld.foreign.tensors import DTYPES, AnyArray, Array, Engine, Image
 
 PROBES = 3  # number of drawn images
-SUM_BOUND = (
-    0.01  # distance of a sum of probabilities from 1; a half-precision softmax over 1,000 classes has about 0.001
-)
-ALONE_BOUND = (
-    0.01  # distance of an image alone from that in a batch, relative to the largest; half precision has about 0.002
-)
+# Probabilities may sum to 1 up to this; a half-precision softmax over 1,000 classes is off by about 0.001.
+SUM_BOUND = 0.01
+# An image alone may differ from itself in a batch by this share of the largest value; half precision needs about 0.002.
+ALONE_BOUND = 0.01
 
 
 def check_image(image: Image, given: InputSpec, where: str) -> int | None:
@@ -52,8 +50,9 @@ def _check_layout(shape: tuple[int | None, ...], spec: InputSpec, what: str, whe
 
 
 def choose_output(engine: Engine, spec: NetworkSpec) -> str:
-    """Return the tensor with the scores. It raises RecipeError where it does not exist, or is one of several and
-    not named.
+    """Return the tensor with the scores.
+
+    It raises RecipeError where it does not exist, or is one of several and not named.
     """
     if spec.output is not None:
         check_tensor(engine, spec.output, "output")
@@ -134,7 +133,7 @@ def check_alone(together: AnyArray, alone: AnyArray, where: str) -> None:
     """Raise RunError unless an image has the same outputs alone as in a batch, up to rounding."""
     if not (np.isfinite(together).all() and np.isfinite(alone).all()):
         raise RunError(f"{where}: is not finite on drawn images; check input.mean and input.std, and the weights")
-    in_batch, by_itself = together.astype(np.float64), alone.astype(np.float64)
-    if np.abs(in_batch - by_itself).max() > ALONE_BOUND * np.abs(in_batch).max():
+    reference, single = together.astype(np.float64), alone.astype(np.float64)
+    if np.abs(reference - single).max() > ALONE_BOUND * np.abs(reference).max():
         what = "what it gives for an image depends on the other images of the batch"
         raise RunError(f"{where}: {what}; export the network in evaluation mode, and without dynamic quantisation")

@@ -1,6 +1,4 @@
-"""Read the mapping file: where each class of a recipe stands in the output of a network with another order of
-classes.
-"""
+"""Read the mapping file: where each class of a recipe stands in the output of a network with another order."""
 
 from pathlib import Path
 
@@ -11,8 +9,7 @@ from ssld.errors import RecipeError
 
 
 def read_classes(file: Path, classes: int) -> NDArray[np.int64]:
-    """Return int64 [classes]: entry i is the index of the recipe's class i in the output of the network, counted from
-    0.
+    """Return int64 [classes]: entry i is the index, from 0, of the recipe's class i in the output of the network.
 
     The file has one line for each class of the recipe, and each line is one such index. RecipeError names the line that
     is no index, is negative or repeats another one, and says when the number of lines is not `classes`.

@@ -31,8 +31,8 @@ class ForeignNetwork:
     the network's own logits z: log p is z less one number for each image, and no softmax sees that number. Only what
     the network rounded is lost, such as a p of 0.
 
-    To make one runs it on a few drawn images, and raises RecipeError where it is not what `spec` says, RunError where
-    it cannot be read or run; the message is one line.
+    A new one is run on a few drawn images. It raises RecipeError where it is not what `spec` says, RunError where it
+    cannot be read or run; the message is one line.
     """
 
     kind: str
@@ -55,8 +55,9 @@ class ForeignNetwork:
         return tuple(self._places)
 
     def __call__(self, images: Array) -> dict[str, Array]:
-        """Return the outputs. It raises RunError where the engine fails, or for images of another shape than [1 or
-        more, 3, S, S].
+        """Return the outputs.
+
+        It raises RunError where the engine fails, or for images of another shape than [1 or more, 3, S, S].
         """
         tensors = self._tensors(images)
         return {
@@ -65,8 +66,7 @@ class ForeignNetwork:
         }
 
     def identity(self) -> dict[str, object]:
-        """Return what the network's outputs depend on, as plain values for a digest: kind, sha256 of each file,
-        classes, spec.
+        """Return what the outputs depend on, as plain values for a digest: kind, sha256 of each file, classes, spec.
 
         `files` also holds the weights that an ONNX file keeps beside it. The mapping file counts by what it holds and
         not by its path. Files are read once.
@@ -83,30 +83,28 @@ class ForeignNetwork:
         return sha256(Path(self.spec.classes_file)) if self.spec.classes_file else None
 
     def _tensors(self, images: Array) -> list[AnyArray]:
-        """Return the tensors that were asked of the engine, each with one row for an image, as the network gives
-        them.
-        """
+        """Return the tensors that were asked of the engine, each with one row for an image."""
         count, size = len(images), self.spec.input.size
         if images.shape != (count, 3, size, size) or not count:
             raise RunError(f"{self.where}: images {list(images.shape)}; give [1 or more, 3, {size}, {size}]")
-        fed = self._fed(images)
+        tensor = self._fed(images)
         if self._batch is None:
-            return self._checked(self._engine.run(fed), count)
-        fed = np.concatenate([fed, np.repeat(fed[-1:], -count % self._batch, axis=0)])
+            return self._checked(self._engine.run(tensor), count)
+        tensor = np.concatenate([tensor, np.repeat(tensor[-1:], -count % self._batch, axis=0)])
         groups = [
-            self._checked(self._engine.run(fed[start : start + self._batch]), self._batch)
-            for start in range(0, len(fed), self._batch)
+            self._checked(self._engine.run(tensor[start : start + self._batch]), self._batch)
+            for start in range(0, len(tensor), self._batch)
         ]
         return [np.concatenate(parts)[:count] for parts in zip(*groups, strict=True)]
 
     def _fed(self, images: Array) -> AnyArray:
         """Return the same images as the network takes them: order of the channels and of the axes, type."""
         spec, dtype = self.spec.input, self._engine.image.dtype
-        fed = images[:, ::-1] if spec.channels == "bgr" else images
-        fed = fed.transpose(0, 2, 3, 1) if spec.layout == "nhwc" else fed
+        tensor = images[:, ::-1] if spec.channels == "bgr" else images
+        tensor = tensor.transpose(0, 2, 3, 1) if spec.layout == "nhwc" else tensor
         if dtype == "uint8":
-            fed = np.rint(fed).clip(0, 255)
-        return np.ascontiguousarray(fed, dtype=dtype)
+            tensor = np.rint(tensor).clip(0, 255)
+        return np.ascontiguousarray(tensor, dtype=dtype)
 
     def _checked(self, tensors: Sequence[AnyArray], count: int) -> list[AnyArray]:
         for place, tensor in enumerate(tensors):
@@ -148,8 +146,7 @@ class OnnxNetwork(ForeignNetwork):
 
 
 class PaddleProgram(ForeignNetwork):
-    """Run an inference program of Paddle 2 or 3: a folder with one program, or the path of one with or without its
-    suffix.
+    """Run an inference program of Paddle 2 or 3: a folder with one, or its path with or without the suffix.
 
     It runs on `threads` of the CPU (Paddle keeps one number for the process, that of the program read last), or the GPU
     `gpu`.

@@ -134,8 +134,9 @@ def check_packages() -> None:
 
 
 def _read(file: Path) -> Any:
-    """Return the onnx.ModelProto of a file, without the weights that lie in other files. It raises RunError where
-    it is none.
+    """Return the onnx.ModelProto of a file, without the weights that lie in other files.
+
+    It raises RunError where it is none.
     """
     import onnx
 

@@ -20,8 +20,9 @@ DTYPES = {"FP16": "float16", "FP32": "float32", "FP64": "float64"}  # name in a 
 
 
 class PaddleEngine:
-    """Run a program with its weights, `NAME.json` or `NAME.pdmodel` and `NAME.pdiparams`. It gives its outputs
-    alone.
+    """Run a program with its weights, `NAME.json` or `NAME.pdmodel` and `NAME.pdiparams`.
+
+    It gives its outputs alone.
     """
 
     def __init__(self, path: Path, threads: int, gpu: int | None):
@@ -109,8 +110,9 @@ def _weights(program: Path) -> Path:
 
 
 def _read_pir(file: Path, title: str) -> list[Image]:
-    """Return the inputs of a program of Paddle 3. It raises RunError where the file is none, or newer than this
-    Paddle.
+    """Return the inputs of a program of Paddle 3.
+
+    It raises RunError where the file is none, or newer than this Paddle.
     """
     try:
         tree = json.loads(file.read_text(encoding="utf-8"))
@@ -154,8 +156,8 @@ def _read_program2(file: Path, title: str) -> list[Image]:
         raise RunError(f"{file}: a program of Paddle {by}, this is {title}; export it again with this version")
     block = program.blocks[0]
     tensors = {variable.name: variable.type.dense_tensor.tensor for variable in block.vars}
-    fed = [operator.outputs[0].arguments[0] for operator in block.ops if operator.type == "feed"]
-    return [Image(name, tuple(map(_size, tensors[name].dims)), _dtype(proto, tensors[name])) for name in fed]
+    input_names = [operator.outputs[0].arguments[0] for operator in block.ops if operator.type == "feed"]
+    return [Image(name, tuple(map(_size, tensors[name].dims)), _dtype(proto, tensors[name])) for name in input_names]
 
 
 def _dtype(proto: Any, tensor: Any) -> str:

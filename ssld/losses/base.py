@@ -135,8 +135,9 @@ class Loss:
     """What goes wrong with it, a sentence or two each."""
 
     def on_unlabelled(self) -> Literal["refuse", "ignore"]:
-        """Say what happens to images without a label, where the loss reads labels: they stop the run, or they count
-        0.
+        """Say what happens to images without a label, where the loss reads labels.
+
+        They stop the run ("refuse"), or they count 0 ("ignore").
         """
         return "refuse"
 

@@ -1,6 +1,4 @@
-"""Compute what several losses of logits share: the true class apart from the others, softened divergences,
-deviations.
-"""
+"""Compute what several losses of logits share: the true class apart from the others, divergences, deviations."""
 
 from __future__ import annotations
 

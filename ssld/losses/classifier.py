@@ -30,8 +30,7 @@ def classified(vectors: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
 
 
 def class_maps(maps: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """Return the map of each class, [N, classes, H, W]: a classifier without its bias on every pixel of maps [N, d, H,
-    W].
+    """Return the map of each class, [N, classes, H, W]: a classifier without bias on each pixel of maps [N, d, H, W].
 
     It raises RunError where the classifier takes vectors of another width than that of the map, as it does where
     further layers stand between them.

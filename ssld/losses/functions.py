@@ -9,8 +9,7 @@ HIDDEN = -1e30
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Return the logarithm of the softmax over the last axis; [N, classes] -> [N, classes], float32 (float64 stays
-    float64).
+    """Return the logarithm of the softmax over the last axis, [N, classes] -> [N, classes], in float32 or float64.
 
     Paddle's own `log_softmax` is not used: on a CPU it cuts shifted logits off at -64, so that logits of 1e4 give a
     wrong value and no gradient that matches it. 16-bit logits are cast first: a probability of 1e-8 is 0 in fp16.
@@ -33,8 +32,7 @@ def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def unit(x: Tensor, axis: int = -1) -> Tensor:
-    """Divide x by its Euclidean length along an axis; the result is 0 without a gradient where the length is below
-    1e-12.
+    """Divide x by its Euclidean length along an axis; it becomes 0, without a gradient, where that is below 1e-12.
 
     PyTorch's `normalize` divides such a vector by 1e-12 instead: its value is as good as 0 too, but its gradient is
     1e12 times too long.

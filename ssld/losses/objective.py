@@ -41,12 +41,12 @@ class Objective:
 
     @property
     def helped(self) -> dict[str, Loss]:
-        """Return name of a term -> its loss, of those that may own layers, or look at the outputs before the first
-        step.
-        """
-        asks = {name: type(t.loss) for name, t in self.terms.items()}
+        """Return name of a term -> its loss, of those that may own layers, or check outputs before the first step."""
+        loss_classes = {name: type(t.loss) for name, t in self.terms.items()}
         defaults = (Loss.helpers, Loss.check)
-        return {name: self.terms[name].loss for name, cls in asks.items() if (cls.helpers, cls.check) != defaults}
+        return {
+            name: self.terms[name].loss for name, cls in loss_classes.items() if (cls.helpers, cls.check) != defaults
+        }
 
     def helpers(self, about: Callable[[str], About]) -> dict[str, nn.Layer]:
         """Return name of a term -> the layers of its loss, of the terms that own any.
@@ -76,8 +76,7 @@ class Objective:
     def apart(
         self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
     ) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
-        """Return what a call returns, with two sums: that of the terms of the task, then that of the terms of the
-        distillation.
+        """Return what a call returns, with two sums: that of the task's terms, then that of the distillation's.
 
         There must be terms on both sides.
         """
@@ -211,8 +210,9 @@ def _computed(
 
 
 def _check(values: Any, classes: int, strict: str | None, batch: Batch) -> None:
-    """Raise DataError for labels, int64 [N] in NumPy, that are no classes. `strict`: a term that refuses missing
-    ones.
+    """Raise DataError for labels, int64 [N] in NumPy, that are no classes.
+
+    `strict`: a term that refuses missing ones.
     """
     wrong = ((values < (0 if strict else -1)) | (values >= classes)).nonzero()[0]
     if wrong.size == 0:

@@ -12,8 +12,8 @@ from ssld.losses.terms import OWN
 
 
 def with_recorded(blocks: Iterable[Any], known: Mapping[str, type[Loss]] | None = None) -> dict[str, type[Loss]]:
-    """Return the losses `known` (the built-in ones by default), and one without a value for each other kind in `loss:`
-    blocks.
+    """Return the losses `known` (by default the built-in ones), and one without a value for each other kind in
+    `blocks`.
 
     blocks: mappings {name of a term: {kind: ..., weight: ..., option: value}} with every option, as a plan is recorded.
     """

@@ -36,10 +36,10 @@ class Schedule:
     def value(self, step: int, steps_per_epoch: int) -> float:
         """Return the weight of step 0, 1, 2 ... of a stage."""
         epoch = step / steps_per_epoch if self.per == "step" else step // steps_per_epoch + 1
-        before, after = [pair for pair in self.at if pair[0] <= epoch], [pair for pair in self.at if pair[0] > epoch]
-        if not before or not after:
-            return before[-1][1] if before else after[0][1]
-        (start, low), (end, high) = before[-1], after[0]
+        past, future = [pair for pair in self.at if pair[0] <= epoch], [pair for pair in self.at if pair[0] > epoch]
+        if not past or not future:
+            return past[-1][1] if past else future[0][1]
+        (start, low), (end, high) = past[-1], future[0]
         share = (epoch - start) / (end - start)
         if self.between == "constant":
             return low

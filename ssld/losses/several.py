@@ -19,8 +19,7 @@ def of_teachers(teacher: Outputs) -> list[Tensor]:
 
 
 def of_peers(batch: Batch, like: Tensor) -> list[Tensor]:
-    """Return the logits of each network that trains beside the student, [N, classes], with a gradient, in the type of
-    `like`.
+    """Return the logits of each network that trains beside the student, [N, classes], with gradient, in `like`'s type.
 
     It raises RunError where the student trains alone.
     """

@@ -36,9 +36,7 @@ class Term:
 
     @property
     def learns_from(self) -> Side:
-        """Return the side of the term: a loss that reads a teacher is of the distillation, every other one of the
-        task.
-        """
+        """Return the side of the term: the distillation for a loss that reads a teacher, else the task."""
         return self.side or ("distil" if self.loss.reads.teacher else "task")
 
     def tree(self, name: str | None = None) -> dict[str, Any]:
@@ -70,7 +68,10 @@ def build_terms(tree: Any, known: Mapping[str, type[Loss]] | None = None) -> dic
     """
     if not isinstance(tree, Mapping) or not tree:
         raise RecipeError(": no terms; name at least one loss, such as ssld: {weight: 1.0}")
-    terms = {str(name): _term(str(name), given, built_in() if known is None else known) for name, given in tree.items()}
+    terms = {
+        str(name): _term(str(name), term_tree, built_in() if known is None else known)
+        for name, term_tree in tree.items()
+    }
     if all(term.weight == 0 for term in terms.values()):
         raise RecipeError(": every weight is 0; give one loss a positive weight")
     return terms

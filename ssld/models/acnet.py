@@ -11,9 +11,7 @@ from ssld.models.resnet import NESTED, NUMBERED_FC, STATIC, Bottleneck, ResNet
 
 
 def fused(width_in: int, width: int, kernel: int, stride: int) -> nn.Sequential:
-    """Make the convolution that an asymmetric block becomes: [N, width_in, H, W] -> [N, width, H / stride, W /
-    stride].
-    """
+    """Make what an asymmetric block becomes: [N, width_in, H, W] -> [N, width, H / stride, W / stride]."""
     conv = nn.Conv2D(width_in, width, kernel, stride, (kernel - 1) // 2)
     return nn.Sequential(("conv", conv), ("act", nn.ReLU()))
 

@@ -44,9 +44,7 @@ def _conv(width_in: int, width: int, kernel: int, stride: int, padding: int) -> 
 
 
 def _head(inputs: int, num_classes: int) -> nn.Sequential:
-    """Make three linear layers; the first has a weight for every pixel of the last map, so it fits one size of
-    image.
-    """
+    """Make three linear layers. The first has a weight for every pixel of the last map, so it fits one image size."""
     start = _start(inputs)  # all three start so, as published, though the other two have 4096 inputs
     return nn.Sequential(
         ("flatten", nn.Flatten()),

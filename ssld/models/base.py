@@ -96,8 +96,8 @@ class Classifier(nn.Layer):
 
     @property
     def norms(self) -> dict[str, nn.Layer]:
-        """Return, by name of a stage, the batch norm that makes its tap before the last activation (`stage1.pre` and so
-        on).
+        """Return, by name of a stage, the batch norm that makes its tap before the last activation, such as
+        `stage1.pre`.
 
         Only stages where there is exactly one are in it. Where a sum enters the activation, the batch norm is the one
         that ends the block's own layers, not its shortcut.
@@ -164,7 +164,7 @@ class Classifier(nn.Layer):
 
 @dataclass(frozen=True)
 class Family:
-    """Describe a series: a class, and the numbers that make each of its variants. To construct it registers them.
+    """Describe a series: a class, and the numbers that make each of its variants. Its constructor registers them.
 
     `old` holds, for the variants that the code of PaddleClas 1.x built otherwise than the later code, the numbers that
     revision "1.x" changes; the weights of 1.x and 2.0 need them.
@@ -259,8 +259,9 @@ def check_whole(where: str, **numbers: Any) -> None:
 
 @cache
 def keymap(name: str, flavour: Flavour = "develop", revision: Revision = "2.x") -> Mapping[str, str]:
-    """Return published key -> our key, for every entry of the state. Two keys that would share a name raise
-    RecipeError.
+    """Return published key -> our key, for every entry of the state.
+
+    Two keys that would share a name raise RecipeError.
     """
     family = _family(name)
     keys = _keys(name, revision)

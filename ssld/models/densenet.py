@@ -15,7 +15,7 @@ SMALLEST = 29  # pixels: the first stage halves twice, rounding up, and each of 
 
 
 class BNConv(nn.Sequential):
-    """Apply BN, ReLU and a convolution without bias: [N, width_in, H, W] -> [N, width, ceil(H / stride), ceil(W /
+    """Apply BN, ReLU, a convolution without bias: [N, width_in, H, W] -> [N, width, ceil(H / stride), ceil(W /
     stride)].
     """
 
@@ -46,8 +46,9 @@ class Transition(nn.Sequential):
 
 
 class DenseNet(Classifier):
-    """Classify images. The stem gives `width` channels; every stage halves the map, then each of its layers adds
-    `growth`.
+    """Classify images.
+
+    The stem gives `width` channels; every stage halves the map, then each of its layers adds `growth`.
     """
 
     def __init__(self, width: int, growth: int, depths: Sequence[int], num_classes: int, in_size: int):

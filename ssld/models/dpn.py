@@ -40,8 +40,9 @@ class Block(nn.Layer):
 
 
 class DPN(Classifier):
-    """Classify images. `stem` is the width and kernel of the first convolution; `growths` and `depths` hold a number
-    for every stage.
+    """Classify images.
+
+    `stem` is the width and kernel of the first convolution; `growths` and `depths` hold a number for every stage.
 
     `width` channels on the residual path and `inner` ones, in `groups`, in the 3x3 are those of stage 1. Both double
     with every further stage.

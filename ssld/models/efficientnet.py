@@ -26,8 +26,9 @@ STAGES = [
 
 
 def normed(conv: nn.Conv2D, act: type | None = None) -> nn.Sequential:
-    """Follow a convolution with BN and activation. The published statistics need TensorFlow's momentum and epsilon
-    of BN.
+    """Follow a convolution with BN and activation.
+
+    The published statistics need TensorFlow's momentum and epsilon of BN.
     """
     bn = nn.BatchNorm2D(conv.weight.shape[0], momentum=0.99, epsilon=1e-3)
     return nn.Sequential(("conv", conv), ("bn", bn), *([("act", act())] if act else []))
@@ -62,8 +63,8 @@ class SqueezeExcite(nn.Layer):
 class Residual(nn.Layer):
     """Add the input of a body of any layers to its output: [N, C, H, W] -> the same shape.
 
-    Drop connect: in training the body is left out for an image with probability `drop`, and counts 1 / (1 - drop) times
-    for the others.
+    With drop connect, in training the body is left out for an image with probability `drop`, and counts 1 / (1 - drop)
+    times for the others.
     """
 
     def __init__(self, body: nn.Layer, drop: float):
@@ -89,8 +90,9 @@ def inverted_bottleneck(
 
 
 class EfficientNet(Classifier):
-    """Classify images. `width` and `depth` multiply those of STAGES; padding is that of images of `native` pixels a
-    side.
+    """Classify images.
+
+    `width` and `depth` multiply those of STAGES; padding is that of images of `native` pixels a side.
     """
 
     def __init__(

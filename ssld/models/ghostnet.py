@@ -52,9 +52,7 @@ class SqueezeExcite(nn.Layer):
 
 
 class Ghost(nn.Layer):
-    """Make half of the channels by a 1x1, and their ghosts by a filter each: [N, width_in, H, W] -> [N, width, H,
-    W].
-    """
+    """Make half of the channels by a 1x1, their ghosts by a filter each: [N, width_in, H, W] -> [N, width, H, W]."""
 
     def __init__(self, width_in: int, width: int, act: type | None = None):
         super().__init__()

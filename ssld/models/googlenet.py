@@ -29,7 +29,7 @@ def linear(width_in: int, width: int, paper: int) -> nn.Linear:
 
 
 class Inception(Activated):
-    """Put a 1x1, a 3x3, a 5x5 and pooling side by side: [N, width_in, H, W] -> [N, one + three + five + pooled, H,
+    """Join a 1x1, a 3x3, a 5x5 and pooling side by side: [N, width_in, H, W] -> [N, one + three + five + pooled, H,
     W].
     """
 

@@ -86,9 +86,7 @@ class Branches(SideBySide):
 
 
 class Inception(Classifier):
-    """Classify images. `stem`: steps from the image to a map of an eighth; `stages`: the blocks at 1/8, 1/16 and
-    1/32.
-    """
+    """Classify images. `stem`: steps from the image to a map of 1/8; `stages`: the blocks at 1/8, 1/16 and 1/32."""
 
     def __init__(self, stem: Steps, stages: Sequence[Steps], exclusive: bool, num_classes: int, in_size: int):
         super().__init__(num_classes, in_size)

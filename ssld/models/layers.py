@@ -29,8 +29,7 @@ class BatchNorm2D(nn.BatchNorm2D):
 
 
 class ConvBN(nn.Sequential):
-    """Apply a convolution without bias, BN and an activation: [N, width_in, H, W] -> [N, width, ceil(H / stride),
-    ceil(W / stride)].
+    """Convolve without bias, apply BN, activate: [N, width_in, H, W] -> [N, width, ceil(H / stride), ceil(W / stride)].
 
     BN keeps Paddle's momentum 0.9 and epsilon 1e-5; the published statistics were gathered with them. BN takes a bias
     away again; `bias` is for published weights that hold one all the same.
@@ -51,9 +50,7 @@ class ConvBN(nn.Sequential):
 
 
 class DepthwiseBN(nn.Sequential):
-    """Apply one filter a channel, BN and an activation: [N, width, H, W] -> [N, width, ceil(H / stride), ceil(W /
-    stride)].
-    """
+    """Filter each channel, apply BN, activate: [N, width, H, W] -> [N, width, ceil(H / stride), ceil(W / stride)]."""
 
     def __init__(
         self, width: int, kernel: int, stride: int = 1, act: type | None = None, weights: Initializer | None = None

@@ -26,8 +26,9 @@ STAGES = [
 
 
 class MobileNetV2(Classifier):
-    """Classify images. `scale` multiplies every width, cut to a whole number (most other code rounds to multiples of
-    8).
+    """Classify images.
+
+    `scale` multiplies every width, cut to a whole number (most other code rounds to multiples of 8).
 
     The last convolution does not become narrower than 1280 channels.
     """

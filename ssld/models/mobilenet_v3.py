@@ -50,8 +50,9 @@ class Block(nn.Layer):
 
 
 class MobileNetV3(Classifier):
-    """Classify images. `stages`: rows (kernel, inner width, width, squeeze-excite, activation, stride), without
-    `scale`.
+    """Classify images.
+
+    `stages`: rows (kernel, inner width, width, squeeze-excite, activation, stride), without `scale`.
     """
 
     def __init__(self, stages: Sequence[Sequence[Row]], last: int, scale: float, num_classes: int, in_size: int):

@@ -64,7 +64,7 @@ Family(
     rename_static=[
         (r"^stem", "stem_conv"),
         (r"^stages\.\d\.\d+", "s{stage}_b{block:+1}"),
-        (r"\.body\.(\d)", lambda found, _: "_branch2" + "abc"[int(found[1])]),
+        (r"\.body\.(\d)", lambda match, _: "_branch2" + "abc"[int(match[1])]),
         (r"\.shortcut", "_branch1"),
         (r"\.bn\._", "_bn_"),
         (r"\.bn\.", "_bn.output.1."),

@@ -15,8 +15,8 @@ from ssld.models.resnet import DEEP_STEM, NESTED, STATIC, Bottleneck, ResNet
 
 
 class Scales(nn.Layer):
-    """Convolve groups of channels, each of which sees further than the one before: [N, C, H, W] -> [N, C, H / stride, W
-    / stride].
+    """Convolve groups of channels, each seeing further than the one before: [N, C, H, W] -> [N, C, H / stride, W /
+    stride].
 
     All groups but the last have a 3x3 convolution. At stride 1 a group is added to the output of the group before it,
     and the last one passes as it is. At stride 2 the groups are independent, and the last one is averaged. (The paper's

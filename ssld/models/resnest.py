@@ -43,9 +43,7 @@ class SplitAttention(nn.Layer):
 
 
 class SplitBottleneck(Summed):
-    """Apply a 1x1, split attention, a 1x1 and a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W /
-    stride].
-    """
+    """Apply a 1x1, split attention, a 1x1, a shortcut: [N, width_in, H, W] -> [N, 4 width, H / stride, W / stride]."""
 
     expansion = 4
 

@@ -59,8 +59,9 @@ def projection(width_in: int, width: int, stride: int) -> nn.Layer:
 
 
 class ResNet(Classifier):
-    """Classify images. `depths` counts the blocks of the four stages; descendants give another block, stem or
-    shortcut.
+    """Classify images.
+
+    `depths` counts the blocks of the four stages; descendants give another block, stem or shortcut.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ NESTED = [  # ... and the networks that it never rewrote
 ]
 STATIC: Rename = [  # most 1.x names go back to those of Caffe's ResNet: res4f_branch2b_weights, bn4f_branch2b_scale
     (r"^stages\.\d\.\d+", "res{stage:+1}{letter}"),
-    (r"\.body\.(\d)", lambda found, _: "_branch2" + "abc"[int(found[1])]),
+    (r"\.body\.(\d)", lambda match, _: "_branch2" + "abc"[int(match[1])]),
     (r"\.shortcut", "_branch1"),
     (r"^\w{3}(\w+)\.bn\.", "bn{0}."),
     (r"^(bn\w+)\.weight", "{0}_scale"),

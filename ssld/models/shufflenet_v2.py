@@ -43,8 +43,8 @@ class Block(nn.Layer):
         self.body = Body(width // 2, width // 2, 1, act)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        passed, x = x.chunk(2, axis=1)
-        return interleave(passed, self.body(x))
+        first_half, x = x.chunk(2, axis=1)
+        return interleave(first_half, self.body(x))
 
 
 class Reduction(nn.Layer):

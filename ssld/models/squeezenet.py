@@ -29,8 +29,9 @@ class Fire(Activated):
 
 
 class SqueezeNet(Classifier):
-    """Classify images. `stem`: width, kernel and padding of a convolution of stride 2; `stages`: squeezed widths of
-    fires.
+    """Classify images.
+
+    `stem`: width, kernel and padding of a convolution of stride 2; `stages`: squeezed widths of fires.
     """
 
     def __init__(self, stem: tuple[int, int, int], stages: Sequence[Sequence[int]], num_classes: int, in_size: int):

@@ -101,8 +101,8 @@ def last_norm(layer: nn.Layer) -> nn.Layer | None:
 
 
 def norm_before(layer: nn.Layer) -> nn.Layer | None:
-    """Return the batch norm that makes what enters the last activation of a layer, or None where there is not
-    exactly one.
+    """Return the batch norm that makes what enters a layer's last activation, or None where there is not exactly
+    one.
     """
     if isinstance(layer, Activated):
         return layer.norm
@@ -117,16 +117,14 @@ class SideBySide(nn.LayerList):
     """Hold layers side by side. A subclass says how their inputs are found and what becomes of their outputs."""
 
     def split(self, x: Values) -> tuple[Values, Values]:
-        """Return what enters and what leaves the last activations of all layers together, as the function `split`
-        does of one.
+        """Return what enters and what leaves the last activations of all layers, as the function `split` does of
+        one.
         """
         raise NotImplementedError
 
 
 def inside(layer: nn.Layer) -> nn.Layer:
-    """Return the layer inside one that rounds to int8, which has the weights in float; any other layer is returned
-    itself.
-    """
+    """Return the layer inside one that rounds to int8, which has the weights in float, or any other layer itself."""
     inner = getattr(layer, "_layer", None)
     return inner if hasattr(inner, "_fake_quant_input") else layer
 
@@ -144,8 +142,7 @@ def is_linear(layer: nn.Layer) -> bool:
 
 
 def read_head(head: nn.Sequential, x: paddle.Tensor, taps: Collection[str]) -> dict[str, paddle.Tensor]:
-    """Return the logits of a chain that ends in a classifier, and those of the taps `map` and `embedding` that are in
-    `taps`.
+    """Return the logits of a chain that ends in a classifier, and `map` and `embedding` where `taps` names them.
 
     `map` is the last map [N, C, H, W]: what is pooled or flattened or, where neither comes before the classifier, what
     the classifier takes. `embedding` is the vector [N, d] that the classifier takes.
@@ -214,9 +211,7 @@ def classifier_of(network: nn.Layer) -> nn.Layer | None:
 
 
 def tap_paths(network: nn.Layer) -> Mapping[str, str]:
-    """Return name of a tap -> path of a layer in the network, such as `body.2`; `classifier` names what makes the
-    logits.
-    """
+    """Return name of a tap -> path of a layer, such as `body.2`; `classifier` names the layer that makes the logits."""
     paths = getattr(network, "tap_paths", None)
     return paths if isinstance(paths, Mapping) else {}
 
@@ -305,8 +300,9 @@ class View:
 
 
 def read(views: Collection[View], network: nn.Layer, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
-    """Return the logits and what the views show, in one forward pass. No hook stays behind. It raises as
-    `outputs_of` does.
+    """Return the logits and what the views show, in one forward pass.
+
+    No hook stays behind. It raises as `outputs_of` does.
     """
     with ExitStack() as hooks:
         for view in views:

@@ -35,9 +35,7 @@ def _conv(width_in: int, width: int) -> nn.Sequential:
 
 
 def _head(inputs: int, num_classes: int) -> nn.Sequential:
-    """Make three linear layers; the first has a weight for every pixel of the last map, so it fits one size of
-    image.
-    """
+    """Make three linear layers. The first has a weight for every pixel of the last map, so it fits one image size."""
     return nn.Sequential(
         ("flatten", nn.Flatten()),
         ("fc1", nn.Linear(inputs, 4096)),

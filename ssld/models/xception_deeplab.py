@@ -54,10 +54,8 @@ def dilated_tail() -> nn.Sequential:
 def dropped(width: int, num_classes: int) -> nn.Sequential:
     """Make the head: [N, width, H, W] -> [N, num_classes]."""
     return nn.Sequential(
-        (
-            "drop",
-            nn.Dropout(0.5, mode="downscale_in_infer"),
-        ),  # it drops pixels before the pool, as published weights expect
+        # Pixels are dropped before the pool, as published weights expect.
+        ("drop", nn.Dropout(0.5, mode="downscale_in_infer")),
         ("pool", nn.AdaptiveAvgPool2D(1)),
         ("flatten", nn.Flatten()),
         ("fc", nn.Linear(width, num_classes)),

@@ -59,8 +59,8 @@ class Crd(Loss):
         if self.width < 1 or self.negatives < 1:
             raise RecipeError(f"width: {self.width}, negatives: {self.negatives}; give whole numbers from 1 up")
         if not self.temperature > 0 or not 0 <= self.momentum < 1:
-            given = f"{self.temperature}, momentum: {self.momentum}"
-            raise RecipeError(f"temperature: {given}; give a positive temperature and a momentum from 0, below 1")
+            values = f"{self.temperature}, momentum: {self.momentum}"
+            raise RecipeError(f"temperature: {values}; give a positive temperature and a momentum from 0, below 1")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.contrast import Contrast
@@ -68,5 +68,5 @@ class Crd(Loss):
         return Contrast(self, about)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
-        chosen = helpers.draw(batch["index"], batch["step"])
-        return helpers(student["embedding"], teacher["embedding"], batch["index"], chosen)
+        candidates = helpers.draw(batch["index"], batch["step"])
+        return helpers(student["embedding"], teacher["embedding"], batch["index"], candidates)

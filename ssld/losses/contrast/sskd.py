@@ -103,8 +103,8 @@ class Sskd(Loss):
         tf = _kept(softened(changed_s, changed_t, self.temperature_tf), changed_t, repeated, self.keep_tf)
         x_s, x_t = _cosines(helpers.student(student[self.student])), _cosines(helpers.teacher(teacher[self.teacher]))
         own = paddle.arange(label.shape[0]).repeat_interleave(ROWS - 1)
-        known = x_t.detach()
-        ss = _kept(softened(x_s, known, self.temperature_ss), known, own, self.keep_ss)
+        target = x_t.detach()
+        ss = _kept(softened(x_s, target, self.temperature_ss), target, own, self.keep_ss)
         total = self.ce * truth + self.kl * kl + self.tf * tf + self.ss * ss
         if not self.contrast:
             return total
@@ -132,8 +132,7 @@ def _cosines(vectors: Tensor) -> Tensor:
 
 
 def _kept(values: Tensor, scores: Tensor, truth: Tensor, share: float) -> Tensor:
-    """Return the mean of the values [m] of rows that are right and of the best `share` of those that are wrong, rounded
-    down.
+    """Return the mean of the values [m] of right rows and of the best `share` of the wrong ones, rounded down.
 
     scores: float [m, k]. truth: int64 [m]; the rank of its score is how wrong a row is. Of rows that are equally wrong
     the earlier ones are kept.

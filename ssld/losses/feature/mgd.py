@@ -69,7 +69,7 @@ class Mgd(TapLoss):
         return Generator(about.student[self.student], about.teacher[self.teacher], about.seed)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
-        kept = (helpers.draw(batch["index"], batch["step"]) >= self.dropped).astype(student[self.student].dtype)
-        generated, target = helpers(student[self.student], teacher[self.teacher], kept)
+        mask = (helpers.draw(batch["index"], batch["step"]) >= self.dropped).astype(student[self.student].dtype)
+        generated, target = helpers(student[self.student], teacher[self.teacher], mask)
         gap = (generated - target).square()
         return self.alpha * (gap.sum(axis=[1, 2, 3]) if self.reduction == "sum" else gap.mean(axis=[1, 2, 3]))

@@ -56,8 +56,8 @@ class Semckd(PairsLoss):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.temperature > 0 or self.reduction < 1:
-            given = f"{self.temperature}, reduction: {self.reduction}"
-            raise RecipeError(f"temperature: {given}; give a positive temperature and a reduction from 1 up")
+            values = f"{self.temperature}, reduction: {self.reduction}"
+            raise RecipeError(f"temperature: {values}; give a positive temperature and a reduction from 1 up")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.semckd import Calibration

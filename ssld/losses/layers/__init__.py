@@ -1,3 +1,1 @@
-"""Define the layers that losses own. They need Paddle when they are defined, so a loss imports them in its
-`helpers`.
-"""
+"""Define the layers that losses own. Their classes need Paddle, so a loss imports them in its `helpers`."""

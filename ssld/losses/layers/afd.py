@@ -24,9 +24,7 @@ class Normed(nn.Layer):
 
 
 class Attention(nn.Layer):
-    """Turn maps of S taps of the student and of T taps of the teacher into weights [N, T, S], which sum to 1 over
-    the S.
-    """
+    """Turn maps of S taps of the student and T taps of the teacher into weights [N, T, S]; they sum to 1 over the S."""
 
     def __init__(self, student: Sequence[int], teacher: Sequence[int], width: int):
         super().__init__()

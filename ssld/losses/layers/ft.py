@@ -1,6 +1,4 @@
-"""Define paraphraser and translator of factor transfer, see `losses/feature/ft.py` and
-`losses/feature/paraphrase.py`.
-"""
+"""Define paraphraser and translator of factor transfer, see `feature/ft.py` and `feature/paraphrase.py`."""
 
 from __future__ import annotations
 

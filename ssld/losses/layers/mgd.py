@@ -24,9 +24,7 @@ class Generator(nn.Layer):
         )
 
     def draw(self, index: Tensor, step: int) -> Tensor:
-        """Draw uniform numbers [N, C, 1, 1] for images int64 [N], which follow from the seed, the step and the
-        image.
-        """
+        """Draw uniform numbers [N, C, 1, 1] for images int64 [N]; they follow from seed, step and image."""
         drawn = uniform(self.seed, LOSS, step, index.numpy(), self.width)
         return paddle.to_tensor(drawn, dtype=paddle.get_default_dtype()).unsqueeze([2, 3])
 

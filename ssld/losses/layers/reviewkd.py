@@ -14,8 +14,7 @@ from ssld.losses.layers.regressor import projection
 
 
 class Fusion(nn.Layer):
-    """Fuse a map [N, width_in, H, W] with what the fusion before handed on into (map [N, width_out, size, size], handed
-    on).
+    """Fuse a map [N, width_in, H, W] with that of the fusion before into (map [N, width_out, size, size], handed on).
 
     first: the deepest fusion, which has nothing before it. The convolutions start at U(+-sqrt(3 / fan in)).
     """

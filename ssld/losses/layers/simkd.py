@@ -10,9 +10,7 @@ from ssld.losses.layers.regressor import Bottleneck, side
 
 
 class Projector(nn.Layer):
-    """Turn maps of student and teacher into (the student's as the teacher's, the teacher's), both at the smaller
-    size.
-    """
+    """Bring maps of student and teacher to the smaller size, and the student's to the teacher's channels."""
 
     def __init__(self, student: Shape, teacher: Shape, factor: int):
         super().__init__()

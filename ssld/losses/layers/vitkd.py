@@ -14,9 +14,7 @@ from ssld.random import LOSS, uniform
 
 
 class Tokens(nn.Layer):
-    """Apply linear layers, a trained token and two convolutions to tokens of the shapes (L, D) of student and
-    teacher.
-    """
+    """Apply linear layers, a trained token and two convolutions to student's and teacher's tokens of shapes (L, D)."""
 
     def __init__(self, student: Sequence[Shape], teacher: Sequence[Shape], seed: int):
         super().__init__()
@@ -42,13 +40,11 @@ class Tokens(nn.Layer):
         )
 
     def draw(self, index: Tensor, step: int) -> Tensor:
-        """Draw uniform numbers [N, L] for images int64 [N], which follow from the seed, the step and the image."""
+        """Draw uniform numbers [N, L] for images int64 [N]; they follow from seed, step and image."""
         return paddle.to_tensor(uniform(self.seed, LOSS, step, index.numpy(), self.tokens))
 
     def mask(self, numbers: Tensor, share: float) -> Tensor:
-        """Return [N, L, 1], true for the tokens that are masked: all but the L (1 - share) with the smallest
-        numbers.
-        """
+        """Return [N, L, 1], true for the masked tokens: all but the L (1 - share) with the smallest numbers."""
         count = int(self.tokens * (1 - share))
         ranks = numbers.argsort(axis=1).argsort(axis=1)
         return (ranks >= count).unsqueeze(-1)

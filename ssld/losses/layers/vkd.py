@@ -7,8 +7,7 @@ from paddle import Tensor, nn
 
 
 class Orthogonal(nn.Layer):
-    """Project [N, width_in] -> [N, width] by a matrix with orthonormal columns, or rows where it has more columns than
-    rows.
+    """Project [N, width_in] -> [N, width] by a matrix with orthonormal columns, or rows where those are fewer.
 
     The trained matrix `free` has the shape [larger width, smaller width].
     """

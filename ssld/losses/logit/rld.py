@@ -57,7 +57,7 @@ class Rld(Labelled):
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t, label = student["logits"], teacher["logits"], batch["label"]
-        true, top = (F.one_hot(chosen, z_s.shape[-1]).astype("bool") for chosen in (label, z_t.argmax(axis=-1)))
+        true, top = (F.one_hot(classes, z_s.shape[-1]).astype("bool") for classes in (label, z_t.argmax(axis=-1)))
         own = self.confidence_temperature
         confidence = divergence(two_way(z_t / own, top), two_way(z_s / own, true))
         hidden = z_t >= at(z_t, label).unsqueeze(-1)

@@ -83,8 +83,8 @@ class WkdL(Labelled):
         return target + self.gamma * self._moved(q_s, q_t, (~true).astype(z_s.dtype), costs)
 
     def _moved(self, q_s: Tensor, q_t: Tensor, others: Tensor, costs: Tensor) -> Tensor:
-        """Return [N]: the cost of the plan between q_s and q_t, [N, classes] each, 0 for the true class as `others`
-        is.
+        """Return [N]: the cost of the plan between q_s and q_t, [N, classes] each, 0 for the true class like
+        `others`.
         """
         kernel = (-costs / self.regularisation).exp()
         u = others / (others.shape[-1] - 1)

@@ -58,8 +58,8 @@ class Itrd(BatchLoss, TapLoss):
 
     def __post_init__(self) -> None:
         if min(self.correlation, self.mutual) < 0 or not self.correlation + self.mutual:
-            given = f"{self.correlation}, mutual: {self.mutual}"
-            raise RecipeError(f"correlation: {given}; give numbers from 0 up, one above 0")
+            values = f"{self.correlation}, mutual: {self.mutual}"
+            raise RecipeError(f"correlation: {values}; give numbers from 0 up, one above 0")
         if not self.alpha > 0:
             raise RecipeError(f"alpha: {self.alpha} is not positive; 1.5 is usual")
 

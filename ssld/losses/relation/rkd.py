@@ -94,9 +94,7 @@ def _products(features: Tensor) -> Tensor:
 
 
 def _squares(g: Tensor) -> Tensor:
-    """Return the squared distances [N, N] of inner products [N, N]; 0, without a gradient, where they are as good
-    as 0.
-    """
+    """Turn inner products [N, N] into squared distances [N, N]; 0, without a gradient, where they are about 0."""
     own = g.diagonal()
     square = own.unsqueeze(0) + own.unsqueeze(1) - 2 * g
     return square * (square > 1e-13 * own.detach().max()).astype(g.dtype)
