@@ -136,7 +136,9 @@ def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
 
 
 def override(tree: dict[str, Any], full: dict[str, Any], text: str) -> None:
-    """Apply one `key.path=value` to `tree`. Every key, of a mapping given as value too, must exist in the full plan."""
+    """Apply one `key.path=value` to `tree`. Every key, of a mapping given as value too, must exist in the full plan; a
+    mapping that is empty there, such as `combine.weights`, is given as a whole.
+    """
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise RecipeError(f"override {text!r}: not of the form key.path=value")
@@ -156,7 +158,7 @@ def _change(tree: dict[str, Any], full: dict[str, Any], path: list[str], new: An
             known = at if isinstance(at, dict) else ()
             raise RecipeError(f"override {'.'.join(path)}: no key {key!r}{did_you_mean(key, known)}")
         at = at[key]
-    if isinstance(new, dict) and isinstance(at, dict):
+    if isinstance(new, dict) and isinstance(at, dict) and at:
         for key, item in new.items():
             _change(tree, full, [*path, str(key)], item)
         return

@@ -114,7 +114,7 @@ def check_data(run: Run) -> None:
     """Read the images of every stage before the first step: what the last stage lacks must not show after days.
 
     Raises DataError, naming the stage, for what `images_of` finds, too few images for a batch, a batch that does not
-    divide among the ranks, and images without a label where a loss learns from labels; RunError for mixed precision
+    divide among the ranks, and images without a label where a loss learns from labels, or none with one; RunError for mixed precision
     without a GPU.
     """
     for name, stage in run.plan.stages.items():
@@ -143,6 +143,10 @@ def check_images(stage: Stage, train: ImageSource, val: ImageSource, runtime: Ru
     check_labelled(val, "every validation image needs one")
     if stage.needs_labels:
         check_labelled(train, "the loss learns from labels; use one that learns from the teacher, or other images")
+    for name, term in stage.loss.items():
+        if "label" in term.loss.reads.batch and not (train.labels >= 0).any():
+            what = "no training image has a label, and it ignores such images, so it trains nothing"
+            raise DataError(f"loss {name}: {what}; drop it, or give labelled images")
 
 
 def _compare_classes(run: Run, val: str, train: Sequence[str]) -> None:
