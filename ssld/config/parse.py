@@ -248,10 +248,20 @@ def check_plan(plan: Any, where: str) -> None:
         seen[name] = stage
     if list(plan.stages.values())[-1].network != "student":
         raise RecipeError(f"{where}: stages: the last stage must train the student; it is what is exported")
-    if plan.baseline is not None and plan.baseline not in plan.stages:
-        raise RecipeError(
-            f"{where}: baseline: no stage named {plan.baseline!r}{did_you_mean(plan.baseline, plan.stages)}"
-        )
+    if plan.baseline is not None:
+        _check_baseline(plan, f"{where}: baseline")
+
+
+def _check_baseline(plan: Any, where: str) -> None:
+    """RecipeError unless the gain is a difference of two trainings of the student, measured on the same images."""
+    if plan.baseline not in plan.stages:
+        raise RecipeError(f"{where}: no stage named {plan.baseline!r}{did_you_mean(plan.baseline, plan.stages)}")
+    stage, last = plan.stages[plan.baseline], plan.stages[plan.last]
+    if stage.network != "student":
+        raise RecipeError(f"{where}: stage {plan.baseline!r} trains the {stage.network}; name a stage of the student")
+    if stage.data.val != last.data.val:
+        what = f"stage {plan.baseline!r} is evaluated on {stage.data.val}, and the last stage on {last.data.val}"
+        raise RecipeError(f"{where}: {what}; give both the same data.val")
 
 
 def _check_stage(plan: Any, name: str, stage: Any, seen: dict[str, Any], where: str) -> None:
