@@ -114,8 +114,8 @@ def check_data(run: Run) -> None:
     """Read the images of every stage before the first step: what the last stage lacks must not show after days.
 
     Raises DataError, naming the stage, for what `images_of` finds, too few images for a batch, a batch that does not
-    divide among the ranks, and images without a label where a loss learns from labels, or none with one; RunError for mixed precision
-    without a GPU.
+    divide among the ranks, and images without a label where a loss learns from labels, or none with one; RunError for
+    mixed precision without a GPU.
     """
     for name, stage in run.plan.stages.items():
         check_precision(stage, run.runtime, f"stages.{name}")
