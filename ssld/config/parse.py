@@ -153,7 +153,8 @@ def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
 def override(tree: dict[str, Any], full: dict[str, Any], text: str) -> None:
     """Apply one `key.path=value` to `tree`.
 
-    Every key must exist in the full plan, also those of a mapping that is given as the value.
+    Every key must exist in the full plan, also those of a mapping that is given as the value. A mapping that is empty
+    there, such as `combine.weights`, is given as a whole.
     """
     path, equals, value = text.partition("=")
     if not equals or not path:
@@ -174,7 +175,7 @@ def _change(tree: dict[str, Any], full: dict[str, Any], path: list[str], new_val
             keys = block if isinstance(block, dict) else ()
             raise RecipeError(f"override {'.'.join(path)}: no key {key!r}{did_you_mean(key, keys)}")
         block = block[key]
-    if isinstance(new_value, dict) and isinstance(block, dict):
+    if isinstance(new_value, dict) and isinstance(block, dict) and block:
         for key, item in new_value.items():
             _change(tree, full, [*path, str(key)], item)
         return
@@ -269,10 +270,20 @@ def check_plan(plan: Any, where: str) -> None:
         earlier_stages[name] = stage
     if list(plan.stages.values())[-1].network != "student":
         raise RecipeError(f"{where}: stages: the last stage must train the student; it is what is exported")
-    if plan.baseline is not None and plan.baseline not in plan.stages:
-        raise RecipeError(
-            f"{where}: baseline: no stage named {plan.baseline!r}{did_you_mean(plan.baseline, plan.stages)}"
-        )
+    if plan.baseline is not None:
+        _check_baseline(plan, f"{where}: baseline")
+
+
+def _check_baseline(plan: Any, where: str) -> None:
+    """RecipeError unless the gain is a difference of two trainings of the student, measured on the same images."""
+    if plan.baseline not in plan.stages:
+        raise RecipeError(f"{where}: no stage named {plan.baseline!r}{did_you_mean(plan.baseline, plan.stages)}")
+    stage, last = plan.stages[plan.baseline], plan.stages[plan.last]
+    if stage.network != "student":
+        raise RecipeError(f"{where}: stage {plan.baseline!r} trains the {stage.network}; name a stage of the student")
+    if stage.data.val != last.data.val:
+        what = f"stage {plan.baseline!r} is evaluated on {stage.data.val}, and the last stage on {last.data.val}"
+        raise RecipeError(f"{where}: {what}; give both the same data.val")
 
 
 def _check_stage(plan: Any, name: str, stage: Any, earlier: dict[str, Any], where: str) -> None:

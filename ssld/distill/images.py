@@ -120,8 +120,8 @@ def check_data(run: Run) -> None:
     """Read the images of every stage before the first step, so that the last stage does not fail after days.
 
     Raises DataError, which names the stage, for what `images_of` refuses, for too few images for a batch, for a batch
-    that does not divide among the ranks, and for images without a label where a loss learns from labels. Raises
-    RunError for mixed precision without a GPU.
+    that does not divide among the ranks, and for images without a label where a loss learns from labels, or none with one.
+    Raises RunError for mixed precision without a GPU.
     """
     for name, stage in run.plan.stages.items():
         check_precision(stage, run.runtime, f"stages.{name}")
@@ -152,6 +152,10 @@ def check_images(stage: Stage, train: ImageSource, val: ImageSource, runtime: Ru
     check_labelled(val, "every validation image needs one")
     if stage.needs_labels:
         check_labelled(train, "the loss learns from labels; use one that learns from the teacher, or other images")
+    for name, term in stage.loss.items():
+        if "label" in term.loss.reads.batch and not (train.labels >= 0).any():
+            what = "no training image has a label, and it ignores such images, so it trains nothing"
+            raise DataError(f"loss {name}: {what}; drop it, or give labelled images")
 
 
 def _compare_classes(run: Run, val: str, train: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -68,16 +69,18 @@ def made_of(stage: StageRun) -> Parts:
 
 
 def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
-    """Return the digests of the files that a teacher comes from."""
+    """Return the digests of the files that a teacher comes from; of a card also of its network and of its input."""
     if teacher.stage:
         return {f"{OF_STAGE} {teacher.stage}": sha256(stage.run.stage(teacher.stage).model_file)}
     if teacher.run:
         return {"run": sha256(Run.of_folder(Path(teacher.run), stage.runtime).last.model_file)}
     if teacher.card:
-        if stage.run.is_smoke:
-            return {}
         card = cards.find_teacher(teacher.card)
-        return {"weights": file_digest(teacher_weights(teacher.card, card, teacher.weights, "teacher.weights"))}
+        shown: Parts = {"card": json_digest([card.arch, asdict(card.input)])}
+        if stage.run.is_smoke:
+            return shown
+        file = teacher_weights(teacher.card, card, teacher.weights, "teacher.weights")
+        return {**shown, "weights": file_digest(file)}
     parts = {"classes": sha256(Path(teacher.classes_file))} if teacher.classes_file else {}
     if teacher.onnx:
         return parts | {"onnx": json_digest(onnx_digests(Path(teacher.onnx)))}

@@ -65,6 +65,15 @@ def test_a_loss_term_without_a_weight_has_weight_1(load):
     assert tree["kl"] == {"kind": "kl", "weight": 1.0, "side": None, "temperature": 4.0}
 
 
+def test_a_mapping_that_is_empty_in_the_plan_is_given_as_a_whole(load):
+    teachers = {"a": {"card": "ResNet50_vd_ssld"}, "b": {"card": "ResNet50_vd_ssld_v2"}}
+    tree = {**changed(TREE, "stages.distill.teachers", ["a", "b"]), "teachers": teachers}
+    plan = load(tree, "stages.distill.combine.weights={a: 2, b: 1}")
+    assert plan.stages["distill"].combine.weights == {"a": 2.0, "b": 1.0}
+    with pytest.raises(RecipeError, match=r"override stages\.distill\.loss\.kl: no key 'kl'"):
+        load(TREE, "stages.distill.loss={kl: {}}")
+
+
 def test_a_default_of_a_loss_stands_in_the_plan_and_can_be_overridden(load):
     plan = load(changed(TREE, "stages.distill.loss", {"kl": {}}), "stages.distill.loss.kl.temperature=4")
     assert plan.stages["distill"].loss["kl"].loss.temperature == 4.0

@@ -43,6 +43,12 @@ def plan(tmp_path_factory):
         ("teacher.card", "ResNet50_vd", "teacher: has card and stage; give exactly one of card, stage, run, onnx, "),
         ("teacher.stage", None, "teacher: has no source; give exactly one of card, stage, run, onnx, program, or"),
         ("baseline", "plane", "baseline: no stage named 'plane'; did you mean 'plain'?"),
+        ("baseline", "teach", "baseline: stage 'teach' trains the teacher; name a stage of the student"),
+        (
+            "stages.plain.data.val",
+            "other.txt",
+            "baseline: stage 'plain' is evaluated on other.txt, and the last stage on",
+        ),
         ("stages.plain.epochs", 0, "stages.plain.epochs: must be above 0; got 0"),
         ("stages.plain.epochs", float("nan"), "stages.plain.epochs: must be above 0; got nan"),
         ("stages.plain.data.batch", -8, "stages.plain.data.batch: must be above 0"),

@@ -15,6 +15,7 @@ from ssld.distill.teachers import Teachers
 from ssld.errors import RunError, WeightsError
 from ssld.files import sha256
 from ssld.losses.registry import find
+from ssld.paths import shelf
 from ssld.plans import load_plan
 from ssld.publish import start_track
 from ssld.run import finished, opened, run_plan, stage_result
@@ -203,6 +204,21 @@ def test_replaced_weights_of_a_teacher_train_the_stages_that_asked_it_anew(place
     capsys.readouterr()
     assert train(run_of("runs/file")) == ["distill", "tune"]
     assert lines(capsys)[0] == "stage distill: teacher big: weights changed; it is trained anew"
+
+
+def test_a_card_whose_input_changed_trains_the_stages_that_asked_its_teacher_anew(place):
+    card = Path("mine.yaml")
+    text = (shelf("teachers") / "ResNet50_vd_ssld.yaml").read_text()
+    card.write_text(text)
+    tree = changed(TREE, "teachers.published", {"card": "mine.yaml", "gate": 0})
+    written(place, changed(tree, "stages.distill.teachers", ["published"]))
+    distill = Run.of_plan(load_plan("some.yaml", [], smoke=True), Path("runs/carded"), HERE).stage("distill")
+    fake(distill.run.data_root / "fake", 4, train=16, val=8, unlabelled=8, size=20)
+    before = made_of(distill)
+    card.write_text(text.replace("top1: 83.0", "top1: 82.0"))
+    assert made_of(distill) == before
+    card.write_text(text.replace("mean: [0.485,", "mean: [0.5,"))
+    assert changes(before, made_of(distill)) == "teacher published: card changed"
 
 
 def test_reuse_insists_on_results_that_something_else_made_and_says_so(place, capsys):
