@@ -120,8 +120,8 @@ def check_data(run: Run) -> None:
     """Read the images of every stage before the first step, so that the last stage does not fail after days.
 
     Raises DataError, which names the stage, for what `images_of` refuses, for too few images for a batch, for a batch
-    that does not divide among the ranks, and for images without a label where a loss learns from labels, or none with one.
-    Raises RunError for mixed precision without a GPU.
+    that does not divide among the ranks, and for images without a label where a loss learns from labels, or none with
+    one. Raises RunError for mixed precision without a GPU.
     """
     for name, stage in run.plan.stages.items():
         check_precision(stage, run.runtime, f"stages.{name}")
