@@ -183,7 +183,8 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
             # A mining that is finished returns at once.
             mine_pool(step, root, root / name, runtime, teachers=loaders_of_teachers)
         except SsldError as error:
-            raise type(error)(f"prepare.{name}: {error}") from None
+            mend = f"name the step otherwise, or remove {root / name}"  # its folder follows from its name
+            raise type(error)(f"prepare.{name}: {error}".replace("choose another --out", mend)) from None
 
 
 def label(plan: Plan, folder: Path, runtime: Runtime, sample: int, options: Options) -> list[dict[str, Any]]:
