@@ -78,7 +78,8 @@ def test_a_recipe_mines_its_list_once(place, monkeypatch):
 def test_a_changed_step_does_not_replace_what_was_mined(place):
     root = prepared(load(place), place)
     before = (root / "mined/mined.txt").read_bytes()
-    with pytest.raises(RunError, match=r"mined: holds another mining \(.*\); name the step otherwise, or remove .*mined$"):
+    wanted = r"mined: holds another mining \(.*\); name the step otherwise, or remove .*mined$"
+    with pytest.raises(RunError, match=wanted):
         prepared(load(place, "prepare.mined.k=1"), place)
     assert (root / "mined/mined.txt").read_bytes() == before
 
