@@ -264,6 +264,9 @@ def check_plan(plan: Any, where: str) -> None:
     """
     if not plan.stages:
         raise RecipeError(f"{where}: stages: a recipe needs at least one stage")
+    for key, name in [("name", plan.name), *(("stages", name) for name in plan.stages)]:
+        if not name or name.startswith(".") or "/" in name or "\\" in name:  # of the folder of a run, and of a stage
+            raise RecipeError(f"{where}: {key}: {name!r} names a folder; write a name without slashes and a first dot")
     earlier_stages: dict[str, Any] = {}
     for name, stage in plan.stages.items():
         _check_stage(plan, name, stage, earlier_stages, f"{where}: stages.{name}")
