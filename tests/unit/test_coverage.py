@@ -61,7 +61,7 @@ def test_what_does_not_bear_on_the_training_leaves_it_full(override, load):
         ("stages.distill.epochs=2", "stages.distill.epochs"),
         ("stages.distill.data.batch=4", "stages.distill.data.batch"),
         ("stages.distill.data.train=[d/train.txt]", "stages.distill.data.train"),
-        ("stages.finetune.data.val=other/val.txt", "stages.finetune.data.val"),
+        ("stages.distill.data.val=other/val.txt", "stages.distill.data.val"),
         ("stages.distill.optim.lr=0.5", "stages.distill.optim.lr"),
         ("student.arch=MobileNetV3_small_x0_5", "student.arch"),
     ],

@@ -8,9 +8,11 @@ import paddle.nn.functional as F
 import pytest
 from paddle import nn
 
-from ssld.errors import RecipeError, RunError
+from ssld.distill.images import check_images
+from ssld.errors import DataError, RecipeError, RunError
 from ssld.losses import Loss, Reads, build_terms
 from ssld.losses.base import Labelled
+from ssld.runtime import Runtime
 from tests.unit.test_stage import CLASSES, PLAIN, run
 from tests.unit.test_stage import images as images  # a fixture
 
@@ -96,3 +98,12 @@ def test_a_network_that_fails_in_training_mode_is_one_line(network, error, messa
     monkeypatch.setattr("tests.unit.test_stage.network", network)
     with pytest.raises(error, match=message):
         run(images, tmp_path, PLAIN)
+
+
+def test_a_loss_that_ignores_every_image_of_its_stage_is_refused(images):
+    train, val = images["train"], images["val"]
+    stage = replace(PLAIN, loss=build_terms({"ce": {"unlabelled": "ignore"}}))
+    check_images(stage, train, val, Runtime(rank=0, world=1, gpu=None))
+    without = replace(train, labels=train.labels * 0 - 1)
+    with pytest.raises(DataError, match="loss ce: no training image has a label, and it ignores such images"):
+        check_images(stage, without, val, Runtime(rank=0, world=1, gpu=None))
