@@ -40,7 +40,7 @@ test-bits: $(VENV)/.installed-$(DEVICE)-dev
 
 test-zoo: JOBS = 1
 test-zoo: $(VENV)/.installed-$(DEVICE)-dev
-	$(PYTEST) tests/parity tests/unit/test_weights_import.py --shard $(SHARD) --timeout 900
+	$(PYTEST) tests/parity tests/unit/test_weights_import.py tests/unit/test_taps.py tests/e2e/test_smoke.py --shard $(SHARD) --timeout 900
 
 check: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff check .

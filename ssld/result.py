@@ -67,7 +67,7 @@ def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str,
     contract_of_student |= {"class_names": class_names_of(run, last.settings.data.val) or None, "accuracy": accuracy}
     with progress(0, "export"), runtime.on_cpu():
         return release(
-            trained_network(last),
+            network,
             target,
             images,
             labels,
