@@ -60,19 +60,19 @@ def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str,
     """
     run = run.alone
     plan, last = run.plan, run.last
-    options, network = plan.export, trained_network(last)
+    options = plan.export
     images, labels = slice_images(last, slice_size(options))
     accuracy = {"top1": result["top1"], "top5": result["top5"], "images": result["images"]["val"], "source": "measured"}
-    contract_of_student = contract(plan, network.arch, plan.digest, last.settings.data)
-    contract_of_student |= {"class_names": class_names_of(run, last.settings.data.val) or None, "accuracy": accuracy}
+    facts = {"class_names": class_names_of(run, last.settings.data.val) or None, "accuracy": accuracy}
     with progress(0, "export"), runtime.on_cpu():
+        network = trained_network(last)  # made in here, so that it lies on the CPU
         return release(
             network,
             target,
             images,
             labels,
             name=network.arch,
-            contract=contract_of_student,
+            contract=contract(plan, network.arch, plan.digest, last.settings.data) | facts,
             formats=options.formats,
             how=how(options),
             calibration=calibration_images(last),
@@ -94,7 +94,6 @@ def release_network(
         selection = images.subset(sampler.evenly(number, len(images)))
         return all_images(centre_crops(data, selection, single_process))
 
-    input_facts = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
     needs_ranges = calibrated(needed(options.formats, way))
     with progress(0, "export"), runtime.on_cpu():
         on_cpu = copy.deepcopy(network)
@@ -106,7 +105,7 @@ def release_network(
             gate_images,
             labels,
             name=facts["name"],
-            contract={**facts, "input": {**input_facts, "interpolation": data.interpolation}},
+            contract={**facts, "input": input_of(data)},
             formats=options.formats,
             how=way,
             calibration=pictures(options.calibration_images)[0] if needs_ranges else None,
@@ -153,9 +152,13 @@ def calibration_images(last: StageRun) -> np.ndarray | None:
 
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     """Return what an exported network must be fed, and the run that it comes from."""
-    input_facts = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
-    input_facts |= {"interpolation": data.interpolation, "background": list(data.background)}
-    return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": input_facts}
+    return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": input_of(data)}
+
+
+def input_of(data: Data) -> dict[str, Any]:
+    """Return how images are shown to an exported network, as its contract says it."""
+    shown = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
+    return shown | {"interpolation": data.interpolation, "background": list(data.background)}
 
 
 def describe(

@@ -116,7 +116,7 @@ def check_terms(objective: Objective, stage: str) -> None:
     """RunError for a term whose value had no gradient: it would be logged, and train nothing."""
     for name in objective.constant:
         what = f"loss {name}: its value has no gradient, so it trains nothing"
-        how = "correct it where it detaches, or takes argmax or NumPy" + "; train: head needs a loss of the logits"
+        how = "correct it where it detaches, or takes argmax or NumPy; train: head needs a loss of the logits"
         raise RunError(f"stage {stage}: {what}; {how}")
 
 
