@@ -326,6 +326,7 @@ def test_a_trained_network_leaves_as_a_file_that_passed_the_gate(tmp_path):
     assert told["onnx"]["agree"] == 100
     contract = json.loads((tmp_path / "out/contract.json").read_text())
     assert (contract["class_names"], contract["classes"], contract["input"]["size"]) == (names, CLASSES, SIZE)
+    assert contract["input"]["background"] == [255, 255, 255]  # what a caller lays transparent pixels on
     assert contract["gate"]["images"] == 32
     with pytest.raises(RecipeError, match="no images to compare"):
         ssld.export(network(), tmp_path / "other", size=SIZE)
