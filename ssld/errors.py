@@ -46,6 +46,16 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
+def shown(value: object, most: int = 80) -> str:
+    """Return a value as Python writes it, for a message: cut after `most` characters, on one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = f"a {type(value).__name__} of very many digits"
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
 LONGEST = 300  # characters of a message of other people's code
 
 

@@ -1,7 +1,4 @@
-"""Turn YAML into a checked dataclass.
-
-This is the only module that knows pydantic; with typed.py it is the only one that knows PyYAML.
-"""
+"""Turn the tree of a YAML file into a checked dataclass. Only this module and the losses know pydantic."""
 
 import copy
 import dataclasses
@@ -14,67 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
-import yaml
 from pydantic_core import PydanticCustomError
 
-from ssld.errors import RecipeError, did_you_mean
+from ssld import yaml_text
+from ssld.errors import RecipeError, did_you_mean, shown
 from ssld.losses import Loss, Term, build_terms
 from ssld.paths import shelf
-from ssld.spec.colours import colour_of
 
 T = TypeVar("T")
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Load safe YAML in which `1e-5` is a number and `off` is text, unlike in YAML 1.1.
-
-    A key may stand only once.
-    """
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own form
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":bool")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false|True|False)$"), list("tfTF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def _unique_mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise RecipeError(f"line {node.start_mark.line + 1}: key {key!r} stands twice; remove one")
-    return dict(loader.construct_pairs(node, deep=True))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
-
-
-def read_yaml(file: Path) -> Any:
-    """Return the content of a YAML file. Raises RecipeError with the line when it is not YAML or cannot be read."""
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
-    except RecipeError as error:
-        raise RecipeError(f"{file}: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise RecipeError(
-            f"{file}: {line}not valid YAML ({getattr(error, 'problem', None) or 'cannot be parsed'})"
-        ) from None
-
-
-def to_yaml(tree: Any) -> str:
-    """Return a tree of mappings, lists and scalars as YAML, with its keys in their order."""
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
 def locate(path: str | Path) -> Path:
@@ -102,7 +46,7 @@ def recipes() -> list[Path]:
 
 def merge_base(file: Path) -> dict[str, Any]:
     """Merge the tree of a recipe over that of its `base:` file, which may have no base of its own."""
-    return based(_mapping(file), file.parent, str(file))
+    return based(yaml_text.read_mapping(file, "a recipe"), file.parent, str(file))
 
 
 def based(tree: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
@@ -116,18 +60,11 @@ def based(tree: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
     base_file = folder / str(tree.pop("base"))
     if not base_file.is_file():
         raise RecipeError(f"{where}: base: no file {base_file}; a base is named relative to the recipe's folder")
-    base = _mapping(base_file)
+    base = yaml_text.read_mapping(base_file, "a recipe")
     if "base" in base:
         raise RecipeError(f"{base_file}: base: a base cannot have a base; one level only")
     merged: dict[str, Any] = merge(base, tree)
     return merged
-
-
-def _mapping(file: Path) -> dict[str, Any]:
-    tree = read_yaml(file)
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{file}: a recipe is a mapping of keys; this file holds {type(tree).__name__}")
-    return tree
 
 
 def merge(below: Any, above: Any) -> Any:
@@ -158,13 +95,11 @@ def override(tree: dict[str, Any], full: dict[str, Any], text: str) -> None:
     """
     path, equals, value = text.partition("=")
     if not equals or not path:
-        raise RecipeError(f"override {text!r}: not of the form key.path=value")
+        raise RecipeError(f"override {shown(text)}: not of the form key.path=value")
     try:
-        new_value = yaml.load(value, _Loader)  # noqa: S506 - a safe loader
+        new_value = yaml_text.parse(value)
     except RecipeError as error:
-        raise RecipeError(f"override {path}: {error}") from None
-    except yaml.YAMLError:
-        raise RecipeError(f"override {path}: {value!r} is not valid YAML; quote it") from None
+        raise RecipeError(f"override {path}: {str(error).removeprefix('line 1: ')}") from None
     _change(tree, full, path.split("."), new_value)
 
 
@@ -215,17 +150,6 @@ LossTerms = pydantic.PlainValidator(_loss_terms)
 """The losses check a mapping of loss terms, whose options are their fields."""
 
 
-def _colour(value: Any) -> tuple[int, int, int]:
-    try:
-        return colour_of(value)
-    except ValueError as error:
-        raise PydanticCustomError("colour", "{reason}", {"reason": str(error)}) from None
-
-
-Colours = pydantic.BeforeValidator(_colour)
-"""A colour is three whole numbers, or text that says them."""
-
-
 @cache
 def _adapter(cls: Any) -> Any:
     return pydantic.TypeAdapter(cls)
@@ -242,7 +166,7 @@ def _explain(cls: type, error: Any) -> str:
         return f"{path}{error['msg']}"
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{path}: this key is required; add it"
-    return f"{path}: {error['msg']}; got {error['input']!r}"
+    return f"{path}: {str(error['msg']).removeprefix('Value error, ')}; got {shown(error['input'])}"
 
 
 def _fields_at(cls: Any, location: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ssld.errors import RecipeError
+from ssld.spec.ranges import Count, CountOrNone
 
 
 def formats(plan_precision: str) -> set[str]:
@@ -18,9 +19,9 @@ class Quantize:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     teacher: Literal["float", "teacher"] = "float"  # the network that teaches: that of `init`, or the recipe's teacher
-    keep: int = 0  # layers that stay float: those whose rounding changes the logits most
-    images: int = 512  # training images, cropped as in an evaluation, that give ranges and sensitivities
-    recalibrate: int = 2048  # images that give batch norms their statistics after the last step; 0 is off
+    keep: CountOrNone = 0  # layers that stay float: those whose rounding changes the logits most
+    images: Count = 512  # training images, cropped as in an evaluation, that give ranges and sensitivities
+    recalibrate: CountOrNone = 2048  # images that give batch norms their statistics after the last step; 0 is off
 
 
 def check_quantize(plan: Any, where: str) -> None:
@@ -42,8 +43,6 @@ def check_quantize(plan: Any, where: str) -> None:
             raise RecipeError(
                 f"{path}.quantize: trains the whole network and no average of it; drop train and optim.ema"
             )
-        if stage.quantize.images < 1 or min(stage.quantize.keep, stage.quantize.recalibrate) < 0:
-            raise RecipeError(f"{path}.quantize: images must be above 0, keep and recalibrate 0 or more")
     float_formats = [form for form in plan.export.formats if form not in formats(plan.export.plan_precision)]
     if list(plan.stages.values())[-1].quantize and float_formats:
         what = f"{float_formats[0]} is of float networks; after a quantised stage give int8"

@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Literal
 
+from ssld import yaml_text
 from ssld.config import baseline, parse, recipe
 from ssld.config.keys import plain
 from ssld.errors import RecipeError, did_you_mean
@@ -119,9 +120,7 @@ class Sweep:
 def load(path: str) -> Sweep:
     """Read and check a sweep file, or one of `recipes/sweeps` by its name. Raises RecipeError."""
     file = _locate(path)
-    tree = parse.read_yaml(file)
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{file}: a sweep is a mapping of keys; this file holds {type(tree).__name__}")
+    tree = yaml_text.read_mapping(file, "a sweep")
     sweep = parse.build(Sweep, {"name": file.stem, **tree}, path)
     if not sweep.parameters:
         raise RecipeError(f"{path}: parameters: a sweep needs at least one; name a key of the recipe")

@@ -6,25 +6,22 @@ Cards do not use pydantic, because it takes longer to import than all cards take
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-import yaml
-
-from ssld.errors import RecipeError, did_you_mean
+from ssld import yaml_text
+from ssld.errors import RecipeError, did_you_mean, shown
+from ssld.spec import ranges
 
 T = TypeVar("T")
+_CALLED = {dict: "a mapping", list: "a list"}
 
 
 def read(file: Path, cls: type[T]) -> T:
-    """Read one file. Raises RecipeError that names file and key when a key is unknown, missing or of the wrong type."""
+    """Read one file. Raises RecipeError that names file and key for an unknown or missing key and for a wrong value."""
+    tree = yaml_text.read_mapping(file, "a card")
     try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
         typed: T = _typed(cls, tree, "card")
         return typed
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
     except RecipeError as error:
         raise RecipeError(f"{file}: {str(error).removeprefix('card.')}") from None
 
@@ -32,9 +29,11 @@ def read(file: Path, cls: type[T]) -> T:
 def _typed(kind: Any, value: Any, where: str) -> Any:
     """Return the value at the key path `where` as the annotated kind."""
     options = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return _ruled(kind.__metadata__[0], options[0], value, where)
     if get_origin(kind) is Literal:
         if value not in options:
-            raise RecipeError(f"{where}: should be {' or '.join(map(repr, options))}; got {value!r}")
+            raise RecipeError(f"{where}: should be {' or '.join(map(repr, options))}; got {shown(value)}")
         return value
     if type(None) in options:
         return None if value is None else _typed(options[0], value, where)
@@ -49,14 +48,22 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
         if len(_of(list, value, where)) != len(options):
             raise RecipeError(f"{where}: needs {len(options)} values; got {len(value)}")
         return tuple(_typed(option, item, where) for option, item in zip(options, value, strict=True))
-    if kind is str:
-        return _of(str, value, where).strip()  # a folded text ends with a line break
-    return float(value) if kind is float and type(value) is int else _of(kind, value, where)
+    return _of(kind, value, where)
+
+
+def _ruled(rule: ranges.Rule, kind: Any, value: Any, where: str) -> Any:
+    """Return the value as the kind under a rule, where a folded text loses the line break at its end."""
+    if isinstance(rule, ranges.OF_LIST):
+        value = _typed(kind, value, where)
+    try:
+        return rule.accept(kind, value.strip() if isinstance(value, str) else value)
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}; got {shown(value)}") from None
 
 
 def _of(kind: type, value: Any, where: str) -> Any:
     if type(value) is not kind:
-        raise RecipeError(f"{where}: should be {kind.__name__}; got {value!r}")
+        raise RecipeError(f"{where}: should be {_CALLED.get(kind, kind.__name__)}; got {shown(value)}")
     return value
 
 
@@ -74,5 +81,5 @@ def _typed_fields(cls: Any, tree: dict[Any, Any], where: str) -> Any:
 @cache
 def _schema(cls: Any) -> dict[str, tuple[Any, bool]]:
     """Map the name of each field to (kind, required)."""
-    hints = get_type_hints(cls)
-    return {f.name: (hints[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}
+    kinds = ranges.kinds(cls)
+    return {f.name: (kinds[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}

@@ -3,7 +3,7 @@
 import html
 from pathlib import Path
 
-from ssld.config import parse
+from ssld import yaml_text
 from ssld.errors import RunError
 from ssld.files import write_whole
 from ssld.report import evaluation_sections, int8_section, run_files, samples, sections
@@ -36,7 +36,7 @@ def write_report(folder: str | Path) -> Path:
     records = run_files.metrics(folder / "metrics.jsonl")
     rows = run_files.bench(folder / "bench.csv") or result.get("bench") or []
     plan = run_files.text(folder / "plan.yaml")
-    tree = parse.read_yaml(folder / "plan.yaml") if plan else {}
+    tree = yaml_text.read_mapping(folder / "plan.yaml", "a plan") if plan else {}
     arrays = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
     names = [str(name) for name in arrays.get("classes", [])]
     parts = [

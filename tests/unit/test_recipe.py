@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from ssld.config import parse, recipe
+from ssld import yaml_text
+from ssld.config import recipe
 from ssld.errors import RecipeError
 from tests.unit.some_recipe import TREE, changed, fails, written
 
@@ -106,19 +107,19 @@ def test_a_loss_term_that_is_no_mapping_is_refused(load, value):
 @pytest.mark.parametrize(("text", "number"), [("1e-5", 1e-5), ("1E-5", 1e-5), ("2.5e+3", 2500.0), (".5e1", 5.0)])
 def test_an_exponent_makes_a_number(tmp_path, text, number):
     file = written(tmp_path, f"a: {text}\n")
-    value = parse.read_yaml(file)["a"]
+    value = yaml_text.read(file)["a"]
     assert (value, type(value)) == (number, float)
 
 
 @pytest.mark.parametrize("text", ["1e5x", "e5", "v1e-5", "'1e-5'"])
 def test_what_only_looks_like_an_exponent_stays_text(tmp_path, text):
-    assert parse.read_yaml(written(tmp_path, f"a: {text}\n"))["a"] == text.strip("'")
+    assert yaml_text.read(written(tmp_path, f"a: {text}\n"))["a"] == text.strip("'")
 
 
 def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path):
     file = written(tmp_path, "a: 1\nb:\n  c: 1\n  c: 2\n")
     with pytest.raises(RecipeError, match=r"some\.yaml: line 3: key 'c' stands twice; remove one$"):
-        parse.read_yaml(file)
+        yaml_text.read(file)
 
 
 @pytest.mark.parametrize(

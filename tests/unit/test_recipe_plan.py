@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ssld import yaml_text
 from ssld.config import parse, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import RecipeError
@@ -299,7 +300,7 @@ def test_a_changed_key_redoes_the_stages_that_depend_on_it_and_no_other(load, ov
 @pytest.mark.parametrize("name", SHELF)
 def test_a_recipe_of_the_shelf_loads_and_its_dump_is_the_same_plan(name, tmp_path):
     plan = load_plan(f"recipes/{name}", [])
-    again = parse.build(Plan, parse.read_yaml(written(tmp_path, recipe.dump(plan))), "dump")
+    again = parse.build(Plan, yaml_text.read(written(tmp_path, recipe.dump(plan))), "dump")
     assert again == plan
     assert again.digest == plan.digest
 
