@@ -42,14 +42,14 @@ class UsageError(SsldError):
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or "" when none is near."""
-    matches = difflib.get_close_matches(str(name), [str(k) for k in names], n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(str(name)[:100], [str(k) for k in names], n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def shown(value: object, most: int = 80) -> str:
     """Return a value as Python writes it, for a message: cut after `most` characters, on one line."""
     try:
-        text = repr(value)
+        text = repr([*value] if isinstance(value, tuple) else value)
     except ValueError:  # a whole number of more digits than Python writes
         text = f"a {type(value).__name__} of very many digits"
     text = " ".join(text.split())

@@ -32,7 +32,7 @@ def read(file: Path) -> Any:
     """Return the content of a YAML file. Raises RecipeError, with the line, where it cannot be read or is not valid."""
     try:
         if not file.is_file():
-            raise RecipeError("is no file; check the path")
+            raise RecipeError("cannot be read (there is no such file); check the path")
         with file.open("rb") as stream:
             return parse(stream.read(LARGEST + 1).decode("utf-8-sig"))
     except RecipeError as error:

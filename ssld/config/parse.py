@@ -157,7 +157,7 @@ def _adapter(cls: Any) -> Any:
 
 def _explain(cls: type, error: Any) -> str:
     location = [str(part) for part in error["loc"]]
-    path = ".".join(location) or "recipe"
+    path = ".".join(part if part.isprintable() and len(part) <= 80 else shown(part) for part in location) or "recipe"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         names = _fields_at(cls, location[:-1])
         hint = did_you_mean(location[-1], names) or f"; known: {', '.join(names)}"
@@ -226,27 +226,25 @@ def _check_stage(plan: Any, name: str, stage: Any, earlier: dict[str, Any], wher
 
 
 def check_numbers(stage: Any, where: str) -> None:
-    """Check that the numbers of a stage can train a network. Raises RecipeError otherwise.
+    """Check that the numbers of a stage go together. Raises RecipeError otherwise.
 
     `where` is the path of the stage.
     """
-    positive = {
-        "epochs": stage.epochs,
-        "data.batch": stage.data.batch,
-        "data.size": stage.data.size,
-        "optim.lr": stage.optim.lr,
-        "optim.accumulate": stage.optim.accumulate,
-        "eval_every": stage.eval_every,
-        "data.eval_batch": stage.data.eval_batch,
-    }
-    if stage.quantize and stage.epochs == 0:
-        del positive["epochs"]  # such a stage only sets its ranges
-    for key, value in positive.items():
-        if not value > 0:
-            raise RecipeError(f"{where}.{key}: must be above 0; got {value}")
-    if stage.data.batch % stage.optim.accumulate:
-        raise RecipeError(
-            f"{where}.optim.accumulate: {stage.optim.accumulate} does not divide data.batch {stage.data.batch}"
-        )
-    if not stage.data.train:
-        raise RecipeError(f"{where}.data.train: a stage needs at least one list file")
+    data, optim = stage.data, stage.optim
+    if not (stage.epochs or stage.quantize):  # a quantised stage of no epoch sets its ranges
+        raise RecipeError(f"{where}.epochs: should be above 0; got {stage.epochs}")
+    if data.batch % optim.accumulate:
+        what = f"{optim.accumulate} does not divide data.batch {data.batch}"
+        raise RecipeError(f"{where}.optim.accumulate: {what}; change one of them")
+    if data.resize < data.crop:
+        what = f"{data.resize} pixels are less than the {data.crop} of the crop that is taken of them"
+        raise RecipeError(f"{where}.data.eval_resize: {what}; give {data.crop} or more")
+    ends = {"warmup_epochs": optim.warmup_epochs}
+    if optim.schedule == "step":
+        ends["milestones"] = max(optim.milestones, default=0)
+    if optim.schedule == "exponential":
+        ends["decay_epochs"] = optim.decay_epochs
+    for key, epoch in ends.items() if stage.epochs else ():
+        if epoch >= stage.epochs:
+            what = f"epoch {epoch:g} is not within the {stage.epochs:g} epochs of the stage"
+            raise RecipeError(f"{where}.optim.{key}: {what}; give less, or more epochs")

@@ -36,6 +36,7 @@ from ssld.spec.ranges import (
     Epochs,
     Factor,
     Means,
+    Part,
     Percent,
     Pixels,
     Prose,
@@ -51,7 +52,6 @@ from ssld.spec.ranges import (
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 STARTS = ("scratch", "pretrained")  # what a stage may start from besides an earlier one
-Part = Annotated[float, Range(above=0, most=1)]
 Ratio = Annotated[float, Range(least=0.01, most=100)]
 Terms = Annotated[dict[str, Term], parse.LossTerms]
 Areas = Annotated[tuple[Part, Part], Rising()]

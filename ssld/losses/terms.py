@@ -11,10 +11,11 @@ from typing import Any, Literal, get_args
 
 import pydantic
 
-from ssld.errors import RecipeError, did_you_mean
+from ssld.errors import RecipeError, did_you_mean, shown
 from ssld.losses.base import Loss, Reads
 from ssld.losses.registry import built_in, find
 from ssld.losses.schedule import Schedule, Weight
+from ssld.spec.ranges import Factor, check
 
 OWN = ("kind", "weight", "side")  # keys of a term that are no options of its loss
 
@@ -82,7 +83,7 @@ def _term(name: str, tree: Any, known: Mapping[str, type[Loss]]) -> Term:
         return tree
     tree = {} if tree is None else tree
     if not isinstance(tree, Mapping):
-        raise RecipeError(f".{name}: {tree!r} is not a mapping; write {name}: {{weight: 1.0}}")
+        raise RecipeError(f".{name}: {shown(tree)} is not a mapping; write {name}: {{weight: 1.0}}")
     kind = tree.get("kind", name)
     try:
         cls = find(str(kind), known)
@@ -114,7 +115,7 @@ def term_of(name: str, kind: str, loss: Loss, given: Mapping[str, Any]) -> Term:
         raise RecipeError(f".{name}: {what}; write reads: ClassVar = Reads(...) in it")
     weight, side = _weight(name, given.get("weight", 1.0)), given.get("side")
     if side is not None and side not in get_args(Side):
-        raise RecipeError(f".{name}.side: {side!r} is no side; give task or distil, or leave it out")
+        raise RecipeError(f".{name}.side: {shown(side)} is no side; give task or distil, or leave it out")
     return Term(kind, weight, loss, side)
 
 
@@ -122,10 +123,7 @@ def _weight(name: str, tree: Any) -> Weight:
     if isinstance(tree, Mapping):
         schedule: Schedule = _typed(Schedule, tree, f".{name}.weight")
         return schedule
-    if isinstance(tree, bool) or not isinstance(tree, int | float):
-        raise RecipeError(f".{name}.weight: {tree!r} is not a number; give one, or {{at: [[0, 0], [20, 1]]}}")
-    if not 0 <= tree < float("inf"):
-        raise RecipeError(f".{name}.weight: {tree} is negative or not finite; use 0 or more")
+    check(Factor, tree, f".{name}.weight")
     return float(tree)
 
 
@@ -142,7 +140,7 @@ def _typed(cls: Any, options: Mapping[str, Any], where: str) -> Any:
         if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
             raise RecipeError(f"{path}: this option is required; add it") from None
         reason = str(first["msg"]).removeprefix("Value error, ")
-        raise RecipeError(f"{path}: {first['input']!r}: {reason[0].lower()}{reason[1:]}") from None
+        raise RecipeError(f"{path}: {reason[0].lower()}{reason[1:]}; got {shown(first['input'])}") from None
     except RecipeError as error:  # a loss or a schedule refuses its options
         raise RecipeError(f"{where}.{error}") from None
     except Exception as error:  # a value that no YAML gives, or other people's __post_init__

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import types
 import typing
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from functools import cache, partial
 from numbers import Real
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
@@ -127,18 +127,20 @@ class Rising(Rule):
 
 
 OF_LIST = (Several, Rising)
+_NAMES: dict[Any, str] = {bool: "true, false", str: "text", int: "integer", float: "number", Any: "value"}
 
 # --- kinds of values that several parts share
 
 Text: TypeAlias = Annotated[str, Words()]
 Prose: TypeAlias = Annotated[str, Words(most=100_000, free=True)]
 Share: TypeAlias = Annotated[float, Range(least=0, most=1)]
+Part: TypeAlias = Annotated[float, Range(above=0, most=1)]  # a share of something that is not nothing
 Decay: TypeAlias = Annotated[float, Range(least=0, below=1)]  # the share of an average that a step keeps
 Percent: TypeAlias = Annotated[float, Range(least=0, most=100)]
-Factor: TypeAlias = Annotated[float, Range(least=0, most=1e9)]  # a weight in a sum; 0 leaves a part out
-Positive: TypeAlias = Annotated[float, Range(above=0, most=1e6)]
-Epochs: TypeAlias = Annotated[float, Range(least=0, most=1e6)]
-Seconds: TypeAlias = Annotated[float, Range(above=0, most=1e6)]
+Factor: TypeAlias = Annotated[float, Range(least=0, most=1_000_000_000)]  # a weight in a sum; 0 leaves a part out
+Positive: TypeAlias = Annotated[float, Range(above=0, most=1_000_000)]
+Epochs: TypeAlias = Annotated[float, Range(least=0, most=1_000_000)]
+Seconds: TypeAlias = Annotated[float, Range(above=0, most=1_000_000)]
 Count: TypeAlias = Annotated[int, Range(least=1, most=1_000_000)]
 CountOrNone: TypeAlias = Annotated[int, Range(least=0, most=1_000_000)]  # 0 is none
 Pixels: TypeAlias = Annotated[int, Range(least=1, most=8192)]
@@ -149,8 +151,7 @@ Classes: TypeAlias = Annotated[int, Range(least=2, most=1_000_000)]
 Size: TypeAlias = Annotated[int, Range(least=1, most=10**12)]  # how many parameters, multiply-adds or bytes
 Opset: TypeAlias = Annotated[int, Range(least=9, most=21)]
 Means: TypeAlias = tuple[Share, Share, Share]  # of red, green, blue, of pixels from 0 to 1
-Deviation: TypeAlias = Annotated[float, Range(above=0, most=1)]
-Deviations: TypeAlias = tuple[Deviation, Deviation, Deviation]
+Deviations: TypeAlias = tuple[Part, Part, Part]
 
 
 def check(kind: Any, value: Any, where: str) -> None:
@@ -201,9 +202,7 @@ def told(kind: Any) -> str:
     if inner is tuple:
         count = "list of" if arguments[-1] is ... else f"{len(arguments)}"
         return f"{count} {_plural(told(arguments[0]))}"
-    if is_dataclass(kind):
-        return getattr(kind, "__name__", str(kind))
-    return {bool: "true, false", Any: "value"}.get(kind, str(kind))
+    return _NAMES.get(kind) or getattr(kind, "__name__", str(kind))
 
 
 def _plural(words: str) -> str:
