@@ -8,7 +8,6 @@ its bytes, depth, values and digits are bounded, those that aliases repeat too.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

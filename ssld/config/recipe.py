@@ -34,7 +34,6 @@ from ssld.spec.ranges import (
     Decay,
     Deviations,
     Epochs,
-    Factor,
     Means,
     Part,
     Percent,

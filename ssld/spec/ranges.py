@@ -85,7 +85,7 @@ class Words(Rule):
 
     def accept(self, kind: Any, value: Any) -> Any:
         if not isinstance(value, str):
-            raise ValueError("should be text; quote what looks like a number or a list")  # noqa: TRY004
+            raise ValueError("should be text; quote what looks like a number or a list")
         controls = {chr(code) for code in (*range(32), *range(127, 160))} - (set("\t\n") if self.free else set())
         if len(value) > self.most or controls & {*value} or not (self.free or value.strip()):
             what = "" if self.free else "in one line, not empty, "

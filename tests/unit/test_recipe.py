@@ -128,7 +128,10 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path):
         ("a: 1\nb: ]\n", "line 2: not valid YAML"),
         ("- 1\n- 2\n", "a recipe is a mapping of keys; this file holds a list"),
         ("", "a recipe is a mapping of keys; this file holds nothing"),
-        ("a: !!python/object/apply:os.getcwd []\n", "line 1: the tag 'tag:yaml.org,2002:python/object/apply:os.getcwd'"),
+        (
+            "a: !!python/object/apply:os.getcwd []\n",
+            "line 1: the tag 'tag:yaml.org,2002:python/object/apply:os.getcwd'",
+        ),
     ],
 )
 def test_a_file_that_is_no_recipe_is_one_line(load, text, message):
@@ -239,4 +242,6 @@ def test_an_override_never_creates_a_key(load, override, message):
 
 
 def test_an_override_of_the_wrong_type_names_its_key(load):
-    assert "stages.plain.epochs: should be a number from 0 to 1,000,000; got 'many'" in fails(load, TREE, "stages.plain.epochs=many")
+    assert "stages.plain.epochs: should be a number from 0 to 1,000,000; got 'many'" in fails(
+        load, TREE, "stages.plain.epochs=many"
+    )

@@ -14,7 +14,7 @@ registered as parameters, and so never change; here they are trained, as in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper

@@ -15,7 +15,7 @@ layers are left out where the widths agree. The numbers of an image follow from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
