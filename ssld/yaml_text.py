@@ -1,8 +1,8 @@
 """Read and write YAML: recipes, sweeps, cards, overrides, records. No other module knows PyYAML.
 
 A value is what it looks like. `off` and `2026-05-09` are text, `1e-5` is a number, and what readers of YAML disagree
-about (`010`, `0x10`, `1:30`) is refused with its line. The text is other people's: it is read as a stream of events, and
-its bytes, depth, values and digits are bounded, those that aliases repeat too.
+about (`010`, `0x10`, `1:30`) is refused with its line. The text is other people's: it is read as a stream of events,
+and its bytes, depth, values and digits are bounded, those that aliases repeat too.
 """
 
 from __future__ import annotations

@@ -44,9 +44,8 @@ class Bench:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     engines: Annotated[tuple[Text, ...], Several()] = ("paddle", "onednn", "onnxruntime")
-    precisions: Annotated[tuple[Precision, ...], Several()] = key(
-        ("fp32",), later=True
-    )  # only those that were exported are measured
+    # Only those that were exported are measured.
+    precisions: Annotated[tuple[Precision, ...], Several()] = key(("fp32",), later=True)
     batch_sizes: Annotated[tuple[Batch, ...], Several()] = (1,)
     threads: Threads = 1
     warmup: CountOrNone = 10

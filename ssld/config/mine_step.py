@@ -30,9 +30,8 @@ class Mine:
     # This is the colour behind transparent pixels; null takes that of the teacher's input.
     background: Colour | None = key(None, later=True)
     engine: Text = key("eager", later=True, trains=False)  # the engine that computes the scores
-    gate: CountOrNone = key(
-        2000, trains=False
-    )  # validation images that check the teacher before the first shard; 0 is off
+    # So many validation images check the teacher before the first shard; 0 is off.
+    gate: CountOrNone = key(2000, trains=False)
 
 
 def check_mine(step: Mine, where: str) -> None:

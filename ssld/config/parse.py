@@ -99,7 +99,7 @@ def override(tree: dict[str, Any], full: dict[str, Any], text: str) -> None:
     try:
         new_value = yaml_text.parse(value)
     except RecipeError as error:
-        raise RecipeError(f"override {path}: {str(error).removeprefix('line 1: ')}") from None
+        raise RecipeError(f"override {path}: {re.sub('^line .*?: ', '', str(error))}") from None
     _change(tree, full, path.split("."), new_value)
 
 

@@ -225,7 +225,7 @@ def test_sskd_wants_four_rows_for_each_image():
         (
             "itrd",
             {"correlation": 0.0, "mutual": 0.0},
-            "correlation and mutual are both 0; give one of them a number above 0",
+            "correlation and mutual are both 0; give one",
         ),
         ("fsp", {"student": ["stage1"]}, "give two or more"),
         ("nst", {"student": ["stage1"], "teacher": ["stage1", "stage2"]}, "2 taps of the teacher for 1 of the student"),

@@ -195,7 +195,7 @@ def test_the_file_for_wandb_replaces_its_older_self_and_nothing_else(tmp_path: P
         ({"parameters": {"stages.distill.optim.lrr": {"value": 1}}}, "no key 'lrr'; did you mean 'lr'?"),
         (
             {"parameters": {LR: {"values": [0.1, -1]}}},
-            "stages.distill.optim.lr: should be a number above 0, at most 1,000; got -1",
+            "distill.optim.lr: should be a number above 0, at most 1,000; got -1",
         ),
         ({"metric": {"name": "top11"}}, "no number of a finished run is named 'top11'; did you mean 'top1'?"),
     ],
