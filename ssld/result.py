@@ -16,8 +16,8 @@ from ssld.config import baseline, cards, recipe
 from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, ImageSource, sampler
-from ssld.deploy import Allowed, How, calibrated, export_model, needed, release, write_csv
-from ssld.deploy.bench import bench
+from ssld.deploy import Allowed, How, calibrated, check_writable, export_model, needed, release, write_csv
+from ssld.deploy.bench import bench, check_asked
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
@@ -30,6 +30,21 @@ from ssld.progress import note, progress
 
 SAMPLES = 64  # validation images whose predictions the report may show
 WRONG = 4  # mistakes of each of the worst classes that it may show as well
+
+
+def check_delivery(run: Run) -> None:
+    """Check before the first stage that this machine can write every format and run an engine of the bench.
+
+    Raises DeployError otherwise.
+    """
+    options, reasons = run.plan.bench, list[str]()
+    check_writable(run.plan.export.formats, how(run.plan.export), in_int8=run.last.settings.quantize is not None)
+    for engine in options.engines:
+        try:
+            return check_asked([engine], precisions(run), [options.threads])
+        except DeployError as error:
+            reasons.append(str(error))
+    raise DeployError(f"bench.engines: none runs here ({reasons[0]}); name another engine, or install ssld[engines]")
 
 
 def finish(run: Run, stages: dict[str, Any], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
@@ -331,8 +346,7 @@ def measure(run: Run) -> list[dict[str, Any]]:
                 network, networks[label], name=network.arch, how=How(plan.export.opset), contract=contract_of_network
             )
     options, usable_engines = plan.bench, list[str]()
-    precisions = [*dict.fromkeys([*(["int8"] if last.settings.quantize else []), *options.precisions])]
-    bench_options: dict[str, Any] = {"precisions": precisions, "batch_sizes": options.batch_sizes}
+    bench_options: dict[str, Any] = {"precisions": precisions(run), "batch_sizes": options.batch_sizes}
     with progress(0, "bench"):
         for engine in options.engines:
             if usable_engines and run.is_smoke:
@@ -355,6 +369,11 @@ def measure(run: Run) -> list[dict[str, Any]]:
         )
     write_csv(rows, run.folder / "bench.csv")
     return [asdict(row) for row in rows]
+
+
+def precisions(run: Run) -> list[str]:
+    """Return the precisions that are measured: a student in int8 is always measured so."""
+    return [*dict.fromkeys([*(["int8"] if run.last.settings.quantize else []), *run.plan.bench.precisions])]
 
 
 def _taught_by_stage(run: Run) -> StageRun | None:

@@ -36,7 +36,7 @@ from ssld.files import alone, sha256, write_whole
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
-from ssld.result import finish
+from ssld.result import check_delivery, finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options
 
@@ -64,6 +64,7 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         check_data(run)
         check_files(run)
         check_installed(plan)
+        check_delivery(run)
         left = to_train(run, trust)
         check_begun(left, trust)
         teachers.check(left)

@@ -17,7 +17,7 @@ from ssld.plans import load_plan
 from ssld.processes import RunOptions
 from ssld.progress import note
 from ssld.published import fetch_published, network_with_weights
-from ssld.seeds import SeedRuns, check_seeds, run_seeds
+from ssld.seeds import SeedRuns, run_seeds
 from ssld.spec.choices import Device, WandbMode
 from ssld.spec.revisions import Flavour
 
@@ -82,7 +82,6 @@ def reproduce(
     _check_way(values, train)
     if not train:
         return _evaluate(name, weights, data, flavour, mirror, offline, device, Path(experiments))
-    check_seeds(seeds)
     options = RunOptions(
         ranks=ranks,
         device=device,

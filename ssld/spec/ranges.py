@@ -16,6 +16,7 @@ from numbers import Real
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 from ssld.errors import RecipeError, shown
+from ssld.spec.numerals import number
 
 
 class Rule:
@@ -149,7 +150,10 @@ Threads: TypeAlias = Annotated[int, Range(least=1, most=1024)]
 Seed: TypeAlias = Annotated[int, Range(least=0, most=10**18)]
 Classes: TypeAlias = Annotated[int, Range(least=2, most=1_000_000)]
 Size: TypeAlias = Annotated[int, Range(least=1, most=10**12)]  # how many parameters, multiply-adds or bytes
-Opset: TypeAlias = Annotated[int, Range(least=9, most=21)]
+Ranks: TypeAlias = Annotated[int, Range(least=1, most=1024)]
+Trials: TypeAlias = Annotated[int, Range(least=1, most=10_000)]
+Rate: TypeAlias = Annotated[float, Range(above=0, most=1_000_000_000)]
+Opset: TypeAlias = Annotated[int, Range(least=9, most=21)]  # paddle2onnx 2.1 writes these; 22 aborts it
 Means: TypeAlias = tuple[Share, Share, Share]  # of red, green, blue, of pixels from 0 to 1
 Deviations: TypeAlias = tuple[Part, Part, Part]
 
@@ -173,6 +177,18 @@ def check(kind: Any, value: Any, where: str) -> None:
     elif inner is tuple and isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
             check(arguments[0], item, f"{where}.{number}")
+
+
+def of_text(kind: Any, text: str) -> Any:
+    """Return the number that a text is. Raises ValueError, `should be ...; got ...`, for one that the type refuses."""
+    try:
+        value = number(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} {error}") from None
+    try:
+        return kind.__metadata__[0].accept(get_args(kind)[0], text if value is None else value)
+    except ValueError as error:
+        raise ValueError(f"{error}; got {text[:80]}") from None
 
 
 def check_fields(holder: Any) -> None:
