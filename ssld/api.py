@@ -26,6 +26,7 @@ from ssld.losses import Loss, Term, build_terms
 from ssld.losses.registry import built_in, snake_case
 from ssld.losses.terms import OWN, term_of
 from ssld.plans import load_plan, run_folder, trust_of
+from ssld.spec import ranges
 from ssld.spec.choices import Device
 from ssld.spec.revisions import Revision
 
@@ -363,6 +364,9 @@ def distill(
     """
     from ssld.distill.objects import Training, student_copy, train_in
 
+    ranges.check(ranges.Classes | None, classes, "classes")
+    ranges.check(ranges.CountOrNone, gate, "gate")
+    ranges.check(ranges.Seed, seed, "seed")
     runtime = _runtime(device)
     side = _size(student, size)
     blocks = {
@@ -664,9 +668,8 @@ def _size(network: Network, size: int | None) -> int:
     side = _own_size(network) if size is None else size
     if side is None:
         raise RecipeError("size: the network does not say the side of its images; give it in pixels")
-    if not isinstance(side, int) or isinstance(side, bool) or side < 1:
-        raise RecipeError(f"size: {side!r}; give a whole number of pixels")
-    return side
+    ranges.check(ranges.Pixels, side, "size")
+    return int(side)
 
 
 def _own_size(network: Network) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ssld.errors import RecipeError
-from ssld.spec.ranges import CountOrNone, Deviations, Means, Percent, Pixels, Text
+from ssld.spec.ranges import CountOrNone, Deviations, Means, Percent, Pixels, Text, check_fields
 
 LOGITS = "logits"  # name of the output that every network has, so that no tap may have it
 
@@ -53,9 +53,10 @@ class AccuracyCheck:
 
 
 def check_network(spec: NetworkSpec, where: str) -> None:
-    """Check that no tap has the name of the scores. Raises RecipeError otherwise.
+    """Check the ranges of the input, and that no tap has the name of the scores. Raises RecipeError otherwise.
 
     `where` precedes the key, such as `mine.yaml: teachers.vit.`.
     """
+    check_fields(spec.input, f"{where}input.")
     if LOGITS in spec.taps:
         raise RecipeError(f"{where}taps.{LOGITS}: this name belongs to the scores of the classes; choose another")

@@ -7,7 +7,7 @@ from ssld.config.keys import key
 from ssld.errors import RecipeError
 from ssld.spec.choices import Assign
 from ssld.spec.colours import Colour
-from ssld.spec.ranges import Count, CountOrNone, Several, Share, Text
+from ssld.spec.ranges import Count, CountOrNone, Several, Share, Text, check_fields
 
 LEAST_FOR_ALL = 0.01  # least probability that is recorded when assign is all
 LIST, DONE = "mined.txt", "mining.json"  # files of a finished mining; the second is written last
@@ -35,6 +35,10 @@ class Mine:
 
 
 def check_mine(step: Mine, where: str) -> None:
-    """Check that a step does not choose nearly all images for all classes. Raises RecipeError otherwise."""
+    """Check the ranges of a step, and that it does not choose nearly all images for all classes.
+
+    Raises RecipeError otherwise.
+    """
+    check_fields(step, where)
     if step.assign == "all" and step.min_score < LEAST_FOR_ALL:
         raise RecipeError(f"{where}min_score: {step.min_score} with assign all; give {LEAST_FOR_ALL:g} to 1")

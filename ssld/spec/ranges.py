@@ -191,10 +191,13 @@ def of_text(kind: Any, text: str) -> Any:
         raise ValueError(f"{error}; got {text[:80]}") from None
 
 
-def check_fields(holder: Any) -> None:
-    """Check every field of a dataclass against the rules in its type, as `check` does."""
+def check_fields(holder: Any, where: str = "") -> None:
+    """Check every field of a dataclass against the rules in its type, as `check` does.
+
+    `where` precedes the name of the field.
+    """
     for name, kind in kinds(type(holder)).items():
-        check(kind, getattr(holder, name), name)
+        check(kind, getattr(holder, name), f"{where}{name}")
 
 
 @cache

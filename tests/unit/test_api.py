@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -249,7 +250,11 @@ def test_the_digest_of_code_is_of_what_it_does_and_not_of_where_it_stands():
         (RecipeError, r"loss: a str is no loss", {"loss": "ssld"}),
         (RecipeError, r"optim\.emma: unknown key; did you mean 'ema'", {"optim": {"emma": 0.9}}),
         (RecipeError, "stage: the key 'labels' does not belong here", {"stage": {"labels": {}}}),
-        (RecipeError, r"optim\.lr: must be above 0", {"lr": 0}),
+        (RecipeError, "gate: should be an integer from 0 to 1,000,000; got -1", {"gate": -1}),
+        (RecipeError, "classes: should be an integer from 2 to 1,000,000; got 1.5", {"classes": 1.5}),
+        (RecipeError, "seed: should be an integer from 0 to .*; got nan", {"seed": math.nan}),
+        (RecipeError, "size: should be an integer from 1 to 8,192; got 0", {"size": 0}),
+        (RecipeError, r"optim\.lr: should be a number above 0, at most 1,000; got 0", {"lr": 0}),
         (RecipeError, "dkd needs images of one label each",
          {"loss": {"dkd": {}}, "data": {"batch": 8, "augment": {"mixup": 0.2}}}),
         (RecipeError, r"combine\.weights: of a; the teachers are a, b",

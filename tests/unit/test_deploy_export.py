@@ -285,8 +285,8 @@ def test_only_onnx_leaves_no_paddle_program(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"how": How(opset=22)}, "opset 22 cannot be written; choose 9 to 21"),
-        ({"how": How(opset=8)}, "opset 8 cannot be written"),
+        ({"how": How(opset=22)}, "opset: should be an integer from 9 to 21; got 22"),
+        ({"how": How(opset=8)}, "opset: should be an integer from 9 to 21; got 8"),
         ({"formats": ["onyx"]}, "no format 'onyx'; did you mean 'onnx'"),
         ({"formats": []}, "no format given"),
         (

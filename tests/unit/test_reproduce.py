@@ -159,7 +159,7 @@ def test_train_takes_the_recipe_of_the_card_by_the_road_of_run_and_ends_in_the_l
     [
         (["ResNet50_vd_sld"], "no model named 'ResNet50_vd_sld'; did you mean 'ResNet50_vd_ssld'?"),
         (["ResNet50_vd_ssld"], "imagenet/val: no list file there; give one"),
-        (["ResNet18", "--train", "--seeds", "0"], "--seeds 0: give a whole number from 1 up"),
+        (["ResNet18", "--train", "--seeds", "0"], "argument --seeds: should be an integer from 1 to 10,000; got 0"),
         (["ResNet50_vd_v2", "--train"], "ResNet50_vd_v2: its card names no recipe; `ssld list recipes` prints"),
     ],
 )

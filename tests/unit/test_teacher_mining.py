@@ -123,7 +123,7 @@ def test_a_recipe_without_the_step_has_the_digest_that_it_had_before_there_was_o
 
 
 def test_a_wrong_number_is_an_error_of_the_recipe(place):
-    with pytest.raises(RecipeError, match=r"some\.yaml: prepare\.mined\.k: 0 is out of range"):
+    with pytest.raises(RecipeError, match=r"some\.yaml: prepare\.mined\.k: should be an integer from 1 to .*; got 0"):
         load(place, k=0)
     with pytest.raises(RecipeError, match=r"some\.yaml: prepare\.mined\.kk: unknown key"):
         load(place, kk=1)
