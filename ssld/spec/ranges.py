@@ -145,7 +145,7 @@ Seconds: TypeAlias = Annotated[float, Range(above=0, most=1_000_000)]
 Count: TypeAlias = Annotated[int, Range(least=1, most=1_000_000)]
 CountOrNone: TypeAlias = Annotated[int, Range(least=0, most=1_000_000)]  # 0 is none
 Pixels: TypeAlias = Annotated[int, Range(least=1, most=8192)]
-Batch: TypeAlias = Annotated[int, Range(least=1, most=1_000_000)]
+Batch: TypeAlias = Annotated[int, Range(least=1, most=10_000_000)]
 Threads: TypeAlias = Annotated[int, Range(least=1, most=1024)]
 Seed: TypeAlias = Annotated[int, Range(least=0, most=10**18)]
 Classes: TypeAlias = Annotated[int, Range(least=2, most=1_000_000)]

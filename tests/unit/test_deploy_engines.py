@@ -8,7 +8,7 @@ import pytest
 
 from ssld.deploy import ENGINES, ready, usable
 from ssld.deploy.contract import FORMATS
-from ssld.errors import DeployError, SsldError
+from ssld.errors import DeployError, RecipeError, SsldError
 from ssld.spec import formats
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from ssld.deploy import BOUND, How, export_model, ready, release
 from ssld.deploy import contract as contracts
 from ssld.deploy.child_process import reason, run_module
 from ssld.deploy.gate import CHUNK, difference, gate
-from ssld.errors import DeployError
+from ssld.errors import DeployError, SsldError
 
 SIZE = 20
 IMAGES = np.random.default_rng(0).standard_normal((CHUNK + 7, 3, SIZE, SIZE)).astype(np.float32)
@@ -296,7 +296,7 @@ def test_only_onnx_leaves_no_paddle_program(tmp_path):
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, change, message):
-    with pytest.raises(DeployError, match=message) as caught:
+    with pytest.raises(SsldError, match=message) as caught:
         export_model(toy(), tmp_path / "export", **{"name": "toy", "contract": GIVEN, **change})
     line(caught)
     assert not list(tmp_path.iterdir())

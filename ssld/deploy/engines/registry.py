@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 from ssld.deploy.contract import FORMATS
 from ssld.errors import DeployError
 from ssld.registry import Registry
+from ssld.spec import ranges
 
 if TYPE_CHECKING:
     import numpy as np
