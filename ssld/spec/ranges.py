@@ -165,12 +165,14 @@ def check(kind: Any, value: Any, where: str) -> None:
     """
     inner, arguments = get_origin(kind), get_args(kind)
     if inner is Annotated:
-        if isinstance(kind.__metadata__[0], OF_LIST):
+        rule = kind.__metadata__[0]
+        if isinstance(rule, OF_LIST):
             check(arguments[0], value, where)
-        try:
-            kind.__metadata__[0].accept(arguments[0], value)
-        except ValueError as error:
-            raise RecipeError(f"{where}: {error}; got {shown(value)}") from None
+        if isinstance(rule, Rule):
+            try:
+                rule.accept(arguments[0], value)
+            except ValueError as error:
+                raise RecipeError(f"{where}: {error}; got {shown(value)}") from None
     elif inner in (types.UnionType, typing.Union) and type(None) in arguments:
         if value is not None:
             check(arguments[0], value, where)
@@ -211,7 +213,8 @@ def told(kind: Any) -> str:
     """Return a type with its rules in words, as docs/recipes.md shows it."""
     inner, arguments = get_origin(kind), get_args(kind)
     if inner is Annotated:
-        return str(kind.__metadata__[0].told(arguments[0]))
+        rule = kind.__metadata__[0]
+        return rule.told(arguments[0]) if isinstance(rule, Rule) else told(arguments[0])
     if inner is Literal:
         return ", ".join(map(str, arguments))
     if inner in (types.UnionType, typing.Union):
