@@ -20,7 +20,7 @@ class InputSpec:
     order red, green, blue. A network that takes values from 0 to 255 has a mean of 0 and a std of 1/255.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Text]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     size: Pixels  # height and width
     mean: Means
@@ -39,7 +39,7 @@ class NetworkSpec:
     gives: Literal["logits", "probabilities"]  # content of the output, without a default because a guess may be wrong
     output: Text | None = None  # name of the tensor with the scores of the classes; null is the only output
     classes_file: Text | None = None  # index of each class of the recipe in the output; null is the same order
-    taps: dict[str, str] = field(default_factory=dict)  # maps the name of a tap to that of a tensor of the network
+    taps: dict[str, Text] = field(default_factory=dict)  # maps the name of a tap to that of a tensor of the network
 
 
 @dataclass(frozen=True, kw_only=True)

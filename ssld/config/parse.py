@@ -77,13 +77,17 @@ def merge(below: Any, above: Any) -> Any:
     }
 
 
-def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
-    """Merge the block `shared` under each entry of `over`."""
-    tree, block = dict(tree), tree.get(shared) or {}
-    tree.pop(shared, None)
+def spread(tree: dict[str, Any], where: str, *, shared: str, over: str) -> dict[str, Any]:
+    """Merge the block `shared` under each entry of `over`. Raises RecipeError where that block is no mapping."""
+    tree = dict(tree)
+    block = tree.pop(shared, None)
+    if not isinstance(block, dict | None):
+        raise RecipeError(f"{where}: {shared}: should be a mapping of keys; got {shown(block)}")
     if not isinstance(tree.get(over), dict):
         return tree
-    tree[over] = {name: merge(block, stage or {}) for name, stage in tree[over].items()}
+    tree[over] = {
+        name: merge(block or {}, {} if entry is None else entry) for name, entry in tree[over].items()
+    }
     return tree
 
 

@@ -19,7 +19,7 @@ from ssld.config.mine_step import Mine
 from ssld.config.optim import Optim
 from ssld.config.quantize import Quantize
 from ssld.config.teachers import Combine, Teacher
-from ssld.errors import RecipeError, RunError
+from ssld.errors import RecipeError, RunError, shown
 from ssld.files import json_digest
 from ssld.losses import Term
 from ssld.losses.recorded import with_recorded
@@ -371,7 +371,7 @@ def from_tree(
 
     `where` begins its error messages; its own code is relative to `folder`.
     """
-    tree = parse.spread(tree, shared="stage", over="stages")
+    tree = parse.spread(tree, where, shared="stage", over="stages")
     files = tree.get("code")
     tree["code"] = _load_code(tree, where, folder)
     plan = build(tree, where)
@@ -424,9 +424,9 @@ def _load_code(tree: dict[str, Any], where: str, folder: Path) -> dict[str, str]
 
     They are those of the list `code`, and those that networks and images name.
     """
-    files = tree.get("code") or []
+    files = [] if tree.get("code") is None else tree["code"]
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-        raise RecipeError(f"{where}: code: {files!r} is not a list of Python files; write [losses.py, nets.py]")
+        raise RecipeError(f"{where}: code: {shown(files)} is not a list of Python files; write [losses.py, nets.py]")
     try:
         return code.load(dict.fromkeys([*files, *_named_files(tree)]), folder)
     except RecipeError as error:
