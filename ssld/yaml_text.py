@@ -87,7 +87,7 @@ class _Reader:
         self.values = 0
 
     def document(self) -> Any:
-        documents = []
+        documents = list[Any]()
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if documents:

@@ -85,9 +85,7 @@ def spread(tree: dict[str, Any], where: str, *, shared: str, over: str) -> dict[
         raise RecipeError(f"{where}: {shared}: should be a mapping of keys; got {shown(block)}")
     if not isinstance(tree.get(over), dict):
         return tree
-    tree[over] = {
-        name: merge(block or {}, {} if entry is None else entry) for name, entry in tree[over].items()
-    }
+    tree[over] = {name: merge(block or {}, {} if entry is None else entry) for name, entry in tree[over].items()}
     return tree
 
 

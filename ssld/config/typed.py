@@ -13,7 +13,7 @@ from ssld.errors import RecipeError, did_you_mean, shown
 from ssld.spec import ranges
 
 T = TypeVar("T")
-_CALLED = {dict: "a mapping", list: "a list"}
+_CALLED: dict[type, str] = {dict: "a mapping", list: "a list"}
 
 
 def read(file: Path, cls: type[T]) -> T:

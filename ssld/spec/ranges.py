@@ -202,9 +202,13 @@ def check_fields(holder: Any, where: str = "") -> None:
         check(kind, getattr(holder, name), f"{where}{name}")
 
 
-@cache
 def kinds(cls: Any) -> dict[str, Any]:
     """Map each field of a dataclass to its type, with the rules in it."""
+    return _kinds(cls)
+
+
+@cache
+def _kinds(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in fields(cls)}
 
@@ -224,7 +228,7 @@ def told(kind: Any) -> str:
     if inner is tuple:
         count = "list of" if arguments[-1] is ... else f"{len(arguments)}"
         return f"{count} {_plural(told(arguments[0]))}"
-    return _NAMES.get(kind) or getattr(kind, "__name__", str(kind))
+    return str(_NAMES.get(kind) or getattr(kind, "__name__", kind))
 
 
 def _plural(words: str) -> str:

@@ -13,12 +13,14 @@ from ssld import cli
 from ssld.arguments import COMMANDS
 from ssld.commands.list import LISTS
 from ssld.config import cards, recipe
+from ssld.config.foreign import InputSpec
 from ssld.config.keys import plain
 from ssld.deploy.engines.registry import ENGINES
 from ssld.losses import Term, build_terms
 from ssld.losses.overview import names
 from ssld.losses.registry import built_in
 from ssld.report import ablation, ledger, published_and_measured, zoo
+from ssld.spec import ranges
 from tests.unit.test_imports import ALLOWED
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +43,7 @@ PARTS = (
     "Bench",
     "Smoke",
 )
-BLOCKS = [getattr(recipe, name) for name in PARTS]
+BLOCKS = [*(getattr(recipe, name) for name in PARTS), InputSpec]
 FOLDERS = "ssld|recipes|teachers|students|experiments|benchmarks|examples|tests|docs"
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -82,12 +84,12 @@ def default(field):
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
-def test_every_key_of_a_recipe_is_explained_with_its_default(block):
+def test_every_key_of_a_recipe_is_explained_with_its_range_and_its_default(block):
     table = {cells[0].strip("`"): cells for cells in rows(section("docs/recipes.md", block.__name__))}
     fields = {field.name: field for field in dataclasses.fields(block)}
     assert list(table) == list(fields)
     for name, (_, kind, told, _) in table.items():
-        assert kind
+        assert kind.replace("\\|", "|") == ranges.told(ranges.kinds(block)[name]), f"{block.__name__}.{name}"
         if name == "name":  # worked out by `recipe.load`
             continue
         said = yaml.safe_load(told.strip("`")) if told.startswith("`") else told
@@ -95,8 +97,9 @@ def test_every_key_of_a_recipe_is_explained_with_its_default(block):
 
 
 def test_no_block_of_a_recipe_is_left_out_of_the_test_above():
-    defined = [item for item in vars(recipe).values() if dataclasses.is_dataclass(item) and item is not Term]
-    assert set(defined) == set(BLOCKS)
+    classes = [item for item in vars(recipe).values() if dataclasses.is_dataclass(item) and item is not Term]
+    defined = [item for item in classes if not issubclass(item, ranges.Rule)]
+    assert {*defined, InputSpec} == set(BLOCKS)
 
 
 def test_every_loss_and_its_options_are_explained():
