@@ -30,7 +30,7 @@ from ssld.distill.runs import RECORD, Run, StageRun
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teachers import Teachers, check_engines, check_files
-from ssld.distill.trial import try_stages
+from ssld.distill.trial import check_sizes, try_stages
 from ssld.errors import RunError, SsldError
 from ssld.files import alone, sha256, write_whole
 from ssld.progress import note, progress
@@ -67,6 +67,7 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         check_delivery(run)
         left = to_train(run, trust)
         check_begun(left, trust)
+        check_sizes(left)
         teachers.check(left)
         try_stages(left, teachers)
         if runtime.main and (path := os.environ.get(FAST_MKL)):

@@ -31,6 +31,7 @@ from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, check_images, check_precision, random_crops
 from ssld.distill.job import Job
+from ssld.distill.networks import check_crop
 from ssld.distill.optim import check_stages
 from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, damage, kept_parts, source_digest
 from ssld.distill.runs import MODEL, RECORD
@@ -133,6 +134,7 @@ def check(training: Training) -> None:
     settings = training.settings
     check_precision(settings, training.runtime, NAME)
     check_images(settings, training.train, training.val, training.runtime)
+    check_crop(training.student, settings.data, NAME)
     if settings.optim.stage_lr:
         check_stages(settings.optim, training.student, NAME)
     if settings.is_taught and not training.teachers:
