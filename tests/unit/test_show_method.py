@@ -87,7 +87,7 @@ def test_an_optimiser_in_a_recipe_shows_every_term_and_its_side(tmp_path):
     recipe = written(tmp_path, changed(tree, "stages.finetune.loss", {"ce": {}, "kl": {}}))
     terms = show(name="dot", overrides=[str(recipe)], smoke=False).tree["stages"]["finetune"]["terms"]
     assert {name: term["side"] for name, term in terms.items()} == {"ce": "task", "kl": "distil"}
-    with pytest.raises(RecipeError, match="no stage has the optimiser dot; write optim: .algorithm: dot"):
+    with pytest.raises(RecipeError, match=r"no stage has the optimiser dot; write optim: .algorithm: dot"):
         show(name="dot", overrides=["quickstart"], smoke=False)
 
 
