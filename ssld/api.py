@@ -22,6 +22,7 @@ from ssld.config.keys import plain
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.config.teachers import Combine, check_combine
 from ssld.errors import RecipeError, RunError, did_you_mean
+from ssld.interfaces import StageScores
 from ssld.losses import Loss, Term, build_terms
 from ssld.losses.registry import built_in, snake_case
 from ssld.losses.terms import OWN, term_of
@@ -47,18 +48,6 @@ Record: TypeAlias = Mapping[str, str | int | float]
 """A line of `metrics.jsonl`: `kind` (train or eval), `stage`, `step`, `epoch`, `images`, then numbers."""
 GivenLoss: TypeAlias = Loss | Settings | None
 TEACHER = "teacher"  # the name of the only one
-
-
-class StageScores(TypedDict):
-    """What a finished training says: percent, nats, and what it took."""
-
-    top1: float
-    top5: float
-    loss: float
-    epochs: float
-    steps: int
-    images: int
-    seconds: float
 
 
 class NetworkFacts(TypedDict, total=False):
@@ -540,7 +529,7 @@ def _settings(keys: Mapping[str, object]) -> Stage:
     """The stage of these keys, checked as those of a recipe."""
     data = {"train": ["train"], "val": "val", **cast(Settings, keys["data"])}
     stage = parse.build(Stage, {**keys, "data": data}, "distill")
-    parse.check_numbers(stage, "distill")
+    check.check_numbers(stage, "distill")
     check.check_settings(stage, "distill")
     return stage
 
