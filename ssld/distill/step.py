@@ -56,11 +56,9 @@ class Step(nn.Layer):
             raise RunError(f"{called(self.student)}: {what}; return one tensor [N, classes] in training mode too")
         return outputs
 
-    def after_step(self, runtime: Any) -> None:
+    def after_step(self, runtime: Runtime) -> None:
         """Tell the helpers that keep something of past batches that the optimiser has made its step."""
-        for helper in self.helpers.values():
-            if hasattr(helper, "after_step"):
-                helper.after_step(runtime)
+        self.objective.after_step(dict(self.helpers.items()), runtime)
 
 
 def readable(network: nn.Layer) -> dict[str, nn.Layer]:
