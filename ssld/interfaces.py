@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from paddle import Tensor
 
+Parameter: TypeAlias = "Tensor"
+"""A tensor that a layer of Paddle has by a name, and that an optimiser may change."""
 Precision: TypeAlias = "Callable[[], AbstractContextManager[object]]"
 """This function returns the context of a forward pass, in which mixed precision is on or off."""
-Record: TypeAlias = "Mapping[str, object]"
+Record: TypeAlias = "Mapping[str, str | int | float]"
 """A record is what a training logs at one time: `kind`, `stage`, `step`, `epoch`, `images`, and numbers."""
 
 

@@ -159,9 +159,7 @@ def spread(tree: Tree, where: str, *, shared: str, over: str) -> Tree:
         raise RecipeError(f"{where}: {shared}: {block!r} is not a mapping; give the keys that all {over} share")
     if isinstance(entries, dict):
         given = {name: entry or {} for name, entry in entries.items()}
-        tree[over] = {
-            name: merge(block, entry) if isinstance(entry, dict) else entry for name, entry in given.items()
-        }
+        tree[over] = {name: merge(block, entry) if isinstance(entry, dict) else entry for name, entry in given.items()}
     return tree
 
 

@@ -39,9 +39,7 @@ def _typed(kind: object, value: object, where: str) -> object:
         return None if value is None else _typed(options[0], value, where)
     if origin is dict:
         items = _of(dict, value, where).items()
-        return {
-            _typed(options[0], key, where): _typed(options[1], item, f"{where}.{key}") for key, item in items
-        }
+        return {_typed(options[0], key, where): _typed(options[1], item, f"{where}.{key}") for key, item in items}
     if origin is tuple:
         values = _of(list, value, where)
         if len(values) != len(options):

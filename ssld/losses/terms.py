@@ -161,9 +161,8 @@ def _adapter(cls: type[T]) -> pydantic.TypeAdapter[T]:
 
 def _defaults(cls: type[Loss]) -> dict[str, object]:
     fields = dataclasses.fields(cls)
-    values: dict[str, object] = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    factory_values = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
-    return values | factory_values
+    values: dict[str, object] = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    return values | {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
 
 
 def _json(value: object) -> object:

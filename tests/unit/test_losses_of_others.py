@@ -16,7 +16,6 @@ from ssld.runtime import Runtime
 from tests.unit.test_stage import CLASSES, PLAIN, run
 from tests.unit.test_stage import images as images  # a fixture
 
-
 LOGGED = {
     "logged raises": lambda: {}["share"],
     "a list is logged": lambda: [paddle.ones([])],
@@ -83,9 +82,21 @@ class Column(Labelled):
         (Of("raises"), RecipeError, r"loss own failed in line \d+ of test_losses_of_others.py \(ValueError: "),
         (Of("list"), RecipeError, r"loss own: helpers\(\) gives a list, not a layer; return a paddle.nn.Layer"),
         (Of("logged raises"), RecipeError, r"loss own: logged of its layers failed in line \d+ of .*KeyError: 'share'"),
-        (Of("a list is logged"), RecipeError, "loss own: logged of its layers gives a list; return a dict of names and"),
-        (Of("a float is logged"), RecipeError, "loss own: logged of its layers gives a float for 'share'; return a ten"),
-        (Of("a vector is logged"), RecipeError, r"loss own: logged of its layers gives \[3\] for 'share'; return a tens"),
+        (
+            Of("a list is logged"),
+            RecipeError,
+            "loss own: logged of its layers gives a list; return a dict of names",
+        ),
+        (
+            Of("a float is logged"),
+            RecipeError,
+            "loss own: logged of its layers gives a float for 'share'; return a",
+        ),
+        (
+            Of("a vector is logged"),
+            RecipeError,
+            r"loss own: logged of its layers gives \[3\] for 'share'; return a",
+        ),
         (Of("after_step raises"), RecipeError, r"loss own: after_step of its layers failed in line \d+ of .*KeyError"),
         (Of("classes"), RunError, "stage distill: loss own: its value has no gradient, so it trains nothing"),
         (Of("detached"), RunError, "stage distill: loss own: its value has no gradient, so it trains nothing"),
