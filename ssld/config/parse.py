@@ -8,10 +8,10 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import pydantic
 import yaml
@@ -20,10 +20,13 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from ssld.config.keys import Tree
 from ssld.errors import RecipeError, did_you_mean
 from ssld.losses import Loss, Term, build_terms
+from ssld.losses.terms import keys_of
 from ssld.paths import shelf
 from ssld.spec.colours import colour_of
 
 T = TypeVar("T")
+KeysAt: TypeAlias = Callable[[list[str]], Collection[str]]
+"""A function that returns the keys that the block at a key path may have."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -163,12 +166,12 @@ def spread(tree: Tree, where: str, *, shared: str, over: str) -> Tree:
     return tree
 
 
-def override(tree: Tree, full: Tree, text: str, complete: Callable[[Tree], None] = lambda full: None) -> None:
+def override(tree: Tree, full: Tree, text: str, keys_at: KeysAt = lambda path: ()) -> None:
     """Apply one `key.path=value` to `tree` and to `full`, the same tree with every default filled in.
 
     Every key must exist in the full tree, also those of a mapping that is given as the value. A mapping that is empty
-    there, such as `combine.weights`, is given as a whole. `complete` is called after each change of the full tree, to
-    add keys that exist since then, such as the options of another kind of loss.
+    there, such as `combine.weights`, is given as a whole. `keys_at` says which keys the block at a key path may have
+    besides: earlier overrides may have given another kind of loss, or a block that was null.
     """
     path, equals, value = text.partition("=")
     if not equals or not path:
@@ -179,23 +182,24 @@ def override(tree: Tree, full: Tree, text: str, complete: Callable[[Tree], None]
         raise RecipeError(f"override {path}: {error}") from None
     except yaml.YAMLError:
         raise RecipeError(f"override {path}: {value!r} is not valid YAML; quote it") from None
-    _change(tree, full, path.split("."), new_value, complete)
+    _change(tree, full, path.split("."), new_value, keys_at)
 
 
-def _change(tree: Tree, full: Tree, path: list[str], new_value: object, complete: Callable[[Tree], None]) -> None:
+def _change(tree: Tree, full: Tree, path: list[str], new_value: object, keys_at: KeysAt) -> None:
     block: object = full
-    for key in path:
-        if not isinstance(block, dict) or key not in block:
-            keys = block if isinstance(block, dict) else ()
+    for depth, key in enumerate(path):
+        keys = [*block] if isinstance(block, dict) else []
+        if isinstance(block, dict) and key not in block:
+            keys += keys_at(path[:depth])
+        if key not in keys:
             raise RecipeError(f"override {'.'.join(path)}: no key {key!r}{did_you_mean(key, keys)}")
-        block = block[key]
+        block = block.get(key) if isinstance(block, dict) else None
     if isinstance(new_value, dict) and isinstance(block, dict) and block:
         for key in sorted(new_value, key=lambda key: key not in block):  # a kind comes before the options it brings
-            _change(tree, full, [*path, str(key)], new_value[key], complete)
+            _change(tree, full, [*path, str(key)], new_value[key], keys_at)
         return
     for changed in (tree, full):
-        _set(changed, path, new_value)
-    complete(full)
+        _set(changed, path, copy.deepcopy(new_value))
 
 
 def _set(tree: Tree, path: list[str], value: object) -> None:
@@ -263,6 +267,12 @@ def _explain(cls: type, error: ErrorDetails) -> str:
 
 def _fields_at(cls: object, location: list[str]) -> list[str]:
     """Return the names of the fields of the dataclass at a key path."""
+    found = _type_at(cls, location)
+    return [f.name for f in dataclasses.fields(found)] if dataclasses.is_dataclass(found) else []
+
+
+def _type_at(cls: object, location: list[str]) -> object:
+    """Return the type of the value at a key path. Of a value that may be missing it is the type that it else has."""
     for key in location:
         if dataclasses.is_dataclass(cls):
             cls = typing.get_type_hints(cls).get(key)
@@ -270,4 +280,20 @@ def _fields_at(cls: object, location: list[str]) -> list[str]:
             cls = typing.get_args(cls)[1]
         if isinstance(cls, types.UnionType) or typing.get_origin(cls) is typing.Union:
             cls = next((arg for arg in typing.get_args(cls) if dataclasses.is_dataclass(arg)), cls)
-    return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+    return cls
+
+
+def keys_at(cls: type, tree: Tree, path: list[str], losses: Mapping[str, type[Loss]]) -> list[str]:
+    """Return the keys that the block at a key path of a tree may have by its type, `cls` being that of the whole tree.
+
+    Those of a term of a loss depend on its kind. Raises RecipeError for a kind that is none of `losses`.
+    """
+    if _type_at(cls, path) is not Term:
+        return _fields_at(cls, path)
+    block: object = tree
+    for key in path:
+        block = block.get(key) if isinstance(block, dict) else None
+    try:
+        return keys_of(path[-1], block, losses)
+    except RecipeError as error:
+        raise RecipeError(f"override {'.'.join(path)}: {error}") from None

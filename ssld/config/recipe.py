@@ -5,7 +5,6 @@ what all stages share, and each entry of `stages:` what it changes. Overrides (`
 and never create one.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +22,7 @@ from ssld.errors import RecipeError, RunError
 from ssld.files import json_digest
 from ssld.losses import Term
 from ssld.losses.recorded import with_recorded
-from ssld.losses.registry import find, with_own
+from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
 from ssld.spec.augmentations import Policy
 from ssld.spec.colours import WHITE, Colour
@@ -352,8 +351,12 @@ def from_tree(
     plan = _with_code(tree, where, folder)
     if overrides:
         full = plan_tree(plan)
+
+        def keys_at(path: list[str]) -> list[str]:
+            return parse.keys_at(Plan, full, path, with_own(code.modules(_load_code(tree, where, folder))))
+
         for text in overrides:
-            parse.override(tree, full, text, lambda full: _add_options(full, _load_code(tree, where, folder)))
+            parse.override(tree, full, text, keys_at)
         plan = _with_code(tree, where, folder)
     check.check_plan(plan, where)
     return shrink(plan) if smoke else plan
@@ -442,19 +445,6 @@ def _get(block: object, key: str) -> object:
 def _values(tree: Tree, key: str) -> list[object]:
     block = tree.get(key)
     return list(block.values()) if isinstance(block, dict) else []
-
-
-def _add_options(full: Tree, digests: Mapping[str, str]) -> None:
-    """Add to every loss of a full tree the options of its kind, which an override may have changed.
-
-    Raises RecipeError for a kind that no loss has.
-    """
-    known = with_own(code.modules(digests))
-    for terms in _blocks_of_losses(full):
-        for name, term in terms.items() if isinstance(terms, dict) else ():
-            if isinstance(term, dict):
-                options = dataclasses.fields(find(str(term.get("kind", name)), known))
-                term |= {option.name: None for option in options if option.name not in term}
 
 
 MOMENTUM = 0.7  # of a smoke run: a mean of fresh statistics (logits up to 1e12) and those of two batches

@@ -91,11 +91,20 @@ def _term(name: str, tree: object, known: Mapping[str, type[Loss]]) -> Term:
         raise RecipeError(f".{name}: {error}") from None
     check_fields(cls, f".{name}")
     options = {key: value for key, value in tree.items() if key not in OWN}
-    accepted = [*OWN, *(field.name for field in dataclasses.fields(cls))]
+    accepted = keys_of(name, tree, known)
     for key in options:
         if key not in accepted:
             raise RecipeError(f".{name}: no option {key!r}{did_you_mean(str(key), accepted)}")
     return term_of(name, str(kind), _typed(cls, options, f".{name}"), tree)
+
+
+def keys_of(name: str, tree: object, known: Mapping[str, type[Loss]]) -> list[str]:
+    """Return the keys that the term `name` may have: those of every term, and the options of its kind of loss.
+
+    Raises RecipeError for a kind that is none of the `known` losses.
+    """
+    kind = tree.get("kind", name) if isinstance(tree, Mapping) else name
+    return [*OWN, *(field.name for field in dataclasses.fields(find(str(kind), known)))]
 
 
 def check_fields(cls: type[Loss], where: str) -> None:
