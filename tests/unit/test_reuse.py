@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from ssld.data import fake, from_samples
 from ssld.distill import reuse
-from ssld.distill.reuse import MADE_OF, changes, is_current, made_of, source_digest, to_train
+from ssld.distill.reuse import MADE_OF, KnownParts, changes, is_current, made_of, source_digest, to_train
 from ssld.distill.runs import Run
 from ssld.distill.teachers import Teachers
 from ssld.errors import RunError, WeightsError
@@ -88,7 +88,7 @@ def train(run, trust="equal"):
     with opened(run), start_track(run, QUIET) as log:
         teachers = Teachers(run)
         for stage in run.stages.values():
-            stage_result(stage, teachers, log, trust)
+            stage_result(stage, teachers, log, trust, KnownParts())
     return [name for name, stage in run.stages.items() if stamp(stage) != before[name]]
 
 
@@ -246,12 +246,12 @@ def test_damaged_weights_are_noticed_whatever_is_trusted(trust, place, capsys):
     file = run_of().stage("distill").model_file
     kept = file.read_bytes()
     file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-    assert finished(run_of(), trust) is None
+    assert finished(run_of(), trust, KnownParts()) is None
     assert train(run_of(), trust) == ["distill"]
     assert lines(capsys) == ["stage distill: model.safetensors is damaged (sha256); it is trained anew"]
     assert file.read_bytes() == kept
     file.unlink()
-    assert finished(run_of(), trust) is None
+    assert finished(run_of(), trust, KnownParts()) is None
     assert train(run_of(), trust) == ["distill"]
     assert lines(capsys) == ["stage distill: model.safetensors is missing; it is trained anew"]
     assert file.read_bytes() == kept
@@ -381,7 +381,7 @@ def test_a_run_that_taught_counts_by_its_weights_and_not_by_what_its_result_says
     file.write_text(file.read_text().replace('"wall_seconds"', '"seconds"'))
     assert train(run_of("runs/second")) == []
     shutil.rmtree("runs/first")
-    assert is_current(run_of("runs/second").last)
+    assert is_current(run_of("runs/second").last, "equal", KnownParts())
     assert "what made it cannot be looked at: runs/first: no run here" in capsys.readouterr().err
 
 
@@ -395,7 +395,7 @@ def test_images_of_own_code_count_by_what_they_are(place):
 
 def test_the_stages_that_are_to_be_trained_are_known_before_the_first_step(place):
     def names(trust="equal"):
-        return [stage.name for stage in to_train(run_of(), trust)]
+        return [stage.name for stage in to_train(run_of(), trust, KnownParts())]
 
     assert names() == names("any") == []
     assert names("none") == list(STAGES)
@@ -404,6 +404,19 @@ def test_the_stages_that_are_to_be_trained_are_known_before_the_first_step(place
     begun(run_of(), "teach")
     assert names() == list(STAGES)
     assert names("any") == ["teach", "distill", "tune"]
+
+
+def test_lists_and_weights_are_hashed_once_at_the_start_of_a_run(place, monkeypatch):
+    run, known, hashed = run_of(), KnownParts(), []
+    begun(run, "tune")
+    original = reuse.content_of
+    monkeypatch.setattr(reuse, "content_of", lambda run, name: hashed.append(name) or original(run, name))
+    left = to_train(run, "equal", known)
+    reuse.check_begun(left, "equal", known)
+    for stage in run.stages.values():
+        reuse.take_over(stage, "equal", known)
+    lists = [stage.settings.data for stage in run.stages.values()]
+    assert sorted(hashed) == sorted(name for data in lists for name in (*data.train, data.val))
 
 
 def test_a_teacher_is_checked_before_the_first_step_where_a_finished_stage_is_to_be_trained_anew(place, capsys):
