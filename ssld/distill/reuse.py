@@ -8,7 +8,6 @@ digest in the name of its folder covers the keys of the recipe; this record cove
 from __future__ import annotations
 
 import ast
-import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +41,8 @@ MADE_OF = "made_of.json"
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleslim", "nvidia-dali-cuda120", "numpy")
 OF_STAGE = "weights of stage"  # beginning of the name of a part that another stage of the run made
 REPLACED = "replaced"  # folder in `stages` for the old results of stages that are trained anew
+WITHOUT_VALUES = ("ssld.errors", "ssld.interfaces", "ssld.runtime")
+"""Losses import these modules for messages, types and the ranks of a run, and for no arithmetic."""
 Parts = dict[str, str]
 
 
@@ -111,23 +112,20 @@ def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
 
 
 def source_digest(cls: type[Loss]) -> str:
-    """Return the sha256 over the source of a loss and of the files of `ssld.losses` that it imports.
+    """Return the sha256 over the source of a loss of this library and of what it imports of this library.
 
-    For a loss of one's own it covers the class; the digest of the recipe's own files covers these and what they import.
+    Modules without arithmetic (`WITHOUT_VALUES`) are left out, so that another message of an error changes no result.
+    The digests of a recipe's own files cover these and what they import.
     """
-    module = inspect.getmodule(cls)
-    assert module is not None
-    if not module.__name__.startswith("ssld.losses."):
-        return json_digest(inspect.getsource(cls))
-    folder, texts, modules = Path(ssld.__file__).parent.parent, dict[str, str](), [module.__name__]
+    folder, texts, modules = Path(ssld.__file__).parent.parent, dict[str, str](), [cls.__module__]
     while modules:
         name = modules.pop()
         file = folder.joinpath(*name.split(".")).with_suffix(".py")
-        if name in texts or not file.is_file():
+        if name in texts or name in WITHOUT_VALUES or not file.is_file():
             continue
         text = file.read_text(encoding="utf-8")
         texts[name] = text
-        modules += [imported for imported in _imports(text) if imported.startswith("ssld.losses.")]
+        modules += [imported for imported in _imports(text) if imported.startswith("ssld.")]
     return json_digest(texts)
 
 
@@ -244,7 +242,8 @@ def _depends_on(stage: StageRun, others: list[StageRun]) -> bool:
 def check_begun(stages: list[StageRun], trust: Trust, known: KnownParts) -> None:
     """Check that no stage that is to be trained had begun with something else than it would go on with.
 
-    Raises RunError for the first one that had. `take_over` looks at each stage again, and at those that depend on others of them, when their turn comes.
+    Raises RunError for the first one that had. `take_over` looks at each stage again, and at those that depend on
+    others of them, when their turn comes.
     """
     for stage in stages:
         if trust == "equal" and _has_begun(stage) and not _depends_on(stage, stages):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import ssld
 from ssld.data import fake, from_samples
 from ssld.distill import reuse
 from ssld.distill.reuse import MADE_OF, KnownParts, changes, is_current, made_of, source_digest, to_train
@@ -162,10 +163,24 @@ def test_a_built_in_loss_whose_source_changed_trains_its_stages_anew(place, caps
     ]
 
 
-def test_the_source_of_a_loss_is_that_of_its_file_and_of_what_it_imports_from_the_losses():
-    digests = {name: source_digest(find(name)) for name in ("kl", "ssld", "ce", "hint", "crd")}
+def test_the_source_of_a_loss_is_that_of_its_file_and_of_what_it_imports_with_values(tmp_path, monkeypatch):
+    digests = {name: source_digest(find(name)) for name in ("kl", "ssld", "ce", "hint", "crd", "mgd")}
     assert len(set(digests.values())) == len(digests)
-    assert digests["kl"] == source_digest(find("kl"))
+    shutil.copytree(Path(ssld.__file__).parent, tmp_path / "ssld", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    monkeypatch.setattr(ssld, "__file__", str(tmp_path / "ssld" / "__init__.py"))
+
+    def changed_by(file):
+        """The losses whose source is another one after a change of a file."""
+        with (tmp_path / "ssld" / file).open("a", encoding="utf-8") as stream:
+            stream.write("CHANGED = True\n")
+        before = digests.copy()
+        digests.update({name: source_digest(find(name)) for name in digests})
+        return [name for name in digests if digests[name] != before[name]]
+
+    assert changed_by("losses/logit/kl.py") == ["kl"]
+    assert changed_by("losses/layers/mgd.py") == ["mgd"]
+    assert changed_by("random.py") == ["crd", "mgd"]  # the losses that draw numbers
+    assert changed_by("errors.py") == changed_by("runtime.py") == changed_by("models/base.py") == []
 
 
 def test_a_changed_file_of_own_code_makes_other_stages_where_it_is_used_and_no_others(place, capsys):
