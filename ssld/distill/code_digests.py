@@ -72,7 +72,7 @@ def _of_value(value: object, seen: set[int]) -> object:
 
 
 def _used(function: FunctionType) -> dict[str, object]:
-    """Map the names that a function uses to values of its module, of the function around it, and of one's own modules."""
+    """Map names that a function uses to values of its module, of the function around it and of one's own modules."""
     names, attributes = _names(function.__code__)
     used = {name: value for name, value in function.__globals__.items() if name in names}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
