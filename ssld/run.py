@@ -25,7 +25,7 @@ from ssld.distill.labelling import filled_cache, labeller_of
 from ssld.distill.networks import make_network, noted
 from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, in_int8
-from ssld.distill.reuse import MADE_OF, Trust, check_begun, is_current, take_over, to_train
+from ssld.distill.reuse import MADE_OF, KnownParts, Trust, check_begun, is_current, take_over, to_train
 from ssld.distill.runs import RECORD, Run, StageMade, StageRecord, StageRun
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
@@ -52,9 +52,9 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
     besides metrics.jsonl. `trust` says which finished stages are used again, see `reuse.Trust`. Raises RunError when
     the folder holds the run of another recipe.
     """
-    run = Run.of_plan(plan, folder, runtime)
+    run, known = Run.of_plan(plan, folder, runtime), KnownParts()
     with opened(run):
-        if trust != "none" and (result := finished(run, trust)) is not None:
+        if trust != "none" and (result := finished(run, trust, known)) is not None:
             note(f"{folder}: already finished")
             return result if runtime.main else {}
         check_engines(run)
@@ -64,20 +64,20 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         check_data(run)
         check_files(run)
         check_installed(plan)
-        left = to_train(run, trust)
-        check_begun(left, trust)
+        left = to_train(run, trust, known)
+        check_begun(left, trust, known)
         teachers.check(left)
         try_stages(left, teachers)
         if runtime.main and (path := os.environ.get(FAST_MKL)):
             note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment stays")
         with start_track(run, options) as log:
-            stages = {name: stage_result(stage, teachers, log, trust) for name, stage in run.stages.items()}
+            stages = {name: stage_result(stage, teachers, log, trust, known) for name, stage in run.stages.items()}
             # Every rank loads the compared teachers, because the ranks share the check of a teacher.
             compared = teachers.of(run.stage(plan.compared)) if plan.compared else None
             return conclude(run, stages, compared, log) if runtime.main else {}
 
 
-def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
+def finished(run: Run, trust: Trust, known: KnownParts) -> dict[str, Any] | None:
     """Return the result of a run that is finished and is still what its recipe would give now.
 
     Returns None where work is left. A report that no longer belongs to such a result is removed.
@@ -85,7 +85,7 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
     report, file = run.folder / "report.html", run.folder / "result.json"
     if not (report.is_file() and file.is_file()):
         return None
-    current = all(is_current(stage, trust) for stage in run.stages.values())
+    current = all(is_current(stage, trust, known) for stage in run.stages.values())
     barrier(run.runtime)
     if not current:
         if run.runtime.main:
@@ -226,15 +226,15 @@ def _take_trained(run: Run, name: str | None) -> None:
     if not stage.is_done:
         start = stage.start
         if start is None or start.is_done:
-            take_over(stage, "equal")
+            take_over(stage, "equal", KnownParts())
     if not stage.is_done:
         what = f"stage {name!r} trains the teacher and is not done"
         raise RunError(f"{run.folder}: {what}; `ssld run` trains it, and makes the cache itself")
 
 
-def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust) -> StageRecord:
+def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, known: KnownParts) -> StageRecord:
     """Return the scores of a stage: of its finished result where that may be used, or else of a new training."""
-    parts = take_over(stage, trust, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
+    parts = take_over(stage, trust, known, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
         network = make_network(stage)

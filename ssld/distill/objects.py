@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FunctionType
 
 from paddle import nn
 
@@ -26,6 +25,7 @@ from ssld.config.teachers import Combine
 from ssld.data import ImageSource, sampler
 from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.code_digests import code_digest, is_ours
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, check_images, check_precision, random_crops
 from ssld.distill.job import Job
@@ -167,53 +167,15 @@ def made_of(training: Training) -> Parts:
 
 
 def network_digest(network: nn.Layer) -> str:
-    """Return the sha256 over the weights of a network and the code of its layers.
-
-    The code of Paddle's layers and of those of this library is left out.
-    """
+    """Return the sha256 over the weights of a network and the code of those of its layers that are one's own."""
     classes = {type(layer) for layer in network.sublayers(include_self=True)}
-    code = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not _is_known(cls))
+    code = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not is_ours(cls))
     return json_digest([weights_digest(network), called(network), code])
 
 
 def loss_digest(cls: type[Loss]) -> str:
-    """Return the digest of the source of a loss, as `reuse.source_digest` does.
-
-    For a class without a source file, such as one of a notebook, it is the digest of the compiled code.
-    """
-    return source_digest(cls) if _is_known(cls) else code_digest(cls)
-
-
-def code_digest(cls: type) -> str:
-    """Return the sha256 over the compiled code of the functions of a class and of the classes that it derives from."""
-    bases = [base for base in cls.__mro__ if base is not object and not _is_known(base)]
-    functions = {
-        f"{base.__qualname__}.{name}": _function(value) for base in bases for name, value in vars(base).items()
-    }
-    return json_digest({name: _code(value.__code__) for name, value in functions.items() if value is not None})
-
-
-def _is_known(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] in ("paddle", "ssld")
-
-
-def _function(value: object) -> FunctionType | None:
-    """Return the function that is the value of a class's attribute, or that a property or a class method wraps."""
-    for name in ("__func__", "fget"):
-        value = getattr(value, name, value)
-    return value if isinstance(value, FunctionType) else None
-
-
-def _code(code: CodeType) -> list[object]:
-    """Return what a function does, without the place where it is written."""
-    return [code.co_code.hex(), [_constant(c) for c in code.co_consts], list(code.co_names), list(code.co_varnames)]
-
-
-def _constant(value: object) -> object:
-    if isinstance(value, CodeType):
-        return _code(value)
-    # The order of a set differs between processes.
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+    """Return the digest of the source of a loss of this library, or of the code of a loss of one's own."""
+    return source_digest(cls) if is_ours(cls) else code_digest(cls)
 
 
 def _leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:
