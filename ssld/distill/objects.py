@@ -33,7 +33,6 @@ from ssld.distill.optim import check_stages
 from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, damage, kept_parts, source_digest
 from ssld.distill.runs import MODEL, RECORD
 from ssld.distill.stage import run_stage
-from ssld.distill.teacher import BATCH_NORMS
 from ssld.distill.teacher_weights import weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher, pass_check
 from ssld.errors import RecipeError, RunError
@@ -262,7 +261,7 @@ def untouched(networks: Iterable[nn.Layer]) -> Iterator[None]:
     originals = list(networks)
     parameters = [(parameter, parameter.stop_gradient) for network in originals for parameter in network.parameters()]
     layers = [layer for network in originals for layer in network.sublayers(include_self=True)]
-    momenta = [(layer, layer._momentum) for layer in layers if isinstance(layer, BATCH_NORMS)]
+    momenta = [(layer, layer._momentum) for layer in layers if isinstance(layer, models.BATCH_NORMS)]
     with ExitStack() as modes:
         for network in originals:
             modes.enter_context(models.evaluating(network))
