@@ -6,11 +6,17 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ssld.errors import SsldError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+PARTIAL = re.compile(r"\.partial(-\d+)?(?=/|$)")  # end of the names of what is not whole yet
 
 
 def sha256(file: Path) -> str:
@@ -86,3 +92,37 @@ def alone(folder: Path, patience: float = math.inf) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def place_of(error: BaseException, place: str | Path) -> str:
+    """Return the file that an error of the system names, or `place` where it names none."""
+    name = getattr(error, "filename", None)
+    return PARTIAL.sub("", os.fsdecode(name)) if isinstance(name, (str, bytes, os.PathLike)) and name else str(place)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the reason of an error of the system in words, on one line."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def writing(place: str | Path, kind: type[SsldError], advice: str) -> Iterator[None]:
+    """Turn an error of the system inside into an error of this `kind`, of one line.
+
+    It names the file that the system names. That need not lie in `place`: a library may write somewhere else, as into
+    the home folder. `advice` is what to do about `place`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(told(error, place, advice)) from error
+
+
+def told(error: BaseException, place: str | Path, advice: str) -> str:
+    """Return the line of `writing`."""
+    file = place_of(error, place)
+    if not os.path.abspath(file).startswith(os.path.abspath(place)):
+        return f"{file}: {reason_of(error)}; mend that and repeat the command"
+    full = getattr(error, "errno", None) in FULL or any(f"os error {number})" in str(error) for number in FULL)
+    what = "the disk is full; free some space" if full else f"cannot be written ({reason_of(error)})"
+    return f"{file}: {what}; {advice}"

@@ -6,7 +6,7 @@ from typing import cast
 
 from ssld.api import FinishedRun, RunResult
 from ssld.plans import load_plan, run_folder, trust_of
-from ssld.processes import RunOptions, count_ranks, end_with_parent, is_rank, run_ranks
+from ssld.processes import RunOptions, count_ranks, is_rank, run_ranks
 from ssld.seeds import SeedRuns, check_seeds, run_seeds
 from ssld.spec.choices import Device, WandbMode
 
@@ -62,8 +62,6 @@ def run(
     from ssld.runtime import start
     from ssld.track import Options
 
-    if is_rank():
-        end_with_parent()
     loggers = Options(wandb=wandb, project=wandb_project, tags=wandb_tags, tensorboard=tensorboard)
     result = run_plan(plan, folder, start(device), loggers, trust)
     return None if is_rank() else FinishedRun(folder, plan, cast(RunResult, result), device)

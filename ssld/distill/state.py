@@ -57,7 +57,6 @@ class TrainState:
             else OneGradient(self.optimizer, self.ranks, self.scaler)
         )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
-        self.scores: dict[str, float] | None = None  # the scores of the stage when it is finished
 
     def _helpers(self, labeller: Labeller | None) -> dict[str, nn.Layer]:
         """Make the layers of the losses that own any, with fresh weights that are the same on every rank."""
@@ -126,7 +125,7 @@ class TrainState:
             "helpers": self.step.helpers.state_dict(),
         }
         scaler = self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}
-        state = {"seconds": self._elapsed(), "scaler": scaler, "scores": self.scores}
+        state = {"seconds": self._elapsed(), "scaler": scaler}
         checkpoint.save(self.job.folder, step, {k: _arrays(v) for k, v in tensors.items() if v}, _plain(state))
         self.saved = time.monotonic()
 
@@ -147,7 +146,7 @@ class TrainState:
                 self.scaler.load_state_dict(
                     {k: np.asarray(v) if isinstance(v, list) else v for k, v in saved.state["scaler"].items()}
                 )
-            self.seconds, self.scores = saved.state["seconds"], saved.state.get("scores")
+            self.seconds = saved.state["seconds"]
         return saved.step if saved else 0
 
     def evaluate(self, step: int) -> dict[str, float]:
@@ -173,16 +172,14 @@ class TrainState:
         self.job.track.log({"kind": kind, "stage": self.job.name, **position, **values})
 
     def finish(self) -> dict[str, float]:
-        """Evaluate the network, save one last checkpoint, and hand on the averaged weights if there are any."""
-        if self.scores is None:  # otherwise a killed process has saved and logged them
-            if len(self.job.norm_images):
-                recalibrate(self.network, self.job.norm_images)
-            self.scores = self.evaluate(self.steps)
-            self.save(self.steps)
+        """Evaluate the network after its last step, and hand on the averaged weights if there are any."""
+        if len(self.job.norm_images):
+            recalibrate(self.network, self.job.norm_images)
+        scores = self.evaluate(self.steps)
         self.network.set_state_dict(self.average.weights(self.network))
         images = self.steps * self.stage.data.batch
         return {
-            **self.scores,
+            **scores,
             "epochs": self.stage.epochs,
             "steps": self.steps,
             "images": images,

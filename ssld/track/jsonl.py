@@ -36,10 +36,13 @@ class Jsonl(Logger):
         for record in _read(self.file) if self.file.is_file() else ():
             yield self.advance(record), record
 
-    def rewind(self, stage: str, step: int) -> bool:
-        """Drop what `stage` logged after `step`; return whether there was any."""
+    def rewind(self, stage: str, step: int, evaluated: bool = True) -> bool:
+        """Drop what `stage` logged after `step`, and without `evaluated` its evaluation there; return whether there was
+        any.
+        """
         records = _read(self.file) if self.file.is_file() else []
-        remaining = [record for record in records if record["stage"] != stage or record["step"] <= step]
+        last = {"eval": step if evaluated else step - 1}
+        remaining = [r for r in records if r["stage"] != stage or r["step"] <= last.get(r.get("kind"), step)]
         if len(remaining) < len(records):
             _rewrite(self.file, remaining)
         return len(remaining) < len(records)

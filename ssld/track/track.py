@@ -95,11 +95,14 @@ class Track:
         self.metrics.log(step, record)
         self._tell(lambda logger: logger.log(step, record))
 
-    def rewind(self, stage: str, step: int) -> None:
-        """Forget what `stage` logged after `step`: it resumes there, and no logger may get a step twice."""
+    def rewind(self, stage: str, step: int, evaluated: bool = True) -> None:
+        """Forget what `stage` logged after `step`: it resumes there, and no logger may get a step twice.
+
+        Without `evaluated` the evaluation after `step` is forgotten too, because it is made again.
+        """
         if self.metrics is None:
             return
-        if self.metrics.rewind(stage, step):
+        if self.metrics.rewind(stage, step, evaluated):
             self._begun = False
         self.begin()
 

@@ -122,7 +122,7 @@ def test_a_run_killed_again_and_again_ends_alike_and_its_curves_are_whole_in_wan
         assert curves(folder / "tensorboard" / stage)["train/loss"] == every  # float32 in both
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_saves_the_step_says_so_and_the_same_command_resumes(number, place):
     out = f"stopped-{number.name}/run"
     code, errors = stopped(place, out, number, 12)
