@@ -1,4 +1,4 @@
-"""Stop a command when a person, or the system that it runs on, asks for it; and let it end with the one that started it.
+"""Stop a command when a person or the system asks for it, and let a process end with the one that started it.
 
 Ctrl-C (SIGINT) asks for a stop, and so do SIGTERM, SIGHUP (the terminal is gone), SIGUSR1, SIGUSR2 and SIGXCPU (a batch
 system says that the time is nearly over). This module imports nothing that is slow to import: a process that was
@@ -109,8 +109,8 @@ def catch_again() -> None:
 def end_with_parent() -> None:
     """Let a process that `processes.call` started, itself or through a launcher, end with the one that started it.
 
-    It gets SIGTERM when its parent is gone, killed too. Where the parent, or the one that called it, is gone already, it
-    ends now.
+    It gets SIGTERM when its parent is gone, killed too. Where the parent, or the one that called it, is gone already,
+    it ends now.
     """
     caller = os.environ.pop(PARENT, None)
     if caller is not None:

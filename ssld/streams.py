@@ -55,7 +55,7 @@ def progress_on_stderr() -> Iterator[None]:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it is open as long as the process
     try:
-        with redirect_stderr(Forgiving(sys.stderr)):  # type: ignore[type-var]
+        with redirect_stderr(Forgiving(sys.stderr)):
             yield
     finally:
         try:
@@ -84,8 +84,9 @@ def open_standard_files() -> None:
 
 def drop_output() -> None:
     """Let nothing of what is still waiting for standard output be written when the process ends."""
-    with suppress(OSError, ValueError):
-        _to_nowhere(sys.stdout.fileno())
+    if sys.stdout is not None:
+        with suppress(OSError, ValueError):
+            _to_nowhere(sys.stdout.fileno())
 
 
 def _to_nowhere(number: int) -> None:

@@ -19,6 +19,7 @@ from ssld.runtime import Runtime, barrier, sum_over_ranks
 from ssld.stopping import Stop, caught
 
 
+@caught()
 def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> dict[str, float]:
     """Train `network` in place, from the newest checkpoint of `job.folder` if there is one.
 
@@ -40,42 +41,37 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> dict[st
         batches = labeller.labelled(batches, state.precision)
     pending: list[Tensor] = []  # losses that are not checked yet, because reading one waits for the device
     # Paddle names optimizer state by a counter. A fresh counter lets any process find what another one saved.
-    with caught() as stop:
-        with state.bar(start) as bar, stop.delayed(), paddle.utils.unique_name.guard():
-            for step in range(start, state.steps):
-                state.optimizer.set_lr(
-                    optim.learning_rate(job.stage.optim, step, state.steps, job.train.steps_per_epoch)
-                )
-                metrics, batch = train_step(state, batches, step, first=step == start)
-                state.average.update(network, step)
-                pending.append(metrics["loss"])
-                completed = step + 1
-                images = completed * job.stage.data.batch
-                evaluated = completed % state.eval_every == 0 and completed < state.steps
-                logged = evaluated or completed % state.log_every == 0 or completed == state.steps
-                leave = asked_everywhere(stop, job.runtime, logged)
-                saved = (
-                    leave or state.checkpoint_due() or completed == state.steps
-                )  # evaluating the last one takes long
-                if logged or saved:
-                    check_finite(pending, completed, job)
-                if logged:
-                    values = {
-                        **read(metrics, batch),
-                        "lr": state.optimizer.get_lr(),
-                        "images_per_second": bar.rate(images),
-                    }
-                    state.log("train", completed, values)
-                    bar.update(images, **values)
-                if evaluated:
-                    bar.update(images, val_top1=state.evaluate(completed)["top1"])
-                if saved:
-                    state.save(completed)
-                if leave or completed == state.steps:
-                    barrier(job.runtime)  # a rank that ends kills the others, so that all wait for the whole checkpoint
-                if leave:
-                    raise KeyboardInterrupt
-        return state.finish()
+    with state.bar(start) as bar, caught() as stop, stop.delayed(), paddle.utils.unique_name.guard():
+        for step in range(start, state.steps):
+            state.optimizer.set_lr(optim.learning_rate(job.stage.optim, step, state.steps, job.train.steps_per_epoch))
+            metrics, batch = train_step(state, batches, step, first=step == start)
+            state.average.update(network, step)
+            pending.append(metrics["loss"])
+            completed = step + 1
+            images = completed * job.stage.data.batch
+            evaluated = completed % state.eval_every == 0 and completed < state.steps
+            logged = evaluated or completed % state.log_every == 0 or completed == state.steps
+            leave = asked_everywhere(stop, job.runtime, logged)
+            saved = leave or state.checkpoint_due() or completed == state.steps  # evaluating the last one takes long
+            if logged or saved:
+                check_finite(pending, completed, job)
+            if logged:
+                values = {
+                    **read(metrics, batch),
+                    "lr": state.optimizer.get_lr(),
+                    "images_per_second": bar.rate(images),
+                }
+                state.log("train", completed, values)
+                bar.update(images, **values)
+            if evaluated:
+                bar.update(images, val_top1=state.evaluate(completed)["top1"])
+            if saved:
+                state.save(completed)
+            if leave or completed == state.steps:
+                barrier(job.runtime)  # a rank that ends kills the others, so that all wait for the whole checkpoint
+            if leave:
+                raise KeyboardInterrupt
+    return state.finish()
 
 
 def asked_everywhere(stop: Stop, runtime: Runtime, logged: bool) -> bool:

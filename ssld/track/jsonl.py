@@ -41,8 +41,13 @@ class Jsonl(Logger):
         any.
         """
         records = _read(self.file) if self.file.is_file() else []
-        last = {"eval": step if evaluated else step - 1}
-        remaining = [r for r in records if r["stage"] != stage or r["step"] <= last.get(r.get("kind"), step)]
+        last_evaluation = step if evaluated else step - 1
+
+        def stays(record: Record) -> bool:
+            last = last_evaluation if record.get("kind") == "eval" else step
+            return record["stage"] != stage or record["step"] <= last
+
+        remaining = [record for record in records if stays(record)]
         if len(remaining) < len(records):
             _rewrite(self.file, remaining)
         return len(remaining) < len(records)

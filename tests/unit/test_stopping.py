@@ -38,21 +38,31 @@ def test_the_first_signal_stops_at_once_the_others_change_nothing_and_the_handle
 
 def test_a_block_that_is_to_be_ended_is_ended_and_the_stop_comes_behind_it(capsys):
     done = []
-    with caught() as stop, pytest.raises(KeyboardInterrupt), caught() as inner, inner.delayed():
-        assert inner is stop
-        os.kill(HERE, signal.SIGHUP)
-        os.kill(HERE, signal.SIGHUP)
-        done.append(stop.asked)
+
+    def block(stop):
+        with caught() as inner, inner.delayed():
+            assert inner is stop
+            os.kill(HERE, signal.SIGHUP)
+            os.kill(HERE, signal.SIGHUP)
+            done.append(stop.asked)
+
+    with caught() as stop, pytest.raises(KeyboardInterrupt):
+        block(stop)
     assert done == [True]
     assert capsys.readouterr().err == "\nstopping: this step is ended and saved; Ctrl-C ends at once\n"
 
 
 def test_what_is_handed_on_is_the_first_signal_and_every_ctrl_c():
     got = []
-    with caught() as stop, pytest.raises(KeyboardInterrupt), stop.handed_on(got.append):
-        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
-            os.kill(HERE, number)
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+    def block(stop):
+        with stop.handed_on(got.append):
+            for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+                os.kill(HERE, number)
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+
+    with caught() as stop, pytest.raises(KeyboardInterrupt):
+        block(stop)
     assert got == [signal.SIGUSR1, signal.SIGINT]
 
 
