@@ -46,7 +46,7 @@ STEPS = {"teach": 4, "distill": 24}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A working folder with a recipe, its images, and the uninterrupted run `whole/run`, whose progress nobody reads."""
+    """A working folder with a recipe, its images, and the uninterrupted run `whole/run`, whose output nobody reads."""
     place = tmp_path_factory.mktemp("place")
     fake(place / "data" / "d", 4, train=16, val=8, unlabelled=8, size=20)
     write_recipe(place, TREE)

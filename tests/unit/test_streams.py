@@ -63,7 +63,7 @@ def command(monkeypatch):
 def test_a_command_whose_progress_nobody_reads_ends_with_its_result(command, monkeypatch, capsys):
     def work():
         note("progress")
-        print("a library")
+        print("a library")  # noqa: T201 - as one does
         return [{"a": 1}]
 
     command(work)
@@ -154,5 +154,5 @@ def test_an_error_in_the_code_is_not_hidden(command):
     with pytest.raises(ZeroDivisionError):
         cli.main(["list", "losses"])
     command(lambda: (_ for _ in ()).throw(RunError("a: b; c")))
-    with pytest.raises(SystemExit, match="^ssld list: a: b; c$"):
+    with pytest.raises(SystemExit, match=r"^ssld list: a: b; c$"):
         cli.main(["list", "losses"])
