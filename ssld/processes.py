@@ -30,7 +30,7 @@ class RunOptions:
 
     ranks: how many processes share each batch, a number or `auto`. device: where they compute. wandb, wandb_project,
     wandb_tags, tensorboard: which trackers get the run (docs/tracking.md). smoke: whether the run takes seconds, on
-    fake images. reuse, fresh: whether finished stages are used whatever made them, or none is.
+    fake images. reuse: whether finished stages are used whatever made them.
     """
 
     ranks: str
@@ -41,7 +41,6 @@ class RunOptions:
     tensorboard: bool
     smoke: bool
     reuse: bool = False
-    fresh: bool = False
 
 
 def is_rank() -> bool:
@@ -161,7 +160,6 @@ def run_alone(recipe: str, overrides: Sequence[str], out: Path, options: RunOpti
     """Run `ssld run` in a process of its own and return its exit code."""
     words = ["--ranks", options.ranks, "--device", options.device, "--wandb", options.wandb, "--out", str(out)]
     words += ["--wandb-project", options.wandb_project, "--wandb-tags", ",".join(options.wandb_tags)]
-    flags = {"--smoke": options.smoke, "--tensorboard": options.tensorboard}
-    flags |= {"--reuse": options.reuse, "--fresh": options.fresh}
+    flags = {"--smoke": options.smoke, "--tensorboard": options.tensorboard, "--reuse": options.reuse}
     words += [flag for flag, given in flags.items() if given]
     return call([sys.executable, "-m", "ssld", "run", recipe, *overrides, *words])

@@ -51,9 +51,10 @@ def run(
             tensorboard=tensorboard,
             smoke=smoke,
             reuse=reuse,
-            fresh=fresh,
         )
-        return run_seeds(plan, recipe, overrides, seeds=seeds, out=out, experiments=experiments, options=options)
+        return run_seeds(
+            plan, recipe, overrides, seeds=seeds, out=out, experiments=experiments, options=options, anew=fresh
+        )
     folder, count = Path(out) if out else run_folder(plan, Path("runs")), count_ranks(ranks, device)
     if count > 1 and not is_rank():
         result = run_ranks(count, plan, argv, device, folder)

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ssld.errors import RunError
+from ssld.files import write_whole, writing
 from ssld.track.logger import Logger, Record
+
+ADVICE = "make room and repeat the command, it resumes"
 
 
 class Jsonl(Logger):
@@ -80,21 +83,14 @@ def records_of(file: Path, stage: str) -> Iterator[Record]:
 
 def _append(file: Path, line: str) -> None:
     """Append a line to a file. Raises RunError where that fails."""
-    try:
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(line)
-    except OSError as error:
-        raise RunError(
-            f"{file}: cannot be written ({error.strerror}); make room and repeat the command, it resumes"
-        ) from None
+    with writing(file, RunError, ADVICE), file.open("a", encoding="utf-8") as stream:
+        stream.write(line)
 
 
 def _rewrite(file: Path, records: Iterable[Record]) -> None:
     """Replace the file by these records, in one step: a kill leaves the old lines or the new ones."""
-    partial = file.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    _append(partial, "".join(json.dumps(record) + "\n" for record in records))
-    partial.replace(file)
+    with writing(file, RunError, ADVICE):
+        write_whole(file, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

@@ -7,9 +7,20 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from ssld import run as run_module
+from ssld.config import fresh
 from ssld.data import fake, from_samples
 from ssld.distill import reuse
-from ssld.distill.reuse import MADE_OF, changes, is_current, made_of, source_digest, to_train
+from ssld.distill.reuse import (
+    MADE_OF,
+    begin_anew,
+    changes,
+    is_current,
+    made_of,
+    source_digest,
+    to_train,
+    trust_now,
+)
 from ssld.distill.runs import Run
 from ssld.distill.teachers import Teachers
 from ssld.errors import RunError, WeightsError
@@ -86,6 +97,9 @@ def train(run, trust="equal"):
     """The stages of a run, finished. Returns those that were trained, by the lines that say what they logged."""
     before = {name: stamp(stage) for name, stage in run.stages.items()}
     with opened(run), start_track(run, QUIET) as log:
+        trust = trust_now(run, trust)
+        if trust == "none":
+            begin_anew(run)
         teachers = Teachers(run)
         for stage in run.stages.values():
             stage_result(stage, teachers, log, trust)
@@ -239,6 +253,49 @@ def test_fresh_trains_every_stage_anew_and_ends_with_the_same_weights(place, cap
     assert lines(capsys) == [f"stage {name}: --fresh was given; it is trained anew" for name in STAGES]
     for name, stage in run_of().stages.items():
         assert stage.model_file.read_bytes() == kept[name]
+
+
+def test_a_fresh_run_that_was_stopped_is_resumed_by_the_same_command_and_then_ends_being_fresh(
+    place, capsys, monkeypatch
+):
+    shutil.copytree("runs/first", "runs/beside")
+    real, begun = run_module.stage_result, []
+
+    def stops_at_the_third(stage, *more):
+        begun.append(stage.name)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return real(stage, *more)
+
+    monkeypatch.setattr(run_module, "stage_result", stops_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(run_of().plan, Path("runs/first"), HERE, QUIET, "none")
+    monkeypatch.setattr(run_module, "stage_result", real)
+    run = run_of()
+    assert [name for name in STAGES if run.stage(name).is_done] == ["teach", "plain"]
+    kept = stamp(run.stage("teach")), stamp(run.stage("plain"))
+    assert "distill" in [stage.name for stage in to_train(run, "equal")]
+    capsys.readouterr()
+    run_plan(run.plan, Path("runs/first"), HERE, QUIET, "none")
+    said = capsys.readouterr().err
+    assert (stamp(run.stage("teach")), stamp(run.stage("plain"))) == kept
+    assert "taken over" not in said  # from beside
+    assert "trained anew" not in said
+    run_plan(run.plan, Path("runs/first"), HERE, QUIET)
+    assert capsys.readouterr().err == "runs/first: already finished\n"
+    assert trust_now(run, "equal") == "equal"
+    assert trust_now(run, "none") == "none"  # finished, it begins anew
+
+
+def test_seeds_that_begin_anew_are_asked_for_it_together_and_resumed_together(tmp_path):
+    folders = [tmp_path / name for name in "abc"]
+    fresh.ask(folders)
+    assert [fresh.state(folder) for folder in folders] == ["asked"] * 3
+    fresh.begin(folders[0])
+    fresh.end(folders[0])
+    fresh.begin(folders[1])
+    fresh.ask(folders)  # stopped in the second, and repeated
+    assert [fresh.state(folder) for folder in folders] == [None, "begun", "asked"]
 
 
 @pytest.mark.parametrize("trust", ["equal", "any"])
