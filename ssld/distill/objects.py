@@ -250,7 +250,6 @@ def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
         if reason and has_begun:
             raise RunError(f"{folder}: holds another training: {reason}; give what it began with, or another folder")
         if not has_begun:
-            (folder / "metrics.jsonl").unlink(missing_ok=True)
             write_json(folder / MADE_OF, parts)
         yield
 
