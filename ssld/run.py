@@ -38,6 +38,7 @@ from ssld.distill.reuse import (
     trust_now,
 )
 from ssld.distill.runs import RECORD, Run, StageRun
+from ssld.distill.space import check_space
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teachers import Teachers, check_engines, check_files
@@ -50,6 +51,7 @@ from ssld.report import write_report
 from ssld.result import finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options, Track
+from ssld.track import check as check_trackers
 from ssld.track.jsonl import Jsonl
 
 make_callable(__name__)  # `ssld.run(...)` is the function of that name in `ssld.api`
@@ -71,6 +73,8 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         if trust != "none" and (result := finished(run, trust)) is not None:
             note(f"{folder}: already finished")
             return result if runtime.main else {}
+        if runtime.main:
+            check_trackers(options)
         check_engines(run)
         check_starts(plan)
         teachers = Teachers(run)
@@ -80,6 +84,8 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         check_installed(plan)
         left = to_train(run, trust)
         check_begun(left, trust)
+        if runtime.main:
+            check_space(run, left)
         teachers.check(left)
         try_stages(left, teachers)
         if runtime.main and (path := os.environ.get(FAST_MKL)):
@@ -234,6 +240,7 @@ def label(plan: Plan, folder: Path, runtime: Runtime, sample: int, options: Opti
     if not stages:
         raise RunError(f"{plan.name}: no stage asks for a label cache; add stages.<name>.labels (docs/labels.md)")
     with opened(run):
+        check_trackers(options)
         teachers = Teachers(run)
         ensure_data(run, teachers)
         rows, folders = [], {}

@@ -292,11 +292,8 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
     """Take over the finished stage of the same digest, made of the same things, from a run beside this one."""
     if not stage.runtime.main:
         return
-    records = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
-    for folder in sorted(record.parent for record in records):
+    for folder in lenders(stage):
         lender = folder.parent.parent.name
-        if folder == stage.folder.absolute() or _read(folder / RECORD).get("digest") != stage.digest:
-            continue
         if reason := damage(folder) or changes(kept_parts(folder), parts):
             note(f"{stage.name}: not taken over from {lender}: {reason}")
             continue
@@ -307,6 +304,14 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
             with whole(stage.folder / name) as partial:
                 shutil.copyfile(folder / name, partial)
         return
+
+
+def lenders(stage: StageRun) -> Iterator[Path]:
+    """Yield the folders of finished stages of the same digest in the runs beside that of a stage."""
+    records = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
+    for folder in sorted(record.parent for record in records):
+        if folder != stage.folder.absolute() and _read(folder / RECORD).get("digest") == stage.digest:
+            yield folder
 
 
 def kept_parts(folder: Path) -> dict[str, str] | None:

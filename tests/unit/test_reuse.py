@@ -3,6 +3,7 @@
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from ssld import run as run_module
 from ssld.config import fresh
 from ssld.data import fake, from_samples
-from ssld.distill import reuse
+from ssld.distill import reuse, space
 from ssld.distill.reuse import (
     MADE_OF,
     begin_anew,
@@ -394,6 +395,53 @@ def test_what_is_not_there_any_more_leaves_a_finished_run_finished(place, capsys
     assert last == "runs/first: already finished"
     assert [line.partition(":")[0] for line in said] == [f"stage {name}" for name in STAGES]
     assert all("what made it cannot be looked at" in line for line in said)
+
+
+def test_a_run_for_which_a_disk_has_no_room_does_not_begin(place, monkeypatch):
+    run, sizes = run_of("other/run"), {}
+    for name in ("student", "big"):
+        values = load_file(run_of().stage("plain" if name == "student" else "teach").model_file).values()
+        sizes[name] = sum(array.nbytes for array in values)
+
+    def free(number):
+        usage = SimpleNamespace(total=10**12, free=number)
+        monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: usage)
+
+    stages = list(run.stages.values())
+    slots = sum(
+        array.nbytes for array in load_file(last_checkpoint(run_of().stage("teach")) / "optimizer.safetensors").values()
+    )
+    one = space.stage_bytes(run.stage("teach"), *space._size(run.plan, "big"))
+    assert one == 3 * (sizes["big"] + slots) + sizes["big"]
+    needed = sum(space.stage_bytes(stage, *space._size(run.plan, stage.settings.network)) for stage in stages)
+    free(needed)
+    space.check_space(run, stages)
+    free(needed - 1)
+    said = r"^other/run: 0 MB free, and checkpoints and results take 0 MB; free some space, or choose another --out$"
+    with pytest.raises(RunError, match=said):
+        space.check_space(run, stages)
+    free(0)
+    space.check_space(run, [])
+    with pytest.raises(RunError, match=r"^other/run: 0 MB free"):
+        run_plan(run.plan, Path("other/run"), HERE, QUIET)
+    beside = run_of("runs/second")
+    free(sum(sizes["big" if stage.name == "teach" else "student"] for stage in stages))
+    space.check_space(beside, list(beside.stages.values()))  # they are taken over from beside
+
+
+def test_a_label_cache_for_which_a_disk_has_no_room_is_told_before_the_training(place, monkeypatch):
+    tree = changed(changed(TREE, "stages.distill.labels", {"views": 1000}), "teachers.big.norm", "running")
+    run = run_of("other/run", tree)
+    monkeypatch.setenv("SSLD_LABELS", str(place / "kept"))
+    folder, size = place / "kept", 1000 * 24 * 2 * 5  # of 24 images float16 of four classes and of the largest
+    assert space._caches([run.stage("distill"), run.stage("plain")]) == {folder: size}
+    (folder / "some").mkdir(parents=True)
+    (folder / "some" / "shard").write_bytes(b"1234")
+    assert space._caches([run.stage("distill")]) == {folder: size - 4}
+
+
+def last_checkpoint(stage):
+    return max(stage.folder.glob("checkpoint-*"))
 
 
 def of_file(teacher):
