@@ -430,7 +430,7 @@ def test_a_run_for_which_a_disk_has_no_room_does_not_begin(place, monkeypatch):
 
 
 def test_a_label_cache_for_which_a_disk_has_no_room_is_told_before_the_training(place, monkeypatch):
-    tree = changed(changed(TREE, "stages.distill.labels", {"views": 1000}), "teachers.big.norm", "running")
+    tree = changed(changed(TREE, "stages.distill.labels", {"views": 1000, "k": 4}), "teachers.big.norm", "running")
     run = run_of("other/run", tree)
     monkeypatch.setenv("SSLD_LABELS", str(place / "kept"))
     folder, size = place / "kept", 1000 * 24 * 2 * 5  # of 24 images float16 of four classes and of the largest
