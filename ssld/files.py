@@ -45,6 +45,13 @@ def differences(new_tree: object, old_tree: object, key: str = "") -> Iterator[t
         yield key, new_tree, old_tree
 
 
+def first_difference(new_tree: object, old_tree: object) -> str:
+    """Return in words, in brackets, the first key in which two JSON trees differ, or "" where they are equal."""
+    for key, new_value, old_value in differences(new_tree, old_tree):
+        return f" ({key} is {short(old_value)} there and {short(new_value)} here)"
+    return ""
+
+
 def short(value: object) -> str:
     """Return a value as JSON, cut where it is long."""
     text = json.dumps(value)
@@ -173,6 +180,18 @@ def alone(folder: Path, patience: float = math.inf) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def existing(folder: Path) -> Path:
+    """Return a folder, or the nearest of those that hold it where it is not there yet."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+
+
+def check_writable(folder: Path, kind: type[SsldError], advice: str) -> None:
+    """Raise an error of this `kind` where a folder cannot be written to, or not be made. Nothing is written."""
+    place = existing(folder)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise kind(f"{place}: cannot be written to; {advice}")
 
 
 def place_of(error: BaseException, place: str | Path) -> str:

@@ -76,13 +76,25 @@ def run_ranks(count: int, plan: Plan, argv: Sequence[str], device: Device, out: 
     gpu = paddle.is_compiled_with_cuda() and device != "cpu"
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(count)]
     launcher += ["--log_dir", f"{out}.ranks", *([] if gpu else ["--backend", "gloo"])]
+    logs = {rank: Path(f"{out}.ranks", f"workerlog.{rank}") for rank in range(count)}
+    before = {rank: log.stat().st_size if log.is_file() else 0 for rank, log in logs.items()}
     code = call([*launcher, str(Path(__file__).with_name("__main__.py")), *argv], children)
     if code:
-        raise RunError(
-            f"{count} ranks: ended with code {code}; their output is in {out}.ranks; the same command resumes"
-        )
+        errors = (_error(logs[rank], before[rank]) for rank in range(count))
+        reason = next(filter(None, errors), f"ended with code {code}; the same command resumes")
+        raise RunError(f"{count} ranks: {reason}; their output is in {out}.ranks")
     result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
     return result
+
+
+def _error(log: Path, start: int) -> str | None:
+    """Return the line with which `ssld run` ended in a rank, without its beginning, or None where it said nothing."""
+    with suppress(OSError), log.open("rb") as stream:
+        stream.seek(start)
+        lines = stream.read().decode(errors="replace").splitlines()
+        said = [line.removeprefix("ssld run: ") for line in lines if line.startswith("ssld run: ")]
+        return said[-1] if said else None
+    return None
 
 
 def call(command: list[str], ranks_of: Callable[[int], list[int]] | None = None) -> int:

@@ -44,7 +44,7 @@ from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teachers import Teachers, check_engines, check_files
 from ssld.distill.trial import try_stages
 from ssld.errors import RunError, SsldError
-from ssld.files import alone, clear, differences, is_empty, sha256, short, write_whole
+from ssld.files import alone, clear, first_difference, is_empty, sha256, write_whole
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
@@ -196,9 +196,7 @@ def _difference(file: Path, plan: Plan) -> str:
         kept = parse.read_yaml(file)
     except SsldError:
         return ""
-    for key, new_value, old_value in differences(recipe.plan_tree(plan), kept):
-        return f" ({key} is {short(old_value)} there and {short(new_value)} here)"
-    return ""
+    return first_difference(recipe.plan_tree(plan), kept)
 
 
 def ensure_data(run: Run, teachers: Teachers) -> None:

@@ -8,6 +8,7 @@ from typing import TypedDict
 from ssld.config import fresh
 from ssld.config.recipe import Plan
 from ssld.errors import RunError
+from ssld.files import check_writable
 from ssld.plans import load_plan, run_folder
 from ssld.processes import RunOptions, run_alone
 
@@ -49,13 +50,14 @@ def run_seeds(
     folders = {
         seed: run_folder(load_plan(recipe, words, smoke=options.smoke), parent) for seed, words in with_seed.items()
     }
+    target = parent / "smoke" if options.smoke else Path(experiments)
+    check_writable(target, RunError, "choose another --experiments")
     if anew:
         fresh.ask(folders.values())
     for seed, folder in folders.items():
         if run_alone(recipe, with_seed[seed], folder, options):
             raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
     results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders.values()]
-    target = parent / "smoke" if options.smoke else Path(experiments)
     for result in results:
         ledger.record(result, target)
     command = " ".join(["ssld run", recipe, *overrides, f"--seeds {seeds}"])

@@ -12,7 +12,7 @@ from ssld.config import sweep as sweeps
 from ssld.config.recipe import Plan
 from ssld.config.sweep import Sweep, Trial
 from ssld.errors import RecipeError, RunError, did_you_mean
-from ssld.files import write_whole, writing
+from ssld.files import check_writable, write_whole, writing
 from ssld.plans import load_plan, run_folder
 from ssld.processes import RunOptions, run_alone
 from ssld.progress import note
@@ -111,6 +111,7 @@ def _run_here(
     todo = _plans(spec, trials, options.smoke)
     options = replace(options, wandb_tags=(*options.wandb_tags, f"sweep-{spec.name}"))
     command = _command(file, count, seed, options.smoke)
+    check_writable(ledger_folder, RunError, "choose another --experiments")
     rows: list[dict[str, Any]] = []
     hardware: set[str] = set()
     for number, (trial, plan) in enumerate(zip(trials, todo, strict=True), 1):

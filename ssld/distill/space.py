@@ -17,6 +17,7 @@ from ssld.distill.networks import build
 from ssld.distill.reuse import lenders
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import RunError
+from ssld.files import existing
 
 PLENTY = 2  # where so many times the bytes are free that the cards let one expect, no network is made to count them
 
@@ -91,7 +92,7 @@ def _fits(needed: dict[Path, int]) -> tuple[Path, int, int] | None:
     """Return the folder with what is free on its disk and what is needed there, where that is more, or None."""
     of_disk: dict[int, int] = defaultdict(int)
     for folder, size in needed.items():
-        place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+        place = existing(folder)
         disk = os.stat(place).st_dev
         of_disk[disk] += size
         usage = shutil.disk_usage(place)

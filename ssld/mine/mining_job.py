@@ -17,7 +17,7 @@ from typing import Any
 from ssld.config.mine_step import DONE
 from ssld.data import FileList
 from ssld.errors import RunError
-from ssld.files import clear, is_empty, json_digest, sha256, whole, write_whole, writing
+from ssld.files import clear, first_difference, is_empty, json_digest, sha256, whole, write_whole, writing
 from ssld.mine import candidates, duplicates, picture, results, topk
 from ssld.mine.output import write_out
 from ssld.mine.score import Teacher, score
@@ -114,11 +114,13 @@ def open_folder(job: Job) -> None:
     about, file, digest = job.about(), job.out / JOB, None
     if file.is_file():
         try:
-            digest = json.loads(file.read_text(encoding="utf-8"))["digest"]
-        except (ValueError, KeyError, TypeError):
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            digest = kept.pop("digest")
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise RunError(f"{file}: damaged or not of `ssld mine`; choose another --out") from None
         if digest != about["digest"] and any(job.out.glob("scores-*/*.npz")):
-            raise RunError(f"{job.out}: holds another mining ({digest[:16]}...); choose another --out")
+            difference = first_difference({**about, "digest": None}, kept)
+            raise RunError(f"{job.out}: holds another mining{difference}; choose another --out")
     elif job.out.exists() and not is_empty(job.out):
         raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
     with writing(job.out, RunError, "choose another --out"):
