@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ssld import FAST_MKL, labels, weights
 from ssld.callable import make_callable
@@ -29,6 +29,7 @@ from ssld.distill.quantised import check_installed, in_int8
 from ssld.distill.reuse import (
     MADE_OF,
     REPLACED,
+    KnownParts,
     Trust,
     begin_anew,
     check_begun,
@@ -37,11 +38,11 @@ from ssld.distill.reuse import (
     to_train,
     trust_now,
 )
-from ssld.distill.runs import RECORD, Run, StageRun
+from ssld.distill.runs import RECORD, Run, StageMade, StageRecord, StageRun
 from ssld.distill.space import check_space
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
-from ssld.distill.teachers import Teachers, check_engines, check_files
+from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files
 from ssld.distill.trial import try_stages
 from ssld.errors import RunError, SsldError
 from ssld.files import alone, clear, first_difference, is_empty, sha256, write_whole
@@ -67,10 +68,10 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
     besides metrics.jsonl. `trust` says which finished stages are used again, see `reuse.Trust`. Raises RunError when
     the folder holds the run of another recipe.
     """
-    run = Run.of_plan(plan, folder, runtime)
+    run, known = Run.of_plan(plan, folder, runtime), KnownParts()
     with opened(run):
         trust = trust_now(run, trust)
-        if trust != "none" and (result := finished(run, trust)) is not None:
+        if trust != "none" and (result := finished(run, trust, known)) is not None:
             note(f"{folder}: already finished")
             return result if runtime.main else {}
         if runtime.main:
@@ -82,8 +83,8 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         check_data(run)
         check_files(run)
         check_installed(plan)
-        left = to_train(run, trust)
-        check_begun(left, trust)
+        left = to_train(run, trust, known)
+        check_begun(left, trust, known)
         if runtime.main:
             check_space(run, left)
         teachers.check(left)
@@ -93,13 +94,13 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         if trust == "none":
             begin_anew(run)
         with start_track(run, options) as log:
-            stages = {name: stage_result(stage, teachers, log, trust) for name, stage in run.stages.items()}
+            stages = {name: stage_result(stage, teachers, log, trust, known) for name, stage in run.stages.items()}
             # Every rank loads the compared teachers, because the ranks share the check of a teacher.
-            compared = plan.compared and teachers.of(run.stage(plan.compared))
+            compared = teachers.of(run.stage(plan.compared)) if plan.compared else None
             return conclude(run, stages, compared, log) if runtime.main else {}
 
 
-def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
+def finished(run: Run, trust: Trust, known: KnownParts) -> dict[str, Any] | None:
     """Return the result of a run that is finished and is still what its recipe would give now.
 
     Returns None where work is left. A report that no longer belongs to such a result is removed.
@@ -107,7 +108,7 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
     report, file = run.folder / "report.html", run.folder / "result.json"
     if not (report.is_file() and file.is_file()):
         return None
-    current = all(is_current(stage, trust) for stage in run.stages.values())
+    current = all(is_current(stage, trust, known) for stage in run.stages.values())
     barrier(run.runtime)
     if not current:
         if run.runtime.main:
@@ -120,7 +121,9 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
     return result
 
 
-def conclude(run: Run, stages: dict[str, Any], compared: Any, log: Any) -> dict[str, Any]:
+def conclude(
+    run: Run, stages: dict[str, StageRecord], compared: Teacher | SeveralTeachers | None, log: Track
+) -> dict[str, Any]:
     """Make predictions, export, bench, result.json and report after the training. Only rank 0 calls this function.
 
     `compared` is the teacher that the student is compared with.
@@ -266,40 +269,53 @@ def _take_trained(run: Run, name: str | None) -> None:
         start = stage.start
         if start is None or start.is_done:
             curves = Track(Jsonl(run.folder / "metrics.jsonl"))
-            take_over(stage, "equal", lambda folder: curves.adopt(stage.name, folder / "metrics.jsonl"))
+            take_over(stage, "equal", KnownParts(), lambda folder: curves.adopt(name, folder / "metrics.jsonl"))
     if not stage.is_done:
         what = f"stage {name!r} trains the teacher and is not done"
         raise RunError(f"{run.folder}: {what}; `ssld run` trains it, and makes the cache itself")
 
 
-def stage_result(stage: StageRun, teachers: Teachers, log: Any, trust: Trust) -> dict[str, Any]:
+def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, known: KnownParts) -> StageRecord:
     """Return the scores of a stage: of its finished result where that may be used, or else of a new training."""
-    parts = take_over(stage, trust, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
+    parts = take_over(stage, trust, known, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
         network = make_network(stage)
         train, val = loaders(stage)
         norm_images = in_int8(stage, network) if settings.quantize else ()
-        job_options: dict[str, Any] = {"name": stage.name, "stage": settings, "folder": folder, "seed": run.plan.seed}
-        labels_of_images = images_of(run, *settings.data.train).labels
-        job_options |= {"classes": run.plan.classes, "labels": labels_of_images, "norm_images": norm_images}
-        job = Job(**job_options, runtime=run.runtime, track=log, train=train, val=val)
+        job = Job(
+            name=stage.name,
+            stage=settings,
+            folder=folder,
+            seed=run.plan.seed,
+            runtime=run.runtime,
+            track=log,
+            train=train,
+            val=val,
+            classes=run.plan.classes,
+            labels=images_of(run, *settings.data.train).labels,
+            norm_images=norm_images,
+        )
         labeller = labeller_of(stage, teachers.of(stage)) if settings.is_taught else None
         scores = run_stage(job, network, labeller)
         if run.runtime.main:
             with disk_errors(folder):
                 weights.save(network, stage.model_file, digest=stage.digest)
-            record = {
+            made: StageMade = {
                 "digest": stage.digest,
                 "network": settings.network,
                 "size": settings.data.crop,
                 "ranks": run.runtime.world,
                 "sha256": sha256(stage.model_file),
-            } | ({"teacher_engine": labeller.engine} if labeller else {})
+            }
+            record = cast(StageRecord, {**made, **scores})
+            if labeller:
+                record["teacher_engine"] = labeller.engine
             if isinstance(labeller, labels.CachedLogits):
                 record["labels"] = labeller.cache.folder.name
-            record |= {"int8": noted(folder)} if settings.quantize else {}
+            if settings.quantize:
+                record["int8"] = noted(folder)
             write_json(folder / MADE_OF, parts)
-            write_json(folder / RECORD, {**record, **scores})
+            write_json(folder / RECORD, record)
         barrier(run.runtime)
     return stage.record()

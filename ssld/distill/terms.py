@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import paddle
 from paddle import nn
@@ -23,7 +22,7 @@ from ssld.models import evaluating, outputs_of
 from ssld.runtime import Runtime
 
 
-def facts_of_terms(plan: Plan, kind: str) -> dict[str, Any]:
+def facts_of_terms(plan: Plan, kind: str) -> dict[str, object]:
     """Map the name of a stage to the facts of its terms of this kind, of the trained network, and of the export.
 
     A method may be an optimiser instead of a loss. Then they are all terms of the stages that it updates. Networks have
@@ -42,7 +41,7 @@ def facts_of_terms(plan: Plan, kind: str) -> dict[str, Any]:
     return {name: _of_stage(plan, name, names) for name, names in terms.items() if names}
 
 
-def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, Any]:
+def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, object]:
     stage = plan.stages[name]
     with on_trial(plan, name, IMAGES, Runtime(rank=0, world=1, gpu=None)) as (state, batches):
         batch: Batch = {**next(batches), "step": 0, "epoch": 1}
@@ -60,7 +59,7 @@ def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, Any]:
     }
 
 
-def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[str, Any]:
+def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[str, object]:
     """Return the facts of one term of a stage. `state` has the stage on trial with a batch of two images."""
     term = stage.loss[name]
     reads, teacher_outputs = term.loss.reads, batch.get("teacher") or Outputs()
@@ -68,7 +67,7 @@ def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[s
         student_outputs = outputs_of(state.network, batch["image"], reads.student | {"logits"})
     student_outputs.weights = weights_of(state.network, reads.weights.get("student", ()))
     side = {"side": term.learns_from} if stage.optim.algorithm in APART else {}
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "weight": term.tree()["weight"],
         **side,
         "student": _shapes(student_outputs, reads.student),

@@ -7,7 +7,8 @@ from typing import Any
 
 from ssld.errors import RunError
 from ssld.files import write_whole, writing
-from ssld.track.logger import Logger, Record
+from ssld.interfaces import Record
+from ssld.track.logger import Logger
 
 ADVICE = "make room and repeat the command, it resumes"
 
@@ -48,7 +49,7 @@ class Jsonl(Logger):
 
         def stays(record: Record) -> bool:
             last = last_evaluation if record.get("kind") == "eval" else step
-            return record["stage"] != stage or record["step"] <= last
+            return record["stage"] != stage or int(record["step"]) <= last
 
         remaining = [record for record in records if stays(record)]
         if len(remaining) < len(records):
@@ -65,8 +66,8 @@ class Count:
     def advance(self, record: Record) -> int:
         """Return the step of a record, counted over all stages."""
         if record["stage"] != self._stage:
-            self._before, self._stage, self._step = self._before + self._step, record["stage"], 0
-        self._step = max(self._step, record["step"])
+            self._before, self._stage, self._step = self._before + self._step, str(record["stage"]), 0
+        self._step = max(self._step, int(record["step"]))
         return self._before + self._step
 
 

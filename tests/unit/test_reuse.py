@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import ssld
 from ssld import run as run_module
 from ssld.config import fresh
 from ssld.data import fake, from_samples
 from ssld.distill import reuse, space
 from ssld.distill.reuse import (
     MADE_OF,
+    KnownParts,
     begin_anew,
     changes,
     is_current,
@@ -103,7 +105,7 @@ def train(run, trust="equal"):
             begin_anew(run)
         teachers = Teachers(run)
         for stage in run.stages.values():
-            stage_result(stage, teachers, log, trust)
+            stage_result(stage, teachers, log, trust, KnownParts())
     return [name for name, stage in run.stages.items() if stamp(stage) != before[name]]
 
 
@@ -177,10 +179,24 @@ def test_a_built_in_loss_whose_source_changed_trains_its_stages_anew(place, caps
     ]
 
 
-def test_the_source_of_a_loss_is_that_of_its_file_and_of_what_it_imports_from_the_losses():
-    digests = {name: source_digest(find(name)) for name in ("kl", "ssld", "ce", "hint", "crd")}
+def test_the_source_of_a_loss_is_that_of_its_file_and_of_what_it_imports_with_values(tmp_path, monkeypatch):
+    digests = {name: source_digest(find(name)) for name in ("kl", "ssld", "ce", "hint", "crd", "mgd")}
     assert len(set(digests.values())) == len(digests)
-    assert digests["kl"] == source_digest(find("kl"))
+    shutil.copytree(Path(ssld.__file__).parent, tmp_path / "ssld", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    monkeypatch.setattr(ssld, "__file__", str(tmp_path / "ssld" / "__init__.py"))
+
+    def changed_by(file):
+        """The losses whose source is another one after a change of a file."""
+        with (tmp_path / "ssld" / file).open("a", encoding="utf-8") as stream:
+            stream.write("CHANGED = True\n")
+        before = digests.copy()
+        digests.update({name: source_digest(find(name)) for name in digests})
+        return [name for name in digests if digests[name] != before[name]]
+
+    assert changed_by("losses/logit/kl.py") == ["kl"]
+    assert changed_by("losses/layers/mgd.py") == ["mgd"]
+    assert changed_by("random.py") == ["crd", "mgd"]  # the losses that draw numbers
+    assert changed_by("errors.py") == changed_by("runtime.py") == changed_by("models/base.py") == []
 
 
 def test_a_changed_file_of_own_code_makes_other_stages_where_it_is_used_and_no_others(place, capsys):
@@ -275,7 +291,7 @@ def test_a_fresh_run_that_was_stopped_is_resumed_by_the_same_command_and_then_en
     run = run_of()
     assert [name for name in STAGES if run.stage(name).is_done] == ["teach", "plain"]
     kept = stamp(run.stage("teach")), stamp(run.stage("plain"))
-    assert "distill" in [stage.name for stage in to_train(run, "equal")]
+    assert "distill" in [stage.name for stage in to_train(run, "equal", KnownParts())]
     capsys.readouterr()
     run_plan(run.plan, Path("runs/first"), HERE, QUIET, "none")
     said = capsys.readouterr().err
@@ -304,12 +320,12 @@ def test_damaged_weights_are_noticed_whatever_is_trusted(trust, place, capsys):
     file = run_of().stage("distill").model_file
     kept = file.read_bytes()
     file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-    assert finished(run_of(), trust) is None
+    assert finished(run_of(), trust, KnownParts()) is None
     assert train(run_of(), trust) == ["distill"]
     assert lines(capsys) == ["stage distill: model.safetensors is damaged (sha256); it is trained anew"]
     assert file.read_bytes() == kept
     file.unlink()
-    assert finished(run_of(), trust) is None
+    assert finished(run_of(), trust, KnownParts()) is None
     assert train(run_of(), trust) == ["distill"]
     assert lines(capsys) == ["stage distill: model.safetensors is missing; it is trained anew"]
     assert file.read_bytes() == kept
@@ -486,7 +502,7 @@ def test_a_run_that_taught_counts_by_its_weights_and_not_by_what_its_result_says
     file.write_text(file.read_text().replace('"wall_seconds"', '"seconds"'))
     assert train(run_of("runs/second")) == []
     shutil.rmtree("runs/first")
-    assert is_current(run_of("runs/second").last)
+    assert is_current(run_of("runs/second").last, "equal", KnownParts())
     assert "what made it cannot be looked at: runs/first: no run here" in capsys.readouterr().err
 
 
@@ -500,7 +516,7 @@ def test_images_of_own_code_count_by_what_they_are(place):
 
 def test_the_stages_that_are_to_be_trained_are_known_before_the_first_step(place):
     def names(trust="equal"):
-        return [stage.name for stage in to_train(run_of(), trust)]
+        return [stage.name for stage in to_train(run_of(), trust, KnownParts())]
 
     assert names() == names("any") == []
     assert names("none") == list(STAGES)
@@ -509,6 +525,19 @@ def test_the_stages_that_are_to_be_trained_are_known_before_the_first_step(place
     begun(run_of(), "teach")
     assert names() == list(STAGES)
     assert names("any") == ["teach", "distill", "tune"]
+
+
+def test_lists_and_weights_are_hashed_once_at_the_start_of_a_run(place, monkeypatch):
+    run, known, hashed = run_of(), KnownParts(), []
+    begun(run, "tune")
+    original = reuse.content_of
+    monkeypatch.setattr(reuse, "content_of", lambda run, name: hashed.append(name) or original(run, name))
+    left = to_train(run, "equal", known)
+    reuse.check_begun(left, "equal", known)
+    for stage in run.stages.values():
+        reuse.take_over(stage, "equal", known)
+    lists = [stage.settings.data for stage in run.stages.values()]
+    assert sorted(hashed) == sorted(name for data in lists for name in (*data.train, data.val))
 
 
 def test_a_teacher_is_checked_before_the_first_step_where_a_finished_stage_is_to_be_trained_anew(place, capsys):
