@@ -24,7 +24,7 @@ from ssld.config.recipe import Data, Stage
 from ssld.config.teachers import Combine
 from ssld.data import ImageSource, sampler
 from ssld.distill.arrays import Floats, Numbers
-from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.code_digests import code_digest, is_ours
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, check_images, check_precision, random_crops
@@ -36,7 +36,7 @@ from ssld.distill.stage import run_stage
 from ssld.distill.teacher_weights import weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher, pass_check
 from ssld.errors import RecipeError, RunError
-from ssld.files import alone, json_digest, sha256
+from ssld.files import alone, clear, is_empty, json_digest, sha256
 from ssld.interfaces import Labeller, Record, StageScores
 from ssld.losses import Loss
 from ssld.models.taps import called
@@ -190,7 +190,7 @@ def _leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:
 def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
     """Reserve the folder of a training for this process, and record there what the training is made of.
 
-    Raises RunError as `train_in` says.
+    Another training that has saved no step is no hindrance. Raises RunError as `train_in` says.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,12 +199,15 @@ def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
             lock.enter_context(alone(folder, 0))
         except BlockingIOError:
             raise RunError(f"{folder}: another process is at work in it; let it end, or give another folder") from None
+        clear(folder)
         recorded = kept_parts(folder)
-        if recorded is None and any(folder.iterdir()):
+        if recorded is None and not is_empty(folder):
             raise RunError(f"{folder}: is not empty and holds no training; give another folder")
-        if recorded is not None and (reason := changes(recorded, parts)):
+        reason = None if recorded is None else changes(recorded, parts)
+        has_begun = any(folder.glob(NAMES)) or (folder / RECORD).is_file()
+        if reason and has_begun:
             raise RunError(f"{folder}: holds another training: {reason}; give what it began with, or another folder")
-        if recorded is None:
+        if not has_begun:
             write_json(folder / MADE_OF, parts)
         yield
 

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Literal
 
 import ssld
-from ssld.config import cards, code
+from ssld.config import cards, code, fresh
 from ssld.config.teachers import Teacher
-from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import content_of
 from ssld.distill.networks import QUANTIZE
 from ssld.distill.pretrained import pretrained_file
 from ssld.distill.runs import MODEL, RECORD, Run, StageRun
 from ssld.distill.teacher_weights import file_digest, teacher_weights
 from ssld.errors import DataError, RunError
-from ssld.files import json_digest, sha256
+from ssld.files import json_digest, sha256, whole
 from ssld.foreign import onnx_digests, program_digests
 from ssld.losses import Loss
 from ssld.progress import note
@@ -35,7 +35,8 @@ from ssld.runtime import barrier, versions
 Trust = Literal["equal", "any", "none"]
 """Say which finished stages are used.
 
-With `equal` they are those that equal things made, with `any` those of the same recipe, and with `none` there are none.
+With `equal` they are those that equal things made, with `any` those of the same recipe, and with `none` there are none
+but those of the run that `none` began, see `config.fresh`.
 """
 MADE_OF = "made_of.json"
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleslim", "nvidia-dali-cuda120", "numpy")
@@ -173,17 +174,16 @@ def take_over(
     """See to it that the folder of a stage holds a result that may be used, or a training that may go on, or nothing.
 
     A finished result is used where what made it is the same, from this run or from one beside it. Else a line says what
-    changed, and the result is put aside: the stage is trained anew. `trust` is `any` to use it all the same, and
-    `none` to train everything anew. `carry` is called with the folder of another run whose result is taken over, before
-    that is done. Returns what the stage is made of now.
+    changed, and the result is put aside: the stage is trained anew. `trust` is `any` to use it all the same. In a run
+    that begins anew no result from beside it is used. `carry` is called with the folder of another run whose result is
+    taken over, before that is done. Returns what the stage is made of now.
 
     Raises RunError for a stopped training that would go on with something else, because its result would be neither.
     """
     parts, runtime = known.of(stage), stage.runtime
     barrier(runtime)  # no rank reads what another one changes
     if stage.is_done:
-        fault = damage(stage.folder)
-        change = "--fresh was given" if trust == "none" else changes(kept_parts(stage.folder), parts)
+        fault, change = damage(stage.folder), changes(kept_parts(stage.folder), parts)
         if fault or (change and trust != "any"):
             _put_aside(stage, fault or str(change))
         elif change:
@@ -191,7 +191,7 @@ def take_over(
     elif _has_begun(stage):
         _check_begun(stage, parts, trust)
     if not stage.is_done:
-        if trust != "none":
+        if not fresh.state(stage.run.folder):
             _borrow(stage, parts, carry)
         known.forget()  # this stage gets another result
     barrier(runtime)
@@ -220,6 +220,31 @@ def is_current(stage: StageRun, trust: Trust, known: KnownParts) -> bool:
         note(f"stage {stage.name}: what made it cannot be looked at: {error}")
         return recorded is not None
     return changes(recorded, parts) is None
+
+
+def trust_now(run: Run, trust: Trust) -> Trust:
+    """Return `none` where a run is to begin anew and its old results are still there, see `begin_anew`.
+
+    Where it was stopped after that, it goes on: what its folder holds is fresh.
+    """
+    barrier(run.runtime)
+    if trust == "none" and run.runtime.main:
+        fresh.ask([run.folder])
+    barrier(run.runtime)
+    if fresh.state(run.folder) == fresh.ASKED:
+        return "none"
+    return "equal" if trust == "none" else trust
+
+
+def begin_anew(run: Run) -> None:
+    """Put aside what a run folder holds, so that every stage is trained anew, and record that."""
+    for stage in run.stages.values():
+        if stage.is_done or _has_begun(stage):
+            _put_aside(stage, "--fresh was given")
+    if run.runtime.main:
+        (run.folder / "report.html").unlink(missing_ok=True)
+        fresh.begin(run.folder)
+    barrier(run.runtime)
 
 
 def to_train(run: Run, trust: Trust, known: KnownParts) -> list[StageRun]:
@@ -251,7 +276,7 @@ def check_begun(stages: list[StageRun], trust: Trust, known: KnownParts) -> None
 
 
 def _has_begun(stage: StageRun) -> bool:
-    return not stage.is_done and stage.folder.is_dir() and any(stage.folder.glob("checkpoint-*"))
+    return not stage.is_done and any(stage.folder.glob(NAMES))
 
 
 def _teaching(stage: StageRun) -> list[str]:
@@ -267,9 +292,7 @@ def _check_begun(stage: StageRun, parts: Parts, trust: Trust) -> None:
     """
     recorded = kept_parts(stage.folder)
     reason = changes(recorded, parts)
-    if trust == "none":
-        _put_aside(stage, "--fresh was given")
-    elif reason and trust == "any":
+    if reason and trust == "any":
         note(f"stage {stage.name}: {reason} since its training began; it goes on all the same (--reuse)")
     elif changed_stages := [name for name in _differing(recorded or parts, parts) if OF_STAGE in name]:
         _put_aside(stage, f"{changed_stages[0]} changed")
@@ -294,11 +317,8 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
     """Take over the finished stage of the same digest, made of the same things, from a run beside this one."""
     if not stage.runtime.main:
         return
-    records = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
-    for folder in sorted(record.parent for record in records):
+    for folder in lenders(stage):
         lender = folder.parent.parent.name
-        if folder == stage.folder.absolute() or _read(folder / RECORD).get("digest") != stage.digest:
-            continue
         if reason := damage(folder) or changes(kept_parts(folder), parts):
             note(f"{stage.name}: not taken over from {lender}: {reason}")
             continue
@@ -306,9 +326,17 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
         carry(folder.parent.parent)
         stage.folder.mkdir(parents=True, exist_ok=True)
         for name in (MODEL, *([QUANTIZE] if stage.settings.quantize else []), MADE_OF, RECORD):
-            shutil.copyfile(folder / name, stage.folder / f"{name}.partial")
-            (stage.folder / f"{name}.partial").replace(stage.folder / name)
+            with whole(stage.folder / name) as partial:
+                shutil.copyfile(folder / name, partial)
         return
+
+
+def lenders(stage: StageRun) -> Iterator[Path]:
+    """Yield the folders of finished stages of the same digest in the runs beside that of a stage."""
+    records = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
+    for folder in sorted(record.parent for record in records):
+        if folder != stage.folder.absolute() and _read(folder / RECORD).get("digest") == stage.digest:
+            yield folder
 
 
 def kept_parts(folder: Path) -> Parts | None:

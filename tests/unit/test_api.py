@@ -199,6 +199,17 @@ def test_a_folder_refuses_another_training_in_one_line(tmp_path, changes, what):
     assert "\n" not in str(error.value)
 
 
+def test_a_training_that_failed_in_its_first_step_does_not_hinder_the_mended_one(tmp_path, monkeypatch):
+    given = {"loss": {"gap": Gap()}, "epochs": 1, "folder": tmp_path / "kept"}
+    monkeypatch.setattr(Gap, "explode", 0)
+    with pytest.raises(KeyboardInterrupt):
+        distil(**given)
+    monkeypatch.setattr(Gap, "explode", -1)
+    (tmp_path / "kept" / "made_of.json.partial-4194304").write_text("half")
+    assert distil(**given, lr=0.2).scores["steps"] == 4
+    assert not [*tmp_path.glob("kept/*.partial*")]
+
+
 def test_a_folder_refuses_other_code_of_a_loss_damaged_weights_and_what_is_no_training(tmp_path, monkeypatch):
     given = {"loss": {"gap": Gap()}, "epochs": 1, "folder": tmp_path / "kept"}
     distil(**given)
