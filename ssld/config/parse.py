@@ -21,6 +21,7 @@ from ssld.errors import RecipeError, did_you_mean
 from ssld.losses import Loss, Term, build_terms
 from ssld.paths import shelf
 from ssld.spec.colours import colour_of
+from ssld.spec.names import check_name
 
 T = TypeVar("T")
 
@@ -264,9 +265,10 @@ def check_plan(plan: Any, where: str) -> None:
     """
     if not plan.stages:
         raise RecipeError(f"{where}: stages: a recipe needs at least one stage")
-    for key, name in [("name", plan.name), *(("stages", name) for name in plan.stages)]:
-        if not name or name.startswith(".") or "/" in name or "\\" in name:  # of the folder of a run, and of a stage
-            raise RecipeError(f"{where}: {key}: {name!r} names a folder; write a name without slashes and a first dot")
+    check_name(plan.name, f"{where}: name")
+    for key in ("stages", "teachers", "prepare"):  # each of their names becomes a folder, or a part of a file's name
+        for name in getattr(plan, key) or ():
+            check_name(name, f"{where}: {key}")
     earlier_stages: dict[str, Any] = {}
     for name, stage in plan.stages.items():
         _check_stage(plan, name, stage, earlier_stages, f"{where}: stages.{name}")

@@ -28,6 +28,7 @@ from typing import IO
 import numpy as np
 
 from ssld.errors import WeightsError
+from ssld.spec.printable import printable
 
 LARGEST = 2 << 30  # a variable has at most so many bytes: five times the largest published one, the first fc of VGG
 MOST = 100_000  # an archive has at most so many entries
@@ -85,7 +86,7 @@ def _files(folder: Path) -> Iterator[_Part]:
             status = file.lstat()
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
                 kind = "a link" if stat.S_ISLNK(status.st_mode) else "no plain file"
-                raise WeightsError(f"{folder}: {_shown(str(file.relative_to(folder)))} is {kind}; remove it")
+                raise WeightsError(f"{folder}: {printable(str(file.relative_to(folder)))} is {kind}; remove it")
             if stat.S_ISREG(status.st_mode):
                 yield _checked(_Part(file.relative_to(folder).as_posix(), file, 0, status.st_size), folder)
 
@@ -102,7 +103,7 @@ def _members(archive: Path) -> Iterator[_Part]:
     try:
         with _Headers(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for count, member in enumerate(tar):
-                last, name = _shown(member.name), _harmless(member, archive)
+                last, name = printable(member.name), _harmless(member, archive)
                 if name in names or count == MOST:
                     why = "there twice" if name in names else f"more than the {MOST:,} entries that weights may have"
                     raise WeightsError(f"{archive}: {last} is {why}; get the archive from its publisher")
@@ -136,8 +137,9 @@ def _harmless(member: tarfile.TarInfo, archive: Path) -> str:
     kinds["a path out of the archive"] = member.name.startswith("/") or ".." in member.name.split("/")
     for kind, is_kind in kinds.items():
         if is_kind:
+            name = printable(member.name)
             raise WeightsError(
-                f"{archive}: {_shown(member.name)} is {kind}, which no weights need; get the archive from its publisher"
+                f"{archive}: {name} is {kind}, which no weights need; get the archive from its publisher"
             )
     return "/".join(part for part in member.name.split("/") if part not in ("", "."))
 
@@ -146,7 +148,7 @@ def _checked(part: _Part, where: Path) -> _Part:
     """Return a part. Raises WeightsError when it is too large."""
     if part.size > LARGEST:
         raise WeightsError(
-            f"{where}: {_shown(part.name)} is {part.size:,} bytes, weights have at most {LARGEST:,}; remove it"
+            f"{where}: {printable(part.name)} is {part.size:,} bytes, weights have at most {LARGEST:,}; remove it"
         )
     return part
 
@@ -232,8 +234,3 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         if not message[at - 1] & 0x80:
             return value, at
     raise ValueError("damaged: its description ends within a number")
-
-
-def _shown(name: str) -> str:
-    """Return a name as it can be printed."""
-    return name if name.isprintable() else ascii(name)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ssld.errors import WeightsError
+from ssld.spec.printable import printable
 
 _TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
@@ -202,7 +203,7 @@ def _name(machine: _Machine, argument: str | None) -> None:
         argument = " ".join(str(part) for part in reversed((machine.pop(), machine.pop())))
     text = argument.replace(" ", ".")
     if text != "numpy.ndarray" and text not in _CALLS:
-        _refuse(f"run {text if text.isprintable() else ascii(text)}")
+        _refuse(f"run {printable(text)}")
     _push(machine, _Name(text))
 
 
