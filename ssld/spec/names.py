@@ -11,12 +11,12 @@ _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM",
 
 def check_name(name: str, where: str, kind: type[SsldError] = RecipeError) -> None:
     """Raise an error of this kind, which begins with `where`, unless a name is a plain one."""
-    if fault := _fault(name):
+    if fault := fault_of(name):
         shown = name if len(name) <= 60 else f"{name[:60]}..."
         raise kind(f"{where}: {printable(repr(shown))} {fault}; write a plain name, which may be in any language")
 
 
-def _fault(name: str) -> str | None:
+def fault_of(name: str) -> str | None:
     """Say why a name is no plain one; None where it is one."""
     faults = {
         "is empty": not name,
