@@ -348,8 +348,8 @@ def _opener(limit: _Limit) -> urllib.request.OpenerDirector:
             return self.do_open(made(http.client.HTTPSConnection), request)
 
     class Stay(urllib.request.HTTPRedirectHandler):
-        def http_error_302(self, *_: Any) -> None:  # the inherited one would read all that a server sends
-            return None
+        def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> None:
+            """Do nothing: the inherited method reads whatever a server sends beside a redirection."""
 
         http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
