@@ -15,7 +15,6 @@ unpacked: the numbers are read out of the archive, after every member of it was 
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import tarfile
@@ -28,11 +27,11 @@ from typing import IO
 import numpy as np
 
 from ssld.errors import WeightsError
+from ssld.files import LONGEST_HEADER, ArchiveHeaders
 from ssld.spec.printable import printable
 
 LARGEST = 2 << 30  # a variable has at most so many bytes: five times the largest published one, the first fc of VGG
 MOST = 100_000  # an archive has at most so many entries
-_HEADER = 1 << 20  # a header of an archive or of a variable has at most so many bytes
 _TYPES = {0: "?", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 19: "<u8", 20: "u1", 21: "i1"}
 
 
@@ -72,7 +71,8 @@ def listing(path: Path) -> tuple[dict[str, StoredArray], dict[str, str]]:
     try:
         arrays, wrong = _variables(list(_files(path) if path.is_dir() else _members(path)))
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); check the path and its permissions") from None
+        what = error.strerror or error
+        raise WeightsError(f"{path}: cannot be read ({what}); check it, or get it from its publisher") from None
     if not arrays:
         raise WeightsError(f"{path}: holds no variable of PaddleClas 1.x; give the folder or the archive that does")
     return arrays, wrong
@@ -101,7 +101,7 @@ def _members(archive: Path) -> Iterator[_Part]:
     names: set[str] = set()
     last = "its beginning"
     try:
-        with _Headers(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with ArchiveHeaders(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for count, member in enumerate(tar):
                 last, name = printable(member.name), _harmless(member, archive)
                 if name in names or count == MOST:
@@ -115,15 +115,6 @@ def _members(archive: Path) -> Iterator[_Part]:
                 raise tarfile.ReadError("neither a header nor the end follows")
     except (tarfile.TarError, ValueError, LookupError, OverflowError, RecursionError) as error:
         raise WeightsError(f"{archive}: truncated or damaged after {last} ({error}); download it again") from None
-
-
-class _Headers(io.FileIO):
-    """An archive of which only headers are read. It refuses to read more at a time than the longest file name needs."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= _HEADER:
-            raise WeightsError(f"{self.name}: a header of {size:,} bytes; get the archive from its publisher")
-        return super().read(size) or b""
 
 
 def _harmless(member: tarfile.TarInfo, archive: Path) -> str:
@@ -195,7 +186,7 @@ class _Header:
 
     def take(self, count: int) -> bytes:
         """Return the next bytes. Raises ValueError where the header ends before."""
-        if count > min(self.left, _HEADER):
+        if count > min(self.left, LONGEST_HEADER):
             raise ValueError("truncated or damaged: it ends within its header")
         self.left -= count
         return self.file.read(count)

@@ -74,7 +74,7 @@ def test_a_header_that_would_fill_the_memory_is_not_read(kind, tmp_path):
     with path.open("wb") as file:
         file.write(info("net/a", kind, size=3 << 30).tobuf())
         file.truncate(4 << 30)  # of holes
-    assert "net.tar: a header of 3,221,225,472 bytes" in refused(path)
+    assert "net.tar: cannot be read (a header of 3,221,225,472 bytes); check it" in refused(path)
 
 
 def test_a_sparse_file_is_refused(files, tmp_path):
