@@ -26,6 +26,7 @@ from ssld.losses.registry import built_in, snake_case
 from ssld.losses.terms import OWN, term_of
 from ssld.plans import load_plan, run_folder, trust_of
 from ssld.spec.choices import Device
+from ssld.spec.names import check_name
 from ssld.spec.revisions import Revision
 
 if TYPE_CHECKING:
@@ -582,6 +583,7 @@ def _teachers(
         raise RecipeError("teacher: no network in this mapping; give one, or teacher=None")
     found = {}
     for name, network in named.items():
+        check_name(str(name), "teacher")
         if isinstance(network, str):
             layer, shown = _published(network, data)
         elif isinstance(network, FinishedRun):

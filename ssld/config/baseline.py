@@ -18,6 +18,7 @@ from ssld.config.recipe import Plan
 
 Training = Literal["distilled", "trained"]
 WORDNET_ID = re.compile(r"n\d{8}")
+LABEL = re.compile(r"\d{1,18}")  # of a line of a list; a longer number is none
 TRAINING_IMAGE = re.compile(r"n\d{8}_\d+")  # beginning of the names of ImageNet's training images: n01440764_10026.JPEG
 
 
@@ -82,7 +83,7 @@ def other_set(plan: Plan, root: Path) -> str | None:
     if not file.is_file():
         return None
     lines = [line.rsplit(None, 1) for line in _lines(file)]
-    labels = [int(words[-1]) if len(words) == 2 and words[-1].isdecimal() else -1 for words in lines]
+    labels = [int(words[-1]) if len(words) == 2 and LABEL.fullmatch(words[-1]) else -1 for words in lines]
     return other_images([words[0] for words in lines], labels, class_lines(file))
 
 

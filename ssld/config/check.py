@@ -11,6 +11,7 @@ from ssld.config.quantize import check_quantize
 from ssld.config.teachers import Teacher, check_combine, check_teacher
 from ssld.errors import RecipeError, did_you_mean
 from ssld.losses import Loss
+from ssld.spec.names import check_name
 
 if TYPE_CHECKING:
     from ssld.config.recipe import Network, Plan, Stage
@@ -41,9 +42,11 @@ def check_stages(plan: Plan, where: str) -> None:
     """
     if not plan.stages:
         raise RecipeError(f"{where}: stages: a recipe needs at least one stage")
-    for key, name in [("name", plan.name), *(("stages", name) for name in plan.stages)]:
-        if not name or name.startswith(".") or "/" in name or "\\" in name:  # of the folder of a run, and of a stage
-            raise RecipeError(f"{where}: {key}: {name!r} names a folder; write a name without slashes and a first dot")
+    check_name(plan.name, f"{where}: name")
+    named = {"stages": [*plan.stages], "teachers": [*plan.teachers], "prepare": [*(plan.prepare or ())]}
+    for key, names in named.items():
+        for name in names:  # each becomes a folder, or a part of the name of a file
+            check_name(name, f"{where}: {key}")
     earlier_stages: dict[str, Stage] = {}
     for name, stage in plan.stages.items():
         _check_stage(plan, name, stage, earlier_stages, f"{where}: stages.{name}")

@@ -19,6 +19,7 @@ from ssld.config import baseline, parse, recipe
 from ssld.config.keys import plain
 from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import data_root, shelf
+from ssld.spec.names import check_name
 
 Trial = dict[str, object]
 NEEDS = {  # maps a distribution to the keys that it must have; only `q` may be added
@@ -121,6 +122,7 @@ def load(path: str) -> Sweep:
     file = _locate(path)
     tree = parse.read_mapping(file, "a sweep")
     sweep = parse.build(Sweep, {"name": file.stem, **tree}, path)
+    check_name(sweep.name, f"{path}: name")
     if not sweep.parameters:
         raise RecipeError(f"{path}: parameters: a sweep needs at least one; name a key of the recipe")
     for key, parameter in sweep.parameters.items():

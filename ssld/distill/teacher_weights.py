@@ -29,9 +29,11 @@ def teacher_weights(name: str, card: TeacherCard, weights_path: str | None, opti
 
 
 def classes_of(file: Path) -> int:
-    """Return the number of classes that a weights file notes, or CLASSES where it notes none."""
-    metadata = weights.metadata(file) if file.suffix == ".safetensors" else {}
-    return int(metadata.get("num_classes", CLASSES))
+    """Return the number of classes that a weights file notes, or CLASSES where it notes none.
+
+    Raises WeightsError for a file that is damaged, or notes a number that is not that of its arrays.
+    """
+    return (weights.noted_classes(file) if file.suffix == ".safetensors" else None) or CLASSES
 
 
 def file_digest(file: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ssld.data.lists import NOT_READ, SUFFIXES, read_list
 from ssld.data.tree import hidden
 from ssld.errors import DataError
+from ssld.files import ArchiveHeaders
 
 SHARD = 2048  # images of a folder or list that are scored together; a tar is one shard
 LARGEST = 1 << 28  # bytes of a member of a tar
@@ -127,7 +128,7 @@ def _tar(path: Path) -> Shard:
 def _members(tar: str) -> list[Item]:
     items = []
     try:
-        with tarfile.open(tar, "r:") as archive:
+        with ArchiveHeaders(tar) as headers, tarfile.open(fileobj=headers, mode="r:") as archive:
             for member in archive:
                 parts = member.name.split("/")
                 inside = [part for part in parts if part not in (".", "")]

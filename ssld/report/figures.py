@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ssld.spec.printable import printable
+
 INK, MUTED, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
 TEACHER, BASELINE, STUDENT = "#050505", "#060606", "#070707"
 MORE = ("#080808", "#090909", "#0a0a0a", "#0b0b0b")  # the student's stages after the first have these
@@ -135,7 +137,13 @@ def accuracy(
             ends[name] = (steps[-1], values[-1])
             finals.append(values[-1])
             line = np.array([begin, *zip(steps, values, strict=True)] if begin else [*zip(steps, values, strict=True)])
-            axes.plot(*line.T, color=colours[name], label=name, marker="o", markersize=2.8 if len(steps) < 60 else 0)
+            axes.plot(
+                *line.T,
+                color=colours[name],
+                label=printable(name),
+                marker="o",
+                markersize=2.8 if len(steps) < 60 else 0,
+            )
         _zoom(axes, finals)
         axes.set(xlabel="step", ylabel="validation top-1, %")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -193,7 +201,8 @@ def per_class(shares: list[float | None], names: list[str], label: str, title: s
         axes.barh(spots, values, color=STUDENT, height=0.62)
         for spot, value in zip(spots, values, strict=True):
             axes.text(value + 1, spot, f"{value:.1f}" if value < 100 else "100", va="center", color=INK, fontsize=8)
-        axes.set_yticks(spots, [name if len(name) <= 24 else name[:22] + "…" for _, name in bars])
+        labels = [printable(name) for _, name in bars]
+        axes.set_yticks(spots, [name if len(name) <= 24 else name[:22] + "…" for name in labels])
         axes.set(
             xlim=(0, 108),
             ylim=(len(bars) - 0.4, -0.6),

@@ -6,6 +6,7 @@ from typing import Any
 
 from ssld.config import baseline, coverage
 from ssld.progress import table
+from ssld.spec.printable import printable
 
 Row = dict[str, str | None]
 COLUMNS = ("network", "architecture", "top-1", "gain", "size", "latency", "speed-up")
@@ -105,7 +106,7 @@ def closing_table(result: dict[str, Any]) -> None:
     smoke = " (smoke run: these numbers mean nothing)" if result.get("scope") == "smoke" else ""
     table(closing_rows(result), (result.get("title") or result["recipe"]) + smoke)
     if reason := no_baseline(result):
-        sys.stdout.write(reason + "\n")
+        sys.stdout.write(printable(reason) + "\n")
 
 
 def closing_rows(result: dict[str, Any]) -> list[Row]:

@@ -1,6 +1,5 @@
 """This module writes report.html of a run: one file that holds everything it shows, and loads nothing."""
 
-import html
 from pathlib import Path
 
 from ssld.config import parse
@@ -8,6 +7,7 @@ from ssld.errors import RunError
 from ssld.files import write_whole, writing
 from ssld.report import evaluation_sections, int8_section, run_files, samples, sections
 from ssld.report.style import CSS
+from ssld.spec.printable import in_markup
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -56,5 +56,5 @@ def write_report(folder: str | Path) -> Path:
     ]
     page = folder / "report.html"
     with writing(page, RunError, "make room and repeat `ssld report`"):
-        write_whole(page, PAGE.format(title=html.escape(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
+        write_whole(page, PAGE.format(title=in_markup(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
     return page

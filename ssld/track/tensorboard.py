@@ -11,6 +11,8 @@ import numpy as np
 
 from ssld.errors import RunError
 from ssld.interfaces import Record
+from ssld.spec.names import check_name
+from ssld.spec.printable import in_markdown
 from ssld.track.logger import AXES, Cell, Logger
 
 RESULT = "result"  # this folder holds what belongs to no stage
@@ -69,11 +71,13 @@ class TensorBoard(Logger):
     def _text(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Write a table in Markdown, which viewers draw."""
         lines = [columns, ["---"] * len(columns), *rows]
-        self._writer(RESULT).add_text(name, "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines), 0)
+        text = "\n".join("| " + " | ".join(map(in_markdown, line)) + " |" for line in lines)
+        self._writer(RESULT).add_text(name, text, 0)
 
     def _writer(self, stage: str) -> Any:
         """Return the writer of a stage."""
         if stage not in self._writers:
+            check_name(stage, f"{self.folder.parent / 'metrics.jsonl'}: stage", RunError)
             from tensorboardX import SummaryWriter
 
             self._writers[stage] = SummaryWriter(str(self.folder / stage), flush_secs=FLUSH)

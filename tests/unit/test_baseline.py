@@ -104,6 +104,11 @@ def test_other_lists_are_not_taken_for_it(paths: list[str], labels: Any, classes
     assert held in said
 
 
+def test_a_label_of_thousands_of_digits_is_that_of_another_list(tmp_path: Path) -> None:
+    listed(tmp_path, PATHS, [*LABELS[:-1], "9" * 5000], WNIDS)
+    assert "has 50,000 different images of 1,001 classes" in str(baseline.missing(plan_of(tmp_path), tmp_path))
+
+
 # --- the result of a run
 
 

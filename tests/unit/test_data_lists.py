@@ -1,11 +1,13 @@
 """List files: what is read, and what every mistake in them says."""
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ssld.data.lists import class_names, count_lines, list_text, read_list, read_names, write_list
+from ssld.data.lists import MOST_CLASSES, class_names, count_lines, list_text, read_list, read_names, write_list
 from ssld.errors import DataError
 
 
@@ -117,6 +119,25 @@ def test_a_label_that_is_no_label_is_one_line(lines, tmp_path, label):
     with pytest.raises(DataError, match=r"list\.txt:1: ") as error:
         read_list(lines(f"a.jpg {label}\n"), tmp_path)
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("label", [MOST_CLASSES, 10**12, 10**17])
+def test_a_giant_label_is_refused_where_the_number_of_classes_is_not_known(lines, tmp_path, label):
+    """Whoever counts the images of each class would fill the memory."""
+    file = lines(f"b.jpg {MOST_CLASSES - 1}\na.jpg {label}\n")
+    message = (
+        rf"list\.txt:2: label {label} is out of range; no list has labels from 16,777,216 on, labels 0\.\.16777215"
+    )
+    with pytest.raises(DataError, match=message):
+        read_list(file, tmp_path)
+
+
+@pytest.mark.parametrize("read", [lambda file: read_list(file, file.parent), count_lines, read_names])
+def test_a_pipe_or_a_device_is_no_list_and_nothing_waits_for_it(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.txt")
+    for file in (tmp_path / "pipe.txt", Path("/dev/zero")):
+        with pytest.raises(DataError, match=rf"{file}: cannot be read \(no regular file\); give a readable"):
+            read(file)
 
 
 def test_images_by_other_suffixes_are_images_of_a_list(lines, tmp_path):

@@ -33,8 +33,8 @@ def plan(tmp_path_factory):
     ("path", "value", "message"),
     [
         ("stages", {}, "stages: a recipe needs at least one stage"),
-        ("name", "../x", "name: '../x' names a folder; write a name without slashes and a first dot"),
-        ("stages.a/b", TREE["stages"]["plain"], "stages: 'a/b' names a folder; write a name without slashes"),
+        ("name", "../x", "name: '../x' has a path separator; write a plain name, which may be in any language"),
+        ("stages.a/b", TREE["stages"]["plain"], "stages: 'a/b' has a path separator; write a plain name"),
         ("stages.finetune.init", "distil", "stages.finetune.init: no earlier stage named 'distil'; did you mean"),
         ("stages.plain.init", "finetune", "stages.plain.init: no earlier stage named 'finetune'"),
         ("stages.plain.init", "plain", "stages.plain.init: no earlier stage named 'plain'"),
