@@ -624,8 +624,7 @@ def _published(name: str, data: Data) -> tuple[nn.Layer, Data]:
     from ssld.distill.pretrained import published_file
     from ssld.published import network_with_weights
 
-    given = cards.find_model(name).input
-    network = network_with_weights(name, published_file(name, name))
+    network, given = network_with_weights(name, published_file(name, name))
     network.eval()
     size, mean, std = given.size, given.mean, given.std
     return network, replace(data, size=size, eval_size=size, eval_resize=given.resize, mean=mean, std=std)

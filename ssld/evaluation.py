@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +51,10 @@ def scores_on(
     """Return what `measure` says of a network on images that are prepared as `preprocessing` says."""
     from ssld.data import EvalLoader
 
-    size, mean, std = preprocessing.size, preprocessing.mean, preprocessing.std
-    resize = size if scoring.cropped else preprocessing.resize
+    shown = replace(preprocessing, resize=preprocessing.size) if scoring.cropped else preprocessing
 
     def crops(subset: FileList) -> Any:
-        geometry: dict[str, Any] = {"size": size, "resize": resize, "mean": mean, "std": std}
-        return EvalLoader(subset, **geometry, background=preprocessing.background, batch=64, device=runtime.gpu)
+        return EvalLoader(subset, **vars(shown), batch=64, device=runtime.gpu)
 
     return scores_of({"student": (network, crops)}, files, scoring, network.num_classes)
 

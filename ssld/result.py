@@ -14,6 +14,7 @@ from paddle import nn
 from ssld import models, runtime
 from ssld.config import baseline, cards, recipe
 from ssld.config.delivery import Export
+from ssld.config.keys import plain
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, ImageSource, sampler
 from ssld.deploy import Allowed, How, calibrated, export_model, needed, release, write_csv
@@ -105,7 +106,7 @@ def release_network(
             gate_images,
             labels,
             name=facts["name"],
-            contract={**facts, "input": input_of(data)},
+            contract={**facts, "input": plain(data.evaluated)},
             formats=options.formats,
             how=way,
             calibration=pictures(options.calibration_images)[0] if needs_ranges else None,
@@ -152,13 +153,13 @@ def calibration_images(last: StageRun) -> np.ndarray | None:
 
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     """Return what an exported network must be fed, and the run that it comes from."""
-    return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": input_of(data)}
-
-
-def input_of(data: Data) -> dict[str, Any]:
-    """Return how images are shown to an exported network, as its contract says it."""
-    shown = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
-    return shown | {"interpolation": data.interpolation, "background": list(data.background)}
+    return {
+        "arch": arch,
+        "classes": plan.classes,
+        "digest": digest,
+        "recipe": plan.name,
+        "input": plain(data.evaluated),
+    }
 
 
 def describe(

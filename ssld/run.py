@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssld import FAST_MKL, labels, weights
+from ssld import FAST_MKL, labels
 from ssld.callable import make_callable
 from ssld.config import code, recipe
 from ssld.config.mine_step import DONE
@@ -29,6 +29,7 @@ from ssld.distill.reuse import MADE_OF, Trust, check_begun, is_current, take_ove
 from ssld.distill.runs import RECORD, Run, StageRun
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
+from ssld.distill.teacher_weights import save_trained
 from ssld.distill.teachers import Teachers, check_engines, check_files
 from ssld.distill.trial import try_stages
 from ssld.errors import RunError, SsldError
@@ -246,7 +247,7 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Any, trust: Trust) ->
         scores = run_stage(job, network, labeller)
         if run.runtime.main:
             with disk_errors(folder):
-                weights.save(network, stage.model_file, digest=stage.digest)
+                save_trained(network, stage.model_file, settings.data, stage.digest)
             record = {
                 "digest": stage.digest,
                 "network": settings.network,

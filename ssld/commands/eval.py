@@ -69,18 +69,19 @@ def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, A
 def _evaluate_model(name: str, file: Path, data: str | None, device: Device) -> dict[str, Any]:
     """Measure published weights, or others for the same name, and compare them with what the card claims.
 
-    Images are prepared as the card says. `data`: see `labelled_list`. `published_top1` and `difference` are in percent
-    and points; `standard_error` is that of the claim on so many images, in points. All three are left out where a
-    scoring beside the list asks for another number than the claim is, and where the images are not ImageNet's whole
-    validation set, which the claim is of: `not_compared` says why.
+    Images are prepared as the weights file says, and where it says nothing as the card says. `data`: see
+    `labelled_list`. `published_top1` and `difference` are in percent and points; `standard_error` is that of the claim
+    on so many images, in points. All three are left out where a scoring beside the list asks for another number than
+    the claim is, and where the images are not ImageNet's whole validation set, which the claim is of: `not_compared`
+    says why.
     """
     from ssld.runtime import start
 
     card, runtime = cards.find_model(name), start(device)
     listed = labelled_list(data)
-    network = network_with_weights(name, file)
+    network, shown = network_with_weights(name, file)
     files, scoring = scored_list(listed, network.num_classes)
-    scores = scores_on(network, files, scoring, card.input, runtime)
+    scores = scores_on(network, files, scoring, shown, runtime)
     facts = {"model": name, "weights": str(file), "data": str(listed), "images": len(files), **scores}
     if not scoring.plain:
         return facts

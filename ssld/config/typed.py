@@ -19,14 +19,19 @@ def read(file: Path, cls: type[T]) -> T:
     """Read one file. Raises RecipeError that names file and key when a key is unknown, missing or of the wrong type."""
     try:
         tree = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        typed: T = _typed(cls, tree, "card")
-        return typed
+        return build(tree, cls, "card")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
     except RecipeError as error:
         raise RecipeError(f"{file}: {str(error).removeprefix('card.')}") from None
+
+
+def build(tree: Any, cls: type[T], where: str) -> T:
+    """Return a mapping as a dataclass. Raises RecipeError as `read` does; key paths in it begin with `where`."""
+    typed: T = _typed(cls, tree, where)
+    return typed
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:

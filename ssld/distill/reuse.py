@@ -12,13 +12,13 @@ import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 import ssld
 from ssld.config import cards, code
+from ssld.config.keys import digested
 from ssld.config.teachers import Teacher
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.images import content_of
@@ -76,7 +76,7 @@ def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
         return {"run": sha256(Run.of_folder(Path(teacher.run), stage.runtime).last.model_file)}
     if teacher.card:
         card = cards.find_teacher(teacher.card)
-        shown: Parts = {"card": json_digest([card.arch, asdict(card.input)])}
+        shown: Parts = {"card": json_digest([card.arch, digested(card.input)])}
         if stage.run.is_smoke:
             return shown
         file = teacher_weights(teacher.card, card, teacher.weights, "teacher.weights")

@@ -15,7 +15,8 @@ from ssld import api, losses, models
 from ssld.data import fake
 from ssld.distill.checkpoint import load
 from ssld.distill.objects import code_digest
-from ssld.distill.teacher_weights import weights_digest
+from ssld.distill.runs import MODEL
+from ssld.distill.teacher_weights import recorded_input, weights_digest
 from ssld.errors import DataError, RecipeError, RunError, UsageError
 from ssld.plans import load_plan
 from ssld.runtime import seed_networks
@@ -164,6 +165,8 @@ def test_a_stopped_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     resumed = distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert weights_digest(resumed.student) == weights_digest(whole.student)
     assert [r["step"] for r in resumed.history if r["kind"] == "train"] == list(range(1, 9))
+    shown = recorded_input(tmp_path / "kept" / MODEL)
+    assert shown == resumed.settings.data.evaluated
     again = distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert (weights_digest(again.student), again.scores) == (weights_digest(whole.student), resumed.scores)
 
