@@ -195,13 +195,8 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
         if layers := sorted(loss.reads.weights.get("teacher", ())):
             _check_more_than_logits(stage, teachers, f"reads the {layers[0]} of the teacher", path)
             _check_weights(teachers, layers[0], loss, path)
-        if (
-            loss.every_class
-            and loss.reads.teacher
-            and stage.labels
-            and stage.labels.k is not None
-            and stage.labels.k < plan.classes
-        ):
+        reads_all = loss.every_class and loss.reads.teacher
+        if reads_all and stage.labels and stage.labels.kept(plan.classes) < plan.classes:
             what = f"reads the logits of every class, and the label cache keeps {stage.labels.k} of {plan.classes}"
             raise RecipeError(f"{path}: {what}; set stages.{name}.labels.k: null")
 
@@ -285,9 +280,8 @@ def check_labels(plan: Plan, where: str) -> None:
             raise RecipeError(
                 f"{path}: a loss reads every teacher apart, and a cache keeps what they say together; set it to null"
             )
-        if labels.views < 1 or (labels.k is not None and not 1 <= labels.k <= plan.classes):
-            what = f"{labels.views} views, k {labels.k}"
-            raise RecipeError(f"{path}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
+        if labels.views < 1 or labels.kept(plan.classes) < 1:
+            raise RecipeError(f"{path}: {labels.views} views, k {labels.k}; give 1 view or more, and a k from 1 up")
 
 
 def check_mixed(stage: Stage, where: str) -> None:

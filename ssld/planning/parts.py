@@ -81,7 +81,7 @@ def labelling(plan: Plan, labels: Labels, stage: Part) -> Part:
         counted=stage.counted,
         epochs=labels.views,
         macs=cost.taught_macs(plan, plan.stages[stage.name]),
-        record=Layout(plan.classes, labels.k or plan.classes).size,
+        record=Layout(plan.classes, labels.kept(plan.classes)).size,
     )
 
 
