@@ -332,8 +332,8 @@ def measure(run: Run) -> list[dict[str, Any]]:
                 network, networks[label], name=network.arch, how=How(plan.export.opset), contract=contract_of_network
             )
     options, usable_engines = plan.bench, list[str]()
-    precisions = [*dict.fromkeys([*(["int8"] if last.settings.quantize else []), *options.precisions])]
-    bench_options: dict[str, Any] = {"precisions": precisions, "batch_sizes": options.batch_sizes}
+    bench_options: dict[str, Any] = {"precisions": plan.timed_precisions, "batch_sizes": options.batch_sizes}
+    reasons = []
     with progress(0, "bench"):
         for engine in options.engines:
             if usable_engines and run.is_smoke:
@@ -342,9 +342,10 @@ def measure(run: Run) -> list[dict[str, Any]]:
                 bench(networks, engines=[engine], **bench_options, warmup=1, repeats=1)
                 usable_engines.append(engine)
             except DeployError as error:
+                reasons.append(str(error))
                 note(f"bench: {engine} is left out: {error}")
         if not usable_engines:
-            raise DeployError(f"bench: none of {', '.join(options.engines)} runs here; install ssld[engines]")
+            raise DeployError(f"bench: no engine of bench.engines measures this run; {'; '.join(reasons)}")
         rows = bench(
             networks,
             engines=usable_engines,

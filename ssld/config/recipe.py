@@ -27,6 +27,7 @@ from ssld.losses.terms import student_reads, teacher_reads
 from ssld.spec.augmentations import Policy
 from ssld.spec.choices import Interpolation
 from ssld.spec.colours import WHITE, Colour
+from ssld.spec.formats import Precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -230,10 +231,20 @@ class Plan(Strict):
         """Return the name of the last stage, whose result is the student."""
         return list(self.stages)[-1]
 
+    @property
+    def timed_precisions(self) -> tuple[Precision, ...]:
+        """Return the precisions in which the student is timed: those of `bench`, and int8 of a student in int8."""
+        first: tuple[Precision, ...] = ("int8",) if self.stages[self.last].quantize else ()
+        return tuple(dict.fromkeys([*first, *self.bench.precisions]))
+
     @cached_property
     def all_teachers(self) -> dict[str, Teacher]:
         """Map names to teachers. The name of the short form is `teacher`."""
         return {**({"teacher": self.teacher} if self.teacher else {}), **self.teachers}
+
+    def key_of(self, teacher: str) -> str:
+        """Return the key path of the block of a teacher."""
+        return "teacher" if self.teacher and teacher == "teacher" else f"teachers.{teacher}"
 
     def teachers_of(self, name: str) -> dict[str, Teacher]:
         """Return the teachers that a stage asks, by name.

@@ -62,13 +62,13 @@ def made_of(stage: StageRun) -> Parts:
     elif settings.init == "pretrained" and not run.is_smoke:
         parts["weights student.pretrained"] = file_digest(pretrained_file(stage.plan))
     for name, teacher in stage.plan.teachers_of(stage.name).items():
-        parts |= {f"teacher {name}: {key}": digest for key, digest in _of_teacher(stage, teacher).items()}
+        parts |= {f"teacher {name}: {key}": digest for key, digest in _of_teacher(stage, name, teacher).items()}
     installed = versions()
     parts |= {f"version of {package}": str(installed[package]) for package in PACKAGES if installed.get(package)}
     return parts
 
 
-def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
+def _of_teacher(stage: StageRun, name: str, teacher: Teacher) -> Parts:
     """Return the digests of the files that a teacher comes from; of a card also of its network and of its input."""
     if teacher.stage:
         return {f"{OF_STAGE} {teacher.stage}": sha256(stage.run.stage(teacher.stage).model_file)}
@@ -79,7 +79,7 @@ def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
         shown: Parts = {"card": json_digest([card.arch, digested(card.input)])}
         if stage.run.is_smoke:
             return shown
-        file = teacher_weights(teacher.card, card, teacher.weights, "teacher.weights")
+        file = teacher_weights(teacher.card, card, teacher.weights, f"{stage.plan.key_of(name)}.weights")
         return {**shown, "weights": file_digest(file)}
     parts = {"classes": sha256(Path(teacher.classes_file))} if teacher.classes_file else {}
     if teacher.onnx:

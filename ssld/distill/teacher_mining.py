@@ -232,7 +232,7 @@ def probabilities(
         return lambda images: softmax(_eager(logits, images)).astype("float32")
     if runtime.gpu is not None:
         raise RunError(f"engine {engine} runs on a CPU; give --engine eager, or --device cpu")
-    run = compiled(logits, engine, network_input.size, batch, cores()).run
+    run = compiled(logits, engine, network_input.size, batch, cores(), "engine").run
     return lambda images: softmax(run(images)).astype("float32")
 
 
