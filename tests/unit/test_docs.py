@@ -109,6 +109,14 @@ def test_every_loss_and_its_options_are_explained():
         assert set(re.findall(r"`([\w.]+)`", reads)) == named, name
 
 
+def test_the_documented_installation_sees_files_that_are_added_to_the_checkout():
+    pages = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    installs = re.findall(r'pip install[^`]*"\.\[[^`]*', "\n".join(lines))
+    assert len(installs) > 5
+    assert [command for command in installs if "--editable" not in command] == []
+
+
 def test_every_engine_is_in_the_table_of_engines():
     assert {cells[0].strip("`") for cells in rows(section("docs/deploy.md", "Engines"))} == set(ENGINES.names())
 
