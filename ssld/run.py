@@ -14,12 +14,12 @@ from typing import Any
 
 from ssld import FAST_MKL, labels
 from ssld.callable import make_callable
-from ssld.config import code, recipe
+from ssld.config import baseline, code, recipe
 from ssld.config.mine_step import DONE
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
-from ssld.distill.images import check_data, check_lists, images_of, loaders
+from ssld.distill.images import check_data, check_lists, images_of, loaders, steps_of
 from ssld.distill.job import Job
 from ssld.distill.labelling import filled_cache, labeller_of
 from ssld.distill.networks import make_network, noted
@@ -63,6 +63,8 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         teachers = Teachers(run)
         ensure_data(run, teachers)
         check_data(run)
+        if runtime.main and (remark := baseline.unequal(plan, steps_of(run))):
+            note(remark)
         check_files(run)
         check_installed(plan)
         left = to_train(run, trust)
