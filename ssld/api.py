@@ -13,15 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from ssld.config import cards, check, parse, recipe
 from ssld.config.delivery import Export
 from ssld.config.keys import plain
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.config.teachers import Combine, check_combine
+from ssld.distill.arrays import Floats, Numbers
 from ssld.errors import RecipeError, RunError, did_you_mean
+from ssld.interfaces import Record, StageScores
 from ssld.losses import Loss, Term, build_terms
 from ssld.losses.registry import built_in, snake_case
 from ssld.losses.terms import OWN, term_of
@@ -39,26 +38,10 @@ if TYPE_CHECKING:
     from ssld.models import Classifier
     from ssld.runtime import Runtime
 
-Floats: TypeAlias = npt.NDArray[np.float32]
-Numbers: TypeAlias = npt.NDArray[np.int64]
 Settings: TypeAlias = Mapping[str, object]
 """Keys of a block of a recipe, with their values: {"batch": 64}."""
-Record: TypeAlias = Mapping[str, str | int | float]
-"""A line of `metrics.jsonl`: `kind` (train or eval), `stage`, `step`, `epoch`, `images`, then numbers."""
 GivenLoss: TypeAlias = Loss | Settings | None
 TEACHER = "teacher"  # the name of the only one
-
-
-class StageScores(TypedDict):
-    """What a finished training says: percent, nats, and what it took."""
-
-    top1: float
-    top5: float
-    loss: float
-    epochs: float
-    steps: int
-    images: int
-    seconds: float
 
 
 class NetworkFacts(TypedDict, total=False):
@@ -268,7 +251,7 @@ class FinishedStage:
     @property
     def scores(self) -> StageScores:
         """Its scores on its validation images, and what it took."""
-        return cast(StageScores, self._stage.record())
+        return self._stage.record()
 
     def network(self) -> nn.Layer:
         """The network that it ended with, loaded anew, in evaluation mode."""
@@ -393,7 +376,7 @@ def distill(
     kept = None if folder is None else Path(folder)
     scores, history = train_in(training, kept)
     made.eval()
-    return Distilled(made, cast(StageScores, scores), tuple(history), settings, training.val, kept, device)
+    return Distilled(made, scores, tuple(history), settings, training.val, kept, device)
 
 
 def evaluate(
@@ -421,8 +404,15 @@ def evaluate(
     check_labelled(source, "every image needs one here")
     logits, known = logits_of(shown.network, shown.look, source, shown.runtime)
     found = metrics.summary(metrics.score(logits, known), shown.classes)
-    numbers = {key: found[key] for key in ("top1", "top5", "nll", "ece")}
-    return Evaluation(**numbers, per_class=tuple(found["per_class"]["top1"]), logits=logits, labels=known)
+    return Evaluation(
+        top1=found["top1"],
+        top5=found["top5"],
+        nll=found["nll"],
+        ece=found["ece"],
+        per_class=tuple(found["per_class"]["top1"]),
+        logits=logits,
+        labels=known,
+    )
 
 
 def predict(
@@ -540,7 +530,7 @@ def _settings(keys: Mapping[str, object]) -> Stage:
     """The stage of these keys, checked as those of a recipe."""
     data = {"train": ["train"], "val": "val", **cast(Settings, keys["data"])}
     stage = parse.build(Stage, {**keys, "data": data}, "distill")
-    parse.check_numbers(stage, "distill")
+    check.check_numbers(stage, "distill")
     check.check_settings(stage, "distill")
     return stage
 

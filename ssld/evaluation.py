@@ -17,6 +17,7 @@ from ssld.paths import data_root
 
 if TYPE_CHECKING:
     from ssld.data import FileList, ImageSource, Scoring
+    from ssld.distill.evaluate import Measured
     from ssld.runtime import Runtime
 
 
@@ -47,7 +48,7 @@ def scored_list(list_file: Path, classes: int) -> tuple[FileList, Scoring]:
 
 def scores_on(
     network: Any, files: FileList, scoring: Scoring, preprocessing: cards.Input, runtime: Runtime
-) -> dict[str, Any]:
+) -> Measured:
     """Return what `measure` says of a network on images that are prepared as `preprocessing` says."""
     from ssld.data import EvalLoader
 
@@ -61,7 +62,7 @@ def scores_on(
 
 def scores_of(
     networks: Mapping[str, tuple[Any, Callable[[Any], Any]]], files: ImageSource, scoring: Scoring, classes: int
-) -> dict[str, Any]:
+) -> Measured:
     """Return what `measure` says of a student, and of its agreement with a teacher where there is one.
 
     `networks` maps `student`, and perhaps `teacher`, to a network and a function from images to the loader of their

@@ -24,7 +24,7 @@ from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, class_names_of, crops, eval_loader
 from ssld.distill.networks import build, trained_network
-from ssld.distill.runs import Run, StageRun
+from ssld.distill.runs import Run, StageRecord, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
 from ssld.errors import DeployError
 from ssld.progress import note, progress
@@ -33,7 +33,7 @@ SAMPLES = 64  # validation images whose predictions the report may show
 WRONG = 4  # mistakes of each of the worst classes that it may show as well
 
 
-def finish(run: Run, stages: dict[str, Any], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
+def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
     """Make the predictions of all networks on the validation images, the gated export and the bench.
 
     Returns everything but the report. `compared` is the teacher that the student learnt from, see `Plan.compared`.
@@ -164,8 +164,8 @@ def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
 
 def describe(
     run: Run,
-    stages: dict[str, Any],
-    scores: dict[str, dict[str, Any]],
+    stages: dict[str, StageRecord],
+    scores: dict[str, metrics.Summary],
     images: int,
     compared: Teacher | SeveralTeachers | None,
 ) -> dict[str, Any]:
@@ -224,15 +224,16 @@ def describe(
         result["gain"] = result["top1"] - result["baseline"]["top1"]
     for kind in scores.keys() - {"student"}:
         if result[kind]["source"] == "measured":  # a published top-1 has no measured numbers beside it
-            result[kind] |= {key: scores[kind][key] for key in ("top5", "nll", "ece")}
+            measured = scores[kind]
+            result[kind] |= {"top5": measured["top5"], "nll": measured["nll"], "ece": measured["ece"]}
     return result
 
 
 def describe_teacher(
     run: Run,
-    stages: dict[str, Any],
+    stages: dict[str, StageRecord],
     compared: Teacher | SeveralTeachers,
-    scores: dict[str, Any] | None,
+    scores: metrics.Summary | None,
     imagenet: bool,
 ) -> dict[str, Any]:
     """Return the costs and the accuracy of the teacher, or of several combined.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ssld import FAST_MKL, labels
 from ssld.callable import make_callable
@@ -26,11 +26,11 @@ from ssld.distill.networks import make_network, noted
 from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, in_int8
 from ssld.distill.reuse import MADE_OF, Trust, check_begun, is_current, take_over, to_train
-from ssld.distill.runs import RECORD, Run, StageRun
+from ssld.distill.runs import RECORD, Run, StageMade, StageRecord, StageRun
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teacher_weights import save_trained
-from ssld.distill.teachers import Teachers, check_engines, check_files
+from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files
 from ssld.distill.trial import try_stages
 from ssld.errors import RunError, SsldError
 from ssld.files import alone, sha256, write_whole
@@ -39,7 +39,7 @@ from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
 from ssld.result import finish
 from ssld.runtime import Runtime, barrier
-from ssld.track import Options
+from ssld.track import Options, Track
 
 make_callable(__name__)  # `ssld.run(...)` is the function of that name in `ssld.api`
 
@@ -76,7 +76,7 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         with start_track(run, options) as log:
             stages = {name: stage_result(stage, teachers, log, trust) for name, stage in run.stages.items()}
             # Every rank loads the compared teachers, because the ranks share the check of a teacher.
-            compared = plan.compared and teachers.of(run.stage(plan.compared))
+            compared = teachers.of(run.stage(plan.compared)) if plan.compared else None
             return conclude(run, stages, compared, log) if runtime.main else {}
 
 
@@ -99,7 +99,9 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
     return result
 
 
-def conclude(run: Run, stages: dict[str, Any], compared: Any, log: Any) -> dict[str, Any]:
+def conclude(
+    run: Run, stages: dict[str, StageRecord], compared: Teacher | SeveralTeachers | None, log: Track
+) -> dict[str, Any]:
     """Make predictions, export, bench, result.json and report after the training. Only rank 0 calls this function.
 
     `compared` is the teacher that the student is compared with.
@@ -233,7 +235,7 @@ def _take_trained(run: Run, name: str | None) -> None:
         raise RunError(f"{run.folder}: {what}; `ssld run` trains it, and makes the cache itself")
 
 
-def stage_result(stage: StageRun, teachers: Teachers, log: Any, trust: Trust) -> dict[str, Any]:
+def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust) -> StageRecord:
     """Return the scores of a stage: of its finished result where that may be used, or else of a new training."""
     parts = take_over(stage, trust, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
     if not stage.is_done:
@@ -241,26 +243,39 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Any, trust: Trust) ->
         network = make_network(stage)
         train, val = loaders(stage)
         norm_images = in_int8(stage, network) if settings.quantize else ()
-        job_options: dict[str, Any] = {"name": stage.name, "stage": settings, "folder": folder, "seed": run.plan.seed}
-        labels_of_images = images_of(run, *settings.data.train).labels
-        job_options |= {"classes": run.plan.classes, "labels": labels_of_images, "norm_images": norm_images}
-        job = Job(**job_options, runtime=run.runtime, track=log, train=train, val=val)
+        job = Job(
+            name=stage.name,
+            stage=settings,
+            folder=folder,
+            seed=run.plan.seed,
+            runtime=run.runtime,
+            track=log,
+            train=train,
+            val=val,
+            classes=run.plan.classes,
+            labels=images_of(run, *settings.data.train).labels,
+            norm_images=norm_images,
+        )
         labeller = labeller_of(stage, teachers.of(stage)) if settings.is_taught else None
         scores = run_stage(job, network, labeller)
         if run.runtime.main:
             with disk_errors(folder):
                 save_trained(network, stage.model_file, settings.data, stage.digest)
-            record = {
+            made: StageMade = {
                 "digest": stage.digest,
                 "network": settings.network,
                 "size": settings.data.crop,
                 "ranks": run.runtime.world,
                 "sha256": sha256(stage.model_file),
-            } | ({"teacher_engine": labeller.engine} if labeller else {})
+            }
+            record = cast(StageRecord, {**made, **scores})
+            if labeller:
+                record["teacher_engine"] = labeller.engine
             if isinstance(labeller, labels.CachedLogits):
                 record["labels"] = labeller.cache.folder.name
-            record |= {"int8": noted(folder)} if settings.quantize else {}
+            if settings.quantize:
+                record["int8"] = noted(folder)
             write_json(folder / MADE_OF, parts)
-            write_json(folder / RECORD, {**record, **scores})
+            write_json(folder / RECORD, record)
         barrier(run.runtime)
     return stage.record()

@@ -80,15 +80,15 @@ class Changes:
 
     def of(self, export: Export) -> Export:
         """Return the block with these changes. It raises RecipeError for a key or value that does not exist."""
-        tree = {"export": plain(export)}
+        block = plain(export)
         for text in self.gate:
-            parse.override(tree, {"export": plain(export)}, f"export.gate_{text}")
+            parse.override({"export": block}, {"export": plain(export)}, f"export.gate_{text}")
         if self.plan_precision and "tensorrt" not in (self.formats or export.formats):
             what = "--precision is that of a TensorRT plan; add --format tensorrt, or name fp16 or int8"
             raise DeployError(f"export: {what}")
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "gate"}
         changes = {name: value for name, value in values.items() if value is not None}
-        return parse.build(Export, tree["export"] | changes, "export")
+        return parse.build(Export, block | changes, "export")
 
 
 def _export_run(run: Path, folder: Path, changes: Changes) -> dict[str, ExportedFile]:

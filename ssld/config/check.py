@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from ssld.config.recipe import Network, Plan, Stage
 
 
-def check_parts(plan: Plan, where: str) -> None:
-    """Check that every part of a plan can be run as it says. Raises RecipeError for the first that cannot."""
+def check_plan(plan: Plan, where: str) -> None:
+    """Check that a plan can be run as it says. Raises RecipeError for the first part that cannot."""
+    check_stages(plan, where)
     check_student(plan, where)
     check_teachers(plan, where)
     for name in plan.stages:
@@ -31,6 +32,77 @@ def check_parts(plan: Plan, where: str) -> None:
     for name, step in (plan.prepare or {}).items():
         check_mine(step, f"{where}: prepare.{name}.")
         _check_miner(plan, step, f"{where}: prepare.{name}")
+
+
+def check_stages(plan: Plan, where: str) -> None:
+    """Check what types cannot say: references between stages, and numbers with which a recipe cannot be run.
+
+    Raises RecipeError.
+    """
+    if not plan.stages:
+        raise RecipeError(f"{where}: stages: a recipe needs at least one stage")
+    for key, name in [("name", plan.name), *(("stages", name) for name in plan.stages)]:
+        if not name or name.startswith(".") or "/" in name or "\\" in name:  # of the folder of a run, and of a stage
+            raise RecipeError(f"{where}: {key}: {name!r} names a folder; write a name without slashes and a first dot")
+    earlier_stages: dict[str, Stage] = {}
+    for name, stage in plan.stages.items():
+        _check_stage(plan, name, stage, earlier_stages, f"{where}: stages.{name}")
+        earlier_stages[name] = stage
+    if plan.stages[plan.last].network != "student":
+        raise RecipeError(f"{where}: stages: the last stage must train the student; it is what is exported")
+    if plan.baseline is not None:
+        _check_baseline(plan, plan.baseline, f"{where}: baseline")
+
+
+def _check_baseline(plan: Plan, name: str, where: str) -> None:
+    """RecipeError unless the gain is a difference of two trainings of the student, measured on the same images."""
+    if name not in plan.stages:
+        raise RecipeError(f"{where}: no stage named {name!r}{did_you_mean(name, plan.stages)}")
+    stage, last = plan.stages[name], plan.stages[plan.last]
+    if stage.network != "student":
+        raise RecipeError(f"{where}: stage {name!r} trains the {stage.network}; name a stage of the student")
+    if stage.data.val != last.data.val:
+        what = f"stage {name!r} is evaluated on {stage.data.val}, and the last stage on {last.data.val}"
+        raise RecipeError(f"{where}: {what}; give both the same data.val")
+
+
+def _check_stage(plan: Plan, name: str, stage: Stage, earlier: dict[str, Stage], where: str) -> None:
+    if stage.continues and stage.init not in earlier:
+        hint = did_you_mean(stage.init, [*earlier, "scratch", "pretrained"])
+        raise RecipeError(f"{where}.init: no earlier stage named {stage.init!r}{hint}")
+    if stage.continues and earlier[stage.init].network != stage.network:
+        raise RecipeError(
+            f"{where}.init: stage {stage.init!r} trains the {earlier[stage.init].network}; "
+            f"name one of the {stage.network}"
+        )
+    check_numbers(stage, where)
+
+
+def check_numbers(stage: Stage, where: str) -> None:
+    """Check that the numbers of a stage can train a network. Raises RecipeError otherwise.
+
+    `where` is the path of the stage.
+    """
+    positive = {
+        "epochs": stage.epochs,
+        "data.batch": stage.data.batch,
+        "data.size": stage.data.size,
+        "optim.lr": stage.optim.lr,
+        "optim.accumulate": stage.optim.accumulate,
+        "eval_every": stage.eval_every,
+        "data.eval_batch": stage.data.eval_batch,
+    }
+    if stage.quantize and stage.epochs == 0:
+        del positive["epochs"]  # such a stage only sets its ranges
+    for key, value in positive.items():
+        if not value > 0:
+            raise RecipeError(f"{where}.{key}: must be above 0; got {value}")
+    if stage.data.batch % stage.optim.accumulate:
+        raise RecipeError(
+            f"{where}.optim.accumulate: {stage.optim.accumulate} does not divide data.batch {stage.data.batch}"
+        )
+    if not stage.data.train:
+        raise RecipeError(f"{where}.data.train: a stage needs at least one list file")
 
 
 def _check_miner(plan: Plan, step: Mine, where: str) -> None:

@@ -19,7 +19,6 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import decode_source
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
 
 from ssld.errors import RecipeError, RunError, did_you_mean
 from ssld.files import json_digest, sha256
@@ -109,7 +108,7 @@ def modules(digests: Mapping[str, str]) -> dict[str, ModuleType]:
     return {file: _LOADED[digest].module for file, digest in digests.items()}
 
 
-def find(name: str, digests: Mapping[str, str]) -> Any:
+def find(name: str, digests: Mapping[str, str]) -> object:
     """Return what `file.py:Name` means: an attribute of the module of a file of a plan.
 
     Raises RecipeError when there is no such attribute.
@@ -123,7 +122,7 @@ def find(name: str, digests: Mapping[str, str]) -> Any:
     return getattr(module, attribute)
 
 
-def file_of(value: Any, digests: Mapping[str, str]) -> str | None:
+def file_of(value: object, digests: Mapping[str, str]) -> str | None:
     """Return the file among a plan's code that defines a class or function, or None where none does."""
     return next((file for file, module in modules(digests).items() if module.__name__ == value.__module__), None)
 

@@ -8,21 +8,25 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
 import pydantic
 import yaml
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
+from ssld.config.keys import Tree
 from ssld.errors import RecipeError, did_you_mean
 from ssld.losses import Loss, Term, build_terms
+from ssld.losses.terms import keys_of
 from ssld.paths import shelf
 from ssld.spec.colours import colour_of
 
 T = TypeVar("T")
+KeysAt: TypeAlias = Callable[[list[str]], Collection[str]]
+"""A function that returns the keys that the block at a key path may have."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -45,7 +49,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _unique_mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
+def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, object]:
     keys = [loader.construct_object(key) for key, _ in node.value]
     for key in keys:
         if keys.count(key) > 1:
@@ -56,7 +60,7 @@ def _unique_mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
-def read_yaml(file: Path) -> Any:
+def read_yaml(file: Path) -> object:
     """Return the content of a YAML file. Raises RecipeError with the line when it is not YAML or cannot be read."""
     try:
         return yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
@@ -72,7 +76,7 @@ def read_yaml(file: Path) -> Any:
         ) from None
 
 
-def to_yaml(tree: Any) -> str:
+def to_yaml(tree: object) -> str:
     """Return a tree of mappings, lists and scalars as YAML, with its keys in their order."""
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
@@ -104,12 +108,27 @@ def recipes() -> list[Path]:
     return sorted(file for file, top in files.items() if not (top.startswith("_") or top == "sweeps"))
 
 
-def merge_base(file: Path) -> dict[str, Any]:
+def read_mapping(file: Path, what: str = "a recipe") -> Tree:
+    """Return the keys of a YAML file. Raises RecipeError as `read_yaml` does, and where the file holds something else.
+
+    `what` says what such a file describes.
+    """
+    return mapping(read_yaml(file), f"{file}: {what}")
+
+
+def mapping(tree: object, what: str) -> Tree:
+    """Return a tree that has keys. Raises RecipeError, which begins with `what`, for any other tree."""
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{what} is a mapping of keys; this file holds {type(tree).__name__}")
+    return tree
+
+
+def merge_base(file: Path) -> Tree:
     """Merge the tree of a recipe over that of its `base:` file, which may have no base of its own."""
-    return based(_mapping(file), file.parent, str(file))
+    return based(read_mapping(file), file.parent, str(file))
 
 
-def based(tree: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
+def based(tree: Tree, folder: Path, where: str) -> Tree:
     """Merge the tree of a recipe in `folder` over that of its `base:` file.
 
     The base is a path relative to the folder, or a name on the recipe shelf, where bases of the shelf begin with
@@ -125,95 +144,96 @@ def based(tree: dict[str, Any], folder: Path, where: str) -> dict[str, Any]:
     if not base_file.is_file():
         missing = f"{where}: base: no file {base_file}, and no recipe of this name"
         base_file = _on_shelf(Path(name), [*recipes(), *sorted(shelf("recipes").glob("_base/*.yaml"))], missing)
-    base = _mapping(base_file)
+    base = read_mapping(base_file)
     if "base" in base:
         raise RecipeError(f"{base_file}: base: a base cannot have a base; one level only")
-    merged: dict[str, Any] = merge(base, tree)
+    return merge(base, tree)
+
+
+def merge(below: Tree, above: Tree) -> Tree:
+    """Merge mappings key by key; everything else is replaced."""
+    merged = copy.deepcopy(below | above)
+    for key in below.keys() & above.keys():
+        lower, upper = below[key], above[key]
+        if isinstance(lower, dict) and isinstance(upper, dict):
+            merged[key] = merge(lower, upper)
     return merged
 
 
-def _mapping(file: Path) -> dict[str, Any]:
-    tree = read_yaml(file)
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{file}: a recipe is a mapping of keys; this file holds {type(tree).__name__}")
+def spread(tree: Tree, where: str, *, shared: str, over: str) -> Tree:
+    """Merge the block `shared` under each entry of `over`.
+
+    `where` begins the message of the RecipeError for a shared block that is no mapping.
+    """
+    tree = dict(tree)
+    block, entries = tree.pop(shared, None) or {}, tree.get(over)
+    if not isinstance(block, dict):
+        raise RecipeError(f"{where}: {shared}: {block!r} is not a mapping; give the keys that all {over} share")
+    if isinstance(entries, dict):
+        given = {name: entry or {} for name, entry in entries.items()}
+        tree[over] = {name: merge(block, entry) if isinstance(entry, dict) else entry for name, entry in given.items()}
     return tree
 
 
-def merge(below: Any, above: Any) -> Any:
-    """Merge mappings key by key; everything else is replaced."""
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return copy.deepcopy(above)
-    return {
-        key: merge(below[key], above[key]) if key in below and key in above else copy.deepcopy((below | above)[key])
-        for key in {**below, **above}
-    }
+def override(tree: Tree, full: Tree, text: str, keys_at: KeysAt = lambda path: ()) -> None:
+    """Apply one `key.path=value` to `tree` and to `full`, the same tree with every default filled in.
 
-
-def spread(tree: dict[str, Any], *, shared: str, over: str) -> dict[str, Any]:
-    """Merge the block `shared` under each entry of `over`."""
-    tree, block = dict(tree), tree.get(shared) or {}
-    tree.pop(shared, None)
-    if not isinstance(tree.get(over), dict):
-        return tree
-    tree[over] = {name: merge(block, stage or {}) for name, stage in tree[over].items()}
-    return tree
-
-
-def override(tree: dict[str, Any], full: dict[str, Any], text: str) -> None:
-    """Apply one `key.path=value` to `tree`.
-
-    Every key must exist in the full plan, also those of a mapping that is given as the value. A mapping that is empty
-    there, such as `combine.weights`, is given as a whole.
+    Every key must exist in the full tree, also those of a mapping that is given as the value. A mapping that is empty
+    there, such as `combine.weights`, is given as a whole. `keys_at` says which keys the block at a key path may have
+    besides: earlier overrides may have given another kind of loss, or a block that was null.
     """
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise RecipeError(f"override {text!r}: not of the form key.path=value")
     try:
-        new_value = yaml.load(value, _Loader)  # noqa: S506 - a safe loader
+        new_value: object = yaml.load(value, _Loader)  # noqa: S506 - a safe loader
     except RecipeError as error:
         raise RecipeError(f"override {path}: {error}") from None
     except yaml.YAMLError:
         raise RecipeError(f"override {path}: {value!r} is not valid YAML; quote it") from None
-    _change(tree, full, path.split("."), new_value)
+    _change(tree, full, path.split("."), new_value, keys_at)
 
 
-def _change(tree: dict[str, Any], full: dict[str, Any], path: list[str], new_value: Any) -> None:
-    block: Any = full
-    for key in path:
-        if not isinstance(block, dict) or key not in block:
-            keys = block if isinstance(block, dict) else ()
+def _change(tree: Tree, full: Tree, path: list[str], new_value: object, keys_at: KeysAt) -> None:
+    block: object = full
+    for depth, key in enumerate(path):
+        keys = [*block] if isinstance(block, dict) else []
+        if isinstance(block, dict) and key not in block:
+            keys += keys_at(path[:depth])
+        if key not in keys:
             raise RecipeError(f"override {'.'.join(path)}: no key {key!r}{did_you_mean(key, keys)}")
-        block = block[key]
+        block = block.get(key) if isinstance(block, dict) else None
     if isinstance(new_value, dict) and isinstance(block, dict) and block:
-        for key, item in new_value.items():
-            _change(tree, full, [*path, str(key)], item)
+        for key in sorted(new_value, key=lambda key: key not in block):  # a kind comes before the options it brings
+            _change(tree, full, [*path, str(key)], new_value[key], keys_at)
         return
-    *parents, last_key = path
-    node = tree
-    for key in parents:
-        if not isinstance(node.get(key), dict):
-            node[key] = {}
-        node = node[key]
-    node[last_key] = new_value
+    for changed in (tree, full):
+        _set(changed, path, copy.deepcopy(new_value))
 
 
-def build(cls: type[T], tree: Any, where: str, losses: Mapping[str, type[Loss]] | None = None) -> T:
+def _set(tree: Tree, path: list[str], value: object) -> None:
+    """Set the value at a key path. What is no mapping on the way becomes one."""
+    for key in path[:-1]:
+        below = tree.get(key)
+        tree[key] = tree = below if isinstance(below, dict) else {}
+    tree[path[-1]] = value
+
+
+def build(cls: type[T], tree: object, where: str, losses: Mapping[str, type[Loss]] | None = None) -> T:
     """Construct the dataclass. Raises RecipeError of one line, which names file and key, for the first fault.
 
     `losses` maps names to the losses that a recipe may use; by default they are those of this package.
     """
     try:
-        adapter = _adapter(cls)  # type: ignore[arg-type]  # mypy: no hash in type[T]
-        built: T = adapter.validate_python(tree, context=losses)
-        return built
+        adapter: pydantic.TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # mypy: no hash in type[T]
+        return adapter.validate_python(tree, context=losses)
     except pydantic.ValidationError as error:
-        first_error = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "unexpected_keyword_argument")[
-            0
-        ]
-        raise RecipeError(f"{where}: {_explain(cls, first_error)}") from None
+        faults = error.errors(include_url=False)
+        first_fault = min(faults, key=lambda fault: fault["type"] != "unexpected_keyword_argument")
+        raise RecipeError(f"{where}: {_explain(cls, first_fault)}") from None
 
 
-def _loss_terms(tree: Any, info: pydantic.ValidationInfo) -> dict[str, Term]:
+def _loss_terms(tree: object, info: "pydantic.ValidationInfo[Mapping[str, type[Loss]] | None]") -> dict[str, Term]:
     try:
         return build_terms(tree, info.context)
     except RecipeError as error:
@@ -224,7 +244,7 @@ LossTerms = pydantic.PlainValidator(_loss_terms)
 """The losses check a mapping of loss terms, whose options are their fields."""
 
 
-def _colour(value: Any) -> tuple[int, int, int]:
+def _colour(value: object) -> tuple[int, int, int]:
     try:
         return colour_of(value)
     except ValueError as error:
@@ -236,11 +256,11 @@ Colours = pydantic.BeforeValidator(_colour)
 
 
 @cache
-def _adapter(cls: Any) -> Any:
+def _adapter(cls: type[T]) -> pydantic.TypeAdapter[T]:
     return pydantic.TypeAdapter(cls)
 
 
-def _explain(cls: type, error: Any) -> str:
+def _explain(cls: type, error: ErrorDetails) -> str:
     location = [str(part) for part in error["loc"]]
     path = ".".join(location) or "recipe"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -254,8 +274,14 @@ def _explain(cls: type, error: Any) -> str:
     return f"{path}: {error['msg']}; got {error['input']!r}"
 
 
-def _fields_at(cls: Any, location: list[str]) -> list[str]:
+def _fields_at(cls: object, location: list[str]) -> list[str]:
     """Return the names of the fields of the dataclass at a key path."""
+    found = _type_at(cls, location)
+    return [f.name for f in dataclasses.fields(found)] if dataclasses.is_dataclass(found) else []
+
+
+def _type_at(cls: object, location: list[str]) -> object:
+    """Return the type of the value at a key path. Of a value that may be missing it is the type that it else has."""
     for key in location:
         if dataclasses.is_dataclass(cls):
             cls = typing.get_type_hints(cls).get(key)
@@ -263,75 +289,20 @@ def _fields_at(cls: Any, location: list[str]) -> list[str]:
             cls = typing.get_args(cls)[1]
         if isinstance(cls, types.UnionType) or typing.get_origin(cls) is typing.Union:
             cls = next((arg for arg in typing.get_args(cls) if dataclasses.is_dataclass(arg)), cls)
-    return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+    return cls
 
 
-def check_plan(plan: Any, where: str) -> None:
-    """Check what types cannot say: references between stages, and numbers with which a recipe cannot be run.
+def keys_at(cls: type, tree: Tree, path: list[str], losses: Mapping[str, type[Loss]]) -> list[str]:
+    """Return the keys that the block at a key path of a tree may have by its type, `cls` being that of the whole tree.
 
-    Raises RecipeError.
+    Those of a term of a loss depend on its kind. Raises RecipeError for a kind that is none of `losses`.
     """
-    if not plan.stages:
-        raise RecipeError(f"{where}: stages: a recipe needs at least one stage")
-    for key, name in [("name", plan.name), *(("stages", name) for name in plan.stages)]:
-        if not name or name.startswith(".") or "/" in name or "\\" in name:  # of the folder of a run, and of a stage
-            raise RecipeError(f"{where}: {key}: {name!r} names a folder; write a name without slashes and a first dot")
-    earlier_stages: dict[str, Any] = {}
-    for name, stage in plan.stages.items():
-        _check_stage(plan, name, stage, earlier_stages, f"{where}: stages.{name}")
-        earlier_stages[name] = stage
-    if list(plan.stages.values())[-1].network != "student":
-        raise RecipeError(f"{where}: stages: the last stage must train the student; it is what is exported")
-    if plan.baseline is not None:
-        _check_baseline(plan, f"{where}: baseline")
-
-
-def _check_baseline(plan: Any, where: str) -> None:
-    """RecipeError unless the gain is a difference of two trainings of the student, measured on the same images."""
-    if plan.baseline not in plan.stages:
-        raise RecipeError(f"{where}: no stage named {plan.baseline!r}{did_you_mean(plan.baseline, plan.stages)}")
-    stage, last = plan.stages[plan.baseline], plan.stages[plan.last]
-    if stage.network != "student":
-        raise RecipeError(f"{where}: stage {plan.baseline!r} trains the {stage.network}; name a stage of the student")
-    if stage.data.val != last.data.val:
-        what = f"stage {plan.baseline!r} is evaluated on {stage.data.val}, and the last stage on {last.data.val}"
-        raise RecipeError(f"{where}: {what}; give both the same data.val")
-
-
-def _check_stage(plan: Any, name: str, stage: Any, earlier: dict[str, Any], where: str) -> None:
-    if stage.continues and stage.init not in earlier:
-        hint = did_you_mean(stage.init, [*earlier, "scratch", "pretrained"])
-        raise RecipeError(f"{where}.init: no earlier stage named {stage.init!r}{hint}")
-    if stage.continues and earlier[stage.init].network != stage.network:
-        raise RecipeError(
-            f"{where}.init: stage {stage.init!r} trains the {earlier[stage.init].network}; "
-            f"name one of the {stage.network}"
-        )
-    check_numbers(stage, where)
-
-
-def check_numbers(stage: Any, where: str) -> None:
-    """Check that the numbers of a stage can train a network. Raises RecipeError otherwise.
-
-    `where` is the path of the stage.
-    """
-    positive = {
-        "epochs": stage.epochs,
-        "data.batch": stage.data.batch,
-        "data.size": stage.data.size,
-        "optim.lr": stage.optim.lr,
-        "optim.accumulate": stage.optim.accumulate,
-        "eval_every": stage.eval_every,
-        "data.eval_batch": stage.data.eval_batch,
-    }
-    if stage.quantize and stage.epochs == 0:
-        del positive["epochs"]  # such a stage only sets its ranges
-    for key, value in positive.items():
-        if not value > 0:
-            raise RecipeError(f"{where}.{key}: must be above 0; got {value}")
-    if stage.data.batch % stage.optim.accumulate:
-        raise RecipeError(
-            f"{where}.optim.accumulate: {stage.optim.accumulate} does not divide data.batch {stage.data.batch}"
-        )
-    if not stage.data.train:
-        raise RecipeError(f"{where}.data.train: a stage needs at least one list file")
+    if _type_at(cls, path) is not Term:
+        return _fields_at(cls, path)
+    block: object = tree
+    for key in path:
+        block = block.get(key) if isinstance(block, dict) else None
+    try:
+        return keys_of(path[-1], block, losses)
+    except RecipeError as error:
+        raise RecipeError(f"override {'.'.join(path)}: {error}") from None

@@ -6,7 +6,7 @@ Cards do not use pydantic, because it takes longer to import than all cards take
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -28,45 +28,44 @@ def read(file: Path, cls: type[T]) -> T:
         raise RecipeError(f"{file}: {str(error).removeprefix('card.')}") from None
 
 
-def build(tree: Any, cls: type[T], where: str) -> T:
+def build(tree: object, cls: type[T], where: str) -> T:
     """Return a mapping as a dataclass. Raises RecipeError as `read` does; key paths in it begin with `where`."""
-    typed: T = _typed(cls, tree, where)
-    return typed
+    return _typed_fields(cls, _of(dict, tree, where), where)
 
 
-def _typed(kind: Any, value: Any, where: str) -> Any:
+def _typed(kind: object, value: object, where: str) -> object:
     """Return the value at the key path `where` as the annotated kind."""
-    options = get_args(kind)
-    if get_origin(kind) is Literal:
+    origin, options = get_origin(kind), get_args(kind)
+    if origin is Literal:
         if value not in options:
             raise RecipeError(f"{where}: should be {' or '.join(map(repr, options))}; got {value!r}")
         return value
     if type(None) in options:
         return None if value is None else _typed(options[0], value, where)
+    if origin is dict:
+        items = _of(dict, value, where).items()
+        return {_typed(options[0], key, where): _typed(options[1], item, f"{where}.{key}") for key, item in items}
+    if origin is tuple:
+        values = _of(list, value, where)
+        if len(values) != len(options):
+            raise RecipeError(f"{where}: needs {len(options)} values; got {len(values)}")
+        return tuple(_typed(option, item, where) for option, item in zip(options, values, strict=True))
+    assert isinstance(kind, type), f"{where}: a card has no values of the kind {kind}"
     if is_dataclass(kind):
         return _typed_fields(kind, _of(dict, value, where), where)
-    if get_origin(kind) is dict:
-        return {
-            _typed(options[0], key, where): _typed(options[1], item, f"{where}.{key}")
-            for key, item in _of(dict, value, where).items()
-        }
-    if get_origin(kind) is tuple:
-        if len(_of(list, value, where)) != len(options):
-            raise RecipeError(f"{where}: needs {len(options)} values; got {len(value)}")
-        return tuple(_typed(option, item, where) for option, item in zip(options, value, strict=True))
     if kind is str:
         return _of(str, value, where).strip()  # a folded text ends with a line break
     return float(value) if kind is float and type(value) is int else _of(kind, value, where)
 
 
-def _of(kind: type, value: Any, where: str) -> Any:
+def _of(kind: type[T], value: object, where: str) -> T:
     if type(value) is not kind:
         raise RecipeError(f"{where}: should be {kind.__name__}; got {value!r}")
     return value
 
 
-def _typed_fields(cls: Any, tree: dict[Any, Any], where: str) -> Any:
-    schema = _schema(cls)
+def _typed_fields(cls: type[T], tree: dict[str, object], where: str) -> T:
+    schema = _schema(cls)  # type: ignore[arg-type]  # mypy: no hash in type[T]
     for key in tree:
         if key not in schema:
             raise RecipeError(f"{where}.{key}: unknown key{did_you_mean(key, schema)}")
@@ -77,7 +76,7 @@ def _typed_fields(cls: Any, tree: dict[Any, Any], where: str) -> Any:
 
 
 @cache
-def _schema(cls: Any) -> dict[str, tuple[Any, bool]]:
+def _schema(cls: type) -> dict[str, tuple[object, bool]]:
     """Map the name of each field to (kind, required)."""
     hints = get_type_hints(cls)
     return {f.name: (hints[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from safetensors import SafetensorError
@@ -22,25 +22,33 @@ from safetensors.numpy import load_file, save_file
 from ssld.distill.arrays import Array
 from ssld.errors import RunError
 from ssld.files import flush, sha256, write_whole
+from ssld.interfaces import Scores
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # safetensors names the error only in its text
 
 
+class State(TypedDict):
+    """Hold what a checkpoint has beside arrays.
+
+    `seconds` is the time that the stage has taken, `scaler` the state of mixed precision, which is empty without it,
+    and `scores` are those at the end of the stage, or None before.
+    """
+
+    seconds: float
+    scaler: dict[str, object]
+    scores: Scores | None
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """Hold the content of a checkpoint.
-
-    `tensors` maps the stem of a file to its keys and arrays. `state` is what JSON can hold, with the step.
-    """
+    """Hold the content of a checkpoint. `tensors` maps the stem of a file to its keys and arrays."""
 
     step: int
     tensors: dict[str, dict[str, Array]]
-    state: dict[str, Any]
+    state: State
 
 
-def save(
-    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Any]], state: dict[str, Any], keep: int = 2
-) -> Path:
+def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], state: State, keep: int = 2) -> Path:
     """Write `checkpoint-<step>` and remove all checkpoints but the newest `keep`.
 
     Raises RunError when the disk is full.
@@ -85,7 +93,7 @@ def load(folder: Path) -> Checkpoint | None:
     return None
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all. Raises RunError when the disk does not take it."""
     with disk_errors(path):
         write_whole(path, json.dumps(value, indent=1) + "\n")

@@ -7,20 +7,20 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
+from paddle import Tensor
 
 from ssld.deploy import BOUND, device_of, export_model, format_of, ready, shaped, usable
 from ssld.deploy.gate import difference, eager_logits
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats
 from ssld.distill.metrics import softmax
 from ssld.distill.teacher import TeacherLogits
 from ssld.errors import DeployError, RunError
-from ssld.interfaces import Batch, Outputs
+from ssld.interfaces import Batch, Outputs, Precision
 from ssld.losses.base import Shape
 from ssld.progress import note
 from ssld.runtime import Runtime, cores, sum_over_ranks
@@ -41,7 +41,7 @@ class EngineLogits:
     beside = True
     gives = frozenset({"logits"})
 
-    def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: Array, threads: int, key: str):
+    def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: Floats, threads: int, key: str):
         self.engine, self.beside = engine, device_of(engine) == "cpu"
         size, batch, self.classes = images.shape[-1], len(images), teacher.network.num_classes
         self.run = ready(engine, threads=threads, **shaped(engine, (1, batch, batch), size)).load(folder)
@@ -53,7 +53,7 @@ class EngineLogits:
         if failure:
             raise RunError(f"teacher {teacher.network.arch}: {failure}; set {key}=eager")
 
-    def __call__(self, images: Any) -> Any:
+    def __call__(self, images: Tensor) -> Tensor:
         return paddle.to_tensor(self.run(images.numpy()))
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
@@ -64,9 +64,7 @@ class EngineLogits:
         """Return no shapes, because there is only one teacher."""
         return {}
 
-    def labelled(
-        self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] | None = None
-    ) -> Iterator[Batch]:
+    def labelled(self, batches: Iterable[Batch], precision: Precision = nullcontext) -> Iterator[Batch]:
         """Yield each batch with the logits of its images under `teacher`.
 
         On a CPU a thread computes the logits of the next batch while the student trains on the current one. The thread
@@ -151,19 +149,25 @@ def best(
     return ways[fastest(ways, teacher, images, runtime, key)]
 
 
-def drawn(size: int, batch: int) -> Array:
+def drawn(size: int, batch: int) -> Floats:
     """Return random numbers float32 [batch, 3, size, size] with about the values of normalised images."""
-    return np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype("float32")
+    return np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype(np.float32)
 
 
-def fastest(ways: Mapping[str, Any], student: Callable[[Any], Any], images: Array, runtime: Runtime, key: str) -> str:
+def fastest(
+    ways: Mapping[str, TeacherLogits | EngineLogits],
+    student: Callable[[Tensor], object],
+    images: Floats,
+    runtime: Runtime,
+    key: str,
+) -> str:
     """Return the name of the way to the logits that delays a student least, over all ranks, and print the time of each.
 
     Between two batches `student` works; in practice the eager teacher takes its place. An engine that holds the GIL
     while it computes, as Paddle Inference does, gains nothing from a second core. An engine that releases the GIL
     computes while the student works.
     """
-    batches = [{"image": paddle.to_tensor(images)}] * BATCHES
+    batches: list[Batch] = [{"image": paddle.to_tensor(images)}] * BATCHES
     turns = np.zeros((ROUNDS + 1, len(ways)))
     for turn in turns:  # the first turn warms up
         for number, way in enumerate(ways.values()):
@@ -193,5 +197,5 @@ def exported(teacher: TeacherLogits, size: int, formats: list[str]) -> Iterator[
         yield Path(scratch) / "export"
 
 
-def _with_logits(batch: Batch, logits: Future[Array]) -> Batch:
+def _with_logits(batch: Batch, logits: Future[Floats]) -> Batch:
     return {**batch, "teacher": Outputs({"logits": paddle.to_tensor(logits.result())})}

@@ -15,10 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from paddle import nn
 
 from ssld import models, weights
@@ -27,6 +24,7 @@ from ssld.config.keys import digested
 from ssld.config.recipe import Data, Stage
 from ssld.config.teachers import Combine
 from ssld.data import ImageSource, sampler
+from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, check_images, check_precision, random_crops
@@ -40,13 +38,12 @@ from ssld.distill.teacher_weights import save_trained, weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher, pass_check
 from ssld.errors import RecipeError, RunError
 from ssld.files import alone, json_digest, sha256
-from ssld.interfaces import Labeller
+from ssld.interfaces import Labeller, Record, StageScores
 from ssld.losses import Loss
 from ssld.models.taps import called
 from ssld.progress import note
 from ssld.runtime import Runtime, seed_of, versions
 from ssld.track.jsonl import Jsonl
-from ssld.track.logger import Record
 from ssld.track.track import Track
 
 NAME = "distill"  # name of the stage in its records and in the seeds of its random numbers
@@ -103,7 +100,7 @@ def student_copy(network: nn.Layer, size: int) -> nn.Layer:
     return student
 
 
-def train_in(training: Training, folder: Path | None) -> tuple[dict[str, float], list[Record]]:
+def train_in(training: Training, folder: Path | None) -> tuple[StageScores, list[Record]]:
     """Train the student in place, and return its scores and the log, one record for each line of `metrics.jsonl`.
 
     `folder` is where checkpoints, metrics and the result are kept. A stopped training goes on there. A finished
@@ -207,19 +204,19 @@ def _function(value: object) -> FunctionType | None:
     return value if isinstance(value, FunctionType) else None
 
 
-def _code(code: CodeType) -> list[Any]:
+def _code(code: CodeType) -> list[object]:
     """Return what a function does, without the place where it is written."""
     return [code.co_code.hex(), [_constant(c) for c in code.co_consts], list(code.co_names), list(code.co_varnames)]
 
 
-def _constant(value: object) -> Any:
+def _constant(value: object) -> object:
     if isinstance(value, CodeType):
         return _code(value)
     # The order of a set differs between processes.
     return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
 
 
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:
     """Yield (key path, value) for every leaf of a tree. An empty mapping is a leaf."""
     if isinstance(tree, dict) and tree:
         for name, value in tree.items():
@@ -251,15 +248,15 @@ def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
         yield
 
 
-def _finished(training: Training, folder: Path) -> dict[str, float]:
+def _finished(training: Training, folder: Path) -> StageScores:
     if reason := damage(folder):
         raise RunError(f"{folder}: {reason}; remove the folder, and the training is repeated")
     weights.load_into(training.student, folder / MODEL)
-    scores: dict[str, float] = json.loads((folder / RECORD).read_text(encoding="utf-8"))["scores"]
+    scores: StageScores = json.loads((folder / RECORD).read_text(encoding="utf-8"))["scores"]
     return scores
 
 
-def _train(training: Training, folder: Path) -> dict[str, float]:
+def _train(training: Training, folder: Path) -> StageScores:
     settings, runtime = training.settings, training.runtime
     with untouched(teacher.network for teacher in training.teachers.values()):
         labeller = _labeller(training, _Taught(settings, runtime, folder))
@@ -320,9 +317,7 @@ def _history(folder: Path) -> list[Record]:
     return [record for _, record in Jsonl(folder / "metrics.jsonl").records()]
 
 
-def logits_of(
-    network: nn.Layer, data: Data, images: ImageSource, runtime: Runtime
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def logits_of(network: nn.Layer, data: Data, images: ImageSource, runtime: Runtime) -> tuple[Floats, Numbers]:
     """Return logits float32 [n, classes] and labels int64 [n] of images, shown to the network as `data` says."""
     logits, labels = predict(network, centre_crops(data, images, runtime))
     return logits, labels

@@ -10,16 +10,16 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
 
 import numpy as np
 import paddle
 import paddle.distributed as dist
 import paddle.nn.functional as F
 from paddle import Tensor, nn
-from paddle.autograd import PyLayer
+from paddle.autograd import PyLayer, PyLayerContext
 
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats
+from ssld.interfaces import Parameter
 from ssld.progress import note
 from ssld.runtime import Runtime, barrier, sum_over_ranks
 
@@ -31,8 +31,10 @@ class Ranks:
     of task and distillation are taken separately and averaged by `mean`, so that there is no such view.
     """
 
-    def __init__(self, network: nn.Layer, trained: list[Any], runtime: Runtime, sync_bn: bool, apart: bool = False):
-        self.forward: Any = network
+    def __init__(
+        self, network: nn.Layer, trained: list[Parameter], runtime: Runtime, sync_bn: bool, apart: bool = False
+    ):
+        self.forward: nn.Layer = network
         self._runtime = runtime
         self._mean: SharedMean | None = None
         if runtime.world == 1:
@@ -47,7 +49,7 @@ class Ranks:
                 note("the ranks share no memory: gloo averages gradients; more than two ranks round otherwise then")
             self.forward = paddle.DataParallel(network)
 
-    def hold(self, more_follow: bool) -> AbstractContextManager[Any]:
+    def hold(self, more_follow: bool) -> AbstractContextManager[object]:
         """Return the context of a backward pass.
 
         Of accumulated micro-batches only the last one averages gradients over the ranks.
@@ -84,7 +86,7 @@ class SharedMean:
     the ranks, so that no bit depends on time. With two ranks the bits are those of `paddle.DataParallel`.
     """
 
-    def __init__(self, parameters: list[Any], runtime: Runtime, memory: Array):
+    def __init__(self, parameters: list[Parameter], runtime: Runtime, memory: Floats):
         ends = np.cumsum([p.size for p in parameters])
         self._parameters = parameters
         self._pieces = [slice(int(end) - p.size, int(end)) for p, end in zip(parameters, ends, strict=True)]
@@ -112,7 +114,7 @@ class SharedMean:
             gradient.set_value(self._means[piece].reshape(gradient.shape))
 
 
-def shared_memory(runtime: Runtime, size: int) -> Array | None:
+def shared_memory(runtime: Runtime, size: int) -> Floats | None:
     """Return float32 [ranks + 1, size], the same memory in every rank, or None where the ranks cannot share memory.
 
     The memory is in no file system, because /dev/shm is small in a container. It is freed with the last rank, however
@@ -157,7 +159,7 @@ class RankBatchNorm(nn.Layer):
         self._momentum, self._epsilon = layer._momentum, layer._epsilon
         self._act = getattr(layer, "_act", None)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             y = F.batch_norm(x, self._mean, self._variance, self.weight, self.bias, epsilon=self._epsilon)
         else:
@@ -171,7 +173,7 @@ class RankBatchNorm(nn.Layer):
         return getattr(F, self._act)(y) if self._act else y
 
     @paddle.no_grad()
-    def _keep(self, running: Any, value: Any) -> None:
+    def _keep(self, running: Tensor, value: Tensor) -> None:
         running.set_value(running * self._momentum + value.detach() * (1 - self._momentum))
 
 
@@ -179,13 +181,13 @@ class _SumOverRanks(PyLayer):
     """Sum a tensor over the ranks. Its gradient is summed over the ranks too."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: PyLayerContext, x: Tensor) -> Tensor:
         y = x.clone()
         dist.all_reduce(y)
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:
+    def backward(ctx: PyLayerContext, gradient: Tensor) -> Tensor:
         g = gradient.clone()
         dist.all_reduce(g)
         return g

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import ssld
 from ssld.config import cards, code
@@ -287,13 +287,13 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
         return
 
 
-def kept_parts(folder: Path) -> dict[str, str] | None:
+def kept_parts(folder: Path) -> Parts | None:
     """Return what a stage was made of, or None where it kept no record."""
     file = folder / MADE_OF
-    return _read(file) if file.is_file() else None
+    return {name: str(digest) for name, digest in _read(file).items()} if file.is_file() else None
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> dict[str, object]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -14,11 +14,11 @@ from ssld.distill.state import TrainState, set_mode
 from ssld.distill.step import check_gradients, check_terms
 from ssld.distill.stop import stop_signals
 from ssld.errors import RunError
-from ssld.interfaces import Batch, Labeller
+from ssld.interfaces import Batch, Labeller, StageScores
 from ssld.runtime import barrier
 
 
-def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> dict[str, float]:
+def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageScores:
     """Train `network` in place, from the newest checkpoint of `job.folder` if there is one.
 
     Returns the final scores. `labeller` puts a teacher's outputs beside the batches; it is None where no loss learns

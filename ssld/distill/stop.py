@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def stop_signals() -> Iterator[Stop]:
     """Catch SIGINT and SIGTERM. The first signal asks for a stop after a whole step; a second signal stops at once."""
     stop = Stop()
 
-    def ask(number: int, frame: Any) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
         if stop.asked:
             raise KeyboardInterrupt
         stop.asked = True

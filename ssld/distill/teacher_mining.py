@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -21,7 +22,7 @@ from ssld.config.cards import Input
 from ssld.config.mine_step import Mine, check_mine
 from ssld.config.recipe import Data
 from ssld.data import EvalLoader, FileList, class_names, read_list, sampler
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats
 from ssld.distill.engine import compiled
 from ssld.distill.evaluate import evaluate
 from ssld.distill.metrics import softmax
@@ -66,7 +67,7 @@ def mine_pool(
     threads: int | None = None,
     quiet: bool = False,
     teachers: Mapping[str, Callable[[], Teacher]] | None = None,
-) -> dict[str, Any]:
+) -> mine.Mined:
     """Mine the pool of a step, whose paths are relative to `root`, and return what `mine.mine` returns.
 
     `teachers` are those of the recipe, by name. A name of `step.teacher` that is not among them is a card, or the
@@ -129,7 +130,7 @@ def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime
     card, file = trained(step)
     classes = classes_of(file)
 
-    def ready() -> Callable[[Array], Array]:
+    def ready() -> Callable[[Floats], Floats]:
         network = load_network(card, file)
         check_teacher(step.teacher, card, network, files, step.gate, runtime, quiet)
         return probabilities(network, card.input, step.engine, mine.BATCH, runtime)
@@ -219,7 +220,7 @@ def check_teacher(
 
 def probabilities(
     network: nn.Layer, network_input: Input, engine: str, batch: int, runtime: Runtime
-) -> Callable[[Array], Array]:
+) -> Callable[[Floats], Floats]:
     """Return a function from images float32 [n, 3, size, size], normalised for the network, to float32 [n, classes].
 
     `network_input` says how they are normalised. `engine` is one of those of `teacher.engine` of a recipe except
@@ -229,14 +230,14 @@ def probabilities(
     data = Data(train=("",), val="", size=network_input.size, mean=network_input.mean, std=network_input.std)
     logits = TeacherLogits(network, "running", data, network_input.size, network_input.mean, network_input.std)
     if engine == "eager":
-        return lambda images: softmax(_eager(logits, images)).astype("float32")
+        return lambda images: softmax(_eager(logits, images)).astype(np.float32)
     if runtime.gpu is not None:
         raise RunError(f"engine {engine} runs on a CPU; give --engine eager, or --device cpu")
     run = compiled(logits, engine, network_input.size, batch, cores(), "engine").run
-    return lambda images: softmax(run(images)).astype("float32")
+    return lambda images: softmax(run(images)).astype(np.float32)
 
 
-def _eager(logits: Any, images: Array) -> Array:
+def _eager(logits: TeacherLogits, images: Floats) -> Floats:
     with paddle.no_grad():
-        values: Array = logits(paddle.to_tensor(images)).numpy()
+        values: Floats = logits(paddle.to_tensor(images)).numpy()
     return values

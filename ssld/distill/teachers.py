@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 import paddle
@@ -17,7 +17,7 @@ from ssld.config.foreign import AccuracyCheck
 from ssld.config.recipe import Data, Stage
 from ssld.config.teachers import FOREIGN, Combine
 from ssld.data import sampler
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, check_engine, in_engine
 from ssld.distill.evaluate import evaluate, predict
@@ -38,6 +38,19 @@ from ssld.runtime import Runtime, barrier, sum_over_ranks
 
 ENGINE = "teacher_engine"
 """In the folder of a stage: what `engine: auto` chose."""
+
+
+class Facts(TypedDict):
+    """Hold what a result says of the network of a teacher, or of several together.
+
+    `norm` says the statistics of its batch norms. `params` and `macs`, its multiply-adds, are None where they cannot be
+    counted.
+    """
+
+    arch: str
+    norm: str
+    params: int | None
+    macs: int | None
 
 
 class Taught(Protocol):
@@ -90,14 +103,14 @@ class Teacher:
                     write_whole(file, labeller.engine)
         return labeller
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return what its logits for an image depend on, for the manifest of a label cache."""
         look = {"size": self.look.size, "mean": list(self.look.mean), "std": list(self.look.std)}
         if isinstance(self.network, ForeignLayer):
             return {"network": self.network.identity(), **look}
         return {"weights": weights_digest(self.network), "norm": self.norm, **look}
 
-    def predict(self, stage: StageRun) -> tuple[Array, Array]:
+    def predict(self, stage: StageRun) -> tuple[Floats, Numbers]:
         """Return its logits float32 [n, classes] for the stage's validation images, and their labels int64 [n]."""
         logits, labels = predict(self.network, eval_loader(stage, data=self.shown(stage.settings.data)))
         return logits, labels
@@ -106,16 +119,13 @@ class Teacher:
         """Return the images of `data` as they are shown to the teacher."""
         return replace(self.look, train=data.train, val=data.val)
 
-    def facts(self, size: int | None = None) -> dict[str, Any]:
-        """Return what a result says of its network: `arch`, `norm`, `params` and `macs`.
-
-        The last two are None where they cannot be counted.
-        """
-        facts = {"arch": str(getattr(self.network, "arch", self.name)), "norm": self.norm}
+    def facts(self) -> Facts:
+        """Return what a result says of its network, with the multiply-adds of an image of its own size."""
+        arch = str(getattr(self.network, "arch", self.name))
         if isinstance(self.network, ForeignLayer):
-            return facts | {"params": None, "macs": None}
-        params, macs = models.count(self.network, size or self.look.crop)
-        return facts | {"params": params, "macs": macs}
+            return {"arch": arch, "norm": self.norm, "params": None, "macs": None}
+        params, macs = models.count(self.network, self.look.crop)
+        return {"arch": arch, "norm": self.norm, "params": params, "macs": macs}
 
 
 @dataclass(frozen=True)
@@ -134,12 +144,12 @@ class SeveralTeachers:
         }
         return Together(parts, self.combine)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return what the combined logits depend on, for the manifest of a label cache."""
         parts = {name: teacher.identity() for name, teacher in self.teachers.items()}
         return {"mean": self.combine.mean, "weights": self.combine.weights, "teachers": parts}
 
-    def predict(self, stage: StageRun) -> tuple[Array, Array]:
+    def predict(self, stage: StageRun) -> tuple[Floats, Numbers]:
         """Return logits and labels as `Teacher.predict` does, of all the teachers combined."""
         parts = {name: teacher.predict(stage) for name, teacher in self.teachers.items()}
         labels = next(iter(parts.values()))[1]
@@ -147,15 +157,25 @@ class SeveralTeachers:
             logits = {name: paddle.to_tensor(logits) for name, (logits, _) in parts.items()}
             return combined(logits, self.combine).numpy(), labels
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Return facts as `Teacher.facts` does. They are sums, or None where one of the networks cannot be counted."""
         parts = [teacher.facts() for teacher in self.teachers.values()]
-        sums: dict[str, Any] = {}
-        for key in ("params", "macs"):
-            counts = [part[key] for part in parts]
-            sums[key] = None if None in counts else sum(counts)
-        norms = sorted({part["norm"] for part in parts})
-        return {"arch": " + ".join(part["arch"] for part in parts), "norm": "/".join(norms), **sums}
+        return {
+            "arch": " + ".join(part["arch"] for part in parts),
+            "norm": "/".join(sorted({part["norm"] for part in parts})),
+            "params": _sum(part["params"] for part in parts),
+            "macs": _sum(part["macs"] for part in parts),
+        }
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Return the sum, or None where one of the counts is not known."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 class Teachers:
@@ -368,7 +388,7 @@ def pass_check(name: str, network: nn.Layer, loader: Evaluator, classes: int, ch
     Raises RunError where the network does not know their classes. `skip` says how to leave out this check.
     """
 
-    def batches() -> Iterator[tuple[Array, Array]]:
+    def batches() -> Iterator[tuple[Floats, Numbers]]:
         for batch in loader.batches():
             yield batch["image"].numpy(), batch["label"].numpy()
 
@@ -384,6 +404,6 @@ class _Asked:
     network: nn.Layer
     classes: int
 
-    def __call__(self, images: Array) -> dict[str, Array]:
+    def __call__(self, images: Floats) -> dict[str, Floats]:
         with paddle.no_grad(), evaluating(self.network):
             return {"logits": self.network(paddle.to_tensor(images)).astype("float32").numpy()}

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import repeat
-from typing import Any
 
 from ssld import models
 from ssld.config.mine_step import Mine
@@ -75,7 +74,7 @@ def mine_rate(plan: Plan, step: Mine, images: int, runtime: Runtime) -> float:
     return images / _seconds(lambda: probabilities_of(pixels))
 
 
-def _seconds(step: Callable[[], Any]) -> float:
+def _seconds(step: Callable[[], object]) -> float:
     """Return the mean duration of a step in seconds. The first step is left out."""
     step()
     start, count = time.perf_counter(), 0

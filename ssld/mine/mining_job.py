@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypedDict
 
 from ssld.config.keys import digested
 from ssld.config.mine_step import DONE
@@ -29,6 +29,22 @@ from ssld.progress import Bar, note, progress
 
 JOB = "job.json"
 METHOD = 2  # the version of scoring; a change that moves a result raises it
+
+
+class Mined(TypedDict, total=False):
+    """Hold the main keys of mining.json, or those of a part of a mining.
+
+    `list` and `sheet` are files of the output folder, `counts` has the number of images by what became of them. Of a
+    part there are `out`, `part` (such as 1/4), the number of `shards`, and how many of them are left.
+    """
+
+    list: str
+    sheet: str
+    counts: dict[str, int]
+    out: str
+    part: str
+    shards: int
+    shards_left: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +86,7 @@ class Job:
         return [folder / f"{json_digest(shard.identity)[:16]}.npz" for shard in self.shards]
 
 
-def mine(job: Job) -> dict[str, Any]:
+def mine(job: Job) -> Mined:
     """Score what is not scored yet, choose, and write the list; return what mining.json holds.
 
     With a `part` of several, only the share of this process is scored, and the number of shards that are left is
@@ -101,7 +117,7 @@ def mine(job: Job) -> dict[str, Any]:
     return _done(job)
 
 
-def _done(job: Job) -> dict[str, Any]:
+def _done(job: Job) -> Mined:
     """Read mining.json."""
     return json.loads((job.out / DONE).read_text(encoding="utf-8"))
 

@@ -36,7 +36,7 @@ def write_report(folder: str | Path) -> Path:
     records = run_files.metrics(folder / "metrics.jsonl")
     rows = run_files.bench(folder / "bench.csv") or result.get("bench") or []
     plan = run_files.text(folder / "plan.yaml")
-    tree = parse.read_yaml(folder / "plan.yaml") if plan else {}
+    tree = parse.read_mapping(folder / "plan.yaml", "the plan of a run") if plan else {}
     arrays = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
     names = [str(name) for name in arrays.get("classes", [])]
     parts = [

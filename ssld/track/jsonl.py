@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ssld.errors import RunError
-from ssld.track.logger import Logger, Record
+from ssld.interfaces import Record
+from ssld.track.logger import Logger
 
 
 class Jsonl(Logger):
@@ -54,8 +55,8 @@ class Count:
     def advance(self, record: Record) -> int:
         """Return the step of a record, counted over all stages."""
         if record["stage"] != self._stage:
-            self._before, self._stage, self._step = self._before + self._step, record["stage"], 0
-        self._step = max(self._step, record["step"])
+            self._before, self._stage, self._step = self._before + self._step, str(record["stage"]), 0
+        self._step = max(self._step, int(record["step"]))
         return self._before + self._step
 
 

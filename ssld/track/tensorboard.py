@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError
-from ssld.track.logger import AXES, Cell, Logger, Record
+from ssld.interfaces import Record
+from ssld.track.logger import AXES, Cell, Logger
 
 RESULT = "result"  # this folder holds what belongs to no stage
 FLUSH = 10  # so many seconds pass until a curve on the screen goes on
@@ -40,7 +41,7 @@ class TensorBoard(Logger):
             self.log(step, record)
 
     def log(self, step: int, record: Record) -> None:
-        writer = self._writer(record["stage"])
+        writer = self._writer(str(record["stage"]))
         for key, value in record.items():
             if key not in ("kind", "stage", *AXES):
                 writer.add_scalar(f"{record['kind']}/{key}", value, record["step"])

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError, SsldError, did_you_mean
+from ssld.interfaces import Record
 from ssld.spec.choices import WANDB_MODES
 from ssld.track.jsonl import Jsonl, records_of
-from ssld.track.logger import About, Artifact, Cell, Logger, Record
+from ssld.track.logger import About, Artifact, Cell, Logger
 from ssld.track.tensorboard import TensorBoard
 from ssld.track.wandb import Wandb
 
@@ -176,6 +177,6 @@ def sample_rows(file: Path) -> tuple[list[str], list[list[Cell]]]:
     return ["image", "label", *(f"{name}{part}" for name in networks for part in ("", "_probability"))], rows
 
 
-def _number(value: object) -> object:
+def _number(value: str | int | float) -> str | int | float:
     """Return a number of NumPy as one of Python."""
     return value.item() if isinstance(value, np.generic) else value

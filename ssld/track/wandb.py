@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ssld.track.logger import AXES, About, Artifact, Cell, Logger, Record
+from ssld.interfaces import Record
+from ssld.track.logger import AXES, About, Artifact, Cell, Logger
 
 QUIET = {
     "silent": True,
@@ -84,7 +85,7 @@ class Wandb(Logger):
         self.run = wandb.init(dir=str(self.folder), reinit="finish_previous", settings=settings, **self._options)
 
     def log(self, step: int, record: Record) -> None:
-        stage, kind, self._step = record["stage"], record["kind"], step
+        stage, kind, self._step = str(record["stage"]), record["kind"], step
         if stage not in self._stages:
             self._stages.add(stage)
             self._define(stage)

@@ -17,6 +17,7 @@ SECONDS = 900  # on a machine that does other work too
 # The recipes of recipes/ablation share networks and losses with others here; one of them stands for all.
 PLAIN = ("mobilenetv1_x0_25", "mobilenetv2_x0_25", "resnet18_vd", "efficientnetb0")
 TRANSFER = ("digits_from_fashion", "oxford_102_flowers")  # nine more are the second with other lists and classes
+METHODS = ("reviewkd", "aver")
 SOME = [f"{folder}/{name}" for folder, names in (("plain", PLAIN), ("transfer", TRANSFER)) for name in names]
 TOP = [file.stem for file in parse.recipes() if file.parent == parse.shelf("recipes")]
 
@@ -35,9 +36,18 @@ def marked(names):
     return [pytest.param(name, marks=[pytest.mark.zoo] if name in others else []) for name in names]
 
 
+def of_methods():
+    """The recipes of methods on digits differ in their losses. Every day one with layers of its own and one with two
+    teachers are tested, and all of them with `make test-methods`.
+    """
+    names = sorted(file.stem for file in parse.recipes() if file.parent.name == "methods")
+    marks = {name: [] if name in METHODS else [pytest.mark.methods] for name in names}
+    return [pytest.param(f"methods/{name}", marks=marks[name]) for name in names]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 60)
-@pytest.mark.parametrize("name", [*marked(TOP), *SOME, "ablation/ablation_stages"])
+@pytest.mark.parametrize("name", [*marked(TOP), *SOME, "ablation/ablation_stages", *of_methods()])
 def test_every_recipe_runs_as_a_smoke_test(name, tmp_path):
     words = ["run", f"recipes/{name}.yaml", "--smoke", "--wandb", "disabled", "--json"]
     result = json.loads(succeeds(*words, cwd=tmp_path, seconds=SECONDS))
