@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ssld.config import cards, recipe
 from ssld.config.recipe import Plan
 from ssld.deploy.engines.registry import ENGINES
-from ssld.errors import RecipeError, UsageError
+from ssld.errors import UsageError
 
 if TYPE_CHECKING:
     from ssld.distill.reuse import Trust
@@ -32,7 +32,8 @@ def load_plan(source: str | Path | Mapping[str, object], overrides: Sequence[str
         plan = recipe.of_mapping(source, list(overrides), smoke=smoke)
     else:
         plan = recipe.load(source, list(overrides), smoke=smoke)
-    _check_bench(plan)
+    for engine in plan.bench.engines:
+        ENGINES.check(engine)
     if plan.student.arch:
         cards.find_student(plan.student.arch)
     for teacher in plan.all_teachers.values():
@@ -41,21 +42,6 @@ def load_plan(source: str | Path | Mapping[str, object], overrides: Sequence[str
         if teacher.card or teacher.arch:
             cards.find_student(teacher.arch or cards.find_teacher(str(teacher.card)).arch)
     return plan
-
-
-def _check_bench(plan: Plan) -> None:
-    """Check that an engine of `bench` reads one of the files that are exported.
-
-    Raises RecipeError where none does, and for an engine that there is none of.
-    """
-    engines, precisions = plan.bench.engines, plan.timed_precisions
-    readable = {ENGINES.build(engine).reads.get(precision) for engine in engines for precision in precisions}
-    released = {*plan.export.formats, *(("paddle2",) if "paddlelite" in plan.export.formats else ())}
-    if not readable & released:
-        what = f"none of {', '.join(engines)} reads {' or '.join(plan.export.formats)} in {' or '.join(precisions)}"
-        formats = " or ".join(sorted(filter(None, readable)))
-        advice = f"add {formats} to export.formats, or name other engines" if formats else "name other engines"
-        raise RecipeError(f"{plan.name}: bench.engines: {what}; {advice}")
 
 
 def run_folder(plan: Plan, parent: Path) -> Path:

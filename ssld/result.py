@@ -19,6 +19,7 @@ from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, ImageSource, sampler
 from ssld.deploy import Allowed, How, calibrated, export_model, needed, release, write_csv
 from ssld.deploy.bench import bench
+from ssld.deploy.engines.registry import ENGINES
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
@@ -26,7 +27,7 @@ from ssld.distill.images import centre_crops, class_names_of, crops, eval_loader
 from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRecord, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
-from ssld.errors import DeployError
+from ssld.errors import DeployError, RecipeError
 from ssld.progress import note, progress
 
 SAMPLES = 64  # validation images whose predictions the report may show
@@ -312,6 +313,21 @@ def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, mi
             classes=np.array(names),
             **arrays,
         )
+
+
+def check_bench(plan: Plan) -> None:
+    """Check, before the first step, that an engine of `bench` reads one of the files that are exported.
+
+    Raises RecipeError where none does.
+    """
+    engines, precisions = plan.bench.engines, plan.timed_precisions
+    readable = {ENGINES.build(engine).reads.get(precision) for engine in engines for precision in precisions}
+    released = {*plan.export.formats, *(("paddle2",) if "paddlelite" in plan.export.formats else ())}
+    if not readable & released:
+        what = f"none of {', '.join(engines)} reads {' or '.join(plan.export.formats)} in {' or '.join(precisions)}"
+        formats = " or ".join(sorted(filter(None, readable)))
+        advice = f"add {formats} to export.formats, or name other engines" if formats else "name other engines"
+        raise RecipeError(f"{plan.name}: bench.engines: {what}; {advice}")
 
 
 def measure(run: Run) -> list[dict[str, Any]]:

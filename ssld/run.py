@@ -37,7 +37,7 @@ from ssld.files import alone, sha256, write_whole
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
-from ssld.result import finish
+from ssld.result import check_bench, finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options, Track
 
@@ -59,6 +59,7 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
             note(f"{folder}: already finished")
             return result if runtime.main else {}
         check_engines(run)
+        check_bench(plan)
         check_starts(plan)
         teachers = Teachers(run)
         ensure_data(run, teachers)

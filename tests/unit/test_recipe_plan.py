@@ -181,19 +181,6 @@ def test_unknown_losses_engines_and_networks_are_found_before_anything_runs(tmp_
     assert "\n" not in str(caught.value)
 
 
-def test_a_bench_whose_engines_read_nothing_of_the_export_is_found_before_anything_runs(tmp_path):
-    file = str(written(tmp_path, TREE))
-    with pytest.raises(
-        RecipeError, match=r"bench\.engines: none of onednn, onnxruntime reads paddle2 in fp32; add onnx or p"
-    ):
-        load_plan(file, ["export.formats=[paddle2]", "bench.engines=[onednn, onnxruntime]"])
-    with pytest.raises(RecipeError, match=r"none of paddle reads paddle in int8; name other engines$"):
-        load_plan(file, ["bench.engines=[paddle]", "export.formats=[paddle]", "bench.precisions=[int8]"])
-    formats = ["export.formats=[int8]", "bench.precisions=[int8]"]
-    assert load_plan(file, [*formats, "bench.engines=[paddle, openvino]"]).timed_precisions == ("int8",)
-    assert load_plan(file, ["export.formats=[paddlelite]", "bench.engines=[paddle2]"]).bench.engines == ("paddle2",)
-
-
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
