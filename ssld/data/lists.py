@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ssld.errors import DataError
+from ssld.errors import DataError, some
 
 UNLABELLED = -1
 CLASSES = "classes.txt"
 MARK = "\ufeff"  # a byte order mark, as some editors put before a text
+BREAK = re.compile(r"[\r\n]")
 NUMBER = re.compile(r"[+-]?\d+")
 SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2",
@@ -122,11 +123,16 @@ def write_list(file: str | os.PathLike[str], paths: Sequence[str], labels: Seque
     Path(file).write_text(list_text(paths, labels), encoding="utf-8", errors="surrogateescape")
 
 
+def holds(path: str) -> bool:
+    """Say whether a list file can hold a path: it has no line break, and no white space at its ends."""
+    return path == path.strip() and not BREAK.search(path) and bool(path)
+
+
 def list_text(paths: Sequence[str], labels: Sequence[int] | None = None) -> str:
     """Return the text of a list file that `read_list` reads back as these paths and labels."""
-    for path in paths:
-        if not path or path != path.strip() or "\n" in path or "\r" in path:
-            raise DataError(f"{path!r}: a list file cannot hold this name; rename the image")
+    if bad := [repr(path) for path in paths if not holds(path)]:
+        these = "this name; rename the image" if len(bad) == 1 else f"these {len(bad)} names; rename the images"
+        raise DataError(f"{some(bad)}: a list file cannot hold {these}")
     if labels is not None:
         return "".join(f"{path} {label}\n" for path, label in zip(paths, labels, strict=True))
     # an unusual suffix needs the explicit label, which tells the image from a bad line
