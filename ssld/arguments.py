@@ -114,7 +114,7 @@ def _fetching(command: argparse.ArgumentParser, when: str) -> None:
 
 
 RUN_OR_MODEL = "The folder of a finished run; with --weights the name of a model (see `ssld list models`)."
-LABELLED = "A list file of labelled images, or the folder that it lists"
+LABELLED = "A list file of labelled images, or the folder that it lists, in the current folder or in the data folder"
 
 # --- each of these functions adds the arguments of one command
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssld.config import cards
 from ssld.errors import DataError
-from ssld.paths import data_root
+from ssld.paths import data_root, data_root_said
 
 if TYPE_CHECKING:
     from ssld.data import FileList, ImageSource, Scoring
@@ -25,15 +25,16 @@ def labelled_list(data: str | None) -> Path:
     """Return a list file.
 
     For a folder it is the one in it or beside it, such as imagenet/val_list.txt for imagenet/val. The default is
-    imagenet/val. Relative paths are looked for in the current folder, then in the data folder. Raises DataError when
-    there is no such list.
+    imagenet/val. Relative paths are looked for in the current folder, then in the data folder: so it is for every
+    `--data`. Raises DataError when there is no such list.
     """
     location = Path(data or "imagenet/val")
     for path in (location, data_root() / location):
         for file in (path, path / "val_list.txt", path.with_name(f"{path.name}_list.txt")):
             if file.is_file():
                 return file
-    raise DataError(f"{location}: no list file there; give one, or let `ssld data prepare imagenet` write it")
+    origin = data_root_said(data_root() / location)
+    raise DataError(f"{location}: no list file there; {origin}give one, or let `ssld data prepare imagenet` write it")
 
 
 def scored_list(list_file: Path, classes: int) -> tuple[FileList, Scoring]:

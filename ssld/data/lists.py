@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ssld.errors import DataError, some
+from ssld.paths import data_root_said
 
 UNLABELLED = -1
 CLASSES = "classes.txt"
@@ -94,7 +95,7 @@ def read_list(
     """
     files = [file] if isinstance(file, (str, os.PathLike)) else list(file)
     if not os.path.isdir(root):
-        raise DataError(f"{root}: no such data folder; check the path or run `ssld data prepare`")
+        raise DataError(f"{root}: no such data folder; {data_root_said(root)}check the path or run `ssld data prepare`")
     if not files:
         raise DataError(f"{root}: no list file given; name at least one")
     paths: list[str] = []
@@ -154,7 +155,8 @@ def _parse(file: Path, paths: list[str], labels: array[int]) -> None:
                     paths.append(path)
                     labels.append(label)
     except FileNotFoundError:
-        raise DataError(f"{file}: no such list file; check the path or run `ssld data prepare`") from None
+        what = f"no such list file; {data_root_said(file)}check the path or run `ssld data prepare`"
+        raise DataError(f"{file}: {what}") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); give a readable list file") from None
 

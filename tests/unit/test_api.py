@@ -12,6 +12,7 @@ from paddle import nn
 
 import ssld
 from ssld import api, losses, models
+from ssld.commands.eval import eval_
 from ssld.data import fake
 from ssld.distill.checkpoint import load
 from ssld.distill.objects import code_digest
@@ -128,6 +129,16 @@ def test_it_is_the_stage_of_a_recipe_to_the_last_bit(place, finished):
     assert weights_digest(trained.student) == weights_digest(finished.student())
     assert trained.scores["top1"] == finished.result["top1"] == finished.evaluate().top1
     assert finished.stage("distill").scores["steps"] == trained.scores["steps"] == 4
+
+
+def test_a_list_of_the_data_folder_is_found_from_any_folder_for_a_run_too(place, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = eval_(target=str(place / "run"), weights=None, data="val.txt", device="cpu")
+    assert (found["data"], found["top1"]) == (str(place / "val.txt"), finished.result["top1"])
+    with pytest.raises(DataError) as caught:
+        eval_(target=str(place / "run"), weights=None, data="gone.txt", device="cpu")
+    where = f"recipes count from $SSLD_DATA, which is {place}"
+    assert str(caught.value).startswith(f"gone.txt: no list file there; {where}; give one, or let")
 
 
 def test_a_finished_run_is_loaded_with_its_networks(place, finished):
