@@ -620,9 +620,9 @@ def _published(name: str, data: Data) -> tuple[nn.Layer, Data]:
     from ssld.distill.pretrained import published_file
     from ssld.published import network_with_weights
 
-    network = network_with_weights(name, published_file(name, name))
+    network, given = network_with_weights(name, published_file(name, name))
     network.eval()
-    return network, shown_as(data, cards.find_model(name).input)
+    return network, shown_as(data, given)
 
 
 def _classes_of(teachers: Mapping[str, Teacher]) -> int:

@@ -173,7 +173,7 @@ def check_teachers(plan: Plan, where: str) -> None:
     if "student" in plan.teachers:
         raise RecipeError(f"{where}: teachers.student: this is the name of the student; rename it")
     for name, teacher in plan.all_teachers.items():
-        path = f"{where}: {_key(plan, name)}"
+        path = f"{where}: {plan.key_of(name)}"
         check_teacher(teacher, path)
         _check_code(teacher, plan, f"{path}.code")
         if teacher.stage is not None and teacher.stage not in plan.stages:
@@ -195,10 +195,6 @@ def at_key(where: str) -> str:
     return where.rpartition(": ")[2]
 
 
-def _key(plan: Plan, teacher: str) -> str:
-    return "teacher" if plan.teacher and teacher == "teacher" else f"teachers.{teacher}"
-
-
 def _check_trained(plan: Plan, name: str, stage: Stage, where: str) -> None:
     """Check that the network that a stage trains is the student, or a teacher that says what it is.
 
@@ -215,7 +211,7 @@ def _check_trained(plan: Plan, name: str, stage: Stage, where: str) -> None:
             f"{path}: no network named {stage.network!r}{hint or '; give student, or a name of teachers'}"
         )
     if teacher.source != "stage" or not (teacher.arch or teacher.code):
-        key = _key(plan, stage.network)
+        key = plan.key_of(stage.network)
         raise RecipeError(f"{path}: this stage trains a teacher; give {key}.arch (or code) and {key}.stage")
 
 
@@ -270,13 +266,8 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
         if layers := sorted(loss.reads.weights.get("teacher", ())):
             _check_more_than_logits(stage, teachers, f"reads the {layers[0]} of the teacher", path)
             _check_weights(teachers, layers[0], loss, path)
-        if (
-            loss.every_class
-            and loss.reads.teacher
-            and stage.labels
-            and stage.labels.k is not None
-            and stage.labels.k < plan.classes
-        ):
+        reads_all = loss.every_class and loss.reads.teacher
+        if reads_all and stage.labels and stage.labels.kept(plan.classes) < plan.classes:
             what = f"reads the logits of every class, and the label cache keeps {stage.labels.k} of {plan.classes}"
             raise RecipeError(f"{path}: {what}; set stages.{name}.labels.k: null")
 
@@ -353,16 +344,15 @@ def check_labels(plan: Plan, where: str) -> None:
             raise RecipeError(f"{path}: no loss of this stage learns from a teacher; set labels: null")
         for label_teacher, teacher in plan.teachers_of(name).items():
             if teacher.statistics != "running":
-                key = _key(plan, label_teacher)
+                key = plan.key_of(label_teacher)
                 what = f"with {key}.norm: batch the logits of an image depend on the others of its batch"
                 raise RecipeError(f"{path}: {what}; set {key}.norm: running, or labels: null")
         if any(term.loss.reads.each for term in stage.loss.values()):
             raise RecipeError(
                 f"{path}: a loss reads every teacher apart, and a cache keeps what they say together; set it to null"
             )
-        if labels.views < 1 or (labels.k is not None and not 1 <= labels.k <= plan.classes):
-            what = f"{labels.views} views, k {labels.k}"
-            raise RecipeError(f"{path}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
+        if labels.views < 1 or labels.kept(plan.classes) < 1:
+            raise RecipeError(f"{path}: {labels.views} views, k {labels.k}; give 1 view or more, and a k from 1 up")
 
 
 def check_mixed(stage: Stage, where: str) -> None:

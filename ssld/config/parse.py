@@ -87,15 +87,19 @@ def locate(path: str | Path) -> Path:
     Outside a checkout the names are such as `quickstart` and `recipes/quickstart.yaml`.
     """
     file = Path(path)
-    if file.is_file():
-        return file
-    files_by_name = {f.relative_to(shelf("recipes")).with_suffix("").as_posix(): f for f in recipes()}
-    name = re.sub(r"^recipes/|\.ya?ml$", "", file.as_posix())
+    return file if file.is_file() else _on_shelf(file, recipes(), f"{path}: no such recipe")
+
+
+def _on_shelf(path: Path, files: list[Path], missing: str) -> Path:
+    """Return the one of these files of the recipe shelf that a path names. Raises RecipeError where none is named so.
+
+    `missing` begins the message.
+    """
+    files_by_name = {file.relative_to(shelf("recipes")).with_suffix("").as_posix(): file for file in files}
+    name = re.sub(r"^recipes/|\.ya?ml$", "", path.as_posix())
     if name in files_by_name:
         return files_by_name[name]
-    raise RecipeError(
-        f"{path}: no such recipe{did_you_mean(name, files_by_name) or '; `ssld list recipes` prints them'}"
-    )
+    raise RecipeError(f"{missing}{did_you_mean(name, files_by_name) or '; `ssld list recipes` prints them'}")
 
 
 def recipes() -> list[Path]:
@@ -127,14 +131,19 @@ def merge_base(file: Path) -> Tree:
 def based(tree: Tree, folder: Path, where: str) -> Tree:
     """Merge the tree of a recipe in `folder` over that of its `base:` file.
 
-    `where` begins the error messages.
+    The base is a path relative to the folder, or a name on the recipe shelf, where bases of the shelf begin with
+    `_base/`. `where` begins the error messages.
     """
     if "base" not in tree:
         return copy.deepcopy(tree)
     tree = dict(tree)
-    base_file = folder / str(tree.pop("base"))
+    name = tree.pop("base")
+    if not isinstance(name, str):
+        raise RecipeError(f"{where}: base: should be the path or the name of one recipe; got {str(name)[:60]!r}")
+    base_file = folder / name
     if not base_file.is_file():
-        raise RecipeError(f"{where}: base: no file {base_file}; a base is named relative to the recipe's folder")
+        missing = f"{where}: base: no file {base_file}, and no recipe of this name"
+        base_file = _on_shelf(Path(name), [*recipes(), *sorted(shelf("recipes").glob("_base/*.yaml"))], missing)
     base = read_mapping(base_file)
     if "base" in base:
         raise RecipeError(f"{base_file}: base: a base cannot have a base; one level only")

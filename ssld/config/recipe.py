@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from ssld.config import check, code, delivery, parse, quantize
+from ssld.config import cards, check, code, delivery, parse, quantize
 from ssld.config.delivery import Bench, Export
 from ssld.config.keys import Tree, digested, key, plain
 from ssld.config.mine_step import Mine
@@ -25,7 +25,9 @@ from ssld.losses.recorded import with_recorded
 from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
 from ssld.spec.augmentations import Policy
+from ssld.spec.choices import Interpolation
 from ssld.spec.colours import WHITE, Colour
+from ssld.spec.formats import Precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -65,7 +67,7 @@ class Data(Strict):
     eval_resize: int | None = None  # pixels of the short side before that crop; by default eval_size * 256 / 224
     batch: int = 256  # images of a step over all ranks
     eval_batch: int = key(256, trains=False)
-    interpolation: Literal["linear", "cubic"] = "linear"
+    interpolation: Interpolation = "linear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     # This colour is behind transparent pixels in training, evaluation and export.
@@ -83,6 +85,18 @@ class Data(Strict):
         """Return the pixels of the short side before that crop."""
         return self.eval_resize or round(self.crop * 256 / 224)
 
+    @property
+    def evaluated(self) -> cards.Input:
+        """Return how an evaluation shows images to a network that is trained on these."""
+        return cards.Input(
+            size=self.crop,
+            resize=self.resize,
+            mean=self.mean,
+            std=self.std,
+            interpolation=self.interpolation,
+            background=self.background,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(Strict):
@@ -93,10 +107,15 @@ class Labels(Strict):
     """
 
     views: int = 4
-    k: int | None = 10  # number of the largest logits of a view that are kept; null keeps all
+    # Number of the largest logits of a view that are kept. With null, or with as many classes or fewer, all are kept.
+    k: int | None = 10
     seed: int = 0  # seed of the views
     # With null it is a folder of $SSLD_LABELS, or else of `labels`, that is named by what the labels depend on.
     folder: str | None = key(None, trains=False)
+
+    def kept(self, classes: int) -> int:
+        """Return how many logits of `classes` are kept."""
+        return classes if self.k is None else min(self.k, classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,10 +237,20 @@ class Plan(Strict):
         """Return the name of the last stage, whose result is the student."""
         return list(self.stages)[-1]
 
+    @property
+    def timed_precisions(self) -> tuple[Precision, ...]:
+        """Return the precisions in which the student is timed: those of `bench`, and int8 of a student in int8."""
+        first: tuple[Precision, ...] = ("int8",) if self.stages[self.last].quantize else ()
+        return tuple(dict.fromkeys([*first, *self.bench.precisions]))
+
     @cached_property
     def all_teachers(self) -> dict[str, Teacher]:
         """Map names to teachers. The name of the short form is `teacher`."""
         return {**({"teacher": self.teacher} if self.teacher else {}), **self.teachers}
+
+    def key_of(self, teacher: str) -> str:
+        """Return the key path of the block of a teacher."""
+        return "teacher" if self.teacher and teacher == "teacher" else f"teachers.{teacher}"
 
     def teachers_of(self, name: str) -> dict[str, Teacher]:
         """Return the teachers that a stage asks, by name.

@@ -19,13 +19,18 @@ def read(file: Path, cls: type[T]) -> T:
     """Read one file. Raises RecipeError that names file and key when a key is unknown, missing or of the wrong type."""
     try:
         tree = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        return _typed_fields(cls, _of(dict, tree, "card"), "card")
+        return build(tree, cls, "card")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
     except RecipeError as error:
         raise RecipeError(f"{file}: {str(error).removeprefix('card.')}") from None
+
+
+def build(tree: object, cls: type[T], where: str) -> T:
+    """Return a mapping as a dataclass. Raises RecipeError as `read` does; key paths in it begin with `where`."""
+    return _typed_fields(cls, _of(dict, tree, where), where)
 
 
 def _typed(kind: object, value: object, where: str) -> object:

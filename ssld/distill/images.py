@@ -139,6 +139,15 @@ def check_data(run: Run) -> None:
             raise DataError(f"stage {name}: {error}") from None
 
 
+def steps_of(run: Run) -> dict[str, int]:
+    """Return the number of steps of each stage."""
+    numbers = {}
+    for name, stage in run.plan.stages.items():
+        images = len(images_of(run, *stage.data.train))
+        numbers[name] = sampler.steps(stage.epochs, sampler.steps_per_epoch(images, stage.data.batch))
+    return numbers
+
+
 def check_precision(stage: Stage, runtime: Runtime, where: str) -> None:
     """Check that a stage with mixed precision has a GPU, and raise RunError where it has none.
 

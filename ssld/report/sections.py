@@ -3,7 +3,7 @@
 from typing import Any
 
 from ssld.report import figures, samples
-from ssld.report.headline import megabytes, no_baseline, percent, points, speed, training_word
+from ssld.report.headline import baseline_remark, megabytes, percent, points, speed, training_word
 from ssld.report.markup import Columns, card, duration, figure, number, section, table, tile
 from ssld.spec.printable import in_markup, in_markup_lines
 
@@ -52,7 +52,7 @@ def header(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     parts = {"teacher": result.get("teacher"), "baseline": result.get("baseline"), "bench": rows}
     missing = [name for name, part in parts.items() if not part]
     title = (result.get("title") or result["recipe"]).replace(" -> ", " → ")
-    reason = no_baseline(result)
+    reason = baseline_remark(result)
     origin = f"seed {result['seed']} · {duration(result['wall_seconds'])} on {result['hardware']}"
     sub = f"{result['recipe']}{claim(result)} · {origin}"
     return (

@@ -146,7 +146,10 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(words, message, tmp_pa
         (["export", "nowhere"], "export: nowhere: no run here"),
         (["export", "ResNet18_vd"], "export: ResNet18_vd: a model has no weights of its own; give --weights FILE"),
         (["export", "ResNet18_vdd", "--weights", "x"], "export: no model named 'ResNet18_vdd'; did you mean"),
-        (["export", "ResNet18_vd", "--weights", "x"], "export: imagenet/val: no list file there; give one, or let"),
+        (
+            ["export", "ResNet18_vd", "--weights", "x"],
+            "export: imagenet/val: no list file there; recipes count",
+        ),
         (["report", "nowhere"], "report: nowhere"),
         (["bench", "ResNet50_vdd"], "bench: no model named 'ResNet50_vdd'; did you mean 'ResNet50_vd'?"),
     ],

@@ -13,10 +13,12 @@ from paddle import nn
 
 import ssld
 from ssld import api, losses, models
+from ssld.commands.eval import eval_
 from ssld.data import fake
 from ssld.distill.checkpoint import load
 from ssld.distill.code_digests import code_digest
-from ssld.distill.teacher_weights import weights_digest
+from ssld.distill.runs import MODEL
+from ssld.distill.teacher_weights import recorded_input, weights_digest
 from ssld.errors import DataError, RecipeError, RunError, UsageError
 from ssld.plans import load_plan
 from ssld.runtime import seed_networks
@@ -130,6 +132,16 @@ def test_it_is_the_stage_of_a_recipe_to_the_last_bit(place, finished):
     assert finished.stage("distill").scores["steps"] == trained.scores["steps"] == 4
 
 
+def test_a_list_of_the_data_folder_is_found_from_any_folder_for_a_run_too(place, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = eval_(target=str(place / "run"), weights=None, data="val.txt", device="cpu")
+    assert (found["data"], found["top1"]) == (str(place / "val.txt"), finished.result["top1"])
+    with pytest.raises(DataError) as caught:
+        eval_(target=str(place / "run"), weights=None, data="gone.txt", device="cpu")
+    where = f"recipes count from $SSLD_DATA, which is {place}"
+    assert str(caught.value).startswith(f"gone.txt: no list file there; {where}; give one, or let")
+
+
 def test_a_finished_run_is_loaded_with_its_networks(place, finished):
     assert (place / "run/report.html").is_file()
     run = ssld.load_run(place / "run")
@@ -165,6 +177,8 @@ def test_a_stopped_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     resumed = distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert weights_digest(resumed.student) == weights_digest(whole.student)
     assert [r["step"] for r in resumed.history if r["kind"] == "train"] == list(range(1, 9))
+    shown = recorded_input(tmp_path / "kept" / MODEL)
+    assert shown == resumed.settings.data.evaluated
     again = distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert (weights_digest(again.student), again.scores) == (weights_digest(whole.student), resumed.scores)
 

@@ -60,8 +60,24 @@ def test_a_base_with_a_base_is_refused(tmp_path, load):
     assert "a base cannot have a base" in fails(load, {"base": "b.yaml"})
 
 
+@pytest.mark.parametrize("base", ["quickstart", "quickstart.yaml", "recipes/quickstart.yaml"])
+def test_a_base_is_a_name_of_the_shelf_from_any_folder(load, base):
+    plan = load({"base": base, "title": "mine"})
+    assert (plan.title, plan.stages.keys()) == ("mine", recipe.load("quickstart").stages.keys())
+    student_and_teacher = {"student": {"arch": "ResNet18"}, "teacher": {"card": "ResNet50_vd_ssld"}}
+    published = load({"base": "_base/ssld", **student_and_teacher, "stage": {"optim": {"lr": 1.0}}})
+    assert published.student.arch == "ResNet18"
+
+
+def test_a_base_beside_the_recipe_comes_before_one_of_the_shelf(tmp_path, load):
+    written(tmp_path, {**TREE, "classes": 7}, "quickstart.yaml")
+    assert load({"base": "quickstart.yaml"}).classes == 7
+
+
 def test_a_missing_base_is_named(load):
     assert "base: no file" in fails(load, {**TREE, "base": "_base/nowhere.yaml"})
+    assert "; did you mean 'quickstart'?" in fails(load, {**TREE, "base": "quikstart"})
+    assert "base: should be the path or the name of one recipe" in fails(load, {**TREE, "base": ["a.yaml"]})
 
 
 def test_each_stage_is_the_shared_block_with_its_own_keys_over_it(plan):
