@@ -13,21 +13,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from ssld.config import cards, check, parse, recipe
 from ssld.config.delivery import Export
 from ssld.config.keys import plain
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.config.teachers import Combine, check_combine
+from ssld.distill.arrays import Floats, Numbers
 from ssld.errors import RecipeError, RunError, did_you_mean
+from ssld.interfaces import Record, StageScores
 from ssld.losses import Loss, Term, build_terms
 from ssld.losses.registry import built_in, snake_case
 from ssld.losses.terms import OWN, term_of
 from ssld.plans import load_plan, run_folder, trust_of
 from ssld.spec import ranges
 from ssld.spec.choices import Device
+from ssld.spec.names import check_name
 from ssld.spec.revisions import Revision
 
 if TYPE_CHECKING:
@@ -40,26 +40,10 @@ if TYPE_CHECKING:
     from ssld.models import Classifier
     from ssld.runtime import Runtime
 
-Floats: TypeAlias = npt.NDArray[np.float32]
-Numbers: TypeAlias = npt.NDArray[np.int64]
 Settings: TypeAlias = Mapping[str, object]
 """Keys of a block of a recipe, with their values: {"batch": 64}."""
-Record: TypeAlias = Mapping[str, str | int | float]
-"""A line of `metrics.jsonl`: `kind` (train or eval), `stage`, `step`, `epoch`, `images`, then numbers."""
 GivenLoss: TypeAlias = Loss | Settings | None
 TEACHER = "teacher"  # the name of the only one
-
-
-class StageScores(TypedDict):
-    """What a finished training says: percent, nats, and what it took."""
-
-    top1: float
-    top5: float
-    loss: float
-    epochs: float
-    steps: int
-    images: int
-    seconds: float
 
 
 class NetworkFacts(TypedDict, total=False):
@@ -269,7 +253,7 @@ class FinishedStage:
     @property
     def scores(self) -> StageScores:
         """Its scores on its validation images, and what it took."""
-        return cast(StageScores, self._stage.record())
+        return self._stage.record()
 
     def network(self) -> nn.Layer:
         """The network that it ended with, loaded anew, in evaluation mode."""
@@ -397,7 +381,7 @@ def distill(
     kept = None if folder is None else Path(folder)
     scores, history = train_in(training, kept)
     made.eval()
-    return Distilled(made, cast(StageScores, scores), tuple(history), settings, training.val, kept, device)
+    return Distilled(made, scores, tuple(history), settings, training.val, kept, device)
 
 
 def evaluate(
@@ -425,8 +409,15 @@ def evaluate(
     check_labelled(source, "every image needs one here")
     logits, known = logits_of(shown.network, shown.look, source, shown.runtime)
     found = metrics.summary(metrics.score(logits, known), shown.classes)
-    numbers = {key: found[key] for key in ("top1", "top5", "nll", "ece")}
-    return Evaluation(**numbers, per_class=tuple(found["per_class"]["top1"]), logits=logits, labels=known)
+    return Evaluation(
+        top1=found["top1"],
+        top5=found["top5"],
+        nll=found["nll"],
+        ece=found["ece"],
+        per_class=tuple(found["per_class"]["top1"]),
+        logits=logits,
+        labels=known,
+    )
 
 
 def predict(
@@ -544,7 +535,7 @@ def _settings(keys: Mapping[str, object]) -> Stage:
     """The stage of these keys, checked as those of a recipe."""
     data = {"train": ["train"], "val": "val", **cast(Settings, keys["data"])}
     stage = parse.build(Stage, {**keys, "data": data}, "distill")
-    parse.check_numbers(stage, "distill")
+    check.check_numbers(stage, "distill")
     check.check_settings(stage, "distill")
     return stage
 
@@ -596,12 +587,13 @@ def _teachers(
         raise RecipeError("teacher: no network in this mapping; give one, or teacher=None")
     found = {}
     for name, network in named.items():
+        check_name(str(name), "teacher")
         if isinstance(network, str):
             layer, shown = _published(network, data)
         elif isinstance(network, FinishedRun):
-            layer, shown = network.student(), _as_shown(data, network.plan.stages[network.plan.last].data)
+            layer, shown = network.student(), _as_trained(data, network.plan.stages[network.plan.last].data)
         elif isinstance(network, Distilled):
-            layer, shown = network.student, _as_shown(data, network.settings.data)
+            layer, shown = network.student, _as_trained(data, network.settings.data)
         else:
             layer, shown = _layer(name, network), _teacher_look(data, look)
         found[name] = Teacher(name, layer, norm, "eager", shown)
@@ -613,26 +605,28 @@ def _teacher_look(data: Data, keys: Settings | None) -> Data:
     for key in keys or {}:
         if key not in ("size", "mean", "std"):
             raise RecipeError(f"teacher_input: no key {key!r}; it has size, mean and std")
+    from ssld.distill.images import shown_as
+
     look = _look({"size": data.crop, "mean": list(data.mean), "std": list(data.std), **(keys or {})}, "teacher_input")
-    return _as_shown(data, replace(look, eval_resize=round(look.size * data.resize / data.crop)))
+    resize = round(look.size * data.resize / data.crop)
+    shown = cards.Input(size=look.size, resize=resize, mean=look.mean, std=look.std, background=data.background)
+    return shown_as(data, shown)
 
 
-def _as_shown(data: Data, look: Data) -> Data:
-    """The images of `data`, with the geometry and the normalisation of `look`."""
-    size, resize = look.crop, look.resize
-    return replace(data, size=size, eval_size=size, eval_resize=resize, mean=look.mean, std=look.std)
+def _as_trained(data: Data, look: Data) -> Data:
+    """The images of `data`, shown as those that a network was evaluated on: `look`."""
+    return replace(look, train=data.train, val=data.val, size=look.crop, eval_batch=data.eval_batch)
 
 
 def _published(name: str, data: Data) -> tuple[nn.Layer, Data]:
     """The network of a published name with the weights of the weights folder, and how its images are shown."""
+    from ssld.distill.images import shown_as
     from ssld.distill.pretrained import published_file
     from ssld.published import network_with_weights
 
-    given = cards.find_model(name).input
-    network = network_with_weights(name, published_file(name, name))
+    network, given = network_with_weights(name, published_file(name, name))
     network.eval()
-    size, mean, std = given.size, given.mean, given.std
-    return network, replace(data, size=size, eval_size=size, eval_resize=given.resize, mean=mean, std=std)
+    return network, shown_as(data, given)
 
 
 def _classes_of(teachers: Mapping[str, Teacher]) -> int:

@@ -159,7 +159,7 @@ def _fetching(command: argparse.ArgumentParser, when: str) -> None:
 
 
 RUN_OR_MODEL = "The folder of a finished run; with --weights the name of a model (see `ssld list models`)."
-LABELLED = "A list file of labelled images, or the folder that it lists"
+LABELLED = "A list file of labelled images, or the folder that it lists, in the current folder or in the data folder"
 
 # --- each of these functions adds the arguments of one command
 
@@ -385,7 +385,11 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
         "imagenet_r, imagenet_sketch, imagenet_c, folder or unlabelled. check: a list file.",
     )
     command.add_argument("--source", help="prepare: the folder or file that the images come from.")
-    command.add_argument("--out", help="prepare: the target folder (default <data folder>/<kind>).")
+    command.add_argument(
+        "--out",
+        help="prepare: the target folder (default <data folder>/<kind>). check: write the list of the images that can "
+        "be read to this file.",
+    )
     command.add_argument(
         "--val-share", type=_number(Decay), help="prepare folder: the share of each class that is kept for validation."
     )

@@ -5,16 +5,14 @@ Importing a module binds its name in its package, so a function of that name wou
 
 import inspect
 import sys
-from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
-from typing import Any
+from types import FunctionType, ModuleType
 
 
 class CallableModule(ModuleType):
     """A module that does, when it is called, what the function of `ssld.api` does that has the module's name."""
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, *args: object, **named: object) -> object:
         return self._function()(*args, **named)
 
     @property
@@ -22,8 +20,8 @@ class CallableModule(ModuleType):
         """That of the function: a notebook shows it."""
         return inspect.signature(self._function())
 
-    def _function(self) -> Callable[..., Any]:
-        function: Callable[..., Any] = getattr(import_module("ssld.api"), self.__name__.rpartition(".")[2])
+    def _function(self) -> FunctionType:
+        function: FunctionType = getattr(import_module("ssld.api"), self.__name__.rpartition(".")[2])
         return function
 
 

@@ -1,9 +1,10 @@
 """Define every error that a user can cause. A message is one line: `where: what; what to do`."""
 
 import difflib
+import itertools
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -54,6 +55,15 @@ def shown(value: object, most: int = 80) -> str:
         text = f"a {type(value).__name__} of very many digits"
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[:most]} ..."
+
+
+NAMED = 5  # the most names in a message
+
+
+def some(names: Collection[str], most: int = NAMED) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(itertools.islice(names, most)) + more
 
 
 LONGEST = 300  # characters of a message of other people's code

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from paddle import Tensor
+
+Parameter: TypeAlias = "Tensor"
+"""A tensor that a layer of Paddle has by a name, and that an optimiser may change."""
+Precision: TypeAlias = "Callable[[], AbstractContextManager[object]]"
+"""This function returns the context of a forward pass, in which mixed precision is on or off."""
+Record: TypeAlias = "Mapping[str, str | int | float]"
+"""A record is what a training logs at one time: `kind`, `stage`, `step`, `epoch`, `images`, and numbers."""
 
 
 class Outputs(dict[str, "Tensor"]):
@@ -53,6 +60,23 @@ class Batch(TypedDict, total=False):
     epoch: int  # the epoch of the stage, from 1
 
 
+class Scores(TypedDict):
+    """Hold what an evaluation says: top-1 and top-5 in percent, and the mean cross entropy in nats."""
+
+    top1: float
+    top5: float
+    loss: float
+
+
+class StageScores(Scores):
+    """Hold what a finished training says: the scores at its end, and what it took."""
+
+    epochs: float
+    steps: int
+    images: int
+    seconds: float
+
+
 class Loader(Protocol):
     """Load the training batches of one rank, see `data.Loader`."""
 
@@ -87,14 +111,12 @@ class Labeller(Protocol):
 
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, tuple[int, ...]]]: ...
 
-    def labelled(
-        self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]]
-    ) -> Iterator[Batch]: ...
+    def labelled(self, batches: Iterable[Batch], precision: Precision) -> Iterator[Batch]: ...
 
 
 class Recorder(Protocol):
     """Keep the numbers of a stage, see `track.Track`."""
 
-    def log(self, record: dict[str, Any]) -> None: ...
+    def log(self, record: Record) -> None: ...
 
-    def rewind(self, stage: str, step: int) -> None: ...
+    def rewind(self, stage: str, step: int, evaluated: bool = True) -> None: ...

@@ -14,40 +14,28 @@ from paddle import nn
 from ssld import models, runtime
 from ssld.config import baseline, cards, recipe
 from ssld.config.delivery import Export
+from ssld.config.keys import plain
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, ImageSource, sampler
 from ssld.deploy import Allowed, How, calibrated, check_writable, export_model, needed, release, write_csv
-from ssld.deploy.bench import bench, check_asked
+from ssld.deploy.bench import bench
+from ssld.deploy.engines.registry import ENGINES
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, class_names_of, crops, eval_loader
 from ssld.distill.networks import build, trained_network
-from ssld.distill.runs import Run, StageRun
+from ssld.distill.runs import Run, StageRecord, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
-from ssld.errors import DeployError
+from ssld.errors import DeployError, RecipeError
+from ssld.files import whole
 from ssld.progress import note, progress
 
 SAMPLES = 64  # validation images whose predictions the report may show
 WRONG = 4  # mistakes of each of the worst classes that it may show as well
 
 
-def check_delivery(run: Run) -> None:
-    """Check before the first stage that this machine can write every format and run an engine of the bench.
-
-    Raises DeployError otherwise.
-    """
-    options, reasons = run.plan.bench, list[str]()
-    check_writable(run.plan.export.formats, how(run.plan.export), in_int8=run.last.settings.quantize is not None)
-    for engine in options.engines:
-        try:
-            return check_asked([engine], precisions(run), [options.threads])
-        except DeployError as error:
-            reasons.append(str(error))
-    raise DeployError(f"bench.engines: none runs here ({reasons[0]}); name another engine, or install ssld[engines]")
-
-
-def finish(run: Run, stages: dict[str, Any], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
+def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
     """Make the predictions of all networks on the validation images, the gated export and the bench.
 
     Returns everything but the report. `compared` is the teacher that the student learnt from, see `Plan.compared`.
@@ -120,7 +108,7 @@ def release_network(
             gate_images,
             labels,
             name=facts["name"],
-            contract={**facts, "input": input_of(data)},
+            contract={**facts, "input": plain(data.evaluated)},
             formats=options.formats,
             how=way,
             calibration=pictures(options.calibration_images)[0] if needs_ranges else None,
@@ -167,19 +155,19 @@ def calibration_images(last: StageRun) -> np.ndarray | None:
 
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     """Return what an exported network must be fed, and the run that it comes from."""
-    return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": input_of(data)}
-
-
-def input_of(data: Data) -> dict[str, Any]:
-    """Return how images are shown to an exported network, as its contract says it."""
-    shown = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
-    return shown | {"interpolation": data.interpolation, "background": list(data.background)}
+    return {
+        "arch": arch,
+        "classes": plan.classes,
+        "digest": digest,
+        "recipe": plan.name,
+        "input": plain(data.evaluated),
+    }
 
 
 def describe(
     run: Run,
-    stages: dict[str, Any],
-    scores: dict[str, dict[str, Any]],
+    stages: dict[str, StageRecord],
+    scores: dict[str, metrics.Summary],
     images: int,
     compared: Teacher | SeveralTeachers | None,
 ) -> dict[str, Any]:
@@ -238,15 +226,16 @@ def describe(
         result["gain"] = result["top1"] - result["baseline"]["top1"]
     for kind in scores.keys() - {"student"}:
         if result[kind]["source"] == "measured":  # a published top-1 has no measured numbers beside it
-            result[kind] |= {key: scores[kind][key] for key in ("top5", "nll", "ece")}
+            measured = scores[kind]
+            result[kind] |= {"top5": measured["top5"], "nll": measured["nll"], "ece": measured["ece"]}
     return result
 
 
 def describe_teacher(
     run: Run,
-    stages: dict[str, Any],
+    stages: dict[str, StageRecord],
     compared: Teacher | SeveralTeachers,
-    scores: dict[str, Any] | None,
+    scores: metrics.Summary | None,
     imagenet: bool,
 ) -> dict[str, Any]:
     """Return the costs and the accuracy of the teacher, or of several combined.
@@ -317,14 +306,34 @@ def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, mi
     names = class_names_of(run, data.val) or [str(number) for number in range(run.plan.classes)]
     arrays = {name: metrics.softmax(values[positions]).astype("float32") for name, values in logits.items()}
     file = run.folder / "samples.npz"
-    with disk_errors(file):
+    with disk_errors(file), whole(file) as partial, partial.open("wb") as stream:
         np.savez_compressed(
-            file,
+            stream,
             image=pixels.round().clip(0, 255).astype("uint8"),
             label=sample_labels,
             classes=np.array(names),
             **arrays,
         )
+
+
+def check_export(plan: Plan) -> None:
+    """Check, before the first step, that this machine can write every format. Raises DeployError otherwise."""
+    check_writable(plan.export.formats, how(plan.export), in_int8=plan.stages[plan.last].quantize is not None)
+
+
+def check_bench(plan: Plan) -> None:
+    """Check, before the first step, that an engine of `bench` reads one of the files that are exported.
+
+    Raises RecipeError where none does.
+    """
+    engines, precisions = plan.bench.engines, plan.timed_precisions
+    readable = {ENGINES.build(engine).reads.get(precision) for engine in engines for precision in precisions}
+    released = {*plan.export.formats, *(("paddle2",) if "paddlelite" in plan.export.formats else ())}
+    if not readable & released:
+        what = f"none of {', '.join(engines)} reads {' or '.join(plan.export.formats)} in {' or '.join(precisions)}"
+        formats = " or ".join(sorted(filter(None, readable)))
+        advice = f"add {formats} to export.formats, or name other engines" if formats else "name other engines"
+        raise RecipeError(f"{plan.name}: bench.engines: {what}; {advice}")
 
 
 def measure(run: Run) -> list[dict[str, Any]]:
@@ -346,7 +355,8 @@ def measure(run: Run) -> list[dict[str, Any]]:
                 network, networks[label], name=network.arch, how=How(plan.export.opset), contract=contract_of_network
             )
     options, usable_engines = plan.bench, list[str]()
-    bench_options: dict[str, Any] = {"precisions": precisions(run), "batch_sizes": options.batch_sizes}
+    bench_options: dict[str, Any] = {"precisions": plan.timed_precisions, "batch_sizes": options.batch_sizes}
+    reasons = []
     with progress(0, "bench"):
         for engine in options.engines:
             if usable_engines and run.is_smoke:
@@ -355,9 +365,10 @@ def measure(run: Run) -> list[dict[str, Any]]:
                 bench(networks, engines=[engine], **bench_options, warmup=1, repeats=1)
                 usable_engines.append(engine)
             except DeployError as error:
+                reasons.append(str(error))
                 note(f"bench: {engine} is left out: {error}")
         if not usable_engines:
-            raise DeployError(f"bench: none of {', '.join(options.engines)} runs here; install ssld[engines]")
+            raise DeployError(f"bench: no engine of bench.engines measures this run; {'; '.join(reasons)}")
         rows = bench(
             networks,
             engines=usable_engines,
@@ -369,11 +380,6 @@ def measure(run: Run) -> list[dict[str, Any]]:
         )
     write_csv(rows, run.folder / "bench.csv")
     return [asdict(row) for row in rows]
-
-
-def precisions(run: Run) -> list[str]:
-    """Return the precisions that are measured: a student in int8 is always measured so."""
-    return [*dict.fromkeys([*(["int8"] if run.last.settings.quantize else []), *run.plan.bench.precisions])]
 
 
 def _taught_by_stage(run: Run) -> StageRun | None:

@@ -42,11 +42,18 @@ def read(file: Path) -> Any:
         raise RecipeError(f"{file}: cannot be read (is not text in UTF-8); save it as UTF-8") from None
 
 
-def read_mapping(file: Path, what: str) -> dict[Any, Any]:
-    """Return the mapping that a YAML file holds. Raises RecipeError as `read`, and for another `what`, as a recipe."""
-    tree = read(file)
+def read_mapping(file: Path, what: str) -> dict[str, object]:
+    """Return the keys of a YAML file. Raises RecipeError as `read` does, and where the file holds something else.
+
+    `what` says what such a file describes.
+    """
+    return mapping(read(file), f"{file}: {what}")
+
+
+def mapping(tree: object, what: str) -> dict[str, object]:
+    """Return a tree that has keys. Raises RecipeError, which begins with `what`, for any other tree."""
     if not isinstance(tree, dict):
-        raise RecipeError(f"{file}: {what} is a mapping of keys; this file holds {_called(tree)}")
+        raise RecipeError(f"{what} is a mapping of keys; this file holds {_called(tree)}")
     return tree
 
 

@@ -1,7 +1,8 @@
 """`--shard I/N` runs the I-th of N parts of the tests, the same ones every time.
 
-Side by side (`--dist loadgroup`) a file's tests stay in one process, which makes what they share once; those of
-tests/parity share nothing, and go wherever a process is free, but those of the wsl networks (up to 3.3 GB) take turns.
+Side by side (`--dist loadgroup`) a file's tests stay in one process, which makes what they share once. Those of
+tests/parity and test_smoke.py share nothing, and go wherever a process is free, but those of the wsl networks (up to
+3.3 GB) take turns.
 """
 
 import zlib
@@ -21,5 +22,6 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
     for item in kept if config.pluginmanager.hasplugin("xdist") else ():
-        if item.path.parent.name != "parity" or "_wsl" in item.name:
+        alone = item.path.parent.name == "parity" or item.path.stem == "test_smoke"
+        if not alone or "_wsl" in item.name:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from ssld import api
 from ssld.api import ExportedFile
@@ -80,15 +80,15 @@ class Changes:
 
     def of(self, export: Export) -> Export:
         """Return the block with these changes. It raises RecipeError for a key or value that does not exist."""
-        tree = {"export": plain(export)}
+        block = plain(export)
         for text in self.gate:
-            parse.override(tree, {"export": plain(export)}, f"export.gate_{text}")
+            parse.override({"export": block}, {"export": plain(export)}, f"export.gate_{text}")
         if self.plan_precision and "tensorrt" not in (self.formats or export.formats):
             what = "--precision is that of a TensorRT plan; add --format tensorrt, or name fp16 or int8"
             raise DeployError(f"export: {what}")
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "gate"}
         changes = {name: value for name, value in values.items() if value is not None}
-        return parse.build(Export, tree["export"] | changes, "export")
+        return parse.build(Export, block | changes, "export")
 
 
 def _export_run(run: Path, folder: Path, changes: Changes) -> dict[str, ExportedFile]:
@@ -110,13 +110,12 @@ def _export_weights(name: str, file: Path, data: str | None, folder: Path, chang
     from ssld.runtime import start
 
     start("cpu")
-    network, spec = network_with_weights(name, file), card.input
+    network, spec = network_with_weights(name, file)
     # The published numbers are those of ImageNet's classes.
     published = {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"}
     files = read_list(listed, listed.parent, network.num_classes)
     check_labelled(files, "every image of the gate needs one")
-    shown: dict[str, Any] = {"size": spec.size, "eval_resize": spec.resize, "mean": spec.mean, "std": spec.std}
-    shown |= {"background": spec.background}
+    shown = {("eval_resize" if key == "resize" else key): value for key, value in vars(spec).items()}
     look = Data(train=(str(listed),), val=str(listed), eval_batch=32, **shown)
     facts = {
         "name": name,

@@ -58,5 +58,5 @@ def mine(
     folder, share = Path(out), (int(number), int(count))
     done = mine_pool(step, Path(), folder, start(device), share, threads, quiet=quiet)
     if "list" not in done:
-        return done
+        return {**done}
     return {"list": str(folder / done["list"]), "sheet": str(folder / done["sheet"]), **done["counts"]}

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from ssld import planning
+from ssld.config import baseline
 from ssld.config.recipe import Plan
 from ssld.paths import data_root
 from ssld.planning.parts import Part
@@ -38,6 +39,7 @@ def plan(
         "cost": planning.cost_line(parts),
         "command": _command(loaded, parts, recipe, overrides, cards),
         "linear_scaling": planning.linear_scaling(loaded, load_plan(recipe, [])) if overrides else [],
+        "baseline": baseline.unequal(loaded, {part.name: part.steps or 0 for part in parts if part.kind == "stage"}),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from ssld.config.typed import read
 from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import shelf
+from ssld.spec.choices import Interpolation
 from ssld.spec.colours import WHITE, Colour
 from ssld.spec.ranges import Deviations, Means, Percent, Pixels, Positive, Prose, Size, Text
 from ssld.spec.revisions import FLAVOURS, Flavour, Revision
@@ -40,14 +41,15 @@ FAMILIES = {
 class Input:
     """Describe a crop of `size` pixels after the shorter side became `resize`.
 
-    Pixels are divided by 255 and normalised with `mean` and `std`. `background` is the colour behind transparent
-    pixels, RGB from 0 to 255.
+    Pixels are divided by 255 and normalised with `mean` and `std`. `interpolation` is that of the resize; at its
+    default it enters no digest. `background` is the colour behind transparent pixels, RGB from 0 to 255.
     """
 
     size: Pixels
     resize: Pixels
     mean: Means
     std: Deviations
+    interpolation: Interpolation = field(default="linear", metadata={"later": True})
     background: Colour = WHITE
 
 

@@ -19,10 +19,9 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import decode_source
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
 
 from ssld.errors import RecipeError, RunError, did_you_mean
-from ssld.files import json_digest, sha256
+from ssld.files import json_digest, sha256, whole
 
 COPIES = "code"  # folder of a run, with a folder for each file that is named by the beginning of its digest
 SHORT = 16  # digits of a digest in the name of that folder
@@ -101,7 +100,8 @@ def keep(digests: Mapping[str, str], run: Path) -> None:
             copy = run / COPIES / digest[:SHORT] / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             if not copy.is_file():
-                copy.write_bytes(content)
+                with whole(copy) as partial:
+                    partial.write_bytes(content)
 
 
 def modules(digests: Mapping[str, str]) -> dict[str, ModuleType]:
@@ -109,7 +109,7 @@ def modules(digests: Mapping[str, str]) -> dict[str, ModuleType]:
     return {file: _LOADED[digest].module for file, digest in digests.items()}
 
 
-def find(name: str, digests: Mapping[str, str]) -> Any:
+def find(name: str, digests: Mapping[str, str]) -> object:
     """Return what `file.py:Name` means: an attribute of the module of a file of a plan.
 
     Raises RecipeError when there is no such attribute.
@@ -123,7 +123,7 @@ def find(name: str, digests: Mapping[str, str]) -> Any:
     return getattr(module, attribute)
 
 
-def file_of(value: Any, digests: Mapping[str, str]) -> str | None:
+def file_of(value: object, digests: Mapping[str, str]) -> str | None:
     """Return the file among a plan's code that defines a class or function, or None where none does."""
     return next((file for file, module in modules(digests).items() if module.__name__ == value.__module__), None)
 

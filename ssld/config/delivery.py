@@ -1,7 +1,7 @@
 """Define what a recipe may ask for after its last stage: the files that leave, and how fast they are."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
 
 from ssld.config.keys import key
 from ssld.spec.formats import FormatName, Precision
@@ -53,10 +53,16 @@ class Bench:
     seconds: Seconds = 20.0  # a row stops here at the latest; its real number of repeats is recorded
 
 
-def shrink(export: dict[str, Any], bench: dict[str, Any], images: int) -> None:
-    """Change the two blocks, which are mappings, to what a smoke test needs."""
-    export |= {"gate_images": images}
-    if not EXACT.issuperset(export["formats"]):  # networks with about fresh weights quantise badly
-        smoke_values = {"gate_images_lossy": images, "calibration_images": images}
-        export |= {**smoke_values, "gate_top1_fp16": 100.0, "gate_top1_int8": 100.0, "gate_diff_int8": 10.0}
-    bench |= {"batch_sizes": [1], "warmup": 1, "repeats": 2, "seconds": 1.0}
+def shrink_export(export: Export, images: int) -> Export:
+    """Return the block as a smoke test needs it."""
+    small = replace(export, gate_images=images)
+    if EXACT.issuperset(export.formats):
+        return small
+    # Networks with about fresh weights quantise badly.
+    small = replace(small, gate_images_lossy=images, calibration_images=images)
+    return replace(small, gate_top1_fp16=100.0, gate_top1_int8=100.0, gate_diff_int8=10.0)
+
+
+def shrink_bench(bench: Bench) -> Bench:
+    """Return the block as a smoke test needs it."""
+    return replace(bench, batch_sizes=(1,), warmup=1, repeats=2, seconds=1.0)

@@ -7,26 +7,48 @@ dataclass, and what is known of it stands there. Nothing depends on a bare word 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import MISSING, field
-from typing import Any
+from types import EllipsisType
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 from ssld.losses import Term
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def key(default: Any = MISSING, *, factory: Any = MISSING, later: bool = False, trains: bool = True) -> Any:
-    """Make a field of a block of a recipe.
+T = TypeVar("T")
+Tree: TypeAlias = dict[str, object]
+"""A block of a recipe as YAML has it: keys with mappings, lists, text, numbers, true, false and null."""
+
+
+def key(
+    default: T | EllipsisType = ...,
+    *,
+    factory: Callable[[], T] | None = None,
+    later: bool = False,
+    trains: bool = True,
+) -> T:
+    """Make a field of a block of a recipe. Without `default` and `factory` the key is required.
 
     A key that came `later` is younger than recorded results; at its default it enters no digest, so that their digests
     hold. A key that `trains` changes what is trained or evaluated; other keys change only what a run costs, shows or
     writes.
     """
     metadata = {"later": later, "trains": trains}
-    if factory is not MISSING:
+    if factory is not None:
         return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata) if default is not MISSING else field(metadata=metadata)
+    if not isinstance(default, EllipsisType):
+        return field(default=default, metadata=metadata)
+    required: T = field(metadata=metadata)  # a field is no T; type checkers take it for one, as that of `dataclasses`
+    return required
 
 
-def plain(value: Any) -> Any:
+@overload
+def plain(value: DataclassInstance) -> Tree: ...
+@overload
+def plain(value: object) -> object: ...
+def plain(value: object) -> object:
     """Turn dataclasses, tuples and mappings into plain dicts and lists, in the order of the fields."""
     if isinstance(value, Term):
         return value.tree()
@@ -37,7 +59,11 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def digested(value: Any, name: str = "") -> Any:
+@overload
+def digested(value: DataclassInstance, name: str = "") -> Tree: ...
+@overload
+def digested(value: object, name: str = "") -> object: ...
+def digested(value: object, name: str = "") -> object:
     """Return `plain` as it enters a digest: without keys that came later and have their defaults.
 
     `name` is the name of a term.
@@ -52,7 +78,7 @@ def digested(value: Any, name: str = "") -> Any:
     return [digested(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def trained_leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
+def trained_leaves(value: object, path: str = "") -> list[tuple[str, object]]:
     """Return (key path, value) of every leaf that changes what is trained or evaluated, in order."""
     if isinstance(value, Term):
         value = value.tree()
@@ -63,6 +89,6 @@ def trained_leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
     return [(path, plain(value))]
 
 
-def _silent(f: dataclasses.Field[Any], value: Any) -> bool:
+def _silent(f: dataclasses.Field[object], value: object) -> bool:
     default = f.default_factory() if f.default_factory is not MISSING else f.default
     return bool(f.metadata.get("later")) and plain(value) == plain(default)

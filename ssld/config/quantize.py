@@ -1,10 +1,15 @@
 """Define what a recipe may ask for of a stage that makes the student ready for int8."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.spec.ranges import Count, CountOrNone
+
+if TYPE_CHECKING:
+    from ssld.config.recipe import Plan
 
 
 def formats(plan_precision: str) -> set[str]:
@@ -24,7 +29,7 @@ class Quantize:
     recalibrate: CountOrNone = 2048  # images that give batch norms their statistics after the last step; 0 is off
 
 
-def check_quantize(plan: Any, where: str) -> None:
+def check_quantize(plan: Plan, where: str) -> None:
     """Check that a quantised stage starts from a trained student, and that no other stage starts from it.
 
     Raises RecipeError otherwise.
@@ -44,11 +49,11 @@ def check_quantize(plan: Any, where: str) -> None:
                 f"{path}.quantize: trains the whole network and no average of it; drop train and optim.ema"
             )
     float_formats = [form for form in plan.export.formats if form not in formats(plan.export.plan_precision)]
-    if list(plan.stages.values())[-1].quantize and float_formats:
+    if plan.stages[plan.last].quantize and float_formats:
         what = f"{float_formats[0]} is of float networks; after a quantised stage give int8"
         raise RecipeError(f"{where}: export.formats: {what}")
 
 
-def shrink(quantize: dict[str, Any], images: int) -> None:
-    """Change the block, which is a mapping, to what a smoke test needs."""
-    quantize |= {"images": images, "recalibrate": min(images, quantize["recalibrate"])}
+def shrink(quantize: Quantize, images: int) -> Quantize:
+    """Return the block as a smoke test needs it."""
+    return replace(quantize, images=images, recalibrate=min(images, quantize.recalibrate))

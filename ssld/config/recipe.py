@@ -6,15 +6,15 @@ and never create one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from ssld import yaml_text
-from ssld.config import check, code, delivery, parse, quantize
+from ssld.config import cards, check, code, delivery, parse, quantize
 from ssld.config.delivery import Bench, Export
-from ssld.config.keys import digested, key, plain
+from ssld.config.keys import Tree, digested, key, plain
 from ssld.config.mine_step import Mine
 from ssld.config.optim import Optim
 from ssld.config.quantize import Quantize
@@ -26,7 +26,9 @@ from ssld.losses.recorded import with_recorded
 from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
 from ssld.spec.augmentations import Policy
+from ssld.spec.choices import Interpolation
 from ssld.spec.colours import WHITE, Colour
+from ssld.spec.formats import Precision
 from ssld.spec.ranges import (
     Batch,
     Classes,
@@ -90,7 +92,7 @@ class Data(Strict):
     eval_resize: Pixels | None = None  # pixels of the short side before that crop; by default eval_size * 256 / 224
     batch: Batch = 256  # images of a step over all ranks
     eval_batch: Batch = key(256, trains=False)
-    interpolation: Literal["linear", "cubic"] = "linear"
+    interpolation: Interpolation = "linear"
     mean: Means = IMAGENET_MEAN
     std: Deviations = IMAGENET_STD
     # This colour is behind transparent pixels in training, evaluation and export.
@@ -108,6 +110,18 @@ class Data(Strict):
         """Return the pixels of the short side before that crop."""
         return self.eval_resize or round(self.crop * 256 / 224)
 
+    @property
+    def evaluated(self) -> cards.Input:
+        """Return how an evaluation shows images to a network that is trained on these."""
+        return cards.Input(
+            size=self.crop,
+            resize=self.resize,
+            mean=self.mean,
+            std=self.std,
+            interpolation=self.interpolation,
+            background=self.background,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(Strict):
@@ -118,10 +132,15 @@ class Labels(Strict):
     """
 
     views: Annotated[int, Range(least=1, most=10_000)] = 4
-    k: Count | None = 10  # number of the largest logits of a view that are kept; null keeps all
+    # Number of the largest logits of a view that are kept. With null, or with as many classes or fewer, all are kept.
+    k: Count | None = 10
     seed: Seed = 0  # seed of the views
     # With null it is a folder of $SSLD_LABELS, or else of `labels`, that is named by what the labels depend on.
     folder: Text | None = key(None, trains=False)
+
+    def kept(self, classes: int) -> int:
+        """Return how many logits of `classes` are kept."""
+        return classes if self.k is None else min(self.k, classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +209,7 @@ class Network(Strict):
     # The stage with `init: pretrained` starts from this weights file, or from the published training of this name.
     pretrained: Text | None = key(None, later=True)
     code: Text | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
-    options: dict[str, Any] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
+    options: dict[str, object] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
     taps: dict[str, Text] = key(factory=dict, later=True)  # maps a tap to the path of a layer of that network
 
     @property
@@ -243,10 +262,20 @@ class Plan(Strict):
         """Return the name of the last stage, whose result is the student."""
         return list(self.stages)[-1]
 
+    @property
+    def timed_precisions(self) -> tuple[Precision, ...]:
+        """Return the precisions in which the student is timed: those of `bench`, and int8 of a student in int8."""
+        first: tuple[Precision, ...] = ("int8",) if self.stages[self.last].quantize else ()
+        return tuple(dict.fromkeys([*first, *self.bench.precisions]))
+
     @cached_property
     def all_teachers(self) -> dict[str, Teacher]:
         """Map names to teachers. The name of the short form is `teacher`."""
         return {**({"teacher": self.teacher} if self.teacher else {}), **self.teachers}
+
+    def key_of(self, teacher: str) -> str:
+        """Return the key path of the block of a teacher."""
+        return "teacher" if self.teacher and teacher == "teacher" else f"teachers.{teacher}"
 
     def teachers_of(self, name: str) -> dict[str, Teacher]:
         """Return the teachers that a stage asks, by name.
@@ -302,12 +331,13 @@ class Plan(Strict):
 
         It covers the keys of the stage, its network, its teacher, and the digests of the stages before it.
         """
-        tree, stage = digested(self), self.stages[name]
-        network = self.network_of(stage.network)
-        parts: dict[str, Any] = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
-        parts |= {"name": name, "stage": tree["stages"][name], "network": [network.arch, network.bn_momentum]}
-        if network.code:
-            parts["network"] += [network.code, network.options, network.taps]
+        stage = self.stages[name]
+        block = self.network_of(stage.network)
+        network: list[object] = [block.arch, block.bn_momentum]
+        if block.code:
+            network += [block.code, block.options, block.taps]
+        parts: Tree = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
+        parts |= {"name": name, "stage": digested(stage), "network": network}
         if code_of_stage := self.code_of(name):
             parts["code"] = code_of_stage
         if stage.continues:
@@ -316,7 +346,7 @@ class Plan(Strict):
             parts["init"] = {"pretrained": self.student.pretrained}
         teachers = self.teachers_of(name)
         if list(teachers) == ["teacher"] and self.teacher:
-            parts["teacher"] = tree["teacher"]
+            parts["teacher"] = digested(self.teacher)
             if self.teacher.stage:
                 parts["teacher_stage"] = self.stage_digest(self.teacher.stage)
         elif teachers:
@@ -360,7 +390,7 @@ def of_mapping(
 
 
 def from_tree(
-    tree: dict[str, Any],
+    tree: Tree,
     where: str,
     folder: Path,
     overrides: list[str] | tuple[str, ...] = (),
@@ -372,38 +402,38 @@ def from_tree(
     `where` begins its error messages; its own code is relative to `folder`.
     """
     tree = parse.spread(tree, where, shared="stage", over="stages")
-    files = tree.get("code")
-    tree["code"] = _load_code(tree, where, folder)
-    plan = build(tree, where)
-    for override in overrides:
-        parse.override(tree, plan_tree(plan), override)
+    plan = _with_code(tree, where, folder)
     if overrides:
-        tree["code"] = _load_code({**tree, "code": files}, where, folder)
-        plan = build(tree, where)
-    parse.check_plan(plan, where)
-    check.check_parts(plan, where)
+        full = plan_tree(plan)
+
+        def keys_at(path: list[str]) -> list[str]:
+            return parse.keys_at(Plan, full, path, with_own(code.modules(_load_code(tree, where, folder))))
+
+        for text in overrides:
+            parse.override(tree, full, text, keys_at)
+        plan = _with_code(tree, where, folder)
+    check.check_plan(plan, where)
     return shrink(plan) if smoke else plan
 
 
-def build(tree: dict[str, Any], where: str) -> Plan:
+def build(tree: Tree, where: str) -> Plan:
     """Make a plan from its whole tree, whose own code is loaded."""
-    return parse.build(Plan, tree, where, losses=with_own(code.modules(tree.get("code") or {})))
+    return parse.build(Plan, tree, where, losses=with_own(code.modules(_digests(tree, where))))
 
 
-def of_record(tree: dict[str, Any], where: str) -> Plan:
+def of_record(tree: Tree, where: str) -> Plan:
     """Make a plan from the whole tree that a result holds.
 
     Its own code need not be at hand, so that the plan can be read and not run.
     """
-    stages = _values(tree.get("stages"))
-    return parse.build(Plan, tree, where, losses=with_recorded(stage.get("loss") for stage in stages))
+    return parse.build(Plan, tree, where, losses=with_recorded(_blocks_of_losses(tree)))
 
 
 def of_run(folder: Path) -> Plan:
     """Return the plan that a run folder keeps, as `dump` wrote it."""
     file = folder / "plan.yaml"
-    tree = yaml_text.read_mapping(file, "a plan")
-    code.reload(tree.get("code") or {}, folder)
+    tree = yaml_text.read_mapping(file, "the plan of a run")
+    code.reload(_digests(tree, str(file)), folder)
     return build(tree, str(file))
 
 
@@ -419,7 +449,12 @@ def of_finished_run(folder: Path) -> Plan:
     return of_run(folder)
 
 
-def _load_code(tree: dict[str, Any], where: str, folder: Path) -> dict[str, str]:
+def _with_code(tree: Tree, where: str, folder: Path) -> Plan:
+    """Load the own code that a tree names, and make its plan."""
+    return build({**tree, "code": _load_code(tree, where, folder)}, where)
+
+
+def _load_code(tree: Tree, where: str, folder: Path) -> dict[str, str]:
     """Load the recipe's own Python files, and map each to its sha256.
 
     They are those of the list `code`, and those that networks and images name.
@@ -433,54 +468,85 @@ def _load_code(tree: dict[str, Any], where: str, folder: Path) -> dict[str, str]
         raise RecipeError(f"{where}: code: {error}") from error
 
 
-def _named_files(tree: dict[str, Any]) -> list[str]:
+def _digests(tree: Tree, where: str) -> dict[str, str]:
+    """Return the sha256 of each own file of a whole tree. Raises RecipeError where `code` holds something else."""
+    digests = tree.get("code") or {}
+    if not isinstance(digests, dict):
+        raise RecipeError(f"{where}: code: {digests!r} is not a mapping of files to their sha256; restore the file")
+    return {str(file): str(digest) for file, digest in digests.items()}
+
+
+def _named_files(tree: Tree) -> list[str]:
     """Return the Python files that networks and images of one's own name, in a tree that is not checked yet."""
-    blocks = [tree.get("student"), tree.get("teacher"), *_values(tree.get("teachers"))]
-    values = [block.get("code") for block in blocks if isinstance(block, dict)]
-    for stage in _values(tree.get("stages")):
-        data = stage.get("data") if isinstance(stage, dict) else None
-        if isinstance(data, dict):
-            train = data.get("train")
-            values += [*(train if isinstance(train, list) else [train]), data.get("val")]
+    values = [_get(block, "code") for block in (tree.get("student"), tree.get("teacher"), *_values(tree, "teachers"))]
+    for stage in _values(tree, "stages"):
+        data = _get(stage, "data")
+        train = _get(data, "train")
+        values += [*(train if isinstance(train, list) else [train]), _get(data, "val")]
     return [code.split(text)[0] for text in values if isinstance(text, str) and code.is_code(text)]
 
 
-def _values(tree: Any) -> list[Any]:
-    return list(tree.values()) if isinstance(tree, dict) else []
+def _blocks_of_losses(tree: Tree) -> list[object]:
+    """Return the block `loss` of each stage of a tree that is not checked."""
+    return [_get(stage, "loss") for stage in _values(tree, "stages")]
+
+
+def _get(block: object, key: str) -> object:
+    """Return the value of a key of a block that is not checked yet, or None where it is no mapping or lacks the key."""
+    return block.get(key) if isinstance(block, dict) else None
+
+
+def _values(tree: Tree, key: str) -> list[object]:
+    block = tree.get(key)
+    return list(block.values()) if isinstance(block, dict) else []
+
+
+MOMENTUM = 0.7  # of a smoke run: a mean of fresh statistics (logits up to 1e12) and those of two batches
 
 
 def shrink(plan: Plan) -> Plan:
     """Return the same recipe at a size that runs in seconds: every stage, loss and network, on fake images."""
-    tree, smoke = plan_tree(plan), plan.smoke
-    tree |= {"scope": "smoke", "dataset": None, "prepare": None, "claim": None}
-    for name, stage in tree["stages"].items():
-        lists = ["fake/train_labelled.txt"]
-        if not plan.stages[name].needs_labels:
-            lists.append("fake/train_unlabelled.txt")
-        if stage["epochs"]:
-            stage["epochs"] = smoke.steps * smoke.batch / (smoke.images * len(lists))
-        stage["data"] |= {"train": lists, "val": "fake/val.txt", "size": smoke.size, "batch": smoke.batch, "threads": 1}
-        stage["data"] |= {"eval_size": smoke.size, "eval_resize": smoke.size, "eval_batch": smoke.batch}
-        if stage["labels"]:
-            stage["labels"] |= {"folder": None}
-        if stage["quantize"]:
-            quantize.shrink(stage["quantize"], smoke.images)
-            stage["optim"] |= {"clip_norm": 1.0}  # rounding makes channels constant, so that their gradients reach 1e11
-        stage["optim"] |= {"lr": 1e-5, "warmup_epochs": 0, "accumulate": 1, "amp": "off"}
-    teachers = {name: teacher for name, teacher in {"teacher": tree["teacher"], **tree["teachers"]}.items() if teacher}
-    for name, network in {"student": tree["student"], **teachers}.items():
-        if name == "student" or not plan.all_teachers[name].is_foreign:
-            network["bn_momentum"] = 0.7  # a mean of fresh statistics (logits up to 1e12) and those of two batches
-        if name != "student":
-            network["gate"] = 0
-    delivery.shrink(tree["export"], tree["bench"], smoke.images)
-    return build(tree, plan.name)
+    images = plan.smoke.images
+    return replace(
+        plan,
+        scope="smoke",
+        dataset=None,
+        prepare=None,
+        claim=None,
+        stages={name: _shrink_stage(stage, plan.smoke) for name, stage in plan.stages.items()},
+        student=replace(plan.student, bn_momentum=MOMENTUM),
+        teacher=plan.teacher and _shrink_teacher(plan.teacher),
+        teachers={name: _shrink_teacher(teacher) for name, teacher in plan.teachers.items()},
+        export=delivery.shrink_export(plan.export, images),
+        bench=delivery.shrink_bench(plan.bench),
+    )
 
 
-def plan_tree(plan: Plan) -> dict[str, Any]:
+def _shrink_stage(stage: Stage, smoke: Smoke) -> Stage:
+    lists = ("fake/train_labelled.txt", *(() if stage.needs_labels else ("fake/train_unlabelled.txt",)))
+    size, batch = smoke.size, smoke.batch
+    data = replace(stage.data, train=lists, val="fake/val.txt", size=size, batch=batch, threads=1)
+    data = replace(data, eval_size=size, eval_resize=size, eval_batch=batch)
+    optim = replace(stage.optim, lr=1e-5, warmup_epochs=0.0, accumulate=1, amp="off")
+    if stage.quantize:
+        optim = replace(optim, clip_norm=1.0)  # rounding makes channels constant, so that their gradients reach 1e11
+    return replace(
+        stage,
+        epochs=smoke.steps * batch / (smoke.images * len(lists)) if stage.epochs else stage.epochs,
+        data=data,
+        optim=optim,
+        labels=stage.labels and replace(stage.labels, folder=None),
+        quantize=stage.quantize and quantize.shrink(stage.quantize, smoke.images),
+    )
+
+
+def _shrink_teacher(teacher: Teacher) -> Teacher:
+    return replace(teacher, gate=0, bn_momentum=teacher.bn_momentum if teacher.is_foreign else MOMENTUM)
+
+
+def plan_tree(plan: Plan) -> Tree:
     """Return the plan as plain mappings, lists and scalars."""
-    tree: dict[str, Any] = plain(plan)
-    return tree
+    return plain(plan)
 
 
 def dump(plan: Plan) -> str:

@@ -14,16 +14,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from ssld import yaml_text
 from ssld.config import baseline, parse, recipe
 from ssld.config.keys import plain
 from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import data_root, shelf
+from ssld.spec.names import check_name
 from ssld.spec.ranges import Range, Several, Text
 
-Trial = dict[str, Any]
+Trial = dict[str, object]
 End = Annotated[int | float, Range(least=-(10**12), most=10**12)]
 NEEDS = {  # maps a distribution to the keys that it must have; only `q` may be added
     "constant": ("value",),
@@ -59,8 +60,8 @@ class Parameter:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    value: Any = None
-    values: Annotated[tuple[Any, ...], Several()] | None = None
+    value: object = None
+    values: Annotated[tuple[object, ...], Several()] | None = None
     distribution: (
         Literal["constant", "categorical", "uniform", "int_uniform", "q_uniform", "log_uniform_values"] | None
     ) = None
@@ -79,11 +80,11 @@ class Parameter:
             return "categorical"
         return "int_uniform" if isinstance(self.min, int) and isinstance(self.max, int) else "uniform"
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """Return the keys that the file gives."""
         return {key: value for key, value in plain(self).items() if value is not None}
 
-    def grid(self) -> Sequence[Any]:
+    def grid(self) -> Sequence[object]:
         """Return every value, in order."""
         if self.kind == "int_uniform":
             assert self.min is not None
@@ -91,7 +92,7 @@ class Parameter:
             return range(int(self.min), int(self.max) + 1)
         return [self.value] if self.kind == "constant" else list(self.values or ())
 
-    def draw(self, share: float) -> Any:
+    def draw(self, share: float) -> object:
         """Return the value below which this share (0 to 1) of all draws lies; of a list it is the value at that place.
 
         Floats keep 6 significant digits, because they are typed, printed and compared.
@@ -127,6 +128,7 @@ def load(path: str) -> Sweep:
     file = _locate(path)
     tree = yaml_text.read_mapping(file, "a sweep")
     sweep = parse.build(Sweep, {"name": file.stem, **tree}, path)
+    check_name(sweep.name, f"{path}: name")
     if not sweep.parameters:
         raise RecipeError(f"{path}: parameters: a sweep needs at least one; name a key of the recipe")
     for key, parameter in sweep.parameters.items():
@@ -182,7 +184,7 @@ def _check_range(parameter: Parameter, where: str) -> None:
         raise RecipeError(f"{where}: has {len(parameter.grid()):,} values; give at most {MOST_VALUES:,}")
 
 
-def _typed(value: Any) -> bool:
+def _typed(value: object) -> bool:
     """Return whether a value can stand on a command line.
 
     W&B's agent types a value as Python prints it. That of null or of a mapping, and text that looks like something
@@ -232,11 +234,11 @@ def _check_gain(sweep: Sweep, all_trials: Iterable[Trial]) -> None:
             raise RecipeError(f"{sweep.name}: metric.name: {what}; name a stage as `baseline:`, or sort by top1")
 
 
-def _grid(sweep: Sweep) -> Iterator[tuple[Any, ...]]:
+def _grid(sweep: Sweep) -> Iterator[tuple[object, ...]]:
     return itertools.product(*(parameter.grid() for parameter in sweep.parameters.values()))
 
 
-def _draws(sweep: Sweep, seed: int, count: int) -> Iterator[list[Any]]:
+def _draws(sweep: Sweep, seed: int, count: int) -> Iterator[list[object]]:
     for number in range(count):
         rng = Random(f"{seed}/{number}")
         yield [parameter.draw(rng.random()) for parameter in sweep.parameters.values()]
@@ -247,9 +249,9 @@ def overrides(trial: Trial) -> list[str]:
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in trial.items()]
 
 
-def wandb_tree(sweep: Sweep, count: int | None, options: list[str]) -> dict[str, Any]:
+def wandb_tree(sweep: Sweep, count: int | None, options: list[str]) -> dict[str, object]:
     """Return the sweep as W&B takes it. Its agent types `ssld run RECIPE key.path=value ... --wandb online`."""
-    tree: dict[str, Any] = {"name": sweep.name, "program": sweep.recipe, "method": sweep.method}
+    tree: dict[str, object] = {"name": sweep.name, "program": sweep.recipe, "method": sweep.method}
     tree["metric"] = plain(sweep.metric)
     tree["parameters"] = {key: parameter.given() for key, parameter in sweep.parameters.items()}
     tree["command"] = ["ssld", "run", "${program}", "${args_no_hyphens}", "--wandb", "online", *options]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from ssld.config.foreign import AccuracyCheck, InputSpec, NetworkSpec, check_network
 from ssld.config.keys import key, plain
@@ -58,7 +58,7 @@ class Teacher:
     bn_momentum: Decay | None = None
     weights: Text | None = None  # a weights file that replaces the card's, or that of `arch` or `code`
     code: Text | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Large
-    options: dict[str, Any] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
+    options: dict[str, object] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
     run: Text | None = key(None, later=True)  # the folder of a finished run, whose student teaches
     onnx: Text | None = key(None, later=True)  # an ONNX file of any framework
     program: Text | None = key(None, later=True)  # an inference program of Paddle: a folder, or the path of one
@@ -187,6 +187,6 @@ def check_combine(combine: Combine, names: tuple[str, ...], where: str) -> None:
         raise RecipeError(f"{where}.weights: every weight is 0; give at least one teacher a positive weight")
 
 
-def _default(name: str) -> Any:
+def _default(name: str) -> object:
     own_field = next(f for f in fields(Teacher) if f.name == name)
     return own_field.default_factory() if own_field.default_factory is not MISSING else own_field.default

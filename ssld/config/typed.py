@@ -6,7 +6,7 @@ Cards do not use pydantic, because it takes longer to import than all cards take
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Literal, TypeVar, get_args, get_origin
 
 from ssld import yaml_text
 from ssld.errors import RecipeError, did_you_mean, shown
@@ -20,38 +20,42 @@ def read(file: Path, cls: type[T]) -> T:
     """Read one file. Raises RecipeError that names file and key for an unknown or missing key and for a wrong value."""
     tree = yaml_text.read_mapping(file, "a card")
     try:
-        typed: T = _typed(cls, tree, "card")
-        return typed
+        return build(tree, cls, "card")
     except RecipeError as error:
         raise RecipeError(f"{file}: {str(error).removeprefix('card.')}") from None
 
 
-def _typed(kind: Any, value: Any, where: str) -> Any:
+def build(tree: object, cls: type[T], where: str) -> T:
+    """Return a mapping as a dataclass. Raises RecipeError as `read` does; key paths in it begin with `where`."""
+    return _typed_fields(cls, _of(dict, tree, where), where)
+
+
+def _typed(kind: object, value: object, where: str) -> object:
     """Return the value at the key path `where` as the annotated kind."""
-    options = get_args(kind)
-    if get_origin(kind) is Annotated:
-        return _ruled(kind.__metadata__[0], options[0], value, where)
-    if get_origin(kind) is Literal:
+    origin, options = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _ruled(ranges.rule_of(kind), options[0], value, where)
+    if origin is Literal:
         if value not in options:
             raise RecipeError(f"{where}: should be {' or '.join(map(repr, options))}; got {shown(value)}")
         return value
     if type(None) in options:
         return None if value is None else _typed(options[0], value, where)
+    if origin is dict:
+        items = _of(dict, value, where).items()
+        return {_typed(options[0], key, where): _typed(options[1], item, f"{where}.{key}") for key, item in items}
+    if origin is tuple:
+        values = _of(list, value, where)
+        if len(values) != len(options):
+            raise RecipeError(f"{where}: needs {len(options)} values; got {len(values)}")
+        return tuple(_typed(option, item, where) for option, item in zip(options, values, strict=True))
+    assert isinstance(kind, type), f"{where}: a card has no values of the kind {kind}"
     if is_dataclass(kind):
         return _typed_fields(kind, _of(dict, value, where), where)
-    if get_origin(kind) is dict:
-        return {
-            _typed(options[0], key, where): _typed(options[1], item, f"{where}.{key}")
-            for key, item in _of(dict, value, where).items()
-        }
-    if get_origin(kind) is tuple:
-        if len(_of(list, value, where)) != len(options):
-            raise RecipeError(f"{where}: needs {len(options)} values; got {len(value)}")
-        return tuple(_typed(option, item, where) for option, item in zip(options, value, strict=True))
     return _of(kind, value, where)
 
 
-def _ruled(rule: ranges.Rule, kind: Any, value: Any, where: str) -> Any:
+def _ruled(rule: ranges.Rule, kind: object, value: object, where: str) -> object:
     """Return the value as the kind under a rule, where a folded text loses the line break at its end."""
     if isinstance(rule, ranges.OF_LIST):
         value = _typed(kind, value, where)
@@ -61,14 +65,14 @@ def _ruled(rule: ranges.Rule, kind: Any, value: Any, where: str) -> Any:
         raise RecipeError(f"{where}: {error}; got {shown(value)}") from None
 
 
-def _of(kind: type, value: Any, where: str) -> Any:
+def _of(kind: type[T], value: object, where: str) -> T:
     if type(value) is not kind:
         raise RecipeError(f"{where}: should be {_CALLED.get(kind, kind.__name__)}; got {shown(value)}")
     return value
 
 
-def _typed_fields(cls: Any, tree: dict[Any, Any], where: str) -> Any:
-    schema = _schema(cls)
+def _typed_fields(cls: type[T], tree: dict[str, object], where: str) -> T:
+    schema = _schema(cls)  # type: ignore[arg-type]  # mypy: no hash in type[T]
     for key in tree:
         if key not in schema:
             raise RecipeError(f"{where}.{key}: unknown key{did_you_mean(key, schema)}")
@@ -79,7 +83,7 @@ def _typed_fields(cls: Any, tree: dict[Any, Any], where: str) -> Any:
 
 
 @cache
-def _schema(cls: Any) -> dict[str, tuple[Any, bool]]:
+def _schema(cls: type) -> dict[str, tuple[object, bool]]:
     """Map the name of each field to (kind, required)."""
     kinds = ranges.kinds(cls)
     return {f.name: (kinds[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}

@@ -51,7 +51,7 @@ def source_of(images: Images, labels: Labels | None = None, *, classes: int, nam
         return from_arrays(*pair, classes=classes, name=name)
     if _are_arrays(images):
         return from_arrays(cast(Arrays, images), labels, classes=classes, name=name)
-    return from_samples(cast("Iterable[object]", images), labels, classes=classes, name=name)
+    return from_samples(images, labels, classes=classes, name=name)
 
 
 def _are_arrays(images: object) -> bool:

@@ -165,7 +165,7 @@ def from_arrays(
 
 
 def from_samples(
-    samples: Iterable[object] | Indexed | Callable[[], Iterable[object] | Indexed],
+    samples: object,
     labels: Sequence[int | None] | np.ndarray | None = None,
     *,
     classes: int | None = None,

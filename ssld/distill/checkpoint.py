@@ -2,18 +2,16 @@
 
 A checkpoint is a folder `checkpoint-<step>` with safetensors files, `state.json`, and `manifest.json`, which has the
 sha256 of each file. It is written under a temporary name, every file and the folder are flushed to disk, and only then
-it gets its name. A process that is killed leaves a `.partial` folder, which is never read.
+it gets its name. A process that is killed leaves a folder `checkpoint-<step>.partial-<process>`, which is never read.
 """
 
-import errno
 import json
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from safetensors import SafetensorError
@@ -21,32 +19,38 @@ from safetensors.numpy import load_file, save_file
 
 from ssld.distill.arrays import Array
 from ssld.errors import RunError
-from ssld.files import flush, sha256, write_whole
+from ssld.files import flush, sha256, told, unfinished, write_whole
+from ssld.progress import note
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # safetensors names the error only in its text
+NAMES = "checkpoint-" + "[0-9]" * 8  # pattern of the names of whole checkpoints
+
+
+class State(TypedDict):
+    """Hold what a checkpoint has beside arrays.
+
+    `seconds` is the time that the stage has taken. `scaler` is the state of mixed precision, and empty without it.
+    """
+
+    seconds: float
+    scaler: dict[str, object]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Hold the content of a checkpoint.
-
-    `tensors` maps the stem of a file to its keys and arrays. `state` is what JSON can hold, with the step.
-    """
+    """Hold the content of a checkpoint. `tensors` maps the stem of a file to its keys and arrays."""
 
     step: int
     tensors: dict[str, dict[str, Array]]
-    state: dict[str, Any]
+    state: State
 
 
-def save(
-    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Any]], state: dict[str, Any], keep: int = 2
-) -> Path:
+def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], state: State, keep: int = 2) -> Path:
     """Write `checkpoint-<step>` and remove all checkpoints but the newest `keep`.
 
     Raises RunError when the disk is full.
     """
     final = folder / f"checkpoint-{step:08d}"
-    partial = final.with_suffix(".partial")
+    partial = unfinished(final)
     with disk_errors(final):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -81,11 +85,11 @@ def load(folder: Path) -> Checkpoint | None:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
             return Checkpoint(state["step"], tensors, state)
-        sys.stderr.write(f"warning: {path}: damaged ({damage}); going on from the checkpoint before it\n")
+        note(f"warning: {path}: damaged ({damage}); going on from the checkpoint before it")
     return None
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all. Raises RunError when the disk does not take it."""
     with disk_errors(path):
         write_whole(path, json.dumps(value, indent=1) + "\n")
@@ -97,15 +101,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in FULL or any(f"os error {number})" in str(error) for number in FULL)
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        what = "the disk is full; free some space" if full else f"cannot be written ({reason})"
-        raise RunError(f"{path}: {what}; what was saved before is untouched, repeat the command to resume") from None
+        raise RunError(told(error, path, "what was saved before is untouched, repeat the command to resume")) from None
 
 
 def _all(folder: Path) -> list[Path]:
     """Return the checkpoints that look complete, newest first."""
-    return sorted((p for p in folder.glob("checkpoint-*") if p.is_dir() and p.suffix != ".partial"), reverse=True)
+    return sorted((path for path in folder.glob(NAMES) if path.is_dir()), reverse=True)
 
 
 def _damage(path: Path) -> str | None:

@@ -1,6 +1,6 @@
 """Compute errors under corruption as ImageNet-C defines them (D. Hendrycks and T. Dietterich, arXiv:1903.12261)."""
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -28,7 +28,22 @@ ALEXNET = {
 SEVERITIES = 5
 
 
-def corruption_errors(image_sets: list[tuple[str, int, int]], scores: list[Scored]) -> dict[str, Any]:
+class Corruption(TypedDict):
+    """Hold the errors of one corruption in percent: one for each severity, and their mean."""
+
+    errors: list[float]
+    error: float
+
+
+class Corruptions(TypedDict):
+    """Hold the errors of every corruption, by name, their mean, and the mean divided by AlexNet's, all in percent."""
+
+    corruptions: dict[str, Corruption]
+    mean_error: float
+    mce: float | None
+
+
+def corruption_errors(image_sets: list[tuple[str, int, int]], scores: list[Scored]) -> Corruptions:
     """Return the errors of each corruption and their means, all in percent.
 
     `image_sets` has (corruption, severity, images) for each set of images, and `scores` has their scores. `corruptions`

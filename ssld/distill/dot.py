@@ -17,12 +17,12 @@ update is plain momentum, except for rounding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import paddle
 from paddle import Tensor
 
 from ssld.errors import RunError
+from ssld.interfaces import Parameter
 
 Gradients = list[Tensor | None]
 
@@ -37,7 +37,7 @@ class Dot:
     """
 
     def __init__(
-        self, parameters: Sequence[Any], rate: float, momentum: float, delta: float, decay: Mapping[str, float]
+        self, parameters: Sequence[Parameter], rate: float, momentum: float, delta: float, decay: Mapping[str, float]
     ):
         self.parameters, self.momentum, self.delta, self.decay = list(parameters), momentum, delta, dict(decay)
         self._rate = rate
@@ -61,7 +61,7 @@ class Dot:
         """
         self.task, self.distil = _sums(self.task, task), _sums(self.distil, distil)
 
-    def reached(self, parameter: Any) -> bool:
+    def reached(self, parameter: Parameter) -> bool:
         """Return whether either side has a gradient of the parameter."""
         number = next(n for n, candidate in enumerate(self.parameters) if candidate is parameter)
         return self.task[number] is not None or self.distil[number] is not None

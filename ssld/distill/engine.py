@@ -7,20 +7,20 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
+from paddle import Tensor
 
 from ssld.deploy import BOUND, device_of, export_model, format_of, ready, shaped, usable
 from ssld.deploy.gate import difference, eager_logits
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats
 from ssld.distill.metrics import softmax
 from ssld.distill.teacher import TeacherLogits
 from ssld.errors import DeployError, RunError
-from ssld.interfaces import Batch, Outputs
+from ssld.interfaces import Batch, Outputs, Precision
 from ssld.losses.base import Shape
 from ssld.progress import note
 from ssld.runtime import Runtime, cores, sum_over_ranks
@@ -35,13 +35,13 @@ class EngineLogits:
 
     Normalisation and resizing are part of the export. Raises RunError when the engine's logits on drawn images differ
     from those of the network by more than rounding: by more than BOUND of the largest logit, or by more than
-    LARGEST_DIFFERENCE of a softmax value.
+    LARGEST_DIFFERENCE of a softmax value. `key` is the key that names the engine.
     """
 
     beside = True
     gives = frozenset({"logits"})
 
-    def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: Array, threads: int):
+    def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: Floats, threads: int, key: str):
         self.engine, self.beside = engine, device_of(engine) == "cpu"
         size, batch, self.classes = images.shape[-1], len(images), teacher.network.num_classes
         self.run = ready(engine, threads=threads, **shaped(engine, (1, batch, batch), size)).load(folder)
@@ -51,9 +51,9 @@ class EngineLogits:
         if not failure and gap > LARGEST_DIFFERENCE:
             failure = f"{engine} differs from the model, max |diff| of softmax {gap:.3g} > {LARGEST_DIFFERENCE:.0e}"
         if failure:
-            raise RunError(f"teacher {teacher.network.arch}: {failure}; set teacher.engine=eager")
+            raise RunError(f"teacher {teacher.network.arch}: {failure}; set {key}=eager")
 
-    def __call__(self, images: Any) -> Any:
+    def __call__(self, images: Tensor) -> Tensor:
         return paddle.to_tensor(self.run(images.numpy()))
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
@@ -64,9 +64,7 @@ class EngineLogits:
         """Return no shapes, because there is only one teacher."""
         return {}
 
-    def labelled(
-        self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] | None = None
-    ) -> Iterator[Batch]:
+    def labelled(self, batches: Iterable[Batch], precision: Precision = nullcontext) -> Iterator[Batch]:
         """Yield each batch with the logits of its images under `teacher`.
 
         On a CPU a thread computes the logits of the next batch while the student trains on the current one. The thread
@@ -88,24 +86,24 @@ class EngineLogits:
 
 
 def in_engine(
-    teacher: TeacherLogits, name: str, size: int, batch: int, runtime: Runtime
+    teacher: TeacherLogits, name: str, size: int, batch: int, runtime: Runtime, key: str = "teacher.engine"
 ) -> TeacherLogits | EngineLogits:
     """Return the teacher in the engine of that name, for `batch` images [3, size, size] a call.
 
-    `auto` measures eager Paddle and every engine that can run here for a few batches, and takes the `fastest`. Raises
-    what `check_engine` raises.
+    `key` is the key of the recipe that names the engine. `auto` measures eager Paddle and every engine that can run
+    here for a few batches, and takes the `fastest`. Raises what `check_engine` raises.
     """
-    check_engine(name, runtime)
+    check_engine(name, runtime, key)
     if name == "eager":
         return teacher
     threads = max(1, cores() // runtime.world)  # an eager training step takes at most one core
     if name == "auto":
-        return best(teacher, size, batch, threads, runtime)
-    return compiled(teacher, name, size, batch, threads)
+        return best(teacher, size, batch, threads, runtime, key)
+    return compiled(teacher, name, size, batch, threads, key)
 
 
-def check_engine(name: str, runtime: Runtime) -> None:
-    """Check that the named engine can compute a teacher's logits here, before a stage is trained in vain.
+def check_engine(name: str, runtime: Runtime, key: str) -> None:
+    """Check that the engine that `key` names can compute a teacher's logits here, before a stage is trained in vain.
 
     Raises RunError for an engine of another device than the student's, and on any GPU but the first, because engines
     run on GPU 0. Raises DeployError for an engine that is not installed, and RecipeError for a name that no engine has.
@@ -113,11 +111,9 @@ def check_engine(name: str, runtime: Runtime) -> None:
     if name == "eager":
         return
     if name != "auto" and device_of(name) != device(runtime):
-        raise RunError(f"teacher.engine {name} runs on a {device_of(name).upper()}; set teacher.engine=eager")
+        raise RunError(f"{key}: {name} runs on a {device_of(name).upper()}; set {key}=eager")
     if runtime.gpu:
-        raise RunError(
-            f"teacher.engine {name} runs on GPU 0, this rank has GPU {runtime.gpu}; set teacher.engine=eager"
-        )
+        raise RunError(f"{key}: {name} runs on GPU 0, this rank has GPU {runtime.gpu}; set {key}=eager")
     if name != "auto":
         ready(name)
 
@@ -127,13 +123,15 @@ def device(runtime: Runtime) -> str:
     return "cpu" if runtime.gpu is None else "gpu"
 
 
-def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads: int) -> EngineLogits:
-    """Return the teacher in an engine, which is tried on `batch` drawn images [3, size, size]."""
+def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads: int, key: str) -> EngineLogits:
+    """Return the teacher in the engine that `key` names, tried on `batch` drawn images [3, size, size]."""
     with exported(teacher, size, [format_of(engine)]) as folder:
-        return EngineLogits(teacher, engine, folder, drawn(size, batch), threads)
+        return EngineLogits(teacher, engine, folder, drawn(size, batch), threads, key)
 
 
-def best(teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: Runtime) -> TeacherLogits | EngineLogits:
+def best(
+    teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: Runtime, key: str
+) -> TeacherLogits | EngineLogits:
     """Return the fastest of eager Paddle and the engines that can run here and agree with it."""
     usable_engines = [
         engine for engine, reason in usable().items() if not reason and device_of(engine) == device(runtime)
@@ -145,25 +143,31 @@ def best(teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: R
     with exported(teacher, size, sorted({format_of(engine) for engine in names})) as folder:
         for engine in names:
             try:
-                ways[engine] = EngineLogits(teacher, engine, folder, images, threads)
+                ways[engine] = EngineLogits(teacher, engine, folder, images, threads, key)
             except (DeployError, RunError) as error:
-                note(f"teacher.engine auto: {engine} is left out; {error}")
-    return ways[fastest(ways, teacher, images, runtime)]
+                note(f"{key} auto: {engine} is left out; {error}")
+    return ways[fastest(ways, teacher, images, runtime, key)]
 
 
-def drawn(size: int, batch: int) -> Array:
+def drawn(size: int, batch: int) -> Floats:
     """Return random numbers float32 [batch, 3, size, size] with about the values of normalised images."""
-    return np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype("float32")
+    return np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype(np.float32)
 
 
-def fastest(ways: Mapping[str, Any], student: Callable[[Any], Any], images: Array, runtime: Runtime) -> str:
+def fastest(
+    ways: Mapping[str, TeacherLogits | EngineLogits],
+    student: Callable[[Tensor], object],
+    images: Floats,
+    runtime: Runtime,
+    key: str,
+) -> str:
     """Return the name of the way to the logits that delays a student least, over all ranks, and print the time of each.
 
     Between two batches `student` works; in practice the eager teacher takes its place. An engine that holds the GIL
     while it computes, as Paddle Inference does, gains nothing from a second core. An engine that releases the GIL
     computes while the student works.
     """
-    batches = [{"image": paddle.to_tensor(images)}] * BATCHES
+    batches: list[Batch] = [{"image": paddle.to_tensor(images)}] * BATCHES
     turns = np.zeros((ROUNDS + 1, len(ways)))
     for turn in turns:  # the first turn warms up
         for number, way in enumerate(ways.values()):
@@ -175,7 +179,7 @@ def fastest(ways: Mapping[str, Any], student: Callable[[Any], Any], images: Arra
     winner = min(seconds, key=lambda name: seconds[name])
     if runtime.main:
         times = ", ".join(f"{name} {1000 * value:.1f}" for name, value in sorted(seconds.items(), key=lambda s: s[1]))
-        note(f"teacher.engine auto: {winner}; ms for {len(images)} images beside an eager forward: {times}")
+        note(f"{key} auto: {winner}; ms for {len(images)} images beside an eager forward: {times}")
     return winner
 
 
@@ -193,5 +197,5 @@ def exported(teacher: TeacherLogits, size: int, formats: list[str]) -> Iterator[
         yield Path(scratch) / "export"
 
 
-def _with_logits(batch: Batch, logits: Future[Array]) -> Batch:
+def _with_logits(batch: Batch, logits: Future[Floats]) -> Batch:
     return {**batch, "teacher": Outputs({"logits": paddle.to_tensor(logits.result())})}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import paddle
 from paddle import Tensor, nn
@@ -38,7 +37,7 @@ class ForeignLayer(nn.Layer):
         arrays = self._network(images.astype("float32").numpy())
         return {name: paddle.to_tensor(arrays[name]) for name in ("logits", *taps)}
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return what the outputs depend on.
 
         It is the kind, the sha256 of each file, the classes, and what the recipe says of the network.

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from ssld.config import code
+from ssld.config.cards import Input
 from ssld.config.mine_step import LIST
 from ssld.config.recipe import Data, Stage
 from ssld.data import (
@@ -28,11 +29,13 @@ from ssld.data import (
 )
 from ssld.data.lists import compare_classes
 from ssld.data.sources import joined
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import DataError, RunError
 from ssld.files import sha256
 from ssld.runtime import Runtime, seed_of
+from ssld.spec.colours import Colour
+from ssld.spec.ranges import Deviations, Means
 
 
 def images_of(run: Run, *names: str) -> ImageSource:
@@ -136,6 +139,15 @@ def check_data(run: Run) -> None:
             raise DataError(f"stage {name}: {error}") from None
 
 
+def steps_of(run: Run) -> dict[str, int]:
+    """Return the number of steps of each stage."""
+    numbers = {}
+    for name, stage in run.plan.stages.items():
+        images = len(images_of(run, *stage.data.train))
+        numbers[name] = sampler.steps(stage.epochs, sampler.steps_per_epoch(images, stage.data.batch))
+    return numbers
+
+
 def check_precision(stage: Stage, runtime: Runtime, where: str) -> None:
     """Check that a stage with mixed precision has a GPU, and raise RunError where it has none.
 
@@ -204,16 +216,19 @@ def train_loader(stage: StageRun, images: ImageSource, runtime: Runtime, accumul
 def random_crops(settings: Stage, images: ImageSource, runtime: Runtime, accumulate: int, seed: int) -> Loader:
     """Return the loader of images as a stage with these settings is trained with them."""
     data, cached = settings.data, settings.labels
-    options: dict[str, Any] = {
-        "accumulate": accumulate,
-        "augment": data.augment,
-        "seed": seed,
-        "views": Views(seed_of("labels", cached.seed), cached.views) if cached else None,
-    }
-    return Loader(images, size=data.size, batch=data.batch, **options, **_pipeline(data, runtime))
+    return Loader(
+        images,
+        size=data.size,
+        batch=data.batch,
+        accumulate=accumulate,
+        augment=data.augment,
+        seed=seed,
+        views=Views(seed_of("labels", cached.seed), cached.views) if cached else None,
+        **_pipeline(data, runtime),
+    )
 
 
-def eval_loader(stage: StageRun, take: Any = None, data: Data | None = None) -> EvalLoader:
+def eval_loader(stage: StageRun, take: int | Numbers | None = None, data: Data | None = None) -> EvalLoader:
     """Return the loader of validation images with the geometry of the stage, or with that of `data`.
 
     `take` is the number of images of an even selection, or the positions of the images.
@@ -226,9 +241,10 @@ def eval_loader(stage: StageRun, take: Any = None, data: Data | None = None) -> 
     return centre_crops(data, images if take is None else images.subset(take), stage.runtime)
 
 
-def shown_as(data: Data, *, size: int, resize: int, mean: Any, std: Any) -> Data:
-    """Return the same images at the size and with the normalisation that another network expects."""
-    return replace(data, size=size, eval_size=size, eval_resize=resize, mean=tuple(mean), std=tuple(std))
+def shown_as(data: Data, shown: Input) -> Data:
+    """Return the same images as another network expects them: their size, normalisation and background."""
+    geometry = replace(data, size=shown.size, eval_size=shown.size, eval_resize=shown.resize)
+    return replace(geometry, mean=shown.mean, std=shown.std, background=shown.background)
 
 
 def centre_crops(data: Data, images: ImageSource, runtime: Runtime) -> EvalLoader:
@@ -236,7 +252,7 @@ def centre_crops(data: Data, images: ImageSource, runtime: Runtime) -> EvalLoade
     return EvalLoader(images, size=data.crop, resize=data.resize, batch=data.eval_batch, **_pipeline(data, runtime))
 
 
-def crops(stage: StageRun, number: int) -> list[Array]:
+def crops(stage: StageRun, number: int) -> list[Floats]:
     """Return batches float32 [n, 3, S, S] of an even selection of the stage's training images.
 
     They are cropped as in an evaluation. Every rank gets all of them, so that what is set from them is the same
@@ -249,12 +265,27 @@ def crops(stage: StageRun, number: int) -> list[Array]:
     return [batch["image"].numpy().copy() for batch in loader.batches()]
 
 
-def _pipeline(data: Data, runtime: Runtime) -> dict[str, Any]:
-    options: dict[str, Any] = {
+class _Pipeline(TypedDict):
+    """Hold what the loaders of training and of evaluation images are told alike."""
+
+    mean: Means
+    std: Deviations
+    interpolation: str
+    background: Colour
+    threads: int
+    rank: int
+    world: int
+    device: int | None
+
+
+def _pipeline(data: Data, runtime: Runtime) -> _Pipeline:
+    return {
         "mean": data.mean,
         "std": data.std,
         "interpolation": data.interpolation,
         "background": data.background,
         "threads": data.threads,
+        "rank": runtime.rank,
+        "world": runtime.world,
+        "device": runtime.gpu,
     }
-    return options | {"rank": runtime.rank, "world": runtime.world, "device": runtime.gpu}

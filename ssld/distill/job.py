@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ssld.config.recipe import Stage
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats, Numbers
 from ssld.interfaces import Evaluator, Loader, Recorder
 from ssld.runtime import Runtime
 
@@ -34,5 +34,5 @@ class Job:
     train: Loader
     val: Evaluator | None
     classes: int
-    labels: Array = field(default_factory=lambda: np.empty(0, np.int64))
-    norm_images: Sequence[Array] = ()
+    labels: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
+    norm_images: Sequence[Floats] = ()

@@ -4,11 +4,10 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from ssld import labels
 from ssld.data import FileList, ImageSource, sampler
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.images import images_of, train_loader
 from ssld.distill.runs import Run, StageRun
@@ -54,13 +53,13 @@ def open_cache(stage: StageRun, teacher: Teacher | SeveralTeachers) -> tuple[lab
     alone = replace(runtime, rank=0, world=1)  # each rank fills whole shards, in the micro-batches of the training
     loader = train_loader(stage, images, alone, settings.optim.accumulate * runtime.world)
     micro = sampler.micro_size(settings.data.batch, settings.optim.accumulate, runtime.world)
-    layout = labels.Layout(classes, cached.k or classes)
-    cache = labels.Cache(folder, layout, cached.views, len(loader.order(0)), micro)
+    layout = labels.Layout(classes, cached.kept(classes))
+    cache = labels.Cache(folder, layout, cached.views, len(loader.order(0)), micro, description)
 
     def ask() -> labels.Say:
         labeller = teacher.on(stage)
 
-        def say(view: int, numbers: list[int]) -> Iterator[Array]:
+        def say(view: int, numbers: list[int]) -> Iterator[Floats]:
             return (batch["teacher"]["logits"].numpy() for batch in labeller.labelled(loader.of_view(view, numbers)))
 
         return say
@@ -73,26 +72,27 @@ def caches(run: Run) -> Path:
     return run.folder / "labels" if run.is_smoke else labels_root()
 
 
-def manifest(stage: StageRun, teacher: Teacher | SeveralTeachers, images: ImageSource) -> dict[str, Any]:
+def manifest(stage: StageRun, teacher: Teacher | SeveralTeachers, images: ImageSource) -> dict[str, object]:
     """Return everything that the labels of a stage depend on."""
     settings, classes, installed = stage.settings, stage.plan.classes, versions()
     data, cached = settings.data, settings.labels
     assert cached is not None
-    view = {"size": data.size, "mean": list(data.mean), "std": list(data.std), "interpolation": data.interpolation}
+    views: dict[str, object] = {"size": data.size, "mean": list(data.mean), "std": list(data.std)}
+    views["interpolation"] = data.interpolation
     if data.background != WHITE:  # older caches do not have this key and stay valid
-        view["background"] = list(data.background)
-    description: dict[str, Any] = {
-        "teacher": teacher.identity(),
-        "views": {**view, "augment": asdict(data.augment), "seed": cached.seed, "number": cached.views},
-        "images": {"number": len(images), **_named(images)},
-        "labels": {"classes": classes, "k": cached.k or classes},
-        "versions": {package: installed.get(package) for package in ("paddlepaddle", "nvidia-dali-cuda120")},
-    }
+        views["background"] = list(data.background)
+    views |= {"augment": asdict(data.augment), "seed": cached.seed, "number": cached.views}
     # An image is mixed with one of the same micro-batch, and an epoch consists of whole batches.
     if data.augment.mixup > 0 or data.augment.cutmix > 0:
         micro = sampler.micro_size(data.batch, settings.optim.accumulate, stage.runtime.world)
-        description["views"] |= {"batch": data.batch, "mixed": micro}
-    return description
+        views |= {"batch": data.batch, "mixed": micro}
+    return {
+        "teacher": teacher.identity(),
+        "views": views,
+        "images": {"number": len(images), **_named(images)},
+        "labels": {"classes": classes, "k": cached.kept(classes)},
+        "versions": {package: installed.get(package) for package in ("paddlepaddle", "nvidia-dali-cuda120")},
+    }
 
 
 def _named(images: ImageSource) -> dict[str, str]:

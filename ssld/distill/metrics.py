@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TypeAlias, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Doubles, Flags, Numbers
 
 BINS = 15  # the number of bins of the calibration error, as in C. Guo et al., arXiv:1706.04599
 WORST = 9  # how many of the worst classes a summary names
 MISTAKES = 3  # how many wrong answers it names for each of them
 ROWS = 4096  # how many images are scored at a time, because their probabilities are float64
+Logits: TypeAlias = npt.NDArray[np.float32 | np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,62 @@ class Scored:
     are NaN where a logit is not finite.
     """
 
-    label: Array
-    said: Array
-    place: Array
-    nll: Array
-    confidence: Array
+    label: Numbers
+    said: Numbers
+    place: Numbers
+    nll: Doubles
+    confidence: Doubles
 
     def __len__(self) -> int:
         return len(self.label)
 
     @property
-    def right(self) -> Array:
+    def right(self) -> Flags:
         """Return bool [n]: whether the class of the highest logit is the label."""
         return self.place < 1
 
 
-def score(logits: Array, labels: Array) -> Scored:
+class Reliability(TypedDict):
+    """Hold a reliability diagram: lists of BINS numbers, see `reliability`."""
+
+    images: list[int]
+    confidence: list[float | None]
+    accuracy: list[float | None]
+
+
+# The key `class` is a word of Python, so that these types cannot be written as classes.
+PerClass = TypedDict("PerClass", {"class": list[int], "images": list[int], "top1": list[float | None]}, total=False)
+"""For each class the number of its images and their top-1 in percent; `class` says which, where not all are scored."""
+Worst = TypedDict("Worst", {"class": int, "top1": float, "images": int, "mistakes": list[list[int]]})
+"""A class of low top-1, see `worst`."""
+
+
+class Summary(TypedDict):
+    """Hold what predictions are worth, see `summary`."""
+
+    top1: float
+    top5: float
+    nll: float | None
+    ece: float | None
+    reliability: Reliability | None
+    per_class: PerClass
+    worst: list[Worst]
+
+
+class Agreement(TypedDict):
+    """Compare two networks on the same images, see `agreement`."""
+
+    top1: float
+    top5: float
+    kl: float | None
+    both_right: int
+    only_student: int
+    only_teacher: int
+    both_wrong: int
+    per_class: list[float | None]
+
+
+def score(logits: Logits, labels: Numbers) -> Scored:
     """Score logits [n, classes] against labels int64 [n]."""
     return joined([_score(logits[i : i + ROWS], labels[i : i + ROWS]) for i in range(0, len(labels), ROWS)])
 
@@ -57,7 +99,7 @@ def joined(parts: list[Scored]) -> Scored:
     return Scored(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def _score(logits: Array, labels: Array) -> Scored:
+def _score(logits: Logits, labels: Numbers) -> Scored:
     finite, images = np.isfinite(logits).all(1), np.arange(len(labels))
     logits = np.where(finite[:, None], logits, 0)
     label_logits = logits[images, labels][:, None]
@@ -72,14 +114,14 @@ def _score(logits: Array, labels: Array) -> Scored:
     )
 
 
-def likeliest(logits: Array, valid: Sequence[Sequence[int]]) -> Array:
+def likeliest(logits: Logits, valid: Sequence[Sequence[int]]) -> Numbers:
     """Return int64 [n]: of the labels that are right for each image, the one with the highest logit."""
     return np.array(
         [min(labels, key=lambda c: (-row[c], c)) for row, labels in zip(logits, valid, strict=True)], "int64"
     )
 
 
-def summary(scored: Scored, classes: int) -> dict[str, Any]:
+def summary(scored: Scored, classes: int) -> Summary:
     """Return top1, top5, ece (percent), nll (mean cross entropy, nats), `reliability`, `per_class` and `worst`."""
     per_class = by_class(scored, classes)
     bins = reliability(scored)
@@ -94,12 +136,12 @@ def summary(scored: Scored, classes: int) -> dict[str, Any]:
     }
 
 
-def percent(hits: Array) -> float:
+def percent(hits: Flags) -> float:
     """Return the share of true values in percent."""
     return 100 * float(hits.sum()) / len(hits)
 
 
-def reliability(scored: Scored) -> dict[str, list[Any]] | None:
+def reliability(scored: Scored) -> Reliability | None:
     """Return a reliability diagram of BINS bins of equal width.
 
     Bin m has the confidences above m/BINS and up to (m+1)/BINS. Each value is a list of BINS numbers: `images` counts
@@ -115,17 +157,19 @@ def reliability(scored: Scored) -> dict[str, list[Any]] | None:
     return {"images": images.tolist(), "confidence": means[0], "accuracy": means[1]}
 
 
-def calibration_error(bins: dict[str, list[Any]]) -> float:
+def calibration_error(bins: Reliability) -> float:
     """Return the expected calibration error in percent.
 
     It is the mean over the images of |accuracy - confidence| of their bin (arXiv:1706.04599, equation 3).
     """
-    total = sum(bins["images"])
-    rows = zip(bins["images"], bins["accuracy"], bins["confidence"], strict=True)
-    return float(sum(count / total * abs(accuracy - confidence) for count, accuracy, confidence in rows if count))
+    total, error = sum(bins["images"]), 0.0
+    for count, accuracy, confidence in zip(bins["images"], bins["accuracy"], bins["confidence"], strict=True):
+        if accuracy is not None and confidence is not None:  # of a bin with images
+            error += count / total * abs(accuracy - confidence)
+    return error
 
 
-def by_class(scored: Scored, classes: int) -> dict[str, list[Any]]:
+def by_class(scored: Scored, classes: int) -> PerClass:
     """Return for each class the number of its images and their top-1 in percent.
 
     The top-1 of a class without images is None.
@@ -136,7 +180,7 @@ def by_class(scored: Scored, classes: int) -> dict[str, list[Any]]:
     return {"images": images.tolist(), "top1": top1}
 
 
-def worst(scored: Scored, per_class: dict[str, list[Any]]) -> list[dict[str, Any]]:
+def worst(scored: Scored, per_class: PerClass) -> list[Worst]:
     """Return the WORST classes of lowest top-1 that have a wrong image; of equal classes the earlier comes first.
 
     Each has `class`, `top1`, `images`, and `mistakes`: the MISTAKES classes that its images are taken for most often,
@@ -157,7 +201,7 @@ def _mistakes(scored: Scored, label: int) -> list[list[int]]:
     return [[int(answers[i]), int(counts[i])] for i in np.argsort(-counts, kind="stable")[:MISTAKES]]
 
 
-def worst_images(scored: Scored, classes: list[dict[str, Any]], each: int) -> Array:
+def worst_images(scored: Scored, classes: list[Worst], each: int) -> Numbers:
     """Return the positions of `each` wrong images of every class of `worst`, the most confident mistakes first."""
     positions = [np.empty(0, "int64")]
     for entry in classes:
@@ -166,7 +210,7 @@ def worst_images(scored: Scored, classes: list[dict[str, Any]], each: int) -> Ar
     return np.concatenate(positions)
 
 
-def agreement(student: Array, teacher: Array, labels: Array) -> dict[str, Any]:
+def agreement(student: Logits, teacher: Logits, labels: Numbers) -> Agreement:
     """Compare the logits [n, classes] of two networks on the same images.
 
     `top1` and `top5` are the share of the images, in percent, for which the teacher's highest class is the student's
@@ -193,7 +237,7 @@ def agreement(student: Array, teacher: Array, labels: Array) -> dict[str, Any]:
     }
 
 
-def _divergence(student: Array, teacher: Array) -> float | None:
+def _divergence(student: Logits, teacher: Logits) -> float | None:
     """Return the mean KL(teacher || student) in nats, or None when a logit is not finite."""
     if not (np.isfinite(student).all() and np.isfinite(teacher).all()):
         return None
@@ -204,16 +248,17 @@ def _divergence(student: Array, teacher: Array) -> float | None:
     return total / len(student)
 
 
-def log_softmax(logits: Array) -> Array:
+def log_softmax(logits: Logits) -> Doubles:
     """Return the logarithm of the softmax over the last axis, in float64."""
-    shifted = logits.astype("float64") - logits.max(-1, keepdims=True)
-    values: Array = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    values: Doubles = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return values
 
 
-def softmax(logits: Array) -> Array:
+def softmax(logits: Logits) -> Doubles:
     """Return the softmax over the last axis, in float64."""
-    return np.exp(log_softmax(logits))
+    probabilities: Doubles = np.exp(log_softmax(logits))
+    return probabilities
 
 
 def _number(value: float) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import paddle
 from paddle import nn
@@ -14,7 +13,7 @@ from ssld.config import cards, code
 from ssld.config.recipe import Data, Network, Plan
 from ssld.config.teachers import Teacher
 from ssld.distill.pretrained import start_pretrained
-from ssld.distill.runs import Run, StageRun
+from ssld.distill.runs import Int8Notes, Run, StageRun
 from ssld.errors import RecipeError, RunError, SsldError
 from ssld.files import json_digest
 from ssld.models.own import create_own
@@ -39,8 +38,9 @@ def build(plan: Plan, role: str, size: int) -> nn.Layer:
     seed_networks(plan.seed, "init", role)
     if block.code:
         maker, title = code.find(block.code, plan.code), block.code
-        arguments: dict[str, Any] = {"options": block.options, "taps": block.taps}
-        network: nn.Layer = create_own(maker, title, num_classes=plan.classes, in_size=size, **arguments)
+        network: nn.Layer = create_own(
+            maker, title, num_classes=plan.classes, in_size=size, options=block.options, taps=block.taps
+        )
         _set_version(network, version_of(plan, block), title)
     else:
         network = models.create(architecture(plan, role), num_classes=plan.classes, in_size=size)
@@ -130,10 +130,7 @@ def student_of(run: Run) -> nn.Layer:
     return trained_network(run.last)
 
 
-def noted(folder: Path) -> dict[str, Any]:
-    """Return what a stage in int8 noted.
-
-    It has its `layers`, those that stay float (`kept_float`), and the `sensitivity` of each in nats.
-    """
-    notes: dict[str, Any] = json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))
+def noted(folder: Path) -> Int8Notes:
+    """Return what a stage in int8 noted."""
+    notes: Int8Notes = json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))
     return notes

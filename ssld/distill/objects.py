@@ -14,11 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FunctionType
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from paddle import nn
 
 from ssld import models, weights
@@ -27,7 +23,9 @@ from ssld.config.keys import digested
 from ssld.config.recipe import Data, Stage
 from ssld.config.teachers import Combine
 from ssld.data import ImageSource, sampler
-from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.arrays import Floats, Numbers
+from ssld.distill.checkpoint import NAMES, disk_errors, write_json
+from ssld.distill.code_digests import code_digest, is_ours
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, check_images, check_precision, random_crops
 from ssld.distill.job import Job
@@ -36,18 +34,16 @@ from ssld.distill.optim import check_stages
 from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, damage, kept_parts, source_digest
 from ssld.distill.runs import MODEL, RECORD
 from ssld.distill.stage import run_stage
-from ssld.distill.teacher import BATCH_NORMS
-from ssld.distill.teacher_weights import weights_digest
+from ssld.distill.teacher_weights import save_trained, weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher, pass_check
 from ssld.errors import RecipeError, RunError
-from ssld.files import alone, json_digest, sha256
-from ssld.interfaces import Labeller
+from ssld.files import alone, clear, is_empty, json_digest, sha256
+from ssld.interfaces import Labeller, Record, StageScores
 from ssld.losses import Loss
 from ssld.models.taps import called
 from ssld.progress import note
 from ssld.runtime import Runtime, seed_of, versions
 from ssld.track.jsonl import Jsonl
-from ssld.track.logger import Record
 from ssld.track.track import Track
 
 NAME = "distill"  # name of the stage in its records and in the seeds of its random numbers
@@ -104,7 +100,7 @@ def student_copy(network: nn.Layer, size: int) -> nn.Layer:
     return student
 
 
-def train_in(training: Training, folder: Path | None) -> tuple[dict[str, float], list[Record]]:
+def train_in(training: Training, folder: Path | None) -> tuple[StageScores, list[Record]]:
     """Train the student in place, and return its scores and the log, one record for each line of `metrics.jsonl`.
 
     `folder` is where checkpoints, metrics and the result are kept. A stopped training goes on there. A finished
@@ -123,7 +119,7 @@ def train_in(training: Training, folder: Path | None) -> tuple[dict[str, float],
             return _finished(training, folder), _history(folder)
         scores = _train(training, folder)
         with disk_errors(folder):
-            weights.save(training.student, folder / MODEL, digest=json_digest(parts))
+            save_trained(training.student, folder / MODEL, training.settings.data, json_digest(parts))
         record = {"digest": json_digest(parts), "sha256": sha256(folder / MODEL), "scores": scores}
         write_json(folder / RECORD, record)
         return scores, _history(folder)
@@ -172,56 +168,18 @@ def made_of(training: Training) -> Parts:
 
 
 def network_digest(network: nn.Layer) -> str:
-    """Return the sha256 over the weights of a network and the code of its layers.
-
-    The code of Paddle's layers and of those of this library is left out.
-    """
+    """Return the sha256 over the weights of a network and the code of those of its layers that are one's own."""
     classes = {type(layer) for layer in network.sublayers(include_self=True)}
-    code = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not _is_known(cls))
+    code = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not is_ours(cls))
     return json_digest([weights_digest(network), called(network), code])
 
 
 def loss_digest(cls: type[Loss]) -> str:
-    """Return the digest of the source of a loss, as `reuse.source_digest` does.
-
-    For a class without a source file, such as one of a notebook, it is the digest of the compiled code.
-    """
-    return source_digest(cls) if _is_known(cls) else code_digest(cls)
+    """Return the digest of the source of a loss of this library, or of the code of a loss of one's own."""
+    return source_digest(cls) if is_ours(cls) else code_digest(cls)
 
 
-def code_digest(cls: type) -> str:
-    """Return the sha256 over the compiled code of the functions of a class and of the classes that it derives from."""
-    bases = [base for base in cls.__mro__ if base is not object and not _is_known(base)]
-    functions = {
-        f"{base.__qualname__}.{name}": _function(value) for base in bases for name, value in vars(base).items()
-    }
-    return json_digest({name: _code(value.__code__) for name, value in functions.items() if value is not None})
-
-
-def _is_known(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] in ("paddle", "ssld")
-
-
-def _function(value: object) -> FunctionType | None:
-    """Return the function that is the value of a class's attribute, or that a property or a class method wraps."""
-    for name in ("__func__", "fget"):
-        value = getattr(value, name, value)
-    return value if isinstance(value, FunctionType) else None
-
-
-def _code(code: CodeType) -> list[Any]:
-    """Return what a function does, without the place where it is written."""
-    return [code.co_code.hex(), [_constant(c) for c in code.co_consts], list(code.co_names), list(code.co_varnames)]
-
-
-def _constant(value: object) -> Any:
-    if isinstance(value, CodeType):
-        return _code(value)
-    # The order of a set differs between processes.
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
-
-
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:
     """Yield (key path, value) for every leaf of a tree. An empty mapping is a leaf."""
     if isinstance(tree, dict) and tree:
         for name, value in tree.items():
@@ -234,7 +192,7 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
     """Reserve the folder of a training for this process, and record there what the training is made of.
 
-    Raises RunError as `train_in` says.
+    Another training that has saved no step is no hindrance. Raises RunError as `train_in` says.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -243,25 +201,28 @@ def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
             lock.enter_context(alone(folder, 0))
         except BlockingIOError:
             raise RunError(f"{folder}: another process is at work in it; let it end, or give another folder") from None
+        clear(folder)
         recorded = kept_parts(folder)
-        if recorded is None and any(folder.iterdir()):
+        if recorded is None and not is_empty(folder):
             raise RunError(f"{folder}: is not empty and holds no training; give another folder")
-        if recorded is not None and (reason := changes(recorded, parts)):
+        reason = None if recorded is None else changes(recorded, parts)
+        has_begun = any(folder.glob(NAMES)) or (folder / RECORD).is_file()
+        if reason and has_begun:
             raise RunError(f"{folder}: holds another training: {reason}; give what it began with, or another folder")
-        if recorded is None:
+        if not has_begun:
             write_json(folder / MADE_OF, parts)
         yield
 
 
-def _finished(training: Training, folder: Path) -> dict[str, float]:
+def _finished(training: Training, folder: Path) -> StageScores:
     if reason := damage(folder):
         raise RunError(f"{folder}: {reason}; remove the folder, and the training is repeated")
     weights.load_into(training.student, folder / MODEL)
-    scores: dict[str, float] = json.loads((folder / RECORD).read_text(encoding="utf-8"))["scores"]
+    scores: StageScores = json.loads((folder / RECORD).read_text(encoding="utf-8"))["scores"]
     return scores
 
 
-def _train(training: Training, folder: Path) -> dict[str, float]:
+def _train(training: Training, folder: Path) -> StageScores:
     settings, runtime = training.settings, training.runtime
     with untouched(teacher.network for teacher in training.teachers.values()):
         labeller = _labeller(training, _Taught(settings, runtime, folder))
@@ -305,7 +266,7 @@ def untouched(networks: Iterable[nn.Layer]) -> Iterator[None]:
     originals = list(networks)
     parameters = [(parameter, parameter.stop_gradient) for network in originals for parameter in network.parameters()]
     layers = [layer for network in originals for layer in network.sublayers(include_self=True)]
-    momenta = [(layer, layer._momentum) for layer in layers if isinstance(layer, BATCH_NORMS)]
+    momenta = [(layer, layer._momentum) for layer in layers if isinstance(layer, models.BATCH_NORMS)]
     with ExitStack() as modes:
         for network in originals:
             modes.enter_context(models.evaluating(network))
@@ -322,9 +283,7 @@ def _history(folder: Path) -> list[Record]:
     return [record for _, record in Jsonl(folder / "metrics.jsonl").records()]
 
 
-def logits_of(
-    network: nn.Layer, data: Data, images: ImageSource, runtime: Runtime
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def logits_of(network: nn.Layer, data: Data, images: ImageSource, runtime: Runtime) -> tuple[Floats, Numbers]:
     """Return logits float32 [n, classes] and labels int64 [n] of images, shown to the network as `data` says."""
     logits, labels = predict(network, centre_crops(data, images, runtime))
     return logits, labels

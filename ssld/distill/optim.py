@@ -1,15 +1,33 @@
 """Make the optimizer, the learning rate and the averaged weights of a stage."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 
 from ssld.config.optim import Optim
 from ssld.distill.dot import Dot
 from ssld.errors import RunError
+from ssld.interfaces import Parameter
 from ssld.models.taps import called
+
+
+class Optimizer(Protocol):
+    """Say what a stage asks of an optimiser, which is one of Paddle's or `Dot`."""
+
+    def set_lr(self, value: float, /) -> None: ...
+
+    def get_lr(self) -> float: ...
+
+    def step(self) -> None: ...
+
+    def clear_grad(self, set_to_zero: bool) -> None: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def set_state_dict(self, state: Mapping[str, Tensor], /) -> None: ...
 
 
 def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -43,7 +61,7 @@ def _left(optim: Optim, step: int, warmup: int, steps: int, steps_per_epoch: int
     return 0.5 * (1 + math.cos(math.pi * past / (steps - warmup)))
 
 
-def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
+def make_optimizer(optim: Optim, parameters: list[Parameter]) -> Optimizer:
     """Make the optimizer that the recipe names: Momentum, AdamW, RMSProp or DOT.
 
     Biases and the scales of normalisations (parameters of one dimension) decay only with `decay_all`. There are no
@@ -52,17 +70,19 @@ def make_optimizer(optim: Optim, parameters: list[Any]) -> Any:
     decayed = {p.name for p in parameters if p.ndim > 1 or optim.decay_all}
     if optim.algorithm == "dot":
         return Dot(parameters, optim.lr, optim.momentum, optim.delta, dict.fromkeys(decayed, optim.weight_decay))
-    options: dict[str, Any] = {"learning_rate": optim.lr, "parameters": parameters}
-    if optim.clip_norm:
-        options["grad_clip"] = nn.ClipGradByGlobalNorm(optim.clip_norm)
     if optim.algorithm == "adamw":
-        decay = {"weight_decay": optim.weight_decay, "apply_decay_param_fun": decayed.__contains__}
-        return paddle.optimizer.AdamW(**options, **decay)
-    for p in parameters:
-        p.regularizer = paddle.regularizer.L2Decay(optim.weight_decay if p.name in decayed else 0.0)
-    if optim.algorithm == "rmsprop":
-        return paddle.optimizer.RMSProp(rho=optim.rho, epsilon=optim.epsilon, momentum=optim.momentum, **options)
-    return paddle.optimizer.Momentum(momentum=optim.momentum, use_nesterov=optim.nesterov, **options)
+        kind = paddle.optimizer.AdamW
+        own = {"weight_decay": optim.weight_decay, "apply_decay_param_fun": decayed.__contains__}
+    else:
+        for p in parameters:
+            p.regularizer = paddle.regularizer.L2Decay(optim.weight_decay if p.name in decayed else 0.0)
+        kind, own = paddle.optimizer.Momentum, {"momentum": optim.momentum, "use_nesterov": optim.nesterov}
+        if optim.algorithm == "rmsprop":
+            kind = paddle.optimizer.RMSProp
+            own = {"rho": optim.rho, "epsilon": optim.epsilon, "momentum": optim.momentum}
+    clip = nn.ClipGradByGlobalNorm(optim.clip_norm) if optim.clip_norm else None
+    made: Optimizer = kind(learning_rate=optim.lr, parameters=parameters, grad_clip=clip, **own)
+    return made
 
 
 def check_stages(optim: Optim, network: nn.Layer, where: str) -> None:
@@ -120,6 +140,7 @@ class Average:
             integral = not value.is_floating_point()  # whole numbers, such as a table of positions, have no mean
             self.state[key].set_value(value if integral else self.state[key] * decay + value * (1 - decay))
 
-    def weights(self, network: nn.Layer) -> dict[str, Any]:
+    def weights(self, network: nn.Layer) -> dict[str, Tensor]:
         """Return what the stage evaluates and hands on: the average if there is one, else the weights themselves."""
-        return self.state or network.state_dict()
+        weights: dict[str, Tensor] = self.state or network.state_dict()
+        return weights

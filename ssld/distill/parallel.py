@@ -10,16 +10,18 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
 
 import numpy as np
 import paddle
 import paddle.distributed as dist
 import paddle.nn.functional as F
 from paddle import Tensor, nn
-from paddle.autograd import PyLayer
+from paddle.autograd import PyLayer, PyLayerContext
 
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats
+from ssld.errors import RunError
+from ssld.interfaces import Parameter
+from ssld.models import BATCH_NORMS
 from ssld.progress import note
 from ssld.runtime import Runtime, barrier, sum_over_ranks
 
@@ -31,8 +33,10 @@ class Ranks:
     of task and distillation are taken separately and averaged by `mean`, so that there is no such view.
     """
 
-    def __init__(self, network: nn.Layer, trained: list[Any], runtime: Runtime, sync_bn: bool, apart: bool = False):
-        self.forward: Any = network
+    def __init__(
+        self, network: nn.Layer, trained: list[Parameter], runtime: Runtime, sync_bn: bool, apart: bool = False
+    ):
+        self.forward: nn.Layer = network
         self._runtime = runtime
         self._mean: SharedMean | None = None
         if runtime.world == 1:
@@ -47,7 +51,7 @@ class Ranks:
                 note("the ranks share no memory: gloo averages gradients; more than two ranks round otherwise then")
             self.forward = paddle.DataParallel(network)
 
-    def hold(self, more_follow: bool) -> AbstractContextManager[Any]:
+    def hold(self, more_follow: bool) -> AbstractContextManager[object]:
         """Return the context of a backward pass.
 
         Of accumulated micro-batches only the last one averages gradients over the ranks.
@@ -84,7 +88,7 @@ class SharedMean:
     the ranks, so that no bit depends on time. With two ranks the bits are those of `paddle.DataParallel`.
     """
 
-    def __init__(self, parameters: list[Any], runtime: Runtime, memory: Array):
+    def __init__(self, parameters: list[Parameter], runtime: Runtime, memory: Floats):
         ends = np.cumsum([p.size for p in parameters])
         self._parameters = parameters
         self._pieces = [slice(int(end) - p.size, int(end)) for p, end in zip(parameters, ends, strict=True)]
@@ -112,7 +116,7 @@ class SharedMean:
             gradient.set_value(self._means[piece].reshape(gradient.shape))
 
 
-def shared_memory(runtime: Runtime, size: int) -> Array | None:
+def shared_memory(runtime: Runtime, size: int) -> Floats | None:
     """Return float32 [ranks + 1, size], the same memory in every rank, or None where the ranks cannot share memory.
 
     The memory is in no file system, because /dev/shm is small in a container. It is freed with the last rank, however
@@ -136,56 +140,79 @@ def shared_memory(runtime: Runtime, size: int) -> Array | None:
 
 
 def _synchronise(network: nn.Layer) -> None:
-    """Let every batch norm of `network`, in place, take its training statistics over all ranks."""
-    for parent in [network, *network.sublayers()]:
+    """Let every batch norm of `network`, in place, take its training statistics over all ranks.
+
+    A layer that stands in two places is replaced by one that does. Raises RunError for a layer with hooks, which the
+    new layer would not call.
+    """
+    replaced: dict[int, RankBatchNorm] = {}
+    for parent in network.sublayers(include_self=True):
         for name, layer in parent._sub_layers.items():
-            if isinstance(layer, (nn.BatchNorm2D, nn.BatchNorm)):
-                parent._sub_layers[name] = RankBatchNorm(layer)
+            if not isinstance(layer, BATCH_NORMS) or layer._use_global_stats:
+                continue
+            if layer._forward_pre_hooks or layer._forward_post_hooks:
+                what = f"the batch norm {name!r} of a {type(parent).__name__} has hooks, which would not be called"
+                raise RunError(f"sync_bn: {what}; remove them, or set sync_bn: false")
+            parent._sub_layers[name] = replaced.setdefault(id(layer), RankBatchNorm(layer))
 
 
-class RankBatchNorm(nn.Layer):
+class RankBatchNorm(nn.SyncBatchNorm):
     """Normalise a batch with the mean and variance of all ranks' batches. Paddle's own SyncBatchNorm needs a GPU.
 
-    The layer takes over the parameters, running statistics and keys of the layer that it replaces. It maps [N, C, H, W]
-    to the same shape.
+    The layer takes over the parameters, running statistics, options and keys of the layer that it replaces, which goes
+    on to compute evaluations. It maps [N, C, ...], or [N, ..., C] where that layer has its channels last, to the same
+    shape.
     """
 
     def __init__(self, layer: nn.Layer):
-        super().__init__()
+        nn.Layer.__init__(self)  # that of SyncBatchNorm would make parameters
         self.weight, self.bias = layer.weight, layer.bias
         self._mean, self._variance = layer._mean, layer._variance  # parameters without a gradient, as Paddle has them
         self._momentum, self._epsilon = layer._momentum, layer._epsilon
-        self._act = getattr(layer, "_act", None)
+        self._evaluated = (layer,)  # in a tuple, because it is no part of the network
+        layer.training = False
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
+        layer = self._evaluated[0]
         if not self.training:
-            y = F.batch_norm(x, self._mean, self._variance, self.weight, self.bias, epsilon=self._epsilon)
-        else:
-            mean = _SumOverRanks.apply(x.mean([0, 2, 3])) / dist.get_world_size()
-            centred = x - mean.reshape([1, -1, 1, 1])
-            variance = _SumOverRanks.apply((centred * centred).mean([0, 2, 3])) / dist.get_world_size()
-            scale = self.weight * paddle.rsqrt(variance + self._epsilon)
-            y = centred * scale.reshape([1, -1, 1, 1]) + self.bias.reshape([1, -1, 1, 1])
-            self._keep(self._mean, mean)
-            self._keep(self._variance, variance)
-        return getattr(F, self._act)(y) if self._act else y
+            return layer(x)
+        layout = getattr(layer, "_data_format", None) or layer._data_layout
+        channels = x.ndim - 1 if x.ndim > 2 and layout[-1] == "C" else 1
+        others = [axis for axis in range(x.ndim) if axis != channels]
+        shape = [-1 if axis == channels else 1 for axis in range(x.ndim)]
+        mean = _SumOverRanks.apply(x.mean(others)) / dist.get_world_size()
+        centred = x - mean.reshape(shape)
+        variance = _SumOverRanks.apply((centred * centred).mean(others)) / dist.get_world_size()
+        scale = paddle.rsqrt(variance + _single(self._epsilon))
+        y = centred * (scale if self.weight is None else self.weight * scale).reshape(shape)
+        y = y if self.bias is None else y + self.bias.reshape(shape)
+        self._keep(self._mean, mean)
+        self._keep(self._variance, variance)
+        activation = getattr(layer, "_act", None)
+        return getattr(F, activation)(y) if activation else y
 
     @paddle.no_grad()
-    def _keep(self, running: Any, value: Any) -> None:
-        running.set_value(running * self._momentum + value.detach() * (1 - self._momentum))
+    def _keep(self, running: Tensor, value: Tensor) -> None:
+        share = _single(self._momentum)
+        running.set_value(running * share + value.detach() * (1 - share))
+
+
+def _single(number: float) -> float:
+    """Round a number to 32 bits, as Paddle's batch norm does with momentum and epsilon whatever its tensors have."""
+    return float(np.float32(number))
 
 
 class _SumOverRanks(PyLayer):
     """Sum a tensor over the ranks. Its gradient is summed over the ranks too."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any) -> Any:
+    def forward(ctx: PyLayerContext, x: Tensor) -> Tensor:
         y = x.clone()
         dist.all_reduce(y)
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:
+    def backward(ctx: PyLayerContext, gradient: Tensor) -> Tensor:
         g = gradient.clone()
         dist.all_reduce(g)
         return g

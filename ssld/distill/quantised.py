@@ -4,11 +4,11 @@ from paddle import nn
 
 from ssld import quantize
 from ssld.config.recipe import Plan
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.images import crops
 from ssld.distill.networks import QUANTIZE, noted
-from ssld.distill.runs import StageRun
+from ssld.distill.runs import Int8Notes, StageRun
 from ssld.errors import RunError
 from ssld.progress import progress
 from ssld.runtime import barrier
@@ -21,7 +21,7 @@ def check_installed(plan: Plan) -> None:
             raise RunError(f"stage {name}: quantize {quantize.MISSING}")
 
 
-def in_int8(stage: StageRun, network: nn.Layer) -> list[Array]:
+def in_int8(stage: StageRun, network: nn.Layer) -> list[Floats]:
     """Change the float network that a stage starts from, in place, to one that rounds, with ranges.
 
     Returns the images that its batch norms see after the last step.
@@ -35,16 +35,17 @@ def in_int8(stage: StageRun, network: nn.Layer) -> list[Array]:
     if stage.runtime.main and not file.is_file():
         sensitivity = rank_layers(network, batches, name) if options.keep else {}
         kept_float = quantize.most_sensitive(sensitivity, options.keep)
+        notes: Int8Notes = {"layers": layers, "kept_float": kept_float, "sensitivity": sensitivity}
         with disk_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"layers": layers, "kept_float": kept_float, "sensitivity": sensitivity})
+            write_json(file, notes)
     barrier(stage.runtime)
     quantize.quantise(network, noted(file.parent)["kept_float"])
     quantize.calibrate(network, batches)
     return crops(stage, options.recalibrate) if options.recalibrate else []
 
 
-def rank_layers(network: nn.Layer, batches: list[Array], name: str) -> dict[str, float]:
+def rank_layers(network: nn.Layer, batches: list[Floats], name: str) -> dict[str, float]:
     """Return the sensitivity of each layer of a network to its rounding, in nats, and show the progress."""
     with progress(len(quantize.layers(network)), f"{name}: sensitivity", unit="layers") as bar:
         return quantize.sensitivities(network, batches, bar.update)

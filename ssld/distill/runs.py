@@ -6,14 +6,44 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ssld.config import recipe
 from ssld.config.recipe import Plan, Stage
+from ssld.interfaces import StageScores
 from ssld.paths import data_root
 from ssld.runtime import Runtime
 
 MODEL, RECORD = "model.safetensors", "stage.json"  # files of a finished stage; the record is written last
+
+
+class Int8Notes(TypedDict):
+    """Hold what a stage in int8 noted: its layers, those of them that stay float, and their sensitivities in nats.
+
+    The sensitivities are measured only where some layers stay float.
+    """
+
+    layers: list[str]
+    kept_float: list[str]
+    sensitivity: dict[str, float]
+
+
+class StageMade(TypedDict):
+    """Hold what every stage records of itself beside its scores."""
+
+    digest: str
+    network: str  # the student, or the name of a teacher
+    size: int  # pixels of the evaluation
+    ranks: int
+    sha256: str  # of the weights
+
+
+class StageRecord(StageMade, StageScores, total=False):
+    """Hold what a finished stage records of itself: its scores, its digest, and where its labels came from."""
+
+    teacher_engine: str
+    labels: str  # folder of its label cache
+    int8: Int8Notes
 
 
 @dataclass(frozen=True)
@@ -115,7 +145,7 @@ class StageRun:
         name = self.settings.continues
         return self.run.stage(name) if name else None
 
-    def record(self) -> dict[str, Any]:
-        """Return what a finished stage records of itself: its scores, its digest, and where its labels came from."""
-        record: dict[str, Any] = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+    def record(self) -> StageRecord:
+        """Return what a finished stage records of itself."""
+        record: StageRecord = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         return record

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
 from ssld.config.teachers import Combine
-from ssld.interfaces import Batch, Labeller, Outputs
+from ssld.interfaces import Batch, Labeller, Outputs, Precision
 from ssld.losses.base import Shape
 
 
@@ -41,9 +40,7 @@ class Together:
         """Map the name of each teacher to the shapes of its outputs."""
         return {name: part.shapes(names, size) for name, part in self.parts.items()}
 
-    def labelled(
-        self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
-    ) -> Iterator[Batch]:
+    def labelled(self, batches: Iterable[Batch], precision: Precision = nullcontext) -> Iterator[Batch]:
         """Yield each batch with the outputs of all teachers for its images. The outputs carry no gradient."""
         labelled: Iterator[tuple[Batch, dict[str, Outputs]]] = ((batch, {}) for batch in batches)
         for name, part in self.parts.items():
@@ -60,7 +57,7 @@ def _with(
     labelled: Iterator[tuple[Batch, dict[str, Outputs]]],
     name: str,
     labeller: Labeller,
-    precision: Callable[[], AbstractContextManager[Any]],
+    precision: Precision,
 ) -> Iterator[tuple[Batch, dict[str, Outputs]]]:
     """Yield the same batches with the outputs of one more teacher.
 

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 
 from ssld import models
 from ssld.config.optim import APART
 from ssld.data import sampler
 from ssld.distill import checkpoint, optim, parallel
 from ssld.distill.arrays import Array
+from ssld.distill.dot import Dot
 from ssld.distill.evaluate import evaluate
 from ssld.distill.job import Job
 from ssld.distill.step import Step, check_helpers, shapes
-from ssld.distill.teacher import BATCH_NORMS
 from ssld.distill.update import OneGradient, TwoGradients, Update
 from ssld.errors import RunError
-from ssld.interfaces import Labeller
+from ssld.interfaces import Labeller, Parameter, Scores, StageScores
 from ssld.losses import About
+from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
-from ssld.progress import progress
+from ssld.progress import Bar, progress
 from ssld.quantize import recalibrate
 from ssld.runtime import seed_networks, seed_of
 
@@ -53,11 +53,10 @@ class TrainState:
         self.scaler = paddle.amp.GradScaler(enable=job.stage.optim.amp == "O1", init_loss_scaling=2.0**15)
         self.update: Update = (
             TwoGradients(self.optimizer, self.ranks)
-            if separate
+            if isinstance(self.optimizer, Dot)
             else OneGradient(self.optimizer, self.ranks, self.scaler)
         )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
-        self.scores: dict[str, float] | None = None  # the scores of the stage when it is finished
 
     def _helpers(self, labeller: Labeller | None) -> dict[str, nn.Layer]:
         """Make the layers of the losses that own any, with fresh weights that are the same on every rank."""
@@ -66,7 +65,7 @@ class TrainState:
             return {}
         student = shapes(self.network, self.objective.student_reads, size)
         teacher = labeller.shapes(self.objective.teacher_reads, size) if labeller else {}
-        shapes_of_each: dict[str, Any] = {}
+        shapes_of_each: Mapping[str, Mapping[str, Shape]] = {}
         if labeller and any(loss.reads.each for loss in self.objective.helped.values()):
             shapes_of_each = labeller.shapes_of_each(self.objective.teacher_reads, size)
         micro = sampler.micro_size(self.stage.data.batch, self.stage.optim.accumulate, job.runtime.world)
@@ -95,18 +94,18 @@ class TrainState:
         runtime = self.job.runtime
         seed_networks(self.job.seed, self.job.name, step, part * runtime.world + runtime.rank)
 
-    def named_trained(self) -> Iterator[tuple[str, Any]]:
+    def named_trained(self) -> Iterator[tuple[str, Parameter]]:
         """Yield (key, parameter) of what the stage updates: the network's own keys, then `helpers.<term>.<key>`."""
         helpers = ((f"helpers.{name}", parameter) for name, parameter in self.step.helpers.named_parameters())
         parameters = [*self.network.named_parameters(), *helpers]
         return ((name, parameter) for name, parameter in parameters if id(parameter) in self._trained)
 
-    def precision(self) -> AbstractContextManager[Any]:
+    def precision(self) -> AbstractContextManager[object]:
         """Return the context of a forward pass, in which mixed precision is on where the recipe asks for it."""
-        precision: AbstractContextManager[Any] = paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")
-        return precision
+        mixed: AbstractContextManager[object] = paddle.amp.auto_cast(enable=self.stage.optim.amp == "O1", level="O1")
+        return mixed
 
-    def bar(self, start: int) -> Any:
+    def bar(self, start: int) -> Bar:
         """Return the progress bar of the stage, which counts images."""
         batch = self.stage.data.batch
         return progress(self.steps * batch, self.job.name, start=start * batch, quiet=not self.job.runtime.main)
@@ -126,8 +125,11 @@ class TrainState:
             "helpers": self.step.helpers.state_dict(),
         }
         scaler = self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}
-        state = {"seconds": self._elapsed(), "scaler": scaler, "scores": self.scores}
-        checkpoint.save(self.job.folder, step, {k: _arrays(v) for k, v in tensors.items() if v}, _plain(state))
+        state: checkpoint.State = {
+            "seconds": self._elapsed(),
+            "scaler": {key: value.tolist() if hasattr(value, "tolist") else value for key, value in scaler.items()},
+        }
+        checkpoint.save(self.job.folder, step, {k: _arrays(v) for k, v in tensors.items() if v}, state)
         self.saved = time.monotonic()
 
     def restore(self) -> int:
@@ -147,10 +149,10 @@ class TrainState:
                 self.scaler.load_state_dict(
                     {k: np.asarray(v) if isinstance(v, list) else v for k, v in saved.state["scaler"].items()}
                 )
-            self.seconds, self.scores = saved.state["seconds"], saved.state.get("scores")
+            self.seconds = saved.state["seconds"]
         return saved.step if saved else 0
 
-    def evaluate(self, step: int) -> dict[str, float]:
+    def evaluate(self, step: int) -> Scores:
         """Evaluate on the validation images, with the averaged weights if there are any, and log the scores."""
         weights = {key: value.clone() for key, value in self.network.state_dict().items()} if self.average.state else {}
         if weights:
@@ -159,10 +161,10 @@ class TrainState:
         scores = evaluate(self.network, self.job.val, self.job.runtime)
         if weights:
             self.network.set_state_dict(weights)
-        self.log("eval", step, scores)
+        self.log("eval", step, {"top1": scores["top1"], "top5": scores["top5"], "loss": scores["loss"]})
         return scores
 
-    def log(self, kind: str, step: int, values: dict[str, float]) -> None:
+    def log(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Write one line of metrics.jsonl. `kind` is train or eval, and `step` counts the finished steps."""
         assert self.job.track is not None, "a job that is run keeps its numbers"
         position = {
@@ -172,17 +174,15 @@ class TrainState:
         }
         self.job.track.log({"kind": kind, "stage": self.job.name, **position, **values})
 
-    def finish(self) -> dict[str, float]:
-        """Evaluate the network, save one last checkpoint, and hand on the averaged weights if there are any."""
-        if self.scores is None:  # otherwise a killed process has saved and logged them
-            if len(self.job.norm_images):
-                recalibrate(self.network, self.job.norm_images)
-            self.scores = self.evaluate(self.steps)
-            self.save(self.steps)
+    def finish(self) -> StageScores:
+        """Evaluate the network after its last step, and hand on the averaged weights if there are any."""
+        if len(self.job.norm_images):
+            recalibrate(self.network, self.job.norm_images)
+        scores = self.evaluate(self.steps)
         self.network.set_state_dict(self.average.weights(self.network))
         images = self.steps * self.stage.data.batch
         return {
-            **self.scores,
+            **scores,
             "epochs": self.stage.epochs,
             "steps": self.steps,
             "images": images,
@@ -193,7 +193,7 @@ class TrainState:
         return self.seconds + time.monotonic() - self.since
 
 
-def set_trainable(network: nn.Layer, train: str) -> list[Any]:
+def set_trainable(network: nn.Layer, train: str) -> list[Parameter]:
     """Return the parameters that a stage updates; the others get no gradient.
 
     'all' updates whatever the logits depend on. 'head' updates only the classifier, which makes the logits, as SSLD's
@@ -203,7 +203,7 @@ def set_trainable(network: nn.Layer, train: str) -> list[Any]:
     """
     layers_to_train = [network] if train == "all" else [_classifier(network, train)]
     layers_to_train += [
-        layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)
+        layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, models.BATCH_NORMS)
     ]
     auxiliary = network.auxiliary if isinstance(network, models.Classifier) else []
     unused = {id(p) for layer in auxiliary for p in layer.parameters()}
@@ -230,21 +230,15 @@ def _classifier(network: nn.Layer, train: str) -> nn.Layer:
     return layer
 
 
-def _tensors(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in state.items() if isinstance(value, paddle.Tensor)}
+def _tensors(state: Mapping[str, object]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def _arrays(state: dict[str, Any]) -> dict[str, Array]:
+def _arrays(state: Mapping[str, Tensor]) -> dict[str, Array]:
     return {key: value.numpy() for key, value in state.items()}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _assign(state: dict[str, Any], arrays: dict[str, Array], folder: Path) -> None:
+def _assign(state: Mapping[str, Tensor], arrays: dict[str, Array], folder: Path) -> None:
     if state.keys() != arrays.keys():
         raise RunError(f"{folder}: its checkpoint is of another network; use another --out, or remove the folder")
     for key, tensor in state.items():

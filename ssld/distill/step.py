@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
 
 import paddle
 from paddle import Tensor, nn
 
 from ssld.errors import RunError, call_own
-from ssld.interfaces import Batch, Outputs
+from ssld.interfaces import Batch, Outputs, Parameter
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
 from ssld.models import Classifier, classifier_of, evaluating, outputs_of
 from ssld.models.taps import called
+from ssld.runtime import Runtime
 
 
 class Step(nn.Layer):
@@ -56,11 +56,9 @@ class Step(nn.Layer):
             raise RunError(f"{called(self.student)}: {what}; return one tensor [N, classes] in training mode too")
         return outputs
 
-    def after_step(self, runtime: Any) -> None:
+    def after_step(self, runtime: Runtime) -> None:
         """Tell the helpers that keep something of past batches that the optimiser has made its step."""
-        for helper in self.helpers.values():
-            if hasattr(helper, "after_step"):
-                helper.after_step(runtime)
+        self.objective.after_step(dict(self.helpers.items()), runtime)
 
 
 def readable(network: nn.Layer) -> dict[str, nn.Layer]:
@@ -81,7 +79,7 @@ def weights_of(network: nn.Layer, names: Collection[str]) -> dict[str, Tensor]:
     on, and `.bias` where there is one. Raises RunError for a layer that the network does not have, or does not name.
     """
     layers = readable(network) if names else {}
-    for name in names:
+    for name in sorted(names):
         if name not in layers:
             what = f"a loss reads the weights of its {name}, and it does not say which layer that is"
             advice = "name it with taps: {classifier: PATH}" if name == "classifier" else "use another network or loss"
@@ -120,7 +118,7 @@ def check_terms(objective: Objective, stage: str) -> None:
         raise RunError(f"stage {stage}: {what}; {how}")
 
 
-def check_gradients(trained: Iterable[tuple[str, Any]], reached: Callable[[Any], bool], stage: str) -> None:
+def check_gradients(trained: Iterable[tuple[str, Parameter]], reached: Callable[[Parameter], bool], stage: str) -> None:
     """Check that every trained parameter, by name, got a gradient, so that a training of days does not train nothing.
 
     Raises RunError for the first parameter that got none.

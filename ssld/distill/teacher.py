@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 
 import paddle
 import paddle.nn.functional as F
@@ -14,12 +13,11 @@ from paddle import Tensor, nn
 from ssld.config.recipe import Data
 from ssld.distill.step import readable, shapes, weights_of
 from ssld.errors import RunError
-from ssld.interfaces import Batch, Outputs
+from ssld.interfaces import Batch, Outputs, Precision
 from ssld.losses.base import Shape
-from ssld.models import outputs_of, taps_of
+from ssld.models import BATCH_NORMS, outputs_of, taps_of
 
 MODES = {"linear": "bilinear", "cubic": "bicubic"}
-BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 
 
 class TeacherLogits(nn.Layer):
@@ -79,9 +77,7 @@ class TeacherLogits(nn.Layer):
         """Return no shapes, because there is only one teacher."""
         return {}
 
-    def labelled(
-        self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
-    ) -> Iterator[Batch]:
+    def labelled(self, batches: Iterable[Batch], precision: Precision = nullcontext) -> Iterator[Batch]:
         """Yield each batch with the teacher's outputs for its images under `teacher`. The outputs carry no gradient."""
         for batch in batches:
             with precision(), paddle.no_grad():

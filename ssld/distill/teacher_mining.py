@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -21,13 +22,13 @@ from ssld.config.cards import Input
 from ssld.config.mine_step import Mine, check_mine
 from ssld.config.recipe import Data
 from ssld.data import EvalLoader, FileList, class_names, read_list, sampler
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats
 from ssld.distill.engine import compiled
 from ssld.distill.evaluate import evaluate
 from ssld.distill.metrics import softmax
 from ssld.distill.runs import Run
 from ssld.distill.teacher import TeacherLogits, gate
-from ssld.distill.teacher_weights import CLASSES, classes_of, file_digest, teacher_weights
+from ssld.distill.teacher_weights import CLASSES, as_trained, classes_of, file_digest, teacher_weights
 from ssld.distill.teachers import Teacher
 from ssld.errors import RunError
 from ssld.files import json_digest
@@ -66,7 +67,7 @@ def mine_pool(
     threads: int | None = None,
     quiet: bool = False,
     teachers: Mapping[str, Callable[[], Teacher]] | None = None,
-) -> dict[str, Any]:
+) -> mine.Mined:
     """Mine the pool of a step, whose paths are relative to `root`, and return what `mine.mine` returns.
 
     `teachers` are those of the recipe, by name. A name of `step.teacher` that is not among them is a card, or the
@@ -107,7 +108,7 @@ def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) ->
 
     Its batch norms use the running statistics.
     """
-    network, teacher_input = teacher.network, _seen(shown_to(teacher), step)
+    network, teacher_input = teacher.network, _seen(teacher.look.evaluated, step)
     classes: int = network.num_classes
     return mine.Teacher(
         classes=classes,
@@ -121,12 +122,6 @@ def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) ->
     )  # fmt: skip
 
 
-def shown_to(teacher: Teacher) -> Input:
-    """Return how images are shown to a teacher of the recipe."""
-    look = teacher.look
-    return Input(size=look.crop, resize=look.resize, mean=look.mean, std=look.std, background=look.background)
-
-
 def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime, quiet: bool) -> mine.Teacher:
     """Return the teacher of a step.
 
@@ -135,7 +130,7 @@ def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime
     card, file = trained(step)
     classes = classes_of(file)
 
-    def ready() -> Callable[[Array], Array]:
+    def ready() -> Callable[[Floats], Floats]:
         network = load_network(card, file)
         check_teacher(step.teacher, card, network, files, step.gate, runtime, quiet)
         return probabilities(network, card.input, step.engine, mine.BATCH, runtime)
@@ -156,7 +151,9 @@ def trained(step: Mine) -> tuple[Trained, Path]:
     """
     if not cost.is_run(step.teacher):
         card = cards.find_teacher(step.teacher)
-        return replace(card, input=_seen(card.input, step)), teacher_weights(step.teacher, card, step.weights)
+        file = teacher_weights(step.teacher, card, step.weights)
+        card = as_trained(card, file)
+        return replace(card, input=_seen(card.input, step)), file
     if step.weights:
         raise RunError(f"teacher {step.teacher}: a run has its own weights; leave weights out, or give a card")
     training, file = of_run(Path(step.teacher))
@@ -190,10 +187,8 @@ def of_run(folder: Path) -> tuple[OfRun, Path]:
     if block.code:
         what = f"its teacher is a network of one's own, {block.code}"
         raise RunError(f"teacher {folder}: {what}; give a run whose teacher is of the zoo")
-    data = stage.settings.data
-    teacher_input = Input(size=data.crop, resize=data.resize, mean=data.mean, std=data.std, background=data.background)
     top1 = json.loads((stage.folder / "stage.json").read_text(encoding="utf-8"))["top1"]
-    return OfRun(str(block.arch), top1, teacher_input), stage.model_file
+    return OfRun(str(block.arch), top1, stage.settings.data.evaluated), stage.model_file
 
 
 def load_network(card: Trained, file: Path) -> nn.Layer:
@@ -217,17 +212,7 @@ def check_teacher(
         note(f"teacher {name}: not checked, {files.path(0)} and the others are not labelled with its classes")
         return
     selection = files.subset(sampler.evenly(images, len(files)))
-    teacher_input = card.input
-    loader = EvalLoader(
-        selection,
-        size=teacher_input.size,
-        resize=teacher_input.resize,
-        batch=64,
-        mean=teacher_input.mean,
-        std=teacher_input.std,
-        device=runtime.gpu,
-        background=teacher_input.background,
-    )
+    loader = EvalLoader(selection, **vars(card.input), batch=64, device=runtime.gpu)
     with progress(loader.images, "teacher", quiet=quiet) as bar:
         top1 = evaluate(network, loader, runtime, bar.update)["top1"]
     gate(name, top1, card.top1, loader.images, 1.0, skip="--gate 0")
@@ -235,7 +220,7 @@ def check_teacher(
 
 def probabilities(
     network: nn.Layer, network_input: Input, engine: str, batch: int, runtime: Runtime
-) -> Callable[[Array], Array]:
+) -> Callable[[Floats], Floats]:
     """Return a function from images float32 [n, 3, size, size], normalised for the network, to float32 [n, classes].
 
     `network_input` says how they are normalised. `engine` is one of those of `teacher.engine` of a recipe except
@@ -245,14 +230,14 @@ def probabilities(
     data = Data(train=("",), val="", size=network_input.size, mean=network_input.mean, std=network_input.std)
     logits = TeacherLogits(network, "running", data, network_input.size, network_input.mean, network_input.std)
     if engine == "eager":
-        return lambda images: softmax(_eager(logits, images)).astype("float32")
+        return lambda images: softmax(_eager(logits, images)).astype(np.float32)
     if runtime.gpu is not None:
         raise RunError(f"engine {engine} runs on a CPU; give --engine eager, or --device cpu")
-    run = compiled(logits, engine, network_input.size, batch, cores()).run
-    return lambda images: softmax(run(images)).astype("float32")
+    run = compiled(logits, engine, network_input.size, batch, cores(), "engine").run
+    return lambda images: softmax(run(images)).astype(np.float32)
 
 
-def _eager(logits: Any, images: Array) -> Array:
+def _eager(logits: TeacherLogits, images: Floats) -> Floats:
     with paddle.no_grad():
-        values: Array = logits(paddle.to_tensor(images)).numpy()
+        values: Floats = logits(paddle.to_tensor(images)).numpy()
     return values

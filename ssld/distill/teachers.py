@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 import paddle
@@ -13,11 +13,12 @@ from paddle import nn
 
 from ssld import models, weights
 from ssld.config import cards
+from ssld.config.cards import Input
 from ssld.config.foreign import AccuracyCheck
-from ssld.config.recipe import Data, Plan, Stage
+from ssld.config.recipe import Data, Stage
 from ssld.config.teachers import FOREIGN, Combine
 from ssld.data import sampler
-from ssld.distill.arrays import Array
+from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, check_engine, in_engine
 from ssld.distill.evaluate import evaluate, predict
@@ -27,7 +28,7 @@ from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRun
 from ssld.distill.several import Together, combined
 from ssld.distill.teacher import TeacherLogits, gate
-from ssld.distill.teacher_weights import teacher_weights, weights_digest
+from ssld.distill.teacher_weights import teacher_weights, tell_other_input, weights_digest
 from ssld.errors import RunError
 from ssld.files import write_whole
 from ssld.foreign import check_accuracy
@@ -38,6 +39,19 @@ from ssld.runtime import Runtime, barrier, sum_over_ranks
 
 ENGINE = "teacher_engine"
 """In the folder of a stage: what `engine: auto` chose."""
+
+
+class Facts(TypedDict):
+    """Hold what a result says of the network of a teacher, or of several together.
+
+    `norm` says the statistics of its batch norms. `params` and `macs`, its multiply-adds, are None where they cannot be
+    counted.
+    """
+
+    arch: str
+    norm: str
+    params: int | None
+    macs: int | None
 
 
 class Taught(Protocol):
@@ -58,7 +72,7 @@ class Teacher:
     """Hold one trained teacher.
 
     `name` is that of the recipe. `norm` says the statistics of its batch norms. `engine` computes its logits. `look`
-    says how images are shown to it: their size and normalisation.
+    says how images are shown to it: their size and normalisation. `key` is its block in the recipe.
     """
 
     name: str
@@ -66,6 +80,7 @@ class Teacher:
     norm: str
     engine: str
     look: Data
+    key: str = "teacher"
 
     def on(self, stage: Taught, engine_file: str = ENGINE) -> TeacherLogits | EngineLogits:
         """Return the labeller that gives the teacher's outputs for the images of a stage.
@@ -80,7 +95,7 @@ class Teacher:
         )
         engine = file.read_text(encoding="utf-8") if file.is_file() else self.engine
         batch = sampler.micro_size(settings.data.batch, settings.optim.accumulate, runtime.world)
-        labeller = in_engine(logits, engine, settings.data.size, batch, runtime)
+        labeller = in_engine(logits, engine, settings.data.size, batch, runtime, f"{self.key}.engine")
         if engine == "auto":
             barrier(runtime)  # no rank reads the file while another one writes it
             if runtime.main:
@@ -89,14 +104,14 @@ class Teacher:
                     write_whole(file, labeller.engine)
         return labeller
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return what its logits for an image depend on, for the manifest of a label cache."""
         look = {"size": self.look.size, "mean": list(self.look.mean), "std": list(self.look.std)}
         if isinstance(self.network, ForeignLayer):
             return {"network": self.network.identity(), **look}
         return {"weights": weights_digest(self.network), "norm": self.norm, **look}
 
-    def predict(self, stage: StageRun) -> tuple[Array, Array]:
+    def predict(self, stage: StageRun) -> tuple[Floats, Numbers]:
         """Return its logits float32 [n, classes] for the stage's validation images, and their labels int64 [n]."""
         logits, labels = predict(self.network, eval_loader(stage, data=self.shown(stage.settings.data)))
         return logits, labels
@@ -105,16 +120,13 @@ class Teacher:
         """Return the images of `data` as they are shown to the teacher."""
         return replace(self.look, train=data.train, val=data.val)
 
-    def facts(self, size: int | None = None) -> dict[str, Any]:
-        """Return what a result says of its network: `arch`, `norm`, `params` and `macs`.
-
-        The last two are None where they cannot be counted.
-        """
-        facts = {"arch": str(getattr(self.network, "arch", self.name)), "norm": self.norm}
+    def facts(self) -> Facts:
+        """Return what a result says of its network, with the multiply-adds of an image of its own size."""
+        arch = str(getattr(self.network, "arch", self.name))
         if isinstance(self.network, ForeignLayer):
-            return facts | {"params": None, "macs": None}
-        params, macs = models.count(self.network, size or self.look.crop)
-        return facts | {"params": params, "macs": macs}
+            return {"arch": arch, "norm": self.norm, "params": None, "macs": None}
+        params, macs = models.count(self.network, self.look.crop)
+        return {"arch": arch, "norm": self.norm, "params": params, "macs": macs}
 
 
 @dataclass(frozen=True)
@@ -133,12 +145,12 @@ class SeveralTeachers:
         }
         return Together(parts, self.combine)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return what the combined logits depend on, for the manifest of a label cache."""
         parts = {name: teacher.identity() for name, teacher in self.teachers.items()}
         return {"mean": self.combine.mean, "weights": self.combine.weights, "teachers": parts}
 
-    def predict(self, stage: StageRun) -> tuple[Array, Array]:
+    def predict(self, stage: StageRun) -> tuple[Floats, Numbers]:
         """Return logits and labels as `Teacher.predict` does, of all the teachers combined."""
         parts = {name: teacher.predict(stage) for name, teacher in self.teachers.items()}
         labels = next(iter(parts.values()))[1]
@@ -146,15 +158,25 @@ class SeveralTeachers:
             logits = {name: paddle.to_tensor(logits) for name, (logits, _) in parts.items()}
             return combined(logits, self.combine).numpy(), labels
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Return facts as `Teacher.facts` does. They are sums, or None where one of the networks cannot be counted."""
         parts = [teacher.facts() for teacher in self.teachers.values()]
-        sums: dict[str, Any] = {}
-        for key in ("params", "macs"):
-            counts = [part[key] for part in parts]
-            sums[key] = None if None in counts else sum(counts)
-        norms = sorted({part["norm"] for part in parts})
-        return {"arch": " + ".join(part["arch"] for part in parts), "norm": "/".join(norms), **sums}
+        return {
+            "arch": " + ".join(part["arch"] for part in parts),
+            "norm": "/".join(sorted({part["norm"] for part in parts})),
+            "params": _sum(part["params"] for part in parts),
+            "macs": _sum(part["macs"] for part in parts),
+        }
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Return the sum, or None where one of the counts is not known."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 class Teachers:
@@ -192,7 +214,7 @@ def check_engines(run: Run) -> None:
     """Check that this process can use the engines of the teachers. Raises RunError or DeployError."""
     for name, teacher in run.plan.all_teachers.items():
         if run.plan.is_asked(name):
-            check_engine(teacher.engine, run.runtime)
+            check_engine(teacher.engine, run.runtime, f"{run.plan.key_of(name)}.engine")
 
 
 def check_files(run: Run) -> None:
@@ -203,11 +225,11 @@ def check_files(run: Run) -> None:
     for name, teacher in run.plan.all_teachers.items():
         if teacher.card and not run.is_smoke:
             card = cards.find_teacher(teacher.card)
-            teacher_weights(teacher.card, card, teacher.weights, f"{_key(run.plan, name)}.weights")
+            teacher_weights(teacher.card, card, teacher.weights, f"{run.plan.key_of(name)}.weights")
         for key in ("onnx", "program", "run", "classes_file", *(() if run.is_smoke else ("weights",))):
             file = getattr(teacher, key)
             if file is not None and not any(Path(f"{file}{end}").exists() for end in ("", ".json", ".pdmodel")):
-                raise RunError(f"{_key(run.plan, name)}.{key}: no file or folder {file}; give a path that is there")
+                raise RunError(f"{run.plan.key_of(name)}.{key}: no file or folder {file}; give a path that is there")
 
 
 def load_teacher(run: Run, name: str, *, fresh: bool = False, checked: bool = True) -> Teacher:
@@ -219,7 +241,7 @@ def load_teacher(run: Run, name: str, *, fresh: bool = False, checked: bool = Tr
     """
     teacher = run.plan.all_teachers[name]
     network, look = _SOURCES[teacher.source](run, name, fresh)
-    loaded = Teacher(name, network, teacher.statistics, teacher.engine, look)
+    loaded = Teacher(name, network, teacher.statistics, teacher.engine, look, run.plan.key_of(name))
     if checked and teacher.gate and teacher.source != "stage" and not fresh and not run.is_smoke:
         (_pass_gate if teacher.card else _pass_check)(run, loaded)
     return loaded
@@ -274,10 +296,13 @@ def _of_card(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
     if run.is_smoke and not fresh:
         note(f"teacher {block.card}: fresh weights and the student's size, this is a smoke run")
     elif not fresh:
-        option = f"{_key(plan, name)}.weights"
-        weights.load_into(network, teacher_weights(str(block.card), card, block.weights, option))
-    size, resize = (plan.smoke.size,) * 2 if run.is_smoke else (card_input.size, card_input.resize)
-    return network, shown_as(run.last.settings.data, size=size, resize=resize, mean=card_input.mean, std=card_input.std)
+        option = f"{plan.key_of(name)}.weights"
+        file = teacher_weights(str(block.card), card, block.weights, option)
+        weights.load_into(network, file)
+        tell_other_input(f"teacher {block.card}", file, card_input)
+    if run.is_smoke:
+        card_input = replace(card_input, size=plan.smoke.size, resize=plan.smoke.size)
+    return network, shown_as(run.last.settings.data, card_input)
 
 
 def _of_weights(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
@@ -289,8 +314,9 @@ def _of_weights(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
     elif not fresh:
         file = Path(str(block.weights))
         if not file.exists():
-            raise RunError(f"{_key(plan, name)}.weights: no file {file}; give the weights of {block.title}")
+            raise RunError(f"{plan.key_of(name)}.weights: no file {file}; give the weights of {block.title}")
         weights.load_into(network, file)
+        tell_other_input(f"teacher {name}", file, look.evaluated)
     return network, look
 
 
@@ -299,7 +325,7 @@ def _of_run(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
     teacher_run = Run.of_folder(folder, run.runtime)
     if teacher_run.plan.classes != run.plan.classes:
         what = f"{folder} was trained for {teacher_run.plan.classes} classes, the recipe has {run.plan.classes}"
-        raise RunError(f"{_key(run.plan, name)}.run: {what}; give a run of the same classes")
+        raise RunError(f"{run.plan.key_of(name)}.run: {what}; give a run of the same classes")
     look = teacher_run.last.settings.data
     return build(teacher_run.plan, "student", look.crop) if fresh else trained_network(teacher_run.last), replace(
         look, size=look.crop, eval_batch=run.last.settings.data.eval_batch
@@ -322,13 +348,14 @@ _SOURCES: dict[str, Callable[[Run, str, bool], tuple[nn.Layer, Data]]] = {
 def _look(run: Run, name: str, foreign: bool = False) -> Data:
     """Return images as the `input` of a teacher says.
 
-    The border that an evaluation cuts off has the same share as for the student.
+    The border that an evaluation cuts off has the same share as for the student, and the background is the same.
     """
     teacher_input, data = run.plan.all_teachers[name].input, run.last.settings.data
     assert teacher_input is not None
     size = run.plan.smoke.size if run.is_smoke and not foreign else teacher_input.size
     resize = round(size * data.resize / data.crop)
-    return shown_as(data, size=size, resize=resize, mean=teacher_input.mean, std=teacher_input.std)
+    mean, std = teacher_input.mean, teacher_input.std
+    return shown_as(data, Input(size=size, resize=resize, mean=mean, std=std, background=data.background))
 
 
 def _asking(run: Run, name: str) -> StageRun:
@@ -345,7 +372,7 @@ def _pass_gate(run: Run, loaded: Teacher) -> None:
     images = int(sum_over_ranks(np.array([float(loader.images)]), run.runtime)[0])
     top1 = evaluate(loaded.network, loader, run.runtime)["top1"]
     note(f"teacher {teacher.card}: {top1:.2f} top-1 on {images} validation images, its card says {card.top1:.2f}")
-    skip = f"{_key(run.plan, loaded.name)}.gate=0"
+    skip = f"{run.plan.key_of(loaded.name)}.gate=0"
     gate(str(teacher.card), top1, card.top1, images, teacher.gate_points, skip)
 
 
@@ -354,7 +381,7 @@ def _pass_check(run: Run, loaded: Teacher) -> None:
     teacher, alone = run.plan.all_teachers[loaded.name], run.alone
     stage = alone.stage(_asking(run, loaded.name).name)
     loader = eval_loader(stage, take=teacher.gate, data=loaded.shown(stage.settings.data))
-    skip = f"{_key(run.plan, loaded.name)}.gate=0"
+    skip = f"{run.plan.key_of(loaded.name)}.gate=0"
     pass_check(loaded.name, loaded.network, loader, run.plan.classes, teacher.check, skip)
 
 
@@ -364,7 +391,7 @@ def pass_check(name: str, network: nn.Layer, loader: Evaluator, classes: int, ch
     Raises RunError where the network does not know their classes. `skip` says how to leave out this check.
     """
 
-    def batches() -> Iterator[tuple[Array, Array]]:
+    def batches() -> Iterator[tuple[Floats, Numbers]]:
         for batch in loader.batches():
             yield batch["image"].numpy(), batch["label"].numpy()
 
@@ -380,11 +407,6 @@ class _Asked:
     network: nn.Layer
     classes: int
 
-    def __call__(self, images: Array) -> dict[str, Array]:
+    def __call__(self, images: Floats) -> dict[str, Floats]:
         with paddle.no_grad(), evaluating(self.network):
             return {"logits": self.network(paddle.to_tensor(images)).astype("float32").numpy()}
-
-
-def _key(plan: Plan, name: str) -> str:
-    """Return the key of a teacher in the recipe."""
-    return "teacher" if plan.teacher and name == "teacher" else f"teachers.{name}"

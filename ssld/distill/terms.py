@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import paddle
 from paddle import nn
 
 from ssld import models
+from ssld.config.optim import APART
 from ssld.config.recipe import Plan, Stage
 from ssld.data import sampler
 from ssld.distill.state import TrainState
@@ -22,23 +22,26 @@ from ssld.models import evaluating, outputs_of
 from ssld.runtime import Runtime
 
 
-def facts_of_terms(plan: Plan, kind: str) -> dict[str, Any]:
+def facts_of_terms(plan: Plan, kind: str) -> dict[str, object]:
     """Map the name of a stage to the facts of its terms of this kind, of the trained network, and of the export.
 
-    Networks have fresh weights and get two images of random numbers. Multiply-adds are those of convolutions and linear
-    layers in a forward pass, as `models.count` counts them. Raises RecipeError where no stage has such a term.
+    A method may be an optimiser instead of a loss. Then they are all terms of the stages that it updates. Networks have
+    fresh weights and get two images of random numbers. Multiply-adds are those of convolutions and linear layers in a
+    forward pass, as `models.count` counts them. Raises RecipeError where no stage uses the method.
     """
     terms = {
-        name: [term_name for term_name, term in stage.loss.items() if term.kind == kind]
+        name: [term_name for term_name, term in stage.loss.items() if kind in (term.kind, stage.optim.algorithm)]
         for name, stage in plan.stages.items()
     }
     if not any(terms.values()):
-        what = f"no stage has a term of the kind {kind}"
-        raise RecipeError(f"{plan.name}: {what}; add {kind}: {{weight: 1.0}} to the loss of a stage of the recipe")
+        what, how = f"no stage has a term of the kind {kind}", f"add {kind}: {{weight: 1.0}} to the loss of a stage"
+        if kind in APART:
+            what, how = f"no stage has the optimiser {kind}", f"write optim: {{algorithm: {kind}}} in a stage"
+        raise RecipeError(f"{plan.name}: {what}; {how} of the recipe")
     return {name: _of_stage(plan, name, names) for name, names in terms.items() if names}
 
 
-def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, Any]:
+def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, object]:
     stage = plan.stages[name]
     with on_trial(plan, name, IMAGES, Runtime(rank=0, world=1, gpu=None)) as (state, batches):
         batch: Batch = {**next(batches), "step": 0, "epoch": 1}
@@ -56,15 +59,17 @@ def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, Any]:
     }
 
 
-def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[str, Any]:
+def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[str, object]:
     """Return the facts of one term of a stage. `state` has the stage on trial with a batch of two images."""
     term = stage.loss[name]
     reads, teacher_outputs = term.loss.reads, batch.get("teacher") or Outputs()
     with evaluating(state.network), paddle.no_grad():
         student_outputs = outputs_of(state.network, batch["image"], reads.student | {"logits"})
     student_outputs.weights = weights_of(state.network, reads.weights.get("student", ()))
-    facts: dict[str, Any] = {
+    side = {"side": term.learns_from} if stage.optim.algorithm in APART else {}
+    facts: dict[str, object] = {
         "weight": term.tree()["weight"],
+        **side,
         "student": _shapes(student_outputs, reads.student),
         "teacher": _shapes(teacher_outputs, reads.teacher),
     }

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import repeat
-from typing import Any
 
 from ssld import models
 from ssld.config.mine_step import Mine
@@ -66,7 +65,7 @@ def mine_rate(plan: Plan, step: Mine, images: int, runtime: Runtime) -> float:
     if step.teacher in plan.all_teachers:
         with small(plan, plan.last, images, runtime) as run:
             teacher = load_teacher(run, step.teacher, fresh=True)
-        network, input_of_teacher = teacher.network, teacher_mining.shown_to(teacher)
+        network, input_of_teacher = teacher.network, teacher.look.evaluated
     else:
         card, classes = teacher_mining.known(step)
         network, input_of_teacher = models.create(card.arch, num_classes=classes, in_size=card.input.size), card.input
@@ -75,7 +74,7 @@ def mine_rate(plan: Plan, step: Mine, images: int, runtime: Runtime) -> float:
     return images / _seconds(lambda: probabilities_of(pixels))
 
 
-def _seconds(step: Callable[[], Any]) -> float:
+def _seconds(step: Callable[[], object]) -> float:
     """Return the mean duration of a step in seconds. The first step is left out."""
     step()
     start, count = time.perf_counter(), 0

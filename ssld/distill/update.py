@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import paddle
 from paddle import Tensor
 
 from ssld.distill.dot import Dot
+from ssld.distill.optim import Optimizer
 from ssld.distill.parallel import Ranks
+from ssld.interfaces import Parameter
 
 
 class Update(Protocol):
@@ -22,7 +24,7 @@ class Update(Protocol):
 
     def backward(self, losses: Sequence[Tensor], share: int) -> None: ...
 
-    def reached(self, parameter: Any) -> bool: ...
+    def reached(self, parameter: Parameter) -> bool: ...
 
     def step(self) -> None: ...
 
@@ -30,14 +32,14 @@ class Update(Protocol):
 class OneGradient:
     """Update from one gradient of one loss, for the optimisers of Paddle. `scaler` is that of mixed precision."""
 
-    def __init__(self, optimizer: Any, ranks: Ranks, scaler: Any):
+    def __init__(self, optimizer: Optimizer, ranks: Ranks, scaler: paddle.amp.GradScaler):
         self.optimizer, self.ranks, self.scaler = optimizer, ranks, scaler
 
     def backward(self, losses: Sequence[Tensor], share: int) -> None:
         (loss,) = losses
         self.scaler.scale(loss / share).backward()
 
-    def reached(self, parameter: Any) -> bool:
+    def reached(self, parameter: Parameter) -> bool:
         return parameter.grad is not None
 
     def step(self) -> None:
@@ -64,7 +66,7 @@ class TwoGradients:
         of_distil = paddle.grad([distil], parameters, allow_unused=True)
         self.optimizer.add(of_task, of_distil)
 
-    def reached(self, parameter: Any) -> bool:
+    def reached(self, parameter: Parameter) -> bool:
         return self.optimizer.reached(parameter)
 
     def step(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from ssld.errors import did_you_mean
 from ssld.interfaces import Batch, Outputs
 from ssld.spec.ranges import check_fields
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 LOGITS = frozenset({"logits"})
+OF_BATCH = frozenset(Batch.__annotations__) - {"teacher"}
+"""The keys of a batch that a loss may read; the outputs of the teacher come as an argument of their own."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Reads:
     """Say what a loss reads.
 
     student, teacher: names of outputs, `logits` or taps such as `stage3` or `embedding`; an empty teacher means that
-    the loss needs none. batch: keys of the batch, such as `label` or `index`. weights: of `student` or `teacher` the
+    the loss needs none. batch: keys of `Batch`, such as `label` or `index`. weights: of `student` or `teacher` the
     layers whose weights it reads: `classifier` makes the logits, `stage3.norm` is the batch norm that makes
     `stage3.pre`. each: it reads every teacher apart.
     """
@@ -46,6 +49,9 @@ class Reads:
             if isinstance(value, str):
                 raise TypeError(f"Reads({name}={value!r}) is text; write {name}={{{value!r}}}")
             object.__setattr__(self, name, frozenset(value))
+        if unknown := sorted(set(batch) - OF_BATCH):
+            hint = did_you_mean(unknown[0], OF_BATCH) or f"; its keys are {', '.join(sorted(OF_BATCH))}"
+            raise ValueError(f"Reads(batch=...) has {unknown[0]!r}, and a batch has no such key{hint}")
         if wrong := {*(weights or {})} - {"student", "teacher"}:
             raise ValueError(f"Reads(weights=...) has {min(wrong)!r}; its keys are student and teacher")
         object.__setattr__(self, "weights", {of: frozenset(names) for of, names in (weights or {}).items()})

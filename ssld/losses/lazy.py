@@ -7,7 +7,7 @@ classes need Paddle when they are defined, stand in `losses/layers/`.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __all__ = ["F", "Tensor", "paddle"]
 
@@ -23,7 +23,7 @@ else:
         def __init__(self, name: str):
             self._name = name
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             return getattr(import_module(self._name), name)
 
     paddle, F, Tensor = Lazy("paddle"), Lazy("paddle.nn.functional"), "Tensor"

@@ -52,7 +52,7 @@ def mean_and_deviation(maps: Tensor, grid: int, epsilon: float) -> tuple[Tensor,
     return paddle.concat(means, axis=-1), paddle.concat(deviations, axis=-1)
 
 
-def _cells(size: int, grid: int) -> list[slice]:
+def _cells(size: int, grid: int) -> list[slice[int, int]]:
     return [slice(n * size // grid, math.ceil((n + 1) * size / grid)) for n in range(grid)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from ssld.errors import DataError, RecipeError, RunError, call_own
 from ssld.interfaces import Batch, Outputs
@@ -13,7 +13,14 @@ from ssld.losses.schedule import Schedule, weight_at
 from ssld.losses.terms import Term, student_reads, teacher_reads
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from paddle import nn
+
+    from ssld.runtime import Runtime
+
+LABELS: tuple[Literal["label"], Literal["label_b"]] = ("label", "label_b")
+"""The keys of a batch that hold labels."""
 
 
 class Objective:
@@ -112,14 +119,43 @@ class Objective:
         return weighed, {
             **{f"loss/{name}": part.detach() for name, part in parts.items()},
             **changing,
-            **_logged(helpers or {}),
+            **self._logged(helpers or {}),
         }
 
+    def _logged(self, helpers: Mapping[str, nn.Layer]) -> dict[str, Tensor]:
+        """Return what the layers of the terms log, such as a temperature that is trained."""
+        loggers = {name: layer for name, layer in helpers.items() if hasattr(layer, "logged")}
+        values = {name: _scalars(name, self._call(name, "logged", layer)) for name, layer in loggers.items()}
+        return {f"{name}/{key}": value.detach() for name, logged in values.items() for key, value in logged.items()}
 
-def _logged(helpers: Mapping[str, nn.Layer]) -> dict[str, Tensor]:
-    """Return what the layers of the terms log, such as a temperature that is trained."""
-    values = {name: layer.logged() for name, layer in helpers.items() if hasattr(layer, "logged")}
-    return {f"{name}/{key}": value.detach() for name, logged in values.items() for key, value in logged.items()}
+    def after_step(self, helpers: Mapping[str, nn.Layer], runtime: Runtime) -> None:
+        """Tell the layers that keep something of past batches that the optimiser has made its step.
+
+        Raises RecipeError where that is other people's code and fails.
+        """
+        for name, layer in helpers.items():
+            if hasattr(layer, "after_step"):
+                self._call(name, "after_step", layer, runtime)
+
+    def _call(self, name: str, method: str, layer: nn.Layer, *arguments: object) -> object:
+        """Call a method of the layers of a term, which may be other people's code."""
+        function = getattr(layer, method)
+        if not _is_own(self.terms[name].loss):
+            return function(*arguments)
+        return call_own(function, f"loss {name}: {method} of its layers", *arguments)
+
+
+def _scalars(name: str, logged: object) -> dict[str, Tensor]:
+    """Return what the layers of a term log. Raises RecipeError where it is no mapping of names to single numbers."""
+    if not isinstance(logged, dict):
+        what = f"gives a {type(logged).__name__}"
+        raise RecipeError(f"loss {name}: logged of its layers {what}; return a dict of names and tensors")
+    for key, value in logged.items():
+        if not isinstance(value, paddle.Tensor) or value.size != 1:
+            shown = list(value.shape) if isinstance(value, paddle.Tensor) else f"a {type(value).__name__}"
+            what = f"gives {shown} for {key!r}"
+            raise RecipeError(f"loss {name}: logged of its layers {what}; return a tensor of one number")
+    return logged
 
 
 def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
@@ -162,14 +198,13 @@ class _Labels:
     def __init__(self, batch: Batch, classes: int, terms: Mapping[str, Term]):
         self.batch = batch
         readers = {name: t.loss for name, t in terms.items() if "label" in t.loss.reads.batch}
-        self.keys = [key for key in ("label", "label_b") if readers and key in batch]
+        labels = [batch[key] for key in LABELS if readers and key in batch]
         strict = next((name for name, loss in readers.items() if loss.on_unlabelled() == "refuse"), None)
-        values: dict[str, Any] = dict(batch)
-        for key in self.keys:
-            if not values[key].place.is_gpu_place():
-                _check(values[key].numpy(), classes, strict, batch)
-        self.clipped = [values[key].clip(min=0) for key in self.keys]
-        self.known = [values[key] >= 0 for key in self.keys]
+        for values in labels:
+            if not values.place.is_gpu_place():
+                _check(values.numpy(), classes, strict, batch)
+        self.clipped = [values.clip(min=0) for values in labels]
+        self.known = [values >= 0 for values in labels]
 
     def value(self, name: str, loss: Loss, student: Outputs, teacher: Outputs, helpers: nn.Layer | None) -> Tensor:
         """Return the mean over the images of a loss, a scalar.
@@ -177,7 +212,7 @@ class _Labels:
         Images that the loss ignores count 0, and are among those that the mean is taken over: so it is the same for any
         number of ranks and micro-batches.
         """
-        if "label" not in loss.reads.batch or not self.keys:
+        if "label" not in loss.reads.batch or not self.clipped:
             result = _computed(name, loss, student, teacher, self.batch, helpers)
             return result.mean() if result.ndim else result
         batches: list[Batch] = [{**self.batch, "label": label} for label in self.clipped]
@@ -209,7 +244,7 @@ def _computed(
     return found
 
 
-def _check(values: Any, classes: int, strict: str | None, batch: Batch) -> None:
+def _check(values: NDArray[np.int64], classes: int, strict: str | None, batch: Batch) -> None:
     """Raise DataError for labels, int64 [N] in NumPy, that are no classes.
 
     `strict`: a term that refuses missing ones.
@@ -231,7 +266,7 @@ def _wide(outputs: Outputs, keep_gradient: bool = True) -> dict[str, Tensor]:
     return wide if keep_gradient else {name: value.detach() for name, value in wide.items()}
 
 
-def _also(outputs: Outputs) -> tuple[Any, Any]:
+def _also(outputs: Outputs) -> tuple[dict[str, Outputs], Mapping[str, Tensor]]:
     """Return what accompanies the outputs themselves: those of each teacher, and weights."""
     each = {name: Outputs(_wide(of_teacher, keep_gradient=False)) for name, of_teacher in outputs.each.items()}
     return each, outputs.weights

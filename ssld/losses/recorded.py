@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ssld.losses.base import Loss, Reads
 from ssld.losses.registry import built_in
 from ssld.losses.terms import OWN
 
 
-def with_recorded(blocks: Iterable[Any], known: Mapping[str, type[Loss]] | None = None) -> dict[str, type[Loss]]:
+def with_recorded(blocks: Iterable[object], known: Mapping[str, type[Loss]] | None = None) -> dict[str, type[Loss]]:
     """Return the losses `known` (by default the built-in ones), and one without a value for each other kind in
     `blocks`.
 
@@ -29,6 +29,6 @@ def with_recorded(blocks: Iterable[Any], known: Mapping[str, type[Loss]] | None 
 
 
 def _recorded(kind: str, options: Iterable[str]) -> type[Loss]:
-    fields = [(name, Any, dataclasses.field(default=None)) for name in options]
+    fields = [(name, object, dataclasses.field(default=None)) for name in options]
     reads = ("reads", ClassVar, Reads())
     return dataclasses.make_dataclass(kind, [*fields, reads], bases=(Loss,), frozen=True)

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 import pydantic
 
-from ssld.errors import RecipeError, did_you_mean, shown
+from ssld.errors import RecipeError, call_own, did_you_mean, shown
 from ssld.losses.base import Loss, Reads
 from ssld.losses.registry import built_in, find
 from ssld.losses.schedule import Schedule, Weight
@@ -21,6 +21,7 @@ OWN = ("kind", "weight", "side")  # keys of a term that are no options of its lo
 
 
 Side = Literal["task", "distil"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Term:
         """Return the side of the term: the distillation for a loss that reads a teacher, else the task."""
         return self.side or ("distil" if self.loss.reads.teacher else "task")
 
-    def tree(self, name: str | None = None) -> dict[str, Any]:
+    def tree(self, name: str | None = None) -> dict[str, object]:
         """Return the term as a recipe writes it, with every default; with the `name` it has, as it enters a digest.
 
         A digest leaves out what says nothing new: a kind that is the name, and an option at its default. So an option
@@ -59,7 +60,7 @@ class Term:
         return {**kind, **version, "weight": weight, **side, **changed}
 
 
-def build_terms(tree: Any, known: Mapping[str, type[Loss]] | None = None) -> dict[str, Term]:
+def build_terms(tree: object, known: Mapping[str, type[Loss]] | None = None) -> dict[str, Term]:
     """Build the terms of a mapping {name: {kind: ..., weight: ..., option: value}}.
 
     `kind` is the name unless it is given, `weight` 1. `known`: the losses there are, by default those of this package.
@@ -78,7 +79,7 @@ def build_terms(tree: Any, known: Mapping[str, type[Loss]] | None = None) -> dic
     return terms
 
 
-def _term(name: str, tree: Any, known: Mapping[str, type[Loss]]) -> Term:
+def _term(name: str, tree: object, known: Mapping[str, type[Loss]]) -> Term:
     if isinstance(tree, Term):
         return tree
     tree = {} if tree is None else tree
@@ -91,11 +92,20 @@ def _term(name: str, tree: Any, known: Mapping[str, type[Loss]]) -> Term:
         raise RecipeError(f".{name}: {error}") from None
     check_fields(cls, f".{name}")
     options = {key: value for key, value in tree.items() if key not in OWN}
-    accepted = [*OWN, *(field.name for field in dataclasses.fields(cls))]
+    accepted = keys_of(name, tree, known)
     for key in options:
         if key not in accepted:
             raise RecipeError(f".{name}: no option {key!r}{did_you_mean(str(key), accepted)}")
     return term_of(name, str(kind), _typed(cls, options, f".{name}"), tree)
+
+
+def keys_of(name: str, tree: object, known: Mapping[str, type[Loss]]) -> list[str]:
+    """Return the keys that the term `name` may have: those of every term, and the options of its kind of loss.
+
+    Raises RecipeError for a kind that is none of the `known` losses.
+    """
+    kind = tree.get("kind", name) if isinstance(tree, Mapping) else name
+    return [*OWN, *(field.name for field in dataclasses.fields(find(str(kind), known)))]
 
 
 def check_fields(cls: type[Loss], where: str) -> None:
@@ -107,33 +117,37 @@ def check_fields(cls: type[Loss], where: str) -> None:
         raise RecipeError(f"{where}: {what}; {mend}")
 
 
-def term_of(name: str, kind: str, loss: Loss, given: Mapping[str, Any]) -> Term:
+def term_of(name: str, kind: str, loss: Loss, given: Mapping[str, object]) -> Term:
     """Build the term `name` of a loss, with what `given` says of its `weight` and `side`. Raises as `build_terms`."""
     check_fields(type(loss), f".{name}")
-    if not isinstance(getattr(loss, "reads", None), Reads):
+    reads = call_own(getattr, f".{name}: reads of class {type(loss).__name__}", loss, "reads", None)
+    if not isinstance(reads, Reads):
         what = f"class {type(loss).__name__} does not say what it reads"
         raise RecipeError(f".{name}: {what}; write reads: ClassVar = Reads(...) in it")
-    weight, side = _weight(name, given.get("weight", 1.0)), given.get("side")
-    if side is not None and side not in get_args(Side):
-        raise RecipeError(f".{name}.side: {shown(side)} is no side; give task or distil, or leave it out")
-    return Term(kind, weight, loss, side)
+    return Term(kind, _weight(name, given.get("weight", 1.0)), loss, _side(name, given.get("side")))
 
 
-def _weight(name: str, tree: Any) -> Weight:
+def _side(name: str, tree: object) -> Side | None:
+    if tree is not None and tree not in get_args(Side):
+        raise RecipeError(f".{name}.side: {shown(tree)} is no side; give task or distil, or leave it out")
+    return cast("Side | None", tree)
+
+
+def _weight(name: str, tree: object) -> Weight:
     if isinstance(tree, Mapping):
-        schedule: Schedule = _typed(Schedule, tree, f".{name}.weight")
-        return schedule
+        return _typed(Schedule, tree, f".{name}.weight")
     check(Factor, tree, f".{name}.weight")
-    return float(tree)
+    return float(cast("float", tree))
 
 
-def _typed(cls: Any, options: Mapping[str, Any], where: str) -> Any:
+def _typed(cls: type[T], options: Mapping[str, object], where: str) -> T:
     """Make a dataclass of plain values.
 
     JSON is checked strictly: a list is a tuple, 4 is 4.0, and "4" or true are neither.
     """
     try:
-        return _adapter(cls).validate_json(json.dumps(options), strict=True)
+        adapter: pydantic.TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # mypy: no hash in type[T]
+        return adapter.validate_json(json.dumps(options), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = ".".join([where, *map(str, first["loc"])])
@@ -148,18 +162,17 @@ def _typed(cls: Any, options: Mapping[str, Any], where: str) -> Any:
 
 
 @cache
-def _adapter(cls: Any) -> Any:
+def _adapter(cls: type[T]) -> pydantic.TypeAdapter[T]:
     return pydantic.TypeAdapter(cls)
 
 
-def _defaults(cls: type[Loss]) -> dict[str, Any]:
+def _defaults(cls: type[Loss]) -> dict[str, object]:
     fields = dataclasses.fields(cls)
-    values = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    factory_values = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
-    return values | factory_values
+    values: dict[str, object] = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    return values | {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
 
 
-def _json(value: Any) -> Any:
+def _json(value: object) -> object:
     """Turn tuples into lists, as YAML and JSON have them."""
     if isinstance(value, Mapping):
         return {key: _json(item) for key, item in value.items()}

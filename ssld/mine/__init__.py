@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 from ssld.errors import RunError
 
 if TYPE_CHECKING:
-    from ssld.mine.mining_job import Job, mine, open_folder
+    from ssld.mine.mining_job import Job, Mined, mine, open_folder
     from ssld.mine.score import BATCH, Teacher
     from ssld.mine.select import Options
     from ssld.mine.sources import shards
 
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it reports which instructions it looks for
 
-__all__ = ["BATCH", "Job", "Options", "Teacher", "mine", "open_folder", "shards"]
+__all__ = ["BATCH", "Job", "Mined", "Options", "Teacher", "mine", "open_folder", "shards"]
 
 _LATER = {
     "BATCH": "score",
     "Job": "mining_job",
+    "Mined": "mining_job",
     "Options": "select",
     "Teacher": "score",
     "mine": "mining_job",

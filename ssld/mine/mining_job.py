@@ -12,22 +12,39 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypedDict
 
+from ssld.config.keys import digested
 from ssld.config.mine_step import DONE
 from ssld.data import FileList
 from ssld.errors import RunError
-from ssld.files import json_digest, sha256, whole, write_whole
+from ssld.files import clear, first_difference, is_empty, json_digest, sha256, whole, write_whole, writing
 from ssld.mine import candidates, duplicates, picture, results, topk
 from ssld.mine.output import write_out
 from ssld.mine.score import Teacher, score
-from ssld.mine.select import Options, choose
+from ssld.mine.select import IMAGES, Options, choose
 from ssld.mine.sources import Shard
 from ssld.mine.validation import Validation
 from ssld.progress import Bar, note, progress
 
 JOB = "job.json"
 METHOD = 2  # the version of scoring; a change that moves a result raises it
+
+
+class Mined(TypedDict, total=False):
+    """Hold the main keys of mining.json, or those of a part of a mining.
+
+    `list` and `sheet` are files of the output folder, `counts` has the number of images by what became of them. Of a
+    part there are `out`, `part` (such as 1/4), the number of `shards`, and how many of them are left.
+    """
+
+    list: str
+    sheet: str
+    counts: dict[str, int]
+    out: str
+    part: str
+    shards: int
+    shards_left: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +66,7 @@ class Job:
         """Return everything that the result of a shard depends on, but for the shard itself."""
         return {
             "method": METHOD,
-            "teacher": self.teacher.facts | {"input": asdict(self.teacher.input), "classes": self.teacher.classes},
+            "teacher": self.teacher.facts | {"input": digested(self.teacher.input), "classes": self.teacher.classes},
             "against": {"list": self.against_list.name, "sha256": sha256(self.against_list)},
             "thresholds": thresholds(),
         }
@@ -69,7 +86,7 @@ class Job:
         return [folder / f"{json_digest(shard.identity)[:16]}.npz" for shard in self.shards]
 
 
-def mine(job: Job) -> dict[str, Any]:
+def mine(job: Job) -> Mined:
     """Score what is not scored yet, choose, and write the list; return what mining.json holds.
 
     With a `part` of several, only the share of this process is scored, and the number of shards that are left is
@@ -100,7 +117,7 @@ def mine(job: Job) -> dict[str, Any]:
     return _done(job)
 
 
-def _done(job: Job) -> dict[str, Any]:
+def _done(job: Job) -> Mined:
     """Read mining.json."""
     return json.loads((job.out / DONE).read_text(encoding="utf-8"))
 
@@ -114,20 +131,22 @@ def open_folder(job: Job) -> None:
     about, file, digest = job.about(), job.out / JOB, None
     if file.is_file():
         try:
-            digest = json.loads(file.read_text(encoding="utf-8"))["digest"]
-        except (ValueError, KeyError, TypeError):
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            digest = kept.pop("digest")
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise RunError(f"{file}: damaged or not of `ssld mine`; choose another --out") from None
         if digest != about["digest"] and any(job.out.glob("scores-*/*.npz")):
-            raise RunError(f"{job.out}: holds another mining ({digest[:16]}...); choose another --out")
-    elif job.out.exists() and (not job.out.is_dir() or any(f.name != f"{JOB}.partial" for f in job.out.iterdir())):
+            difference = first_difference({**about, "digest": None}, kept)
+            raise RunError(f"{job.out}: holds another mining{difference}; choose another --out")
+    elif job.out.exists() and not is_empty(job.out):
         raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
-    try:
-        job.out.mkdir(parents=True, exist_ok=True)
+    with writing(job.out, RunError, "choose another --out"):
+        scores = job.files()[0].parent
+        scores.mkdir(parents=True, exist_ok=True)
+        for folder in (job.out, scores, *job.out.glob(f"{IMAGES}/*")):
+            clear(folder)
         if digest != about["digest"]:
             write_whole(file, json.dumps(about, indent=1) + "\n")
-        job.files()[0].parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{job.out}: cannot be written ({error.strerror}); choose another --out") from None
 
 
 def borrow(job: Job, files: list[Path]) -> None:

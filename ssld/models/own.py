@@ -26,12 +26,12 @@ SAME = 1e-4
 
 
 def create_own(
-    maker: Callable[..., Any],
+    maker: object,
     title: str,
     *,
     num_classes: int,
     in_size: int,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     taps: Mapping[str, str] | None = None,
 ) -> nn.Layer:
     """Make the network that `maker(num_classes=num_classes, **options)` gives, with fresh weights, in training mode.
@@ -49,9 +49,10 @@ def create_own(
     """
     check_whole(title, num_classes=num_classes, in_size=in_size)
     arch = title.rpartition(":")[2]
-    arguments = _arguments(maker, title, {"num_classes": num_classes, "in_size": in_size}, options or {})
+    make = _maker(maker, title)
+    arguments = _arguments(make, title, {"num_classes": num_classes, "in_size": in_size}, options or {})
     with paddle.utils.unique_name.guard(f"{arch}_"):
-        network = call_own(maker, f"{title}: making it", **arguments)
+        network = call_own(make, f"{title}: making it", **arguments)
     _check_layer(network, title)
     adopt(network, title, arch=arch, num_classes=num_classes, in_size=in_size, taps=taps)
     return network
@@ -84,12 +85,19 @@ def classes_of(network: nn.Layer, title: str, in_size: int) -> int:
     return int(logits.shape[1])
 
 
-def _arguments(maker: Any, title: str, numbers: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the maker. It raises RecipeError where they do not fit its signature."""
+def _maker(maker: object, title: str) -> Callable[..., object]:
+    """Return what makes the network. It raises RecipeError where that is no class of layers and no function."""
     if not callable(maker) or isinstance(maker, nn.Layer):
         raise RecipeError(f"{title}: is a {type(maker).__name__}; name a class of paddle.nn.Layer, or a function")
     if inspect.isclass(maker) and not issubclass(maker, nn.Layer):
         raise RecipeError(f"{title}: is a class that is no paddle.nn.Layer; derive it from paddle.nn.Layer")
+    return maker
+
+
+def _arguments(
+    maker: Callable[..., object], title: str, numbers: Mapping[str, int], options: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the arguments of the maker. It raises RecipeError where they do not fit its signature."""
     parameters = inspect.signature(maker).parameters
     accepted = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

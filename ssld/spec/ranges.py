@@ -158,6 +158,11 @@ Means: TypeAlias = tuple[Share, Share, Share]  # of red, green, blue, of pixels 
 Deviations: TypeAlias = tuple[Part, Part, Part]
 
 
+def rule_of(kind: Any) -> Any:
+    """Return the rule in a type, which is what stands first in the metadata of `Annotated`."""
+    return kind.__metadata__[0]
+
+
 def check(kind: Any, value: Any, where: str) -> None:
     """Check a value against the rules in its type; a type without a rule takes every value.
 
@@ -165,7 +170,7 @@ def check(kind: Any, value: Any, where: str) -> None:
     """
     inner, arguments = get_origin(kind), get_args(kind)
     if inner is Annotated:
-        rule = kind.__metadata__[0]
+        rule = rule_of(kind)
         if isinstance(rule, OF_LIST):
             check(arguments[0], value, where)
         if isinstance(rule, Rule):
@@ -188,7 +193,7 @@ def of_text(kind: Any, text: str) -> Any:
     except ValueError as error:
         raise ValueError(f"{shown(text)} {error}") from None
     try:
-        return kind.__metadata__[0].accept(get_args(kind)[0], text if value is None else value)
+        return rule_of(kind).accept(get_args(kind)[0], text if value is None else value)
     except ValueError as error:
         raise ValueError(f"{error}; got {text[:80]}") from None
 
@@ -217,7 +222,7 @@ def told(kind: Any) -> str:
     """Return a type with its rules in words, as docs/recipes.md shows it."""
     inner, arguments = get_origin(kind), get_args(kind)
     if inner is Annotated:
-        rule = kind.__metadata__[0]
+        rule = rule_of(kind)
         return rule.told(arguments[0]) if isinstance(rule, Rule) else told(arguments[0])
     if inner is Literal:
         return ", ".join(map(str, arguments))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-Record = dict[str, Any]
+from ssld.interfaces import Record
+
 Cell = str | int | float | np.ndarray  # an array is an image uint8 [H, W, 3]
 AXES = ("step", "epoch", "images")  # curves are drawn over these keys of a record; the first one is the usual choice
 

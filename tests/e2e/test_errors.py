@@ -75,13 +75,15 @@ def test_a_teacher_s_engine_that_cannot_run_here_is_named_before_anything_is_tra
 def test_a_missing_data_folder_is_named(place):
     shutil.rmtree(place / "data")
     line = run_fails(place)
-    assert line == "ssld run: stage plain: data/d: no such data folder; check the path or run `ssld data prepare`"
+    where = "recipes count from `data` in the current folder, for $SSLD_DATA is not set"
+    what = f"data/d: no such data folder; {where}; check the path or run `ssld data prepare`"
+    assert line == f"ssld run: stage plain: {what}"
 
 
 def test_an_empty_data_folder_is_named(place):
     shutil.rmtree(place / "data" / "d")
     (place / "data" / "d").mkdir()
-    assert "data/d/train_labelled.txt: no such list file; check the path or run `ssld data prepare`" in run_fails(place)
+    assert "data/d/train_labelled.txt: no such list file; recipes count from `data`" in run_fails(place)
     (place / "empty").mkdir()
     line = fails("data", "prepare", "folder", "--source", "empty", cwd=place, begun=True)
     assert "empty" in line
@@ -192,7 +194,7 @@ def test_the_folder_of_a_run_that_never_began_is_taken_over_by_a_mended_recipe(p
 
 def test_a_kill_while_the_folder_was_made_does_not_lock_it(place):
     (place / "out").mkdir()
-    (place / "out" / "plan.yaml.partial").write_text("# dig")
+    (place / "out" / "plan.yaml.partial-4194304").write_text("# dig")
     assert "no such data folder" in run_fails(place, SSLD_DATA="nowhere")
     assert (place / "out" / "plan.yaml").is_file()
 

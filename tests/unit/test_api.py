@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -13,10 +14,12 @@ from paddle import nn
 
 import ssld
 from ssld import api, losses, models
+from ssld.commands.eval import eval_
 from ssld.data import fake
 from ssld.distill.checkpoint import load
-from ssld.distill.objects import code_digest
-from ssld.distill.teacher_weights import weights_digest
+from ssld.distill.code_digests import code_digest
+from ssld.distill.runs import MODEL
+from ssld.distill.teacher_weights import recorded_input, weights_digest
 from ssld.errors import DataError, RecipeError, RunError, UsageError
 from ssld.plans import load_plan
 from ssld.runtime import seed_networks
@@ -43,16 +46,18 @@ def distil(student=None, teacher="given", train=DATA, val=DATA, **changes):
     return ssld.distill(student or network(), teacher, train, val, **{**SETTINGS, **changes})
 
 
+INTERRUPTED = SimpleNamespace(at=-1)  # no constant, which would belong to the code of the loss
+
+
 @dataclass(frozen=True)
 class Gap(ssld.Loss):
-    """The squared difference of the logits; `explode` is the step at which it raises."""
+    """The squared difference of the logits; at the step of INTERRUPTED it is stopped."""
 
     factor: float = 1.0
     reads: ClassVar = ssld.Reads(teacher={"logits"})
-    explode: ClassVar = -1
 
     def __call__(self, student, teacher, batch, helpers):
-        if batch["step"] == Gap.explode:
+        if batch["step"] == INTERRUPTED.at:
             raise KeyboardInterrupt
         return self.factor * ((student["logits"] - teacher["logits"]) ** 2).sum(axis=-1)
 
@@ -130,6 +135,16 @@ def test_it_is_the_stage_of_a_recipe_to_the_last_bit(place, finished):
     assert finished.stage("distill").scores["steps"] == trained.scores["steps"] == 4
 
 
+def test_a_list_of_the_data_folder_is_found_from_any_folder_for_a_run_too(place, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = eval_(target=str(place / "run"), weights=None, data="val.txt", device="cpu")
+    assert (found["data"], found["top1"]) == (str(place / "val.txt"), finished.result["top1"])
+    with pytest.raises(DataError) as caught:
+        eval_(target=str(place / "run"), weights=None, data="gone.txt", device="cpu")
+    where = f"recipes count from $SSLD_DATA, which is {place}"
+    assert str(caught.value).startswith(f"gone.txt: no list file there; {where}; give one, or let")
+
+
 def test_a_finished_run_is_loaded_with_its_networks(place, finished):
     assert (place / "run/report.html").is_file()
     run = ssld.load_run(place / "run")
@@ -155,16 +170,18 @@ def test_a_stopped_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     student, teacher = network(), network(6, seed=1)
     student.tap_paths = teacher.tap_paths = {"maps": "2"}
     whole = distil(student, teacher, **settings)
-    monkeypatch.setattr(Gap, "explode", 5)
+    monkeypatch.setattr(INTERRUPTED, "at", 5)
     with pytest.raises(KeyboardInterrupt):
         distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert load(tmp_path / "kept").step == 5
-    monkeypatch.setattr(Gap, "explode", -1)
+    monkeypatch.setattr(INTERRUPTED, "at", -1)
     paddle.zeros([1])
     network(5)  # names of layers go on counting
     resumed = distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert weights_digest(resumed.student) == weights_digest(whole.student)
     assert [r["step"] for r in resumed.history if r["kind"] == "train"] == list(range(1, 9))
+    shown = recorded_input(tmp_path / "kept" / MODEL)
+    assert shown == resumed.settings.data.evaluated
     again = distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert (weights_digest(again.student), again.scores) == (weights_digest(whole.student), resumed.scores)
 
@@ -199,6 +216,17 @@ def test_a_folder_refuses_another_training_in_one_line(tmp_path, changes, what):
     assert "\n" not in str(error.value)
 
 
+def test_a_training_that_failed_in_its_first_step_does_not_hinder_the_mended_one(tmp_path, monkeypatch):
+    given = {"loss": {"gap": Gap()}, "epochs": 1, "folder": tmp_path / "kept"}
+    monkeypatch.setattr(INTERRUPTED, "at", 0)
+    with pytest.raises(KeyboardInterrupt):
+        distil(**given)
+    monkeypatch.setattr(INTERRUPTED, "at", -1)
+    (tmp_path / "kept" / "made_of.json.partial-4194304").write_text("half")
+    assert distil(**given, lr=0.2).scores["steps"] == 4
+    assert not [*tmp_path.glob("kept/*.partial*")]
+
+
 def test_a_folder_refuses_other_code_of_a_loss_damaged_weights_and_what_is_no_training(tmp_path, monkeypatch):
     given = {"loss": {"gap": Gap()}, "epochs": 1, "folder": tmp_path / "kept"}
     distil(**given)
@@ -213,11 +241,16 @@ def test_a_folder_refuses_other_code_of_a_loss_damaged_weights_and_what_is_no_tr
         distil(folder=tmp_path)
 
 
-def class_of(line, before=""):
+def own(text, **outside):
+    """The class `Own` of a notebook with this text, and with these values of other cells."""
+    cells = {"__name__": "notebook", **outside}
+    exec(text, cells)
+    return cells["Own"]
+
+
+def class_of(line, before="", **outside):
     """A class whose method is this line of code."""
-    defined = {}
-    exec(f"{before}class Own:\n    def forward(self, x):\n        return {line}\n", defined)
-    return defined["Own"]
+    return own(f"{before}class Own:\n    def forward(self, x):\n        return {line}\n", **outside)
 
 
 def test_the_digest_of_code_is_of_what_it_does_and_not_of_where_it_stands():
@@ -226,6 +259,42 @@ def test_the_digest_of_code_is_of_what_it_does_and_not_of_where_it_stands():
     others = ["x in {'a', 'c'}", "x not in {'a', 'b'}", "x + 1", "x - 1", "max(x)", "min(x)", "[y + 1 for y in x]"]
     others.append("[y + 2 for y in x]")
     assert len({first, *(code_digest(class_of(line)) for line in others)}) == 1 + len(others)
+
+
+LAYER = "class Own:\n    def forward(self, x):\n        return "
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SHARE = {share}\n" + LAYER + "SHARE * x",
+        "def part(x):\n    return {share} * x\n" + LAYER + "part(x)",
+        "def share():\n    return {share}\ndef part(x):\n    return share() * x\n" + LAYER + "[part(y) for y in x]",
+        "class Part:\n    def of(self, x):\n        return {share} * x\n" + LAYER + "Part().of(x)",
+        "class Base:\n    share = {share}\nclass Own(Base):\n    pass\n",
+        "class Own:\n    def forward(self, x, *, share={share}):\n        return share * x\n",
+        "def of(share):\n    class Own:\n        def forward(self, x):\n            return share * x\n    return Own\n"
+        "Own = of({share})\n",
+    ],
+    ids=["constant", "function", "function of a function", "class", "base", "default", "closure"],
+)
+def test_the_digest_of_code_covers_what_it_uses_of_ones_own_code(text):
+    first = code_digest(own(text.format(share=0.5)))
+    assert code_digest(own("\n" + text.format(share=0.5))) == first
+    assert code_digest(own(text.format(share=0.25))) != first
+
+
+def test_the_digest_of_code_covers_what_it_uses_of_ones_own_other_files():
+    tools = [ModuleType("tools_of_a_notebook") for _ in range(3)]
+    for module, line in zip(tools, ["0.5 * x", "0.25 * x", "0.5 * x\ndef unused(): pass"], strict=True):
+        exec(f"def part(x):\n    return {line}\n", vars(module))
+    digests = [code_digest(class_of("tools.part(x)", tools=module)) for module in tools]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_the_digest_of_code_does_not_cover_what_it_does_not_use():
+    first = code_digest(class_of("x.mean()", double=lambda x: 2 * x, np=np))
+    assert code_digest(class_of("x.mean()", double=lambda x: 3 * x, mean=3, np=np)) == first
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import yaml
 from paddle import nn
 from PIL import Image
 
+from ssld import weights
 from ssld.config import cards, recipe
 from ssld.config.mine_step import Mine
 from ssld.data.lists import write_list
@@ -12,8 +14,9 @@ from ssld.distill import teacher_mining
 from ssld.distill.images import centre_crops, file_list, train_loader
 from ssld.distill.labelling import manifest
 from ssld.distill.runs import Run
-from ssld.distill.teachers import Teacher
+from ssld.distill.teachers import Teacher, load_teacher
 from ssld.evaluation import scores_on
+from ssld.paths import shelf
 from ssld.result import contract
 from ssld.runtime import Runtime
 from tests.unit.some_recipe import TREE, changed, fails, written
@@ -80,12 +83,26 @@ def test_a_label_cache_of_another_background_is_another_cache(load, clear):
 
 def test_a_mining_and_an_evaluation_see_images_as_the_card_says(clear, monkeypatch):
     card = cards.find_teacher("ResNet50_vd_ssld")
+    weights.save({"w": np.zeros(1, "float32")}, clear / "w.safetensors")
     monkeypatch.setattr(teacher_mining, "teacher_weights", lambda *words: clear / "w.safetensors")
     step = Mine(sources=("d",), teacher="ResNet50_vd_ssld", against="d/val.txt", k=1)
     assert teacher_mining.trained(step)[0].input == card.input
     assert card.input.background == (255, 255, 255)
     black = teacher_mining.trained(Mine(**{**vars(step), "background": (0, 0, 0)}))[0].input
     assert (black.background, black.size) == ((0, 0, 0), card.input.size)
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_a_teacher_of_a_recipe_is_shown_the_background_of_its_card(load, clear, smoke):
+    card = yaml.safe_load((shelf("teachers") / "ResNet50_vd_ssld.yaml").read_text())
+    card["input"]["background"] = list(COLOUR)
+    card["arch"] = "MobileNetV3_small_x0_35"
+    tree = {**TREE, "teacher": {"card": str(written(clear, card, "own_card.yaml"))}}
+    tree["stages"] = {name: stage for name, stage in TREE["stages"].items() if name != "teach"}
+    plan = recipe.load(written(clear, changed(tree, KEY, "black")), smoke=smoke)
+    teacher = load_teacher(Run(plan, clear / "run", clear, ALONE), "teacher", fresh=True)
+    assert teacher.look.background == COLOUR
+    assert teacher.shown(plan.stages["distill"].data).background == COLOUR
 
 
 def test_an_evaluation_of_published_weights_lays_images_on_the_card_s_background(clear):

@@ -555,6 +555,8 @@ def test_a_gpu_that_onnx_runtime_does_not_take_is_an_error_and_not_a_slow_run(tm
         ("0\n1\n2\ncat\n", "classes.txt: line 4: 'cat' is no index; write the place of the class"),
         ("0\n1\n\n2\n", "classes.txt: line 3: '' is no index"),
         ("0\n1\n2\n1.0\n", "classes.txt: line 4: '1.0' is no index"),
+        (f"0\n1\n2\n{'9' * 5000}\n", f"classes.txt: line 4: '{'9' * 80}' is no index"),
+        (f"0\n1\n2\n{2**70}\n", f"classes.txt: line 4: '{2**70}' is no index"),
         (
             "0\n1\n-1\n2\n",
             "classes.txt: line 3: -1 is negative; every class of the recipe needs a class of the network",

@@ -16,6 +16,28 @@ from ssld.runtime import Runtime
 from tests.unit.test_stage import CLASSES, PLAIN, run
 from tests.unit.test_stage import images as images  # a fixture
 
+LOGGED = {
+    "logged raises": lambda: {}["share"],
+    "a list is logged": lambda: [paddle.ones([])],
+    "a float is logged": lambda: {"share": 0.5},
+    "a vector is logged": lambda: {"share": paddle.ones([3])},
+    "after_step raises": dict,
+}
+
+
+class Keeps(nn.Layer):
+    """A layer without parameters that keeps something of past batches, and logs it."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+
+    def logged(self):
+        return LOGGED[self.form]()
+
+    def after_step(self, runtime):
+        self.kept = {"a": 1, "b": 2}[self.form] if self.form == "after_step raises" else None
+
 
 @dataclass(frozen=True)
 class Of(Loss):
@@ -26,6 +48,8 @@ class Of(Loss):
     reads: ClassVar = Reads()
 
     def helpers(self, about):
+        if self.form in LOGGED:
+            return Keeps(self.form)
         return [nn.Linear(*about.student["logits"], 1)] if self.form == "list" else None
 
     def __call__(self, student, teacher, batch, helpers):
@@ -37,7 +61,7 @@ class Of(Loss):
             "classes": lambda: logits.argmax(axis=-1),
             "detached": lambda: logits.detach().mean(axis=-1),
         }
-        return forms[self.form]()
+        return forms[self.form]() if self.form in forms else logits.square().mean(axis=-1)
 
 
 @dataclass(frozen=True)
@@ -57,6 +81,23 @@ class Column(Labelled):
         (Of("none"), RecipeError, "loss own: Of gives a NoneType for 8 images"),
         (Of("raises"), RecipeError, r"loss own failed in line \d+ of test_losses_of_others.py \(ValueError: "),
         (Of("list"), RecipeError, r"loss own: helpers\(\) gives a list, not a layer; return a paddle.nn.Layer"),
+        (Of("logged raises"), RecipeError, r"loss own: logged of its layers failed in line \d+ of .*KeyError: 'share'"),
+        (
+            Of("a list is logged"),
+            RecipeError,
+            "loss own: logged of its layers gives a list; return a dict of names",
+        ),
+        (
+            Of("a float is logged"),
+            RecipeError,
+            "loss own: logged of its layers gives a float for 'share'; return a",
+        ),
+        (
+            Of("a vector is logged"),
+            RecipeError,
+            r"loss own: logged of its layers gives \[3\] for 'share'; return a",
+        ),
+        (Of("after_step raises"), RecipeError, r"loss own: after_step of its layers failed in line \d+ of .*KeyError"),
         (Of("classes"), RunError, "stage distill: loss own: its value has no gradient, so it trains nothing"),
         (Of("detached"), RunError, "stage distill: loss own: its value has no gradient, so it trains nothing"),
         (Column(unlabelled="ignore"), RecipeError, r"loss own: Column gives \[8, 1\] for 8 images"),

@@ -7,7 +7,21 @@ import pytest
 from ssld import yaml_text
 from ssld.config import recipe
 from ssld.errors import RecipeError
+from ssld.losses.logit.dkd import Dkd
 from tests.unit.some_recipe import TREE, changed, fails, written
+
+OWN_LOSS = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ssld import Loss, Reads
+
+
+@dataclass(frozen=True)
+class Squares(Loss):
+    power: int
+    reads: ClassVar = Reads(teacher={"logits"})
+"""
 
 
 @pytest.fixture
@@ -47,8 +61,24 @@ def test_a_base_with_a_base_is_refused(tmp_path, load):
     assert "a base cannot have a base" in fails(load, {"base": "b.yaml"})
 
 
+@pytest.mark.parametrize("base", ["quickstart", "quickstart.yaml", "recipes/quickstart.yaml"])
+def test_a_base_is_a_name_of_the_shelf_from_any_folder(load, base):
+    plan = load({"base": base, "title": "mine"})
+    assert (plan.title, plan.stages.keys()) == ("mine", recipe.load("quickstart").stages.keys())
+    student_and_teacher = {"student": {"arch": "ResNet18"}, "teacher": {"card": "ResNet50_vd_ssld"}}
+    published = load({"base": "_base/ssld", **student_and_teacher, "stage": {"optim": {"lr": 1.0}}})
+    assert published.student.arch == "ResNet18"
+
+
+def test_a_base_beside_the_recipe_comes_before_one_of_the_shelf(tmp_path, load):
+    written(tmp_path, {**TREE, "classes": 7}, "quickstart.yaml")
+    assert load({"base": "quickstart.yaml"}).classes == 7
+
+
 def test_a_missing_base_is_named(load):
     assert "base: no file" in fails(load, {**TREE, "base": "_base/nowhere.yaml"})
+    assert "; did you mean 'quickstart'?" in fails(load, {**TREE, "base": "quikstart"})
+    assert "base: should be the path or the name of one recipe" in fails(load, {**TREE, "base": ["a.yaml"]})
 
 
 def test_each_stage_is_the_shared_block_with_its_own_keys_over_it(plan):
@@ -220,6 +250,41 @@ def test_a_mapping_as_override_changes_its_keys_and_keeps_the_others(load):
 
 def test_later_overrides_win(load):
     assert load(TREE, "seed=1", "seed=2").seed == 2
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["stages.distill.loss.ssld.kind=dkd", "stages.distill.loss.ssld.beta=2"],
+        ["stages.distill.loss.ssld={beta: 2, kind: dkd}"],
+    ],
+)
+def test_the_options_of_a_loss_that_an_override_names_can_be_overridden(load, overrides):
+    assert load(TREE, *overrides).stages["distill"].loss["ssld"].loss == Dkd(beta=2.0)
+
+
+def test_an_override_sees_the_block_that_the_one_before_it_gave(load):
+    labels = (
+        load(TREE, "teacher.norm=running", "stages.distill.labels={views: 2}", "stages.distill.labels.k=3")
+        .stages["distill"]
+        .labels
+    )
+    assert (labels.views, labels.k) == (2, 3)
+    message = fails(load, TREE, "stages.distill.labels={views: 2}", "stages.distill.labels.kk=3")
+    assert message == "override stages.distill.labels.kk: no key 'kk'; did you mean 'k'?"
+    message = fails(load, TREE, "stages.distill.loss.ssld.kind=dkdd", "stages.distill.loss.ssld.beta=3")
+    assert message == "override stages.distill.loss.ssld: no loss named 'dkdd'; did you mean 'dkd'?"
+
+
+def test_code_that_an_override_names_is_loaded_and_kept(load, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN_LOSS)
+    plan = load(TREE, "code=[mine.py]", "stages.distill.loss.ssld.kind=squares", "stages.distill.loss.ssld.power=3")
+    assert (list(plan.code), plan.stages["distill"].loss["ssld"].loss.power) == (["mine.py"], 3)
+
+
+@pytest.mark.parametrize("shared", [3, ["epochs"], "epochs: 3"])
+def test_a_shared_block_that_is_no_mapping_is_refused(load, shared):
+    assert f"stage: {shared!r} is not a mapping" in fails(load, {**TREE, "stage": shared})
 
 
 @pytest.mark.parametrize(

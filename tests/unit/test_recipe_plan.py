@@ -34,8 +34,8 @@ def plan(tmp_path_factory):
     ("path", "value", "message"),
     [
         ("stages", {}, "stages: a recipe needs at least one stage"),
-        ("name", "../x", "name: '../x' names a folder; write a name without slashes and a first dot"),
-        ("stages.a/b", TREE["stages"]["plain"], "stages: 'a/b' names a folder; write a name without slashes"),
+        ("name", "../x", "name: '../x' has a path separator; write a plain name, which may be in any language"),
+        ("stages.a/b", TREE["stages"]["plain"], "stages: 'a/b' has a path separator; write a plain name"),
         ("stages.finetune.init", "distil", "stages.finetune.init: no earlier stage named 'distil'; did you mean"),
         ("stages.plain.init", "finetune", "stages.plain.init: no earlier stage named 'finetune'"),
         ("stages.plain.init", "plain", "stages.plain.init: no earlier stage named 'plain'"),
@@ -252,7 +252,7 @@ def test_the_digest_changes_with_every_key_of_the_plan(plan):
     tree = recipe.plan_tree(plan)
     found = {plan.digest}
     for path, value in leaves(tree):
-        if path == "code" or path.endswith(".kind"):  # known by content, see test_own_code.py; another loss
+        if path == "code" or path.endswith(".kind"):  # known by content, see test_networks.py; another loss
             continue
         other = parse.build(Plan, changed(tree, path, another(path, value)), "test")
         assert other.digest not in found, path

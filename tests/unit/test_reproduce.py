@@ -158,7 +158,7 @@ def test_train_takes_the_recipe_of_the_card_by_the_road_of_run_and_ends_in_the_l
     ("words", "message"),
     [
         (["ResNet50_vd_sld"], "no model named 'ResNet50_vd_sld'; did you mean 'ResNet50_vd_ssld'?"),
-        (["ResNet50_vd_ssld"], "imagenet/val: no list file there; give one"),
+        (["ResNet50_vd_ssld"], "imagenet/val: no list file there; recipes count from `data`"),
         (["ResNet50_vd_v2", "--train"], "ResNet50_vd_v2: its card names no recipe; `ssld list recipes` prints"),
     ],
 )

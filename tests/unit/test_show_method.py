@@ -82,6 +82,15 @@ def test_weights_that_a_loss_reads_are_named(tmp_path):
     assert terms["wkd_l"]["weights"] == {"teacher": ["classifier"]}
 
 
+def test_an_optimiser_in_a_recipe_shows_every_term_and_its_side(tmp_path):
+    tree = changed(TREE, "stages.finetune.optim.algorithm", "dot")
+    recipe = written(tmp_path, changed(tree, "stages.finetune.loss", {"ce": {}, "kl": {}}))
+    terms = show(name="dot", overrides=[str(recipe)], smoke=False).tree["stages"]["finetune"]["terms"]
+    assert {name: term["side"] for name, term in terms.items()} == {"ce": "task", "kl": "distil"}
+    with pytest.raises(RecipeError, match=r"no stage has the optimiser dot; write optim: .algorithm: dot"):
+        show(name="dot", overrides=["quickstart"], smoke=False)
+
+
 def test_a_recipe_without_the_method_is_refused(tmp_path):
     with pytest.raises(
         RecipeError, match=r"some: no stage has a term of the kind at; add at: \{weight: 1\.0\} to the loss"

@@ -370,9 +370,9 @@ def test_on_a_gpu_the_teacher_is_in_an_engine_of_a_gpu_built_for_its_batch_and_t
 
 def test_an_engine_runs_where_the_student_does_and_on_the_first_gpu_alone(monkeypatch):
     teacher = logits_of(trained(), "running", 32)
-    with pytest.raises(RunError, match=r"^teacher\.engine tensorrt runs on a GPU; set teacher\.engine=eager$"):
+    with pytest.raises(RunError, match=r"^teacher\.engine: tensorrt runs on a GPU; set teacher\.engine=eager$"):
         in_engine(teacher, "tensorrt", 8, 4, HERE)
-    with pytest.raises(RunError, match=r"^teacher\.engine tensorrt runs on GPU 0, this rank has GPU 1; set teacher"):
+    with pytest.raises(RunError, match=r"^teacher\.engine: tensorrt runs on GPU 0, this rank has GPU 1; set teacher"):
         in_engine(teacher, "tensorrt", 8, 4, Runtime(rank=1, world=2, gpu=1))
     with pytest.raises(DeployError, match=r"^engine 'tensorrt': tensorrt is not installed"):
         in_engine(teacher, "tensorrt", 8, 4, ON_GPU)
@@ -404,8 +404,8 @@ def test_the_fastest_is_the_one_of_the_lowest_median(monkeypatch, capsys):
         clock[0] += 0.002
 
     ways = {"steady": Ticks(clock, [0.0, 0.03, 0.03, 0.03]), "spiky": Ticks(clock, [0.9, 0.015, 0.9, 0.015])}
-    assert engines.fastest(ways, student, np.zeros((1, 3, 2, 2), "f4"), HERE) == "spiky"
-    said = "teacher.engine auto: spiky; ms for 1 images beside an eager forward: spiky 7.0, steady 12.0"
+    assert engines.fastest(ways, student, np.zeros((1, 3, 2, 2), "f4"), HERE, "teachers.b.engine") == "spiky"
+    said = "teachers.b.engine auto: spiky; ms for 1 images beside an eager forward: spiky 7.0, steady 12.0"
     assert said in capsys.readouterr().err
 
 
@@ -426,7 +426,7 @@ def test_an_engine_runs_a_teacher_from_a_card_and_does_so_on_a_cpu(from_card, tm
     assert (teacher.norm, teacher.engine, teacher.look.size) == ("running", "onednn", 224)
     assert teacher.on(run.stage("distill")).engine == "onednn"
     on_gpu = from_card(*ENGINE, at=tmp_path, runtime=Runtime(rank=0, world=1, gpu=0))
-    with pytest.raises(RunError, match=r"teacher\.engine onednn runs on a CPU; set teacher\.engine=eager"):
+    with pytest.raises(RunError, match=r"teacher\.engine: onednn runs on a CPU; set teacher\.engine=eager"):
         teacher.on(on_gpu.stage("distill"))
 
 

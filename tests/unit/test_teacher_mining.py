@@ -99,8 +99,14 @@ def test_what_mining_does_not_make_is_asked_for_before_it_begins(place, monkeypa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sources": ["nowhere"]}, r"data/nowhere: no such folder, list file or \.tar; check the path$"),
-        ({"against": "val/gone.txt"}, r"data/val/gone\.txt: no such list file; check the path"),
+        (
+            {"sources": ["nowhere"]},
+            r"data/nowhere: no such folder, list file or \.tar; recipes count from \$SSLD_DATA",
+        ),
+        (
+            {"against": "val/gone.txt"},
+            r"data/val/gone\.txt: no such list file; recipes count from \$SSLD_DATA",
+        ),
         ({"weights": "gone.safetensors"}, r"teacher card\.yaml: no weights at gone\.safetensors"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 
 from ssld import track
 from ssld.errors import RunError
-from ssld.track.wandb import Wandb
+from ssld.track.wandb import Wandb, artifact_name
 from tests.unit.fake_run import logged_steps, metric_line, sample_arrays
 from tests.unit.wandb_file import kinds, plain
 
@@ -29,6 +29,7 @@ def environment_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("CACHE", "DATA", "ARTIFACT", "CONFIG"):
         monkeypatch.setenv(f"WANDB_{kind}_DIR", "unset")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,6 +100,7 @@ def test_an_offline_run_says_where_it_belongs(offline_run: Path) -> None:
     assert (run.run_id, run.project, run.display_name) == ("0123", "mine", "quickstart-0123")
     assert (run.run_group, run.job_type) == ("quickstart-abcd", "train")
     assert list(run.tags) == ["full", "ResNet18", "night"]
+    assert run.host == ""  # W&B takes the name of the machine where none is given
 
 
 def test_a_resumed_offline_run_is_one_part_with_every_step_once(offline_run: Path) -> None:
@@ -184,6 +186,7 @@ def test_an_offline_run_holds_the_exported_model_as_an_artifact(offline_run: Pat
     (artifact,) = [artifact for artifact in kinds(offline_run, "artifact") if artifact.type == "model"]
     assert artifact.name == "quick-start-student"
     assert json.loads(artifact.metadata) == {
+        "name": "quick start/student",
         "digest": "ab12",
         "made_from": {"teacher-ResNet18": "cd34"},
         "top1": 96.33,
@@ -191,6 +194,27 @@ def test_an_offline_run_holds_the_exported_model_as_an_artifact(offline_run: Pat
     assert [(entry.path, entry.local_path) for entry in artifact.manifest.contents] == [
         ("model.onnx", str(offline_run / "model.onnx"))
     ]
+
+
+def test_a_name_in_any_language_and_of_any_length_is_an_artifact_of_its_own() -> None:
+    import wandb
+
+    names = [
+        "手写-student",
+        "写手-student",
+        "手写",
+        "étude",
+        "a b",
+        "x" * 128,
+        "x" * 129,
+        "x" * 130,
+        "手" * 200,
+        "\udcff",
+    ]
+    taken = [wandb.Artifact(artifact_name(name), "model").name for name in names]
+    assert len(set(taken)) == len(names)
+    assert taken[0].startswith("student-")
+    assert taken[4:6] == ["a-b", "x" * 128]
 
 
 def test_wandb_keeps_out_of_the_users_folders_and_of_the_machine(offline_run: Path) -> None:
@@ -236,14 +260,27 @@ def test_a_run_goes_on_where_wandb_refuses_to_start(tmp_path: Path, capsys: pyte
     goes_on(log, tmp_path, capsys, "UsageError")
 
 
-def test_a_run_goes_on_where_nobody_is_logged_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_run_that_is_to_be_sent_does_not_begin_where_nobody_is_logged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    (tmp_path / "run").mkdir()
-    goes_on(start(tmp_path / "run", "online"), tmp_path / "run", capsys, "API key")
+    with pytest.raises(
+        RunError, match=r"^--wandb online: nobody is logged in to W&B here; `wandb login`, set WANDB_API"
+    ):
+        start(tmp_path, "online")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(RunError, match=r"^--wandb online: W&B is not installed; pip install wandb, or use --wandb off"):
+        start(tmp_path, "online")
+
+
+def test_a_run_goes_on_where_the_key_of_wandb_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "no key")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    goes_on(start(tmp_path, "online"), tmp_path, capsys, "WANDB_API_KEY")
 
 
 def test_a_run_goes_on_when_wandb_ends_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,6 +368,7 @@ def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[track.Track
         return server
 
     monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     return start(tmp_path, "online"), server, init_options
 
 
