@@ -28,7 +28,7 @@ from ssld.distill.evaluate import evaluate
 from ssld.distill.metrics import softmax
 from ssld.distill.runs import Run
 from ssld.distill.teacher import TeacherLogits, gate
-from ssld.distill.teacher_weights import CLASSES, as_trained, classes_of, file_digest, teacher_weights
+from ssld.distill.teacher_weights import CLASSES, as_trained, check_card, classes_of, file_digest, teacher_weights
 from ssld.distill.teachers import Teacher
 from ssld.errors import RunError
 from ssld.files import json_digest
@@ -132,6 +132,8 @@ def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime
 
     def ready() -> Callable[[Floats], Floats]:
         network = load_network(card, file)
+        if not cost.is_run(step.teacher):
+            check_card(step.teacher, network)
         check_teacher(step.teacher, card, network, files, step.gate, runtime, quiet)
         return probabilities(network, card.input, step.engine, mine.BATCH, runtime)
 

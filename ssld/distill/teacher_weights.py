@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import paddle
 from paddle import nn
 
-from ssld import weights
-from ssld.config import typed
+from ssld import models, weights
+from ssld.config import cards, typed
 from ssld.config.cards import Input, Model, TeacherCard
 from ssld.config.keys import plain
 from ssld.config.recipe import Data
@@ -43,6 +44,24 @@ def classes_of(file: Path) -> int:
     Raises WeightsError for a file that is damaged, or notes a number that is not that of its arrays.
     """
     return (weights.noted_classes(file) if file.suffix == ".safetensors" else None) or CLASSES
+
+
+def check_card(name: str, network: nn.Layer) -> None:
+    """Check that the costs on the card of a teacher are those of its network, which was made with its weights' classes.
+
+    The card may count the network with these classes, or with CLASSES. Raises RunError where it counts another one.
+    """
+    card = cards.find_teacher(name)
+    counted = {"params": models.parameters(network), "macs": card.macs}
+    if counted["params"] == card.params:
+        counted["macs"] = models.count(network, card.input.size)[1]
+    elif getattr(network, "num_classes", CLASSES) != CLASSES:
+        with paddle.LazyGuard():
+            counted["params"] = models.parameters(models.create(card.arch, num_classes=CLASSES))
+    for key, number in counted.items():
+        if getattr(card, key) != number:
+            what = f"its card says {key}: {getattr(card, key)}, {card.arch} has {number}"
+            raise RunError(f"teacher {name}: {what}; correct the card, or check its arch")
 
 
 def save_trained(network: nn.Layer, file: Path, data: Data, digest: str) -> None:

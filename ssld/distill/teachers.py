@@ -28,7 +28,7 @@ from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRun
 from ssld.distill.several import Together, combined
 from ssld.distill.teacher import TeacherLogits, gate
-from ssld.distill.teacher_weights import teacher_weights, tell_other_input, weights_digest
+from ssld.distill.teacher_weights import check_card, teacher_weights, tell_other_input, weights_digest
 from ssld.errors import RunError
 from ssld.files import write_whole
 from ssld.foreign import check_accuracy
@@ -299,6 +299,7 @@ def _of_card(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
         option = f"{plan.key_of(name)}.weights"
         file = teacher_weights(str(block.card), card, block.weights, option)
         weights.load_into(network, file)
+        check_card(str(block.card), network)
         tell_other_input(f"teacher {block.card}", file, card_input)
     if run.is_smoke:
         card_input = replace(card_input, size=plan.smoke.size, resize=plan.smoke.size)

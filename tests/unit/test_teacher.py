@@ -2,14 +2,16 @@
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
 import pytest
+import yaml
 from paddle import nn
 
 from ssld import models, weights
-from ssld.config import recipe
+from ssld.config import cards, recipe
 from ssld.config.recipe import Data
 from ssld.data import fake
 from ssld.distill import engine as engines
@@ -17,8 +19,10 @@ from ssld.distill import teachers
 from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.runs import Run
 from ssld.distill.teacher import TeacherLogits, gate
+from ssld.distill.teacher_weights import check_card
 from ssld.distill.teachers import load_teacher
 from ssld.errors import DeployError, RecipeError, RunError, WeightsError
+from ssld.paths import shelf
 from ssld.plans import load_plan
 from ssld.runtime import Runtime, cores
 from tests.unit.some_recipe import written
@@ -207,6 +211,31 @@ def test_a_teacher_that_nobody_trained_does_not_pass_the_gate_of_its_card(from_c
     message = rf"^teacher {CARD}: \d+\.\d\d top-1 on 8 validation images, its card says 78\.96; check the weights"
     with pytest.raises(RunError, match=message):  # 2,000 were asked for, the list has eight
         load_teacher(from_card(), "teacher")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"params": 5_480_000}, "params: 5480000, MobileNetV3_large_x1_0 has 5480206"),
+        ({"macs": 1}, r"macs: 1, \w+ has 2"),
+    ],
+)
+def test_a_card_with_the_costs_of_another_network_is_refused(wrong, said, from_card, tmp_path):
+    card = {**yaml.safe_load((shelf("teachers") / f"{CARD}.yaml").read_text()), **wrong}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(card))
+    with pytest.raises(RunError, match=rf"mine\.yaml: its card says {said}.*; correct the card, or check its arch"):
+        load_teacher(from_card(f"teacher.card={tmp_path / 'mine.yaml'}", "teacher.gate=0"), "teacher")
+
+
+def test_a_card_may_count_other_classes_than_those_of_the_weights(tmp_path, monkeypatch):
+    network = models.create("MobileNetV3_small_x0_35", num_classes=3, in_size=32)
+    card = cards.find_student("MobileNetV3_small_x0_35")
+    told = SimpleNamespace(arch=card.arch, params=card.params, macs=card.macs, input=card.input)
+    monkeypatch.setattr(cards, "find_teacher", lambda name: told)
+    check_card("mine", network)
+    told.params -= 1
+    with pytest.raises(RunError, match="its card says params: 1665953, MobileNetV3_small_x0_35 has 1665954"):
+        check_card("mine", network)
 
 
 def test_without_the_gate_it_is_loaded_with_the_input_of_its_card(from_card):

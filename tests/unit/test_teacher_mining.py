@@ -43,7 +43,7 @@ def place(tmp_path, monkeypatch):
         for level in (120, 200):
             plain(colour, level).save(tmp_path / f"data/pool/{colour}-{level}.png")
     given = {"size": 32, "resize": 36, "mean": [0.5] * 3, "std": [0.25] * 3}
-    card = {"arch": ARCH, "top1": 90.0, "source": "a test", "params": 1, "macs": 1, "input": given}
+    card = {"arch": ARCH, "top1": 90.0, "source": "a test", "params": 388_797, "macs": 551_608, "input": given}
     card["weights"] = {"url": "https://example.org/none", "path": "weights/none.safetensors"}
     (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
     weights.save(models.create(ARCH, num_classes=3, in_size=32), tmp_path / "teacher.safetensors")
