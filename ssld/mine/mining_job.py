@@ -141,12 +141,12 @@ def open_folder(job: Job) -> None:
     elif job.out.exists() and not is_empty(job.out):
         raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
     with writing(job.out, RunError, "choose another --out"):
-        scores = job.files()[0].parent
-        scores.mkdir(parents=True, exist_ok=True)
-        for folder in (job.out, scores, *job.out.glob(f"{IMAGES}/*")):
+        job.out.mkdir(parents=True, exist_ok=True)
+        for folder in (job.out, *job.out.glob("scores-*"), *job.out.glob(f"{IMAGES}/*")):
             clear(folder)
         if digest != about["digest"]:
             write_whole(file, json.dumps(about, indent=1) + "\n")
+        job.files()[0].parent.mkdir(exist_ok=True)
 
 
 def borrow(job: Job, files: list[Path]) -> None:

@@ -55,6 +55,6 @@ def write_report(folder: str | Path) -> Path:
         sections.plan_text(plan),
     ]
     page = folder / "report.html"
-    with writing(page, RunError, "make room and repeat `ssld report`"):
+    with writing(page, RunError, "repeat `ssld report`"):
         write_whole(page, PAGE.format(title=in_markup(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
     return page

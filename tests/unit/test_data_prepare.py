@@ -109,6 +109,7 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(digits, tmp_path):
     with pytest.raises(Stop):
         prepare("digits", tmp_path / "d", interrupt)
     assert not (tmp_path / "d" / "dataset.json").exists()
+    (tmp_path / "d" / "val.txt.partial-4194304").write_bytes(b"half")  # as a kill leaves it
     assert prepare("digits", tmp_path / "d")["status"] == "prepared"
     assert snapshot(tmp_path / "d") == snapshot(digits[0])
     assert not [name for name in snapshot(digits[0]) if not name.endswith((".png", ".txt", ".json"))]
