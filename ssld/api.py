@@ -587,9 +587,9 @@ def _teachers(
         if isinstance(network, str):
             layer, shown = _published(network, data)
         elif isinstance(network, FinishedRun):
-            layer, shown = network.student(), _as_shown(data, network.plan.stages[network.plan.last].data)
+            layer, shown = network.student(), _as_trained(data, network.plan.stages[network.plan.last].data)
         elif isinstance(network, Distilled):
-            layer, shown = network.student, _as_shown(data, network.settings.data)
+            layer, shown = network.student, _as_trained(data, network.settings.data)
         else:
             layer, shown = _layer(name, network), _teacher_look(data, look)
         found[name] = Teacher(name, layer, norm, "eager", shown)
@@ -601,26 +601,28 @@ def _teacher_look(data: Data, keys: Settings | None) -> Data:
     for key in keys or {}:
         if key not in ("size", "mean", "std"):
             raise RecipeError(f"teacher_input: no key {key!r}; it has size, mean and std")
+    from ssld.distill.images import shown_as
+
     look = _look({"size": data.crop, "mean": list(data.mean), "std": list(data.std), **(keys or {})}, "teacher_input")
-    return _as_shown(data, replace(look, eval_resize=round(look.size * data.resize / data.crop)))
+    resize = round(look.size * data.resize / data.crop)
+    shown = cards.Input(size=look.size, resize=resize, mean=look.mean, std=look.std, background=data.background)
+    return shown_as(data, shown)
 
 
-def _as_shown(data: Data, look: Data) -> Data:
-    """The images of `data`, with the geometry and the normalisation of `look`."""
-    size, resize = look.crop, look.resize
-    return replace(data, size=size, eval_size=size, eval_resize=resize, mean=look.mean, std=look.std)
+def _as_trained(data: Data, look: Data) -> Data:
+    """The images of `data`, shown as those that a network was evaluated on: `look`."""
+    return replace(look, train=data.train, val=data.val, size=look.crop, eval_batch=data.eval_batch)
 
 
 def _published(name: str, data: Data) -> tuple[nn.Layer, Data]:
     """The network of a published name with the weights of the weights folder, and how its images are shown."""
+    from ssld.distill.images import shown_as
     from ssld.distill.pretrained import published_file
     from ssld.published import network_with_weights
 
-    given = cards.find_model(name).input
     network = network_with_weights(name, published_file(name, name))
     network.eval()
-    size, mean, std = given.size, given.mean, given.std
-    return network, replace(data, size=size, eval_size=size, eval_resize=given.resize, mean=mean, std=std)
+    return network, shown_as(data, cards.find_model(name).input)
 
 
 def _classes_of(teachers: Mapping[str, Teacher]) -> int:

@@ -6,18 +6,26 @@ The function of a command is in `ssld/commands/<command>.py`. That file is impor
 
 import argparse
 import builtins
-import errno
 import json
 import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from ssld.arguments import parser
 from ssld.errors import SsldError, UsageError
+from ssld.files import place_of, reason_of
 from ssld.spec.printable import printable, printable_lines
+from ssld.stopping import STOPPED, caught
+from ssld.streams import (
+    PIPE_CLOSED,
+    drop_output,
+    libraries_print_on_stderr,
+    open_standard_files,
+    progress_on_stderr,
+)
 
 Args = argparse.Namespace
 OWN = ("command", "argv", "json", "debug")  # destinations of the parser that say how to print, not what to do
@@ -26,36 +34,55 @@ FROM_OWN: dict[str, dict[str, str]] = {  # command -> parameter of its function 
     "data": {"quiet": "json"},
     "mine": {"quiet": "json"},
 }
+RESUMES = ("run", "sweep", "label", "reproduce", "mine", "data prepare", "weights fetch")  # when they are repeated
+IN_FILES = (*RESUMES, "export", "report", "weights import")  # what they print is in files too
 LONG = ("reliability", "per_class", "worst")  # results of an evaluation that --json alone prints
 # These values of a row of `ssld bench` stand in --csv and --json alone.
 NOT_IN_TABLE = ("repeats", "images_per_second", "drift", "spread")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a command line. Exit code 0, 1 for an error of the user, 2 for a wrong command line, 130 after Ctrl-C."""
+    """Run a command line. The exit code is 0, or one of docs/reproducibility.md, "How a command ends"."""
     os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ code prints errors only
     warnings.filterwarnings("ignore", message="No ccache found")  # Paddle speaks of its compiler cache when imported
-    args = _parse(sys.argv[1:] if argv is None else argv)
-    try:
-        result = function(args.command)(**options(args))
-        if result is not None:  # a rank has no result: the process that started the ranks prints it
-            _print(args.command, result, as_json=args.json)
-    except UsageError as error:
-        parser().error(printable(error))
-    except SsldError as error:
-        if args.debug:
-            raise
-        sys.exit(printable(f"ssld {args.command}: {str(error).removeprefix(f'{args.command}: ')}"))
-    except BrokenPipeError:  # as in `ssld list models | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if args.debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
-        where = error.filename or "output"
-        sys.exit(printable(f"ssld {args.command}: {where}: {error.strerror}; what was saved before is untouched"))
-    except KeyboardInterrupt:
-        print(f"\nssld {args.command}: stopped; the same command resumes", file=sys.stderr)
-        sys.exit(130)
+    open_standard_files()
+    with progress_on_stderr(), caught() as stop:
+        args = _parse(sys.argv[1:] if argv is None else argv)
+        try:
+            with libraries_print_on_stderr():
+                result = function(args.command)(**options(args))
+            if result is not None:  # a rank has no result: the process that started the ranks prints it
+                _deliver(args, result)
+        except UsageError as error:
+            parser().error(printable(error))
+        except SsldError as error:
+            if args.debug:
+                raise
+            sys.exit(printable(f"ssld {args.command}: {str(error).removeprefix(f'{args.command}: ')}"))
+        except KeyboardInterrupt:
+            _stopped(args)
+        except Exception as error:
+            if args.debug or not (stop.asked or isinstance(error, OSError)):
+                raise
+            if stop.asked:  # a library was interrupted, and says so in its own way
+                _stopped(args)
+            sys.exit(
+                printable(
+                    f"ssld {args.command}: {place_of(error, 'the system')}: {reason_of(error)}; mend that and repeat"
+                )
+            )
+
+
+def _stopped(args: Args) -> NoReturn:
+    """Say that a signal stopped the command, and what the same command does."""
+    again = "resumes" if _action(args) in RESUMES else "begins anew"
+    print(f"\nssld {args.command}: stopped; the same command {again}", file=sys.stderr)
+    sys.exit(STOPPED)
+
+
+def _action(args: Args) -> str:
+    """Return the command, and the action of one that has several."""
+    return " ".join([args.command, *([args.action] if hasattr(args, "action") else [])])
 
 
 def _parse(argv: list[str]) -> Args:
@@ -90,6 +117,25 @@ def options(args: Args) -> dict[str, Any]:
 
 
 # --- these functions print
+
+
+def _deliver(args: Args, result: Any) -> None:
+    """Print a result.
+
+    A reader that has gone, as in `ssld list models | head`, gets no more; the exit code is that of any Unix command
+    then, unless the result is in files. Raises SsldError where standard output does not take the result.
+    """
+    try:
+        if sys.stdout is None:
+            raise BrokenPipeError
+        _print(args.command, result, as_json=args.json)
+        sys.stdout.flush()
+    except OSError as error:
+        drop_output()
+        if not isinstance(error, BrokenPipeError):
+            raise SsldError(f"standard output: {reason_of(error)}; the result was not printed") from None
+        if _action(args) not in IN_FILES:
+            sys.exit(PIPE_CLOSED)
 
 
 def _print(command: str, result: Any, *, as_json: bool) -> None:

@@ -1,20 +1,28 @@
 """Write files that are whole or not there, and compute their digests."""
 
+import ctypes
 import errno
 import fcntl
+import glob
 import hashlib
 import io
 import json
 import math
 import os
+import re
+import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ssld.errors import SsldError
+
 LONGEST_HEADER = 1 << 20  # bytes of a header of an archive
+FULL = (errno.ENOSPC, errno.EDQUOT)
+PARTIAL = re.compile(r"\.?([^/]*)\.partial-\d+(?=/|$)")  # the name of what is not whole yet, see `unfinished`
 
 
 def sha256(file: Path) -> str:
@@ -59,6 +67,28 @@ def json_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def differences(new_tree: object, old_tree: object, key: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield (key, new value, old value) of each leaf in which two JSON trees differ; a leaf that is missing is None."""
+    if isinstance(new_tree, dict) and isinstance(old_tree, dict):
+        for name in [*new_tree, *(name for name in old_tree if name not in new_tree)]:
+            yield from differences(new_tree.get(name), old_tree.get(name), f"{key}.{name}" if key else name)
+    elif json.loads(json.dumps(new_tree)) != old_tree:
+        yield key, new_tree, old_tree
+
+
+def first_difference(new_tree: object, old_tree: object) -> str:
+    """Return in words, in brackets, the first key in which two JSON trees differ, or "" where they are equal."""
+    for key, new_value, old_value in differences(new_tree, old_tree):
+        return f" ({key} is {short(old_value)} there and {short(new_value)} here)"
+    return ""
+
+
+def short(value: object) -> str:
+    """Return a value as JSON, cut where it is long."""
+    text = json.dumps(value)
+    return f"{text[:12]}..." if len(text) > 60 else text
+
+
 def flush(path: Path) -> None:
     """Wait until a file's content, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -69,16 +99,79 @@ def flush(path: Path) -> None:
 
 
 @contextmanager
-def whole(file: Path, suffix: str = ".partial") -> Iterator[Path]:
-    """Yield a temporary name to write under, then flush and rename the file.
+def whole(file: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary name to write under, then rename the file; with `durable` wait before that for the disk.
 
-    It is the old or the new one, never half of it. Processes that may write the same file at once need a `suffix` each.
-    Raises OSError where the disk does not take it.
+    It is the old or the new one, never half of it. Where the block fails, nothing is left under the temporary name;
+    what a kill leaves there, `clear` removes. Raises OSError where the disk does not take it.
     """
-    partial = file.with_name(file.name + suffix)
-    yield partial
-    flush(partial)
-    partial.replace(file)
+    partial = unfinished(file)
+    with held(partial):
+        try:
+            yield partial
+            if durable:
+                flush(partial)
+            partial.replace(file)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def unfinished(path: Path) -> Path:
+    """Return the name of a file or folder that this process has not finished."""
+    return path.with_name(f"{path.name}.partial-{os.getpid()}")
+
+
+@contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Make an empty file, and let `clear` see that a process is writing it, as long as this process is in the block."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def clear(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes have not finished in a folder: what `unfinished` names, and no process holds.
+
+    With a `name` it is what should have got this name. Where a file system has no locks, nothing is removed.
+    """
+    for path in folder.glob(f"{'*' if name is None else glob.escape(name)}.partial-*"):
+        if PARTIAL.search(path.name) and not _is_held(path):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def is_empty(folder: Path, but: str = "") -> bool:
+    """Return whether a path is a folder of nothing but `but` and what killed processes have not finished."""
+    return folder.is_dir() and all(path.name == but or PARTIAL.search(path.name) for path in folder.iterdir())
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # it is gone, or not ours
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders exchange their names, in one step where the system can do that (renameat2(2)). Raises OSError."""
+    here, in_exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None or renameat2(here, os.fsencode(one), here, os.fsencode(other), in_exchange):
+        between = unfinished(one)
+        other.rename(between)
+        one.rename(other)
+        between.rename(one)
 
 
 def write_whole(file: Path, text: str, errors: str = "strict") -> None:
@@ -96,10 +189,10 @@ WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def alone(folder: Path, patience: float = math.inf) -> Iterator[None]:
-    """Keep other processes out of the same block for the same folder.
+    """Keep other processes out of the same block for the same file or folder.
 
     The lock ends with the process, however that ends. Raises BlockingIOError where another process is still in the
-    block after `patience` seconds.
+    block after `patience` seconds. On a file system without locks nobody is kept out.
     """
     descriptor, end = os.open(folder, os.O_RDONLY), time.monotonic() + patience
     try:
@@ -118,3 +211,50 @@ def alone(folder: Path, patience: float = math.inf) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def existing(folder: Path) -> Path:
+    """Return a folder, or the nearest of those that hold it where it is not there yet."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+
+
+def check_writable(folder: Path, kind: type[SsldError], advice: str) -> None:
+    """Raise an error of this `kind` where a folder cannot be written to, or not be made. Nothing is written."""
+    place = existing(folder)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise kind(f"{place}: cannot be written to; {advice}")
+
+
+def place_of(error: BaseException, place: str | Path) -> str:
+    """Return the file that an error of the system names, as it will be called when it is whole, or else `place`."""
+    name = getattr(error, "filename", None)
+    return PARTIAL.sub(r"\1", os.fsdecode(name)) if isinstance(name, str | bytes | Path) and name else str(place)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the reason of an error of the system in words, on one line."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def writing(place: str | Path, kind: type[SsldError], advice: str) -> Iterator[None]:
+    """Turn an error of the system inside into an error of this `kind`, of one line.
+
+    It names the file that the system names. That need not lie in `place`: a library may write somewhere else, as into
+    the home folder. `advice` is what to do about `place`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(told(error, place, advice)) from error
+
+
+def told(error: BaseException, place: str | Path, advice: str) -> str:
+    """Return the line of `writing`."""
+    file = place_of(error, place)
+    one, other = os.path.join(os.path.abspath(file), ""), os.path.join(os.path.abspath(place), "")
+    if not (one.startswith(other) or other.startswith(one)):
+        return f"{file}: {reason_of(error)}; mend that and repeat the command"
+    full = getattr(error, "errno", None) in FULL or any(f"os error {number})" in str(error) for number in FULL)
+    what = "the disk is full; free some space" if full else f"cannot be written ({reason_of(error)})"
+    return f"{file}: {what}; {advice}"

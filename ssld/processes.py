@@ -3,23 +3,25 @@
 Standard output is kept for the result.
 """
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ssld.config.recipe import Plan
 from ssld.errors import RunError
 from ssld.spec.choices import Device, WandbMode
+from ssld.stopping import PARENT, ask_for_death_of_parent, caught
+
+PATIENCE = 30  # seconds that the ranks of a launcher which has ended get to save their last step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class RunOptions:
 
     ranks: how many processes share each batch, a number or `auto`. device: where they compute. wandb, wandb_project,
     wandb_tags, tensorboard: which trackers get the run (docs/tracking.md). smoke: whether the run takes seconds, on
-    fake images. reuse, fresh: whether finished stages are used whatever made them, or none is.
+    fake images. reuse: whether finished stages are used whatever made them.
     """
 
     ranks: str
@@ -39,7 +41,6 @@ class RunOptions:
     tensorboard: bool
     smoke: bool
     reuse: bool = False
-    fresh: bool = False
 
 
 def is_rank() -> bool:
@@ -75,53 +76,86 @@ def run_ranks(count: int, plan: Plan, argv: Sequence[str], device: Device, out: 
     gpu = paddle.is_compiled_with_cuda() and device != "cpu"
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(count)]
     launcher += ["--log_dir", f"{out}.ranks", *([] if gpu else ["--backend", "gloo"])]
-    code = call([*launcher, str(Path(__file__).with_name("__main__.py")), *argv], stop=children)
+    logs = {rank: Path(f"{out}.ranks", f"workerlog.{rank}") for rank in range(count)}
+    before = {rank: log.stat().st_size if log.is_file() else 0 for rank, log in logs.items()}
+    code = call([*launcher, str(Path(__file__).with_name("__main__.py")), *argv], children)
     if code:
-        raise RunError(
-            f"{count} ranks: ended with code {code}; their output is in {out}.ranks; the same command resumes"
-        )
+        errors = (_error(logs[rank], before[rank]) for rank in range(count))
+        reason = next(filter(None, errors), f"ended with code {code}; the same command resumes")
+        raise RunError(f"{count} ranks: {reason}; their output is in {out}.ranks")
     result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
     return result
 
 
-def call(command: list[str], stop: Callable[[int], list[int]]) -> int:
+def _error(log: Path, start: int) -> str | None:
+    """Return the line with which `ssld run` ended in a rank, without its beginning, or None where it said nothing."""
+    with suppress(OSError), log.open("rb") as stream:
+        stream.seek(start)
+        lines = stream.read().decode(errors="replace").splitlines()
+        said = [line.removeprefix("ssld run: ") for line in lines if line.startswith("ssld run: ")]
+        return said[-1] if said else None
+    return None
+
+
+def call(command: list[str], ranks_of: Callable[[int], list[int]] | None = None) -> int:
     """Run a command to its end, its output on standard error, and return its exit code.
 
-    SIGINT and SIGTERM go to the processes `stop(child)` alone, and this process waits for their end, so that they save
-    their last step: the command has a session of its own, where the terminal's Ctrl-C does not reach. Then
-    KeyboardInterrupt is raised. When this process is killed, the command gets SIGTERM, because it must not train on
-    beside the one that resumes.
+    A signal that asks for a stop goes to the process, and this one waits for its end, so that it saves its last step:
+    it has a session of its own, where the terminal's Ctrl-C does not reach. Then KeyboardInterrupt is raised. A
+    launcher hands no signal on. Its signals therefore go to the processes `ranks_of(launcher)` alone, and these are
+    waited for. When this process is killed, the command gets SIGTERM, because it must not train on beside the one that
+    resumes.
     """
-    interrupted = False
+    ranks: list[int] = []
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        for pid in stop(child.pid) or [child.pid]:
+    def hand_on(number: int) -> None:
+        for pid in (ranks_of(child.pid) if ranks_of else []) or [child.pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    child = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True, preexec_fn=end_with_parent)
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        while child.poll() is None:
-            time.sleep(0.1)
-            if interrupted and not stop(child.pid):  # the launcher looks only every few seconds for ranks that ended
-                child.terminate()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if interrupted:
-        raise KeyboardInterrupt
+    with caught() as stop:
+        child = _start(command, copied=ranks_of is not None)
+        with stop.handed_on(hand_on):
+            while child.poll() is None:
+                time.sleep(0.1)
+                ranks = (ranks_of(child.pid) if ranks_of else []) or ranks
+                if stop.asked and ranks_of and not ranks_of(child.pid):
+                    child.terminate()  # a launcher looks only every few seconds for ranks that ended
+            end = time.monotonic() + PATIENCE
+            while any(map(_lives, ranks)) and time.monotonic() < end:
+                time.sleep(0.1)
     return child.returncode
 
 
-def end_with_parent() -> None:
-    """Let this process get SIGTERM when the one that started it is gone, killed too (prctl(2), PR_SET_PDEATHSIG = 1).
+def _start(command: list[str], copied: bool) -> subprocess.Popen[str]:
+    """Start a command that ends with this process.
 
-    A launcher that ends by a signal leaves its ranks alone, so they ask for it themselves.
+    With `copied` its output is read and written on, so that it does not matter to the command whether anybody reads
+    it. Otherwise it sees whether standard error is a terminal.
     """
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    caller = os.getpid()
+
+    def in_child() -> None:
+        ask_for_death_of_parent()
+        if os.getppid() != caller:  # it is gone already
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    child = subprocess.Popen(
+        command, env={**os.environ, PARENT: str(caller)}, start_new_session=True, preexec_fn=in_child,
+        stdout=subprocess.PIPE if copied else sys.stderr, stderr=subprocess.STDOUT if copied else None,
+        text=True, errors="replace",
+    )  # fmt: skip
+    if copied:
+        assert child.stdout is not None
+        threading.Thread(target=sys.stderr.writelines, args=(child.stdout,), daemon=True).start()
+    return child
+
+
+def _lives(pid: int) -> bool:
+    """Return whether there is a process of this number that has not ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2][1] != "Z"
+    return False
 
 
 def children(pid: int) -> list[int]:
@@ -138,7 +172,6 @@ def run_alone(recipe: str, overrides: Sequence[str], out: Path, options: RunOpti
     """Run `ssld run` in a process of its own and return its exit code."""
     words = ["--ranks", options.ranks, "--device", options.device, "--wandb", options.wandb, "--out", str(out)]
     words += ["--wandb-project", options.wandb_project, "--wandb-tags", ",".join(options.wandb_tags)]
-    flags = {"--smoke": options.smoke, "--tensorboard": options.tensorboard}
-    flags |= {"--reuse": options.reuse, "--fresh": options.fresh}
+    flags = {"--smoke": options.smoke, "--tensorboard": options.tensorboard, "--reuse": options.reuse}
     words += [flag for flag, given in flags.items() if given]
-    return call([sys.executable, "-m", "ssld", "run", recipe, *overrides, *words], stop=lambda child: [child])
+    return call([sys.executable, "-m", "ssld", "run", recipe, *overrides, *words])

@@ -26,6 +26,7 @@ from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRecord, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
 from ssld.errors import DeployError
+from ssld.files import whole
 from ssld.progress import note, progress
 
 SAMPLES = 64  # validation images whose predictions the report may show
@@ -303,9 +304,9 @@ def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, mi
     names = class_names_of(run, data.val) or [str(number) for number in range(run.plan.classes)]
     arrays = {name: metrics.softmax(values[positions]).astype("float32") for name, values in logits.items()}
     file = run.folder / "samples.npz"
-    with disk_errors(file):
+    with disk_errors(file), whole(file) as partial, partial.open("wb") as stream:
         np.savez_compressed(
-            file,
+            stream,
             image=pixels.round().clip(0, 255).astype("uint8"),
             label=sample_labels,
             classes=np.array(names),

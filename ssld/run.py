@@ -6,6 +6,7 @@ bench and report.
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,35 +15,50 @@ from typing import Any, cast
 
 from ssld import FAST_MKL, labels, weights
 from ssld.callable import make_callable
-from ssld.config import code, recipe
+from ssld.config import code, fresh, parse, recipe
 from ssld.config.mine_step import DONE
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
-from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import check_data, check_lists, images_of, loaders
 from ssld.distill.job import Job
 from ssld.distill.labelling import filled_cache, labeller_of
 from ssld.distill.networks import make_network, noted
 from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, in_int8
-from ssld.distill.reuse import MADE_OF, Trust, check_begun, is_current, take_over, to_train
+from ssld.distill.reuse import (
+    MADE_OF,
+    REPLACED,
+    KnownParts,
+    Trust,
+    begin_anew,
+    check_begun,
+    is_current,
+    take_over,
+    to_train,
+    trust_now,
+)
 from ssld.distill.runs import RECORD, Run, StageMade, StageRecord, StageRun
+from ssld.distill.space import check_space
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files
 from ssld.distill.trial import try_stages
 from ssld.errors import RunError, SsldError
-from ssld.files import alone, sha256, write_whole
+from ssld.files import alone, clear, first_difference, is_empty, sha256, write_whole
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
 from ssld.result import finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options, Track
+from ssld.track import check as check_trackers
+from ssld.track.jsonl import Jsonl
 
 make_callable(__name__)  # `ssld.run(...)` is the function of that name in `ssld.api`
 
 PATIENCE = 30  # seconds that a stopped run gets to write its checkpoint
+MADE_BEFORE_A_STEP = ("stages", "fake", "labels")  # folders of a run
 
 
 def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust: Trust = "equal") -> dict[str, Any]:
@@ -52,11 +68,14 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
     besides metrics.jsonl. `trust` says which finished stages are used again, see `reuse.Trust`. Raises RunError when
     the folder holds the run of another recipe.
     """
-    run = Run.of_plan(plan, folder, runtime)
+    run, known = Run.of_plan(plan, folder, runtime), KnownParts()
     with opened(run):
-        if trust != "none" and (result := finished(run, trust)) is not None:
+        trust = trust_now(run, trust)
+        if trust != "none" and (result := finished(run, trust, known)) is not None:
             note(f"{folder}: already finished")
             return result if runtime.main else {}
+        if runtime.main:
+            check_trackers(options)
         check_engines(run)
         check_starts(plan)
         teachers = Teachers(run)
@@ -64,20 +83,24 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         check_data(run)
         check_files(run)
         check_installed(plan)
-        left = to_train(run, trust)
-        check_begun(left, trust)
+        left = to_train(run, trust, known)
+        check_begun(left, trust, known)
+        if runtime.main:
+            check_space(run, left)
         teachers.check(left)
         try_stages(left, teachers)
         if runtime.main and (path := os.environ.get(FAST_MKL)):
             note(f"{FAST_MKL}={path}: MKL's fast path on AMD processors; an empty {FAST_MKL} in the environment stays")
+        if trust == "none":
+            begin_anew(run)
         with start_track(run, options) as log:
-            stages = {name: stage_result(stage, teachers, log, trust) for name, stage in run.stages.items()}
+            stages = {name: stage_result(stage, teachers, log, trust, known) for name, stage in run.stages.items()}
             # Every rank loads the compared teachers, because the ranks share the check of a teacher.
             compared = teachers.of(run.stage(plan.compared)) if plan.compared else None
             return conclude(run, stages, compared, log) if runtime.main else {}
 
 
-def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
+def finished(run: Run, trust: Trust, known: KnownParts) -> dict[str, Any] | None:
     """Return the result of a run that is finished and is still what its recipe would give now.
 
     Returns None where work is left. A report that no longer belongs to such a result is removed.
@@ -85,7 +108,7 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
     report, file = run.folder / "report.html", run.folder / "result.json"
     if not (report.is_file() and file.is_file()):
         return None
-    current = all(is_current(stage, trust) for stage in run.stages.values())
+    current = all(is_current(stage, trust, known) for stage in run.stages.values())
     barrier(run.runtime)
     if not current:
         if run.runtime.main:
@@ -93,6 +116,8 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
         barrier(run.runtime)
         return None
     result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if run.runtime.main:
+        fresh.end(run.folder)
     return result
 
 
@@ -109,12 +134,13 @@ def conclude(
     write_json(run.folder / "result.json", result)
     publish(run, result, log)
     write_report(run.folder)
+    fresh.end(run.folder)
     return result
 
 
 @contextmanager
 def opened(run: Run) -> Iterator[None]:
-    """Reserve the run folder for this process and its ranks.
+    """Reserve the run folder for this process and its ranks, and remove what killed processes have not finished in it.
 
     Raises RunError for the folder of another recipe, and for a folder that another process uses.
     """
@@ -130,35 +156,50 @@ def opened(run: Run) -> Iterator[None]:
                 if patience:
                     raise RunError(f"{busy}; let it end, or choose another --out") from None
                 note(f"{busy}; waiting {PATIENCE} s for its end")
+        for place in (folder, folder / "stages", *folder.glob("stages/*")) if run.runtime.main else ():
+            clear(place)
         yield
 
 
 def open_folder(run: Run) -> None:
     """Make the run folder, or check that it belongs to this recipe.
 
-    A folder that holds a plan of another recipe and nothing that a stage made is taken over, because that run never
-    began.
+    A folder that holds a plan of another recipe and no result of a step is taken over, because that run never began.
+    Raises RunError, which names what differs, for the folder of another recipe, and for one that holds something else.
     """
     folder, plan, runtime = run.folder, run.plan, run.runtime
-    file = folder / "plan.yaml"
-    is_ours = file.is_file()
-    if is_ours:
-        first_line = file.read_text(encoding="utf-8").partition("\n")[0]
-        if first_line != f"# digest: {plan.digest}":
-            if any((folder / "stages").glob("*")) or (folder / "metrics.jsonl").is_file():
-                raise RunError(
-                    f"{folder}: holds the run of another recipe ({first_line[2:18]}...); choose another --out"
-                )
-            is_ours = False
-    elif folder.is_dir() and any(path.name != "plan.yaml.partial" for path in folder.iterdir()):
+    file, head = folder / "plan.yaml", f"# digest: {plan.digest}\n"
+    is_there = file.is_file()
+    is_ours = is_there and file.read_text(encoding="utf-8").startswith(head)
+    if is_there and not is_ours and has_results(folder):
+        raise RunError(f"{folder}: holds the run of another recipe{_difference(file, plan)}; choose another --out")
+    if not is_there and folder.exists() and not is_empty(folder, but=fresh.FRESH):
         raise RunError(f"{folder}: is not empty and holds no run; choose another --out")
     barrier(runtime)
-    if runtime.main and not is_ours:
+    if runtime.main:
         with disk_errors(file):
             folder.mkdir(parents=True, exist_ok=True)
+            if not is_ours:
+                for name in MADE_BEFORE_A_STEP if is_there else ():
+                    shutil.rmtree(folder / name, ignore_errors=True)
+                write_whole(file, head + recipe.dump(plan))
             code.keep(plan.code, folder)
-            write_whole(file, f"# digest: {plan.digest}\n" + recipe.dump(plan))
     barrier(runtime)
+
+
+def has_results(folder: Path) -> bool:
+    """Return whether a run folder holds what came of a step."""
+    made = (f"stages/*/{NAMES}", f"stages/*/{RECORD}", f"stages/{REPLACED}", "metrics.jsonl", "result.json")
+    return any(any(folder.glob(name)) for name in made)
+
+
+def _difference(file: Path, plan: Plan) -> str:
+    """Return in words the first key in which the plan of a run folder differs from this one."""
+    try:
+        kept = parse.read_yaml(file)
+    except SsldError:
+        return ""
+    return first_difference(recipe.plan_tree(plan), kept)
 
 
 def ensure_data(run: Run, teachers: Teachers) -> None:
@@ -200,6 +241,7 @@ def label(plan: Plan, folder: Path, runtime: Runtime, sample: int, options: Opti
     if not stages:
         raise RunError(f"{plan.name}: no stage asks for a label cache; add stages.<name>.labels (docs/labels.md)")
     with opened(run):
+        check_trackers(options)
         teachers = Teachers(run)
         ensure_data(run, teachers)
         rows, folders = [], {}
@@ -226,15 +268,16 @@ def _take_trained(run: Run, name: str | None) -> None:
     if not stage.is_done:
         start = stage.start
         if start is None or start.is_done:
-            take_over(stage, "equal")
+            curves = Track(Jsonl(run.folder / "metrics.jsonl"))
+            take_over(stage, "equal", KnownParts(), lambda folder: curves.adopt(name, folder / "metrics.jsonl"))
     if not stage.is_done:
         what = f"stage {name!r} trains the teacher and is not done"
         raise RunError(f"{run.folder}: {what}; `ssld run` trains it, and makes the cache itself")
 
 
-def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust) -> StageRecord:
+def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, known: KnownParts) -> StageRecord:
     """Return the scores of a stage: of its finished result where that may be used, or else of a new training."""
-    parts = take_over(stage, trust, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
+    parts = take_over(stage, trust, known, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
         network = make_network(stage)

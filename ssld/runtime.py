@@ -14,6 +14,9 @@ import paddle
 
 import ssld
 from ssld.errors import RunError
+from ssld.stopping import catch_again
+
+catch_again()  # Paddle has taken SIGTERM
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ssld.deploy import Row
 from ssld.deploy.bench import bench as measure_rows
 from ssld.deploy.bench import check_asked
 from ssld.errors import DeployError, RunError
+from ssld.files import check_writable
 from ssld.progress import note
 from ssld.spec.choices import Span
 from ssld.spec.formats import Precision
@@ -54,6 +55,8 @@ def bench(
         raise DeployError("bench: give networks (run folders, exports, model names) or --all-students")
     if csv and not Path(csv).absolute().parent.is_dir():
         raise DeployError(f"{csv}: there is no such folder; make it first: what was measured would be lost")
+    if csv:
+        check_writable(Path(csv).parent, DeployError, "choose another --csv: what was measured would be lost")
     if images and "end-to-end" not in span:
         raise DeployError("bench: --images are for end-to-end; add that to --span")
     numbers = {"batch_sizes": batch_size, "image_sizes": image_size or [1], "repeats": [repeats]}

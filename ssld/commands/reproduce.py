@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ssld.config import baseline, cards, coverage
 from ssld.config.cards import Input, Model
-from ssld.errors import RecipeError, UsageError
+from ssld.errors import RecipeError, RunError, UsageError
 from ssld.evaluation import labelled_list, scored_list, scores_on, standard_error
-from ssld.files import json_digest, sha256
+from ssld.files import check_writable, json_digest, sha256
 from ssld.plans import load_plan
 from ssld.processes import RunOptions
 from ssld.progress import note
@@ -138,6 +138,7 @@ def _evaluate(
     from ssld.runtime import start
 
     model = cards.find_model(name)
+    check_writable(experiments, RunError, "choose another --experiments")
     listed, runtime = labelled_list(data), start(device)
     refuse_scoring(listed)  # its number would not be that of the claim
     if weights == PUBLISHED:

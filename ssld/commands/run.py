@@ -6,7 +6,7 @@ from typing import cast
 
 from ssld.api import FinishedRun, RunResult
 from ssld.plans import load_plan, run_folder, trust_of
-from ssld.processes import RunOptions, count_ranks, end_with_parent, is_rank, run_ranks
+from ssld.processes import RunOptions, count_ranks, is_rank, run_ranks
 from ssld.seeds import SeedRuns, check_seeds, run_seeds
 from ssld.spec.choices import Device, WandbMode
 
@@ -51,9 +51,10 @@ def run(
             tensorboard=tensorboard,
             smoke=smoke,
             reuse=reuse,
-            fresh=fresh,
         )
-        return run_seeds(plan, recipe, overrides, seeds=seeds, out=out, experiments=experiments, options=options)
+        return run_seeds(
+            plan, recipe, overrides, seeds=seeds, out=out, experiments=experiments, options=options, anew=fresh
+        )
     folder, count = Path(out) if out else run_folder(plan, Path("runs")), count_ranks(ranks, device)
     if count > 1 and not is_rank():
         result = run_ranks(count, plan, argv, device, folder)
@@ -62,8 +63,6 @@ def run(
     from ssld.runtime import start
     from ssld.track import Options
 
-    if is_rank():
-        end_with_parent()
     loggers = Options(wandb=wandb, project=wandb_project, tags=wandb_tags, tensorboard=tensorboard)
     result = run_plan(plan, folder, start(device), loggers, trust)
     return None if is_rank() else FinishedRun(folder, plan, cast(RunResult, result), device)

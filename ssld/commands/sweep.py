@@ -12,7 +12,7 @@ from ssld.config import sweep as sweeps
 from ssld.config.recipe import Plan
 from ssld.config.sweep import Sweep, Trial
 from ssld.errors import RecipeError, RunError, did_you_mean
-from ssld.files import write_whole
+from ssld.files import check_writable, write_whole, writing
 from ssld.plans import load_plan, run_folder
 from ssld.processes import RunOptions, run_alone
 from ssld.progress import note
@@ -111,6 +111,7 @@ def _run_here(
     todo = _plans(spec, trials, options.smoke)
     options = replace(options, wandb_tags=(*options.wandb_tags, f"sweep-{spec.name}"))
     command = _command(file, count, seed, options.smoke)
+    check_writable(ledger_folder, RunError, "choose another --experiments")
     rows: list[dict[str, Any]] = []
     hardware: set[str] = set()
     for number, (trial, plan) in enumerate(zip(trials, todo, strict=True), 1):
@@ -174,8 +175,6 @@ def _write(file: Path, head: str, text: str) -> None:
     """Replace what the command wrote before, and nothing else."""
     if file.is_file() and not file.read_text(encoding="utf-8").startswith(head.split("`")[0]):
         raise RunError(f"{file}: was not written by `ssld sweep`; move it away, or choose another --out")
-    try:
+    with writing(file, RunError, "choose another --out"):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, text)
-    except OSError as error:
-        raise RunError(f"{file}: cannot be written ({error.strerror}); choose another --out") from None

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from ssld.errors import RecipeError, RunError, did_you_mean
-from ssld.files import json_digest, sha256
+from ssld.files import json_digest, sha256, whole
 
 COPIES = "code"  # folder of a run, with a folder for each file that is named by the beginning of its digest
 SHORT = 16  # digits of a digest in the name of that folder
@@ -100,7 +100,8 @@ def keep(digests: Mapping[str, str], run: Path) -> None:
             copy = run / COPIES / digest[:SHORT] / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             if not copy.is_file():
-                copy.write_bytes(content)
+                with whole(copy) as partial:
+                    partial.write_bytes(content)
 
 
 def modules(digests: Mapping[str, str]) -> dict[str, ModuleType]:

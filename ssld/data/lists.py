@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ssld.errors import DataError
-from ssld.files import open_regular
+from ssld.files import open_regular, write_whole
 
 UNLABELLED = -1
 MOST_CLASSES = 2**24  # a label is smaller where no number of classes is given, so that classes can be counted
@@ -120,8 +120,11 @@ def count_lines(file: str | os.PathLike[str]) -> int:
 
 
 def write_list(file: str | os.PathLike[str], paths: Sequence[str], labels: Sequence[int] | None = None) -> None:
-    """Write a list file; without labels the images are unlabelled. A path that a line cannot hold raises DataError."""
-    Path(file).write_text(list_text(paths, labels), encoding="utf-8", errors="surrogateescape")
+    """Write a list file, whole or not at all; without labels the images are unlabelled.
+
+    A path that a line cannot hold raises DataError.
+    """
+    write_whole(Path(file), list_text(paths, labels), "surrogateescape")
 
 
 def list_text(paths: Sequence[str], labels: Sequence[int] | None = None) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict
 from ssld.data.lists import CLASSES, list_text
 from ssld.data.tree import LeftOut
 from ssld.errors import DataError
-from ssld.files import write_whole
+from ssld.files import clear, whole, write_whole
 
 MANIFEST = "dataset.json"
 LEFT_OUT = "left_out.csv"
@@ -52,6 +52,7 @@ class Target:
         self._options, self._prefix = options, "" if source in (None, self.out.resolve()) else f"{source}{os.sep}"
         self._lists: dict[str, dict[str, Any]] = {}
         self._wrote = False
+        self._folders: set[Path] = set()  # those that it has written to
         self.left_out = LeftOut(source or self.out)
         self.remarks: list[str] = []
         if self.out.exists() and not self.out.is_dir():
@@ -90,10 +91,12 @@ class Target:
             if path.read_bytes() != data:
                 raise DataError(f"{path}: exists with other content; choose another folder or delete it")
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")  # another process may prepare the same set now
-        part.write_bytes(data)
-        part.replace(path)
+        if path.parent not in self._folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            clear(path.parent)
+            self._folders.add(path.parent)
+        with whole(path, durable=False) as partial:
+            partial.write_bytes(data)
         self._wrote = True
 
     def save_list(self, name: str, paths: Sequence[str], labels: Sequence[int] | None = None) -> None:

@@ -20,7 +20,7 @@ from ssld.deploy.child_process import reason, run_module
 from ssld.deploy.engines.registry import ENGINES, Engine, Run, combinations, ready, shaped
 from ssld.deploy.pictures import answer, jpegs, random_images
 from ssld.errors import DeployError
-from ssld.files import whole, write_whole
+from ssld.files import whole, write_whole, writing
 from ssld.spec.choices import Span
 
 QUICK_WARMUP, QUICK_REPEATS, QUICK_SECONDS = 3, 50, 1.0
@@ -290,20 +290,18 @@ def unsteady(rows: Sequence[Row]) -> list[str]:
 
 def write_csv(rows: Sequence[Row], path: str | Path) -> None:
     """Write the rows as CSV, one line each. The file appears whole or not at all."""
-    try:
-        with whole(Path(path)) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
-    except OSError as error:
-        raise DeployError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
+    with (
+        writing(path, DeployError, "choose another file"),
+        whole(Path(path)) as partial,
+        partial.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
 
 
 def write_json(rows: Sequence[Row], machine: Mapping[str, Any], path: str | Path) -> None:
     """Write the machine and the rows as JSON. The file appears whole or not at all."""
-    try:
-        write_whole(
-            Path(path), json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n"
-        )
-    except OSError as error:
-        raise DeployError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
+    text = json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n"
+    with writing(path, DeployError, "choose another file"):
+        write_whole(Path(path), text)

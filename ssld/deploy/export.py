@@ -8,10 +8,9 @@ says so.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from ssld.deploy import formats as forms
 from ssld.deploy.formats import PLAIN, How
 from ssld.deploy.processing import as_file_input, with_processing
 from ssld.errors import DeployError
+from ssld.files import alone, clear, exchange, unfinished, writing
 from ssld.spec.colours import WHITE
 
 if TYPE_CHECKING:
@@ -148,23 +148,23 @@ def takes_other_sizes(model: Layer, size: int, classes: int) -> bool:
 def staging(folder: Path) -> Iterator[Path]:
     """Make a temporary folder beside `folder`, so that a rename is atomic, and remove it afterwards.
 
-    Raises DeployError where files cannot be written.
+    What killed processes have left of such folders is removed too. Raises DeployError where files cannot be written.
     """
-    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
+    hidden = folder.with_name(f".{folder.name}")
+    partial = unfinished(hidden)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-    except OSError as error:
-        raise DeployError(
-            f"{folder}: cannot be written ({error.strerror or error}); free it or choose another"
-        ) from error
+        with writing(folder, DeployError, "free it or choose another"):
+            clear(folder.parent, hidden.name)
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            with alone(partial):  # so that nobody clears it away
+                yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def replace(partial: Path, folder: Path) -> None:
-    """Rename `partial` to `folder`. An export that is there is set aside first and removed last.
+    """Give the files of `partial` to `folder`, at once, and those of an export that is there to `partial`.
 
     Raises DeployError for a folder with files that no export writes, because they are not ours to remove.
     """
@@ -173,11 +173,9 @@ def replace(partial: Path, folder: Path) -> None:
         others = sorted(p.name for p in folder.iterdir() if p.name.removesuffix(contracts.REJECTED) not in ours)
         if others:
             raise DeployError(f"{folder}: holds {others[0]!r}, which is no export; choose an empty or a new folder")
-    previous = partial.with_name(partial.name + ".previous")
-    with suppress(FileNotFoundError):
-        folder.rename(previous)
-    partial.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
+        exchange(partial, folder)
+    else:
+        partial.rename(folder)
 
 
 def _class_number(classes: int | Sequence[str]) -> int:

@@ -9,10 +9,13 @@ Converters that can abort run in a child process.
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +137,30 @@ def check_onnx(opset: int) -> None:
             raise DeployError(f"export: the format onnx needs {package}, not installed; pip install 'ssld[engines]'")
 
 
+@lru_cache(maxsize=1)
+def _other_home() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that is removed with this process: what is traced may be looked at again as long as it lives."""
+    return tempfile.TemporaryDirectory(prefix="ssld-traces-")
+
+
+@contextmanager
+def home_elsewhere() -> Iterator[None]:
+    """Let Paddle, which writes the code that it traces below the home folder, write into a folder of this process.
+
+    A batch system may give a process no home folder that can be written to.
+    """
+    before = os.environ.get("HOME")
+    os.environ["HOME"] = _other_home().name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HOME"]
+        else:
+            os.environ["HOME"] = before
+
+
+@home_elsewhere()
 def write_programs(
     network: Layer,
     rounded: Layer,

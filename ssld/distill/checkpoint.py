@@ -2,10 +2,9 @@
 
 A checkpoint is a folder `checkpoint-<step>` with safetensors files, `state.json`, and `manifest.json`, which has the
 sha256 of each file. It is written under a temporary name, every file and the folder are flushed to disk, and only then
-it gets its name. A process that is killed leaves a `.partial` folder, which is never read.
+it gets its name. A process that is killed leaves a folder `checkpoint-<step>.partial-<process>`, which is never read.
 """
 
-import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,23 +19,20 @@ from safetensors.numpy import load_file, save_file
 
 from ssld.distill.arrays import Array
 from ssld.errors import RunError
-from ssld.files import flush, sha256, write_whole
-from ssld.interfaces import Scores
+from ssld.files import flush, sha256, told, unfinished, write_whole
 from ssld.progress import note
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # safetensors names the error only in its text
+NAMES = "checkpoint-" + "[0-9]" * 8  # pattern of the names of whole checkpoints
 
 
 class State(TypedDict):
     """Hold what a checkpoint has beside arrays.
 
-    `seconds` is the time that the stage has taken, `scaler` the state of mixed precision, which is empty without it,
-    and `scores` are those at the end of the stage, or None before.
+    `seconds` is the time that the stage has taken. `scaler` is the state of mixed precision, and empty without it.
     """
 
     seconds: float
     scaler: dict[str, object]
-    scores: Scores | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], st
     Raises RunError when the disk is full.
     """
     final = folder / f"checkpoint-{step:08d}"
-    partial = final.with_suffix(".partial")
+    partial = unfinished(final)
     with disk_errors(final):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -105,15 +101,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in FULL or any(f"os error {number})" in str(error) for number in FULL)
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        what = "the disk is full; free some space" if full else f"cannot be written ({reason})"
-        raise RunError(f"{path}: {what}; what was saved before is untouched, repeat the command to resume") from None
+        raise RunError(told(error, path, "what was saved before is untouched, repeat the command to resume")) from None
 
 
 def _all(folder: Path) -> list[Path]:
     """Return the checkpoints that look complete, newest first."""
-    return sorted((p for p in folder.glob("checkpoint-*") if p.is_dir() and p.suffix != ".partial"), reverse=True)
+    return sorted((path for path in folder.glob(NAMES) if path.is_dir()), reverse=True)
 
 
 def _damage(path: Path) -> str | None:

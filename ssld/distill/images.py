@@ -12,6 +12,7 @@ from typing import TypedDict
 import numpy as np
 
 from ssld.config import code
+from ssld.config.cards import Input
 from ssld.config.foreign import Channels
 from ssld.config.mine_step import LIST
 from ssld.config.recipe import Data, Stage
@@ -231,9 +232,10 @@ def eval_loader(stage: StageRun, take: int | Numbers | None = None, data: Data |
     return centre_crops(data, images if take is None else images.subset(take), stage.runtime)
 
 
-def shown_as(data: Data, *, size: int, resize: int, mean: Channels, std: Channels) -> Data:
-    """Return the same images at the size and with the normalisation that another network expects."""
-    return replace(data, size=size, eval_size=size, eval_resize=resize, mean=mean, std=std)
+def shown_as(data: Data, shown: Input) -> Data:
+    """Return the same images as another network expects them: their size, normalisation and background."""
+    geometry = replace(data, size=shown.size, eval_size=shown.size, eval_resize=shown.resize)
+    return replace(geometry, mean=shown.mean, std=shown.std, background=shown.background)
 
 
 def centre_crops(data: Data, images: ImageSource, runtime: Runtime) -> EvalLoader:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FunctionType
 
 from paddle import nn
 
@@ -25,7 +24,8 @@ from ssld.config.recipe import Data, Stage
 from ssld.config.teachers import Combine
 from ssld.data import ImageSource, sampler
 from ssld.distill.arrays import Floats, Numbers
-from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.checkpoint import NAMES, disk_errors, write_json
+from ssld.distill.code_digests import code_digest, is_ours
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, check_images, check_precision, random_crops
 from ssld.distill.job import Job
@@ -33,11 +33,10 @@ from ssld.distill.optim import check_stages
 from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, damage, kept_parts, source_digest
 from ssld.distill.runs import MODEL, RECORD
 from ssld.distill.stage import run_stage
-from ssld.distill.teacher import BATCH_NORMS
 from ssld.distill.teacher_weights import weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher, pass_check
 from ssld.errors import RecipeError, RunError
-from ssld.files import alone, json_digest, sha256
+from ssld.files import alone, clear, is_empty, json_digest, sha256
 from ssld.interfaces import Labeller, Record, StageScores
 from ssld.losses import Loss
 from ssld.models.taps import called
@@ -167,53 +166,15 @@ def made_of(training: Training) -> Parts:
 
 
 def network_digest(network: nn.Layer) -> str:
-    """Return the sha256 over the weights of a network and the code of its layers.
-
-    The code of Paddle's layers and of those of this library is left out.
-    """
+    """Return the sha256 over the weights of a network and the code of those of its layers that are one's own."""
     classes = {type(layer) for layer in network.sublayers(include_self=True)}
-    code = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not _is_known(cls))
+    code = sorted((cls.__qualname__, code_digest(cls)) for cls in classes if not is_ours(cls))
     return json_digest([weights_digest(network), called(network), code])
 
 
 def loss_digest(cls: type[Loss]) -> str:
-    """Return the digest of the source of a loss, as `reuse.source_digest` does.
-
-    For a class without a source file, such as one of a notebook, it is the digest of the compiled code.
-    """
-    return source_digest(cls) if _is_known(cls) else code_digest(cls)
-
-
-def code_digest(cls: type) -> str:
-    """Return the sha256 over the compiled code of the functions of a class and of the classes that it derives from."""
-    bases = [base for base in cls.__mro__ if base is not object and not _is_known(base)]
-    functions = {
-        f"{base.__qualname__}.{name}": _function(value) for base in bases for name, value in vars(base).items()
-    }
-    return json_digest({name: _code(value.__code__) for name, value in functions.items() if value is not None})
-
-
-def _is_known(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] in ("paddle", "ssld")
-
-
-def _function(value: object) -> FunctionType | None:
-    """Return the function that is the value of a class's attribute, or that a property or a class method wraps."""
-    for name in ("__func__", "fget"):
-        value = getattr(value, name, value)
-    return value if isinstance(value, FunctionType) else None
-
-
-def _code(code: CodeType) -> list[object]:
-    """Return what a function does, without the place where it is written."""
-    return [code.co_code.hex(), [_constant(c) for c in code.co_consts], list(code.co_names), list(code.co_varnames)]
-
-
-def _constant(value: object) -> object:
-    if isinstance(value, CodeType):
-        return _code(value)
-    # The order of a set differs between processes.
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+    """Return the digest of the source of a loss of this library, or of the code of a loss of one's own."""
+    return source_digest(cls) if is_ours(cls) else code_digest(cls)
 
 
 def _leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:
@@ -229,7 +190,7 @@ def _leaves(tree: object, path: str = "") -> Iterator[tuple[str, object]]:
 def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
     """Reserve the folder of a training for this process, and record there what the training is made of.
 
-    Raises RunError as `train_in` says.
+    Another training that has saved no step is no hindrance. Raises RunError as `train_in` says.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -238,12 +199,15 @@ def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
             lock.enter_context(alone(folder, 0))
         except BlockingIOError:
             raise RunError(f"{folder}: another process is at work in it; let it end, or give another folder") from None
+        clear(folder)
         recorded = kept_parts(folder)
-        if recorded is None and any(folder.iterdir()):
+        if recorded is None and not is_empty(folder):
             raise RunError(f"{folder}: is not empty and holds no training; give another folder")
-        if recorded is not None and (reason := changes(recorded, parts)):
+        reason = None if recorded is None else changes(recorded, parts)
+        has_begun = any(folder.glob(NAMES)) or (folder / RECORD).is_file()
+        if reason and has_begun:
             raise RunError(f"{folder}: holds another training: {reason}; give what it began with, or another folder")
-        if recorded is None:
+        if not has_begun:
             write_json(folder / MADE_OF, parts)
         yield
 
@@ -300,7 +264,7 @@ def untouched(networks: Iterable[nn.Layer]) -> Iterator[None]:
     originals = list(networks)
     parameters = [(parameter, parameter.stop_gradient) for network in originals for parameter in network.parameters()]
     layers = [layer for network in originals for layer in network.sublayers(include_self=True)]
-    momenta = [(layer, layer._momentum) for layer in layers if isinstance(layer, BATCH_NORMS)]
+    momenta = [(layer, layer._momentum) for layer in layers if isinstance(layer, models.BATCH_NORMS)]
     with ExitStack() as modes:
         for network in originals:
             modes.enter_context(models.evaluating(network))

@@ -8,7 +8,6 @@ digest in the name of its folder covers the keys of the recipe; this record cove
 from __future__ import annotations
 
 import ast
-import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -18,16 +17,16 @@ from pathlib import Path
 from typing import Literal
 
 import ssld
-from ssld.config import cards, code
+from ssld.config import cards, code, fresh
 from ssld.config.teachers import Teacher
-from ssld.distill.checkpoint import disk_errors, write_json
+from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import content_of
 from ssld.distill.networks import QUANTIZE
 from ssld.distill.pretrained import pretrained_file
 from ssld.distill.runs import MODEL, RECORD, Run, StageRun
 from ssld.distill.teacher_weights import file_digest, teacher_weights
 from ssld.errors import DataError, RunError
-from ssld.files import json_digest, sha256
+from ssld.files import json_digest, sha256, whole
 from ssld.foreign import onnx_digests, program_digests
 from ssld.losses import Loss
 from ssld.progress import note
@@ -36,12 +35,15 @@ from ssld.runtime import barrier, versions
 Trust = Literal["equal", "any", "none"]
 """Say which finished stages are used.
 
-With `equal` they are those that equal things made, with `any` those of the same recipe, and with `none` there are none.
+With `equal` they are those that equal things made, with `any` those of the same recipe, and with `none` there are none
+but those of the run that `none` began, see `config.fresh`.
 """
 MADE_OF = "made_of.json"
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleslim", "nvidia-dali-cuda120", "numpy")
 OF_STAGE = "weights of stage"  # beginning of the name of a part that another stage of the run made
 REPLACED = "replaced"  # folder in `stages` for the old results of stages that are trained anew
+WITHOUT_VALUES = ("ssld.errors", "ssld.interfaces", "ssld.runtime")
+"""Losses import these modules for messages, types and the ranks of a run, and for no arithmetic."""
 Parts = dict[str, str]
 
 
@@ -68,6 +70,27 @@ def made_of(stage: StageRun) -> Parts:
     return parts
 
 
+class KnownParts:
+    """Remember what stages are made of until one of them is trained, so that large files are hashed once.
+
+    Results of stages are parts of other stages. Whoever makes a result, and whatever may take hours, therefore calls
+    `forget` afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Parts] = {}
+
+    def of(self, stage: StageRun) -> Parts:
+        """Return what `made_of` says of a stage of the run."""
+        if stage.name not in self._parts:
+            self._parts[stage.name] = made_of(stage)
+        return self._parts[stage.name]
+
+    def forget(self) -> None:
+        """Look at all files anew when they are asked for again."""
+        self._parts.clear()
+
+
 def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
     """Return the digests of the files that a teacher comes from; of a card also of its network and of its input."""
     if teacher.stage:
@@ -90,23 +113,20 @@ def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
 
 
 def source_digest(cls: type[Loss]) -> str:
-    """Return the sha256 over the source of a loss and of the files of `ssld.losses` that it imports.
+    """Return the sha256 over the source of a loss of this library and of what it imports of this library.
 
-    For a loss of one's own it covers the class; the digest of the recipe's own files covers these and what they import.
+    Modules without arithmetic (`WITHOUT_VALUES`) are left out, so that another message of an error changes no result.
+    The digests of a recipe's own files cover these and what they import.
     """
-    module = inspect.getmodule(cls)
-    assert module is not None
-    if not module.__name__.startswith("ssld.losses."):
-        return json_digest(inspect.getsource(cls))
-    folder, texts, modules = Path(ssld.__file__).parent.parent, dict[str, str](), [module.__name__]
+    folder, texts, modules = Path(ssld.__file__).parent.parent, dict[str, str](), [cls.__module__]
     while modules:
         name = modules.pop()
         file = folder.joinpath(*name.split(".")).with_suffix(".py")
-        if name in texts or not file.is_file():
+        if name in texts or name in WITHOUT_VALUES or not file.is_file():
             continue
         text = file.read_text(encoding="utf-8")
         texts[name] = text
-        modules += [imported for imported in _imports(text) if imported.startswith("ssld.losses.")]
+        modules += [imported for imported in _imports(text) if imported.startswith("ssld.")]
     return json_digest(texts)
 
 
@@ -148,30 +168,32 @@ def damage(folder: Path) -> str | None:
     return None if recorded in (None, sha256(file)) else f"{MODEL} is damaged (sha256)"
 
 
-def take_over(stage: StageRun, trust: Trust, carry: Callable[[Path], None] = lambda run: None) -> Parts:
+def take_over(
+    stage: StageRun, trust: Trust, known: KnownParts, carry: Callable[[Path], None] = lambda run: None
+) -> Parts:
     """See to it that the folder of a stage holds a result that may be used, or a training that may go on, or nothing.
 
     A finished result is used where what made it is the same, from this run or from one beside it. Else a line says what
-    changed, and the result is put aside: the stage is trained anew. `trust` is `any` to use it all the same, and
-    `none` to train everything anew. `carry` is called with the folder of another run whose result is taken over, before
-    that is done. Returns what the stage is made of now.
+    changed, and the result is put aside: the stage is trained anew. `trust` is `any` to use it all the same. In a run
+    that begins anew no result from beside it is used. `carry` is called with the folder of another run whose result is
+    taken over, before that is done. Returns what the stage is made of now.
 
     Raises RunError for a stopped training that would go on with something else, because its result would be neither.
     """
-    parts, runtime = made_of(stage), stage.runtime
+    parts, runtime = known.of(stage), stage.runtime
     barrier(runtime)  # no rank reads what another one changes
     if stage.is_done:
-        reason = damage(stage.folder) or (
-            "--fresh was given" if trust == "none" else changes(kept_parts(stage.folder), parts)
-        )
-        if reason and trust == "any" and not damage(stage.folder):
-            note(f"stage {stage.name}: {reason}; its result is used all the same (--reuse)")
-        elif reason:
-            _put_aside(stage, reason)
+        fault, change = damage(stage.folder), changes(kept_parts(stage.folder), parts)
+        if fault or (change and trust != "any"):
+            _put_aside(stage, fault or str(change))
+        elif change:
+            note(f"stage {stage.name}: {change}; its result is used all the same (--reuse)")
     elif _has_begun(stage):
         _check_begun(stage, parts, trust)
-    if not stage.is_done and trust != "none":
-        _borrow(stage, parts, carry)
+    if not stage.is_done:
+        if not fresh.state(stage.run.folder):
+            _borrow(stage, parts, carry)
+        known.forget()  # this stage gets another result
     barrier(runtime)
     if runtime.main and not stage.is_done:
         with disk_errors(stage.folder):
@@ -181,7 +203,7 @@ def take_over(stage: StageRun, trust: Trust, carry: Callable[[Path], None] = lam
     return parts
 
 
-def is_current(stage: StageRun, trust: Trust = "equal") -> bool:
+def is_current(stage: StageRun, trust: Trust, known: KnownParts) -> bool:
     """Return whether a stage is finished and what made it is the same as now. With `any` as `trust` it may differ.
 
     Something that is no longer there, such as images that were moved, counts as unchanged; a line says so.
@@ -193,41 +215,68 @@ def is_current(stage: StageRun, trust: Trust = "equal") -> bool:
         return True
     recorded = kept_parts(stage.folder)
     try:
-        parts = made_of(stage)
+        parts = known.of(stage)
     except (DataError, OSError, RunError) as error:
         note(f"stage {stage.name}: what made it cannot be looked at: {error}")
         return recorded is not None
     return changes(recorded, parts) is None
 
 
-def to_train(run: Run, trust: Trust) -> list[StageRun]:
-    """The stages that are to be trained, or taken over from a run beside this one: those that are not finished or that
-    something else made, and those that continue or learn from one of these.
+def trust_now(run: Run, trust: Trust) -> Trust:
+    """Return `none` where a run is to begin anew and its old results are still there, see `begin_anew`.
+
+    Where it was stopped after that, it goes on: what its folder holds is fresh.
     """
-    found: list[StageRun] = []
+    barrier(run.runtime)
+    if trust == "none" and run.runtime.main:
+        fresh.ask([run.folder])
+    barrier(run.runtime)
+    if fresh.state(run.folder) == fresh.ASKED:
+        return "none"
+    return "equal" if trust == "none" else trust
+
+
+def begin_anew(run: Run) -> None:
+    """Put aside what a run folder holds, so that every stage is trained anew, and record that."""
     for stage in run.stages.values():
-        if trust == "none" or _depends_on(stage, found) or not is_current(stage, trust):
-            found.append(stage)
-    return found
+        if stage.is_done or _has_begun(stage):
+            _put_aside(stage, "--fresh was given")
+    if run.runtime.main:
+        (run.folder / "report.html").unlink(missing_ok=True)
+        fresh.begin(run.folder)
+    barrier(run.runtime)
+
+
+def to_train(run: Run, trust: Trust, known: KnownParts) -> list[StageRun]:
+    """Return the stages that are to be trained, or taken over from a run beside this one.
+
+    They are those that are not finished or that something else made, and those that continue or learn from one of
+    these.
+    """
+    stages: list[StageRun] = []
+    for stage in run.stages.values():
+        if trust == "none" or _depends_on(stage, stages) or not is_current(stage, trust, known):
+            stages.append(stage)
+    return stages
 
 
 def _depends_on(stage: StageRun, others: list[StageRun]) -> bool:
     return bool({stage.settings.continues, *_teaching(stage)} & {one.name for one in others})
 
 
-def check_begun(stages: list[StageRun], trust: Trust) -> None:
-    """RunError for the first of the stages to be trained whose training began with something else than it would go on
-    with.
+def check_begun(stages: list[StageRun], trust: Trust, known: KnownParts) -> None:
+    """Check that no stage that is to be trained had begun with something else than it would go on with.
 
-    `take_over` looks at each stage again, and at those that depend on others of them, when their turn comes.
+    Raises RunError for the first one that had. `take_over` looks at each stage again, and at those that depend on
+    others of them, when their turn comes.
     """
     for stage in stages:
         if trust == "equal" and _has_begun(stage) and not _depends_on(stage, stages):
-            _check_begun(stage, made_of(stage), trust)
+            _check_begun(stage, known.of(stage), trust)
 
 
 def _has_begun(stage: StageRun) -> bool:
-    return not stage.is_done and stage.folder.is_dir() and any(stage.folder.glob("checkpoint-*"))
+    return not stage.is_done and any(stage.folder.glob(NAMES))
 
 
 def _teaching(stage: StageRun) -> list[str]:
@@ -243,9 +292,7 @@ def _check_begun(stage: StageRun, parts: Parts, trust: Trust) -> None:
     """
     recorded = kept_parts(stage.folder)
     reason = changes(recorded, parts)
-    if trust == "none":
-        _put_aside(stage, "--fresh was given")
-    elif reason and trust == "any":
+    if reason and trust == "any":
         note(f"stage {stage.name}: {reason} since its training began; it goes on all the same (--reuse)")
     elif changed_stages := [name for name in _differing(recorded or parts, parts) if OF_STAGE in name]:
         _put_aside(stage, f"{changed_stages[0]} changed")
@@ -270,11 +317,8 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
     """Take over the finished stage of the same digest, made of the same things, from a run beside this one."""
     if not stage.runtime.main:
         return
-    records = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
-    for folder in sorted(record.parent for record in records):
+    for folder in lenders(stage):
         lender = folder.parent.parent.name
-        if folder == stage.folder.absolute() or _read(folder / RECORD).get("digest") != stage.digest:
-            continue
         if reason := damage(folder) or changes(kept_parts(folder), parts):
             note(f"{stage.name}: not taken over from {lender}: {reason}")
             continue
@@ -282,9 +326,17 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
         carry(folder.parent.parent)
         stage.folder.mkdir(parents=True, exist_ok=True)
         for name in (MODEL, *([QUANTIZE] if stage.settings.quantize else []), MADE_OF, RECORD):
-            shutil.copyfile(folder / name, stage.folder / f"{name}.partial")
-            (stage.folder / f"{name}.partial").replace(stage.folder / name)
+            with whole(stage.folder / name) as partial:
+                shutil.copyfile(folder / name, partial)
         return
+
+
+def lenders(stage: StageRun) -> Iterator[Path]:
+    """Yield the folders of finished stages of the same digest in the runs beside that of a stage."""
+    records = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
+    for folder in sorted(record.parent for record in records):
+        if folder != stage.folder.absolute() and _read(folder / RECORD).get("digest") == stage.digest:
+            yield folder
 
 
 def kept_parts(folder: Path) -> Parts | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 
@@ -12,12 +13,13 @@ from ssld.distill import checkpoint, optim
 from ssld.distill.job import Job
 from ssld.distill.state import TrainState, set_mode
 from ssld.distill.step import check_gradients, check_terms
-from ssld.distill.stop import stop_signals
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Labeller, StageScores
-from ssld.runtime import barrier
+from ssld.runtime import Runtime, barrier, sum_over_ranks
+from ssld.stopping import Stop, caught
 
 
+@caught()
 def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageScores:
     """Train `network` in place, from the newest checkpoint of `job.folder` if there is one.
 
@@ -27,19 +29,19 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageSc
     Step s is a function of the state after step s-1 and of (seed, stage, s) alone: sample order, augmentation, dropout
     and learning rate are closed forms of the step, so that a resumed run ends with the same weights bit for bit. Raises
     RunError for a loss that is not finite, and after the first step for a trained parameter that no loss reaches.
-    Raises KeyboardInterrupt, after it has saved a checkpoint, for Ctrl-C or SIGTERM.
+    Raises KeyboardInterrupt, after it has saved a checkpoint, for Ctrl-C and the other signals of `stopping`.
     """
     assert job.track is not None, "a job that is run keeps its numbers"
     state = TrainState(job, network, labeller)
     start = state.restore()
     set_mode(network, job.stage.train)
-    job.track.rewind(job.name, start)
+    job.track.rewind(job.name, start, evaluated=start < state.steps)
     batches = job.train.batches(start, state.steps)
     if labeller is not None:
         batches = labeller.labelled(batches, state.precision)
     pending: list[Tensor] = []  # losses that are not checked yet, because reading one waits for the device
     # Paddle names optimizer state by a counter. A fresh counter lets any process find what another one saved.
-    with state.bar(start) as bar, stop_signals() as stop, paddle.utils.unique_name.guard():
+    with state.bar(start) as bar, caught() as stop, stop.delayed(), paddle.utils.unique_name.guard():
         for step in range(start, state.steps):
             state.optimizer.set_lr(optim.learning_rate(job.stage.optim, step, state.steps, job.train.steps_per_epoch))
             metrics, batch = train_step(state, batches, step, first=step == start)
@@ -49,22 +51,38 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageSc
             images = completed * job.stage.data.batch
             evaluated = completed % state.eval_every == 0 and completed < state.steps
             logged = evaluated or completed % state.log_every == 0 or completed == state.steps
-            leave = stop.here_and_everywhere(job.runtime, logged)
-            saved = leave or state.checkpoint_due()
+            leave = asked_everywhere(stop, job.runtime, logged)
+            saved = leave or state.checkpoint_due() or completed == state.steps  # evaluating the last one takes long
             if logged or saved:
                 check_finite(pending, completed, job)
             if logged:
-                values = {**read(metrics, batch), "lr": state.optimizer.get_lr(), "images_per_second": bar.rate(images)}
+                values = {
+                    **read(metrics, batch),
+                    "lr": state.optimizer.get_lr(),
+                    "images_per_second": bar.rate(images),
+                }
                 state.log("train", completed, values)
                 bar.update(images, **values)
             if evaluated:
                 bar.update(images, val_top1=state.evaluate(completed)["top1"])
             if saved:
                 state.save(completed)
-            if leave:
+            if leave or completed == state.steps:
                 barrier(job.runtime)  # a rank that ends kills the others, so that all wait for the whole checkpoint
+            if leave:
                 raise KeyboardInterrupt
     return state.finish()
+
+
+def asked_everywhere(stop: Stop, runtime: Runtime, logged: bool) -> bool:
+    """Return whether to stop after this step.
+
+    Several ranks give the same answer at `logged` steps, so that no rank waits for one that has left; at other steps it
+    is false.
+    """
+    if runtime.world == 1:
+        return stop.asked
+    return logged and bool(sum_over_ranks(np.array([float(stop.asked)]), runtime)[0])
 
 
 def train_step(

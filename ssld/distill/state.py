@@ -20,7 +20,6 @@ from ssld.distill.dot import Dot
 from ssld.distill.evaluate import evaluate
 from ssld.distill.job import Job
 from ssld.distill.step import Step, check_helpers, shapes
-from ssld.distill.teacher import BATCH_NORMS
 from ssld.distill.update import OneGradient, TwoGradients, Update
 from ssld.errors import RunError
 from ssld.interfaces import Labeller, Parameter, Scores, StageScores
@@ -58,7 +57,6 @@ class TrainState:
             else OneGradient(self.optimizer, self.ranks, self.scaler)
         )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
-        self.scores: Scores | None = None  # the scores of the stage when it is finished
 
     def _helpers(self, labeller: Labeller | None) -> dict[str, nn.Layer]:
         """Make the layers of the losses that own any, with fresh weights that are the same on every rank."""
@@ -130,7 +128,6 @@ class TrainState:
         state: checkpoint.State = {
             "seconds": self._elapsed(),
             "scaler": {key: value.tolist() if hasattr(value, "tolist") else value for key, value in scaler.items()},
-            "scores": self.scores,
         }
         checkpoint.save(self.job.folder, step, {k: _arrays(v) for k, v in tensors.items() if v}, state)
         self.saved = time.monotonic()
@@ -152,7 +149,7 @@ class TrainState:
                 self.scaler.load_state_dict(
                     {k: np.asarray(v) if isinstance(v, list) else v for k, v in saved.state["scaler"].items()}
                 )
-            self.seconds, self.scores = saved.state["seconds"], saved.state.get("scores")
+            self.seconds = saved.state["seconds"]
         return saved.step if saved else 0
 
     def evaluate(self, step: int) -> Scores:
@@ -178,16 +175,14 @@ class TrainState:
         self.job.track.log({"kind": kind, "stage": self.job.name, **position, **values})
 
     def finish(self) -> StageScores:
-        """Evaluate the network, save one last checkpoint, and hand on the averaged weights if there are any."""
-        if self.scores is None:  # otherwise a killed process has saved and logged them
-            if len(self.job.norm_images):
-                recalibrate(self.network, self.job.norm_images)
-            self.scores = self.evaluate(self.steps)
-            self.save(self.steps)
+        """Evaluate the network after its last step, and hand on the averaged weights if there are any."""
+        if len(self.job.norm_images):
+            recalibrate(self.network, self.job.norm_images)
+        scores = self.evaluate(self.steps)
         self.network.set_state_dict(self.average.weights(self.network))
         images = self.steps * self.stage.data.batch
         return {
-            **self.scores,
+            **scores,
             "epochs": self.stage.epochs,
             "steps": self.steps,
             "images": images,
@@ -208,7 +203,7 @@ def set_trainable(network: nn.Layer, train: str) -> list[Parameter]:
     """
     layers_to_train = [network] if train == "all" else [_classifier(network, train)]
     layers_to_train += [
-        layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)
+        layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, models.BATCH_NORMS)
     ]
     auxiliary = network.auxiliary if isinstance(network, models.Classifier) else []
     unused = {id(p) for layer in auxiliary for p in layer.parameters()}

@@ -13,6 +13,7 @@ from paddle import nn
 
 from ssld import models, weights
 from ssld.config import cards
+from ssld.config.cards import Input
 from ssld.config.foreign import AccuracyCheck
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.config.teachers import FOREIGN, Combine
@@ -296,8 +297,9 @@ def _of_card(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
     elif not fresh:
         option = f"{_key(plan, name)}.weights"
         weights.load_into(network, teacher_weights(str(block.card), card, block.weights, option))
-    size, resize = (plan.smoke.size,) * 2 if run.is_smoke else (card_input.size, card_input.resize)
-    return network, shown_as(run.last.settings.data, size=size, resize=resize, mean=card_input.mean, std=card_input.std)
+    if run.is_smoke:
+        card_input = replace(card_input, size=plan.smoke.size, resize=plan.smoke.size)
+    return network, shown_as(run.last.settings.data, card_input)
 
 
 def _of_weights(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
@@ -342,13 +344,14 @@ _SOURCES: dict[str, Callable[[Run, str, bool], tuple[nn.Layer, Data]]] = {
 def _look(run: Run, name: str, foreign: bool = False) -> Data:
     """Return images as the `input` of a teacher says.
 
-    The border that an evaluation cuts off has the same share as for the student.
+    The border that an evaluation cuts off has the same share as for the student, and the background is the same.
     """
     teacher_input, data = run.plan.all_teachers[name].input, run.last.settings.data
     assert teacher_input is not None
     size = run.plan.smoke.size if run.is_smoke and not foreign else teacher_input.size
     resize = round(size * data.resize / data.crop)
-    return shown_as(data, size=size, resize=resize, mean=teacher_input.mean, std=teacher_input.std)
+    mean, std = teacher_input.mean, teacher_input.std
+    return shown_as(data, Input(size=size, resize=resize, mean=mean, std=std, background=data.background))
 
 
 def _asking(run: Run, name: str) -> StageRun:

@@ -20,7 +20,7 @@ from scipy.special import softmax
 
 from ssld.data.sampler import evenly
 from ssld.errors import DataError
-from ssld.files import write_whole
+from ssld.files import alone, clear, differences, is_empty, short, write_whole
 from ssld.interfaces import Batch, Outputs
 from ssld.labels import shard
 from ssld.labels.record import Layout
@@ -49,6 +49,7 @@ class Cache:
     views: int
     places: int
     micro: int
+    manifest: dict[str, Any] | None = None  # what its labels depend on, checked before a shard is written
     # The records of the view that was read last.
     view_cache: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
 
@@ -107,32 +108,35 @@ class CachedLogits:
 
 
 def claim(folder: Path, manifest: dict[str, Any], runtime: Runtime) -> None:
-    """Make the folder a cache of this manifest, or check that it is one. Raises DataError, which names what differs."""
-    file = folder / MANIFEST
-    if runtime.main and not file.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+    """Make the folder a cache of this manifest, or check that it is one. Raises DataError, which names what differs.
+
+    A folder that another manifest has claimed and that holds no label yet becomes this one's.
+    """
+    if runtime.main:
+        if folder.exists() and not (folder / MANIFEST).is_file() and not is_empty(folder):
             raise DataError(f"{folder}: is not empty and holds no label cache; choose another labels.folder")
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(manifest, indent=1) + "\n")
+        with alone(folder):
+            for place in (folder, *folder.glob("view-*")):
+                clear(place)
+            if not any(folder.glob("view-*/*.labels")):
+                write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     barrier(runtime)
+    check(folder, manifest)
+
+
+def check(folder: Path, manifest: dict[str, Any]) -> None:
+    """Raise DataError, which names what differs, unless the folder is the cache of this manifest."""
+    file = folder / MANIFEST
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be read ({error}); remove the folder, its labels are made anew") from None
     for key, new_value, old_value in differences(manifest, content):
         raise DataError(
-            f"{folder}: its labels were made with {key} {_short(old_value)}, this run has {_short(new_value)}; "
+            f"{folder}: its labels were made with {key} {short(old_value)}, this run has {short(new_value)}; "
             "choose another labels.folder"
         )
-
-
-def differences(new_tree: object, old_tree: object, key: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield (key, new value, old value) of each leaf in which two JSON trees differ; a leaf that is missing is None."""
-    if isinstance(new_tree, dict) and isinstance(old_tree, dict):
-        for name in [*new_tree, *(name for name in old_tree if name not in new_tree)]:
-            yield from differences(new_tree.get(name), old_tree.get(name), f"{key}.{name}" if key else name)
-    elif json.loads(json.dumps(new_tree)) != old_tree:
-        yield key, new_tree, old_tree
 
 
 def missing(cache: Cache, rank: int = 0, world: int = 1) -> list[tuple[int, int, list[int]]]:
@@ -182,8 +186,11 @@ def make(cache: Cache, logits_of: Say, view: int, number: int, blocks: list[int]
         selected = (shard_places >= 0) & (shard_places < count)
         selected[selected] = mask[shard_places[selected]]
         records[shard_places[selected]] = cache.layout.encode(logits[selected])
-    file.parent.mkdir(exist_ok=True)
-    shard.write(file, records)
+    with alone(cache.folder):
+        if cache.manifest is not None:
+            check(cache.folder, cache.manifest)  # nobody has claimed the empty cache meanwhile
+        file.parent.mkdir(exist_ok=True)
+        shard.write(file, records)
 
 
 def verify(cache: Cache, logits_of: Say, number: int) -> float:
@@ -214,9 +221,3 @@ def verify(cache: Cache, logits_of: Say, number: int) -> float:
 def _places(cache: Cache, number: int, blocks: list[int]) -> np.ndarray:
     """Return for each record of the shard whether it lies in one of the blocks, bool [records]."""
     return np.isin(np.arange(cache.count(number)) // shard.BLOCK, blocks)
-
-
-def _short(value: object) -> str:
-    """Return a value as JSON, cut where it is long."""
-    text = json.dumps(value)
-    return f"{text[:12]}..." if len(text) > 60 else text

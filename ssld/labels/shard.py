@@ -8,7 +8,6 @@
 All numbers are little endian. A damaged block costs its own records only: `read` names it, and they are computed again.
 """
 
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -25,9 +24,9 @@ RECORDS = 8 * BLOCK  # the records of a shard, which a killed writer has to comp
 
 
 def write(file: Path, records: np.ndarray) -> None:
-    """Write uint8 [n, size] under a name of this process's own, flush, rename. Raises OSError when that fails."""
+    """Write uint8 [n, size], whole or not at all. Raises OSError when that fails."""
     sums = np.array([zlib.crc32(block) for block in _blocks(records)], "<u4")
-    with files.whole(file, suffix=f".partial-{os.getpid()}") as partial:
+    with files.whole(file) as partial:
         partial.write_bytes(HEAD.pack(MAGIC, records.shape[1], len(records)) + sums.tobytes() + records.tobytes())
 
 

@@ -17,11 +17,11 @@ from typing import Any, TypedDict
 from ssld.config.mine_step import DONE
 from ssld.data import FileList
 from ssld.errors import RunError
-from ssld.files import json_digest, sha256, whole, write_whole
+from ssld.files import clear, first_difference, is_empty, json_digest, sha256, whole, write_whole, writing
 from ssld.mine import candidates, duplicates, picture, results, topk
 from ssld.mine.output import write_out
 from ssld.mine.score import Teacher, score
-from ssld.mine.select import Options, choose
+from ssld.mine.select import IMAGES, Options, choose
 from ssld.mine.sources import Shard
 from ssld.mine.validation import Validation
 from ssld.progress import Bar, note, progress
@@ -130,20 +130,22 @@ def open_folder(job: Job) -> None:
     about, file, digest = job.about(), job.out / JOB, None
     if file.is_file():
         try:
-            digest = json.loads(file.read_text(encoding="utf-8"))["digest"]
-        except (ValueError, KeyError, TypeError):
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            digest = kept.pop("digest")
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise RunError(f"{file}: damaged or not of `ssld mine`; choose another --out") from None
         if digest != about["digest"] and any(job.out.glob("scores-*/*.npz")):
-            raise RunError(f"{job.out}: holds another mining ({digest[:16]}...); choose another --out")
-    elif job.out.exists() and (not job.out.is_dir() or any(f.name != f"{JOB}.partial" for f in job.out.iterdir())):
+            difference = first_difference({**about, "digest": None}, kept)
+            raise RunError(f"{job.out}: holds another mining{difference}; choose another --out")
+    elif job.out.exists() and not is_empty(job.out):
         raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
-    try:
-        job.out.mkdir(parents=True, exist_ok=True)
+    with writing(job.out, RunError, "choose another --out"):
+        scores = job.files()[0].parent
+        scores.mkdir(parents=True, exist_ok=True)
+        for folder in (job.out, scores, *job.out.glob(f"{IMAGES}/*")):
+            clear(folder)
         if digest != about["digest"]:
             write_whole(file, json.dumps(about, indent=1) + "\n")
-        job.files()[0].parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{job.out}: cannot be written ({error.strerror}); choose another --out") from None
 
 
 def borrow(job: Job, files: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""A drawing for each kind of method: what it compares, and between whom. SVG, on a background of its own."""
+"""Draw for each kind of method what it compares, and between whom, as SVG on a background of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Place = tuple[float, float]
 
 
 class Drawing:
-    """Elements in the order in which they are drawn; coordinates are pixels from the upper left corner."""
+    """Hold elements in the order in which they are drawn. Coordinates are pixels from the upper left corner."""
 
     def __init__(self, title: str):
         self.elements = [f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="{PAPER}"/>']
@@ -33,7 +33,7 @@ class Drawing:
         self.elements.append(f'<text x="{at[0]:g}" y="{at[1]:g}" fill="{colour}" text-anchor="{anchor}">{words}</text>')
 
     def rect(self, at: Place, size: Place, colour: str, filled: bool = True) -> None:
-        """A rectangle whose middle is at a place."""
+        """Draw a rectangle whose middle is at a place."""
         x, y = at[0] - size[0] / 2, at[1] - size[1] / 2
         fill = f'fill="{colour}" fill-opacity="0.16"' if filled else 'fill="none"'
         self.elements.append(
@@ -49,7 +49,7 @@ class Drawing:
         self.elements.append(f'<line {ends} stroke="{colour}" stroke-width="1.5"{dashes}/>')
 
     def arrow(self, start: Place, end: Place, colour: str = MUTED, dashed: bool = False) -> None:
-        """A line with a head at its end."""
+        """Draw a line with a head at its end."""
         length, angle = hypot(end[0] - start[0], end[1] - start[1]), atan2(end[1] - start[1], end[0] - start[0])
         neck = start[0] + (length - 6) * cos(angle), start[1] + (length - 6) * sin(angle)
         self.line(start, neck, colour, dashed)
@@ -58,12 +58,12 @@ class Drawing:
         self.elements.append(f'<polygon points="{points}" fill="{colour}"/>')
 
     def bars(self, at: Place, heights: Sequence[float], colour: str) -> None:
-        """Probabilities of five classes, around a place."""
+        """Draw the probabilities of five classes around a place."""
         for number, height in enumerate(heights):
             self.rect((at[0] + 12 * (number - 2), at[1] + 22 - height / 2), (8, height), colour)
 
     def loss(self, at: Place, words: str) -> None:
-        """Where two things are compared; the words stand to the right of it."""
+        """Draw a place where two things are compared, with words to the right of it."""
         self.elements.append(f'<circle cx="{at[0]:g}" cy="{at[1]:g}" r="17" fill="{LOSS}" fill-opacity="0.16"/>')
         self.text((at[0], at[1] + 4), "loss", LOSS)
         self.text((at[0] + 25, at[1] + 4), words, LOSS, "start")
@@ -77,7 +77,7 @@ class Drawing:
         self.text((x, y + 32), words, MUTED)
 
     def network(self, x: float, y: float, colour: str, words: str) -> list[Place]:
-        """Four stages from x on; the middle of each."""
+        """Draw the four stages of a network from x on, and return the middle of each."""
         middles: list[Place] = [(x + 34 * number, y) for number in range(len(HEIGHTS))]
         for number, (middle, height) in enumerate(zip(middles, HEIGHTS, strict=True)):
             self.rect(middle, (18, height), colour)
@@ -87,7 +87,7 @@ class Drawing:
         return middles
 
     def pair(self, x: float, images: str = "image") -> tuple[list[Place], list[Place]]:
-        """An image that a teacher and a student both see, from x on; the middles of their stages."""
+        """Draw an image, and a teacher and a student from x on that both see it. Return the middles of their stages."""
         middle = (UPPER + LOWER) / 2
         self.image((36, middle), images)
         stages = self.network(x, UPPER, TEACHER, "teacher"), self.network(x, LOWER, STUDENT, "student")
@@ -95,14 +95,22 @@ class Drawing:
             self.arrow((58, middle), (x - 14, y))
         return stages
 
+    def says(self, x: float, y: float, heights: Sequence[float], colour: str) -> None:
+        """Draw at x what a network says that begins at 110 in the row y."""
+        self.arrow((226, y), (x - 48, y), colour)
+        self.bars((x, y), heights, colour)
+
+    def student_alone(self, x: float, words: str = "student") -> None:
+        """Draw an image that the student alone sees, and at x what it says of it."""
+        self.image((36, LOWER))
+        self.arrow((58, LOWER), (96, LOWER))
+        self.network(110, LOWER, STUDENT, words)
+        self.says(x, LOWER, UNSURE, STUDENT)
+
 
 def _label() -> Drawing:
     drawing = Drawing("A loss of labels: the student's probabilities against the label of the image")
-    drawing.image((36, LOWER))
-    drawing.network(110, LOWER, STUDENT, "student")
-    drawing.arrow((58, LOWER), (96, LOWER))
-    drawing.arrow((226, LOWER), (282, LOWER), STUDENT)
-    drawing.bars((330, LOWER), UNSURE, STUDENT)
+    drawing.student_alone(330)
     drawing.bars((330, UPPER), (1, 46, 1, 1, 1), MUTED)
     drawing.text((330, UPPER - 36), "label", MUTED)
     _compared(drawing, 330, "the true class")
@@ -113,8 +121,7 @@ def _logit() -> Drawing:
     drawing = Drawing("A loss of logits: what both networks say of each class of an image")
     drawing.pair(110)
     for y, heights, colour in ((UPPER, SURE, TEACHER), (LOWER, UNSURE, STUDENT)):
-        drawing.arrow((226, y), (282, y), colour)
-        drawing.bars((330, y), heights, colour)
+        drawing.says(330, y, heights, colour)
     drawing.text((330, UPPER - 36), "logits", MUTED)
     _compared(drawing, 330, "class by class")
     return drawing
@@ -122,11 +129,7 @@ def _logit() -> Drawing:
 
 def _multi() -> Drawing:
     drawing = Drawing("Several teachers: each is weighed, for the recipe or for each image")
-    drawing.image((36, LOWER))
-    drawing.arrow((58, LOWER), (96, LOWER))
-    drawing.network(110, LOWER, STUDENT, "student")
-    drawing.arrow((226, LOWER), (330, LOWER), STUDENT)
-    drawing.bars((378, LOWER), UNSURE, STUDENT)
+    drawing.student_alone(378)
     for number, heights in enumerate((SURE, UNSURE, (20, 30, 12, 8, 22))):
         x = 120 + 70 * number
         drawing.bars((x, UPPER), heights, TEACHER)
@@ -140,11 +143,7 @@ def _multi() -> Drawing:
 
 def _self() -> Drawing:
     drawing = Drawing("The student's own past: what it said of the image before, or a teacher that is invented")
-    drawing.image((36, LOWER))
-    drawing.arrow((58, LOWER), (96, LOWER))
-    drawing.network(110, LOWER, STUDENT, "student, now")
-    drawing.arrow((226, LOWER), (282, LOWER), STUDENT)
-    drawing.bars((330, LOWER), UNSURE, STUDENT)
+    drawing.student_alone(330, "student, now")
     drawing.rect((158, UPPER), (182, 40), STUDENT, filled=False)
     drawing.text((158, UPPER + 4), "the student, one epoch ago", STUDENT)
     drawing.arrow((254, UPPER), (282, UPPER), STUDENT, dashed=True)
@@ -226,7 +225,7 @@ def _optimiser() -> Drawing:
 
 
 def _compared(drawing: Drawing, x: float, words: str) -> None:
-    """What stands at x in both rows is compared."""
+    """Draw that what stands at x in both rows is compared."""
     middle = (UPPER + LOWER) / 2
     for y, side in ((UPPER, -1), (LOWER, 1)):
         drawing.arrow((x + 60, y), (x + 152, middle + 12 * side), LOSS)
@@ -243,4 +242,4 @@ DRAWINGS: dict[str, Callable[[], Drawing]] = {
     "contrast": _contrast,
     "optimiser": _optimiser,
 }
-"""Group of methods -> its drawing."""
+"""Each group of methods has a function that makes its drawing."""

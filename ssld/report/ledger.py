@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError
-from ssld.files import write_whole
+from ssld.files import clear, write_whole, writing
 from ssld.report.headline import points, ratios, training_word
 from ssld.report.seed_statistics import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
 from ssld.spec.names import check_name
@@ -319,8 +319,7 @@ def _cell(name: str, value: float) -> str:
 
 def write_text(file: Path, text: str) -> None:
     """Write a file of the ledger, whole or not at all. Raises RunError where the disk does not take it."""
-    try:
+    with writing(file, RunError, "make room, or choose another folder"):
         file.parent.mkdir(parents=True, exist_ok=True)
+        clear(file.parent)
         write_whole(file, text)
-    except OSError as error:
-        raise RunError(f"{file}: cannot be written ({error.strerror}); make room, or choose another folder") from None

@@ -24,6 +24,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from ssld.config import cards
 from ssld.config.cards import FAMILIES, Latency, Model
 from ssld.errors import RunError
+from ssld.files import writing
 from ssld.report.point_names import Label, write_labels
 from ssld.report.run_files import Bench, bench_file
 from ssld.report.style import COLOURS
@@ -133,7 +134,7 @@ def write_figures(out: Path, files: Sequence[Path] = ()) -> list[Path]:
     Raises RunError for a file that is no bench file, and where `out` cannot be written.
     """
     benches, paths = [bench_file(file) for file in files], []
-    try:
+    with writing(out, RunError, "choose another --out"):
         out.mkdir(parents=True, exist_ok=True)
         for name, chart in CHARTS.items():
             figure = draw(chart, benches)
@@ -142,8 +143,6 @@ def write_figures(out: Path, files: Sequence[Path] = ()) -> list[Path]:
                 with mpl.rc_context(STYLE):
                     metadata = {"Date": None} if kind == "svg" else None
                     figure.savefig(paths[-1], bbox_inches="tight", pad_inches=0.15, metadata=metadata)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
     return paths
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ssld.config import parse
 from ssld.errors import RunError
-from ssld.files import write_whole
+from ssld.files import write_whole, writing
 from ssld.report import evaluation_sections, int8_section, run_files, samples, sections
 from ssld.report.style import CSS
 from ssld.spec.printable import in_markup
@@ -55,8 +55,6 @@ def write_report(folder: str | Path) -> Path:
         sections.plan_text(plan),
     ]
     page = folder / "report.html"
-    try:
+    with writing(page, RunError, "make room and repeat `ssld report`"):
         write_whole(page, PAGE.format(title=in_markup(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
-    except OSError as error:
-        raise RunError(f"{page}: cannot be written ({error.strerror}); make room and repeat `ssld report`") from None
     return page

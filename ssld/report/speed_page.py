@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld.errors import RunError
-from ssld.files import write_whole
+from ssld.files import write_whole, writing
 from ssld.progress import note
 from ssld.report.headline import megabytes
 from ssld.report.markup import Columns, card, markdown, number, section, table
@@ -60,12 +60,10 @@ def write_speed(folders: Sequence[Path], files: Sequence[Path], out: Path) -> di
     smoke = any(gain.run.result.get("scope") == "smoke" for gain in all_gains)
     texts = {"html": as_html(parts, drawing, smoke), "md": as_markdown(parts, drawing, smoke)}
     texts |= {"svg": drawing} if drawing else {}
-    try:
+    with writing(out, RunError, "choose another --out"):
         out.mkdir(parents=True, exist_ok=True)
         for kind, text in texts.items():
             write_whole(out / f"speed.{kind}", text)
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
     return {kind: str(out / f"speed.{kind}") for kind in texts}
 
 

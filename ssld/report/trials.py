@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld.errors import RunError
-from ssld.files import write_whole
+from ssld.files import write_whole, writing
 from ssld.spec.printable import in_code, in_markdown
 
 Row = dict[str, Any]
@@ -29,13 +29,11 @@ def write_trials(rows: list[Row], path: Path, about: Row) -> Path:
     RunError when a file cannot be written.
     """
     rows = ordered(rows, about["metric"], about["goal"])
-    try:
+    with writing(path, RunError, "make room, or choose another folder"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path.with_suffix(".csv"), _csv(rows))
         write_whole(path.with_suffix(".json"), json.dumps({**about, "rows": rows}, indent=1) + "\n")
         write_whole(path, _page(rows, about))
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}); make room, or choose another folder") from None
     return path
 
 

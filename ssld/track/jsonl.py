@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ssld.errors import RunError
+from ssld.files import write_whole, writing
 from ssld.interfaces import Record
 from ssld.track.logger import Logger
+
+ADVICE = "make room and repeat the command, it resumes"
 
 
 class Jsonl(Logger):
@@ -37,10 +40,18 @@ class Jsonl(Logger):
         for record in _read(self.file) if self.file.is_file() else ():
             yield self.advance(record), record
 
-    def rewind(self, stage: str, step: int) -> bool:
-        """Drop what `stage` logged after `step`; return whether there was any."""
+    def rewind(self, stage: str, step: int, evaluated: bool = True) -> bool:
+        """Drop what `stage` logged after `step`, and without `evaluated` its evaluation there; return whether there was
+        any.
+        """
         records = _read(self.file) if self.file.is_file() else []
-        remaining = [record for record in records if record["stage"] != stage or record["step"] <= step]
+        last_evaluation = step if evaluated else step - 1
+
+        def stays(record: Record) -> bool:
+            last = last_evaluation if record.get("kind") == "eval" else step
+            return record["stage"] != stage or int(record["step"]) <= last
+
+        remaining = [record for record in records if stays(record)]
         if len(remaining) < len(records):
             _rewrite(self.file, remaining)
         return len(remaining) < len(records)
@@ -73,21 +84,14 @@ def records_of(file: Path, stage: str) -> Iterator[Record]:
 
 def _append(file: Path, line: str) -> None:
     """Append a line to a file. Raises RunError where that fails."""
-    try:
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(line)
-    except OSError as error:
-        raise RunError(
-            f"{file}: cannot be written ({error.strerror}); make room and repeat the command, it resumes"
-        ) from None
+    with writing(file, RunError, ADVICE), file.open("a", encoding="utf-8") as stream:
+        stream.write(line)
 
 
 def _rewrite(file: Path, records: Iterable[Record]) -> None:
     """Replace the file by these records, in one step: a kill leaves the old lines or the new ones."""
-    partial = file.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    _append(partial, "".join(json.dumps(record) + "\n" for record in records))
-    partial.replace(file)
+    with writing(file, RunError, ADVICE):
+        write_whole(file, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from ssld.spec.printable import printable
 from ssld.track.jsonl import Jsonl, records_of
 from ssld.track.logger import About, Artifact, Cell, Logger
 from ssld.track.tensorboard import TensorBoard
-from ssld.track.wandb import Wandb
+from ssld.track.wandb import Wandb, check_login
 
 MODES = (*WANDB_MODES, "silent")
 SAMPLES = 32  # the sample table has so many rows
@@ -43,11 +43,11 @@ class Options:
 def start(folder: Path, about: About, options: Options) -> "Track":
     """Open the track of a run folder, after whatever it holds of an interrupted run.
 
-    Raises RunError when `metrics.jsonl` is not what it writes, and where TensorBoard is asked for and not installed.
+    Raises RunError when `metrics.jsonl` is not what it writes, where TensorBoard is asked for and not installed, and
+    where W&B is asked to send the run and nobody is logged in.
     """
+    check(options)
     mode = options.wandb
-    if mode not in MODES:
-        raise RunError(f"tracking: no mode {mode!r}{did_you_mean(mode, MODES)}; choose from {', '.join(MODES)}")
     if mode == "silent":
         return Track(None)
     loggers: list[Logger] = []
@@ -57,6 +57,17 @@ def start(folder: Path, about: About, options: Options) -> "Track":
         loggers.append(TensorBoard(folder))
     metrics = Jsonl(folder / "metrics.jsonl") if about.job == "train" else None  # only a training has curves
     return Track(metrics, loggers, about.name)
+
+
+def check(options: Options) -> None:
+    """Raise RunError where a logger that is asked for cannot be had, before work begins that may take weeks."""
+    mode = options.wandb
+    if mode not in MODES:
+        raise RunError(f"tracking: no mode {mode!r}{did_you_mean(mode, MODES)}; choose from {', '.join(MODES)}")
+    if mode == "online":
+        check_login()
+    if options.tensorboard:
+        TensorBoard(Path())
 
 
 class Track:
@@ -97,11 +108,14 @@ class Track:
         self.metrics.log(step, record)
         self._tell(lambda logger: logger.log(step, record))
 
-    def rewind(self, stage: str, step: int) -> None:
-        """Forget what `stage` logged after `step`: it resumes there, and no logger may get a step twice."""
+    def rewind(self, stage: str, step: int, evaluated: bool = True) -> None:
+        """Forget what `stage` logged after `step`: it resumes there, and no logger may get a step twice.
+
+        Without `evaluated` the evaluation after `step` is forgotten too, because it is made again.
+        """
         if self.metrics is None:
             return
-        if self.metrics.rewind(stage, step):
+        if self.metrics.rewind(stage, step, evaluated):
             self._begun = False
         self.begin()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ssld.errors import RunError
 from ssld.interfaces import Record
 from ssld.track.logger import AXES, About, Artifact, Cell, Logger
 
@@ -137,6 +138,23 @@ class Wandb(Logger):
     def finish(self, failed: bool) -> None:
         if self.run is not None:
             self.run.finish(exit_code=int(failed))
+
+
+def check_login() -> None:
+    """Raise RunError where an online run would send nothing: where W&B is missing, or nobody is logged in to it.
+
+    The server is not asked.
+    """
+    instead = "or use --wandb offline"
+    try:
+        import wandb
+    except ModuleNotFoundError:
+        raise RunError(f"--wandb online: W&B is not installed; pip install wandb, {instead}") from None
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if not wandb.login(prompt=False, verify=False):
+        raise RunError(f"--wandb online: nobody is logged in to W&B here; `wandb login`, set WANDB_API_KEY, {instead}")
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:

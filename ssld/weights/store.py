@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ssld.errors import WeightsError
-from ssld.files import flush
+from ssld.files import clear, flush, told, whole
 from ssld.spec.printable import printable
 from ssld.weights import lodtensor, pdparams
 from ssld.weights.lodtensor import StoredArray
@@ -58,17 +57,15 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
         metadata, model_or_state = facts | metadata, model_or_state.state_dict()
     # The arrays must be contiguous: safetensors writes a strided array's buffer as it lies in memory.
     state = {key: np.ascontiguousarray(_array(value)) for key, value in model_or_state.items()}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, part, {key: str(value) for key, value in metadata.items()})
-        _sort_metadata(part)
-        flush(part)
-        os.replace(part, path)
+        clear(path.parent, path.name)
+        with whole(path) as partial:
+            save_file(state, partial, {key: str(value) for key, value in metadata.items()})
+            _sort_metadata(partial)
         flush(path.parent)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
-        raise WeightsError(f"{path}: cannot be written ({_line(error)}); nothing was changed") from None
+        raise WeightsError(told(error, path, "nothing was changed")) from None
 
 
 def _sort_metadata(file: Path) -> None:

@@ -42,6 +42,17 @@ def fails(*words, cwd, code=1, begun=False, **changes):
     return lines[-1]
 
 
+def unread(*words, cwd, read):
+    """The exit code of a command of whose standard output and standard error so many bytes are read, as by `head`."""
+    reader, writer = os.pipe()
+    process = subprocess.Popen(command(*words), cwd=cwd, env=surroundings(), stdout=writer, stderr=writer)
+    os.close(writer)
+    while read > 0:
+        read -= len(os.read(reader, read))
+    os.close(reader)
+    return process.wait(280)
+
+
 def write_recipe(folder, tree, name="some.yaml"):
     (folder / name).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     return name

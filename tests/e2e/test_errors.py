@@ -192,7 +192,7 @@ def test_the_folder_of_a_run_that_never_began_is_taken_over_by_a_mended_recipe(p
 
 def test_a_kill_while_the_folder_was_made_does_not_lock_it(place):
     (place / "out").mkdir()
-    (place / "out" / "plan.yaml.partial").write_text("# dig")
+    (place / "out" / "plan.yaml.partial-4194304").write_text("# dig")
     assert "no such data folder" in run_fails(place, SSLD_DATA="nowhere")
     assert (place / "out" / "plan.yaml").is_file()
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from ssld import weights
 from ssld.config import recipe
 from ssld.data import fake
-from tests.e2e.command import command, ssld, succeeds, surroundings, write_recipe
+from tests.e2e.command import command, ssld, succeeds, surroundings, unread, write_recipe
 from tests.unit.event_file import curves
 from tests.unit.wandb_file import kinds, plain
 
@@ -46,11 +46,12 @@ STEPS = {"teach": 4, "distill": 24}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A working folder with a recipe, its images, and the uninterrupted run `whole/run`."""
+    """A working folder with a recipe, its images, and the uninterrupted run `whole/run`, whose output nobody reads."""
     place = tmp_path_factory.mktemp("place")
     fake(place / "data" / "d", 4, train=16, val=8, unlabelled=8, size=20)
     write_recipe(place, TREE)
-    succeeds(*run("whole/run"), cwd=place)
+    assert unread(*run("whole/run"), cwd=place, read=100) == 0
+    assert (place / "whole/run/result.json").is_file()
     return place
 
 
@@ -122,7 +123,7 @@ def test_a_run_killed_again_and_again_ends_alike_and_its_curves_are_whole_in_wan
         assert curves(folder / "tensorboard" / stage)["train/loss"] == every  # float32 in both
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_saves_the_step_says_so_and_the_same_command_resumes(number, place):
     out = f"stopped-{number.name}/run"
     code, errors = stopped(place, out, number, 12)

@@ -3,6 +3,7 @@
 import inspect
 import json
 from dataclasses import dataclass
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ import ssld
 from ssld import api, losses, models
 from ssld.data import fake
 from ssld.distill.checkpoint import load
-from ssld.distill.objects import code_digest
+from ssld.distill.code_digests import code_digest
 from ssld.distill.teacher_weights import weights_digest
 from ssld.errors import DataError, RecipeError, RunError, UsageError
 from ssld.plans import load_plan
@@ -198,6 +199,17 @@ def test_a_folder_refuses_another_training_in_one_line(tmp_path, changes, what):
     assert "\n" not in str(error.value)
 
 
+def test_a_training_that_failed_in_its_first_step_does_not_hinder_the_mended_one(tmp_path, monkeypatch):
+    given = {"loss": {"gap": Gap()}, "epochs": 1, "folder": tmp_path / "kept"}
+    monkeypatch.setattr(Gap, "explode", 0)
+    with pytest.raises(KeyboardInterrupt):
+        distil(**given)
+    monkeypatch.setattr(Gap, "explode", -1)
+    (tmp_path / "kept" / "made_of.json.partial-4194304").write_text("half")
+    assert distil(**given, lr=0.2).scores["steps"] == 4
+    assert not [*tmp_path.glob("kept/*.partial*")]
+
+
 def test_a_folder_refuses_other_code_of_a_loss_damaged_weights_and_what_is_no_training(tmp_path, monkeypatch):
     given = {"loss": {"gap": Gap()}, "epochs": 1, "folder": tmp_path / "kept"}
     distil(**given)
@@ -212,11 +224,16 @@ def test_a_folder_refuses_other_code_of_a_loss_damaged_weights_and_what_is_no_tr
         distil(folder=tmp_path)
 
 
-def class_of(line, before=""):
+def own(text, **outside):
+    """The class `Own` of a notebook with this text, and with these values of other cells."""
+    cells = {"__name__": "notebook", **outside}
+    exec(text, cells)
+    return cells["Own"]
+
+
+def class_of(line, before="", **outside):
     """A class whose method is this line of code."""
-    defined = {}
-    exec(f"{before}class Own:\n    def forward(self, x):\n        return {line}\n", defined)
-    return defined["Own"]
+    return own(f"{before}class Own:\n    def forward(self, x):\n        return {line}\n", **outside)
 
 
 def test_the_digest_of_code_is_of_what_it_does_and_not_of_where_it_stands():
@@ -225,6 +242,42 @@ def test_the_digest_of_code_is_of_what_it_does_and_not_of_where_it_stands():
     others = ["x in {'a', 'c'}", "x not in {'a', 'b'}", "x + 1", "x - 1", "max(x)", "min(x)", "[y + 1 for y in x]"]
     others.append("[y + 2 for y in x]")
     assert len({first, *(code_digest(class_of(line)) for line in others)}) == 1 + len(others)
+
+
+LAYER = "class Own:\n    def forward(self, x):\n        return "
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SHARE = {share}\n" + LAYER + "SHARE * x",
+        "def part(x):\n    return {share} * x\n" + LAYER + "part(x)",
+        "def share():\n    return {share}\ndef part(x):\n    return share() * x\n" + LAYER + "[part(y) for y in x]",
+        "class Part:\n    def of(self, x):\n        return {share} * x\n" + LAYER + "Part().of(x)",
+        "class Base:\n    share = {share}\nclass Own(Base):\n    pass\n",
+        "class Own:\n    def forward(self, x, *, share={share}):\n        return share * x\n",
+        "def of(share):\n    class Own:\n        def forward(self, x):\n            return share * x\n    return Own\n"
+        "Own = of({share})\n",
+    ],
+    ids=["constant", "function", "function of a function", "class", "base", "default", "closure"],
+)
+def test_the_digest_of_code_covers_what_it_uses_of_ones_own_code(text):
+    first = code_digest(own(text.format(share=0.5)))
+    assert code_digest(own("\n" + text.format(share=0.5))) == first
+    assert code_digest(own(text.format(share=0.25))) != first
+
+
+def test_the_digest_of_code_covers_what_it_uses_of_ones_own_other_files():
+    tools = [ModuleType("tools_of_a_notebook") for _ in range(3)]
+    for module, line in zip(tools, ["0.5 * x", "0.25 * x", "0.5 * x\ndef unused(): pass"], strict=True):
+        exec(f"def part(x):\n    return {line}\n", vars(module))
+    digests = [code_digest(class_of("tools.part(x)", tools=module)) for module in tools]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_the_digest_of_code_does_not_cover_what_it_does_not_use():
+    first = code_digest(class_of("x.mean()", double=lambda x: 2 * x, np=np))
+    assert code_digest(class_of("x.mean()", double=lambda x: 3 * x, mean=3, np=np)) == first
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import yaml
 from paddle import nn
 from PIL import Image
 
@@ -12,8 +13,9 @@ from ssld.distill import teacher_mining
 from ssld.distill.images import centre_crops, file_list, train_loader
 from ssld.distill.labelling import manifest
 from ssld.distill.runs import Run
-from ssld.distill.teachers import Teacher
+from ssld.distill.teachers import Teacher, load_teacher
 from ssld.evaluation import scores_on
+from ssld.paths import shelf
 from ssld.result import contract
 from ssld.runtime import Runtime
 from tests.unit.some_recipe import TREE, changed, fails, written
@@ -86,6 +88,19 @@ def test_a_mining_and_an_evaluation_see_images_as_the_card_says(clear, monkeypat
     assert card.input.background == (255, 255, 255)
     black = teacher_mining.trained(Mine(**{**vars(step), "background": (0, 0, 0)}))[0].input
     assert (black.background, black.size) == ((0, 0, 0), card.input.size)
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_a_teacher_of_a_recipe_is_shown_the_background_of_its_card(load, clear, smoke):
+    card = yaml.safe_load((shelf("teachers") / "ResNet50_vd_ssld.yaml").read_text())
+    card["input"]["background"] = list(COLOUR)
+    card["arch"] = "MobileNetV3_small_x0_35"
+    tree = {**TREE, "teacher": {"card": str(written(clear, card, "own_card.yaml"))}}
+    tree["stages"] = {name: stage for name, stage in TREE["stages"].items() if name != "teach"}
+    plan = recipe.load(written(clear, changed(tree, KEY, "black")), smoke=smoke)
+    teacher = load_teacher(Run(plan, clear / "run", clear, ALONE), "teacher", fresh=True)
+    assert teacher.look.background == COLOUR
+    assert teacher.shown(plan.stages["distill"].data).background == COLOUR
 
 
 def test_an_evaluation_of_published_weights_lays_images_on_the_card_s_background(clear):

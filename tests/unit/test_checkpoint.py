@@ -122,8 +122,8 @@ def test_a_save_flushes_every_file_then_the_folder_and_only_then_gives_the_name(
     assert calls.count("rename") == 1
     done, opened, real_open, real_rename = [], {}, os.open, Path.rename
 
-    def note_open(path, flags):
-        handle = real_open(path, flags)
+    def note_open(path, *options):
+        handle = real_open(path, *options)
         opened[handle] = Path(path).name
         return handle
 
@@ -137,7 +137,7 @@ def test_a_save_flushes_every_file_then_the_folder_and_only_then_gives_the_name(
     save(tmp_path, 5)
     at = done.index("renamed")
     assert {"model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"} <= set(done[:at])
-    assert done[at - 1] == "checkpoint-00000005.partial"
+    assert done[at - 1] == f"checkpoint-00000005.partial-{os.getpid()}"
     assert done[at + 1 :] == [tmp_path.name]
 
 
@@ -156,7 +156,7 @@ def test_a_kill_at_any_call_leaves_a_whole_checkpoint_and_the_next_save_works(ca
         found.append(left.step)
         save(folder, 3)
         assert_is(checkpoint.load(folder), 3)
-        assert "checkpoint-00000003.partial" not in names(folder)
+        assert names(folder) == ["checkpoint-00000002", "checkpoint-00000003"]
     renamed = calls.index("rename") + (not after)
     assert found == [2] * renamed + [3] * (len(calls) - renamed)
 
@@ -267,7 +267,7 @@ def test_with_every_checkpoint_damaged_there_is_none(tmp_path, capsys):
 
 def test_what_a_kill_left_under_its_temporary_name_is_never_read(tmp_path, capsys):
     save(tmp_path, 1, 2)
-    (tmp_path / "checkpoint-00000002").rename(tmp_path / "checkpoint-00000002.partial")
+    (tmp_path / "checkpoint-00000002").rename(tmp_path / "checkpoint-00000002.partial-17")
     assert_is(checkpoint.load(tmp_path), 1)
     assert capsys.readouterr().err == ""
 
@@ -294,7 +294,7 @@ def test_a_json_file_is_the_old_or_the_new_one_at_every_fault(tmp_path):
 
 
 def test_a_json_file_on_a_full_disk_is_one_line(tmp_path):
-    (tmp_path / "result.json.partial").symlink_to("/dev/full")
+    (tmp_path / f"result.json.partial-{os.getpid()}").symlink_to("/dev/full")
     with pytest.raises(RunError, match=r"/result\.json: the disk is full; free some space; what was saved before"):
         checkpoint.write_json(tmp_path / "result.json", {"n": 1})
     assert not (tmp_path / "result.json").exists()

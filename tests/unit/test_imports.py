@@ -13,7 +13,7 @@ EVERYONE = {"errors", "files", "interfaces", "registry", "paths", "spec"}  # may
 NOTHING: set[str] = set()
 ALLOWED = {
     "__init__": {"api", "losses"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "stopping"},
     "api": {"config", "data", "distill", "losses", "models", "plans", "published", "result", "run", "runtime", "track"},
     "arguments": NOTHING,
     "callable": NOTHING,
@@ -21,7 +21,7 @@ ALLOWED = {
     "commands": {"api", "config", "data", "deploy", "distill", "evaluation", "losses", "planning", "plans", "processes"}
     | {"progress", "published", "report", "result", "run", "runtime", "seeds", "track", "weights"},
     "plans": {"config", "deploy", "distill", "losses"},
-    "processes": {"config"},
+    "processes": {"config", "stopping"},
     "seeds": {"config", "plans", "processes", "report"},
     "evaluation": {"config", "data", "distill", "progress", "runtime"},
     "published": {"config", "distill", "weights"},
@@ -43,6 +43,7 @@ ALLOWED = {
         "track",
         "progress",
         "runtime",
+        "stopping",
     }
     | {"mine", "quantize"},
     "mine": {"config", "data", "models", "progress", "report", "runtime", "weights"},
@@ -58,7 +59,9 @@ ALLOWED = {
     "config": {"losses"},
     "track": NOTHING,
     "progress": NOTHING,
-    "runtime": NOTHING,
+    "runtime": {"stopping"},
+    "stopping": NOTHING,
+    "streams": NOTHING,
     "random": NOTHING,
     "interfaces": NOTHING,
     "errors": NOTHING,
@@ -81,6 +84,8 @@ WITHOUT_PADDLE = {
     "registry",
     "paths",
     "spec",
+    "stopping",
+    "streams",
 }
 SOURCES = sorted((ROOT / "ssld").rglob("*.py"))
 

@@ -197,6 +197,7 @@ def test_a_folder_of_other_labels_is_refused_by_what_differs(tmp_path):
     about = {"teacher": {"weights": "a" * 64, "norm": "running"}, "labels": {"k": 10}}
     labels.claim(tmp_path / "c", about, HERE)
     labels.claim(tmp_path / "c", about, HERE)
+    a_label(tmp_path / "c")
     for key, other in (("norm", "batch"), ("weights", "b" * 64)):
         changed = about | {"teacher": about["teacher"] | {key: other}}
         with pytest.raises(DataError, match=rf"/c: its labels were made with teacher\.{key} .*, this run has"):
@@ -207,6 +208,38 @@ def test_a_folder_of_other_labels_is_refused_by_what_differs(tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("not a cache")
     with pytest.raises(DataError, match=r"/mine: is not empty and holds no label cache"):
         labels.claim(tmp_path / "mine", about, HERE)
+
+
+def a_label(folder):
+    (folder / "view-000").mkdir()
+    (folder / "view-000" / "shard-00000.labels").write_bytes(b"")
+
+
+@pytest.mark.parametrize("left", ["manifest.json.partial-4194304", "manifest.json"])
+def test_a_kill_while_a_cache_is_claimed_leaves_nothing_that_refuses_a_run(left, tmp_path):
+    (tmp_path / left).write_text('{"teach')
+    labels.claim(tmp_path, {"k": 10}, HERE)
+    assert [(file.name, json.loads(file.read_text())) for file in tmp_path.iterdir()] == [("manifest.json", {"k": 10})]
+    a_label(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"teach')
+    with pytest.raises(DataError, match=r"manifest.json: cannot be read .*; remove the folder, its labels are made"):
+        labels.claim(tmp_path, {"k": 10}, HERE)
+
+
+def test_a_cache_without_a_label_is_claimed_by_another_run_and_the_first_one_does_not_write_into_it(cache, tmp_path):
+    labels.claim(tmp_path, {"k": 10}, HERE)
+    first = replace(cache, manifest={"k": 10})
+    labels.claim(tmp_path, {"k": 5}, HERE)  # the mended recipe
+    with pytest.raises(DataError, match=r"its labels were made with k 5, this run has 10; choose another labels.fold"):
+        labels.fill(first, lambda: Teacher(first), HERE)
+    assert [file.name for file in tmp_path.iterdir()] == ["manifest.json"]
+    second = replace(first, manifest={"k": 5})
+    (tmp_path / "view-000").mkdir()
+    (tmp_path / "view-000" / "shard-00000.labels.partial-4194304").write_bytes(b"half")
+    labels.claim(tmp_path, {"k": 5}, HERE)
+    labels.fill(second, lambda: Teacher(second), HERE)
+    assert content(second) == WHOLE
+    assert not [*tmp_path.glob("*/*.partial*")]
 
 
 # --- replay

@@ -97,6 +97,19 @@ def test_a_run_keeps_the_code_that_its_plan_was_read_with_whatever_became_of_the
     assert (tmp_path / "run/code" / plan.code["losses.py"][:16] / "losses.py").is_file()
 
 
+def test_a_file_that_a_loss_imports_from_its_folder_belongs_to_the_loss_and_to_nothing_else(tmp_path):
+    Path("losses.py").write_text("from tools import half\n" + Path("losses.py").read_text())
+    Path("tools.py").write_text("def half(x):\n    return 0.5 * x\n")
+    first = plan_of(TREE)
+    Path("tools.py").write_text("def half(x):\n    return 0.4 * x\n")
+    second = plan_of(TREE)
+    assert [file for file in first.code if first.code[file] != second.code[file]] == ["losses.py"]
+    assert first.stage_digest("distill") != second.stage_digest("distill")
+    code.keep(second.code, tmp_path / "run")
+    kept = tmp_path / "run/code" / second.code["losses.py"][:16] / "tools.py"
+    assert kept.read_text() == Path("tools.py").read_text()
+
+
 def test_a_file_of_the_same_size_and_second_is_loaded_anew_and_leaves_no_compiled_file():
     text = Path("nets.py").read_text()
     for width in (7, 5, 9):

@@ -126,6 +126,7 @@ def test_labelling_is_a_run_of_its_own_from_the_teacher_to_the_cache(
     tree = changed(CARD, "teacher.weights", str(tmp_path / "teacher.pdparams"))
     plan, _ = finished(tmp_path, changed(tree, "stages.distill.labels", {"folder": str(tmp_path / "cache")}))
     listener = Listener()
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     monkeypatch.setattr("ssld.track.track.Wandb", lambda *arguments: listener.named(arguments[1]))
     publish.publish_labels(run_of(plan, tmp_path), {"distill": "cache"}, Options(wandb="online"))
     teacher, cache = listener.items

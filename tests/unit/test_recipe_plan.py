@@ -251,7 +251,7 @@ def test_the_digest_changes_with_every_key_of_the_plan(plan):
     tree = recipe.plan_tree(plan)
     found = {plan.digest}
     for path, value in leaves(tree):
-        if path == "code" or path.endswith(".kind"):  # known by content, see test_own_code.py; another loss
+        if path == "code" or path.endswith(".kind"):  # known by content, see test_networks.py; another loss
             continue
         other = parse.build(Plan, changed(tree, path, another(path, value)), "test")
         assert other.digest not in found, path

@@ -3,13 +3,27 @@
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import ssld
+from ssld import run as run_module
+from ssld.config import fresh
 from ssld.data import fake, from_samples
-from ssld.distill import reuse
-from ssld.distill.reuse import MADE_OF, changes, is_current, made_of, source_digest, to_train
+from ssld.distill import reuse, space
+from ssld.distill.reuse import (
+    MADE_OF,
+    KnownParts,
+    begin_anew,
+    changes,
+    is_current,
+    made_of,
+    source_digest,
+    to_train,
+    trust_now,
+)
 from ssld.distill.runs import Run
 from ssld.distill.teachers import Teachers
 from ssld.errors import RunError, WeightsError
@@ -86,9 +100,12 @@ def train(run, trust="equal"):
     """The stages of a run, finished. Returns those that were trained, by the lines that say what they logged."""
     before = {name: stamp(stage) for name, stage in run.stages.items()}
     with opened(run), start_track(run, QUIET) as log:
+        trust = trust_now(run, trust)
+        if trust == "none":
+            begin_anew(run)
         teachers = Teachers(run)
         for stage in run.stages.values():
-            stage_result(stage, teachers, log, trust)
+            stage_result(stage, teachers, log, trust, KnownParts())
     return [name for name, stage in run.stages.items() if stamp(stage) != before[name]]
 
 
@@ -162,10 +179,24 @@ def test_a_built_in_loss_whose_source_changed_trains_its_stages_anew(place, caps
     ]
 
 
-def test_the_source_of_a_loss_is_that_of_its_file_and_of_what_it_imports_from_the_losses():
-    digests = {name: source_digest(find(name)) for name in ("kl", "ssld", "ce", "hint", "crd")}
+def test_the_source_of_a_loss_is_that_of_its_file_and_of_what_it_imports_with_values(tmp_path, monkeypatch):
+    digests = {name: source_digest(find(name)) for name in ("kl", "ssld", "ce", "hint", "crd", "mgd")}
     assert len(set(digests.values())) == len(digests)
-    assert digests["kl"] == source_digest(find("kl"))
+    shutil.copytree(Path(ssld.__file__).parent, tmp_path / "ssld", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    monkeypatch.setattr(ssld, "__file__", str(tmp_path / "ssld" / "__init__.py"))
+
+    def changed_by(file):
+        """The losses whose source is another one after a change of a file."""
+        with (tmp_path / "ssld" / file).open("a", encoding="utf-8") as stream:
+            stream.write("CHANGED = True\n")
+        before = digests.copy()
+        digests.update({name: source_digest(find(name)) for name in digests})
+        return [name for name in digests if digests[name] != before[name]]
+
+    assert changed_by("losses/logit/kl.py") == ["kl"]
+    assert changed_by("losses/layers/mgd.py") == ["mgd"]
+    assert changed_by("random.py") == ["crd", "mgd"]  # the losses that draw numbers
+    assert changed_by("errors.py") == changed_by("runtime.py") == changed_by("models/base.py") == []
 
 
 def test_a_changed_file_of_own_code_makes_other_stages_where_it_is_used_and_no_others(place, capsys):
@@ -241,17 +272,60 @@ def test_fresh_trains_every_stage_anew_and_ends_with_the_same_weights(place, cap
         assert stage.model_file.read_bytes() == kept[name]
 
 
+def test_a_fresh_run_that_was_stopped_is_resumed_by_the_same_command_and_then_ends_being_fresh(
+    place, capsys, monkeypatch
+):
+    shutil.copytree("runs/first", "runs/beside")
+    real, begun = run_module.stage_result, []
+
+    def stops_at_the_third(stage, *more):
+        begun.append(stage.name)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return real(stage, *more)
+
+    monkeypatch.setattr(run_module, "stage_result", stops_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(run_of().plan, Path("runs/first"), HERE, QUIET, "none")
+    monkeypatch.setattr(run_module, "stage_result", real)
+    run = run_of()
+    assert [name for name in STAGES if run.stage(name).is_done] == ["teach", "plain"]
+    kept = stamp(run.stage("teach")), stamp(run.stage("plain"))
+    assert "distill" in [stage.name for stage in to_train(run, "equal", KnownParts())]
+    capsys.readouterr()
+    run_plan(run.plan, Path("runs/first"), HERE, QUIET, "none")
+    said = capsys.readouterr().err
+    assert (stamp(run.stage("teach")), stamp(run.stage("plain"))) == kept
+    assert "taken over" not in said  # from beside
+    assert "trained anew" not in said
+    run_plan(run.plan, Path("runs/first"), HERE, QUIET)
+    assert capsys.readouterr().err == "runs/first: already finished\n"
+    assert trust_now(run, "equal") == "equal"
+    assert trust_now(run, "none") == "none"  # finished, it begins anew
+
+
+def test_seeds_that_begin_anew_are_asked_for_it_together_and_resumed_together(tmp_path):
+    folders = [tmp_path / name for name in "abc"]
+    fresh.ask(folders)
+    assert [fresh.state(folder) for folder in folders] == ["asked"] * 3
+    fresh.begin(folders[0])
+    fresh.end(folders[0])
+    fresh.begin(folders[1])
+    fresh.ask(folders)  # stopped in the second, and repeated
+    assert [fresh.state(folder) for folder in folders] == [None, "begun", "asked"]
+
+
 @pytest.mark.parametrize("trust", ["equal", "any"])
 def test_damaged_weights_are_noticed_whatever_is_trusted(trust, place, capsys):
     file = run_of().stage("distill").model_file
     kept = file.read_bytes()
     file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-    assert finished(run_of(), trust) is None
+    assert finished(run_of(), trust, KnownParts()) is None
     assert train(run_of(), trust) == ["distill"]
     assert lines(capsys) == ["stage distill: model.safetensors is damaged (sha256); it is trained anew"]
     assert file.read_bytes() == kept
     file.unlink()
-    assert finished(run_of(), trust) is None
+    assert finished(run_of(), trust, KnownParts()) is None
     assert train(run_of(), trust) == ["distill"]
     assert lines(capsys) == ["stage distill: model.safetensors is missing; it is trained anew"]
     assert file.read_bytes() == kept
@@ -339,6 +413,53 @@ def test_what_is_not_there_any_more_leaves_a_finished_run_finished(place, capsys
     assert all("what made it cannot be looked at" in line for line in said)
 
 
+def test_a_run_for_which_a_disk_has_no_room_does_not_begin(place, monkeypatch):
+    run, sizes = run_of("other/run"), {}
+    for name in ("student", "big"):
+        values = load_file(run_of().stage("plain" if name == "student" else "teach").model_file).values()
+        sizes[name] = sum(array.nbytes for array in values)
+
+    def free(number):
+        usage = SimpleNamespace(total=10**12, free=number)
+        monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: usage)
+
+    stages = list(run.stages.values())
+    slots = sum(
+        array.nbytes for array in load_file(last_checkpoint(run_of().stage("teach")) / "optimizer.safetensors").values()
+    )
+    one = space.stage_bytes(run.stage("teach"), *space._size(run.plan, "big"))
+    assert one == 3 * (sizes["big"] + slots) + sizes["big"]
+    needed = sum(space.stage_bytes(stage, *space._size(run.plan, stage.settings.network)) for stage in stages)
+    free(needed)
+    space.check_space(run, stages)
+    free(needed - 1)
+    said = r"^other/run: 0 MB free, and checkpoints and results take 0 MB; free some space, or choose another --out$"
+    with pytest.raises(RunError, match=said):
+        space.check_space(run, stages)
+    free(0)
+    space.check_space(run, [])
+    with pytest.raises(RunError, match=r"^other/run: 0 MB free"):
+        run_plan(run.plan, Path("other/run"), HERE, QUIET)
+    beside = run_of("runs/second")
+    free(sum(sizes["big" if stage.name == "teach" else "student"] for stage in stages))
+    space.check_space(beside, list(beside.stages.values()))  # they are taken over from beside
+
+
+def test_a_label_cache_for_which_a_disk_has_no_room_is_told_before_the_training(place, monkeypatch):
+    tree = changed(changed(TREE, "stages.distill.labels", {"views": 1000, "k": 4}), "teachers.big.norm", "running")
+    run = run_of("other/run", tree)
+    monkeypatch.setenv("SSLD_LABELS", str(place / "kept"))
+    folder, size = place / "kept", 1000 * 24 * 2 * 5  # of 24 images float16 of four classes and of the largest
+    assert space._caches([run.stage("distill"), run.stage("plain")]) == {folder: size}
+    (folder / "some").mkdir(parents=True)
+    (folder / "some" / "shard").write_bytes(b"1234")
+    assert space._caches([run.stage("distill")]) == {folder: size - 4}
+
+
+def last_checkpoint(stage):
+    return max(stage.folder.glob("checkpoint-*"))
+
+
 def of_file(teacher):
     """The recipe whose only stage learns from a teacher of that file."""
     stages = {"distill": {"loss": {"kl": {}, "ce": {}}}}
@@ -381,7 +502,7 @@ def test_a_run_that_taught_counts_by_its_weights_and_not_by_what_its_result_says
     file.write_text(file.read_text().replace('"wall_seconds"', '"seconds"'))
     assert train(run_of("runs/second")) == []
     shutil.rmtree("runs/first")
-    assert is_current(run_of("runs/second").last)
+    assert is_current(run_of("runs/second").last, "equal", KnownParts())
     assert "what made it cannot be looked at: runs/first: no run here" in capsys.readouterr().err
 
 
@@ -395,7 +516,7 @@ def test_images_of_own_code_count_by_what_they_are(place):
 
 def test_the_stages_that_are_to_be_trained_are_known_before_the_first_step(place):
     def names(trust="equal"):
-        return [stage.name for stage in to_train(run_of(), trust)]
+        return [stage.name for stage in to_train(run_of(), trust, KnownParts())]
 
     assert names() == names("any") == []
     assert names("none") == list(STAGES)
@@ -404,6 +525,19 @@ def test_the_stages_that_are_to_be_trained_are_known_before_the_first_step(place
     begun(run_of(), "teach")
     assert names() == list(STAGES)
     assert names("any") == ["teach", "distill", "tune"]
+
+
+def test_lists_and_weights_are_hashed_once_at_the_start_of_a_run(place, monkeypatch):
+    run, known, hashed = run_of(), KnownParts(), []
+    begun(run, "tune")
+    original = reuse.content_of
+    monkeypatch.setattr(reuse, "content_of", lambda run, name: hashed.append(name) or original(run, name))
+    left = to_train(run, "equal", known)
+    reuse.check_begun(left, "equal", known)
+    for stage in run.stages.values():
+        reuse.take_over(stage, "equal", known)
+    lists = [stage.settings.data for stage in run.stages.values()]
+    assert sorted(hashed) == sorted(name for data in lists for name in (*data.train, data.val))
 
 
 def test_a_teacher_is_checked_before_the_first_step_where_a_finished_stage_is_to_be_trained_anew(place, capsys):

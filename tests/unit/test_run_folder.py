@@ -68,6 +68,47 @@ def test_a_second_run_in_the_same_folder_waits_and_then_says_why_not(tmp_path, m
     assert capsys.readouterr().err == ""
 
 
+def test_a_folder_in_which_no_step_was_made_becomes_that_of_the_mended_recipe(tmp_path):
+    out, left = tmp_path / "out", "partial-4194304"
+    first = Run.of_plan(recipe.load(written(tmp_path, TREE), ["seed=1"]), out, HERE)
+    with run.opened(first):
+        pass
+    stage = out / "stages" / "plain-01234567"
+    (stage / f"checkpoint-00000001.{left}").mkdir(parents=True)
+    for file in (stage / "made_of.json", out / f"result.json.{left}"):
+        file.write_text("{}")
+    mended = Run.of_plan(recipe.load(written(tmp_path, TREE), ["seed=2"]), out, HERE)
+    with run.opened(mended):
+        assert [path.name for path in out.iterdir()] == ["plan.yaml"]
+    step = out / "stages" / "plain-01234567" / "checkpoint-00000001"
+    step.mkdir(parents=True)
+    with (
+        pytest.raises(RunError, match=r"recipe \(seed is 2 there and 1 here\); choose another --out$"),
+        run.opened(first),
+    ):
+        raise AssertionError("a step was made with another seed")
+    (out / "plan.yaml").write_text("# digest: 0\n{")  # it cannot be read
+    with pytest.raises(RunError, match=r"recipe; choose another --out$"), run.opened(first):
+        raise AssertionError("this is the run of another recipe")
+
+
+def test_a_kill_while_a_folder_is_made_does_not_lock_it_and_what_it_left_is_cleared(tmp_path):
+    out, left = tmp_path / "out", "partial-4194304"
+    this = Run.of_plan(recipe.load(written(tmp_path, TREE)), out, HERE)
+    out.mkdir()
+    for name in (f"plan.yaml.{left}", "fresh"):
+        (out / name).write_text("asked")
+    with run.opened(this):
+        assert sorted(path.name for path in out.iterdir()) == ["fresh", "plan.yaml"]
+    stage = this.last.folder
+    stage.mkdir(parents=True)
+    (out / f".export.{left}").mkdir()
+    (stage / f"model.safetensors.{left}").write_bytes(b"half")
+    with run.opened(this):
+        assert sorted(path.name for path in out.iterdir()) == ["fresh", "plan.yaml", "stages"]
+        assert not [*stage.iterdir()]
+
+
 def test_a_run_goes_on_when_the_one_before_has_ended_meanwhile(tmp_path):
     this, first = Run.of_plan(recipe.load(written(tmp_path, TREE)), tmp_path / "out", HERE), ExitStack()
     first.enter_context(run.opened(this))

@@ -17,13 +17,16 @@ from ssld.data import EvalLoader, Loader, fake, read_list
 from ssld.distill import checkpoint
 from ssld.distill.engine import in_engine
 from ssld.distill.job import Job
-from ssld.distill.stage import check_finite, run_stage
-from ssld.distill.stop import stop_signals
+from ssld.distill.stage import asked_everywhere, check_finite, run_stage
+from ssld.distill.state import TrainState
 from ssld.distill.teacher import TeacherLogits
 from ssld.errors import RunError
 from ssld.losses import build_terms
 from ssld.losses.objective import Objective
 from ssld.runtime import Runtime, seed_networks
+from ssld.stopping import Stop
+
+HERE = Runtime(rank=0, world=1, gpu=None)
 
 ARCH, SIZE, CLASSES = "MobileNetV3_small_x0_35", 16, 4
 DATA = Data(train=("train.txt",), val="val.txt", size=SIZE, batch=8, eval_batch=8, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -82,7 +85,7 @@ def run(images, folder, stage, teacher=None):
         stage=stage,
         folder=folder / "stage",
         seed=3,
-        runtime=Runtime(rank=0, world=1, gpu=None),
+        runtime=HERE,
         track=track.start(folder, track.About(name="n", run_id="i"), track.Options(wandb="disabled")),
         train=Loader(
             images["train"], size=SIZE, batch=data.batch, accumulate=stage.optim.accumulate, augment=data.augment,
@@ -167,7 +170,7 @@ def test_a_stage_stopped_anywhere_ends_with_the_same_weights_scores_and_records(
 def test_a_teacher_in_an_engine_which_works_ahead_teaches_the_same_and_resumes_alike(images, tmp_path):
     """Stopped while the engine has the next batch in hand. Against eager Paddle: the weights up to rounding."""
     eager = TeacherLogits(network(7), "running", DATA, SIZE, DATA.mean, DATA.std)
-    engine = in_engine(eager, "onnxruntime", SIZE, 4, Runtime(rank=0, world=1, gpu=None))
+    engine = in_engine(eager, "onnxruntime", SIZE, 4, HERE)
     ends = {}
     for name, teacher in (("eager", eager), ("engine", engine)):
         net, scores = run(images, tmp_path / name, EVERYTHING, teacher)
@@ -193,19 +196,46 @@ def test_records_after_the_last_checkpoint_are_not_written_twice(whole, images, 
     assert_ends_alike(whole, images, teacher, tmp_path, rarely)
 
 
-def test_ctrl_c_ends_the_step_saves_it_and_the_stage_goes_on_from_there(whole, images, teacher, tmp_path):
+def test_a_signal_ends_the_step_saves_it_and_the_stage_goes_on_from_there(whole, images, teacher, tmp_path):
     rarely = replace(EVERYTHING, checkpoint_minutes=60)
 
-    def press(loss):
-        os.kill(os.getpid(), signal.SIGINT)
+    def announce_the_end(loss):
+        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):  # a batch system may send several
+            os.kill(os.getpid(), number)
         return loss
 
-    stopped(images, teacher, tmp_path, 4, press, rarely)  # in the first half of step 3
+    stopped(images, teacher, tmp_path, 4, announce_the_end, rarely)  # in the first half of step 3
     assert checkpoint.load(tmp_path / "stage").step == 3
     assert_ends_alike(whole, images, teacher, tmp_path, rarely)
 
 
-def test_a_kill_after_the_last_checkpoint_repeats_no_evaluation(whole, images, teacher, tmp_path):
+def test_a_signal_or_a_kill_while_the_last_step_is_evaluated_loses_no_step_and_doubles_no_line(
+    whole, images, teacher, tmp_path, monkeypatch
+):
+    rarely = replace(EVERYTHING, checkpoint_minutes=60)
+    real = TrainState.evaluate
+
+    def interrupted(state, step):
+        if step == state.steps:
+            os.kill(os.getpid(), signal.SIGHUP)
+        return real(state, step)
+
+    def killed(state, step):
+        scores = real(state, step)
+        if step == state.steps:  # its line is written
+            raise OSError("the machine stops here")
+        return scores
+
+    for end in (interrupted, killed):
+        monkeypatch.setattr(TrainState, "evaluate", end)
+        with pytest.raises((KeyboardInterrupt, OSError)):
+            run(images, tmp_path, rarely, teacher)
+        assert checkpoint.load(tmp_path / "stage").step == 4
+    monkeypatch.setattr(TrainState, "evaluate", real)
+    assert_ends_alike(whole, images, teacher, tmp_path, rarely)
+
+
+def test_a_finished_stage_that_was_not_recorded_ends_alike(whole, images, teacher, tmp_path):
     run(images, tmp_path, EVERYTHING, teacher)
     assert_ends_alike(whole, images, teacher, tmp_path)
 
@@ -316,13 +346,9 @@ def test_a_step_in_two_halves_is_the_step(images, tmp_path):
 # --- signals
 
 
-def test_a_second_signal_stops_at_once_and_the_handlers_are_put_back():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    here = Runtime(rank=0, world=1, gpu=None)
-    with stop_signals() as stop:
-        assert not stop.here_and_everywhere(here, logged=True)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.here_and_everywhere(here, logged=False)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+def test_a_rank_leaves_at_a_logged_step_alone():
+    stop, two = Stop(), Runtime(rank=0, world=2, gpu=None)
+    stop.asked = True
+    assert asked_everywhere(stop, HERE, logged=False)
+    assert not asked_everywhere(stop, two, logged=False)
+    assert not asked_everywhere(Stop(), HERE, logged=True)

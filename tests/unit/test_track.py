@@ -99,6 +99,16 @@ def test_rewinding_leaves_other_stages_alone(tmp_path: Path) -> None:
     assert (logged_steps(tmp_path, "teach"), logged_steps(tmp_path, "distill")) == ([1, 2, 3, 4], [])
 
 
+def test_rewinding_forgets_an_evaluation_that_is_made_again(tmp_path: Path) -> None:
+    log = start(tmp_path)
+    for kind, step in (("train", 1), ("eval", 1), ("train", 2), ("eval", 2)):
+        log.log({**metric_line("teach", step), "kind": kind})
+    log.rewind("teach", 2)
+    assert logged_steps(tmp_path, "teach") == [1, 1, 2, 2]
+    log.rewind("teach", 2, evaluated=False)
+    assert logged_steps(tmp_path, "teach") == [1, 1, 2]
+
+
 def test_a_logger_of_a_resumed_run_is_told_every_step_once_and_steps_never_fall(tmp_path: Path) -> None:
     with listened(tmp_path, Listener()) as log:
         for stage, last in (("teach", 2), ("distill", 3)):

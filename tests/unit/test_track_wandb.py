@@ -29,6 +29,7 @@ def environment_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("CACHE", "DATA", "ARTIFACT", "CONFIG"):
         monkeypatch.setenv(f"WANDB_{kind}_DIR", "unset")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -236,14 +237,27 @@ def test_a_run_goes_on_where_wandb_refuses_to_start(tmp_path: Path, capsys: pyte
     goes_on(log, tmp_path, capsys, "UsageError")
 
 
-def test_a_run_goes_on_where_nobody_is_logged_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_run_that_is_to_be_sent_does_not_begin_where_nobody_is_logged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    (tmp_path / "run").mkdir()
-    goes_on(start(tmp_path / "run", "online"), tmp_path / "run", capsys, "API key")
+    with pytest.raises(
+        RunError, match=r"^--wandb online: nobody is logged in to W&B here; `wandb login`, set WANDB_API"
+    ):
+        start(tmp_path, "online")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(RunError, match=r"^--wandb online: W&B is not installed; pip install wandb, or use --wandb off"):
+        start(tmp_path, "online")
+
+
+def test_a_run_goes_on_where_the_key_of_wandb_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "no key")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    goes_on(start(tmp_path, "online"), tmp_path, capsys, "WANDB_API_KEY")
 
 
 def test_a_run_goes_on_when_wandb_ends_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,6 +345,7 @@ def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[track.Track
         return server
 
     monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     return start(tmp_path, "online"), server, init_options
 
 

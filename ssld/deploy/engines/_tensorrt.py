@@ -9,7 +9,6 @@ API: docs.nvidia.com/deeplearning/tensorrt, Python API of 10.x and 11.x and the 
 """
 
 import json
-import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -90,7 +89,7 @@ def main(source: str, plan: str, cache: str, profile: str) -> None:
         raise SystemExit("[ERROR] it cannot build the network; its own messages are above")
     Path(plan).write_bytes(bytes(content))
     Path(cache).parent.mkdir(parents=True, exist_ok=True)
-    with whole(Path(cache), f".{os.getpid()}") as partial:
+    with whole(Path(cache)) as partial:
         partial.write_bytes(bytes(timings.serialize()))
 
 
