@@ -104,7 +104,8 @@ def release(
         if failure:
             _reject(partial, folder)
             raise DeployError(f"{folder}: {failure}; its files are kept as *{contracts.REJECTED}")
-        limits = {precision: asdict(limit) for precision, limit in (allowed or ALLOWED).items()}
+        precisions = {contracts.precision_of(name, full) for name in contracts.formats_of(full)}
+        limits = {precision: asdict((allowed or ALLOWED)[precision]) for precision in sorted(precisions)}
         contracts.write(partial, {**full, "gate": {"images": len(images), "allowed": limits, "formats": results}})
         replace(partial, folder)
     return results
