@@ -181,7 +181,7 @@ def test_formats_that_cannot_be_written_here_are_refused_before_the_first_step(t
         check_export(load_plan(str(written(tmp_path, TREE)), overrides))
 
     checked("export.formats=[int8]", "export.opset=13")
-    with pytest.raises(DeployError, match="export: int8 needs an opset of 13 or more, not 12; raise --opset$"):
+    with pytest.raises(DeployError, match=r"int8 needs an opset of 13 or more, not 12; raise --opset$"):
         checked("export.formats=[int8]", "export.opset=12")
 
 
