@@ -43,16 +43,18 @@ def distil(student=None, teacher="given", train=DATA, val=DATA, **changes):
     return ssld.distill(student or network(), teacher, train, val, **{**SETTINGS, **changes})
 
 
+STOPS: dict = {}
+
+
 @dataclass(frozen=True)
 class Gap(ssld.Loss):
-    """The squared difference of the logits; `explode` is the step at which it raises."""
+    """The squared difference of the logits. It is stopped by hand at the step `STOPS["at"]`."""
 
     factor: float = 1.0
     reads: ClassVar = ssld.Reads(teacher={"logits"})
-    explode: ClassVar = -1
 
     def __call__(self, student, teacher, batch, helpers):
-        if batch["step"] == Gap.explode:
+        if batch["step"] == STOPS.get("at"):
             raise KeyboardInterrupt
         return self.factor * ((student["logits"] - teacher["logits"]) ** 2).sum(axis=-1)
 
@@ -155,11 +157,11 @@ def test_a_stopped_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     student, teacher = network(), network(6, seed=1)
     student.tap_paths = teacher.tap_paths = {"maps": "2"}
     whole = distil(student, teacher, **settings)
-    monkeypatch.setattr(Gap, "explode", 5)
+    monkeypatch.setitem(STOPS, "at", 5)
     with pytest.raises(KeyboardInterrupt):
         distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert load(tmp_path / "kept").step == 5
-    monkeypatch.setattr(Gap, "explode", -1)
+    monkeypatch.delitem(STOPS, "at")
     paddle.zeros([1])
     network(5)  # names of layers go on counting
     resumed = distil(student, teacher, folder=tmp_path / "kept", **settings)
@@ -267,6 +269,8 @@ def test_the_digest_of_code_covers_what_it_uses_of_ones_own_other_files():
 def test_the_digest_of_code_does_not_cover_what_it_does_not_use():
     first = code_digest(class_of("x.mean()", double=lambda x: 2 * x, np=np))
     assert code_digest(class_of("x.mean()", double=lambda x: 3 * x, mean=3, np=np)) == first
+    counting = "calls = {}\ndef count():\n    global calls\n    calls += 1\n"
+    assert len({code_digest(class_of("count()", before=counting.format(calls))) for calls in (0, 5)}) == 1
 
 
 @pytest.mark.parametrize(
