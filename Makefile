@@ -1,7 +1,7 @@
 # make quickstart   install, then train, distil, export and measure on real images (about 8 minutes on 2 cores)
 # make test         install with the development tools, then run the tests: of each series of the zoo its smallest network
 # make test-zoo     the tests of every network of the zoo (SHARD=2/4: the second quarter of them)
-# make test-methods the recipe of every method in recipes/methods, each as a smoke run
+# make test-smoke  the recipe of every method and of every kind of network, each as a smoke run
 # make test-bits    train the quickstart and a part of Fashion-MNIST, and compare the bits of their weights with recorded ones
 # make check        style, types and the import table
 # make bench        measure this project against its peers (PEER=<checkout of PaddleClas>: against it too)
@@ -27,17 +27,17 @@ SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12)
 
 BENCHMARKS := convolution engines mine_duplicates mine_scale overlap  # those without a peer
 
-.PHONY: quickstart test test-zoo test-methods test-bits check bench docs
+.PHONY: quickstart test test-zoo test-smoke test-bits check bench docs
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.installed-$(DEVICE)
 	$(BIN)/ssld run recipes/quickstart.yaml
 
 test: $(VENV)/.installed-$(DEVICE)-dev
-	$(PYTEST) -m "not zoo and not bits and not methods"
+	$(PYTEST) -m "not zoo and not bits and not smoke"
 
-test-methods: $(VENV)/.installed-$(DEVICE)-dev
-	$(PYTEST) -m methods
+test-smoke: $(VENV)/.installed-$(DEVICE)-dev
+	$(PYTEST) -m smoke
 
 test-bits: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/python -m pytest tests/e2e/test_bits.py

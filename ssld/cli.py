@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from ssld.arguments import parser
 from ssld.errors import SsldError, UsageError
 from ssld.files import place_of, reason_of
+from ssld.spec.printable import printable, printable_lines
 from ssld.stopping import STOPPED, caught
 from ssld.streams import (
     PIPE_CLOSED,
@@ -53,11 +54,11 @@ def main(argv: list[str] | None = None) -> None:
             if result is not None:  # a rank has no result: the process that started the ranks prints it
                 _deliver(args, result)
         except UsageError as error:
-            parser().error(str(error))
+            parser().error(printable(error))
         except SsldError as error:
             if args.debug:
                 raise
-            sys.exit(f"ssld {args.command}: {str(error).removeprefix(f'{args.command}: ')}")
+            sys.exit(printable(f"ssld {args.command}: {str(error).removeprefix(f'{args.command}: ')}"))
         except KeyboardInterrupt:
             _stopped(args)
         except Exception as error:
@@ -65,7 +66,11 @@ def main(argv: list[str] | None = None) -> None:
                 raise
             if stop.asked:  # a library was interrupted, and says so in its own way
                 _stopped(args)
-            sys.exit(f"ssld {args.command}: {place_of(error, 'the system')}: {reason_of(error)}; mend that and repeat")
+            sys.exit(
+                printable(
+                    f"ssld {args.command}: {place_of(error, 'the system')}: {reason_of(error)}; mend that and repeat"
+                )
+            )
 
 
 def _stopped(args: Args) -> NoReturn:
@@ -151,14 +156,14 @@ def _print_run(result: Any) -> None:
     if isinstance(result, dict):
         return _print_json(result)
     closing_table(result.result)
-    return print(f"\nreport: {result.folder / 'report.html'}")
+    return print(f"\nreport: {printable(result.folder / 'report.html')}")
 
 
 def _print_sweep(result: Mapping[str, Any]) -> None:
     if "rows" not in result:
         return _print_facts(result)
     _print_rows([{key: str(value) if "." in key else value for key, value in row.items()} for row in result["rows"]])
-    return print(f"\nreport: {result['report']}")
+    return print(f"\nreport: {printable(result['report'])}")
 
 
 def _print_plan(result: Any) -> None:
@@ -182,13 +187,13 @@ def _print_reproduction(result: Mapping[str, Any]) -> None:
     if "rows" not in result:
         return _print_json(result)
     _print_rows([{key: value for key, value in row.items() if key != "result"} for row in result["rows"]])
-    return print(f"\nledger: {result['ledger']}")
+    return print(f"\nledger: {printable(result['ledger'])}")
 
 
 def _print_comparison(result: Any) -> None:
     from ssld.report import compare
 
-    print(compare.text(result))
+    print(printable_lines(compare.text(result)))
 
 
 def _comparison_tree(result: Any) -> dict[str, Any]:
@@ -207,7 +212,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for key in rows[0] if rows else ():
         values = [row[key] for row in rows]
         right = all(value is None or isinstance(value, (int, float)) for value in values)
-        cells = [key, *map(_cell, values)]
+        cells = [printable(key), *map(_cell, values)]
         width = max(map(len, cells))
         columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in cells])
     for line in zip(*columns, strict=True):
@@ -217,7 +222,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1e}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else printable(value)
 
 
 def _short(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,7 +233,7 @@ def _short(result: Mapping[str, Any]) -> dict[str, Any]:
 def _print_facts(facts: Mapping[str, Any]) -> None:
     """Print a line for each fact on stdout."""
     for name, value in facts.items():
-        print(name.ljust(max(map(len, facts))), f"{value:,}" if isinstance(value, int) else value)
+        print(printable(name).ljust(max(map(len, facts))), f"{value:,}" if isinstance(value, int) else printable(value))
 
 
 FOR_A_PERSON: dict[str, Callable[[Any], None]] = {
@@ -236,7 +241,7 @@ FOR_A_PERSON: dict[str, Callable[[Any], None]] = {
     "sweep": _print_sweep,
     "label": _print_rows,
     "list": _print_rows,
-    "show": lambda facts: print(facts.text),
+    "show": lambda facts: print(printable_lines(facts.text)),
     "plan": _print_plan,
     "eval": lambda scores: _print_json(_short(scores)),
     "reproduce": _print_reproduction,

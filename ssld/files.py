@@ -5,19 +5,22 @@ import errno
 import fcntl
 import glob
 import hashlib
+import io
 import json
 import math
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ssld.errors import SsldError
 
+LONGEST_HEADER = 1 << 20  # bytes of a header of an archive
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PARTIAL = re.compile(r"\.?([^/]*)\.partial-\d+(?=/|$)")  # the name of what is not whole yet, see `unfinished`
 
@@ -29,6 +32,34 @@ def sha256(file: Path) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def open_regular(file: str | os.PathLike[str], mode: str = "r", **options: Any) -> IO[Any]:
+    """Open a file to read it, as `open` does.
+
+    Raises OSError as `open` does, and for what is no regular file: a pipe would wait for ever, a device never end.
+    """
+    kind = os.stat(file).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise OSError(errno.EINVAL, "no regular file", os.fspath(file))
+    return open(file, mode, **options)
+
+
+class ArchiveHeaders(io.FileIO):
+    """An archive of which only headers are read.
+
+    It raises OSError for what is no regular file, and where it should read more at a time than the longest name of a
+    file needs: an archive may claim a header of any size, which would fill the memory.
+    """
+
+    def __init__(self, file: str | os.PathLike[str]):
+        open_regular(file, "rb").close()
+        super().__init__(os.fspath(file))
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= LONGEST_HEADER:
+            raise OSError(errno.EFBIG, f"a header of {size:,} bytes", str(self.name))
+        return super().read(size) or b""
 
 
 def json_digest(value: Any) -> str:

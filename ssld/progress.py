@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
+from ssld.spec.printable import printable
+
 SECONDS = 10.0  # at least so many seconds pass between two lines where there is no terminal
 WINDOW = 20.0  # the shown rate is that of so many last seconds
 SHOWN = {"loss": "loss {:.3f}", "top1": "top-1 {:.1f} %", "val_top1": "val {:.1f} %"}
@@ -137,9 +139,9 @@ class TerminalBar(Bar):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        columns = (TextColumn("{task.description:<10}"), BarColumn(24), TextColumn("{task.fields[text]}", markup=False))
-        self._live = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
-        self._task = self._live.add_task(self.label, total=self.total or None, completed=self.start, text="")
+        label, text = (TextColumn(form, markup=False) for form in ("{task.description:<10}", "{task.fields[text]}"))
+        self._live = Progress(label, BarColumn(24), text, console=Console(stderr=True), refresh_per_second=4)
+        self._task = self._live.add_task(printable(self.label), total=self.total or None, completed=self.start, text="")
         self._live.start()
 
     def show(self) -> None:
@@ -152,8 +154,8 @@ class TerminalBar(Bar):
 
 
 def note(text: str) -> None:
-    """Write one line on standard error, above a live bar if there is one."""
-    sys.stderr.write(text + "\n")
+    """Write one line on standard error, above a live bar if there is one; what cannot be printed is escaped."""
+    sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 
@@ -169,6 +171,7 @@ def table(rows: Sequence[Mapping[str, object]], title: str) -> None:
 
     None is shown as `-`.
     """
+    title = printable(title)
     if not sys.stdout.isatty():
         sys.stdout.write(plain_table(rows, title))
         return
@@ -186,7 +189,7 @@ def table(rows: Sequence[Mapping[str, object]], title: str) -> None:
 
 def plain_table(rows: Sequence[Mapping[str, object]], title: str) -> str:
     """Return aligned text: the first column to the left, the others to the right."""
-    lines = [list(rows[0])] + [[_cell(value) for value in row.values()] for row in rows] if rows else []
+    lines = [[*map(_cell, rows[0])]] + [[_cell(value) for value in row.values()] for row in rows] if rows else []
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sides: list[Callable[..., str]] = [str.ljust] + [str.rjust] * (len(widths) - 1)
     text = [
@@ -196,5 +199,5 @@ def plain_table(rows: Sequence[Mapping[str, object]], title: str) -> str:
 
 
 def _cell(value: object) -> str:
-    """Return a value as text."""
-    return "-" if value is None else str(value)
+    """Return a value as text that can be printed."""
+    return "-" if value is None else printable(value)

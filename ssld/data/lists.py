@@ -17,12 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ssld.errors import DataError
-from ssld.files import write_whole
+from ssld.errors import DataError, some
+from ssld.files import open_regular, write_whole
+from ssld.paths import data_root_said
 
 UNLABELLED = -1
+MOST_CLASSES = 2**24  # a label is smaller where no number of classes is given, so that classes can be counted
 CLASSES = "classes.txt"
 MARK = "\ufeff"  # a byte order mark, as some editors put before a text
+BREAK = re.compile(r"[\r\n]")
 NUMBER = re.compile(r"[+-]?\d+")
 SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2",
@@ -90,11 +93,12 @@ def read_list(
     word is not a number but ends in an image suffix is an unlabelled image (label -1; `path -1` means the same). Blank
     lines are skipped. The images themselves are not looked at: five million lines take a few seconds.
 
-    It raises DataError for a missing or empty file, a missing root folder, a bad line and a label outside 0..classes-1.
+    It raises DataError for a missing or empty file, a missing root folder, a bad line and a label outside 0..classes-1,
+    or from MOST_CLASSES on where `classes` is not given.
     """
     files = [file] if isinstance(file, (str, os.PathLike)) else list(file)
     if not os.path.isdir(root):
-        raise DataError(f"{root}: no such data folder; check the path or run `ssld data prepare`")
+        raise DataError(f"{root}: no such data folder; {data_root_said(root)}check the path or run `ssld data prepare`")
     if not files:
         raise DataError(f"{root}: no list file given; name at least one")
     paths: list[str] = []
@@ -104,15 +108,14 @@ def read_list(
         _parse(Path(name), paths, labels)
         if len(paths) == before:
             raise DataError(f"{name}: the list has no line; every line is `path label`")
-        if classes is not None:
-            _check_range(Path(name), np.array(labels[before:], dtype=np.int64), classes)
+        _check_range(Path(name), np.array(labels[before:], dtype=np.int64), classes)
     return FileList(paths, np.array(labels, dtype=np.int64), str(root))
 
 
 def count_lines(file: str | os.PathLike[str]) -> int:
     """Count the images of a list file: its lines that are not blank. A file that cannot be read raises DataError."""
     try:
-        with open(file, "rb") as lines:
+        with open_regular(file, "rb") as lines:
             return sum(1 for line in lines if line.strip())
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); give a readable list file") from None
@@ -126,11 +129,16 @@ def write_list(file: str | os.PathLike[str], paths: Sequence[str], labels: Seque
     write_whole(Path(file), list_text(paths, labels), "surrogateescape")
 
 
+def holds(path: str) -> bool:
+    """Say whether a list file can hold a path: it has no line break, and no white space at its ends."""
+    return path == path.strip() and not BREAK.search(path) and bool(path)
+
+
 def list_text(paths: Sequence[str], labels: Sequence[int] | None = None) -> str:
     """Return the text of a list file that `read_list` reads back as these paths and labels."""
-    for path in paths:
-        if not path or path != path.strip() or "\n" in path or "\r" in path:
-            raise DataError(f"{path!r}: a list file cannot hold this name; rename the image")
+    if bad := [repr(path) for path in paths if not holds(path)]:
+        these = "this name; rename the image" if len(bad) == 1 else f"these {len(bad)} names; rename the images"
+        raise DataError(f"{some(bad)}: a list file cannot hold {these}")
     if labels is not None:
         return "".join(f"{path} {label}\n" for path, label in zip(paths, labels, strict=True))
     # an unusual suffix needs the explicit label, which tells the image from a bad line
@@ -140,7 +148,7 @@ def list_text(paths: Sequence[str], labels: Sequence[int] | None = None) -> str:
 def _parse(file: Path, paths: list[str], labels: array[int]) -> None:
     try:
         _refuse_utf_16(file)
-        with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+        with open_regular(file, encoding="utf-8", errors="surrogateescape") as lines:
             for number, marked in enumerate(lines, start=1):
                 line = marked.lstrip(MARK)  # a mark stands at the start, and where lists were joined
                 words = line.rsplit(None, 1)
@@ -152,13 +160,14 @@ def _parse(file: Path, paths: list[str], labels: array[int]) -> None:
                     paths.append(path)
                     labels.append(label)
     except FileNotFoundError:
-        raise DataError(f"{file}: no such list file; check the path or run `ssld data prepare`") from None
+        what = f"no such list file; {data_root_said(file)}check the path or run `ssld data prepare`"
+        raise DataError(f"{file}: {what}") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); give a readable list file") from None
 
 
 def _refuse_utf_16(file: Path) -> None:
-    with open(file, "rb") as stream:
+    with open_regular(file, "rb") as stream:
         if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise DataError(f"{file}: is written in UTF-16; save it as UTF-8")
 
@@ -177,16 +186,15 @@ def _has_suffix(word: str) -> bool:
     return word.lower().endswith((*SUFFIXES, *NOT_READ))
 
 
-def _check_range(file: Path, labels: np.ndarray, classes: int) -> None:
-    bad = np.flatnonzero(labels >= classes)
+def _check_range(file: Path, labels: np.ndarray, classes: int | None) -> None:
+    most = MOST_CLASSES if classes is None else classes
+    bad = np.flatnonzero(labels >= most)
     if bad.size:
         with open(file, encoding="utf-8", errors="surrogateescape") as lines:
             filled = (number for number, line in enumerate(lines, start=1) if line.strip())
             number = next(itertools.islice(filled, int(bad[0]), None))
-        raise DataError(
-            f"{file}:{number}: label {labels[bad[0]]} is out of range; the recipe has {classes} classes, "
-            f"labels 0..{classes - 1}"
-        )
+        why = f"no list has labels from {most:,} on" if classes is None else f"the recipe has {classes} classes"
+        raise DataError(f"{file}:{number}: label {labels[bad[0]]} is out of range; {why}, labels 0..{most - 1}")
 
 
 def class_names(listed: Path, classes: int) -> list[str]:
@@ -201,7 +209,8 @@ def read_names(file: Path) -> list[str] | None:
     It raises DataError for a file that cannot be read.
     """
     try:
-        names = file.read_text(encoding="utf-8", errors="replace").lstrip(MARK).split("\n")
+        with open_regular(file, encoding="utf-8", errors="replace") as stream:
+            names = stream.read().lstrip(MARK).split("\n")
     except FileNotFoundError:
         return None
     except OSError as error:

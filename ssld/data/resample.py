@@ -29,6 +29,7 @@ from ssld import paths
 from ssld.data.graph import INTERPOLATION
 from ssld.data.normalise import empty, scaling
 from ssld.files import clear, whole
+from ssld.spec.printable import printable
 
 SOURCE = Path(__file__).with_suffix(".c")
 COMPILERS = ("cc", "gcc", "clang")  # the first that is installed, unless $CC names one
@@ -133,7 +134,8 @@ def _library() -> Any:
             what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else reason
             reason = f"{what}; set XDG_CACHE_HOME to a folder for compiled code"
         if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
-            sys.stderr.write(f"images are resized by DALI, for the same pixels in more time: {reason}\n")
+            text = f"images are resized by DALI, for the same pixels in more time: {reason}"
+            sys.stderr.write(printable(text) + "\n")
         return None
 
 

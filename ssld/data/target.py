@@ -106,7 +106,12 @@ class Target:
         self._lists[name] = {"images": len(paths), "sha256": _sha256(data)}
 
     def finish(self, classes: Sequence[str] = ()) -> Prepared:
-        """Write classes.txt (one name a line, in the order of the labels) and the manifest."""
+        """Write classes.txt (one name a line, in the order of the labels) and the manifest.
+
+        It raises DataError for a name that does not fit into a line.
+        """
+        if broken := next((name for name in classes if "\n" in name or "\r" in name), None):
+            raise DataError(f"{broken!r}: a class has a line break in its name; rename the folder of the class")
         if classes:
             self.save(CLASSES, "".join(f"{name}\n" for name in classes).encode("utf-8", "surrogateescape"))
         manifest = {

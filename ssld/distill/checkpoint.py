@@ -7,7 +7,6 @@ it gets its name. A process that is killed leaves a folder `checkpoint-<step>.pa
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from ssld.distill.arrays import Array
 from ssld.errors import RunError
 from ssld.files import flush, sha256, told, unfinished, write_whole
+from ssld.progress import note
 
 NAMES = "checkpoint-" + "[0-9]" * 8  # pattern of the names of whole checkpoints
 
@@ -85,7 +85,7 @@ def load(folder: Path) -> Checkpoint | None:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             tensors = {file.stem: load_file(file) for file in path.glob("*.safetensors")}
             return Checkpoint(state["step"], tensors, state)
-        sys.stderr.write(f"warning: {path}: damaged ({damage}); going on from the checkpoint before it\n")
+        note(f"warning: {path}: damaged ({damage}); going on from the checkpoint before it")
     return None
 
 

@@ -19,7 +19,9 @@ from paddle import Tensor, nn
 from paddle.autograd import PyLayer, PyLayerContext
 
 from ssld.distill.arrays import Floats
+from ssld.errors import RunError
 from ssld.interfaces import Parameter
+from ssld.models import BATCH_NORMS
 from ssld.progress import note
 from ssld.runtime import Runtime, barrier, sum_over_ranks
 
@@ -138,43 +140,66 @@ def shared_memory(runtime: Runtime, size: int) -> Floats | None:
 
 
 def _synchronise(network: nn.Layer) -> None:
-    """Let every batch norm of `network`, in place, take its training statistics over all ranks."""
-    for parent in [network, *network.sublayers()]:
+    """Let every batch norm of `network`, in place, take its training statistics over all ranks.
+
+    A layer that stands in two places is replaced by one that does. Raises RunError for a layer with hooks, which the
+    new layer would not call.
+    """
+    replaced: dict[int, RankBatchNorm] = {}
+    for parent in network.sublayers(include_self=True):
         for name, layer in parent._sub_layers.items():
-            if isinstance(layer, (nn.BatchNorm2D, nn.BatchNorm)):
-                parent._sub_layers[name] = RankBatchNorm(layer)
+            if not isinstance(layer, BATCH_NORMS) or layer._use_global_stats:
+                continue
+            if layer._forward_pre_hooks or layer._forward_post_hooks:
+                what = f"the batch norm {name!r} of a {type(parent).__name__} has hooks, which would not be called"
+                raise RunError(f"sync_bn: {what}; remove them, or set sync_bn: false")
+            parent._sub_layers[name] = replaced.setdefault(id(layer), RankBatchNorm(layer))
 
 
-class RankBatchNorm(nn.Layer):
+class RankBatchNorm(nn.SyncBatchNorm):
     """Normalise a batch with the mean and variance of all ranks' batches. Paddle's own SyncBatchNorm needs a GPU.
 
-    The layer takes over the parameters, running statistics and keys of the layer that it replaces. It maps [N, C, H, W]
-    to the same shape.
+    The layer takes over the parameters, running statistics, options and keys of the layer that it replaces, which goes
+    on to compute evaluations. It maps [N, C, ...], or [N, ..., C] where that layer has its channels last, to the same
+    shape.
     """
 
     def __init__(self, layer: nn.Layer):
-        super().__init__()
+        nn.Layer.__init__(self)  # that of SyncBatchNorm would make parameters
         self.weight, self.bias = layer.weight, layer.bias
         self._mean, self._variance = layer._mean, layer._variance  # parameters without a gradient, as Paddle has them
         self._momentum, self._epsilon = layer._momentum, layer._epsilon
-        self._act = getattr(layer, "_act", None)
+        self._evaluated = (layer,)  # in a tuple, because it is no part of the network
+        layer.training = False
 
     def forward(self, x: Tensor) -> Tensor:
+        layer = self._evaluated[0]
         if not self.training:
-            y = F.batch_norm(x, self._mean, self._variance, self.weight, self.bias, epsilon=self._epsilon)
-        else:
-            mean = _SumOverRanks.apply(x.mean([0, 2, 3])) / dist.get_world_size()
-            centred = x - mean.reshape([1, -1, 1, 1])
-            variance = _SumOverRanks.apply((centred * centred).mean([0, 2, 3])) / dist.get_world_size()
-            scale = self.weight * paddle.rsqrt(variance + self._epsilon)
-            y = centred * scale.reshape([1, -1, 1, 1]) + self.bias.reshape([1, -1, 1, 1])
-            self._keep(self._mean, mean)
-            self._keep(self._variance, variance)
-        return getattr(F, self._act)(y) if self._act else y
+            return layer(x)
+        layout = getattr(layer, "_data_format", None) or layer._data_layout
+        channels = x.ndim - 1 if x.ndim > 2 and layout[-1] == "C" else 1
+        others = [axis for axis in range(x.ndim) if axis != channels]
+        shape = [-1 if axis == channels else 1 for axis in range(x.ndim)]
+        mean = _SumOverRanks.apply(x.mean(others)) / dist.get_world_size()
+        centred = x - mean.reshape(shape)
+        variance = _SumOverRanks.apply((centred * centred).mean(others)) / dist.get_world_size()
+        scale = paddle.rsqrt(variance + _single(self._epsilon))
+        y = centred * (scale if self.weight is None else self.weight * scale).reshape(shape)
+        y = y if self.bias is None else y + self.bias.reshape(shape)
+        self._keep(self._mean, mean)
+        self._keep(self._variance, variance)
+        activation = getattr(layer, "_act", None)
+        return getattr(F, activation)(y) if activation else y
 
     @paddle.no_grad()
     def _keep(self, running: Tensor, value: Tensor) -> None:
-        running.set_value(running * self._momentum + value.detach() * (1 - self._momentum))
+        share = _single(self._momentum)
+        running.set_value(running * share + value.detach() * (1 - share))
+
+
+def _single(number: float) -> float:
+    """Round a number to 32 bits, as Paddle's batch norm does with momentum and epsilon whatever its tensors have."""
+    return float(np.float32(number))
 
 
 class _SumOverRanks(PyLayer):

@@ -20,7 +20,6 @@ from ssld.distill.dot import Dot
 from ssld.distill.evaluate import evaluate
 from ssld.distill.job import Job
 from ssld.distill.step import Step, check_helpers, shapes
-from ssld.distill.teacher import BATCH_NORMS
 from ssld.distill.update import OneGradient, TwoGradients, Update
 from ssld.errors import RunError
 from ssld.interfaces import Labeller, Parameter, Scores, StageScores
@@ -204,7 +203,7 @@ def set_trainable(network: nn.Layer, train: str) -> list[Parameter]:
     """
     layers_to_train = [network] if train == "all" else [_classifier(network, train)]
     layers_to_train += [
-        layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, BATCH_NORMS)
+        layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, models.BATCH_NORMS)
     ]
     auxiliary = network.auxiliary if isinstance(network, models.Classifier) else []
     unused = {id(p) for layer in auxiliary for p in layer.parameters()}

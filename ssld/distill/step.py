@@ -79,7 +79,7 @@ def weights_of(network: nn.Layer, names: Collection[str]) -> dict[str, Tensor]:
     on, and `.bias` where there is one. Raises RunError for a layer that the network does not have, or does not name.
     """
     layers = readable(network) if names else {}
-    for name in names:
+    for name in sorted(names):
         if name not in layers:
             what = f"a loss reads the weights of its {name}, and it does not say which layer that is"
             advice = "name it with taps: {classifier: PATH}" if name == "classifier" else "use another network or loss"

@@ -15,10 +15,9 @@ from ssld.distill.step import readable, shapes, weights_of
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Outputs, Precision
 from ssld.losses.base import Shape
-from ssld.models import outputs_of, taps_of
+from ssld.models import BATCH_NORMS, outputs_of, taps_of
 
 MODES = {"linear": "bilinear", "cubic": "bicubic"}
-BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 
 
 class TeacherLogits(nn.Layer):

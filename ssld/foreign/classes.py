@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssld.errors import RecipeError
+from ssld.files import open_regular
+
+LONGEST = 9  # digits of the index of a class
 
 
 def read_classes(file: Path, classes: int) -> NDArray[np.int64]:
@@ -15,7 +18,8 @@ def read_classes(file: Path, classes: int) -> NDArray[np.int64]:
     is no index, is negative or repeats another one, and says when the number of lines is not `classes`.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        with open_regular(file, encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: cannot be read ({error}); write one index on each of {classes} lines") from None
     if len(lines) != classes:
@@ -32,8 +36,10 @@ def read_classes(file: Path, classes: int) -> NDArray[np.int64]:
 
 
 def _index(text: str, where: str) -> int:
-    if not (text.isascii() and text.removeprefix("-").isdecimal()):
-        raise RecipeError(f"{where}: {text!r} is no index; write the place of the class in the output, counted from 0")
+    if not (text.isascii() and text.removeprefix("-").isdecimal() and len(text) <= LONGEST):
+        raise RecipeError(
+            f"{where}: {text[:80]!r} is no index; write the place of the class in the output, counted from 0"
+        )
     if text.startswith("-"):
         what = "every class of the recipe needs a class of the network"
         raise RecipeError(f"{where}: {text} is negative; {what}, which is counted from 0")

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypedDict
 
+from ssld.config.keys import digested
 from ssld.config.mine_step import DONE
 from ssld.data import FileList
 from ssld.errors import RunError
@@ -65,7 +66,7 @@ class Job:
         """Return everything that the result of a shard depends on, but for the shard itself."""
         return {
             "method": METHOD,
-            "teacher": self.teacher.facts | {"input": asdict(self.teacher.input), "classes": self.teacher.classes},
+            "teacher": self.teacher.facts | {"input": digested(self.teacher.input), "classes": self.teacher.classes},
             "against": {"list": self.against_list.name, "sha256": sha256(self.against_list)},
             "thresholds": thresholds(),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from ssld.mine.sources import Item
 from ssld.report.markup import card, section, table, tile
 from ssld.report.run_page import PAGE
 from ssld.report.style import CSS
+from ssld.spec.printable import in_markup
 
 PAIRS, CLASSES, EACH = 12, 8, 4  # it shows so many removed pairs, classes, and best and worst images of a class
 SMALL = 160  # the pixels of the longer side of a picture in the page
@@ -63,8 +63,8 @@ def _head(about: dict[str, Any], choice: Choice) -> str:
     tiles = [tile("selected", f"{choice.counts['selected']:,}", "chosen", main=True)]
     tiles += [tile(name.replace("_", " "), f"{choice.counts[name]:,}", text) for name, text in EXPLANATIONS.items()]
     short = f"{choice.counts['classes_short_of_k']:,} of {teacher['classes']:,} classes have fewer than k images."
-    digest = f'<p class="note">{html.escape(short)} Digest <code>{about["digest"][:16]}</code></p>'
-    head = f'<h1>Mined images</h1>\n<p class="sub">{html.escape(description)}</p>\n'
+    digest = f'<p class="note">{in_markup(short)} Digest <code>{about["digest"][:16]}</code></p>'
+    head = f'<h1>Mined images</h1>\n<p class="sub">{in_markup(description)}</p>\n'
     return f'{head}<div class="grid tiles">{"".join(tiles)}</div>\n{digest}\n'
 
 
@@ -121,7 +121,7 @@ def _classes(choice: Choice, files: Sequence[Path], names: Sequence[str]) -> str
     for place, item, _ in items(files, rows.place[positions]):
         pictures[positions[place]] = _picture(item, f"{rows.score[positions[place]]:.3f}")
     strips = [
-        f'<h3>{html.escape(names[label])}</h3><div class="strip">{"".join(pictures[at] for at in own)}</div>'
+        f'<h3>{in_markup(names[label])}</h3><div class="strip">{"".join(pictures[at] for at in own)}</div>'
         for label, own in rows_of_class
     ]
     sizes = np.bincount(rows.label, minlength=len(names))
@@ -133,14 +133,14 @@ def _classes(choice: Choice, files: Sequence[Path], names: Sequence[str]) -> str
 
 def _picture(item: Item, caption: str) -> str:
     """Show a small picture with its name as tool tip; an image that no longer exists is shown as its name."""
-    name = html.escape(item.name)
+    name = in_markup(item.name)
     try:
         image, _ = read(item)
     except Unreadable:
-        return f"<figure>{name}<figcaption>{html.escape(caption)}</figcaption></figure>"
+        return f"<figure>{name}<figcaption>{in_markup(caption)}</figcaption></figure>"
     image.thumbnail((SMALL, SMALL))
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=85)
     data = base64.b64encode(encoded.getvalue()).decode()
     image_tag = f'<img src="data:image/jpeg;base64,{data}" alt="{name}" title="{name}">'
-    return f"<figure>{image_tag}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    return f"<figure>{image_tag}<figcaption>{in_markup(caption)}</figcaption></figure>"

@@ -4,11 +4,12 @@
 """
 
 from ssld.models.base import Classifier, Family, count, counting, create, keymap, names, parameters, revised, series
-from ssld.models.modes import evaluating
+from ssld.models.modes import BATCH_NORMS, evaluating
 from ssld.models.own import adopt, classes_of, create_own
 from ssld.models.taps import called, classifier_of, outputs_of, taps_of
 
 __all__ = [
+    "BATCH_NORMS",
     "Classifier",
     "Family",
     "adopt",

@@ -27,7 +27,7 @@ import paddle
 from paddle import nn
 
 from ssld.errors import RecipeError, did_you_mean
-from ssld.models.modes import evaluating
+from ssld.models.modes import BATCH_NORMS, evaluating
 from ssld.models.taps import is_activated, is_linear, last_of, norm_before, read_head, split
 from ssld.spec.revisions import Flavour, Revision
 
@@ -51,7 +51,6 @@ class Place:
         return f"b{self.block}" if self.blocks > 12 and self.block else chr(ord("a") + self.block)
 
 
-BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 TRANSPOSED = (nn.Conv1DTranspose, nn.Conv2DTranspose, nn.Conv3DTranspose)
 COUNTED = (nn.Conv1D, nn.Conv2D, nn.Conv3D, *TRANSPOSED, nn.Linear)
 """The layers whose multiply-adds `count` counts."""

@@ -1,9 +1,11 @@
-"""Put a network into evaluation mode for a while."""
+"""Put a network into evaluation mode for a while, and say which layers keep running statistics."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from paddle import nn
+
+BATCH_NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm)
 
 
 @contextmanager

@@ -175,7 +175,7 @@ def outputs_of(network: nn.Layer, images: paddle.Tensor, names: Collection[str])
     RecipeError for a tap that this network does not give, and for a layer that is not called once in a forward pass, or
     whose output is no single tensor or is changed in place afterwards.
     """
-    taps = [name for name in names if name != LOGITS]
+    taps = sorted(set(names) - {LOGITS})
     if not taps:
         return Outputs({LOGITS: network(images)})
     if speaks(network):

@@ -1,6 +1,5 @@
 """This module makes the sections of a run's page beyond top-1: calibration, single classes, the worst with pictures."""
 
-import html
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from ssld.report.headline import training_word
 from ssld.report.markup import Columns, figure, section, table
 from ssld.report.samples import data_url
 from ssld.report.sections import names_for, which_classes
+from ssld.spec.printable import in_markup
 
 COLUMNS: Columns = {
     "network": ("name", str),
@@ -78,7 +78,7 @@ def worst_class(entry: dict[str, Any], arrays: dict[str, np.ndarray], names: lis
     text = f"{entry['top1']:.1f} % of {entry['images']:,} right" + (f"; taken for {confusions}" if confusions else "")
     pictures = "".join(_mistake(arrays, index, names) for index in mistakes(arrays, entry["class"]))
     strip = f'<div class="strip">{pictures}</div>' if pictures else ""
-    head = f"<h3>{html.escape(names[entry['class']])}</h3><figcaption>{html.escape(text)}</figcaption>"
+    head = f"<h3>{in_markup(names[entry['class']])}</h3><figcaption>{in_markup(text)}</figcaption>"
     return f'<div class="card">{head}{strip}</div>'
 
 
@@ -96,7 +96,7 @@ def mistakes(arrays: dict[str, np.ndarray], label: int) -> list[int]:
 def _mistake(arrays: dict[str, np.ndarray], index: int, names: list[str]) -> str:
     """Show one image with the answer of the student and its probability."""
     answer = int(arrays["student"][index].argmax())
-    name, share = html.escape(names[answer]), f"{100 * float(arrays['student'][index][answer]):.0f}&thinsp;%"
+    name, share = in_markup(names[answer]), f"{100 * float(arrays['student'][index][answer]):.0f}&thinsp;%"
     return (
         f'<div><img src="{data_url(arrays["image"][index])}" alt="{name}"><span>{name}</span><span>{share}</span></div>'
     )

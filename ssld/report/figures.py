@@ -6,6 +6,7 @@ or a dark page.
 
 import io
 import re
+import warnings
 from itertools import cycle
 from typing import Any
 
@@ -16,6 +17,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from ssld.spec.printable import printable
 
 INK, MUTED, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
 TEACHER, BASELINE, STUDENT = "#050505", "#060606", "#070707"
@@ -135,7 +138,13 @@ def accuracy(
             ends[name] = (steps[-1], values[-1])
             finals.append(values[-1])
             line = np.array([begin, *zip(steps, values, strict=True)] if begin else [*zip(steps, values, strict=True)])
-            axes.plot(*line.T, color=colours[name], label=name, marker="o", markersize=2.8 if len(steps) < 60 else 0)
+            axes.plot(
+                *line.T,
+                color=colours[name],
+                label=printable(name),
+                marker="o",
+                markersize=2.8 if len(steps) < 60 else 0,
+            )
         _zoom(axes, finals)
         axes.set(xlabel="step", ylabel="validation top-1, %")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -193,7 +202,8 @@ def per_class(shares: list[float | None], names: list[str], label: str, title: s
         axes.barh(spots, values, color=STUDENT, height=0.62)
         for spot, value in zip(spots, values, strict=True):
             axes.text(value + 1, spot, f"{value:.1f}" if value < 100 else "100", va="center", color=INK, fontsize=8)
-        axes.set_yticks(spots, [name if len(name) <= 24 else name[:22] + "…" for _, name in bars])
+        labels = [printable(name) for _, name in bars]
+        axes.set_yticks(spots, [name if len(name) <= 24 else name[:22] + "…" for name in labels])
         axes.set(
             xlim=(0, 108),
             ylim=(len(bars) - 0.4, -0.6),
@@ -233,7 +243,10 @@ def svg(figure: Figure, title: str) -> str:
     """Return the figure as SVG text for an HTML page: no ids of groups, no namespaces, the page's colours and font."""
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+    with warnings.catch_warnings():
+        # Text stays text, and the reader's browser has the letters of a script that Matplotlib's font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)

@@ -3,12 +3,12 @@
 It is drawn by hand for the reason that scatter.py is: equal input gives equal text.
 """
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from ssld.report.style import COLOURS
+from ssld.spec.printable import in_markup
 
 # Pixels; NAME and VERDICT stand left and right of the picture.
 WIDTH, NAME, VERDICT, ROW, HEAD, FOOT = 960, 280, 190, 30, 62, 50
@@ -39,11 +39,11 @@ def forest(title: str, lines: Sequence[Line]) -> str:
     def at(points: float) -> float:
         return NAME + (WIDTH - NAME - VERDICT) * (points + reach) / (2 * reach)
 
-    body = [f'<text x="20" y="28">{html.escape(title)}</text>', *_legend(), *_axis(reach, height, at)]
+    body = [f'<text x="20" y="28">{in_markup(title)}</text>', *_legend(), *_axis(reach, height, at)]
     body += [_row(line, HEAD + ROW * (number + 0.5), at) for number, line in enumerate(lines)]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" aria-label="{html.escape(title)}">\n<style>{CSS}</style>\n'
+        f'role="img" aria-label="{in_markup(title)}">\n<style>{CSS}</style>\n'
         f'<rect width="{WIDTH}" height="{height}" rx="10" fill="var(--card)"/>\n' + "\n".join(body) + "\n</svg>\n"
     )
 
@@ -81,7 +81,7 @@ def _axis(reach: float, height: int, at: Callable[[float], float]) -> list[str]:
 def _row(line: Line, y: float, at: Callable[[float], float]) -> str:
     """Draw one line."""
     colour = f"var(--{line.colour})"
-    parts = [f'<text class="end" x="{NAME - 14}" y="{y + 4:g}">{html.escape(line.name)}</text>']
+    parts = [f'<text class="end" x="{NAME - 14}" y="{y + 4:g}">{in_markup(line.name)}</text>']
     if line.ends:
         low, high = map(at, line.ends)
         parts.append(f'<line x1="{low:.1f}" y1="{y:g}" x2="{high:.1f}" y2="{y:g}" stroke="{colour}" stroke-width="2"/>')
@@ -89,7 +89,7 @@ def _row(line: Line, y: float, at: Callable[[float], float]) -> str:
         parts.append(f'<circle cx="{at(line.mean):.1f}" cy="{y:g}" r="4.5" fill="{colour}"/>')
     if line.published is not None:
         parts.append(_diamond(at(line.published), y))
-    parts.append(f'<text class="muted" x="{WIDTH - VERDICT + 14}" y="{y + 4:g}">{html.escape(line.verdict)}</text>')
+    parts.append(f'<text class="muted" x="{WIDTH - VERDICT + 14}" y="{y + 4:g}">{in_markup(line.verdict)}</text>')
     return "".join(parts)
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssld.config import baseline, coverage
+from ssld.errors import RecipeError
 from ssld.progress import table
+from ssld.spec.printable import printable
 
 Row = dict[str, str | None]
 COLUMNS = ("network", "architecture", "top-1", "gain", "size", "latency", "speed-up")
@@ -91,21 +93,27 @@ def training_word(result: dict[str, Any]) -> baseline.Training:
     return result["student"].get("training") or baseline.training(coverage.plan_of(result))
 
 
-def no_baseline(result: dict[str, Any]) -> str | None:
-    """Return `no baseline: ` and the reason, of a result without one.
+def baseline_remark(result: dict[str, Any]) -> str | None:
+    """Return why a result has no baseline, or what is to be known of the one that it has.
 
-    Returns None for a result with a baseline, and for an older one, which does not say the reason.
+    Returns None where nothing is to be said, and for an older result without a baseline, which does not say the reason.
     """
-    reason = None if result.get("baseline") else result.get("baseline_missing")
+    if result.get("baseline"):
+        try:
+            plan = coverage.plan_of(result)
+        except RecipeError:  # of an older version, whose plan no longer holds
+            return None
+        return baseline.unequal(plan, {name: result["stages"][name]["steps"] for name in plan.stages})
+    reason = result.get("baseline_missing")
     return reason and f"no baseline: {reason}"
 
 
 def closing_table(result: dict[str, Any]) -> None:
-    """Print the table that ends a run, and below it the reason why there is no gain, where there is none."""
+    """Print the table that ends a run, and below it what is to be known of its baseline."""
     smoke = " (smoke run: these numbers mean nothing)" if result.get("scope") == "smoke" else ""
     table(closing_rows(result), (result.get("title") or result["recipe"]) + smoke)
-    if reason := no_baseline(result):
-        sys.stdout.write(reason + "\n")
+    if reason := baseline_remark(result):
+        sys.stdout.write(printable(reason) + "\n")
 
 
 def closing_rows(result: dict[str, Any]) -> list[Row]:

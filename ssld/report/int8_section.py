@@ -3,7 +3,6 @@
 It shows which layers round, and how much each rounding moves.
 """
 
-import html
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ssld.report.figures import STUDENT, STYLE, TEACHER, svg
 from ssld.report.markup import figure, section
+from ssld.spec.printable import in_markup
 
 LAYERS = 16  # at most so many layers are drawn
 
@@ -29,7 +29,7 @@ def int8_summary(record: dict[str, Any]) -> str:
     """Say how many layers round, and which do not."""
     names, float_layers = len(record["layers"]), record["kept_float"]
     text = f"{names - len(float_layers)} of {names} layers are in int8"
-    return html.escape(text + (f"; float: {', '.join(float_layers)}." if float_layers else "."))
+    return in_markup(text + (f"; float: {', '.join(float_layers)}." if float_layers else "."))
 
 
 def sensitivity(record: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from ssld.errors import RunError
 from ssld.files import clear, write_whole, writing
 from ssld.report.headline import points, ratios, training_word
 from ssld.report.seed_statistics import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
+from ssld.spec.names import check_name
+from ssld.spec.printable import in_code, in_markdown, printable
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,12 @@ def record(result: dict[str, Any], experiments: Path) -> Path:
 
 
 def result_file(experiments: Path, name: str, digest: str) -> Path:
-    """Return `results/<recipe or model>/<first 12 digits of its digest>.json`."""
+    """Return `results/<recipe or model>/<first 12 digits of its digest>.json`.
+
+    Raises RunError for a name or a digest that would lead elsewhere.
+    """
+    check_name(name, "result", RunError)
+    check_name(digest[:12], f"{name}: digest", RunError)
     return Path(experiments) / "results" / re.sub(r"[^\w.-]+", "-", name) / f"{digest[:12]}.json"
 
 
@@ -204,7 +211,8 @@ def stages(summary: Summary) -> str:
         gain = "" if stage.gain is None else f"{points(stage.gain.mean)}{deviation(stage.gain)}"
         p = "" if stage.test is None else p_value(stage.test.p)
         top1 = f"{stage.top1.mean:.2f}{deviation(stage.top1)}"
-        lines.append(f"| {stage.name} | {stage.network} | {top1} | {gain} | {p} |")
+        names = f"{in_markdown(stage.name)} | {in_markdown(stage.network)}"
+        lines.append(f"| {names} | {top1} | {gain} | {p} |")
     return "\n".join(lines)
 
 
@@ -234,19 +242,19 @@ def write_seed_report(
     command = command or f"ssld run recipes/{summary.recipe}.yaml --seeds {summary.n}"
     smoke = ["", "**A smoke run: its numbers mean nothing.**"] if summary.scope == "smoke" else []
     text = [
-        f"# {summary.recipe}: {summary.n} seed{'s' if summary.n > 1 else ''}",
+        f"# {in_markdown(summary.recipe)}: {summary.n} seed{'s' if summary.n > 1 else ''}",
         "",
         "Generated from the results; do not edit.",
         *smoke,
         "",
-        verdict(summary),
+        printable(verdict(summary)),
         "",
         table(summary),
         "",
         stages(summary),
         "",
         f"- seeds: {', '.join(map(str, seeds))} (n = {summary.n})",
-        f"- command: `{command}`",
+        f"- command: `{in_code(command)}`",
         f"- hardware: {'; '.join(summary.hardware)}",
         f"- scope: {summary.scope}",
         f"- longest run: {summary.wall_seconds / 60:.1f} minutes",

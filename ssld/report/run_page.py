@@ -1,13 +1,13 @@
 """This module writes report.html of a run: one file that holds everything it shows, and loads nothing."""
 
-import html
 from pathlib import Path
 
-from ssld.config import parse
+from ssld import yaml_text
 from ssld.errors import RunError
 from ssld.files import write_whole, writing
 from ssld.report import evaluation_sections, int8_section, run_files, samples, sections
 from ssld.report.style import CSS
+from ssld.spec.printable import in_markup
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -36,7 +36,7 @@ def write_report(folder: str | Path) -> Path:
     records = run_files.metrics(folder / "metrics.jsonl")
     rows = run_files.bench(folder / "bench.csv") or result.get("bench") or []
     plan = run_files.text(folder / "plan.yaml")
-    tree = parse.read_mapping(folder / "plan.yaml", "the plan of a run") if plan else {}
+    tree = yaml_text.read_mapping(folder / "plan.yaml", "the plan of a run") if plan else {}
     arrays = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
     names = [str(name) for name in arrays.get("classes", [])]
     parts = [
@@ -56,5 +56,5 @@ def write_report(folder: str | Path) -> Path:
     ]
     page = folder / "report.html"
     with writing(page, RunError, "repeat `ssld report`"):
-        write_whole(page, PAGE.format(title=html.escape(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
+        write_whole(page, PAGE.format(title=in_markup(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
     return page

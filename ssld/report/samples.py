@@ -1,7 +1,6 @@
 """This module shows sample predictions: it chooses the images, and shows what each network says of them."""
 
 import base64
-import html
 import io
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ssld.errors import RunError
+from ssld.spec.printable import in_markup
 
 SHOWN = 12
 NETWORKS = ("teacher", "baseline", "student")
@@ -58,7 +58,7 @@ def _card(arrays: dict[str, np.ndarray], index: int, names: list[str]) -> str:
     """Return the card of one image."""
     label = int(arrays["label"][index])
     answers = "".join(_answer_rows(name, arrays[name][index], label, names) for name in NETWORKS if name in arrays)
-    title = f"label {html.escape(names[label])}" if label >= 0 else "no label"
+    title = f"label {in_markup(names[label])}" if label >= 0 else "no label"
     picture = f'<img src="{data_url(arrays["image"][index])}" alt="{title}">'
     return f'<div class="card sample">{picture}<div><h3>{title}</h3>{answers}</div></div>'
 
@@ -70,7 +70,7 @@ def _answer_rows(network: str, scores: np.ndarray, label: int, names: list[str])
         share, right = 100 * float(scores[place]), int(place) == label
         rows.append(
             f'<div class="guess{" right" if right else ""}"><i style="width:{share:.1f}%"></i>'
-            f"<span>{'✓ ' if right else ''}{html.escape(names[place])}</span><span>{share:.0f}&thinsp;%</span></div>"
+            f"<span>{'✓ ' if right else ''}{in_markup(names[place])}</span><span>{share:.0f}&thinsp;%</span></div>"
         )
     return f'<div class="said"><b class="{network}">{network}</b><div class="{network}">{"".join(rows)}</div></div>'
 

@@ -4,12 +4,12 @@ Equal input gives equal text. It is drawn by hand because the files are committe
 or the fonts of Matplotlib.
 """
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, cos, floor, log10, pi, sin
 
 from ssld.report.style import COLOURS
+from ssld.spec.printable import in_markup
 
 WIDTH, HEIGHT, LEFT, RIGHT, HEAD, FOOT = 960, 580, 52, 22, 30, 44  # the measures of a panel, pixels
 LEGEND = 58
@@ -52,7 +52,7 @@ def scatter(title: str, panels: Sequence[Panel], colours: Mapping[str, str], sta
     ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" aria-label="{html.escape(title)}">\n<style>{CSS}</style>\n'
+        f'role="img" aria-label="{in_markup(title)}">\n<style>{CSS}</style>\n'
         f'<rect width="{WIDTH}" height="{height}" rx="10" fill="var(--card)"/>\n' + "\n".join(body) + "\n</svg>\n"
     )
 
@@ -73,7 +73,7 @@ def _legend(colours: Mapping[str, str], star: str) -> str:
         if x + 22 + LETTER * len(name) > WIDTH:
             x, y = 30.0, y + 22
         mark = _dot(x, y, colours[name]) if name in colours else _star(x, y, "ink")
-        parts.append(f'{mark}<text x="{x + 11:g}" y="{y + 4}">{html.escape(name)}</text>')
+        parts.append(f'{mark}<text x="{x + 11:g}" y="{y + 4}">{in_markup(name)}</text>')
         x += 36 + LETTER * len(name)
     return "\n".join(parts)
 
@@ -93,13 +93,13 @@ def _panel(panel: Panel, colours: Mapping[str, str]) -> str:
     placed = {point: at(point.x, point.y) for point in sorted(panel.points, key=lambda point: (point.star, point.name))}
     parts = [_across(y, *at(10**low, y)) for y in range(step * ceil(floor_y / step), ceil(ceiling), step)]
     parts += [_down(x, at(x, 1)[0]) for x in _ticks(low, high)]
-    parts.append(f'<text class="muted middle" x="{WIDTH / 2:g}" y="{HEIGHT - 8}">{html.escape(panel.label)}</text>')
-    parts.append(f'<text class="muted" x="{LEFT}" y="{HEAD - 12}">{html.escape(panel.height)}</text>')
+    parts.append(f'<text class="muted middle" x="{WIDTH / 2:g}" y="{HEIGHT - 8}">{in_markup(panel.label)}</text>')
+    parts.append(f'<text class="muted" x="{LEFT}" y="{HEAD - 12}">{in_markup(panel.height)}</text>')
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (placed[point] for point in best(panel.points)))
     parts.append(f'<polyline class="best" points="{line}"/>')
     for point, (x, y) in placed.items():
         mark = (_star if point.star else _dot)(x, y, colours[point.group])
-        parts.append(f"<g><title>{html.escape(point.name)}: {point.y:.2f} %, {point.x:g}</title>{mark}</g>")
+        parts.append(f"<g><title>{in_markup(point.name)}: {point.y:.2f} %, {point.x:g}</title>{mark}</g>")
     return "\n".join([*parts, *_labels(panel.points, placed)])
 
 
@@ -145,7 +145,7 @@ def _labels(points: Sequence[Point], placed: Mapping[Point, tuple[float, float]]
             box = _box(x, y, end, point.name)
             if box[0] > LEFT and box[2] < WIDTH and box[1] > HEAD / 2 and not any(_overlap(box, b) for b in boxes):
                 kind = "label end" if end else "label"
-                parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{html.escape(point.name)}</text>')
+                parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{in_markup(point.name)}</text>')
                 boxes.append(box)
                 break
     return parts

@@ -1,11 +1,11 @@
 """This module makes the sections of a run's page: each function turns the part of a run that it shows into HTML."""
 
-import html
 from typing import Any
 
 from ssld.report import figures, samples
-from ssld.report.headline import megabytes, no_baseline, percent, points, speed, training_word
+from ssld.report.headline import baseline_remark, megabytes, percent, points, speed, training_word
 from ssld.report.markup import Columns, card, duration, figure, number, section, table, tile
+from ssld.spec.printable import in_markup, in_markup_lines
 
 STAGE_COLUMNS: Columns = {
     "stage": ("name", str),
@@ -52,15 +52,15 @@ def header(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     parts = {"teacher": result.get("teacher"), "baseline": result.get("baseline"), "bench": rows}
     missing = [name for name, part in parts.items() if not part]
     title = (result.get("title") or result["recipe"]).replace(" -> ", " → ")
-    reason = no_baseline(result)
+    reason = baseline_remark(result)
     origin = f"seed {result['seed']} · {duration(result['wall_seconds'])} on {result['hardware']}"
     sub = f"{result['recipe']}{claim(result)} · {origin}"
     return (
-        f'<h1>{html.escape(title)}</h1>\n<p class="sub">{html.escape(sub)}</p>\n'
+        f'<h1>{in_markup(title)}</h1>\n<p class="sub">{in_markup(sub)}</p>\n'
         + (SMOKE if result.get("scope") == "smoke" else "")
         + f'<div class="grid tiles">{"".join(score_tiles(result) + speed_tiles(rows))}</div>\n'
         + (f'<p class="note">This run has no {" and no ".join(missing)}.</p>\n' if missing else "")
-        + (f'<p class="note">{html.escape(reason[0].upper() + reason[1:])}.</p>\n' if reason else "")
+        + (f'<p class="note">{in_markup(reason[0].upper() + reason[1:])}.</p>\n' if reason else "")
     )
 
 
@@ -148,7 +148,7 @@ def training(result: dict[str, Any], records: list[dict[str, Any]], plan: dict[s
         else:
             without_curves.append(name)
     missing = f"No curves of {', '.join(without_curves)}: taken over from another run."
-    note = f'<p class="note">{html.escape(missing)}</p>' if without_curves else ""
+    note = f'<p class="note">{in_markup(missing)}</p>' if without_curves else ""
     how = "Thin: single batches. Thick: their moving average. Points: evaluations on the validation images."
     return section("Training", how, f'<div class="grid">{"".join(panels)}</div>{note}')
 
@@ -239,7 +239,7 @@ def about(result: dict[str, Any]) -> str:
             )
     rows += [[name, str(version)] for name, version in result.get("versions", {}).items()]
     lines = "".join(
-        f'<tr><td>{html.escape(name)}</td><td style="white-space:normal"><code>{html.escape(text)}</code></td></tr>'
+        f'<tr><td>{in_markup(name)}</td><td style="white-space:normal"><code>{in_markup(text)}</code></td></tr>'
         for name, text in rows
     )
     return section("Made with", "", card(f"<table>{lines}</table>"))
@@ -250,4 +250,4 @@ def plan_text(text: str) -> str:
     if not text:
         return section("The plan", "This run folder has no plan.yaml.", "")
     summary = "<summary>every key of the recipe, defaults filled in</summary>"
-    return section("The plan", "", card(f"<details>{summary}<pre>{html.escape(text)}</pre></details>"))
+    return section("The plan", "", card(f"<details>{summary}<pre>{in_markup_lines(text)}</pre></details>"))

@@ -4,7 +4,6 @@ It writes Markdown, HTML and SVG.
 """
 
 import base64
-import html
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +19,7 @@ from ssld.report.scatter import Panel, Point, scatter
 from ssld.report.sections import SMOKE
 from ssld.report.speed import Gain, gains, span
 from ssld.report.style import CSS
+from ssld.spec.printable import in_markdown, in_markup
 
 COLUMNS: Columns = {
     "engine": ("engine", str),
@@ -145,7 +145,7 @@ Parts = Sequence[tuple[str, list[dict[str, Any]]]]
 
 def as_html(parts: Parts, drawing: str | None, smoke: bool) -> str:
     """Return the report as an HTML page."""
-    body = [f'<h1>{TITLE}</h1>\n<p class="sub">{html.escape(HOW)}</p>\n', SMOKE if smoke else ""]
+    body = [f'<h1>{TITLE}</h1>\n<p class="sub">{in_markup(HOW)}</p>\n', SMOKE if smoke else ""]
     if drawing:
         data = base64.b64encode(drawing.encode()).decode()
         picture = f'<img alt="Accuracy against latency" style="width:100%" src="data:image/svg+xml;base64,{data}">'
@@ -159,5 +159,5 @@ def as_markdown(parts: Parts, drawing: str | None, smoke: bool) -> str:
     lines = [f"# {TITLE}", HOW]
     lines += ["**A smoke run, of a few steps on fake images: its numbers mean nothing.**"] if smoke else []
     lines += ["## Accuracy against latency", f"![Accuracy against latency](speed.svg)\n\n{FIGURE}"] if drawing else []
-    lines += [f"## {title}\n\n{markdown(COLUMNS, rows)}" for title, rows in parts]
+    lines += [f"## {in_markdown(title)}\n\n{markdown(COLUMNS, rows)}" for title, rows in parts]
     return "\n\n".join(lines) + "\n"

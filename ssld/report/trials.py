@@ -8,6 +8,7 @@ from typing import Any
 
 from ssld.errors import RunError
 from ssld.files import write_whole, writing
+from ssld.spec.printable import in_code, in_markdown
 
 Row = dict[str, Any]
 
@@ -40,7 +41,7 @@ def _page(rows: list[Row], about: Row) -> str:
     """Return the page in Markdown."""
     smoke = ["", "**A smoke run: its numbers mean nothing.**"] if about["scope"] == "smoke" else []
     text = [
-        f"# {about['name']}: {len(rows)} of {about['trials']} trials",
+        f"# {in_markdown(about['name'])}: {len(rows)} of {about['trials']} trials",
         "",
         "Generated from the results; do not edit.",
         *smoke,
@@ -50,8 +51,8 @@ def _page(rows: list[Row], about: Row) -> str:
         "",
         *_table(rows),
         "",
-        f"- recipe: {about['recipe']}, method {about['method']}",
-        f"- command: `{about['command']}`",
+        f"- recipe: {in_markdown(about['recipe'])}, method {about['method']}",
+        f"- command: `{in_code(about['command'])}`",
         f"- hardware: {'; '.join(about['hardware'])}",
         f"- scope: {about['scope']}",
         "- failed: the run stopped, as one does whose loss becomes NaN; the command tries it again",
@@ -70,7 +71,7 @@ def _without_gain(rows: list[Row]) -> list[str]:
 def _table(rows: list[Row]) -> list[str]:
     """Return the table in Markdown."""
     columns = list(rows[0])
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines = ["| " + " | ".join(map(in_markdown, columns)) + " |", "|" + "---|" * len(columns)]
     return [*lines, *("| " + " | ".join(_cell(key, row[key]) for key in columns) + " |" for row in rows)]
 
 
@@ -80,8 +81,7 @@ def _cell(key: str, value: Any) -> str:
         return "-"
     if key == "digest":
         return f"`{value}`"
-    text = f"{value:.4f}" if isinstance(value, float) and "." not in key else str(value)
-    return text.replace("|", "\\|")
+    return in_markdown(f"{value:.4f}" if isinstance(value, float) and "." not in key else value)
 
 
 def _csv(rows: list[Row]) -> str:

@@ -3,6 +3,7 @@
 Each stage has a folder, and its curves are drawn over its own step.
 """
 
+import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 
 from ssld.errors import RunError
 from ssld.interfaces import Record
+from ssld.spec.names import check_name
+from ssld.spec.printable import in_markdown
 from ssld.track.logger import AXES, Cell, Logger
 
 RESULT = "result"  # this folder holds what belongs to no stage
@@ -69,12 +72,23 @@ class TensorBoard(Logger):
     def _text(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Write a table in Markdown, which viewers draw."""
         lines = [columns, ["---"] * len(columns), *rows]
-        self._writer(RESULT).add_text(name, "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines), 0)
+        text = "\n".join("| " + " | ".join(map(in_markdown, line)) + " |" for line in lines)
+        self._writer(RESULT).add_text(name, text, 0)
 
     def _writer(self, stage: str) -> Any:
         """Return the writer of a stage."""
         if stage not in self._writers:
+            check_name(stage, f"{self.folder.parent / 'metrics.jsonl'}: stage", RunError)
             from tensorboardX import SummaryWriter
 
             self._writers[stage] = SummaryWriter(str(self.folder / stage), flush_secs=FLUSH)
+            _forget_host(self.folder / stage)
         return self._writers[stage]
+
+
+def _forget_host(folder: Path) -> None:
+    """Take the name of this machine, with which tensorboardX ends them, from the names of event files."""
+    host = socket.gethostname()
+    for file in folder.glob("events.out.tfevents.*"):
+        if host and file.name.endswith(f".{host}"):
+            file.rename(file.with_name(file.name.removesuffix(host) + "ssld"))

@@ -16,6 +16,7 @@ import numpy as np
 from ssld.errors import RunError, SsldError, did_you_mean
 from ssld.interfaces import Record
 from ssld.spec.choices import WANDB_MODES
+from ssld.spec.printable import printable
 from ssld.track.jsonl import Jsonl, records_of
 from ssld.track.logger import About, Artifact, Cell, Logger
 from ssld.track.tensorboard import TensorBoard
@@ -168,10 +169,8 @@ class Track:
             except Exception as error:  # noqa: BLE001 - W&B raises anything; the numbers are in metrics.jsonl
                 self.loggers.remove(logger)
                 reason = " ".join(str(error).split())[:200]
-                sys.stderr.write(
-                    f"warning: {logger.name}: {type(error).__name__}: {reason}; the run goes on without it, "
-                    "its numbers are in metrics.jsonl\n"
-                )
+                warning = f"warning: {logger.name}: {type(error).__name__}: {reason}; the run goes on without it"
+                sys.stderr.write(f"{printable(warning)}, its numbers are in metrics.jsonl\n")
 
 
 def sample_rows(file: Path) -> tuple[list[str], list[list[Cell]]]:

@@ -11,11 +11,12 @@ from ssld.weights.download import Published, fetch
 if TYPE_CHECKING:
     from ssld.weights.conversion import convert
     from ssld.weights.loading import load_into
-    from ssld.weights.store import load, metadata, save
+    from ssld.weights.store import load, metadata, noted_classes, save
 
-__all__ = ["Published", "convert", "fetch", "load", "load_into", "metadata", "save"]
+__all__ = ["Published", "convert", "fetch", "load", "load_into", "metadata", "noted_classes", "save"]
 
-_LATER = {"convert": "conversion", "load": "store", "metadata": "store", "save": "store", "load_into": "loading"}
+_LATER = {"convert": "conversion", "load_into": "loading"}
+_LATER |= dict.fromkeys(("load", "metadata", "noted_classes", "save"), "store")
 
 
 def __getattr__(name: str) -> Any:

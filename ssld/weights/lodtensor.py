@@ -15,7 +15,6 @@ unpacked: the numbers are read out of the archive, after every member of it was 
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import tarfile
@@ -28,10 +27,11 @@ from typing import IO
 import numpy as np
 
 from ssld.errors import WeightsError
+from ssld.files import LONGEST_HEADER, ArchiveHeaders
+from ssld.spec.printable import printable
 
 LARGEST = 2 << 30  # a variable has at most so many bytes: five times the largest published one, the first fc of VGG
 MOST = 100_000  # an archive has at most so many entries
-_HEADER = 1 << 20  # a header of an archive or of a variable has at most so many bytes
 _TYPES = {0: "?", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 19: "<u8", 20: "u1", 21: "i1"}
 
 
@@ -71,7 +71,8 @@ def listing(path: Path) -> tuple[dict[str, StoredArray], dict[str, str]]:
     try:
         arrays, wrong = _variables(list(_files(path) if path.is_dir() else _members(path)))
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); check the path and its permissions") from None
+        what = error.strerror or error
+        raise WeightsError(f"{path}: cannot be read ({what}); check it, or get it from its publisher") from None
     if not arrays:
         raise WeightsError(f"{path}: holds no variable of PaddleClas 1.x; give the folder or the archive that does")
     return arrays, wrong
@@ -85,7 +86,7 @@ def _files(folder: Path) -> Iterator[_Part]:
             status = file.lstat()
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
                 kind = "a link" if stat.S_ISLNK(status.st_mode) else "no plain file"
-                raise WeightsError(f"{folder}: {_shown(str(file.relative_to(folder)))} is {kind}; remove it")
+                raise WeightsError(f"{folder}: {printable(str(file.relative_to(folder)))} is {kind}; remove it")
             if stat.S_ISREG(status.st_mode):
                 yield _checked(_Part(file.relative_to(folder).as_posix(), file, 0, status.st_size), folder)
 
@@ -100,9 +101,9 @@ def _members(archive: Path) -> Iterator[_Part]:
     names: set[str] = set()
     last = "its beginning"
     try:
-        with _Headers(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with ArchiveHeaders(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for count, member in enumerate(tar):
-                last, name = _shown(member.name), _harmless(member, archive)
+                last, name = printable(member.name), _harmless(member, archive)
                 if name in names or count == MOST:
                     why = "there twice" if name in names else f"more than the {MOST:,} entries that weights may have"
                     raise WeightsError(f"{archive}: {last} is {why}; get the archive from its publisher")
@@ -116,15 +117,6 @@ def _members(archive: Path) -> Iterator[_Part]:
         raise WeightsError(f"{archive}: truncated or damaged after {last} ({error}); download it again") from None
 
 
-class _Headers(io.FileIO):
-    """An archive of which only headers are read. It refuses to read more at a time than the longest file name needs."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= _HEADER:
-            raise WeightsError(f"{self.name}: a header of {size:,} bytes; get the archive from its publisher")
-        return super().read(size) or b""
-
-
 def _harmless(member: tarfile.TarInfo, archive: Path) -> str:
     """Return the normal form of a member's name.
 
@@ -136,8 +128,9 @@ def _harmless(member: tarfile.TarInfo, archive: Path) -> str:
     kinds["a path out of the archive"] = member.name.startswith("/") or ".." in member.name.split("/")
     for kind, is_kind in kinds.items():
         if is_kind:
+            name = printable(member.name)
             raise WeightsError(
-                f"{archive}: {_shown(member.name)} is {kind}, which no weights need; get the archive from its publisher"
+                f"{archive}: {name} is {kind}, which no weights need; get the archive from its publisher"
             )
     return "/".join(part for part in member.name.split("/") if part not in ("", "."))
 
@@ -146,7 +139,7 @@ def _checked(part: _Part, where: Path) -> _Part:
     """Return a part. Raises WeightsError when it is too large."""
     if part.size > LARGEST:
         raise WeightsError(
-            f"{where}: {_shown(part.name)} is {part.size:,} bytes, weights have at most {LARGEST:,}; remove it"
+            f"{where}: {printable(part.name)} is {part.size:,} bytes, weights have at most {LARGEST:,}; remove it"
         )
     return part
 
@@ -193,7 +186,7 @@ class _Header:
 
     def take(self, count: int) -> bytes:
         """Return the next bytes. Raises ValueError where the header ends before."""
-        if count > min(self.left, _HEADER):
+        if count > min(self.left, LONGEST_HEADER):
             raise ValueError("truncated or damaged: it ends within its header")
         self.left -= count
         return self.file.read(count)
@@ -232,8 +225,3 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         if not message[at - 1] & 0x80:
             return value, at
     raise ValueError("damaged: its description ends within a number")
-
-
-def _shown(name: str) -> str:
-    """Return a name as it can be printed."""
-    return name if name.isprintable() else ascii(name)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import WeightsError
-from ssld.weights.unpickle import unpickle
+from ssld.spec.printable import printable
+from ssld.weights.unpickle import check_shape, unpickle
 
 _PARAMETER_NAMES = "StructuredToParameterName@@"
 _SLICES = "UnpackBigParamInfor@@"
@@ -39,8 +40,11 @@ def read(path: Path) -> dict[str, np.ndarray]:
     tree.pop(_PARAMETER_NAMES, None)
     state = _joined(tree, tree.pop(_SLICES, {}), path)
     for key, value in state.items():
-        if not (isinstance(key, str) and isinstance(value, np.ndarray)):
-            raise WeightsError(f"{path}: entry {key!r} is a {type(value).__name__}, not an array of numbers")
+        if not isinstance(key, str):
+            raise WeightsError(f"{path}: an entry has a number for a name, not a text; get the file from its publisher")
+        if not isinstance(value, np.ndarray):
+            kind = type(value).__name__.strip("_")
+            raise WeightsError(f"{path}: entry {printable(repr(key[:80]))} is a {kind}, not an array of numbers")
     return state
 
 
@@ -49,11 +53,14 @@ def _joined(tree: dict[str, Any], slices: Any, path: Path) -> dict[str, Any]:
     try:
         for key, part in slices.items():
             pieces, shape = [tree.pop(piece) for piece in part["slices"]], tuple(part["OriginShape"])
+            check_shape(shape)
             if sum(piece.size for piece in pieces) != prod(shape):
                 raise ValueError(f"the pieces of {key} do not add up to {list(shape)}")
             if sum(piece.nbytes for piece in pieces) > path.stat().st_size:
                 raise ValueError(f"the pieces of {key} are larger than the file")
+            if len({piece.dtype for piece in pieces}) > 1:
+                raise ValueError(f"the pieces of {key} are of several types")
             tree[key] = np.concatenate([piece.ravel() for piece in pieces]).reshape(shape)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
         raise WeightsError(f"{path}: its list of array pieces does not hold ({error}); download it again") from None
     return tree

@@ -15,6 +15,7 @@ import paddle
 
 from ssld import models
 from ssld.errors import WeightsError
+from ssld.spec.printable import printable
 from ssld.spec.revisions import FLAVOURS, Flavour, Revision
 from ssld.weights.store import Contents
 
@@ -123,8 +124,8 @@ def twins(contents: Contents, way: Way) -> list[str]:
 
 
 def some(keys: Collection[str], most: int = 3) -> str:
-    """Return the first few keys, in order; what cannot be printed is escaped."""
-    names = [key if key.isprintable() else ascii(key) for key in sorted(keys)[:most]]
+    """Return the first few keys, in order."""
+    names = [printable(key) for key in sorted(keys)[:most]]
     return ", ".join(names) + (" ..." if len(keys) > most else "")
 
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from ssld.errors import WeightsError
 from ssld.files import clear, flush, told, whole
+from ssld.spec.printable import printable
 from ssld.weights import lodtensor, pdparams
 from ssld.weights.lodtensor import StoredArray
 
 LazyArray = np.ndarray | StoredArray
+_SIZES = {"i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
+_TYPES = {"BOOL": "?", "BF16": "<u2", "C64": "<c8"}
+_TYPES |= {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind, sizes in _SIZES.items() for size in sizes}
+"""The types of numbers of a `.safetensors` file, and how NumPy reads them."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +98,59 @@ def metadata(path: str | Path) -> Mapping[str, str]:
 
     Raises WeightsError as `load` does.
     """
-    path = _existing(path)
+    path = _existing(path, Path(path).suffix)
     return _metadata(path) if path.suffix == ".safetensors" else {}
 
 
-def contents(path: str | Path) -> Contents:
+def noted_classes(path: str | Path) -> int | None:
+    """Return the number of classes that `save` recorded in a `.safetensors` file; None where it says nothing.
+
+    Raises WeightsError as `load` does, and where no array of the file has an axis of so many.
+    """
+    noted = metadata(path).get("num_classes")
+    if noted is None:
+        return None
+    with safe_open(path, framework="numpy") as file:
+        sizes = {str(size) for key in file.keys() for size in file.get_slice(key).get_shape()}  # noqa: SIM118
+    if noted not in sizes - {"0"}:
+        raise WeightsError(f"{path}: notes {noted[:40]!r} classes, and holds no array of so many; copy the file again")
+    return int(noted)
+
+
+def contents(path: str | Path, suffix: str | None = None) -> Contents:
     """Return what a `.safetensors`, `.pdparams` or `.tar` file or a folder holds.
 
-    Raises WeightsError as `load` does.
+    `suffix` says which of them a file is whose own name has not got that ending. Raises WeightsError as `load` does.
     """
-    path = _existing(path)
-    if path.is_dir() or path.suffix == ".tar":
+    suffix = Path(path).suffix if suffix is None else suffix
+    path = _existing(path, suffix)
+    if path.is_dir() or suffix == ".tar":
         return Contents(path, *lodtensor.listing(path), archive=True)
-    if path.suffix == ".pdparams":
+    if suffix == ".pdparams":
         return Contents(path, pdparams.read(path))
+    return Contents(path, _arrays(path), metadata=_metadata(path), ours=True)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a `.safetensors` file. bfloat16, the upper half of a float32, becomes float32."""
     try:
-        return Contents(path, load_file(path), metadata=_metadata(path), ours=True)
-    except (OSError, SafetensorError, KeyError) as error:
+        with safe_open(path, framework="numpy"):  # it checks the header: no array lies outside of the file
+            pass
+        with path.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(size))
+        header.pop("__metadata__", None)
+        return {key: _read(path, key, 8 + size, **facts) for key, facts in header.items()}
+    except (OSError, SafetensorError, ValueError, OverflowError, RecursionError) as error:
         raise _damaged(path, error) from None
+
+
+def _read(path: Path, key: str, start: int, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
+    """Read one array. Raises WeightsError for numbers that NumPy does not know."""
+    if dtype not in _TYPES:
+        raise WeightsError(f"{path}: {printable(key)} holds numbers of type {dtype}; save them as float32")
+    array = np.fromfile(path, _TYPES[dtype], prod(shape), offset=start + data_offsets[0]).reshape(shape)
+    return (array.astype("<u4") << 16).view("<f4") if dtype == "BF16" else array
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
@@ -121,12 +162,12 @@ def _metadata(path: Path) -> Mapping[str, str]:
         raise _damaged(path, error) from None
 
 
-def _existing(path: str | Path) -> Path:
+def _existing(path: str | Path, suffix: str) -> Path:
     """Return the path. Raises WeightsError where it is no kind of weights, or there is no such file."""
     path = Path(path)
     if path.is_dir():
         return path
-    if path.suffix not in (".safetensors", ".pdparams", ".tar"):
+    if suffix not in (".safetensors", ".pdparams", ".tar"):
         raise WeightsError(
             f"{path}: not a kind of weights that is read here; give a .safetensors, .pdparams or .tar file, or a folder"
         )

@@ -3,7 +3,7 @@
 A pickle is a program, and `pickle.load` calls whatever function it names. This machine knows the instructions that
 write a dictionary of arrays, and no other. It looks names up in a table of six and does itself what they stand for; it
 fills in only arrays and their types after they were made. Another name or instruction ends the reading before anything
-is done for it. Whatever a file claims, what it becomes is no larger than a few times the file.
+is done for it. Whatever a file claims, what it becomes is no larger than a few times the file, and 200 MB.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ssld.errors import WeightsError
+from ssld.spec.printable import printable
 
+MOST = 1_000_000
+"""A pickle has at most so many instructions; a network of 1,000 arrays needs 20,000.
+
+What one makes takes up to 200 bytes, where it is the mark, the empty dictionary or the memo of a single byte.
+"""
+_AXES = 32  # of a NumPy array
 _TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
@@ -77,10 +84,18 @@ class _Array:
 
 def _check_size(shape: Any, kind: np.dtype, content: Any) -> None:
     """Raise ValueError unless the content has just the bytes that shape and type need."""
-    if not (isinstance(content, bytes) and isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)):
-        raise ValueError("an array whose parts are of the wrong kind")
+    if not isinstance(content, bytes):
+        raise ValueError("an array whose content is no bytes")
+    check_shape(shape)
     if prod(shape) * kind.itemsize != len(content):
         raise ValueError(f"an array of {list(shape)} in {len(content)} bytes")
+
+
+def check_shape(shape: Any) -> None:
+    """Raise ValueError unless this is a shape that an array may have, whose product is soon computed."""
+    is_shape = isinstance(shape, tuple) and len(shape) <= _AXES
+    if not is_shape or not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
+        raise ValueError("an array of a shape that is none")
 
 
 def _type(machine: _Machine, code: Any, *_: Any) -> _Type:
@@ -154,7 +169,10 @@ class _Machine:
 
     def run(self, content: mmap.mmap) -> Any:
         """Run a pickle and return what is on top of the stack at its end."""
-        for instruction, argument, _ in pickletools.genops(content):  # type: ignore[arg-type]  # genops reads it like a file
+        instructions = pickletools.genops(content)  # type: ignore[arg-type]  # it reads the map of a file like a file
+        for count, (instruction, argument, _) in enumerate(instructions):
+            if count == MOST:
+                raise WeightsError(f"has more than {MOST:,} instructions, which no weights need")
             if instruction.name not in _STEPS:
                 _refuse(f"use the pickle instruction {instruction.name}")
             _STEPS[instruction.name](self, argument)
@@ -202,7 +220,7 @@ def _name(machine: _Machine, argument: str | None) -> None:
         argument = " ".join(str(part) for part in reversed((machine.pop(), machine.pop())))
     text = argument.replace(" ", ".")
     if text != "numpy.ndarray" and text not in _CALLS:
-        _refuse(f"run {text if text.isprintable() else ascii(text)}")
+        _refuse(f"run {printable(text)}")
     _push(machine, _Name(text))
 
 

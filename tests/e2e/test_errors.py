@@ -76,13 +76,15 @@ def test_a_teacher_s_engine_that_cannot_run_here_is_named_before_anything_is_tra
 def test_a_missing_data_folder_is_named(place):
     shutil.rmtree(place / "data")
     line = run_fails(place)
-    assert line == "ssld run: stage plain: data/d: no such data folder; check the path or run `ssld data prepare`"
+    where = "recipes count from `data` in the current folder, for $SSLD_DATA is not set"
+    what = f"data/d: no such data folder; {where}; check the path or run `ssld data prepare`"
+    assert line == f"ssld run: stage plain: {what}"
 
 
 def test_an_empty_data_folder_is_named(place):
     shutil.rmtree(place / "data" / "d")
     (place / "data" / "d").mkdir()
-    assert "data/d/train_labelled.txt: no such list file; check the path or run `ssld data prepare`" in run_fails(place)
+    assert "data/d/train_labelled.txt: no such list file; recipes count from `data`" in run_fails(place)
     (place / "empty").mkdir()
     line = fails("data", "prepare", "folder", "--source", "empty", cwd=place, begun=True)
     assert "empty" in line

@@ -17,37 +17,42 @@ SECONDS = 900  # on a machine that does other work too
 # The recipes of recipes/ablation share networks and losses with others here; one of them stands for all.
 PLAIN = ("mobilenetv1_x0_25", "mobilenetv2_x0_25", "resnet18_vd", "efficientnetb0")
 TRANSFER = ("digits_from_fashion", "oxford_102_flowers")  # nine more are the second with other lists and classes
-METHODS = ("reviewkd", "aver")
 SOME = [f"{folder}/{name}" for folder, names in (("plain", PLAIN), ("transfer", TRANSFER)) for name in names]
-TOP = [file.stem for file in parse.recipes() if file.parent == parse.shelf("recipes")]
+NAMES = [file.relative_to(parse.shelf("recipes")).with_suffix("").as_posix() for file in parse.recipes()]
+TOP = [name for name in NAMES if "/" not in name]
+DIGITS = [name for name in NAMES if name.startswith("methods/") and name.count("/") == 1]
+IMAGENET = [name for name in NAMES if name.startswith("methods/imagenet/")]  # other losses of the same networks
+# Of every kind of recipe one: with a label cache, of a published student, in int8, without a teacher, with a network
+# that was trained on other classes, with layers of a loss, with two teachers.
+EVERY_DAY = (
+    "label_cache", "mobilenet_v3_small_x1_0_ssld", "fashion_mnist_int8_mobilenet", "plain/resnet18_vd",
+    "transfer/digits_from_fashion", "methods/reviewkd", "methods/aver",
+)  # fmt: skip
 
 
-def marked(names):
-    """Of the published recipes, which have a teacher of a card, that of the smallest student of each series is tested
-    every day, and the others with all networks (`make test-zoo`).
+def marked():
+    """`make test` takes EVERY_DAY, `make test-smoke` these and every other kind, `make test-zoo` what is left: of the
+    published recipes, which have a teacher of a card, all but that of the smallest student of each series, and those of
+    methods on ImageNet.
     """
-    plans = {name: recipe.load(f"recipes/{name}.yaml") for name in names}
+    plans = {name: recipe.load(f"recipes/{name}.yaml") for name in TOP}
     published = [name for name, plan in plans.items() if plan.teacher and plan.teacher.card]
     cards_of = {name: cards.find_student(plans[name].student.arch) for name in published}
     smallest = {}
     for name in sorted(published, key=lambda name: cards_of[name].params):
         smallest.setdefault(cards_of[name].series, name)
-    others = set(published) - set(smallest.values())
-    return [pytest.param(name, marks=[pytest.mark.zoo] if name in others else []) for name in names]
+    rare = {*published, *IMAGENET} - {*smallest.values()}
 
+    def mark(name):
+        return [] if name in EVERY_DAY else [pytest.mark.zoo if name in rare else pytest.mark.smoke]
 
-def of_methods():
-    """The recipes of methods on digits differ in their losses. Every day one with layers of its own and one with two
-    teachers are tested, and all of them with `make test-methods`.
-    """
-    names = sorted(file.stem for file in parse.recipes() if file.parent.name == "methods")
-    marks = {name: [] if name in METHODS else [pytest.mark.methods] for name in names}
-    return [pytest.param(f"methods/{name}", marks=marks[name]) for name in names]
+    names = [*TOP, *SOME, "ablation/ablation_stages", *DIGITS, *IMAGENET]
+    return [pytest.param(name, marks=mark(name)) for name in names]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 60)
-@pytest.mark.parametrize("name", [*marked(TOP), *SOME, "ablation/ablation_stages", *of_methods()])
+@pytest.mark.parametrize("name", marked())
 def test_every_recipe_runs_as_a_smoke_test(name, tmp_path):
     words = ["run", f"recipes/{name}.yaml", "--smoke", "--wandb", "disabled", "--json"]
     result = json.loads(succeeds(*words, cwd=tmp_path, seconds=SECONDS))

@@ -1,13 +1,9 @@
-"""A few steps of DOT, by one process or as a rank among others: `python dot_ranks.py OUT` writes the parameters."""
-
-import sys
-from pathlib import Path
+"""A few steps of DOT, by one process or as a rank among others, see `two_ranks.py`."""
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from ssld import runtime
 from ssld.config.optim import Optim
 from ssld.distill import parallel
 from ssld.distill.optim import make_optimizer
@@ -68,12 +64,3 @@ def train(here):
             update.backward(losses, len(parts))
         update.step()
     return {str(number): parameter.numpy() for number, parameter in enumerate(trained)}
-
-
-if __name__ == "__main__":
-    here = runtime.start("cpu")
-    found = {"shared": train(here)}
-    parallel.shared_memory = lambda runtime, size: None  # as where the ranks share no memory
-    found["sockets"] = train(here)
-    for way, arrays in found.items():
-        np.savez(Path(sys.argv[1]) / f"{way}-{here.rank}.npz", **arrays)

@@ -2,7 +2,8 @@
 
 import re
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -23,6 +24,8 @@ class FileServer(ThreadingHTTPServer):
         self.cuts = []  # for each answer the bytes after which it is cut; None or no entry: it is whole
         self.broken = []  # for each request the status of the answer
         self.sized = True  # whether the answer has a Content-Length
+        self.raw = {}  # {path: bytes that are sent in place of an answer, whatever they are}
+        self.endless = {}  # {path: (what is sent first, what is sent then, again and again, seconds in between)}
 
     def url(self, path):
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -32,6 +35,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server, requested_range = self.server, self.headers.get("Range")
         server.asked.append((self.path, requested_range))
+        if self.path in server.raw or self.path in server.endless:
+            return self._raw()
         status = server.broken.pop(0) if server.broken else 200 if self.path in server.files else 404
         if status != 200:
             return self.send_error(status)
@@ -54,6 +59,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(whole[start:] if cut is None else whole[start : start + cut])
         self.close_connection = True
         return None
+
+    def _raw(self):
+        self.close_connection = True
+        first, then, seconds = self.server.endless.get(self.path, (self.server.raw.get(self.path), b"", 0))
+        self.wfile.write(first)
+        with suppress(OSError):  # until the other side has enough
+            while then:
+                self.wfile.write(then)
+                time.sleep(seconds)
 
     def log_message(self, *_):
         pass

@@ -1,11 +1,13 @@
 """List files: what is read, and what every mistake in them says."""
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ssld.data.lists import class_names, count_lines, list_text, read_list, read_names, write_list
+from ssld.data.lists import MOST_CLASSES, class_names, count_lines, list_text, read_list, read_names, write_list
 from ssld.errors import DataError
 
 
@@ -78,6 +80,23 @@ def test_a_missing_list_and_a_missing_folder_are_named(lines, tmp_path):
         read_list([], tmp_path)
 
 
+def test_of_a_missing_list_of_the_data_folder_it_is_said_where_that_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/d").mkdir(parents=True)
+    monkeypatch.delenv("SSLD_DATA", raising=False)
+    unset = "recipes count from `data` in the current folder, for $SSLD_DATA is not set; check the path or run"
+    for path, what in (("data/d", "no such list file"), ("data/none", "no such data folder")):
+        with pytest.raises(DataError) as caught:
+            read_list(f"{path}/train.txt", path)
+        assert f"{what}; {unset}" in str(caught.value)
+    monkeypatch.setenv("SSLD_DATA", str(tmp_path / "sets"))
+    (tmp_path / "sets").mkdir()
+    with pytest.raises(DataError, match=r"no such list file; recipes count from \$SSLD_DATA, which is .*/sets; "):
+        read_list(tmp_path / "sets/train.txt", tmp_path / "sets")
+    with pytest.raises(DataError, match=r"data/d/train\.txt: no such list file; check the path or run"):
+        read_list("data/d/train.txt", "data/d")
+
+
 def test_what_is_written_reads_back(tmp_path):
     paths = ["a b.jpg", "c.png", "no_suffix", "d.1"]
     write_list(tmp_path / "plain.txt", paths)
@@ -117,6 +136,25 @@ def test_a_label_that_is_no_label_is_one_line(lines, tmp_path, label):
     with pytest.raises(DataError, match=r"list\.txt:1: ") as error:
         read_list(lines(f"a.jpg {label}\n"), tmp_path)
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("label", [MOST_CLASSES, 10**12, 10**17])
+def test_a_giant_label_is_refused_where_the_number_of_classes_is_not_known(lines, tmp_path, label):
+    """Whoever counts the images of each class would fill the memory."""
+    file = lines(f"b.jpg {MOST_CLASSES - 1}\na.jpg {label}\n")
+    message = (
+        rf"list\.txt:2: label {label} is out of range; no list has labels from 16,777,216 on, labels 0\.\.16777215"
+    )
+    with pytest.raises(DataError, match=message):
+        read_list(file, tmp_path)
+
+
+@pytest.mark.parametrize("read", [lambda file: read_list(file, file.parent), count_lines, read_names])
+def test_a_pipe_or_a_device_is_no_list_and_nothing_waits_for_it(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.txt")
+    for file in (tmp_path / "pipe.txt", Path("/dev/zero")):
+        with pytest.raises(DataError, match=rf"{file}: cannot be read \(no regular file\); give a readable"):
+            read(file)
 
 
 def test_images_by_other_suffixes_are_images_of_a_list(lines, tmp_path):

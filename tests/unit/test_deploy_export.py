@@ -20,7 +20,7 @@ from ssld.deploy import contract as contracts
 from ssld.deploy import formats as forms
 from ssld.deploy.child_process import reason, run_module
 from ssld.deploy.gate import CHUNK, difference, gate
-from ssld.errors import DeployError
+from ssld.errors import DeployError, SsldError
 from ssld.files import alone
 
 SIZE = 20
@@ -318,8 +318,8 @@ def test_only_onnx_leaves_no_paddle_program(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"how": How(opset=22)}, "opset 22 cannot be written; choose 9 to 21"),
-        ({"how": How(opset=8)}, "opset 8 cannot be written"),
+        ({"how": How(opset=22)}, "opset: should be an integer from 9 to 21; got 22"),
+        ({"how": How(opset=8)}, "opset: should be an integer from 9 to 21; got 8"),
         ({"formats": ["onyx"]}, "no format 'onyx'; did you mean 'onnx'"),
         ({"formats": []}, "no format given"),
         (
@@ -329,7 +329,7 @@ def test_only_onnx_leaves_no_paddle_program(tmp_path):
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, change, message):
-    with pytest.raises(DeployError, match=message) as caught:
+    with pytest.raises(SsldError, match=message) as caught:
         export_model(toy(), tmp_path / "export", **{"name": "toy", "contract": GIVEN, **change})
     line(caught)
     assert not list(tmp_path.iterdir())

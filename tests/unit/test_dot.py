@@ -1,7 +1,5 @@
 """DOT: two gradients and two momenta, alone, over a stage, after a stop, and on two ranks."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +14,6 @@ from ssld.distill.dot import Dot
 from ssld.distill.teacher import TeacherLogits
 from ssld.errors import RecipeError, RunError
 from ssld.losses import build_terms
-from ssld.runtime import Runtime
-from tests.e2e.command import surroundings
-from tests.unit import dot_ranks
 from tests.unit.test_stage import CLASSES, DATA, PLAIN, SIZE, models, network, run, seed_networks, state
 from tests.unit.test_stage import images as images  # a fixture
 
@@ -203,27 +198,6 @@ def test_a_parameter_that_neither_side_reaches_stops_the_stage(images, teacher, 
     monkeypatch.setattr("tests.unit.test_stage.network", loose)
     with pytest.raises(RunError, match=r"no loss reaches the parameter 'forgotten\.weight'"):
         run(images, tmp_path, STAGE, teacher)
-
-
-# --- two ranks
-
-
-def test_two_ranks_are_two_micro_batches_of_one_process_with_and_without_shared_memory(tmp_path):
-    script = str(Path(dot_ranks.__file__))
-    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
-    done = subprocess.run(
-        [*launcher, "--log_dir", str(tmp_path / "log"), script, str(tmp_path)],
-        env=surroundings(), cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    log = "\n".join(file.read_text() for file in (tmp_path / "log").glob("workerlog.*"))
-    assert done.returncode == 0, done.stderr + log
-    alone = dot_ranks.train(Runtime(rank=0, world=1, gpu=None))
-    assert len(alone) == 8  # of the network, and of the layers of the hint
-    for way in ("shared", "sockets"):
-        both = [dict(np.load(tmp_path / f"{way}-{rank}.npz")) for rank in (0, 1)]
-        for key, value in alone.items():
-            assert both[0][key].tobytes() == both[1][key].tobytes(), f"{way}: the ranks part at {key}"
-            np.testing.assert_allclose(both[0][key], value, atol=1e-6, err_msg=f"{way}: {key}")
 
 
 # --- recipes

@@ -312,10 +312,10 @@ def test_the_digest_says_what_was_mined_and_how(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, "mine: k: 0 is out of range; give a whole number from 1 up"),
-        ({"min_score": 1.5}, "mine: min_score: 1.5 with assign best; give 0 to 1"),
+        ({"k": 0}, "mine: k: should be an integer from 1 to 1,000,000; got 0"),
+        ({"min_score": 1.5}, "mine: min_score: should be a number from 0 to 1; got 1.5"),
         ({"assign": "all"}, "mine: min_score: 0.0 with assign all; give 0.01 to 1"),
-        ({"gate": -1}, "mine: gate: -1 is out of range; give a number of images, or 0 for none"),
+        ({"gate": -1}, "mine: gate: should be an integer from 0 to 1,000,000; got -1"),
     ],
 )
 def test_numbers_that_choose_nothing_or_too_much_are_errors(options, message):

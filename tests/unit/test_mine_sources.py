@@ -1,6 +1,7 @@
 """These tests read pools from folders, lists and tars, none of which may lead out of itself."""
 
 import io
+import os
 import tarfile
 
 import pytest
@@ -110,6 +111,23 @@ def test_a_tar_that_ends_early_is_an_error_that_names_it(tmp_path):
     (tmp_path / "0.tar").write_bytes(data[: len(RED) * 20])
     with pytest.raises(DataError, match=r"0\.tar: damaged or not a tar \(.*\); fetch it again"):
         names(tmp_path / "0.tar")
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_that_would_fill_the_memory_is_not_read(tmp_path, kind):
+    header = tarfile.TarInfo("a.png")
+    header.type, header.size = kind, 3 << 30
+    with (tmp_path / "0.tar").open("wb") as file:
+        file.write(header.tobuf())
+        file.truncate(4 << 30)  # of holes
+    with pytest.raises(DataError, match=r"0\.tar: damaged or not a tar \(.*a header of 3,221,225,472 bytes.*\)"):
+        names(tmp_path / "0.tar")
+
+
+def test_a_pipe_with_the_name_of_a_tar_is_an_error_and_nothing_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "0.tar")
+    with pytest.raises(DataError, match=r"0\.tar: damaged or not a tar \(.*no regular file.*\)"):
+        names(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,27 @@
-"""Gradients of several ranks through shared memory: ranks are threads here, in tests/e2e/test_resume.py processes."""
+"""What several ranks share: gradients through memory or sockets, and batch statistics.
 
+Ranks are threads here, or two processes; those of whole runs are in tests/e2e/test_resume.py.
+"""
+
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
+from paddle import nn
 
 from ssld.distill import parallel
 from ssld.distill.parallel import SharedMean
+from ssld.errors import RunError
 from ssld.runtime import Runtime
+from tests.e2e.command import surroundings
+from tests.unit import dot_ranks, sync_ranks, two_ranks
 
+ALONE = Runtime(rank=0, world=1, gpu=None)
 SHAPES = ([7, 3], [1], [5], [2, 3, 3, 3])
 UNUSED = 2  # this one gets no gradient
 
@@ -73,3 +84,48 @@ def test_the_memory_is_that_of_the_main_rank_and_of_no_other(monkeypatch):
     found[:] = 1.5  # it can be written
     monkeypatch.setattr(parallel, "sum_over_ranks", lambda values, runtime: values + 1 if len(values) == 3 else values)
     assert parallel.shared_memory(Runtime(0, 2, None), 10) is None
+
+
+@pytest.fixture(scope="module")
+def of_two_ranks(tmp_path_factory):
+    """Name of a way -> the arrays of each of two processes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
+    done = subprocess.run(
+        [*launcher, "--log_dir", str(folder / "log"), str(Path(two_ranks.__file__)), str(folder)],
+        env=surroundings(), cwd=folder, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    log = "\n".join(file.read_text() for file in (folder / "log").glob("workerlog.*"))
+    assert done.returncode == 0, done.stderr + log
+    ways = ("shared", "sockets", "sync")
+    return {way: [dict(np.load(folder / f"{way}-{rank}.npz")) for rank in (0, 1)] for way in ways}
+
+
+def agree(alone, ranks, tolerance):
+    for key, value in alone.items():
+        assert ranks[0][key].tobytes() == ranks[1][key].tobytes(), f"the ranks part at {key}"
+        np.testing.assert_allclose(ranks[0][key], value, atol=tolerance, rtol=0, err_msg=key)
+
+
+@pytest.mark.parametrize("way", ["shared", "sockets"])
+def test_two_ranks_are_two_micro_batches_of_one_process_with_and_without_shared_memory(way, of_two_ranks):
+    alone = dot_ranks.train(ALONE)
+    assert len(alone) == 8  # of the network, and of the layers of the hint
+    agree(alone, of_two_ranks[way], 1e-6)
+
+
+def test_two_ranks_with_shared_batch_statistics_are_one_process_with_the_whole_batch(of_two_ranks):
+    agree(sync_ranks.train(ALONE), of_two_ranks["sync"], 1e-10)
+
+
+def test_a_batch_norm_that_stands_in_two_places_stays_one_and_one_with_hooks_is_refused():
+    norm = nn.BatchNorm2D(3)
+    network = nn.Sequential(nn.Conv2D(3, 3, 1), norm, nn.Conv2D(3, 3, 1), norm)
+    keys = list(network.state_dict())
+    parallel._synchronise(network)
+    assert network[1] is network[3]
+    assert list(network.state_dict()) == keys
+    hooked = nn.Sequential(nn.BatchNorm2D(3))
+    hooked[0].register_forward_post_hook(lambda *given: None)
+    with pytest.raises(RunError, match="sync_bn: the batch norm '0' of a Sequential has hooks, which would not be"):
+        parallel._synchronise(hooked)

@@ -14,6 +14,7 @@ from ssld import models
 from ssld.deploy import export_model, paddle2_int8
 from ssld.deploy.engines.registry import ready
 from ssld.deploy.int8_from_training import insert, node_ranges, weight_steps
+from ssld.distill.state import set_trainable
 from ssld.errors import DeployError, RunError
 from ssld.runtime import seed_networks
 
@@ -55,6 +56,16 @@ def rounding(floating):
 def logits(model, images=IMAGES[0]):
     with paddle.no_grad():
         return model(paddle.to_tensor(images)).numpy()
+
+
+@pytest.mark.parametrize("train", ["head", "head_and_norms", "all"])
+def test_the_scales_of_a_network_in_int8_are_never_among_what_is_trained(train, rounding):
+    copied = copy.deepcopy(rounding)
+    listed = {id(parameter) for parameter in set_trainable(copied, train)}
+    names = [name for name, parameter in copied.named_parameters() if id(parameter) in listed]
+    assert {"head.fc._layer.weight", "head.fc._layer.bias"} <= set(names)
+    assert not [name for name in names if "_fake_quant_" in name]
+    assert train != "head" or len(names) == 2
 
 
 def rounded(values, scale):

@@ -8,7 +8,8 @@ from paddle import nn
 from ssld import models
 from ssld.config import cards
 from ssld.distill.state import set_trainable
-from ssld.errors import RecipeError
+from ssld.distill.step import weights_of
+from ssld.errors import RecipeError, RunError
 from ssld.models.taps import is_linear
 
 SMALLEST = {"inception_v3": 75, "inception_v4": 75, "googlenet": 64, "alexnet": 64, "vgg": 32, "squeezenet": 64}
@@ -154,6 +155,15 @@ def test_layers_that_the_logits_do_not_depend_on_are_not_trained(made):
     network.train()
     network(images).sum().backward()
     assert all(p.grad is not None for p in network.parameters() if id(p) in freed)
+
+
+def test_of_several_taps_that_a_network_does_not_give_the_first_by_name_is_told(made):
+    names = frozenset({f"{letter}_tap" for letter in "qwertyuiopasdfghjklzxcvbnm"})
+    network, images = made("ResNet18_vd")
+    with pytest.raises(RecipeError, match="no tap 'a_tap'"):
+        models.outputs_of(network, images, names)
+    with pytest.raises(RunError, match="reads the weights of its a_tap, and"):
+        weights_of(network, names)
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_a_codec_other_than_that_of_array_bytes_is_refused(tmp_path):
 
 @pytest.mark.parametrize("tree", [{"a": "text"}, {"a": np.array([object], dtype=object)}, {3: np.zeros(2)}, [1, 2]])
 def test_a_file_that_holds_more_than_arrays_is_refused(tmp_path, tree):
-    with pytest.raises(WeightsError, match=r"m\.pdparams: (entry|holds a|it wants)"):
+    with pytest.raises(WeightsError, match=r"m\.pdparams: (an entry|entry|holds a|it wants)"):
         weights.load(dumped(tmp_path / "m.pdparams", tree))
 
 

@@ -3,10 +3,14 @@
 import errno
 import hashlib
 import json
+import pickle
 import re
+import socket
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 import yaml
 
@@ -19,7 +23,18 @@ from ssld.weights.download import Published
 from tests.unit.file_server import serving
 
 NAME = "Net_pretrained.pdparams"
-CONTENT = bytes(range(256)) * 12_000  # 3 MB are several blocks
+
+
+def content(size, first=0):
+    """A file of weights of so many bytes."""
+    rest = size - len(pickle.dumps({"w": np.zeros(size - 1000, "u1")}, 4)) + size - 1000
+    file = pickle.dumps({"w": np.arange(first, first + rest).astype("u1")}, 4)
+    assert len(file) == size
+    return file
+
+
+CONTENT = content(3_072_000)  # 3 MB are several blocks
+OTHER = content(3_072_000, first=7)
 
 
 @pytest.fixture
@@ -133,7 +148,7 @@ def test_a_file_that_changed_meanwhile_begins_anew(server, folder, capsys, tag, 
     setattr(server, tag, "before")
     server.cuts = [1_000_000] + [0] * (download.TRIES - 1)
     fails(server, folder)
-    server.files[f"/dygraph/{NAME}"] = other = CONTENT[::-1]
+    server.files[f"/dygraph/{NAME}"] = other = OTHER
     setattr(server, tag, "after")
     server.ranges = knows_ranges
     fetch(server, folder)
@@ -146,7 +161,7 @@ def test_so_does_one_that_is_shorter_now(server, folder, size, capsys):
     server.etag = None
     server.cuts = [1_000_000] + [0] * (download.TRIES - 1)
     fails(server, folder)
-    server.files[f"/dygraph/{NAME}"] = other = CONTENT[::-1][:size]
+    server.files[f"/dygraph/{NAME}"] = other = content(size, first=7)
     fetch(server, folder)
     assert (folder / NAME).read_bytes() == other
     assert "the file changed since; starting over" in capsys.readouterr().err
@@ -154,10 +169,10 @@ def test_so_does_one_that_is_shorter_now(server, folder, size, capsys):
 
 @pytest.mark.parametrize("have", [1_000_000, len(CONTENT)])
 def test_what_another_address_left_is_not_gone_on_with(server, folder, have):
-    server.files[f"/legendary/{NAME}"] = CONTENT[::-1]
+    server.files[f"/legendary/{NAME}"] = OTHER
     left(server, folder, have)
     fetch(server, folder, path=f"/legendary/{NAME}")
-    assert (folder / NAME).read_bytes() == CONTENT[::-1]
+    assert (folder / NAME).read_bytes() == OTHER
 
 
 def test_a_part_that_nothing_is_known_of_begins_anew(server, folder):
@@ -200,7 +215,7 @@ def test_no_server_is_one_line(server, folder):
 def test_a_pin_of_the_first_time_refuses_another_file(server, folder):
     fetch(server, folder)
     (folder / NAME).unlink()
-    server.files[f"/dygraph/{NAME}"] = other = CONTENT[::-1]
+    server.files[f"/dygraph/{NAME}"] = other = OTHER
     before = (folder / "pins.yaml").read_text()
     line = fails(server, folder)
     assert line.startswith(
@@ -230,7 +245,7 @@ def test_a_file_that_was_put_there_by_hand_is_held_to_the_pin_too(server, folder
 
 def test_two_addresses_of_one_file_name_are_kept_apart(server, folder, tmp_path):
     """develop and 2.0 have published different files under the same name."""
-    server.files[f"/legendary/{NAME}"] = CONTENT[::-1]
+    server.files[f"/legendary/{NAME}"] = OTHER
     fetch(server, folder)
     url, other = server.url(f"/dygraph/{NAME}"), server.url(f"/legendary/{NAME}")
     line = f"{folder / NAME}: is the file of {url}; give another --out for {other}"
@@ -239,7 +254,7 @@ def test_two_addresses_of_one_file_name_are_kept_apart(server, folder, tmp_path)
     assert (folder / NAME).read_bytes() == CONTENT
     published = Published("Net", other)
     result = weights.fetch(published, tmp_path / "other", folder / "pins.yaml")
-    assert result["sha256"] == sha256(CONTENT[::-1])
+    assert result["sha256"] == sha256(OTHER)
     assert set(first_checksums.read(folder / "pins.yaml")) == {url, other}
 
 
@@ -302,11 +317,141 @@ def test_a_mirror_without_the_file_is_named(server, folder, tmp_path):
     assert server.asked == []
 
 
+# --- a server that means no good
+
+HOSTILE = {  # what a server sends: the only words of the error that depend on it
+    b"HTTP/1.1 200 OK\r\n\r\n": "no weights, refused and kept as",  # nothing
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n": "no weights, refused and kept as",
+    b"HTTP/1.1 200 OK\r\n\r\n<html>log in</html>": "no weights, refused and kept as",
+    b"HTTP/1.1 200 OK\r\n\r\n" + CONTENT[:-1]: "no weights, refused and kept as",  # it ended early, of no stated size
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nx": "the server sends it compressed (gzip); give --mirror",
+    b"HTTP/1.1 206 P\r\nContent-Range: bytes 5-6/7\r\n\r\nab": "the server says 206 and sends no whole file",
+    b"HTTP/1.1 204 No\r\n\r\n": "the server says 204 and sends no whole file",
+    b"HTTP/1.1 300 Many\r\n\r\n": "the server says 300 Many; check the card's address",
+    b"HTTP/1.1 404 \x1b[31mNo\r\n\r\n": "the server says 404",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nx": "no weights, refused and kept as",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx": "more than 17,179,869,184 bytes, which no weights have",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx": "no weights, refused and kept as",
+    b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n": "no connection (got more than 100 headers)",
+    b"HTTP/1.1 200 OK\r\na: " + b"b" * 70_000 + b"\r\n\r\n": "no connection (got more than 65536 bytes",
+    b"HTTP/1.1 ABC\r\n\r\n": "no connection (",
+    b"\0\0\0": "no connection (",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nabc": "cut after",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc": "cut after",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"F" * 9000 + b"\r\nabc": "cut after",
+    b"HTTP/1.1 302 F\r\nLocation: file:///etc/passwd\r\n\r\n": "is redirected to file, which is not as safe",
+    b"HTTP/1.1 302 F\r\nLocation: ftp://h/x\r\n\r\n": "is redirected to ftp, which is not as safe",
+    b"HTTP/1.1 302 F\r\nLocation: http://[\r\n\r\n": "is redirected to what is no address",
+    b"HTTP/1.1 302 F\r\nLocation: http://h:x/\r\n\r\n": "is no address (",
+    b"HTTP/1.1 302 F\r\nLocation: http://h/\xff\r\n\r\n": "is no address (",
+    b"HTTP/1.1 302 F\r\n\r\n": "is redirected more than 5 times",
+    b"HTTP/1.1 302 F\r\nLocation: /dygraph/" + NAME.encode() + b"\r\n\r\n": "is redirected more than 5 times",
+}
+
+
+@pytest.mark.parametrize("sent", HOSTILE, ids=lambda sent: repr(sent[:60]))
+def test_what_no_honest_server_sends_is_one_line_and_is_not_pinned(server, folder, sent):
+    server.raw[f"/dygraph/{NAME}"] = sent
+    assert HOSTILE[sent] in fails(server, folder)
+    assert not (folder / "pins.yaml").exists()
+    del server.raw[f"/dygraph/{NAME}"]
+    assert fetch(server, folder)["sha256"] == sha256(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("address", "location", "target"),
+    [
+        ("https://a/x", "https://b/y", "https://b/y"),
+        ("https://a/x", "/y", "https://a/y"),
+        ("https://a/x", "//b/y", "https://b/y"),
+        ("http://a/x", "https://b/y", "https://b/y"),
+        ("https://a/x", "http://a/x", None),
+        ("https://a/x", "HTTP://a/x", None),
+        ("https://a/x", "data:,x", None),
+    ],
+)
+def test_a_redirection_never_leaves_https(address, location, target):
+    if target:
+        assert download._redirected(address, location) == target
+    else:
+        with pytest.raises(
+            WeightsError, match=r"https://a/x: is redirected to \w+, which is not as safe; give --mirror"
+        ):
+            download._redirected(address, location)
+
+
+def test_a_redirection_is_followed(server, folder):
+    server.raw["/a.pdparams"] = f"HTTP/1.1 307 T\r\nLocation: /dygraph/{NAME}\r\n\r\n".encode()
+    assert fetch(server, folder, path="/a.pdparams")["sha256"] == sha256(CONTENT)
+
+
+ENDLESS = {
+    "a body": (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 100_000, 0),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"C350\r\n" + b"x" * 50_000 + b"\r\n", 0),
+    "a chunk of a negative size": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"x" * 100_000,
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_an_endless_body_has_a_limit_of_size(server, folder, monkeypatch, kind):
+    monkeypatch.setattr(download, "LARGEST", 2_000_000)
+    server.endless[f"/dygraph/{NAME}"] = ENDLESS[kind]
+    assert "more than 2,000,000 bytes, which no weights have; check the address" in fails(server, folder)
+    assert names(folder) == [f"{NAME}.part.json"]
+
+
+SLOW = {
+    "body": (b"HTTP/1.1 200 OK\r\n\r\n", b"x", 0.05),
+    "header": (b"HTTP/1.1 200 OK\r\nname: ", b"x", 0.05),
+    "headers": (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", 0.05),
+    "body of a redirection": (b"HTTP/1.1 302 F\r\nLocation: /slow\r\n\r\n", b"x", 0.05),
+    "silence": (b"", b"", 0),
+}
+
+
+@pytest.mark.parametrize("kind", ["body", "header", "headers", "body of a redirection"])
+def test_a_server_that_takes_for_ever_has_a_limit_of_time(server, folder, monkeypatch, kind):
+    monkeypatch.setattr(download, "LONGEST", 0.3)
+    server.endless[f"/dygraph/{NAME}"], server.endless["/slow"] = SLOW[kind], SLOW["body"]
+    began = time.monotonic()
+    assert "not whole after 8.33333e-05 hours; " in fails(server, folder)
+    assert time.monotonic() - began < 10
+
+
+def test_a_limit_of_time_holds_below_tls(folder, monkeypatch):
+    monkeypatch.setattr(download, "LONGEST", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and never says anything
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/{NAME}"
+        with pytest.raises(WeightsError, match="not whole after"):
+            weights.fetch(Published("Net", url), folder, folder / "pins.yaml")
+
+
+def test_a_file_put_there_by_hand_is_not_pinned_unless_it_holds_weights(server, folder):
+    folder.mkdir()
+    (folder / NAME).write_bytes(b"<html>")
+    assert f"no weights, refused and kept as {NAME}.rejected: truncated or not a .pdparams file" in fails(
+        server, folder
+    )
+    assert not (folder / "pins.yaml").exists()
+
+
+def test_notes_of_a_part_that_are_none_begin_anew(server, folder):
+    for notes in ("[]", "3", '{"url": 1}', json.dumps({"url": server.url(f"/dygraph/{NAME}")})):
+        left(server, folder, 1000) if not folder.exists() else (folder / f"{NAME}.part").write_bytes(b"x" * 1000)
+        (folder / f"{NAME}.part.json").write_text(notes)
+        assert fetch(server, folder)["sha256"] == sha256(CONTENT)
+        (folder / NAME).unlink()
+
+
 # --- the disk, and others
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_is_there(server, folder, monkeypatch):
-    def full(answer, file, bar, done):
+    def full(answer, file, *_):
         file.write(answer.read(1_000_000))
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -331,9 +476,20 @@ def test_two_downloads_of_one_file_do_not_mix(server, folder):
     assert names(folder) == [NAME, "pins.yaml"]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://127.0.0.1/a/..", "http://127.0.0.1/a%2F.."])
-def test_an_address_without_a_file_name_is_refused(folder, url):
-    with pytest.raises(WeightsError, match="names no file; mend the card"):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h/",
+        "http://h/a/..",
+        "http://h/a%2F..",
+        "http://h/.bashrc",
+        "http://h/a%0Ab",
+        "http://h/a%00",
+        "http://[h",
+    ],
+)
+def test_an_address_without_the_name_of_a_file_is_refused(folder, url):
+    with pytest.raises(WeightsError, match=r"Net: http://.*: the name of the file .*; mend the card"):
         weights.fetch(Published("Net", url), folder, folder / "pins.yaml")
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from ssld import weights
 from ssld.errors import WeightsError
+from ssld.weights import unpickle
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,7 +117,7 @@ def test_an_extension_that_another_library_registered_is_not_looked_up(path):
 
 def test_a_name_with_line_breaks_in_it_stays_one_line(path):
     name = b"X\x04\0\0\0a\n\x1bb"
-    assert r"run 'a\n\x1bb.a\n\x1bb'" in refused(path, b"\x80\x04}X\x01\0\0\0a" + name + name + b"\x93s.")
+    assert r"run a\n\x1bb.a\n\x1bb, " in refused(path, b"\x80\x04}X\x01\0\0\0a" + name + name + b"\x93s.")
 
 
 # --- nothing is larger than the file
@@ -139,6 +140,9 @@ def test_a_file_that_grows_when_it_is_read_is_refused(path):
         (b"\x80\x02\x8b" + (1 << 30).to_bytes(4, "little") + b"a.", "truncated or not"),
         (b"I" + b"9" * 100_000 + b"\n.", "truncated or not"),
         (b"(" * 100_000 + b"t" * 100_000 + b".", "holds a tuple"),
+        (b"(" + b"}" * unpickle.MOST + b"l.", "has more than 1,000,000 instructions, which no weights need"),
+        (b"}I" + b"9" * 4000 + b"\nNs.", "an entry has a number for a name, not a text"),
+        (b"}\x8b" + (9000).to_bytes(4, "little") + b"\x7f" * 9000 + b"Ns.", "an entry has a number for a name"),
     ],
 )
 def test_what_a_file_claims_is_not_believed(path, content, message):
@@ -155,6 +159,9 @@ def test_what_a_file_claims_is_not_believed(path, content, message):
         (1, (1.0,), np.dtype("f4"), False, b"\0\0\0\0"),
         (1, [1], np.dtype("f4"), False, b"\0\0\0\0"),
         (1, (1,) * 70, np.dtype("f4"), False, b"\0\0\0\0"),
+        (1, (0, 1 << 63), np.dtype("f4"), False, b""),
+        (1, (0, 1 << 62), np.dtype("f4"), False, b""),
+        (1, (1 << 10_000,) * 32, np.dtype("f4"), False, b"\0\0\0\0"),
         (1, (1,), "f4", False, b"\0\0\0\0"),
         (1, (1,), np.dtype("f4"), False, [1.0]),
         (1, (1,), np.dtype("O"), False, [1.0]),
@@ -185,6 +192,19 @@ def test_slices_of_one_array_again_and_again_are_refused(path):
     names = [f"a@@.{i}" for i in range(1000)]
     tree = dict.fromkeys(names, piece) | {"UnpackBigParamInfor@@": {"a": {"OriginShape": (1000_000,), "slices": names}}}
     assert "the pieces of a are larger than the file" in refused(path, tree)
+
+
+@pytest.mark.parametrize("shape", [(2, 1 << 64), (1 << 10_000, 1), (-1,), (2.0,), None])
+def test_slices_of_a_shape_that_is_none_are_refused(path, shape):
+    tree = {"a@@.0": np.zeros(2, "f4"), "UnpackBigParamInfor@@": {"a": {"OriginShape": shape, "slices": ["a@@.0"]}}}
+    assert "its list of array pieces does not hold" in refused(path, tree)
+
+
+def test_slices_of_several_types_are_refused(path):
+    """Together they would take eight times as much."""
+    tree = {"a@@.0": np.zeros(800, "u1"), "a@@.1": np.zeros(1, "f8")}
+    tree |= {"UnpackBigParamInfor@@": {"a": {"OriginShape": (801,), "slices": ["a@@.0", "a@@.1"]}}}
+    assert "the pieces of a are of several types" in refused(path, tree)
 
 
 # --- what is harmless is read

@@ -1,0 +1,68 @@
+"""recipes/methods: a recipe for each method on digits, and on ImageNet those whose numbers are published."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from ssld.config import parse, recipe
+from ssld.losses.overview import methods
+
+ROOT = Path(__file__).parents[2]
+METHODS = {method.name: method for method in methods()}
+DIGITS = {file.stem: file for file in parse.recipes() if file.parent.name == "methods"}
+IMAGENET = {file.stem: file for file in parse.recipes() if file.parent.parts[-2:] == ("methods", "imagenet")}
+NONE = {
+    "ce": "it is in every recipe",
+    "vitkd": "its networks are transformers, which are of one's own",
+    "ft": "its paraphraser has to come from another stage",
+    "paraphrase": "it is the first stage of ft",
+    "mlkd": "it needs two views of an image",
+    "sskd": "it needs turned images",
+    "dml": "it needs several students",
+    "kdcl": "it needs several students",
+}
+NO_METHOD_OF_ITS_OWN = {"funmatch": "kl"}  # recipes that are a way to use another method
+PAIRS = {"resnet18": ("ResNet34", "ResNet18"), "mobilenetv1": ("ResNet50", "MobileNetV1")}
+
+
+def used(plan, stage):
+    """The kinds of the losses of a stage, and its optimiser."""
+    settings = plan.stages[stage]
+    return {term.kind for term in settings.loss.values() if term.weight} | {settings.optim.algorithm}
+
+
+def test_every_method_has_a_recipe_or_a_reason():
+    assert DIGITS.keys() - NO_METHOD_OF_ITS_OWN.keys() == METHODS.keys() - NONE.keys()
+
+
+@pytest.mark.parametrize("name", DIGITS)
+def test_the_recipe_of_a_method_uses_it_on_the_digits(name):
+    plan = recipe.load(DIGITS[name])
+    assert NO_METHOD_OF_ITS_OWN.get(name, name) in used(plan, "distill")
+    assert (plan.dataset, plan.claim) == ("digits", None)
+    assert f"ssld run recipes/methods/{name}.yaml" in DIGITS[name].read_text(encoding="utf-8")
+    alike = {stage: settings for stage, settings in plan.stages.items() if stage == "teach"}
+    assert alike == {"teach": recipe.load(DIGITS["kl"]).stages["teach"]} or name in ("aver", "ca_mkd", "ebkd", "tfkd")
+
+
+@pytest.mark.parametrize("name", IMAGENET)
+def test_a_recipe_on_imagenet_claims_a_number_that_was_published_for_its_pair(name):
+    plan, (method, _, pair) = recipe.load(IMAGENET[name]), name.rpartition("_")
+    assert method in used(plan, "distill")
+    assert (plan.teacher.card, plan.student.arch) == PAIRS[pair]
+    with (ROOT / "docs/data/published.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] in METHODS[method].ledger]
+    numbers = {
+        float(row["top1"])
+        for row in rows
+        if (row["data"], row["teacher"], row["student"]) == ("ImageNet", *PAIRS[pair])
+    }
+    if plan.claim is None:
+        assert (
+            "prints no result" in (text := IMAGENET[name].read_text(encoding="utf-8")) or "no result is printed" in text
+        )
+        assert not numbers
+    else:
+        assert plan.claim in numbers
+        assert f"{plan.claim:.2f}" in plan.title
