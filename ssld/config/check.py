@@ -9,8 +9,11 @@ from ssld.config.mine_step import Mine, check_mine
 from ssld.config.optim import check_apart, check_optim
 from ssld.config.quantize import check_quantize
 from ssld.config.teachers import Teacher, check_combine, check_teacher
+from ssld.config.views import check_named_views, check_views
 from ssld.errors import RecipeError, did_you_mean
+from ssld.interfaces import FIRST_VIEW
 from ssld.losses import Loss
+from ssld.losses.views import by_view
 
 if TYPE_CHECKING:
     from ssld.config.recipe import Network, Plan, Stage
@@ -56,6 +59,7 @@ def check_settings(stage: Stage, where: str) -> None:
 
     `where` is the path of the stage.
     """
+    check_views(stage, where)
     check_mixed(stage, where)
     check_optim(stage.optim, f"{where}.optim.")
     check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}.")
@@ -187,9 +191,15 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
     Whether a network has a certain tap shows when the networks are made, before the first step.
     """
     stage, teachers = plan.stages[name], plan.teachers_of(name)
+    if plan.network_of(stage.network).code is None:  # a network of one's own may call its taps as it likes
+        check_named_views(stage, f"{where}: stages.{name}")
     for term_name, term in stage.loss.items():
         path, loss = f"{where}: stages.{name}.loss.{term_name}", term.loss
-        if taps := sorted(loss.reads.teacher - {"logits"}):
+        views = by_view(term.reads.teacher, stage.data.views)
+        if stage.labels and (further := sorted(views.keys() - {FIRST_VIEW})):
+            what = f"reads what the teacher says of the view {further[0]!r}, and a label cache keeps the first view"
+            raise RecipeError(f"{path}: {what}; set stages.{name}.labels: null, or leave out teacher_view")
+        if taps := sorted(set().union(*views.values()) - {"logits"}):
             _check_more_than_logits(stage, teachers, f"reads {taps[0]!r} of the teacher", path)
             _check_taps(teachers, taps, loss, path)
         if layers := sorted(loss.reads.weights.get("teacher", ())):

@@ -55,6 +55,9 @@ class Augment(Strict):
     cutmix: float = 0.0
 
 
+View = Annotated[Augment | Literal["rotations"], parse.ViewKinds]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data(Strict):
     """Describe the images of a stage. Paths are list files (`path label` lines), relative to the data folder."""
@@ -74,7 +77,7 @@ class Data(Strict):
     threads: int = key(2, trains=False)  # threads of the input pipeline of a rank
     augment: Augment = field(default_factory=Augment)
     # Further views of each image, by name: how they are augmented, or the first view in four rotations.
-    views: dict[str, Augment | Literal["rotations"]] = key(factory=dict, later=True)
+    views: dict[str, View] = key(factory=dict, later=True)
 
     @property
     def further(self) -> dict[str, Augment]:
