@@ -197,8 +197,8 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
         path, loss = f"{where}: stages.{name}.loss.{term_name}", term.loss
         views = by_view(term.reads.teacher, stage.data.views)
         if stage.labels and (further := sorted(views.keys() - {FIRST_VIEW})):
-            what = f"reads what the teacher says of the view {further[0]!r}, and a label cache keeps the first view"
-            raise RecipeError(f"{path}: {what}; set stages.{name}.labels: null, or leave out teacher_view")
+            what = f"reads the view {further[0]!r} of the teacher, and a label cache keeps the first view"
+            raise RecipeError(f"{path}: {what}; set labels: null in this stage, or let it read the first view")
         if taps := sorted(set().union(*views.values()) - {"logits"}):
             _check_more_than_logits(stage, teachers, f"reads {taps[0]!r} of the teacher", path)
             _check_taps(teachers, taps, loss, path)

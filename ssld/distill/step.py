@@ -127,11 +127,11 @@ def shapes_in_views(
 ) -> dict[str, Shape]:
     """Return the shape of each of these outputs, also under the name that it has in its view.
 
-    `shapes_of` says the shapes of outputs of the first view; those of the other views have the same.
+    `shapes_of` says the shapes of outputs in the first view, as far as they are known; other views have the same.
     """
     plain = {name: split(name, views)[1] for name in names}
-    shapes_of_plain = shapes_of(set(plain.values()))
-    return {**shapes_of_plain, **{name: shapes_of_plain[output] for name, output in plain.items()}}
+    known = shapes_of(set(plain.values()))
+    return {**known, **{name: known[output] for name, output in plain.items() if output in known}}
 
 
 def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
