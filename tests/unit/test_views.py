@@ -21,7 +21,7 @@ from ssld.losses import Loss, Reads, build_terms
 from ssld.losses.objective import Objective
 from ssld.losses.registry import built_in
 from ssld.losses.views import by_view, of_view
-from ssld.runtime import Runtime, seed_networks
+from ssld.runtime import seed_networks
 from tests.unit import test_stage
 from tests.unit.test_data_pipeline import files as files  # a fixture
 from tests.unit.test_data_pipeline import make, pixels_of, take
@@ -29,7 +29,6 @@ from tests.unit.test_stage import CLASSES, DATA, PLAIN, SIZE, acting, broken, li
 from tests.unit.test_stage import images as images  # a fixture
 
 STRONG = FurtherView(Augment(auto="randaugment", erase=0.5), seed=5)
-ALONE = Runtime(rank=0, world=1, gpu=None)
 
 
 def flat(batches):
