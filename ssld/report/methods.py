@@ -43,7 +43,8 @@ reads in a recipe, their shapes, the parameters and multiply-adds of its layers,
 - **needs**: what it reads beside the images:
 {needs}
 - **images without a label** count as every other one, but where an entry says what its option `unlabelled` does.
-- **min_teacher**, a key of a term, counts the images of which the teacher is sure ([recipes.md](recipes.md#images-of-which-the-teacher-is-sure)).
+- **min_teacher**, a key of a term, counts the images of which the teacher is sure
+  ([recipes.md](recipes.md#images-of-which-the-teacher-is-sure)).
 
 **The numbers were published and not measured here.** They are top-1 in percent from `docs/{ledger}`, of pairs
 that most papers share; a source is a repository on GitHub and a file in it. `published` was printed by the authors of
