@@ -54,7 +54,7 @@ def plan(tmp_path_factory):
         ),
         ("stages.plain.epochs", 0, "stages.plain.epochs: should be above 0; got 0"),
         ("stages.plain.epochs", float("nan"), "stages.plain.epochs: should be a number from 0 to 1,000,000; got nan"),
-        ("stages.plain.data.batch", -8, "stages.plain.data.batch: should be an integer from 1 to 1,000,000; got -8"),
+        ("stages.plain.data.batch", -8, "stages.plain.data.batch: should be an integer from 1 to 10,000,000; got -8"),
         ("stages.plain.optim.lr", 0, "stages.plain.optim.lr: should be a number above 0, at most 1,000; got 0"),
         ("stages.plain.optim.accumulate", 3, "stages.plain.optim.accumulate: 3 does not divide data.batch 8"),
         ("stages.plain.data.eval_resize", 31, "stages.plain.data.eval_resize: 31 pixels are less than the 32 of the"),
