@@ -297,7 +297,7 @@ def test_a_sweep_of_which_no_trial_finished_is_an_error(tmp_path: Path, trained:
 
 def test_a_process_of_its_own_gets_every_option_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: list[str] = []
-    monkeypatch.setattr(processes, "call", lambda command, stop: given.extend(command) or 0)
+    monkeypatch.setattr(processes, "call", lambda command: given.extend(command) or 0)
     options = RunOptions(
         ranks="2",
         device="cpu",
