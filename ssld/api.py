@@ -72,7 +72,10 @@ class ExportedFile(TypedDict, total=False):
 
 
 class RunResult(TypedDict, total=False):
-    """The main keys of `result.json`; it has more of them."""
+    """The main keys of `result.json`; it has more of them.
+
+    failures: why `export` or `bench` could not be made after the training. It is there only where one failed.
+    """
 
     recipe: str
     title: str
@@ -91,6 +94,7 @@ class RunResult(TypedDict, total=False):
     ece: float | None
     gain: float | None
     export: dict[str, ExportedFile]
+    failures: dict[str, str]
     wall_seconds: float
 
 

@@ -37,7 +37,9 @@ def publish(run: Run, result: dict[str, Any], log: Track) -> None:
     """Send a finished run's numbers, sample predictions, and the line from its teacher to its exported files."""
     if log.loggers:
         reason = result.get("baseline_missing")  # the reason why the numbers have no gain, in words
-        log.summary(summary(result) | ({"baseline_missing": reason} if reason else {}))
+        words = {"baseline_missing": reason} if reason else {}
+        words |= {f"{what}_failed": why for what, why in result.get("failures", {}).items()}
+        log.summary(summary(result) | words)
         log.samples(run.folder / "samples.npz")
         for item in lineage(run, result):
             log.artifact(item)
@@ -62,6 +64,8 @@ def lineage(run: Run, result: dict[str, Any]) -> list[Artifact]:
         made_from={item.name: item.digest for item in sources.values()},
         metadata={key: result.get(key) for key in ("top1", "gain", "baseline_missing")} | {"run": plan.digest},
     )
+    if not result["export"]:
+        return [*sources.values(), student]
     export = Artifact(
         name=f"{plan.name}-{arch}",
         kind="model",

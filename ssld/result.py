@@ -4,6 +4,8 @@ The result is the content of `result.json`, except for the facts of the training
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ WRONG = 4  # mistakes of each of the worst classes that it may show as well
 def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
     """Make the predictions of all networks on the validation images, the gated export and the bench.
 
-    Returns everything but the report. `compared` is the teacher that the student learnt from, see `Plan.compared`.
+    Returns everything but the report. `compared` is the teacher that the student learnt from, see `Plan.compared`. An
+    export or a bench that fails does not undo the training: `failures` of the result says why, and a line does too.
     """
     run = run.alone
     logits, labels = predictions(run, compared)
@@ -49,10 +52,27 @@ def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | Several
         result["agreement"] = metrics.agreement(logits["student"], logits["teacher"], labels)
     mistakes = metrics.worst_images(scored["student"], result["worst"], WRONG)
     save_samples(run, logits, labels, mistakes)
-    result["export"] = release_student(run, run.folder / "export", result)
-    result["student"]["bytes"] = next(iter(result["export"].values()))["bytes"]
-    result["bench"] = measure(run)
+    result |= {"export": {}, "bench": []}
+    again = f"`ssld export {run.folder}` repeats it, --gate KEY=VALUE changes thresholds"
+    with noting_failure(result, "export", again):
+        result["export"] = release_student(run, run.folder / "export", result)
+    result["student"]["bytes"] = next((file["bytes"] for file in result["export"].values()), None)
+    if result["export"]:
+        with noting_failure(result, "bench", f"`ssld bench {run.folder}` repeats it"):
+            result["bench"] = measure(run)
     return result
+
+
+@contextmanager
+def noting_failure(result: dict[str, Any], what: str, advice: str) -> Iterator[None]:
+    """Note in `failures` of a result why a part of what follows the training could not be made.
+
+    The key is there only where something failed.
+    """
+    try:
+        yield
+    except DeployError as error:
+        result.setdefault("failures", {})[what] = f"{error}; {advice}"
 
 
 def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +95,7 @@ def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str,
             images,
             labels,
             name=network.arch,
-            contract=contract(plan, network.arch, plan.digest, last.settings.data) | facts,
+            contract=contract(plan, network.arch, result["digest"], last.settings.data) | facts,
             formats=options.formats,
             how=how(options),
             calibration=calibration_images(last),

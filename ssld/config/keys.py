@@ -28,14 +28,16 @@ def key(
     factory: Callable[[], T] | None = None,
     later: bool = False,
     trains: bool = True,
+    was: object = ...,
 ) -> T:
     """Make a field of a block of a recipe. Without `default` and `factory` the key is required.
 
     A key that came `later` is younger than recorded results; at its default it enters no digest, so that their digests
     hold. A key that `trains` changes what is trained or evaluated; other keys change only what a run costs, shows or
-    writes.
+    writes. `was` is the default that recorded results have, where it is another one now: it stands for the default in
+    digests.
     """
-    metadata = {"later": later, "trains": trains}
+    metadata = {"later": later, "trains": trains} | ({} if was is ... else {"was": was})
     if factory is not None:
         return field(default_factory=factory, metadata=metadata)
     if not isinstance(default, EllipsisType):
@@ -71,8 +73,8 @@ def digested(value: object, name: str = "") -> object:
     if isinstance(value, Term):
         return value.tree(name)
     if dataclasses.is_dataclass(value):
-        digested_fields = [f for f in dataclasses.fields(value) if not _silent(f, getattr(value, f.name))]
-        return {f.name: digested(getattr(value, f.name)) for f in digested_fields}
+        values = {f: _recorded(f, getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: digested(item) for f, item in values.items() if not _silent(f, item)}
     if isinstance(value, dict):
         return {name: digested(item, name) for name, item in value.items()}
     return [digested(item) for item in value] if isinstance(value, list | tuple) else value
@@ -89,6 +91,14 @@ def trained_leaves(value: object, path: str = "") -> list[tuple[str, object]]:
     return [(path, plain(value))]
 
 
+def _default(f: dataclasses.Field[object]) -> object:
+    return f.default_factory() if f.default_factory is not MISSING else f.default
+
+
+def _recorded(f: dataclasses.Field[object], value: object) -> object:
+    """Return a value as recorded results have it."""
+    return f.metadata["was"] if "was" in f.metadata and plain(value) == plain(_default(f)) else value
+
+
 def _silent(f: dataclasses.Field[object], value: object) -> bool:
-    default = f.default_factory() if f.default_factory is not MISSING else f.default
-    return bool(f.metadata.get("later")) and plain(value) == plain(default)
+    return bool(f.metadata.get("later")) and plain(value) == plain(_recorded(f, _default(f)))

@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from ssld.deploy.engines.registry import ENGINES, device_of, format_of, formats_for, ready, shaped, usable
     from ssld.deploy.export import export_model
     from ssld.deploy.formats import How, calibrated, check_writable, needed
-    from ssld.deploy.gate import ALLOWED, BOUND, Allowed, release
+    from ssld.deploy.gate import ALLOWED, Allowed, release
 
 __all__ = [
     "ALLOWED",
-    "BOUND",
     "ENGINES",
     "Allowed",
     "How",
@@ -42,7 +41,7 @@ _NAMES = {
     "engines.registry": ("ENGINES", "device_of", "format_of", "formats_for", "ready", "shaped", "usable"),
     "export": ("export_model",),
     "formats": ("How", "calibrated", "check_writable", "needed"),
-    "gate": ("ALLOWED", "BOUND", "Allowed", "release"),
+    "gate": ("ALLOWED", "Allowed", "release"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -14,10 +14,9 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from ssld.deploy import BOUND, device_of, export_model, format_of, ready, shaped, usable
-from ssld.deploy.gate import difference, eager_logits
+from ssld.deploy import device_of, export_model, format_of, ready, rounding, shaped, usable
+from ssld.deploy.gate import eager_logits, far_apart
 from ssld.distill.arrays import Floats
-from ssld.distill.metrics import softmax
 from ssld.distill.teacher import TeacherLogits
 from ssld.errors import DeployError, RunError
 from ssld.interfaces import Batch, Outputs, Precision
@@ -25,7 +24,6 @@ from ssld.losses.base import Shape
 from ssld.progress import note
 from ssld.runtime import Runtime, cores, sum_over_ranks
 
-LARGEST_DIFFERENCE = 1e-5  # largest difference of two softmax values
 ROUNDS = 3  # rounds in which the engines take turns before one is chosen
 BATCHES = 3  # batches of a round
 
@@ -34,8 +32,7 @@ class EngineLogits:
     """Give the logits of a `TeacherLogits` from an engine of `ssld list engines` that holds the exported network.
 
     Normalisation and resizing are part of the export. Raises RunError when the engine's logits on drawn images differ
-    from those of the network by more than rounding: by more than BOUND of the largest logit, or by more than
-    LARGEST_DIFFERENCE of a softmax value. `key` is the key that names the engine.
+    from those of the network by more than rounding explains (`ssld.deploy.rounding`).
     """
 
     beside = True
@@ -46,11 +43,8 @@ class EngineLogits:
         size, batch, self.classes = images.shape[-1], len(images), teacher.network.num_classes
         self.run = ready(engine, threads=threads, **shaped(engine, (1, batch, batch), size)).load(folder)
         reference, logits = eager_logits(teacher, images), self.run(images)
-        failure = difference(engine, reference, logits, BOUND * float(np.abs(reference).max()))
-        gap = float(np.abs(softmax(logits) - softmax(reference)).max())
-        if not failure and gap > LARGEST_DIFFERENCE:
-            failure = f"{engine} differs from the model, max |diff| of softmax {gap:.3g} > {LARGEST_DIFFERENCE:.0e}"
-        if failure:
+        bound = rounding.share(teacher, "fp32") * float(np.abs(reference).max())
+        if failure := far_apart(engine, reference, logits, bound):
             raise RunError(f"teacher {teacher.network.arch}: {failure}; set {key}=eager")
 
     def __call__(self, images: Tensor) -> Tensor:

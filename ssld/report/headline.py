@@ -10,6 +10,10 @@ from ssld.progress import table
 from ssld.spec.printable import printable
 
 Row = dict[str, str | None]
+NOT_STEADY = (
+    "Not steady: the times of a network drifted or spread too much while they were measured, so that another run may "
+    "find another speed-up; `ssld bench RUN` measures again, on a machine that does nothing else."
+)
 COLUMNS = ("network", "architecture", "top-1", "gain", "size", "latency", "speed-up")
 
 
@@ -23,6 +27,7 @@ class Speed:
     student_ms: float
     teacher_bytes: int | None
     student_bytes: int
+    unsteady: bool  # whether one of the two rows changed too much while it was measured
 
     @property
     def ratio(self) -> float | None:
@@ -48,6 +53,7 @@ def speed(rows: list[dict[str, Any]]) -> Speed | None:
         student_ms=student[key]["p50_ms"],
         teacher_bytes=other.get("model_bytes"),
         student_bytes=student[key]["model_bytes"],
+        unsteady=is_unsteady(student[key]) or is_unsteady(other),
     )
 
 
@@ -59,6 +65,22 @@ def ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
     student, teacher = _measured(rows)
     teachers = {key: _beside(key, teacher) for key in student}
     return {where(*key): teachers[key]["p50_ms"] / row["p50_ms"] for key, row in student.items() if teachers[key]}
+
+
+def unsteady(rows: list[dict[str, Any]]) -> list[str]:
+    """Return where, as in `ratios`, one of the two times changed too much while it was measured."""
+    student, teacher = _measured(rows)
+    return [where(*key) for key, row in student.items() if is_unsteady(row) or is_unsteady(_beside(key, teacher))]
+
+
+def is_unsteady(row: dict[str, Any]) -> bool:
+    """Whether the bench found that the times of a row changed too much; older rows do not say it."""
+    return str(row.get("steady")) == "False"  # of bench.csv it is text
+
+
+def failed(result: dict[str, Any]) -> list[str]:
+    """Return a line for each part of a result that could not be made after the training."""
+    return [f"{what} failed: {why}" for what, why in result.get("failures", {}).items()]
 
 
 def where(engine: str, precision: str) -> str:
@@ -109,11 +131,13 @@ def baseline_remark(result: dict[str, Any]) -> str | None:
 
 
 def closing_table(result: dict[str, Any]) -> None:
-    """Print the table that ends a run, and below it what is to be known of its baseline."""
+    """Print the table that ends a run, and below it what is to be said of its numbers, and what the run lacks."""
     smoke = " (smoke run: these numbers mean nothing)" if result.get("scope") == "smoke" else ""
     table(closing_rows(result), (result.get("title") or result["recipe"]) + smoke)
-    if reason := baseline_remark(result):
-        sys.stdout.write(printable(reason) + "\n")
+    speeds = speed(result.get("bench") or [])
+    remarks = [baseline_remark(result), NOT_STEADY if speeds and speeds.unsteady else None, *failed(result)]
+    for remark in filter(None, remarks):
+        sys.stdout.write(printable(remark) + "\n")
 
 
 def closing_rows(result: dict[str, Any]) -> list[Row]:
@@ -129,7 +153,7 @@ def closing_rows(result: dict[str, Any]) -> list[Row]:
         rows[-1] |= {"size": megabytes(speeds.student_bytes), "latency": f"{speeds.student_ms:.2f} ms"}
         if teacher and speeds.ratio and speeds.teacher_bytes:
             rows[0] |= {"size": megabytes(speeds.teacher_bytes), "latency": f"{speeds.teacher_ms:.2f} ms"}
-            rows[-1] |= {"speed-up": f"{speeds.ratio:.1f} x"}
+            rows[-1] |= {"speed-up": f"{speeds.ratio:.1f} x{' (not steady)' if speeds.unsteady else ''}"}
     return rows
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssld.errors import RunError
 from ssld.files import clear, write_whole, writing
-from ssld.report.headline import points, ratios, training_word
+from ssld.report.headline import NOT_STEADY, failed, points, ratios, training_word, unsteady
 from ssld.report.seed_statistics import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
 from ssld.spec.names import check_name
 from ssld.spec.printable import in_code, in_markdown, printable
@@ -45,6 +45,7 @@ class Summary:
     test: PairedTest | None
     stages: tuple[StageSummary, ...]
     speedups: dict[str, tuple[float, float, float]]
+    unsteady: tuple[str, ...]  # engines in which a time changed too much while it was measured, for any seed
     wall_seconds: float  # the time of the longest run
     training: str
     baseline_missing: str | None
@@ -149,6 +150,7 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
         test=paired_test(*_columns(rows, student, "baseline")) if measured and "gain" in spreads else None,
         stages=tuple(_stage(runs, name) for name in runs[0]["stages"]),
         speedups=_speedups(runs),
+        unsteady=tuple(sorted({engine for result in runs for engine in unsteady(result.get("bench") or [])})),
         wall_seconds=max(result["wall_seconds"] for result in runs),
         training=student,
         baseline_missing=runs[0].get("baseline_missing"),
@@ -218,7 +220,10 @@ def stages(summary: Summary) -> str:
 
 def speedups(summary: Summary) -> str:
     """Return the speed-ups of all engines as text: `onednn 4.9 x (4.6 to 5.1)`."""
-    parts = [f"{engine} {mid:.1f} x ({low:.1f} to {high:.1f})" for engine, (mid, low, high) in summary.speedups.items()]
+    parts = [
+        f"{engine} {mid:.1f} x ({low:.1f} to {high:.1f}{', not steady' if engine in summary.unsteady else ''})"
+        for engine, (mid, low, high) in summary.speedups.items()
+    ]
     return ", ".join(parts) or "not measured"
 
 
@@ -237,7 +242,9 @@ def write_seed_report(
 
     Raises RunError when the results do not belong together, or a file cannot be written.
     """
-    summary, path = summarise(results), Path(path)
+    runs = [item if isinstance(item, dict) else load(Path(item)) for item in results]
+    summary, path = summarise(runs), Path(path)
+    failures = {run["seed"]: failed(run) for run in sorted(runs, key=lambda run: run["seed"])}
     seeds = [row["seed"] for row in summary.rows]
     command = command or f"ssld run recipes/{summary.recipe}.yaml --seeds {summary.n}"
     smoke = ["", "**A smoke run: its numbers mean nothing.**"] if summary.scope == "smoke" else []
@@ -259,6 +266,8 @@ def write_seed_report(
         f"- scope: {summary.scope}",
         f"- longest run: {summary.wall_seconds / 60:.1f} minutes",
         f"- speed-up over the teacher, median over seeds (lowest to highest): {speedups(summary)}",
+        *([f"- {NOT_STEADY[0].lower()}{NOT_STEADY[1:]}"] if set(summary.unsteady) & summary.speedups.keys() else []),
+        *(f"- seed {seed}: {in_markdown(line)}" for seed, lines in failures.items() for line in lines),
         f"- bootstrap, 95 % interval of the mean gain: {bootstrapped(summary)}",
         "- ± is the sample standard deviation over seeds; the test is two-sided and paired by seed; the interval "
         "is that of the t distribution",

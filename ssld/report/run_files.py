@@ -35,6 +35,15 @@ def result(file: Path) -> dict[str, Any]:
         raise RunError(f"{file}: is no JSON ({error}); remove it and repeat the run") from None
 
 
+def contract(folder: Path, digest: str) -> dict[str, Any]:
+    """Read the contract of the export of a run; {} without one, and for that of another run."""
+    try:
+        content = json.loads(text(folder / "contract.json") or "{}")
+    except ValueError as error:
+        raise RunError(f"{folder / 'contract.json'}: is no JSON ({error}); export the run again") from None
+    return content if isinstance(content, dict) and content.get("digest") == digest else {}
+
+
 def metrics(file: Path) -> list[dict[str, Any]]:
     """Read the records of metrics.jsonl, [] without the file. Raises RunError with the number of a damaged line."""
     records = []

@@ -50,7 +50,7 @@ def write_report(folder: str | Path) -> Path:
         evaluation_sections.beyond(result, names),
         evaluation_sections.worst(result, arrays, names),
         sections.pictures(arrays),
-        sections.export(result),
+        sections.export(result, run_files.contract(folder / "export", result["digest"])),
         sections.about(result),
         sections.plan_text(plan),
     ]

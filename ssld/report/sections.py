@@ -3,7 +3,17 @@
 from typing import Any
 
 from ssld.report import figures, samples
-from ssld.report.headline import baseline_remark, megabytes, percent, points, speed, training_word
+from ssld.report.headline import (
+    NOT_STEADY,
+    baseline_remark,
+    failed,
+    is_unsteady,
+    megabytes,
+    percent,
+    points,
+    speed,
+    training_word,
+)
 from ssld.report.markup import Columns, card, duration, figure, number, section, table, tile
 from ssld.spec.printable import in_markup, in_markup_lines
 
@@ -33,6 +43,9 @@ BENCH_COLUMNS: Columns = {
     "p99, ms": ("p99_ms", ".3f"),
     "images/s": ("images_per_second", ",.0f"),
     "model": ("model_bytes", megabytes),
+    "drift": ("drift", "+.0%"),
+    "spread": ("spread", ".0%"),
+    "steady": ("steady", lambda text: {"True": "yes", "False": "no"}.get(str(text), "-")),
 }
 EXPORT_COLUMNS: Columns = {
     "format": ("name", str),
@@ -61,6 +74,7 @@ def header(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         + f'<div class="grid tiles">{"".join(score_tiles(result) + speed_tiles(rows))}</div>\n'
         + (f'<p class="note">This run has no {" and no ".join(missing)}.</p>\n' if missing else "")
         + (f'<p class="note">{in_markup(reason[0].upper() + reason[1:])}.</p>\n' if reason else "")
+        + "".join(f'<p class="warn">{in_markup(line[0].upper() + line[1:])}.</p>\n' for line in failed(result))
     )
 
 
@@ -105,6 +119,7 @@ def speed_tiles(rows: list[dict[str, Any]]) -> list[str]:
     if not speeds.ratio:
         return [tile("latency", f"{speeds.student_ms:.2f} ms", f"{speeds.engine}, batch\u00a0{speeds.batch}"), size]
     times = f"{speeds.teacher_ms:.2f} → {speeds.student_ms:.2f} ms, {speeds.engine}, batch\u00a0{speeds.batch}"
+    times += ", not steady" if speeds.unsteady else ""
     return [tile("speed-up", f"{speeds.ratio:.1f}\u00a0x", times), size]
 
 
@@ -157,8 +172,12 @@ def speeds(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """Show the bench, row by row."""
     if not rows:
         return section("Speed", "This run was not benchmarked.", "")
-    how = f"The network alone, milliseconds a batch, on {result['hardware']}."
-    return section("Speed", how, card(table(BENCH_COLUMNS, rows)))
+    how = (
+        f"The network alone, milliseconds a batch, on {result['hardware']}. Drift: the median of the last third of the "
+        f"runs over that of the first, less 1. Spread: the distance of the quartiles over the median."
+    )
+    note = f'<p class="warn">{in_markup(NOT_STEADY)}</p>' if any(map(is_unsteady, rows)) else ""
+    return section("Speed", how, note + card(table(BENCH_COLUMNS, rows)))
 
 
 def agreement(result: dict[str, Any], names: list[str]) -> str:
@@ -214,13 +233,31 @@ def pictures(arrays: dict[str, Any]) -> str:
     return section("Sample predictions", how, f'<div class="grid">{samples.cards(arrays)}</div>')
 
 
-def export(result: dict[str, Any]) -> str:
-    """Show the numbers of the gate, a row a format."""
-    rows = [{"name": name, **gate} for name, gate in (result.get("export") or {}).items()]
-    if not rows:
-        return section("Export", "This run was not exported.", "")
+def export(result: dict[str, Any], contract: dict[str, Any]) -> str:
+    """Show the numbers of the gate, a row a format.
+
+    Where the export of the run failed, they are those of the export that was made since, whose contract that is.
+    """
     how = "Every exported file was run on real images and compared with the trained network."
+    gates, gate = result.get("export"), contract.get("gate")
+    if gate and not gates:
+        gates = gate["formats"]
+        how = f"The export of the run failed. This one was made since, {_within(gate.get('allowed') or {})}."
+    rows = [{"name": name, **gate} for name, gate in (gates or {}).items()]
+    if not rows:
+        why = result.get("failures", {}).get("export")
+        return section("Export", f"This run was not exported: {why}." if why else "This run was not exported.", "")
     return section("Export", how, card(table(EXPORT_COLUMNS, rows)))
+
+
+def _within(allowed: dict[str, Any]) -> str:
+    """Say in words within which thresholds an export passed the gate."""
+    parts = [
+        f"{precision} {limit['points']:g} points and "
+        + ("what rounding explains" if limit["share"] is None else f"a share of {limit['share']:g}")
+        for precision, limit in allowed.items()
+    ]
+    return f"within {', '.join(parts)}" if parts else "within thresholds that its contract does not say"
 
 
 def about(result: dict[str, Any]) -> str:

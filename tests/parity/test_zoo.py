@@ -8,7 +8,7 @@ import paddle
 import pytest
 
 from ssld import models
-from ssld.deploy import BOUND, release
+from ssld.deploy import release, rounding
 from tests.parity.reference import one_of_each_series, rescaled, weights
 from tests.unit.stage_outputs import stages
 
@@ -51,7 +51,7 @@ def test_evaluation_repeats_itself_and_a_compiled_network_agrees(arch):
     assert list(taps) == [f"stage{n}" for n in range(1, len(taps) + 1)]
     sides = [tap.shape[2] for tap in taps.values()]
     assert sides == sorted(sides, reverse=True)
-    np.testing.assert_allclose(compiled, first, rtol=0, atol=BOUND * np.abs(first).max())
+    np.testing.assert_allclose(compiled, first, rtol=0, atol=rounding.share(model, "fp32") * np.abs(first).max())
 
 
 def draw_weights(model, arch):

@@ -20,8 +20,9 @@ from ssld.distill.checkpoint import load
 from ssld.distill.code_digests import code_digest
 from ssld.distill.runs import MODEL
 from ssld.distill.teacher_weights import recorded_input, weights_digest
-from ssld.errors import DataError, RecipeError, RunError, UsageError
+from ssld.errors import DataError, DeployError, RecipeError, RunError, UsageError
 from ssld.plans import load_plan
+from ssld.report import closing_table, write_report
 from ssld.runtime import seed_networks
 from tests.unit.test_imports import ROOT
 
@@ -103,24 +104,66 @@ def place(tmp_path_factory):
     return folder
 
 
+RUN = {
+    "classes": CLASSES,
+    "seed": 3,
+    "student": {"arch": ARCH},
+    "teacher": {"arch": ARCH, "stage": "teach"},
+    "stage": {
+        "data": {"train": ["train_labelled.txt"], "val": "val.txt", "size": 32, "batch": 8, "eval_resize": 32},
+        "optim": {"lr": 0.05, "ema": 0.9, "warmup_epochs": 1, "weight_decay": 1e-4},
+        "epochs": 2,
+    },
+    "stages": {"teach": {"network": "teacher", "loss": {"ce": {}}}, "distill": {"loss": {"ssld": {}, "ce": {}}}},
+    "export": {"formats": ["onnx"], "gate_images": 8},
+    "bench": {"engines": ["onnxruntime"], "repeats": 2},
+}
+
+
 @pytest.fixture(scope="module")
 def finished(place):
     """A run of a teacher and a student on these images, from a recipe that is a mapping."""
-    data = {"train": ["train_labelled.txt"], "val": "val.txt", "size": 32, "batch": 8, "eval_resize": 32}
-    optim = {"lr": 0.05, "ema": 0.9, "warmup_epochs": 1, "weight_decay": 1e-4}
-    recipe = {
-        "classes": CLASSES,
-        "seed": 3,
-        "student": {"arch": ARCH},
-        "teacher": {"arch": ARCH, "stage": "teach"},
-        "stage": {"data": data, "optim": optim, "epochs": 2},
-        "stages": {"teach": {"network": "teacher", "loss": {"ce": {}}}, "distill": {"loss": {"ssld": {}, "ce": {}}}},
-        "export": {"formats": ["onnx"], "gate_images": 8},
-        "bench": {"engines": ["onnxruntime"]},
-    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSLD_DATA", str(place))
-        yield ssld.run(recipe, "bench.repeats=2", out=place / "run", device="cpu")
+        yield ssld.run(RUN, out=place / "run", device="cpu")
+
+
+STRICT = "export.gate_diff=1e-30"
+
+
+@pytest.fixture(scope="module")
+def unexported(place, finished):
+    """The same run, whose file may not differ from the network at all."""
+    return ssld.run(RUN, STRICT, out=place / "strict", device="cpu")
+
+
+def test_a_run_whose_export_fails_is_finished_and_says_what_failed(place, finished, unexported, capsys):
+    why = unexported.result["failures"]["export"]
+    assert why.startswith(f"{place}/strict/export: onnx at 32 px differs from the model, max |diff| of logits ")
+    assert why.endswith(f"; `ssld export {place}/strict` repeats it, --gate KEY=VALUE changes thresholds")
+    assert (unexported.result["export"], unexported.result["bench"]) == ({}, [])
+    assert unexported.result["top1"] == finished.result["top1"]
+    page = (place / "strict/report.html").read_text(encoding="utf-8")
+    assert page.count("differs from the model, max |diff| of logits") == 2
+    again = ssld.run(RUN, STRICT, out=place / "strict", device="cpu")
+    assert again.result == unexported.result == ssld.load_run(place / "strict").result
+    assert again.evaluate().top1 == finished.result["top1"]
+    closing_table(dict(again.result))
+    assert capsys.readouterr().out.splitlines()[-1] == f"export failed: {why}"
+    assert "failures" not in finished.result
+
+
+def test_an_export_that_failed_is_repeated_with_other_thresholds_which_its_contract_says(place, unexported):
+    run = ssld.load_run(place / "strict", device="cpu")
+    with pytest.raises(DeployError, match="onnx at 32 px differs from the model"):
+        ssld.export(run, place / "strict/export")
+    files = ssld.export(run, place / "strict/export", options={"gate_diff": 1e-3})
+    contract = json.loads((place / "strict/export/contract.json").read_text())
+    assert contract["gate"]["allowed"] == {"fp32": {"points": 0.0, "share": 1e-3}}
+    assert contract["gate"]["formats"] == files
+    assert write_report(place / "strict").is_file()
+    page = (place / "strict/report.html").read_text(encoding="utf-8")
+    assert "This one was made since, within fp32 0 points and a share of 0.001." in page
 
 
 def test_it_is_the_stage_of_a_recipe_to_the_last_bit(place, finished):
@@ -295,6 +338,8 @@ def test_the_digest_of_code_covers_what_it_uses_of_ones_own_other_files():
 def test_the_digest_of_code_does_not_cover_what_it_does_not_use():
     first = code_digest(class_of("x.mean()", double=lambda x: 2 * x, np=np))
     assert code_digest(class_of("x.mean()", double=lambda x: 3 * x, mean=3, np=np)) == first
+    counting = "calls = {}\ndef count():\n    global calls\n    calls += 1\n"
+    assert len({code_digest(class_of("count()", before=counting.format(calls))) for calls in (0, 5)}) == 1
 
 
 @pytest.mark.parametrize(

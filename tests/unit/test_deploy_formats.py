@@ -11,7 +11,7 @@ from paddle import nn
 from ssld.deploy import ALLOWED, Allowed, How, export_model, needed, ready, release
 from ssld.deploy import contract as contracts
 from ssld.deploy.engines._paddle_inference import on_cpu, predictor
-from ssld.deploy.gate import Trial, gate, judge
+from ssld.deploy.gate import Trial, comparison, gate, judge
 from ssld.errors import DeployError
 
 SIZE, CLASSES = 20, 5
@@ -26,7 +26,7 @@ GIVEN: dict[str, Any] = {
 }
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, SIZE, SIZE, 3), dtype=np.uint8)
 IMAGES = ((PIXELS / 255 - MEAN) / STD).transpose(0, 3, 1, 2).astype("float32")
-LOSSY = {**ALLOWED, "fp16": Allowed(100.0, 0.02), "int8": Allowed(100.0, 0.5)}
+LOSSY = {**ALLOWED, "fp16": Allowed(100.0), "int8": Allowed(100.0, 0.5)}
 """Top-1 of a network that learned nothing flips at will."""
 
 
@@ -201,14 +201,14 @@ def weight_bytes(file):
 
 
 def trial(labels, expected):
-    return Trial(np.empty(0), labels, expected, scale=1.0, pixels=8, is_slice=True)
+    return Trial(np.empty(0), np.empty(0), labels, expected, expected, steepness=1.0, pixels=8, is_slice=True)
 
 
 @pytest.mark.parametrize(
     ("wrong", "points", "message"),
     [
         (1, 0.5, None),
-        (2, 0.5, "top-1 99.00 %, the model's 100.00 % on 200 images, 1.00 points apart > 0.5"),
+        (2, 0.5, "top-1 99.00 %, the model's 100.00 % on 200 images, 1.00 points less > 0.5"),
         (2, 1.0, None),
     ],
 )
@@ -216,16 +216,28 @@ def test_lossy_formats_are_judged_by_points_of_top1(wrong, points, message):
     expected = np.tile(np.array([[1.0, 0.9]], "float32"), (200, 1))
     answer = expected.copy()
     answer[:wrong] = answer[:wrong, ::-1]
-    result = judge("int8", trial(np.zeros(200, int), expected), answer, Allowed(points, 0.5))
+    result = judge("int8", trial(np.zeros(200, int), expected), answer, Allowed(points, 0.5), 0.5, 0.0)
     assert result == (message and f"int8 has {message}")
-    unlabelled = judge("int8", trial(None, expected), answer, Allowed(points, 0.5))
+    unlabelled = judge("int8", trial(None, expected), answer, Allowed(points, 0.5), 0.5, 0.0)
     assert bool(unlabelled) == bool(message)
+
+
+def test_a_lossy_format_that_is_more_often_right_passes():
+    expected = np.tile(np.array([[1.0, 0.9]], "float32"), (200, 1))
+    answer, labels = expected.copy(), np.zeros(200, int)
+    answer[:50], labels[:40] = answer[:50, ::-1], 1
+    assert judge("int8", trial(labels, expected), answer, Allowed(0.5, 0.5), 0.5, 0.0) is None
+    assert comparison(trial(labels, expected), answer, 0.5)["top1"] == 95
+    assert comparison(trial(labels, expected), answer, 0.5)["top1_model"] == 80
+    worse = judge("int8", trial(1 - labels, expected), answer, Allowed(0.5, 0.5), 0.5, 0.0)
+    assert worse == "int8 has top-1 5.00 %, the model's 20.00 % on 200 images, 15.00 points less > 0.5"
 
 
 def test_lossy_formats_have_a_bound_on_logits_as_well():
     expected = np.array([[1.0, 0.0]], "float32")
+    answer = expected + np.float32(0.6)
     assert "max |diff| of logits 0.6 > bound 0.5" in str(
-        judge("int8", trial(np.zeros(1, int), expected), expected + np.float32(0.6), Allowed(100.0, 0.5))
+        judge("int8", trial(np.zeros(1, int), expected), answer, Allowed(100.0, 0.5), 0.5, 0.0)
     )
 
 

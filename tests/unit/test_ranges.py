@@ -110,7 +110,7 @@ def inside(kind: Any) -> list[Any]:
 
 def without_a_range(kind: Any) -> list[Any]:
     """The types in a type that take any text or number, or anything; those of loss terms are walked by themselves."""
-    if kind in (str, int, float, Any):
+    if kind in (str, int, float, object, Any):
         return [kind]
     return [] if kind is recipe.Term else [found for part in inside(kind) for found in without_a_range(part)]
 
@@ -249,7 +249,8 @@ def test_a_sweep_without_an_end_is_refused_before_it_is_spread_out(tmp_path):
     assert sweep.trials(spec, 2, 0) == [{"a": 1, "b": 1, "c": 1}, {"a": 1, "b": 1, "c": 2}]
 
 
-INPUT = {"size": 224, "resize": 256, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "background": [0, 0, 0]}
+INPUT = {"size": 224, "resize": 256, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+INPUT |= {"interpolation": "cubic", "background": [0, 0, 0]}
 PRINTED = {
     "source": "a page", "flops_g": 1.0, "params_m": 1.0, "storage_mb": 1.0,
     "latency_ms": {"v100_fp32": 1.0, "t4_fp16": [1.0, 2.0, 3.0], "t4_fp32": [1.0, 2.0, 3.0], "sd855": 1.0},
