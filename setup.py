@@ -54,7 +54,7 @@ EXTRAS = {
         # Headless, as it loads on a server without the libraries of a desktop.
         "opencv-python-headless==4.6.0.66",
     ],
-    "tensorboard": ["tensorboardX>=2.6.2,<3"],  # `ssld run --tensorboard`
+    "tensorboard": ["tensorboardX>=2.6.2,<3", "tensorboard>=2.18,<3"],  # `ssld run --tensorboard`, and its viewer
     "dev": [
         "tensorboardX>=2.6.2,<3",
         "pytest>=8,<10",

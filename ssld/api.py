@@ -25,6 +25,7 @@ from ssld.losses import Loss, Term, build_terms
 from ssld.losses.registry import built_in, snake_case
 from ssld.losses.terms import OWN, term_of
 from ssld.plans import load_plan, run_folder, trust_of
+from ssld.spec import ranges
 from ssld.spec.choices import Device
 from ssld.spec.names import check_name
 from ssld.spec.revisions import Revision
@@ -351,6 +352,9 @@ def distill(
     """
     from ssld.distill.objects import Training, student_copy, train_in
 
+    ranges.check(ranges.Classes | None, classes, "classes")
+    ranges.check(ranges.CountOrNone, gate, "gate")
+    ranges.check(ranges.Seed, seed, "seed")
     runtime = _runtime(device)
     side = _size(student, size)
     blocks = {
@@ -624,9 +628,9 @@ def _published(name: str, data: Data) -> tuple[nn.Layer, Data]:
     from ssld.distill.pretrained import published_file
     from ssld.published import network_with_weights
 
-    network = network_with_weights(name, published_file(name, name))
+    network, given = network_with_weights(name, published_file(name, name))
     network.eval()
-    return network, shown_as(data, cards.find_model(name).input)
+    return network, shown_as(data, given)
 
 
 def _classes_of(teachers: Mapping[str, Teacher]) -> int:
@@ -662,9 +666,8 @@ def _size(network: Network, size: int | None) -> int:
     side = _own_size(network) if size is None else size
     if side is None:
         raise RecipeError("size: the network does not say the side of its images; give it in pixels")
-    if not isinstance(side, int) or isinstance(side, bool) or side < 1:
-        raise RecipeError(f"size: {side!r}; give a whole number of pixels")
-    return side
+    ranges.check(ranges.Pixels, side, "size")
+    return int(side)
 
 
 def _own_size(network: Network) -> int | None:

@@ -7,11 +7,26 @@ module alone. It imports nothing that is slow to import.
 import argparse
 import os
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ssld import __version__
 from ssld.spec.choices import ASSIGNS, DEVICES, SPANS, WANDB_MODES
 from ssld.spec.formats import FORMATS, PRECISIONS
+from ssld.spec.ranges import (
+    Batch,
+    Count,
+    CountOrNone,
+    Decay,
+    Opset,
+    Pixels,
+    Ranks,
+    Rate,
+    Seed,
+    Share,
+    Threads,
+    Trials,
+    of_text,
+)
 from ssld.spec.revisions import FLAVOURS, REVISIONS
 
 
@@ -42,6 +57,30 @@ def parser() -> Parser:
         added.add_argument("--json", action="store_true", help="Print the result as JSON on standard output.")
         added.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     return root
+
+
+def _number(kind: Any) -> Callable[[str], Any]:
+    """Return the function that reads an option as a number of a type of `spec.ranges`."""
+
+    def read(text: str) -> Any:
+        try:
+            return of_text(kind, text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def _number_or(word: str, kind: Any) -> Callable[[str], str]:
+    """Return the function that checks an option which is such a number or this word. Its text stays as it is."""
+
+    def read(text: str) -> str:
+        try:
+            return text if text == word else str(of_text(kind, text))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{error}; {word} is allowed too") from None
+
+    return read
 
 
 # --- these functions add arguments that several commands take
@@ -87,7 +126,10 @@ def _tags(text: str) -> tuple[str, ...]:
 def _running(command: argparse.ArgumentParser) -> None:
     """Add what changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
     command.add_argument(
-        "--ranks", default="1", help="How many processes share each batch: a number, or auto for one a GPU (default 1)."
+        "--ranks",
+        type=_number_or("auto", Ranks),
+        default="1",
+        help="How many processes share each batch: a number, or auto for one a GPU (default 1).",
     )
     _device(command)
     _wandb(command, "offline")
@@ -96,7 +138,10 @@ def _running(command: argparse.ArgumentParser) -> None:
 
 def _seeds(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--seeds", type=int, default=1, help="Run this many seeds, one after the other, and compare them (default 1)."
+        "--seeds",
+        type=_number(Trials),
+        default=1,
+        help="Run this many seeds, one after the other, and compare them (default 1).",
     )
 
 
@@ -114,7 +159,7 @@ def _fetching(command: argparse.ArgumentParser, when: str) -> None:
 
 
 RUN_OR_MODEL = "The folder of a finished run; with --weights the name of a model (see `ssld list models`)."
-LABELLED = "A list file of labelled images, or the folder that it lists"
+LABELLED = "A list file of labelled images, or the folder that it lists, in the current folder or in the data folder"
 
 # --- each of these functions adds the arguments of one command
 
@@ -133,7 +178,8 @@ def _run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fresh",
         action="store_true",
-        help="Train every stage anew; finished ones are put aside. A run that was stopped goes on without this option.",
+        help="Train every stage anew; finished ones are put aside. Such a run that was stopped is resumed by the same "
+        "command.",
     )
     _seeds(command)
     command.add_argument(
@@ -151,10 +197,10 @@ def _sweep_arguments(command: argparse.ArgumentParser) -> None:
         "--local", action="store_true", help="Run the sweep here, one trial after the other, without an account."
     )
     command.add_argument(
-        "--count", type=int, help="The number of trials (the method random needs it together with --local)."
+        "--count", type=_number(Trials), help="The number of trials (the method random needs it together with --local)."
     )
     command.add_argument(
-        "--seed", type=int, default=0, help="The seed of the values that the method random draws (default 0)."
+        "--seed", type=_number(Seed), default=0, help="The seed of the values that the method random draws (default 0)."
     )
     command.add_argument("--smoke", action="store_true", help="Try every trial in seconds, on fake images.")
     command.add_argument("--out", help="The folder of the trials' run folders, or of the file for W&B (default runs).")
@@ -170,7 +216,7 @@ def _label_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", help="The run folder (default runs/<recipe>-<digest>).")
     _device(command)
     command.add_argument(
-        "--verify", nargs="?", type=int, const=1000, default=0, metavar="N",
+        "--verify", nargs="?", type=_number(CountOrNone), const=1000, default=0, metavar="N",
         help="Compare N labels of each cache with the teacher (1000 when no number is given).",
     )  # fmt: skip
     _wandb(command, "disabled")
@@ -194,13 +240,20 @@ def _plan_arguments(command: argparse.ArgumentParser) -> None:
     _recipe(command)
     _overrides(command)
     command.add_argument(
-        "--cards", type=int, default=1, metavar="N", help="How many GPUs, or processes, share each batch (default 1)."
+        "--cards",
+        type=_number(Ranks),
+        default=1,
+        metavar="N",
+        help="How many GPUs, or processes, share each batch (default 1).",
     )
     command.add_argument(
-        "--per-card", type=int, metavar="IMAGES", help="The largest number of images that fit on a card at a time."
+        "--per-card",
+        type=_number(Batch),
+        metavar="IMAGES",
+        help="The largest number of images that fit on a card at a time.",
     )
     command.add_argument(
-        "--rate", default="measured", metavar="IMAGES",
+        "--rate", type=_number_or("measured", Rate), default="measured", metavar="IMAGES",
         help="How many images a second a card takes in the longest stage (default: this machine is measured).",
     )  # fmt: skip
     command.add_argument(
@@ -271,7 +324,7 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
         choices=FORMATS,
         help="The formats to write (default: those of the recipe, paddle and onnx).",
     )
-    command.add_argument("--opset", type=int, help="The opset of the ONNX file, 9 to 21 (default 17).")
+    command.add_argument("--opset", type=_number(Opset), help="The opset of the ONNX file, 9 to 21 (default 17).")
     on_off = argparse.BooleanOptionalAction
     command.add_argument("--with-preprocess", action=on_off, help="Take images as uint8 NHWC and return probabilities.")
     command.add_argument("--with-softmax", action=on_off, help="Return probabilities instead of logits.")
@@ -297,13 +350,13 @@ def _bench_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--precision", nargs="+", default=["fp32"], choices=PRECISIONS, help="The precisions (default fp32)."
     )
-    command.add_argument("--batch-size", nargs="+", type=int, default=[1], help="Images a call (default 1).")
+    command.add_argument("--batch-size", nargs="+", type=_number(Batch), default=[1], help="Images a call (default 1).")
     command.add_argument(
-        "--image-size", nargs="+", type=int,
+        "--image-size", nargs="+", type=_number(Pixels),
         help="The side of an image in pixels (default: what each network was exported for; 224 for a model).",
     )  # fmt: skip
     command.add_argument(
-        "--threads", nargs="+", type=int, default=[1], help="Threads that compute one call (default 1)."
+        "--threads", nargs="+", type=_number(Threads), default=[1], help="Threads that compute one call (default 1)."
     )
     command.add_argument(
         "--span", nargs="+", default=list(SPANS), choices=SPANS,
@@ -313,8 +366,10 @@ def _bench_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--images", metavar="LIST", help="The list file of the images of end-to-end (default: drawn images)."
     )
-    command.add_argument("--warmup", type=int, default=10, help="Calls before the first that counts (default 10).")
-    command.add_argument("--repeats", type=int, default=500, help="Calls that are timed (default 500).")
+    command.add_argument(
+        "--warmup", type=_number(CountOrNone), default=10, help="Calls before the first that counts (default 10)."
+    )
+    command.add_argument("--repeats", type=_number(Count), default=500, help="Calls that are timed (default 500).")
     command.add_argument(
         "--quick", action="store_true", help="Take at most 50 repeats or a second a row, and measure no peak memory."
     )
@@ -331,9 +386,13 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
         "imagenet_r, imagenet_sketch, imagenet_c, folder or unlabelled. check: a list file.",
     )
     command.add_argument("--source", help="prepare: the folder or file that the images come from.")
-    command.add_argument("--out", help="prepare: the target folder (default <data folder>/<kind>).")
     command.add_argument(
-        "--val-share", type=float, help="prepare folder: the share of each class that is kept for validation."
+        "--out",
+        help="prepare: the target folder (default <data folder>/<kind>). check: write the list of the images that can "
+        "be read to this file.",
+    )
+    command.add_argument(
+        "--val-share", type=_number(Decay), help="prepare folder: the share of each class that is kept for validation."
     )
     command.add_argument(
         "--allow-partial", action="store_true",
@@ -347,14 +406,16 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
         "--ground-truth", help="prepare imagenet: the list of labels that belongs to a flat validation folder."
     )
     command.add_argument(
-        "--labelled", type=int, help="prepare digits, fashion_mnist: how many images of each class keep their label."
+        "--labelled",
+        type=_number(Count),
+        help="prepare digits, fashion_mnist: how many images of each class keep their label.",
     )
-    command.add_argument("--seed", type=int, help="prepare folder: the seed of the split.")
+    command.add_argument("--seed", type=_number(Seed), help="prepare folder: the seed of the split.")
     command.add_argument(
         "--class-list", metavar="FILE",
         help="prepare folder: a classes.txt whose order of the classes is taken, as of a training set.",
     )  # fmt: skip
-    command.add_argument("--classes", type=int, help="check: every label must be below this number.")
+    command.add_argument("--classes", type=_number(Count), help="check: every label must be below this number.")
     command.add_argument(
         "--root", help="check: the folder that the paths are relative to (default: that of the list file)."
     )
@@ -365,7 +426,9 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
         "--background", metavar="COLOUR", default="white",
         help="check: the colour behind transparent pixels, as white or #rrggbb (default white).",
     )  # fmt: skip
-    command.add_argument("--threads", type=int, default=2, help="check: how many threads decode images (default 2).")
+    command.add_argument(
+        "--threads", type=_number(Threads), default=2, help="check: how many threads decode images (default 2)."
+    )
 
 
 def _mine_arguments(command: argparse.ArgumentParser) -> None:
@@ -379,9 +442,9 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
         "--against", required=True, metavar="LIST",
         help="The list file of the validation images: their near-duplicates are left out.",
     )  # fmt: skip
-    command.add_argument("--k", type=int, required=True, help="How many images are chosen for each class.")
+    command.add_argument("--k", type=_number(Count), required=True, help="How many images are chosen for each class.")
     command.add_argument(
-        "--min-score", type=float, default=0.0, help="The smallest probability of a chosen image (default 0)."
+        "--min-score", type=_number(Share), default=0.0, help="The smallest probability of a chosen image (default 0)."
     )
     command.add_argument(
         "--assign", default="best", choices=ASSIGNS,
@@ -400,7 +463,7 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
         help="What computes the scores: eager, or one of `ssld list engines` (default eager).",
     )
     command.add_argument(
-        "--gate", type=int, default=2000,
+        "--gate", type=_number(CountOrNone), default=2000,
         help="How many validation images check the teacher before it scores; 0 checks nothing (default 2000).",
     )  # fmt: skip
     command.add_argument(
@@ -408,7 +471,7 @@ def _mine_arguments(command: argparse.ArgumentParser) -> None:
         help="The colour behind transparent pixels, as white or #rrggbb (default: that of the teacher's input).",
     )  # fmt: skip
     command.add_argument(
-        "--threads", type=int, help="How many threads decode and compare images (default: one a core)."
+        "--threads", type=_number(Threads), help="How many threads decode and compare images (default: one a core)."
     )
     _device(command)
 

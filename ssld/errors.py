@@ -1,9 +1,10 @@
 """Define every error that a user can cause. A message is one line: `where: what; what to do`."""
 
 import difflib
+import itertools
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -42,8 +43,27 @@ class UsageError(SsldError):
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or "" when none is near."""
-    matches = difflib.get_close_matches(str(name), [str(k) for k in names], n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(str(name)[:100], [str(k) for k in names], n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def shown(value: object, most: int = 80) -> str:
+    """Return a value as Python writes it, for a message: cut after `most` characters, on one line."""
+    try:
+        text = repr([*value] if isinstance(value, tuple) else value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = f"a {type(value).__name__} of very many digits"
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]} ..."
+
+
+NAMED = 5  # the most names in a message
+
+
+def some(names: Collection[str], most: int = NAMED) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(itertools.islice(names, most)) + more
 
 
 LONGEST = 300  # characters of a message of other people's code

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssld.config import cards
 from ssld.errors import DataError
-from ssld.paths import data_root
+from ssld.paths import data_root, data_root_said
 
 if TYPE_CHECKING:
     from ssld.data import FileList, ImageSource, Scoring
@@ -24,15 +25,16 @@ def labelled_list(data: str | None) -> Path:
     """Return a list file.
 
     For a folder it is the one in it or beside it, such as imagenet/val_list.txt for imagenet/val. The default is
-    imagenet/val. Relative paths are looked for in the current folder, then in the data folder. Raises DataError when
-    there is no such list.
+    imagenet/val. Relative paths are looked for in the current folder, then in the data folder: so it is for every
+    `--data`. Raises DataError when there is no such list.
     """
     location = Path(data or "imagenet/val")
     for path in (location, data_root() / location):
         for file in (path, path / "val_list.txt", path.with_name(f"{path.name}_list.txt")):
             if file.is_file():
                 return file
-    raise DataError(f"{location}: no list file there; give one, or let `ssld data prepare imagenet` write it")
+    origin = data_root_said(data_root() / location)
+    raise DataError(f"{location}: no list file there; {origin}give one, or let `ssld data prepare imagenet` write it")
 
 
 def scored_list(list_file: Path, classes: int) -> tuple[FileList, Scoring]:
@@ -51,12 +53,10 @@ def scores_on(
     """Return what `measure` says of a network on images that are prepared as `preprocessing` says."""
     from ssld.data import EvalLoader
 
-    size, mean, std = preprocessing.size, preprocessing.mean, preprocessing.std
-    resize = size if scoring.cropped else preprocessing.resize
+    shown = replace(preprocessing, resize=preprocessing.size) if scoring.cropped else preprocessing
 
     def crops(subset: FileList) -> Any:
-        geometry: dict[str, Any] = {"size": size, "resize": resize, "mean": mean, "std": std}
-        return EvalLoader(subset, **geometry, background=preprocessing.background, batch=64, device=runtime.gpu)
+        return EvalLoader(subset, **vars(shown), batch=64, device=runtime.gpu)
 
     return scores_of({"student": (network, crops)}, files, scoring, network.num_classes)
 

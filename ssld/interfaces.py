@@ -84,6 +84,8 @@ class Loader(Protocol):
 
     def batches(self, start_step: int, stop_step: int) -> Iterator[Batch]: ...
 
+    def read_so_far(self) -> str: ...
+
 
 class Evaluator(Protocol):
     """Load images with labels, each of them once, see `data.EvalLoader`."""

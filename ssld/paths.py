@@ -31,6 +31,18 @@ def data_root() -> Path:
     return Path(os.environ.get("SSLD_DATA") or "data")
 
 
+def data_root_said(path: str | os.PathLike[str]) -> str:
+    """Say where the lists of recipes start from, for the message of a path in that folder that leads nowhere.
+
+    It ends with a semicolon and a blank. Of other paths nothing is said.
+    """
+    if not Path(path).is_relative_to(data_root()):
+        return ""
+    if root := os.environ.get("SSLD_DATA"):
+        return f"recipes count from $SSLD_DATA, which is {root}; "
+    return "recipes count from `data` in the current folder, for $SSLD_DATA is not set; "
+
+
 def labels_root() -> Path:
     """Return the folder of label caches: $SSLD_LABELS, or `labels` in the current folder. It need not exist yet."""
     return Path(os.environ.get("SSLD_LABELS") or "labels")

@@ -131,12 +131,13 @@ def _teacher_file(run: Run, name: str) -> Path:
     """Return the file or folder of a teacher from outside the run. Raises RunError where it is missing."""
     teacher = run.plan.all_teachers[name]
     if teacher.card:
-        return teacher_weights(teacher.card, cards.find_teacher(teacher.card), teacher.weights, "teacher.weights")
+        key = f"{run.plan.key_of(name)}.weights"
+        return teacher_weights(teacher.card, cards.find_teacher(teacher.card), teacher.weights, key)
     if teacher.run:
         return Run.of_folder(Path(teacher.run), run.runtime).last.model_file
     file = Path(str(teacher.onnx or teacher.program or teacher.weights))
     if not file.exists():
-        raise RunError(f"teachers.{name}: no file or folder {file}; put it back")
+        raise RunError(f"{run.plan.key_of(name)}: no file or folder {file}; put it back")
     return file
 
 

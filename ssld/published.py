@@ -29,16 +29,19 @@ def fetch_published(
     return fetch(published, folder, weights_root() / "pins.yaml", mirror, offline)
 
 
-def network_with_weights(name: str, file: Path) -> Any:
-    """Return a model of the zoo with the weights of a file in any format that can be read here.
+def network_with_weights(name: str, file: Path) -> tuple[Any, cards.Input]:
+    """Return a model of the zoo with the weights of a file in any format that can be read here, and its input.
 
-    It has as many classes as the file notes.
+    It has as many classes as the file notes. The input is that of the training of which the file notes it, else that of
+    the card.
     """
     from ssld import weights
-    from ssld.distill.teacher_weights import classes_of
+    from ssld.distill.teacher_weights import as_trained, classes_of
 
     recorded_revision: Any = weights.metadata(file).get("revision")
-    revision = recorded_revision if file.suffix == ".safetensors" else cards.find_model(name).revision
-    network = create_model(name, num_classes=classes_of(file), revision=revision)
+    card = cards.find_model(name)
+    revision = recorded_revision if file.suffix == ".safetensors" else card.revision
+    shown = as_trained(card, file).input
+    network = create_model(name, num_classes=classes_of(file), in_size=shown.size, revision=revision)
     weights.load_into(network, file, revision=network.revision)
-    return network
+    return network, shown

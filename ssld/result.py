@@ -16,10 +16,12 @@ from paddle import nn
 from ssld import models, runtime
 from ssld.config import baseline, cards, recipe
 from ssld.config.delivery import Export
+from ssld.config.keys import plain
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, ImageSource, sampler
-from ssld.deploy import Allowed, How, calibrated, export_model, needed, release, write_csv
+from ssld.deploy import Allowed, How, calibrated, check_writable, export_model, needed, release, write_csv
 from ssld.deploy.bench import bench
+from ssld.deploy.engines.registry import ENGINES
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
@@ -27,7 +29,7 @@ from ssld.distill.images import centre_crops, class_names_of, crops, eval_loader
 from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRecord, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
-from ssld.errors import DeployError
+from ssld.errors import DeployError, RecipeError
 from ssld.files import whole
 from ssld.progress import note, progress
 
@@ -126,7 +128,7 @@ def release_network(
             gate_images,
             labels,
             name=facts["name"],
-            contract={**facts, "input": input_of(data)},
+            contract={**facts, "input": plain(data.evaluated)},
             formats=options.formats,
             how=way,
             calibration=pictures(options.calibration_images)[0] if needs_ranges else None,
@@ -173,13 +175,13 @@ def calibration_images(last: StageRun) -> np.ndarray | None:
 
 def contract(plan: Plan, arch: str, digest: str, data: Data) -> dict[str, Any]:
     """Return what an exported network must be fed, and the run that it comes from."""
-    return {"arch": arch, "classes": plan.classes, "digest": digest, "recipe": plan.name, "input": input_of(data)}
-
-
-def input_of(data: Data) -> dict[str, Any]:
-    """Return how images are shown to an exported network, as its contract says it."""
-    shown = {"size": data.crop, "resize": data.resize, "mean": list(data.mean), "std": list(data.std)}
-    return shown | {"interpolation": data.interpolation, "background": list(data.background)}
+    return {
+        "arch": arch,
+        "classes": plan.classes,
+        "digest": digest,
+        "recipe": plan.name,
+        "input": plain(data.evaluated),
+    }
 
 
 def describe(
@@ -334,6 +336,26 @@ def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, mi
         )
 
 
+def check_export(plan: Plan) -> None:
+    """Check, before the first step, that this machine can write every format. Raises DeployError otherwise."""
+    check_writable(plan.export.formats, how(plan.export), in_int8=plan.stages[plan.last].quantize is not None)
+
+
+def check_bench(plan: Plan) -> None:
+    """Check, before the first step, that an engine of `bench` reads one of the files that are exported.
+
+    Raises RecipeError where none does.
+    """
+    engines, precisions = plan.bench.engines, plan.timed_precisions
+    readable = {ENGINES.build(engine).reads.get(precision) for engine in engines for precision in precisions}
+    released = {*plan.export.formats, *(("paddle2",) if "paddlelite" in plan.export.formats else ())}
+    if not readable & released:
+        what = f"none of {', '.join(engines)} reads {' or '.join(plan.export.formats)} in {' or '.join(precisions)}"
+        formats = " or ".join(sorted(filter(None, readable)))
+        advice = f"add {formats} to export.formats, or name other engines" if formats else "name other engines"
+        raise RecipeError(f"{plan.name}: bench.engines: {what}; {advice}")
+
+
 def measure(run: Run) -> list[dict[str, Any]]:
     """Measure the latency of the exported networks in every engine that is usable here.
 
@@ -353,8 +375,8 @@ def measure(run: Run) -> list[dict[str, Any]]:
                 network, networks[label], name=network.arch, how=How(plan.export.opset), contract=contract_of_network
             )
     options, usable_engines = plan.bench, list[str]()
-    precisions = [*dict.fromkeys([*(["int8"] if last.settings.quantize else []), *options.precisions])]
-    bench_options: dict[str, Any] = {"precisions": precisions, "batch_sizes": options.batch_sizes}
+    bench_options: dict[str, Any] = {"precisions": plan.timed_precisions, "batch_sizes": options.batch_sizes}
+    reasons = []
     with progress(0, "bench"):
         for engine in options.engines:
             if usable_engines and run.is_smoke:
@@ -363,9 +385,10 @@ def measure(run: Run) -> list[dict[str, Any]]:
                 bench(networks, engines=[engine], **bench_options, warmup=1, repeats=1)
                 usable_engines.append(engine)
             except DeployError as error:
+                reasons.append(str(error))
                 note(f"bench: {engine} is left out: {error}")
         if not usable_engines:
-            raise DeployError(f"bench: none of {', '.join(options.engines)} runs here; install ssld[engines]")
+            raise DeployError(f"bench: no engine of bench.engines measures this run; {'; '.join(reasons)}")
         rows = bench(
             networks,
             engines=usable_engines,

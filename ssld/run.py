@@ -13,14 +13,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from ssld import FAST_MKL, labels, weights
+from ssld import FAST_MKL, labels, yaml_text
 from ssld.callable import make_callable
-from ssld.config import code, fresh, parse, recipe
+from ssld.config import baseline, code, fresh, recipe
 from ssld.config.mine_step import DONE
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import NAMES, disk_errors, write_json
-from ssld.distill.images import check_data, check_lists, images_of, loaders
+from ssld.distill.images import check_data, check_lists, images_of, loaders, steps_of
 from ssld.distill.job import Job
 from ssld.distill.labelling import filled_cache, labeller_of
 from ssld.distill.networks import make_network, noted
@@ -42,14 +42,15 @@ from ssld.distill.runs import RECORD, Run, StageMade, StageRecord, StageRun
 from ssld.distill.space import check_space
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
+from ssld.distill.teacher_weights import save_trained
 from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files
-from ssld.distill.trial import try_stages
+from ssld.distill.trial import check_sizes, try_stages
 from ssld.errors import RunError, SsldError
 from ssld.files import alone, clear, first_difference, is_empty, sha256, write_whole
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
-from ssld.result import finish
+from ssld.result import check_bench, check_export, finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options, Track
 from ssld.track import check as check_trackers
@@ -77,14 +78,19 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
         if runtime.main:
             check_trackers(options)
         check_engines(run)
+        check_bench(plan)
+        check_export(plan)
         check_starts(plan)
         teachers = Teachers(run)
         ensure_data(run, teachers)
         check_data(run)
+        if runtime.main and (remark := baseline.unequal(plan, steps_of(run))):
+            note(remark)
         check_files(run)
         check_installed(plan)
         left = to_train(run, trust, known)
         check_begun(left, trust, known)
+        check_sizes(left)
         if runtime.main:
             check_space(run, left)
         teachers.check(left)
@@ -196,7 +202,7 @@ def has_results(folder: Path) -> bool:
 def _difference(file: Path, plan: Plan) -> str:
     """Return in words the first key in which the plan of a run folder differs from this one."""
     try:
-        kept = parse.read_yaml(file)
+        kept = yaml_text.read(file)
     except SsldError:
         return ""
     return first_difference(recipe.plan_tree(plan), kept)
@@ -300,7 +306,7 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
         scores = run_stage(job, network, labeller)
         if run.runtime.main:
             with disk_errors(folder):
-                weights.save(network, stage.model_file, digest=stage.digest)
+                save_trained(network, stage.model_file, settings.data, stage.digest)
             made: StageMade = {
                 "digest": stage.digest,
                 "network": settings.network,

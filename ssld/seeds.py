@@ -20,12 +20,6 @@ class SeedRuns(TypedDict):
     runs: list[str]
 
 
-def check_seeds(seeds: int) -> None:
-    """Raise RunError for a number of seeds below 1."""
-    if seeds < 1:
-        raise RunError(f"--seeds {seeds}: give a whole number from 1 up")
-
-
 def run_seeds(
     first: Plan,
     recipe: str,

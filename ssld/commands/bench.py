@@ -59,8 +59,7 @@ def bench(
         check_writable(Path(csv).parent, DeployError, "choose another --csv: what was measured would be lost")
     if images and "end-to-end" not in span:
         raise DeployError("bench: --images are for end-to-end; add that to --span")
-    numbers = {"batch_sizes": batch_size, "image_sizes": image_size or [1], "repeats": [repeats]}
-    check_asked(engine, precision, threads, **numbers)
+    check_asked(engine, precision, threads)
     question = _Question(
         engines=engine,
         precisions=precision,

@@ -1,5 +1,7 @@
 """Write a data set as image files and list files, or check the images of a list: `ssld data`."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -7,14 +9,14 @@ import numpy as np
 
 from ssld.data import FileList, check, prepare, read_list
 from ssld.data.doubles import doubles, equal_files
-from ssld.data.lists import CLASSES, read_names
+from ssld.data.lists import CLASSES, list_text, read_names
+from ssld.data.scoring import scoring_file
 from ssld.data.target import Prepared
-from ssld.errors import DataError
+from ssld.errors import DataError, some
+from ssld.files import write_whole
 from ssld.paths import data_root
 from ssld.progress import note, progress
 from ssld.spec.colours import Colour, colour_option
-
-SHOWN = 5  # most images and classes that a line names
 
 
 class PreparedFolder(Prepared):
@@ -24,10 +26,11 @@ class PreparedFolder(Prepared):
 
 
 class CheckedList(TypedDict):
-    """Describe a list file whose images can all be read: how many there are, and how many of them have a label.
+    """Describe a list file: how many images there are, and how many of them have a label and cannot be read.
 
     transparent: images with transparent pixels; flat: those of one flat colour; doubles: those with the bytes of an
-    earlier one; shared: those with the bytes of an image of the other list, null without one.
+    earlier one; shared: those with the bytes of an image of the other list, null without one. clean: the list of the
+    images that can be read, null where none is written.
     """
 
     list: str
@@ -38,6 +41,7 @@ class CheckedList(TypedDict):
     flat: int
     doubles: int
     shared: int | None
+    clean: str | None
 
 
 def data(
@@ -65,13 +69,15 @@ def data(
     Prepare: write the images and list files of a kind of data set under `out` (by default in the data folder), with the
     options that the kind takes; a data set that is already there stays as it is. Check: decode every image of a list,
     in `threads` threads, transparent pixels on the colour `background`, and look for images with equal bytes, in the
-    list and in the list `against`; `quiet` hides the progress. Each action leaves the options of the other aside. It
-    raises DataError for an unknown kind, an option that the kind does not take, a source that is not as expected, and
-    for images that cannot be read, each of which is named in a line on standard error; UsageError for no colour.
+    list and in the list `against`; write the list `out` of the images that can be read; `quiet` hides the progress.
+    Each action leaves the options of the other aside. It raises DataError for an unknown kind, an option that the kind
+    does not take, a source that is not as expected, and, without `out`, for images that cannot be read, each of which
+    is named in a line on standard error; UsageError for no colour.
     """
     if action == "check":
         colour = colour_option("--background", background)
-        return _check(Path(what), classes, root, Path(against) if against else None, colour, threads, quiet)
+        other, clean = (Path(path) if path else None for path in (against, out))
+        return _check(Path(what), classes, root, other, clean, colour, threads, quiet)
     options: dict[str, Any] = {
         "source": source,
         "ground_truth": ground_truth,
@@ -100,15 +106,19 @@ def _check(
     classes: int | None,
     root: str | None,
     against: Path | None,
+    clean: Path | None,
     background: Colour,
     threads: int,
     quiet: bool,
 ) -> CheckedList:
     """Decode every image of a list.
 
-    Each that cannot be read gives a line on standard error; after them it raises DataError.
+    Each that cannot be read gives a line on standard error; after them it raises DataError, or writes the list `clean`
+    of the others.
     """
     files = read_list(file, root or file.parent, classes)
+    if clean:
+        _check_target(clean, file)
     other_list = read_list(against, against.parent) if against else None
     with progress(len(files), "check", quiet=quiet) as bar:
         report = check(files, threads=threads, progress=bar.count, background=background)
@@ -124,25 +134,59 @@ def _check(
     )
     for remark in _sizes(files, classes, read_names(file.parent / CLASSES)):
         note(remark)
-    if report.bad:
-        raise DataError(f"{file}: {len(report.bad)} of {len(files)} images cannot be read; remove them from the list")
+    if report.bad and not clean:
+        what = f"{len(report.bad)} of {len(files)} images cannot be read"
+        raise DataError(f"{file}: {what}; remove them from the list, or let --out FILE write a list without them")
+    if clean:
+        _write_clean(clean, file, files, {path for path, _ in report.bad})
     return {
         "list": str(file),
         "images": len(files),
         "labelled": int((files.labels >= 0).sum()),
-        "unreadable": 0,
+        "unreadable": len(report.bad),
         "transparent": report.transparent,
         "flat": report.flat_images,
         "doubles": len(equal),
         "shared": None if shared is None else len(shared),
+        "clean": str(clean) if clean else None,
     }
+
+
+def _check_target(clean: Path, file: Path) -> None:
+    """Raise DataError, before the images are decoded, where the list of the readable ones cannot be written."""
+    if clean.exists():
+        raise DataError(f"{clean}: is there already; give another --out, for no file is overwritten")
+    if not clean.absolute().parent.is_dir():
+        raise DataError(f"{clean}: there is no such folder; make it first")
+    if scoring_file(file).exists():
+        what = f"{scoring_file(file).name} beside it says of each image how it is scored"
+        raise DataError(f"{file}: {what}; prepare the set anew from images that can be read")
+    own, there = (read_names(path.parent / CLASSES) for path in (file, clean))
+    if there is not None and own != there:
+        raise DataError(f"{clean.parent / CLASSES}: names other classes than the one beside {file}; give another --out")
+
+
+def _write_clean(clean: Path, file: Path, files: FileList, bad: set[str]) -> None:
+    """Write the list of the images that are not `bad`, and the classes.txt beside it where the old list has one.
+
+    Paths stay as they are where they start from the folder of the new list; others become absolute. Raises DataError
+    where no image is left.
+    """
+    kept = [number for number in range(len(files)) if files.path(number) not in bad]
+    if not kept:
+        raise DataError(f"{file}: no image of it can be read; nothing was written")
+    in_place = clean.absolute().parent.samefile(files.root)
+    paths = [files.paths[number] if in_place else os.path.abspath(files.path(number)) for number in kept]
+    write_whole(clean, list_text(paths, files.labels[kept].tolist()), "surrogateescape")
+    names, target = file.parent / CLASSES, clean.absolute().parent / CLASSES
+    if names.is_file() and not target.exists():
+        shutil.copyfile(names, target)
 
 
 def _tell(what: str, images: list[str]) -> None:
     """Print a line with the first images of a kind, where there are any."""
     if images:
-        more = f", and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
-        note(f"{len(images)} images {what}: {', '.join(images[:SHOWN])}{more}")
+        note(f"{len(images)} images {what}: {some(images)}")
 
 
 def _sizes(files: FileList, classes: int | None, names: list[str] | None) -> list[str]:
@@ -154,6 +198,5 @@ def _sizes(files: FileList, classes: int | None, names: list[str] | None) -> lis
         labels = np.flatnonzero(counts == number).tolist() if counts.any() else []
         if labels:
             named = [names[label] if names and label < len(names) else str(label) for label in labels]
-            more = f", and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-            remarks.append(f"{len(named)} classes {what}: {', '.join(named[:SHOWN])}{more}")
+            remarks.append(f"{len(named)} classes {what}: {some(named)}")
     return remarks

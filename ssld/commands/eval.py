@@ -15,11 +15,11 @@ from ssld.spec.choices import Device
 def eval_(*, target: str, weights: str | None, data: str | None, device: Device) -> dict[str, Any]:
     """Evaluate a student, or with `weights` a model of the zoo, on the images of a list.
 
-    `target` is the folder of a finished run, and with `weights` the name of a model. `data` is a list file; for a model
-    also a folder that has one. By default it is the recipe's validation list, for a model that of ImageNet. It returns
-    what `distill.evaluate.measure` says, with the names of what was measured before it, and for a model its published
-    top-1 behind it. It raises RunError for a folder without a finished run, RecipeError for an unknown model, DataError
-    for a list that cannot be used, WeightsError for weights that do not fit.
+    `target` is the folder of a finished run, and with `weights` the name of a model. `data` is a list file, or a folder
+    that has one, see `labelled_list`. By default it is the recipe's validation list, for a model that of ImageNet. It
+    returns what `distill.evaluate.measure` says, with the names of what was measured before it, and for a model its
+    published top-1 behind it. It raises RunError for a folder without a finished run, RecipeError for an unknown model,
+    DataError for a list that cannot be used, WeightsError for weights that do not fit.
     """
     if weights:
         return _evaluate_model(target, Path(weights), data, device)
@@ -45,7 +45,7 @@ def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, A
         images, scoring = images_of(run, val), Scoring()
         check_labelled(images, "every image needs one here")
     else:
-        listed = Path(data) if data else run.data_root / val
+        listed = labelled_list(data) if data else run.data_root / val
         images, scoring = scored_list(listed, plan.classes)
         for name in (*run.last.settings.data.train, val):
             if not is_code(name):
@@ -69,18 +69,19 @@ def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, A
 def _evaluate_model(name: str, file: Path, data: str | None, device: Device) -> dict[str, Any]:
     """Measure published weights, or others for the same name, and compare them with what the card claims.
 
-    Images are prepared as the card says. `data`: see `labelled_list`. `published_top1` and `difference` are in percent
-    and points; `standard_error` is that of the claim on so many images, in points. All three are left out where a
-    scoring beside the list asks for another number than the claim is, and where the images are not ImageNet's whole
-    validation set, which the claim is of: `not_compared` says why.
+    Images are prepared as the weights file says, and where it says nothing as the card says. `data`: see
+    `labelled_list`. `published_top1` and `difference` are in percent and points; `standard_error` is that of the claim
+    on so many images, in points. All three are left out where a scoring beside the list asks for another number than
+    the claim is, and where the images are not ImageNet's whole validation set, which the claim is of: `not_compared`
+    says why.
     """
     from ssld.runtime import start
 
     card, runtime = cards.find_model(name), start(device)
     listed = labelled_list(data)
-    network = network_with_weights(name, file)
+    network, shown = network_with_weights(name, file)
     files, scoring = scored_list(listed, network.num_classes)
-    scores = scores_on(network, files, scoring, card.input, runtime)
+    scores = scores_on(network, files, scoring, shown, runtime)
     facts = {"model": name, "weights": str(file), "data": str(listed), "images": len(files), **scores}
     if not scoring.plain:
         return facts

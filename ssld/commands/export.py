@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from ssld import api
 from ssld.api import ExportedFile
@@ -110,13 +110,12 @@ def _export_weights(name: str, file: Path, data: str | None, folder: Path, chang
     from ssld.runtime import start
 
     start("cpu")
-    network, spec = network_with_weights(name, file), card.input
+    network, spec = network_with_weights(name, file)
     # The published numbers are those of ImageNet's classes.
     published = {"top1": card.top1, "top5": card.top5, "source": f"published: {card.source}"}
     files = read_list(listed, listed.parent, network.num_classes)
     check_labelled(files, "every image of the gate needs one")
-    shown: dict[str, Any] = {"size": spec.size, "eval_resize": spec.resize, "mean": spec.mean, "std": spec.std}
-    shown |= {"background": spec.background}
+    shown = {("eval_resize" if key == "resize" else key): value for key, value in vars(spec).items()}
     look = Data(train=(str(listed),), val=str(listed), eval_batch=32, **shown)
     facts = {
         "name": name,

@@ -40,8 +40,6 @@ def mine(
     number, _, count = part.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise RunError(f"--part {part}: give I/N with I from 1 to N, e.g. 2/4")
-    if threads is not None and threads < 1:
-        raise RunError(f"--threads {threads}: give a whole number from 1 up")
     from ssld.distill.teacher_mining import mine_pool
     from ssld.runtime import start
 

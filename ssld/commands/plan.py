@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Sequence
 
 from ssld import planning
+from ssld.config import baseline
 from ssld.config.recipe import Plan
-from ssld.errors import RunError
 from ssld.paths import data_root
 from ssld.planning.parts import Part
 from ssld.plans import load_plan
@@ -22,9 +22,6 @@ def plan(
     DataError or RunError, one line, for what cannot be planned.
     """
     rate_value = planning.given_rate(rate)
-    for option, value in (("--cards", cards), ("--per-card", per_card)):
-        if value is not None and value < 1:
-            raise RunError(f"{option} {value}: give a whole number from 1 up")
     loaded = load_plan(recipe, overrides)
     parts = planning.parts_of(loaded, data_root(), cards, per_card)
     rates = planning.scaled_rates(parts, rate_value) if rate_value else planning.measured_rates(loaded, parts, device)
@@ -42,6 +39,7 @@ def plan(
         "cost": planning.cost_line(parts),
         "command": _command(loaded, parts, recipe, overrides, cards),
         "linear_scaling": planning.linear_scaling(loaded, load_plan(recipe, [])) if overrides else [],
+        "baseline": baseline.unequal(loaded, {part.name: part.steps or 0 for part in parts if part.kind == "stage"}),
     }
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ssld.config import baseline, cards, coverage
 from ssld.config.cards import Input, Model
-from ssld.errors import RecipeError, RunError, UsageError
+from ssld.config.keys import plain
+from ssld.errors import RecipeError, RunError, UsageError, WeightsError
 from ssld.evaluation import labelled_list, scored_list, scores_on, standard_error
 from ssld.files import check_writable, json_digest, sha256
 from ssld.plans import load_plan
 from ssld.processes import RunOptions
 from ssld.progress import note
 from ssld.published import fetch_published, network_with_weights
-from ssld.seeds import SeedRuns, check_seeds, run_seeds
+from ssld.seeds import SeedRuns, run_seeds
 from ssld.spec.choices import Device, WandbMode
 from ssld.spec.revisions import Flavour
 
@@ -82,7 +82,6 @@ def reproduce(
     _check_way(values, train)
     if not train:
         return _evaluate(name, weights, data, flavour, mirror, offline, device, Path(experiments))
-    check_seeds(seeds)
     options = RunOptions(
         ranks=ranks,
         device=device,
@@ -147,7 +146,10 @@ def _evaluate(
     else:
         file, url = Path(weights), None
     about = {"published": weights == PUBLISHED, "file": file.name, "url": url}
-    network = network_with_weights(model.name, file)
+    network, shown = network_with_weights(model.name, file)
+    if shown not in model.protocols:
+        what = f"was trained for other images than the claim of {model.name} is of"
+        raise WeightsError(f"{file}: {what}; `ssld eval {model.name} --weights {file}` evaluates it")
     files, _ = scored_list(listed, network.num_classes)
     rows = []
     for result in _evaluations(model, network, about, listed, files, experiments, runtime):
@@ -171,14 +173,14 @@ def _evaluations(
 
     named = {"list": sha256(listed), "weights": weights_digest(network), "revision": network.revision}
     for protocol in model.protocols:
-        digest = json_digest({"model": model.name, **named, "input": _shape(protocol)})
+        digest = json_digest({"model": model.name, **named, "input": plain(protocol)})
         file = ledger.result_file(experiments, model.name, digest)
         if file.is_file():
             note(f"{model.name} at {protocol.size}: measured before, {file}")
             yield ledger.load(file)
             continue
         loaded = {**weights, "digest": named["weights"], "revision": named["revision"]}
-        about: dict[str, Any] = {"weights": loaded, "input": _shape(protocol)}
+        about: dict[str, Any] = {"weights": loaded, "input": plain(protocol)}
         about |= {"data": {"list": listed.name, "sha256": named["list"], "images": len(files)}}
         yield _evaluation(model, digest, about, network, listed, files, protocol, runtime)
 
@@ -217,12 +219,6 @@ def _evaluation(
 def _covered(files: FileList, classes: Sequence[str] = ()) -> coverage.Scope:
     """Return full for ImageNet's validation set, as far as `baseline.other_images` can tell it, else reduced."""
     return "reduced" if baseline.other_images(files.paths, files.labels.tolist(), classes) else "full"
-
-
-def _shape(protocol: Input) -> dict[str, Any]:
-    """Turn an input into what JSON has."""
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(protocol).items()}
-    return {**plain, "interpolation": "linear"}
 
 
 def _row(model: Model, result: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import cast
 from ssld.api import FinishedRun, RunResult
 from ssld.plans import load_plan, run_folder, trust_of
 from ssld.processes import RunOptions, count_ranks, is_rank, run_ranks
-from ssld.seeds import SeedRuns, check_seeds, run_seeds
+from ssld.seeds import SeedRuns, run_seeds
 from ssld.spec.choices import Device, WandbMode
 
 
@@ -40,7 +40,6 @@ def run(
     """
     trust = trust_of(reuse=reuse, fresh=fresh)
     plan = load_plan(recipe, overrides, smoke=smoke)
-    check_seeds(seeds)
     if seeds > 1:
         options = RunOptions(
             ranks=ranks,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ssld import yaml_text
 from ssld.config import cards, parse, recipe
 from ssld.config.keys import plain
 from ssld.deploy.engines.registry import ENGINES
@@ -42,7 +43,7 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
         stages = {}
         if overrides and "=" not in overrides[0]:
             stages = {"stages": _in_recipe(name, load_plan(overrides[0], overrides[1:], smoke=smoke))}
-        return Facts({**tree, **stages}, f"{_in_words(tree)}{parse.to_yaml(stages) if stages else ''}".rstrip())
+        return Facts({**tree, **stages}, f"{_in_words(tree)}{yaml_text.dump(stages) if stages else ''}".rstrip())
     elif name in ENGINES.names():
         tree = {"engine": name, "summary": ENGINES.summary(name), "options": ENGINES.options(name)}
     elif name in models or name in cards.all_teachers():
@@ -52,7 +53,7 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
     else:
         all_names = [*_recipe_names(), *models, *cards.all_teachers(), *methods, *ENGINES.names()]
         raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, all_names)}")
-    return Facts(tree, parse.to_yaml(tree).rstrip())
+    return Facts(tree, yaml_text.dump(tree).rstrip())
 
 
 def _in_words(tree: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ssld.config import parse
+from ssld import yaml_text
 from ssld.config import sweep as sweeps
 from ssld.config.recipe import Plan
 from ssld.config.sweep import Sweep, Trial
@@ -91,7 +91,7 @@ def _write_wandb(spec: Sweep, file: str, count: int | None, seed: int, parent: P
     words += ["--wandb-tags", ",".join(options.wandb_tags)] if options.wandb_tags else []
     head = f"# Written by `ssld sweep {file}`\n"
     target = parent / f"{spec.name}.wandb.yaml"
-    _write(target, head, head + parse.to_yaml(sweeps.wandb_tree(spec, count, words)))
+    _write(target, head, head + yaml_text.dump(sweeps.wandb_tree(spec, count, words)))
     return {
         "sweep": str(target),
         "start": shlex.join(["wandb", "sweep", "--project", options.wandb_project, str(target)]),

@@ -8,7 +8,7 @@ the images are those.
 import os.path
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from ssld.config.code import is_code
 from ssld.config.recipe import Plan
 
 Training = Literal["distilled", "trained"]
+NEAR = 0.1  # the share by which the steps of two trainings that are compared may differ without a remark
 WORDNET_ID = re.compile(r"n\d{8}")
 LABEL = re.compile(r"\d{1,18}")  # of a line of a list; a longer number is none
 TRAINING_IMAGE = re.compile(r"n\d{8}_\d+")  # beginning of the names of ImageNet's training images: n01440764_10026.JPEG
@@ -35,6 +36,37 @@ def training(plan: Plan) -> Training:
             return "distilled"
         name = stage.continues
     return "trained"
+
+
+def unequal(plan: Plan, steps: Mapping[str, int]) -> str | None:
+    """Return a remark where the baseline was trained for another number of steps than the student.
+
+    `steps` maps the stages to their numbers of steps. A stage counts with those that it continues, and stages that both
+    continue count for neither. Returns None where the numbers differ by no more than the share NEAR of the larger one,
+    where no stage is the baseline, and where the student continues the baseline.
+    """
+    student = _chain(plan, plan.last)
+    if plan.baseline is None or plan.baseline in student or plan.scope == "smoke":
+        return None
+    compared = _chain(plan, plan.baseline)
+    own, its = (
+        [name for name in chain if name not in other] for chain, other in ((student, compared), (compared, student))
+    )
+    own_steps, its_steps = (sum(steps[name] for name in chain) for chain in (own, its))
+    if abs(own_steps - its_steps) <= NEAR * max(own_steps, its_steps):
+        return None
+    wanted = own_steps - its_steps + steps[plan.baseline]
+    remark = f"the baseline ({' + '.join(its)}) has {its_steps:,} steps, the student ({' + '.join(own)}) {own_steps:,}"
+    if wanted > 0 and steps[plan.baseline]:
+        epochs = plan.stages[plan.baseline].epochs * wanted / steps[plan.baseline]
+        remark += f"; stages.{plan.baseline}.epochs={epochs:.4g} gives both as many"
+    return remark
+
+
+def _chain(plan: Plan, name: str) -> list[str]:
+    """Return a stage behind those that it continues, in their order."""
+    start = plan.stages[name].continues
+    return [*(_chain(plan, start) if start else []), name]
 
 
 def missing(plan: Plan, root: Path) -> str | None:

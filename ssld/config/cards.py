@@ -14,11 +14,12 @@ from typing import Literal, TypeVar
 from ssld.config.typed import read
 from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import shelf
+from ssld.spec.choices import Interpolation
 from ssld.spec.colours import WHITE, Colour
+from ssld.spec.ranges import Deviations, Means, Percent, Pixels, Positive, Prose, Size, Text
 from ssld.spec.revisions import FLAVOURS, Flavour, Revision
 
-Channels = tuple[float, float, float]
-Batches = tuple[float, float | None, float | None]  # numbers for batches of 1, 4 and 8 images
+Batches = tuple[Positive, Positive | None, Positive | None]  # numbers for batches of 1, 4 and 8 images
 Kind = Literal["plain", "v2", "ssld", "ssld_v2", "fix", "int8"]
 Card = TypeVar("Card", "StudentCard", "TeacherCard")
 
@@ -40,14 +41,15 @@ FAMILIES = {
 class Input:
     """Describe a crop of `size` pixels after the shorter side became `resize`.
 
-    Pixels are divided by 255 and normalised with `mean` and `std`. `background` is the colour behind transparent
-    pixels, RGB from 0 to 255.
+    Pixels are divided by 255 and normalised with `mean` and `std`. `interpolation` is that of the resize; at its
+    default it enters no digest. `background` is the colour behind transparent pixels, RGB from 0 to 255.
     """
 
-    size: int
-    resize: int
-    mean: Channels
-    std: Channels
+    size: Pixels
+    resize: Pixels
+    mean: Means
+    std: Deviations
+    interpolation: Interpolation = field(default="linear", metadata={"later": True})
     background: Colour = WHITE
 
 
@@ -58,9 +60,9 @@ class Weights:
     `sha256` is null until it is pinned.
     """
 
-    url: str
-    path: str
-    sha256: str | None = None
+    url: Text
+    path: Text
+    sha256: Text | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +74,10 @@ class Latency:
     mean of 500 runs after 10 that do not count, and include the copies to and from the device.
     """
 
-    v100_fp32: float | None = None
+    v100_fp32: Positive | None = None
     t4_fp16: Batches | None = None
     t4_fp32: Batches | None = None
-    sd855: float | None = None
+    sd855: Positive | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +88,10 @@ class Printed:
     multiply-add. `params_m` is in 1e6 parameters. `storage_mb` is the size of the exported file for a phone.
     """
 
-    source: str
-    flops_g: float | None = None
-    params_m: float | None = None
-    storage_mb: float | None = None
+    source: Prose
+    flops_g: Positive | None = None
+    params_m: Positive | None = None
+    storage_mb: Positive | None = None
     latency_ms: Latency = Latency()
 
 
@@ -100,9 +102,9 @@ class AtSize:
     `top1` and `source` are null where none is known.
     """
 
-    resize: int
-    top1: float | None = None
-    source: str | None = None
+    resize: Pixels
+    top1: Percent | None = None
+    source: Prose | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,21 +118,21 @@ class Claim:
     evaluated to their facts.
     """
 
-    name: str
-    top1: float
-    top5: float | None = None
-    source: str
+    name: Text
+    top1: Percent
+    top5: Percent | None = None
+    source: Prose
     revision: Revision = "2.x"
     input: Input | None = None
-    params: int | None = None
-    macs: int | None = None
-    train_resolution: int | None = None
+    params: Size | None = None
+    macs: Size | None = None
+    train_resolution: Pixels | None = None
     printed: Printed | None = None
-    teacher: str | None = None
-    recipe: str | None = None
-    weights: dict[Flavour, str] = field(default_factory=dict)
-    also_at: dict[int, AtSize] = field(default_factory=dict)
-    notes: str | None = None
+    teacher: Text | None = None
+    recipe: Text | None = None
+    weights: dict[Flavour, Text] = field(default_factory=dict)
+    also_at: dict[Pixels, AtSize] = field(default_factory=dict)
+    notes: Prose | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,15 +145,15 @@ class StudentCard:
     repeat it.
     """
 
-    arch: str
-    series: str
-    params: int
-    macs: int
+    arch: Text
+    series: Text
+    params: Size
+    macs: Size
     input: Input
-    train_resolution: int | None = None
+    train_resolution: Pixels | None = None
     printed: Printed | None = None
     published: dict[Kind, Claim]
-    notes: str | None = None
+    notes: Prose | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,16 +203,16 @@ class Model:
 class TeacherCard:
     """Hold the facts of one training. `top1` and `top5` are percent on the ImageNet validation set at `input`."""
 
-    arch: str
-    top1: float
-    top5: float | None = None
-    trained_on: str | None = None
-    source: str
-    params: int
-    macs: int
+    arch: Text
+    top1: Percent
+    top5: Percent | None = None
+    trained_on: Prose | None = None
+    source: Prose
+    params: Size
+    macs: Size
     weights: Weights
     input: Input
-    notes: str | None = None
+    notes: Prose | None = None
 
 
 def find_student(arch: str) -> StudentCard:

@@ -82,30 +82,28 @@ def _check_stage(plan: Plan, name: str, stage: Stage, earlier: dict[str, Stage],
 
 
 def check_numbers(stage: Stage, where: str) -> None:
-    """Check that the numbers of a stage can train a network. Raises RecipeError otherwise.
+    """Check that the numbers of a stage go together. Raises RecipeError otherwise.
 
     `where` is the path of the stage.
     """
-    positive = {
-        "epochs": stage.epochs,
-        "data.batch": stage.data.batch,
-        "data.size": stage.data.size,
-        "optim.lr": stage.optim.lr,
-        "optim.accumulate": stage.optim.accumulate,
-        "eval_every": stage.eval_every,
-        "data.eval_batch": stage.data.eval_batch,
-    }
-    if stage.quantize and stage.epochs == 0:
-        del positive["epochs"]  # such a stage only sets its ranges
-    for key, value in positive.items():
-        if not value > 0:
-            raise RecipeError(f"{where}.{key}: must be above 0; got {value}")
-    if stage.data.batch % stage.optim.accumulate:
-        raise RecipeError(
-            f"{where}.optim.accumulate: {stage.optim.accumulate} does not divide data.batch {stage.data.batch}"
-        )
-    if not stage.data.train:
-        raise RecipeError(f"{where}.data.train: a stage needs at least one list file")
+    data, optim = stage.data, stage.optim
+    if not (stage.epochs or stage.quantize):  # a quantised stage of no epoch sets its ranges
+        raise RecipeError(f"{where}.epochs: should be above 0; got {stage.epochs}")
+    if data.batch % optim.accumulate:
+        what = f"{optim.accumulate} does not divide data.batch {data.batch}"
+        raise RecipeError(f"{where}.optim.accumulate: {what}; change one of them")
+    if data.resize < data.crop:
+        what = f"{data.resize} pixels are less than the {data.crop} of the crop that is taken of them"
+        raise RecipeError(f"{where}.data.eval_resize: {what}; give {data.crop} or more")
+    ends = {"warmup_epochs": optim.warmup_epochs}
+    if optim.schedule == "step":
+        ends["milestones"] = max(optim.milestones, default=0)
+    if optim.schedule == "exponential":
+        ends["decay_epochs"] = optim.decay_epochs
+    for key, epoch in ends.items() if stage.epochs else ():
+        if epoch >= stage.epochs:
+            what = f"epoch {epoch:g} is not within the {stage.epochs:g} epochs of the stage"
+            raise RecipeError(f"{where}.optim.{key}: {what}; give less, or more epochs")
 
 
 def _check_miner(plan: Plan, step: Mine, where: str) -> None:
@@ -173,7 +171,7 @@ def check_teachers(plan: Plan, where: str) -> None:
     if "student" in plan.teachers:
         raise RecipeError(f"{where}: teachers.student: this is the name of the student; rename it")
     for name, teacher in plan.all_teachers.items():
-        path = f"{where}: {_key(plan, name)}"
+        path = f"{where}: {plan.key_of(name)}"
         check_teacher(teacher, path)
         _check_code(teacher, plan, f"{path}.code")
         if teacher.stage is not None and teacher.stage not in plan.stages:
@@ -195,10 +193,6 @@ def at_key(where: str) -> str:
     return where.rpartition(": ")[2]
 
 
-def _key(plan: Plan, teacher: str) -> str:
-    return "teacher" if plan.teacher and teacher == "teacher" else f"teachers.{teacher}"
-
-
 def _check_trained(plan: Plan, name: str, stage: Stage, where: str) -> None:
     """Check that the network that a stage trains is the student, or a teacher that says what it is.
 
@@ -215,7 +209,7 @@ def _check_trained(plan: Plan, name: str, stage: Stage, where: str) -> None:
             f"{path}: no network named {stage.network!r}{hint or '; give student, or a name of teachers'}"
         )
     if teacher.source != "stage" or not (teacher.arch or teacher.code):
-        key = _key(plan, stage.network)
+        key = plan.key_of(stage.network)
         raise RecipeError(f"{path}: this stage trains a teacher; give {key}.arch (or code) and {key}.stage")
 
 
@@ -270,13 +264,8 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
         if layers := sorted(loss.reads.weights.get("teacher", ())):
             _check_more_than_logits(stage, teachers, f"reads the {layers[0]} of the teacher", path)
             _check_weights(teachers, layers[0], loss, path)
-        if (
-            loss.every_class
-            and loss.reads.teacher
-            and stage.labels
-            and stage.labels.k is not None
-            and stage.labels.k < plan.classes
-        ):
+        reads_all = loss.every_class and loss.reads.teacher
+        if reads_all and stage.labels and stage.labels.kept(plan.classes) < plan.classes:
             what = f"reads the logits of every class, and the label cache keeps {stage.labels.k} of {plan.classes}"
             raise RecipeError(f"{path}: {what}; set stages.{name}.labels.k: null")
 
@@ -353,16 +342,15 @@ def check_labels(plan: Plan, where: str) -> None:
             raise RecipeError(f"{path}: no loss of this stage learns from a teacher; set labels: null")
         for label_teacher, teacher in plan.teachers_of(name).items():
             if teacher.statistics != "running":
-                key = _key(plan, label_teacher)
+                key = plan.key_of(label_teacher)
                 what = f"with {key}.norm: batch the logits of an image depend on the others of its batch"
                 raise RecipeError(f"{path}: {what}; set {key}.norm: running, or labels: null")
         if any(term.loss.reads.each for term in stage.loss.values()):
             raise RecipeError(
                 f"{path}: a loss reads every teacher apart, and a cache keeps what they say together; set it to null"
             )
-        if labels.views < 1 or (labels.k is not None and not 1 <= labels.k <= plan.classes):
-            what = f"{labels.views} views, k {labels.k}"
-            raise RecipeError(f"{path}: {what}; give 1 view or more, and a k from 1 to {plan.classes}")
+        if labels.views < 1 or labels.kept(plan.classes) < 1:
+            raise RecipeError(f"{path}: {labels.views} views, k {labels.k}; give 1 view or more, and a k from 1 up")
 
 
 def check_mixed(stage: Stage, where: str) -> None:

@@ -6,6 +6,7 @@ It follows from the plan and the images of the measurement, and is never typed.
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict, cast
 
+from ssld import yaml_text
 from ssld.config import parse, recipe
 from ssld.config.keys import trained_leaves
 from ssld.config.recipe import Plan, Stage
@@ -87,7 +88,7 @@ def plan_of(result: Mapping[str, object]) -> Plan:
     the plan has names and options, and no value.
     """
     where = f"{result['recipe']}: plan of the result {str(result['digest'])[:12]}"
-    return recipe.of_record(parse.mapping(result["plan"], where), where)
+    return recipe.of_record(yaml_text.mapping(result["plan"], where), where)
 
 
 def shelf_recipe(name: str) -> tuple[str, Plan] | None:

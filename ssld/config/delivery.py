@@ -1,11 +1,13 @@
 """Define what a recipe may ask for after its last stage: the files that leave, and how fast they are."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from ssld.config.keys import key
 from ssld.spec.formats import FormatName, Precision
+from ssld.spec.ranges import Batch, Count, CountOrNone, Opset, Percent, Range, Seconds, Several, Text, Threads
 
+Difference = Annotated[float, Range(above=0, most=100)]
 EXACT = {"paddle", "paddle2", "onnx", "paddlelite"}  # formats that compute in float32
 
 
@@ -19,21 +21,21 @@ class Export:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    formats: tuple[FormatName, ...] = ("paddle", "onnx")
-    opset: int = 17
+    formats: Annotated[tuple[FormatName, ...], Several()] = ("paddle", "onnx")
+    opset: Opset = 17
     preprocess: bool = key(False, later=True)  # true for a file that takes uint8 NHWC images and gives probabilities
     softmax: bool = key(False, later=True)  # true for a file that gives probabilities
     dynamic_batch: bool = key(True, later=True)  # false for a file that takes one image a call
     plan_precision: Precision = key("fp32", later=True)  # precision of the format tensorrt
-    calibration_images: int = key(512, later=True)  # training images that give int8 its ranges
-    gate_images: int = 256
-    gate_images_lossy: int = key(2000, later=True)  # images of the gate for fp16 or int8: 0.5 points are 10
-    gate_top1: float = key(0.0, later=True)  # points of top-1 that may be lost; at 0 no image gets another class
-    gate_top1_fp16: float = key(0.1, later=True)
-    gate_top1_int8: float = key(0.5, later=True)
-    gate_diff: float | None = key(None, was=1e-4)
-    gate_diff_fp16: float | None = key(None, later=True, was=0.02)
-    gate_diff_int8: float = key(0.5, later=True)
+    calibration_images: Count = key(512, later=True)  # training images that give int8 its ranges
+    gate_images: Count = 256
+    gate_images_lossy: Count = key(2000, later=True)  # images of the gate for fp16 or int8: 0.5 points are 10
+    gate_top1: Percent = key(0.0, later=True)  # points of top-1 that may be lost; at 0 no image gets another class
+    gate_top1_fp16: Percent = key(0.1, later=True)
+    gate_top1_int8: Percent = key(0.5, later=True)
+    gate_diff: Difference | None = key(None, was=1e-4)
+    gate_diff_fp16: Difference | None = key(None, later=True, was=0.02)
+    gate_diff_int8: Difference = key(0.5, later=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +44,14 @@ class Bench:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    engines: tuple[str, ...] = ("paddle", "onednn", "onnxruntime")
-    precisions: tuple[Precision, ...] = key(("fp32",), later=True)  # only those that were exported are measured
-    batch_sizes: tuple[int, ...] = (1,)
-    threads: int = 1
-    warmup: int = 10
-    repeats: int = 500
-    seconds: float = 20.0  # a row stops here at the latest; its real number of repeats is recorded
+    engines: Annotated[tuple[Text, ...], Several()] = ("paddle", "onednn", "onnxruntime")
+    # Only those that were exported are measured.
+    precisions: Annotated[tuple[Precision, ...], Several()] = key(("fp32",), later=True)
+    batch_sizes: Annotated[tuple[Batch, ...], Several()] = (1,)
+    threads: Threads = 1
+    warmup: CountOrNone = 10
+    repeats: Count = 500
+    seconds: Seconds = 20.0  # a row stops here at the latest; its real number of repeats is recorded
 
 
 def shrink_export(export: Export, images: int) -> Export:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ssld.errors import RecipeError
+from ssld.spec.ranges import CountOrNone, Deviations, Means, Percent, Pixels, Text, check_fields
 
-Channels = tuple[float, float, float]
 LOGITS = "logits"  # name of the output that every network has, so that no tap may have it
 
 
@@ -22,9 +22,9 @@ class InputSpec:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    size: int  # pixels, height and width
-    mean: Channels
-    std: Channels
+    size: Pixels  # height and width
+    mean: Means
+    std: Deviations
     layout: Literal["nchw", "nhwc"] = "nchw"  # order of the axes: image, channel, height, width
     channels: Literal["rgb", "bgr"] = "rgb"  # order of the channels
 
@@ -37,9 +37,9 @@ class NetworkSpec:
 
     input: InputSpec
     gives: Literal["logits", "probabilities"]  # content of the output, without a default because a guess may be wrong
-    output: str | None = None  # name of the tensor with the scores of the classes; null is the only output
-    classes_file: str | None = None  # index of each class of the recipe in the output; null is the same order
-    taps: dict[str, str] = field(default_factory=dict)  # maps the name of a tap to that of a tensor of the network
+    output: Text | None = None  # name of the tensor with the scores of the classes; null is the only output
+    classes_file: Text | None = None  # index of each class of the recipe in the output; null is the same order
+    taps: dict[str, Text] = field(default_factory=dict)  # maps the name of a tap to that of a tensor of the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,27 +48,15 @@ class AccuracyCheck:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    images: int = 2000  # labelled validation images that are scored before the first step; 0 skips the check
-    least_top1: float = 0.0  # percent; a lower top-1 is refused, and always one at about chance
+    images: CountOrNone = 2000  # labelled validation images that are scored before the first step; 0 skips the check
+    least_top1: Percent = 0.0  # percent; a lower top-1 is refused, and always one at about chance
 
 
 def check_network(spec: NetworkSpec, where: str) -> None:
-    """Check that the values describe a network. Raises RecipeError otherwise.
+    """Check the ranges of the input, and that no tap has the name of the scores. Raises RecipeError otherwise.
 
     `where` precedes the key, such as `mine.yaml: teachers.vit.`.
     """
-    if spec.input.size < 1:
-        raise RecipeError(f"{where}input.size: {spec.input.size} pixels; give 1 or more")
-    for value in spec.input.std:
-        if not value > 0:
-            raise RecipeError(f"{where}input.std: {value:g} is not above 0; a network without one has 1, 1, 1")
+    check_fields(spec.input, f"{where}input.")
     if LOGITS in spec.taps:
         raise RecipeError(f"{where}taps.{LOGITS}: this name belongs to the scores of the classes; choose another")
-
-
-def check_accuracy_check(check: AccuracyCheck, where: str) -> None:
-    """Check that a number of images, and a network, could pass the check. Raises RecipeError otherwise."""
-    if check.images < 0:
-        raise RecipeError(f"{where}images: {check.images}; give a number of images, or 0 for no check")
-    if not 0 <= check.least_top1 <= 100:
-        raise RecipeError(f"{where}least_top1: {check.least_top1:g}; give percent, 0 to 100")

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from ssld.config.keys import key
 from ssld.errors import RecipeError
 from ssld.losses import Term
+from ssld.spec.ranges import Decay, Epochs, Part, Range, Rising
 
+Rate = Annotated[float, Range(above=0, most=1000)]
+Multiple = Annotated[float, Range(least=0, most=1000)]
+Milestone = Annotated[float, Range(above=0, most=1_000_000)]
 APART = frozenset({"dot"})
 """These algorithms take the gradients of the task and of the distillation separately."""
 NOT_OF_DOT = ("nesterov", "rho", "epsilon", "clip_norm", "amp")
@@ -19,47 +23,37 @@ class Optim:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    lr: float
+    lr: Rate
     # These numbers multiply lr for the stem and then for each stage of the network; the head has 1.
-    stage_lr: tuple[float, ...] = key((), later=True)
+    stage_lr: tuple[Multiple, ...] = key((), later=True)
     algorithm: Literal["momentum", "adamw", "rmsprop", "dot"] = "momentum"
-    momentum: float = 0.9
+    momentum: Decay = 0.9
     nesterov: bool = False
-    rho: float = key(0.9, later=True)  # for rmsprop, the share of the mean square that a step keeps
-    epsilon: float = key(1e-3, later=True)  # for rmsprop, the number that is added to the mean square under the root
+    rho: Decay = key(0.9, later=True)  # for rmsprop, the share of the mean square that a step keeps
+    epsilon: Part = key(1e-3, later=True)  # for rmsprop, the number that is added to the mean square under the root
     # For dot, this number is added to the momentum of the distillation and subtracted from that of the task.
-    delta: float = key(0.075, later=True)
-    weight_decay: float = 0.0
+    delta: Decay = key(0.075, later=True)
+    weight_decay: Annotated[float, Range(least=0, most=10)] = 0.0
     decay_all: bool = False  # true if biases and normalisation scales decay too
     schedule: Literal["cosine", "cosine_by_epoch", "step", "exponential", "constant"] = "cosine"
-    warmup_epochs: float = 0.0
+    warmup_epochs: Epochs = 0.0
     # For the schedule step, the rate is multiplied by gamma at the start of each of these epochs.
-    milestones: tuple[float, ...] = key((), later=True)
+    milestones: Annotated[tuple[Milestone, ...], Rising(strict=True)] = key((), later=True)
     # For the schedule exponential, the rate is multiplied by gamma every so many epochs after the warm-up.
-    decay_epochs: float = key(0.0, later=True)
-    gamma: float = key(0.1, later=True)
-    clip_norm: float = 0.0  # largest global gradient norm; 0 is off
-    accumulate: int = 1  # micro-batches of a step
-    ema: float = 0.0  # decay of the averaged weights; 0 is off
+    decay_epochs: Epochs = key(0.0, later=True)
+    gamma: Part = key(0.1, later=True)
+    clip_norm: Annotated[float, Range(least=0, most=1_000_000)] = 0.0  # largest global gradient norm; 0 is off
+    accumulate: Annotated[int, Range(least=1, most=10_000)] = 1  # micro-batches of a step
+    ema: Decay = 0.0  # decay of the averaged weights; 0 is off
     amp: Literal["off", "O1"] = "off"  # mixed precision, GPU only
 
 
 def check_optim(optim: Optim, where: str) -> None:
-    """Check that a schedule has its numbers, and that they make a schedule and a rate.
-
-    Raises RecipeError otherwise.
-    """
-    if min(optim.stage_lr, default=0) < 0:
-        raise RecipeError(f"{where}stage_lr: {min(optim.stage_lr):g} is below 0; 0 leaves a stage as it is")
-    if optim.schedule == "step" and not (optim.milestones and sorted(set(optim.milestones)) == [*optim.milestones]):
-        epochs = ", ".join(f"{epoch:g}" for epoch in optim.milestones)
-        raise RecipeError(
-            f"{where}milestones: [{epochs}] with schedule step; give epochs in rising order: [30, 60, 90]"
-        )
-    if optim.schedule == "exponential" and not optim.decay_epochs > 0:
-        raise RecipeError(f"{where}decay_epochs: must be above 0 with schedule exponential; got {optim.decay_epochs}")
-    if optim.schedule in ("step", "exponential") and not 0 < optim.gamma <= 1:
-        raise RecipeError(f"{where}gamma: must be above 0 and at most 1; got {optim.gamma}")
+    """Check that a schedule has its numbers. Raises RecipeError otherwise."""
+    if optim.schedule == "step" and not optim.milestones:
+        raise RecipeError(f"{where}milestones: none with schedule step; give epochs in rising order: [30, 60, 90]")
+    if optim.schedule == "exponential" and not optim.decay_epochs:
+        raise RecipeError(f"{where}decay_epochs: should be above 0 with schedule exponential; got 0")
 
 
 def check_apart(optim: Optim, terms: Mapping[str, Term], quantized: bool, where: str) -> None:

@@ -1,7 +1,4 @@
-"""Turn YAML into a checked dataclass.
-
-This is the only module that knows pydantic; with typed.py it is the only one that knows PyYAML.
-"""
+"""Turn the tree of a YAML file into a checked dataclass. Only this module and the losses know pydantic."""
 
 import copy
 import dataclasses
@@ -14,71 +11,19 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import pydantic
-import yaml
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from ssld import yaml_text
 from ssld.config.keys import Tree
-from ssld.errors import RecipeError, did_you_mean
+from ssld.errors import RecipeError, did_you_mean, shown
 from ssld.losses import Loss, Term, build_terms
 from ssld.losses.terms import keys_of
 from ssld.paths import shelf
-from ssld.spec.colours import colour_of
+from ssld.spec.printable import printable
 
 T = TypeVar("T")
 KeysAt: TypeAlias = Callable[[list[str]], Collection[str]]
 """A function that returns the keys that the block at a key path may have."""
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Load safe YAML in which `1e-5` is a number and `off` is text, unlike in YAML 1.1.
-
-    A key may stand only once.
-    """
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own form
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":bool")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false|True|False)$"), list("tfTF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def _unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[object, object]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise RecipeError(f"line {node.start_mark.line + 1}: key {key!r} stands twice; remove one")
-    return dict(loader.construct_pairs(node, deep=True))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
-
-
-def read_yaml(file: Path) -> object:
-    """Return the content of a YAML file. Raises RecipeError with the line when it is not YAML or cannot be read."""
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader
-    except RecipeError as error:
-        raise RecipeError(f"{file}: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise RecipeError(
-            f"{file}: {line}not valid YAML ({getattr(error, 'problem', None) or 'cannot be parsed'})"
-        ) from None
-
-
-def to_yaml(tree: object) -> str:
-    """Return a tree of mappings, lists and scalars as YAML, with its keys in their order."""
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
 def locate(path: str | Path) -> Path:
@@ -87,15 +32,19 @@ def locate(path: str | Path) -> Path:
     Outside a checkout the names are such as `quickstart` and `recipes/quickstart.yaml`.
     """
     file = Path(path)
-    if file.is_file():
-        return file
-    files_by_name = {f.relative_to(shelf("recipes")).with_suffix("").as_posix(): f for f in recipes()}
-    name = re.sub(r"^recipes/|\.ya?ml$", "", file.as_posix())
+    return file if file.is_file() else _on_shelf(file, recipes(), f"{path}: no such recipe")
+
+
+def _on_shelf(path: Path, files: list[Path], missing: str) -> Path:
+    """Return the one of these files of the recipe shelf that a path names. Raises RecipeError where none is named so.
+
+    `missing` begins the message.
+    """
+    files_by_name = {file.relative_to(shelf("recipes")).with_suffix("").as_posix(): file for file in files}
+    name = re.sub(r"^recipes/|\.ya?ml$", "", path.as_posix())
     if name in files_by_name:
         return files_by_name[name]
-    raise RecipeError(
-        f"{path}: no such recipe{did_you_mean(name, files_by_name) or '; `ssld list recipes` prints them'}"
-    )
+    raise RecipeError(f"{missing}{did_you_mean(name, files_by_name) or '; `ssld list recipes` prints them'}")
 
 
 def recipes() -> list[Path]:
@@ -104,38 +53,28 @@ def recipes() -> list[Path]:
     return sorted(file for file, top in files.items() if not (top.startswith("_") or top == "sweeps"))
 
 
-def read_mapping(file: Path, what: str = "a recipe") -> Tree:
-    """Return the keys of a YAML file. Raises RecipeError as `read_yaml` does, and where the file holds something else.
-
-    `what` says what such a file describes.
-    """
-    return mapping(read_yaml(file), f"{file}: {what}")
-
-
-def mapping(tree: object, what: str) -> Tree:
-    """Return a tree that has keys. Raises RecipeError, which begins with `what`, for any other tree."""
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{what} is a mapping of keys; this file holds {type(tree).__name__}")
-    return tree
-
-
 def merge_base(file: Path) -> Tree:
     """Merge the tree of a recipe over that of its `base:` file, which may have no base of its own."""
-    return based(read_mapping(file), file.parent, str(file))
+    return based(yaml_text.read_mapping(file, "a recipe"), file.parent, str(file))
 
 
 def based(tree: Tree, folder: Path, where: str) -> Tree:
     """Merge the tree of a recipe in `folder` over that of its `base:` file.
 
-    `where` begins the error messages.
+    The base is a path relative to the folder, or a name on the recipe shelf, where bases of the shelf begin with
+    `_base/`. `where` begins the error messages.
     """
     if "base" not in tree:
         return copy.deepcopy(tree)
     tree = dict(tree)
-    base_file = folder / str(tree.pop("base"))
+    name = tree.pop("base")
+    if not isinstance(name, str):
+        raise RecipeError(f"{where}: base: should be the path or the name of one recipe; got {shown(name)}")
+    base_file = folder / name
     if not base_file.is_file():
-        raise RecipeError(f"{where}: base: no file {base_file}; a base is named relative to the recipe's folder")
-    base = read_mapping(base_file)
+        missing = f"{where}: base: no file {base_file}, and no recipe of this name"
+        base_file = _on_shelf(Path(name), [*recipes(), *sorted(shelf("recipes").glob("_base/*.yaml"))], missing)
+    base = yaml_text.read_mapping(base_file, "a recipe")
     if "base" in base:
         raise RecipeError(f"{base_file}: base: a base cannot have a base; one level only")
     return merge(base, tree)
@@ -157,11 +96,12 @@ def spread(tree: Tree, where: str, *, shared: str, over: str) -> Tree:
     `where` begins the message of the RecipeError for a shared block that is no mapping.
     """
     tree = dict(tree)
-    block, entries = tree.pop(shared, None) or {}, tree.get(over)
+    given_block, entries = tree.pop(shared, None), tree.get(over)
+    block = {} if given_block is None else given_block
     if not isinstance(block, dict):
-        raise RecipeError(f"{where}: {shared}: {block!r} is not a mapping; give the keys that all {over} share")
+        raise RecipeError(f"{where}: {shared}: {shown(block)} is not a mapping; give the keys that all {over} share")
     if isinstance(entries, dict):
-        given = {name: entry or {} for name, entry in entries.items()}
+        given = {name: {} if entry is None else entry for name, entry in entries.items()}
         tree[over] = {name: merge(block, entry) if isinstance(entry, dict) else entry for name, entry in given.items()}
     return tree
 
@@ -175,13 +115,11 @@ def override(tree: Tree, full: Tree, text: str, keys_at: KeysAt = lambda path: (
     """
     path, equals, value = text.partition("=")
     if not equals or not path:
-        raise RecipeError(f"override {text!r}: not of the form key.path=value")
+        raise RecipeError(f"override {shown(text)}: not of the form key.path=value")
     try:
-        new_value: object = yaml.load(value, _Loader)  # noqa: S506 - a safe loader
+        new_value = yaml_text.parse(value)
     except RecipeError as error:
-        raise RecipeError(f"override {path}: {error}") from None
-    except yaml.YAMLError:
-        raise RecipeError(f"override {path}: {value!r} is not valid YAML; quote it") from None
+        raise RecipeError(f"override {path}: {re.sub('^line .*?: ', '', str(error))}") from None
     _change(tree, full, path.split("."), new_value, keys_at)
 
 
@@ -235,17 +173,6 @@ LossTerms = pydantic.PlainValidator(_loss_terms)
 """The losses check a mapping of loss terms, whose options are their fields."""
 
 
-def _colour(value: object) -> tuple[int, int, int]:
-    try:
-        return colour_of(value)
-    except ValueError as error:
-        raise PydanticCustomError("colour", "{reason}", {"reason": str(error)}) from None
-
-
-Colours = pydantic.BeforeValidator(_colour)
-"""A colour is three whole numbers, or text that says them."""
-
-
 @cache
 def _adapter(cls: type[T]) -> pydantic.TypeAdapter[T]:
     return pydantic.TypeAdapter(cls)
@@ -253,7 +180,8 @@ def _adapter(cls: type[T]) -> pydantic.TypeAdapter[T]:
 
 def _explain(cls: type, error: ErrorDetails) -> str:
     location = [str(part) for part in error["loc"]]
-    path = ".".join(location) or "recipe"
+    path = ".".join(part if part == printable(part) and len(part) <= 80 else shown(part) for part in location)
+    path = path or "recipe"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         names = _fields_at(cls, location[:-1])
         hint = did_you_mean(location[-1], names) or f"; known: {', '.join(names)}"
@@ -262,7 +190,7 @@ def _explain(cls: type, error: ErrorDetails) -> str:
         return f"{path}{error['msg']}"
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{path}: this key is required; add it"
-    return f"{path}: {error['msg']}; got {error['input']!r}"
+    return f"{path}: {error['msg'].removeprefix('Value error, ')}; got {shown(error['input'])}"
 
 
 def _fields_at(cls: object, location: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.errors import RecipeError
+from ssld.spec.ranges import Count, CountOrNone
 
 if TYPE_CHECKING:
     from ssld.config.recipe import Plan
@@ -23,9 +24,9 @@ class Quantize:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     teacher: Literal["float", "teacher"] = "float"  # the network that teaches: that of `init`, or the recipe's teacher
-    keep: int = 0  # layers that stay float: those whose rounding changes the logits most
-    images: int = 512  # training images, cropped as in an evaluation, that give ranges and sensitivities
-    recalibrate: int = 2048  # images that give batch norms their statistics after the last step; 0 is off
+    keep: CountOrNone = 0  # layers that stay float: those whose rounding changes the logits most
+    images: Count = 512  # training images, cropped as in an evaluation, that give ranges and sensitivities
+    recalibrate: CountOrNone = 2048  # images that give batch norms their statistics after the last step; 0 is off
 
 
 def check_quantize(plan: Plan, where: str) -> None:
@@ -47,8 +48,6 @@ def check_quantize(plan: Plan, where: str) -> None:
             raise RecipeError(
                 f"{path}.quantize: trains the whole network and no average of it; drop train and optim.ema"
             )
-        if stage.quantize.images < 1 or min(stage.quantize.keep, stage.quantize.recalibrate) < 0:
-            raise RecipeError(f"{path}.quantize: images must be above 0, keep and recalibrate 0 or more")
     float_formats = [form for form in plan.export.formats if form not in formats(plan.export.plan_precision)]
     if plan.stages[plan.last].quantize and float_formats:
         what = f"{float_formats[0]} is of float networks; after a quantised stage give int8"

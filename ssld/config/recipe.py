@@ -11,26 +11,53 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from ssld.config import check, code, delivery, parse, quantize
+from ssld import yaml_text
+from ssld.config import cards, check, code, delivery, parse, quantize
 from ssld.config.delivery import Bench, Export
 from ssld.config.keys import Tree, digested, key, plain
 from ssld.config.mine_step import Mine
 from ssld.config.optim import Optim
 from ssld.config.quantize import Quantize
 from ssld.config.teachers import Combine, Teacher
-from ssld.errors import RecipeError, RunError
+from ssld.errors import RecipeError, RunError, shown
 from ssld.files import json_digest
 from ssld.losses import Term
 from ssld.losses.recorded import with_recorded
 from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
 from ssld.spec.augmentations import Policy
+from ssld.spec.choices import Interpolation
 from ssld.spec.colours import WHITE, Colour
+from ssld.spec.formats import Precision
+from ssld.spec.ranges import (
+    Batch,
+    Classes,
+    Count,
+    Decay,
+    Deviations,
+    Epochs,
+    Means,
+    Part,
+    Percent,
+    Pixels,
+    Prose,
+    Range,
+    Rising,
+    Seed,
+    Several,
+    Share,
+    Text,
+    Threads,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 STARTS = ("scratch", "pretrained")  # what a stage may start from besides an earlier one
+Ratio = Annotated[float, Range(least=0.01, most=100)]
 Terms = Annotated[dict[str, Term], parse.LossTerms]
+Areas = Annotated[tuple[Part, Part], Rising()]
+Ratios = Annotated[tuple[Ratio, Ratio], Rising()]
+Alpha = Annotated[float, Range(least=0, most=100)]
 
 
 class Strict:
@@ -43,34 +70,34 @@ class Strict:
 class Augment(Strict):
     """Say how a training image is changed at random. The defaults are the published crop and flip."""
 
-    area: tuple[float, float] = (0.08, 1.0)  # share of the image that a random crop keeps
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # aspect ratio of that crop
-    flip: float = 0.5  # probability of a horizontal flip
+    area: Areas = (0.08, 1.0)  # share of the image that a random crop keeps
+    ratio: Ratios = (3 / 4, 4 / 3)  # aspect ratio of that crop
+    flip: Share = 0.5  # probability of a horizontal flip
     auto: Policy = "none"
-    ra_ops: int = 2  # operations of a RandAugment draw
-    ra_magnitude: int = 9  # strength of these operations, 0 to 10
-    erase: float = 0.0  # probability of random erasing
-    mixup: float = 0.0  # alpha of the Beta distribution; 0 is off
-    cutmix: float = 0.0
+    ra_ops: Annotated[int, Range(least=1, most=16)] = 2  # operations of a RandAugment draw
+    ra_magnitude: Annotated[int, Range(least=0, most=10)] = 9  # strength of these operations
+    erase: Share = 0.0  # probability of random erasing
+    mixup: Alpha = 0.0  # alpha of the Beta distribution; 0 is off
+    cutmix: Alpha = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data(Strict):
     """Describe the images of a stage. Paths are list files (`path label` lines), relative to the data folder."""
 
-    train: tuple[str, ...]
-    val: str
-    size: int = 224  # pixels of the training crop
-    eval_size: int | None = None  # pixels of the centre crop of the evaluation; by default size
-    eval_resize: int | None = None  # pixels of the short side before that crop; by default eval_size * 256 / 224
-    batch: int = 256  # images of a step over all ranks
-    eval_batch: int = key(256, trains=False)
-    interpolation: Literal["linear", "cubic"] = "linear"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    train: Annotated[tuple[Text, ...], Several()]
+    val: Text
+    size: Pixels = 224  # pixels of the training crop
+    eval_size: Pixels | None = None  # pixels of the centre crop of the evaluation; by default size
+    eval_resize: Pixels | None = None  # pixels of the short side before that crop; by default eval_size * 256 / 224
+    batch: Batch = 256  # images of a step over all ranks
+    eval_batch: Batch = key(256, trains=False)
+    interpolation: Interpolation = "linear"
+    mean: Means = IMAGENET_MEAN
+    std: Deviations = IMAGENET_STD
     # This colour is behind transparent pixels in training, evaluation and export.
-    background: Annotated[Colour, parse.Colours] = key(WHITE, later=True)
-    threads: int = key(2, trains=False)  # threads of the input pipeline of a rank
+    background: Colour = key(WHITE, later=True)
+    threads: Threads = key(2, trains=False)  # threads of the input pipeline of a rank
     augment: Augment = field(default_factory=Augment)
 
     @property
@@ -83,6 +110,18 @@ class Data(Strict):
         """Return the pixels of the short side before that crop."""
         return self.eval_resize or round(self.crop * 256 / 224)
 
+    @property
+    def evaluated(self) -> cards.Input:
+        """Return how an evaluation shows images to a network that is trained on these."""
+        return cards.Input(
+            size=self.crop,
+            resize=self.resize,
+            mean=self.mean,
+            std=self.std,
+            interpolation=self.interpolation,
+            background=self.background,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(Strict):
@@ -92,31 +131,36 @@ class Labels(Strict):
     it. Students, seeds and recipes with the same teacher, images and views share it.
     """
 
-    views: int = 4
-    k: int | None = 10  # number of the largest logits of a view that are kept; null keeps all
-    seed: int = 0  # seed of the views
+    views: Annotated[int, Range(least=1, most=10_000)] = 4
+    # Number of the largest logits of a view that are kept. With null, or with as many classes or fewer, all are kept.
+    k: Count | None = 10
+    seed: Seed = 0  # seed of the views
     # With null it is a folder of $SSLD_LABELS, or else of `labels`, that is named by what the labels depend on.
-    folder: str | None = key(None, trains=False)
+    folder: Text | None = key(None, trains=False)
+
+    def kept(self, classes: int) -> int:
+        """Return how many logits of `classes` are kept."""
+        return classes if self.k is None else min(self.k, classes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Strict):
     """Describe one training of a network with one loss."""
 
-    network: str = "student"  # network that it trains: the student, or a teacher by its name
-    init: str = "scratch"  # one of STARTS, or the earlier stage whose result it continues
+    network: Text = "student"  # network that it trains: the student, or a teacher by its name
+    init: Text = "scratch"  # one of STARTS, or the earlier stage whose result it continues
     train: Literal["all", "head", "head_and_norms"] = "all"  # parameters that are updated; see distill/state.py
-    epochs: float
+    epochs: Epochs
     data: Data
     loss: Terms  # terms by name; see losses/terms.py
     optim: Optim
-    eval_every: int = key(1, trains=False)  # epochs between evaluations; the last step is always evaluated
-    checkpoint_minutes: float = key(10.0, trains=False)
+    eval_every: Count = key(1, trains=False)  # epochs between evaluations; the last step is always evaluated
+    checkpoint_minutes: Annotated[float, Range(least=0, most=10_000)] = key(10.0, trains=False)
     # With null the teacher runs beside the student and labels fresh views.
     labels: Labels | None = key(None, later=True)
     quantize: Quantize | None = key(None, later=True)  # with null the stage trains in float
-    teacher: str | None = key(None, later=True)  # name of the teacher in `teachers`; null is the only teacher
-    teachers: tuple[str, ...] = key((), later=True)  # names of several teachers in `teachers`
+    teacher: Text | None = key(None, later=True)  # name of the teacher in `teachers`; null is the only teacher
+    teachers: tuple[Text, ...] = key((), later=True)  # names of several teachers in `teachers`
     combine: Combine = key(factory=Combine, later=True)  # how several teachers are combined
     # Batch statistics are taken over all ranks; with false each rank has its own, and rank 0's running ones are kept.
     sync_bn: bool = False
@@ -160,13 +204,13 @@ class Stage(Strict):
 class Network(Strict):
     """Describe the student: an architecture of the zoo, or with `code` a network of one's own."""
 
-    arch: str | None = None
-    bn_momentum: float | None = None  # share of the running statistics that is kept; null is that of the architecture
+    arch: Text | None = None
+    bn_momentum: Decay | None = None  # share of the running statistics that is kept; null is that of the architecture
     # The stage with `init: pretrained` starts from this weights file, or from the published training of this name.
-    pretrained: str | None = key(None, later=True)
-    code: str | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
+    pretrained: Text | None = key(None, later=True)
+    code: Text | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
     options: dict[str, object] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
-    taps: dict[str, str] = key(factory=dict, later=True)  # maps a tap to the path of a layer of that network
+    taps: dict[str, Text] = key(factory=dict, later=True)  # maps a tap to the path of a layer of that network
 
     @property
     def title(self) -> str:
@@ -178,30 +222,30 @@ class Network(Strict):
 class Smoke(Strict):
     """Hold what `--smoke` replaces: sizes that run in seconds on fake images."""
 
-    steps: int = 2
-    batch: int = 4
-    size: int = 32
-    images: int = 16
+    steps: Count = 2
+    batch: Batch = 4
+    size: Pixels = 32
+    images: Count = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Strict):
     """Hold a whole recipe with every default filled in. `digest` names its run, its folder and its result."""
 
-    name: str = key(trains=False)
-    title: str = key("", trains=False)
-    claim: float | None = key(None, trains=False)  # published top-1 in percent that the recipe should reach
-    seed: int = key(0, trains=False)
-    code: dict[str, str] = key(factory=dict, later=True)  # maps own Python files, relative to the recipe, to sha256
-    classes: int
-    dataset: str | tuple[str, ...] | None = None  # kinds of `ssld data prepare` that are made on demand
+    name: Text = key(trains=False)
+    title: Prose = key("", trains=False)
+    claim: Percent | None = key(None, trains=False)  # published top-1 in percent that the recipe should reach
+    seed: Seed = key(0, trains=False)
+    code: dict[str, Text] = key(factory=dict, later=True)  # maps own Python files, relative to the recipe, to sha256
+    classes: Classes
+    dataset: Text | tuple[Text, ...] | None = None  # kinds of `ssld data prepare` that are made on demand
     # The keys are folders under the data folder; the values say how their `mined.txt` is made.
     prepare: dict[str, Mine] | None = key(None, later=True)
     student: Network
     teacher: Teacher | None = None  # the short form of one teacher, whose name is `teacher`
     teachers: dict[str, Teacher] = key(factory=dict, later=True)  # teachers by name; stages say which of them they ask
     # The gain is measured against the result of this stage; null is the student card's plain top-1.
-    baseline: str | None = None
+    baseline: Text | None = None
     stages: dict[str, Stage]
     export: Export = key(factory=Export, trains=False)
     bench: Bench = key(factory=Bench, trains=False)
@@ -218,10 +262,20 @@ class Plan(Strict):
         """Return the name of the last stage, whose result is the student."""
         return list(self.stages)[-1]
 
+    @property
+    def timed_precisions(self) -> tuple[Precision, ...]:
+        """Return the precisions in which the student is timed: those of `bench`, and int8 of a student in int8."""
+        first: tuple[Precision, ...] = ("int8",) if self.stages[self.last].quantize else ()
+        return tuple(dict.fromkeys([*first, *self.bench.precisions]))
+
     @cached_property
     def all_teachers(self) -> dict[str, Teacher]:
         """Map names to teachers. The name of the short form is `teacher`."""
         return {**({"teacher": self.teacher} if self.teacher else {}), **self.teachers}
+
+    def key_of(self, teacher: str) -> str:
+        """Return the key path of the block of a teacher."""
+        return "teacher" if self.teacher and teacher == "teacher" else f"teachers.{teacher}"
 
     def teachers_of(self, name: str) -> dict[str, Teacher]:
         """Return the teachers that a stage asks, by name.
@@ -378,7 +432,7 @@ def of_record(tree: Tree, where: str) -> Plan:
 def of_run(folder: Path) -> Plan:
     """Return the plan that a run folder keeps, as `dump` wrote it."""
     file = folder / "plan.yaml"
-    tree = parse.read_mapping(file, "the plan of a run")
+    tree = yaml_text.read_mapping(file, "the plan of a run")
     code.reload(_digests(tree, str(file)), folder)
     return build(tree, str(file))
 
@@ -405,9 +459,9 @@ def _load_code(tree: Tree, where: str, folder: Path) -> dict[str, str]:
 
     They are those of the list `code`, and those that networks and images name.
     """
-    files = tree.get("code") or []
+    files = [] if tree.get("code") is None else tree["code"]
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-        raise RecipeError(f"{where}: code: {files!r} is not a list of Python files; write [losses.py, nets.py]")
+        raise RecipeError(f"{where}: code: {shown(files)} is not a list of Python files; write [losses.py, nets.py]")
     try:
         return code.load(dict.fromkeys([*files, *_named_files(tree)]), folder)
     except RecipeError as error:
@@ -497,4 +551,4 @@ def plan_tree(plan: Plan) -> Tree:
 
 def dump(plan: Plan) -> str:
     """Return the full plan as YAML, with base, overrides and every default filled in."""
-    return parse.to_yaml(plan_tree(plan))
+    return yaml_text.dump(plan_tree(plan))

@@ -9,19 +9,23 @@ parameters:
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from ssld import yaml_text
 from ssld.config import baseline, parse, recipe
 from ssld.config.keys import plain
 from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import data_root, shelf
 from ssld.spec.names import check_name
+from ssld.spec.ranges import Range, Several, Text
 
 Trial = dict[str, object]
+End = Annotated[int | float, Range(least=-(10**12), most=10**12)]
 NEEDS = {  # maps a distribution to the keys that it must have; only `q` may be added
     "constant": ("value",),
     "categorical": ("values",),
@@ -31,6 +35,8 @@ NEEDS = {  # maps a distribution to the keys that it must have; only `q` may be 
     "log_uniform_values": ("min", "max"),
 }
 GRID = ("constant", "categorical", "int_uniform")
+MOST_VALUES = 1_000_000  # of one key
+MOST_TRIALS = 10_000  # of a grid that is run as a whole
 DRAWS = 1000  # random draws for each wanted trial, before a small space counts as used up
 
 
@@ -40,7 +46,7 @@ class Metric:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    name: str = "top1"
+    name: Text = "top1"
     goal: Literal["maximize", "minimize"] = "maximize"
 
 
@@ -55,13 +61,13 @@ class Parameter:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     value: object = None
-    values: tuple[object, ...] | None = None
+    values: Annotated[tuple[object, ...], Several()] | None = None
     distribution: (
         Literal["constant", "categorical", "uniform", "int_uniform", "q_uniform", "log_uniform_values"] | None
     ) = None
-    min: int | float | None = None
-    max: int | float | None = None
-    q: int | float | None = None  # step of q_uniform; null is 1
+    min: End | None = None
+    max: End | None = None
+    q: Annotated[int | float, Range(above=0, most=10**12)] | None = None  # step of q_uniform; null is 1
 
     @property
     def kind(self) -> str:
@@ -78,12 +84,12 @@ class Parameter:
         """Return the keys that the file gives."""
         return {key: value for key, value in plain(self).items() if value is not None}
 
-    def grid(self) -> list[object]:
+    def grid(self) -> Sequence[object]:
         """Return every value, in order."""
         if self.kind == "int_uniform":
             assert self.min is not None
             assert self.max is not None
-            return list(range(int(self.min), int(self.max) + 1))
+            return range(int(self.min), int(self.max) + 1)
         return [self.value] if self.kind == "constant" else list(self.values or ())
 
     def draw(self, share: float) -> object:
@@ -110,8 +116,8 @@ class Sweep:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    name: str
-    recipe: str
+    name: Text
+    recipe: Text
     method: Literal["grid", "random"]
     metric: Metric = field(default_factory=Metric)
     parameters: dict[str, Parameter]
@@ -120,7 +126,7 @@ class Sweep:
 def load(path: str) -> Sweep:
     """Read and check a sweep file, or one of `recipes/sweeps` by its name. Raises RecipeError."""
     file = _locate(path)
-    tree = parse.read_mapping(file, "a sweep")
+    tree = yaml_text.read_mapping(file, "a sweep")
     sweep = parse.build(Sweep, {"name": file.stem, **tree}, path)
     check_name(sweep.name, f"{path}: name")
     if not sweep.parameters:
@@ -163,8 +169,6 @@ def _check(parameter: Parameter, method: str, where: str) -> None:
             raise RecipeError(
                 f"{where}: {value!r} cannot stand on a command line; give numbers, text, true, false, lists"
             )
-    if kind == "categorical" and not parameter.values:
-        raise RecipeError(f"{where}.values: is empty; give at least one value")
 
 
 def _check_range(parameter: Parameter, where: str) -> None:
@@ -176,16 +180,22 @@ def _check_range(parameter: Parameter, where: str) -> None:
         raise RecipeError(f"{where}.min: a logarithm needs more than 0; got {parameter.min}")
     if parameter.kind == "int_uniform" and not all(isinstance(x, int) for x in (parameter.min, parameter.max)):
         raise RecipeError(f"{where}: int_uniform needs whole numbers; got {parameter.min} and {parameter.max}")
-    if parameter.q is not None and not parameter.q > 0:
-        raise RecipeError(f"{where}.q: must be above 0; got {parameter.q}")
+    if parameter.kind == "int_uniform" and len(parameter.grid()) > MOST_VALUES:
+        raise RecipeError(f"{where}: has {len(parameter.grid()):,} values; give at most {MOST_VALUES:,}")
 
 
 def _typed(value: object) -> bool:
     """Return whether a value can stand on a command line.
 
-    W&B's agent types a value as Python prints it, and that of null or of a mapping would be read as another one.
+    W&B's agent types a value as Python prints it. That of null or of a mapping, and text that looks like something
+    else, would be read as another value.
     """
-    return all(map(_typed, value)) if isinstance(value, list) else isinstance(value, (bool, int, float, str))
+    if isinstance(value, str):
+        try:
+            return bool(yaml_text.parse(value) == value)
+        except RecipeError:
+            return False
+    return all(map(_typed, value)) if isinstance(value, list) else isinstance(value, (bool, int, float))
 
 
 def trials(sweep: Sweep, count: int | None, seed: int) -> list[Trial]:
@@ -196,10 +206,11 @@ def trials(sweep: Sweep, count: int | None, seed: int) -> list[Trial]:
     space holds no more. Raises RecipeError for random without a count, and where the metric is the gain and a trial
     will have none.
     """
-    if count is not None and count < 1:
-        raise RecipeError(f"--count {count}: give a whole number from 1 up")
     if count is None and sweep.method == "random":
         raise RecipeError(f"{sweep.name}: method random has no end; give --count N")
+    size = math.prod(len(parameter.grid()) for parameter in sweep.parameters.values())
+    if count is None and size > MOST_TRIALS:
+        raise RecipeError(f"{sweep.name}: the grid has {size:,} trials; give --count N, at most {MOST_TRIALS:,}")
     distinct: dict[str, Trial] = {}
     for values in _grid(sweep) if sweep.method == "grid" else _draws(sweep, seed, DRAWS * (count or 1)):
         trial = dict(zip(sweep.parameters, values, strict=True))

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import ClassVar, Literal
 
-from ssld.config.foreign import AccuracyCheck, InputSpec, NetworkSpec, check_accuracy_check, check_network
+from ssld.config.foreign import AccuracyCheck, InputSpec, NetworkSpec, check_network
 from ssld.config.keys import key, plain
 from ssld.errors import RecipeError
+from ssld.spec.ranges import CountOrNone, Decay, Factor, Percent, Text
 
 Source = Literal["card", "stage", "run", "onnx", "program", "weights"]
 SOURCES: tuple[Source, ...] = ("card", "stage", "run", "onnx", "program")
@@ -44,29 +45,29 @@ class Teacher:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    card: str | None = None  # a card of teachers/
-    arch: str | None = None  # the architecture, of the zoo, that `stage` trains or that `weights` belong to
-    stage: str | None = None  # the stage of this recipe that trains it
+    card: Text | None = None  # a card of teachers/
+    arch: Text | None = None  # the architecture, of the zoo, that `stage` trains or that `weights` belong to
+    stage: Text | None = None  # the stage of this recipe that trains it
     norm: Literal["batch", "running"] = "batch"  # published with batch statistics: 76.00 against 75.84
     # Its logits are computed by Paddle (eager), an inference engine (norm: running), or the fastest of these (auto).
-    engine: str = key("eager", later=True, trains=False)
+    engine: Text = key("eager", later=True, trains=False)
     # So many labelled validation images check a teacher that no stage trains before the first step; 0 is off.
-    gate: int = key(2000, trains=False)
+    gate: CountOrNone = key(2000, trains=False)
     # Its top-1 on them may fall below the card's by so many points, besides the sampling error.
-    gate_points: float = key(1.0, trains=False)
-    bn_momentum: float | None = None
-    weights: str | None = None  # a weights file that replaces the card's, or that of `arch` or `code`
-    code: str | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Large
+    gate_points: Percent = key(1.0, trains=False)
+    bn_momentum: Decay | None = None
+    weights: Text | None = None  # a weights file that replaces the card's, or that of `arch` or `code`
+    code: Text | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Large
     options: dict[str, object] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
-    run: str | None = key(None, later=True)  # the folder of a finished run, whose student teaches
-    onnx: str | None = key(None, later=True)  # an ONNX file of any framework
-    program: str | None = key(None, later=True)  # an inference program of Paddle: a folder, or the path of one
+    run: Text | None = key(None, later=True)  # the folder of a finished run, whose student teaches
+    onnx: Text | None = key(None, later=True)  # an ONNX file of any framework
+    program: Text | None = key(None, later=True)  # an inference program of Paddle: a folder, or the path of one
     input: InputSpec | None = key(None, later=True)  # the images that `onnx`, `program` or `weights` were trained with
     gives: Literal["logits", "probabilities"] | None = key(None, later=True)  # content of the output
-    output: str | None = key(None, later=True)  # name of the tensor with the scores; null is the only output
-    classes_file: str | None = key(None, later=True)  # index of each class of the recipe in that output
-    taps: dict[str, str] = key(factory=dict, later=True)  # maps a tap to a tensor, or to a layer of `code`
-    least_top1: float = key(0.0, later=True, trains=False)  # least top-1 in percent on the `gate` images
+    output: Text | None = key(None, later=True)  # name of the tensor with the scores; null is the only output
+    classes_file: Text | None = key(None, later=True)  # index of each class of the recipe in that output
+    taps: dict[str, Text] = key(factory=dict, later=True)  # maps a tap to a tensor, or to a layer of `code`
+    least_top1: Percent = key(0.0, later=True, trains=False)  # least top-1 in percent on the `gate` images
 
     @property
     def source(self) -> Source:
@@ -124,7 +125,7 @@ class Combine:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     mean: Literal["probabilities", "logits"] = "probabilities"
-    weights: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Factor] = field(default_factory=dict)
 
 
 def check_teacher(teacher: Teacher, where: str) -> None:
@@ -144,9 +145,6 @@ def check_teacher(teacher: Teacher, where: str) -> None:
             what = f"says nothing of a teacher that comes from {teacher.source}"
             raise RecipeError(f"{where}.{name}: {what}; leave it out (it belongs to {', '.join(belongs)})")
     _check_network(teacher, where)
-    if teacher.gate < 0:
-        raise RecipeError(f"{where}.gate: {teacher.gate}; give a number of images, or 0 for no check")
-    check_accuracy_check(teacher.check, f"{where}.")
 
 
 def _check_network(teacher: Teacher, where: str) -> None:
@@ -175,7 +173,7 @@ def _check_network(teacher: Teacher, where: str) -> None:
 
 
 def check_combine(combine: Combine, names: tuple[str, ...], where: str) -> None:
-    """Check that the weights are those of all the teachers `names` of the stage, 0 or more, and not all 0.
+    """Check that the weights are those of all the teachers `names` of the stage, and not all 0.
 
     Raises RecipeError otherwise.
     """
@@ -185,8 +183,8 @@ def check_combine(combine: Combine, names: tuple[str, ...], where: str) -> None:
     if weights.keys() != set(names):
         what = f"of {', '.join(weights)}; the teachers are {', '.join(names)}"
         raise RecipeError(f"{where}.weights: {what}; give each of them its weight")
-    if any(not 0 <= weight < float("inf") for weight in weights.values()) or not any(weights.values()):
-        raise RecipeError(f"{where}.weights: {dict(weights)}; give numbers from 0 up, at least one of them above 0")
+    if not any(weights.values()):
+        raise RecipeError(f"{where}.weights: every weight is 0; give at least one teacher a positive weight")
 
 
 def _default(name: str) -> object:

@@ -6,34 +6,38 @@ Cards do not use pydantic, because it takes longer to import than all cards take
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, TypeVar, get_args, get_origin
 
-import yaml
-
-from ssld.errors import RecipeError, did_you_mean
+from ssld import yaml_text
+from ssld.errors import RecipeError, did_you_mean, shown
+from ssld.spec import ranges
 
 T = TypeVar("T")
+_CALLED: dict[type, str] = {dict: "a mapping", list: "a list"}
 
 
 def read(file: Path, cls: type[T]) -> T:
-    """Read one file. Raises RecipeError that names file and key when a key is unknown, missing or of the wrong type."""
+    """Read one file. Raises RecipeError that names file and key for an unknown or missing key and for a wrong value."""
+    tree = yaml_text.read_mapping(file, "a card")
     try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        return _typed_fields(cls, _of(dict, tree, "card"), "card")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
+        return build(tree, cls, "card")
     except RecipeError as error:
         raise RecipeError(f"{file}: {str(error).removeprefix('card.')}") from None
+
+
+def build(tree: object, cls: type[T], where: str) -> T:
+    """Return a mapping as a dataclass. Raises RecipeError as `read` does; key paths in it begin with `where`."""
+    return _typed_fields(cls, _of(dict, tree, where), where)
 
 
 def _typed(kind: object, value: object, where: str) -> object:
     """Return the value at the key path `where` as the annotated kind."""
     origin, options = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _ruled(ranges.rule_of(kind), options[0], value, where)
     if origin is Literal:
         if value not in options:
-            raise RecipeError(f"{where}: should be {' or '.join(map(repr, options))}; got {value!r}")
+            raise RecipeError(f"{where}: should be {' or '.join(map(repr, options))}; got {shown(value)}")
         return value
     if type(None) in options:
         return None if value is None else _typed(options[0], value, where)
@@ -48,14 +52,22 @@ def _typed(kind: object, value: object, where: str) -> object:
     assert isinstance(kind, type), f"{where}: a card has no values of the kind {kind}"
     if is_dataclass(kind):
         return _typed_fields(kind, _of(dict, value, where), where)
-    if kind is str:
-        return _of(str, value, where).strip()  # a folded text ends with a line break
-    return float(value) if kind is float and type(value) is int else _of(kind, value, where)
+    return _of(kind, value, where)
+
+
+def _ruled(rule: ranges.Rule, kind: object, value: object, where: str) -> object:
+    """Return the value as the kind under a rule, where a folded text loses the line break at its end."""
+    if isinstance(rule, ranges.OF_LIST):
+        value = _typed(kind, value, where)
+    try:
+        return rule.accept(kind, value.strip() if isinstance(value, str) else value)
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}; got {shown(value)}") from None
 
 
 def _of(kind: type[T], value: object, where: str) -> T:
     if type(value) is not kind:
-        raise RecipeError(f"{where}: should be {kind.__name__}; got {value!r}")
+        raise RecipeError(f"{where}: should be {_CALLED.get(kind, kind.__name__)}; got {shown(value)}")
     return value
 
 
@@ -73,5 +85,5 @@ def _typed_fields(cls: type[T], tree: dict[str, object], where: str) -> T:
 @cache
 def _schema(cls: type) -> dict[str, tuple[object, bool]]:
     """Map the name of each field to (kind, required)."""
-    hints = get_type_hints(cls)
-    return {f.name: (hints[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}
+    kinds = ranges.kinds(cls)
+    return {f.name: (kinds[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(cls)}

@@ -12,9 +12,7 @@ from ssld.data.lists import read_names
 from ssld.data.sampler import epoch_order
 from ssld.data.target import Prepared, Progress, Target
 from ssld.data.tree import LeftOut, images_under, sub_folders
-from ssld.errors import DataError
-
-NAMED = 5  # the most names in one remark
+from ssld.errors import DataError, some
 
 Lines = list[tuple[str, int]]
 
@@ -46,7 +44,7 @@ def prepare(
     _leave_out_files(root, target.left_out)
     images: dict[str, list[str]] = {}
     for number, name in enumerate(folders, start=1):
-        images[name] = images_under(root / name, root, left_out=target.left_out)
+        images[name] = images_under(root / name, target.left_out)
         progress(number, len(folders))
     _check_sizes(images, 2 if val_share else 1, root)
     train, val = _split(images, {name: label for label, name in enumerate(classes)}, val_share, seed)
@@ -71,7 +69,8 @@ def _classes(folders: list[str], file: str | os.PathLike[str], root: Path) -> li
     if names is None:
         raise DataError(f"{file}: no such file; give the classes.txt of the training set")
     if strange := sorted(set(folders) - set(names)):
-        raise DataError(f"{root / strange[0]}: no class of {file} has this name; rename or remove this folder")
+        these = "this name; rename or remove this folder" if len(strange) == 1 else "these names; rename or remove them"
+        raise DataError(f"{some([str(root / name) for name in strange])}: no class of {file} has {these}")
     return names
 
 
@@ -86,7 +85,7 @@ def _check_sizes(images: dict[str, list[str]], least: int, root: Path) -> None:
     few = [f"{name}: {len(paths)}" for name, paths in images.items() if len(paths) < least]
     if few:
         raise DataError(
-            f"{root}: too few images for a class, which needs {least}: {_some(few)}; add images or remove these folders"
+            f"{root}: too few images for a class, which needs {least}: {some(few)}; add images or remove these folders"
         )
 
 
@@ -106,16 +105,16 @@ def _remarks(root: Path, images: dict[str, list[str]], train: list[str], val: li
     """Say what is not wrong, but probably not meant either."""
     remarks = []
     if alike := _case_doubles(images):
-        remarks.append(f"classes whose names differ by case alone: {_some(alike)}; are they one class?")
+        remarks.append(f"classes whose names differ by case alone: {some(alike)}; are they one class?")
     if alike := _case_doubles(path for paths in images.values() for path in paths):
-        remarks.append(f"images whose names differ by case alone: {_some(alike)}")
+        remarks.append(f"images whose names differ by case alone: {some(alike)}")
     if single := [name for name, paths in images.items() if len(paths) == 1]:
-        remarks.append(f"classes of one image: {_some(single)}")
+        remarks.append(f"classes of one image: {some(single)}")
     pairs = equal_files([str(root / path) for path in val], [str(root / path) for path in train])
     if pairs:
         shown = [f"{os.path.relpath(one, root)} = {os.path.relpath(other, root)}" for one, other in pairs]
         remarks.append(
-            f"val.txt: {len(pairs)} of {len(val)} images have the bytes of a training image: {_some(shown)}; accuracy "
+            f"val.txt: {len(pairs)} of {len(val)} images have the bytes of a training image: {some(shown)}; accuracy "
             f"on them says nothing, remove one of each pair"
         )
     return remarks
@@ -130,9 +129,3 @@ def _case_doubles(names: Iterable[str]) -> list[str]:
         if first != name:
             pairs.append(f"{first} = {name}")
     return pairs
-
-
-def _some(names: list[str]) -> str:
-    """Return the first names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ssld.data.folder import source_folder
 from ssld.data.target import Prepared, Progress, Target
-from ssld.data.tree import images_under, sub_folders
-from ssld.errors import DataError
+from ssld.data.tree import LeftOut, hidden, images_under, sub_folders
+from ssld.errors import DataError, some
 from ssld.paths import data_root
 
 TRAIN_IMAGES, VAL_IMAGES, CLASSES = 1_281_167, 50_000, 1000  # O. Russakovsky et al., arXiv:1409.0575, table 2
@@ -86,45 +86,44 @@ def labelled_folders(folder: Path, root: Path, wnids: list[str]) -> list[tuple[s
 
     It raises DataError for a folder of another name, and for one without images.
     """
-    label, lines = {wnid: rank for rank, wnid in enumerate(wnids)}, []
-    for name in sub_folders(folder):
-        if name not in label:
-            raise DataError(f"{folder / name}: is not named by a WordNet id of ImageNet's classes; give their folder")
-        paths = images_under(folder / name, root, SUFFIX)
-        if not paths:
-            raise DataError(f"{folder / name}: no images; complete the folder or remove it")
-        lines += [(path, label[name]) for path in paths]
-    return lines
+    label, left_out = {wnid: rank for rank, wnid in enumerate(wnids)}, LeftOut(root)
+    names = sub_folders(folder)
+    if strange := [str(folder / name) for name in names if name not in label]:
+        raise DataError(f"{some(strange)}: not named by a WordNet id of ImageNet's classes; give their folder")
+    paths = {name: images_under(folder / name, left_out, SUFFIX) for name in names}
+    left_out.refuse_faults()
+    if empty := [str(folder / name) for name in names if not paths[name]]:
+        raise DataError(f"{some(empty)}: no images; complete these folders or remove them")
+    return [(path, label[name]) for name in names for path in paths[name]]
 
 
 def _by_folder(root: Path, part: str, wnids: list[str], progress: Progress) -> list[tuple[str, int]]:
-    lines = []
+    left_out, lines = LeftOut(root), []
     for label, wnid in enumerate(wnids):
         if (root / part / wnid).is_dir():  # a partial val may lack a class; the counts say so
-            lines += [(path, label) for path in images_under(root / part / wnid, root, SUFFIX)]
+            lines += [(path, label) for path in images_under(root / part / wnid, left_out, SUFFIX)]
         progress(label + 1, len(wnids))
+    left_out.refuse_faults()
     return lines
 
 
 def _val(
     root: Path, wnids: list[str], ground_truth: str | os.PathLike[str] | None, progress: Progress
 ) -> list[tuple[str, int]]:
-    folders = sorted(entry.name for entry in os.scandir(root / "val") if entry.is_dir())
+    folders = sorted(entry.name for entry in os.scandir(root / "val") if entry.is_dir() and not hidden(entry.name))
     if folders:
-        strange = [name for name in folders if name not in set(wnids)]
-        if strange:
-            raise DataError(f"{root / 'val' / strange[0]}: no class of this name in train; the folders must agree")
+        if strange := [str(root / "val" / name) for name in folders if name not in set(wnids)]:
+            raise DataError(f"{some(strange)}: no class of this name in train; the folders must agree")
         return _by_folder(root, "val", wnids, progress)
     if ground_truth is None:
         raise DataError(f"{root / 'val'}: one flat folder; give a ground truth, a list of lines `name wnid`")
     truth = _truth(Path(ground_truth), wnids)
-    lines = []
-    for path in images_under(root / "val", root, SUFFIX):
-        stem = Path(path).stem
-        if stem not in truth:
-            raise DataError(f"{root / path}: not in the ground truth {ground_truth}; give the list of these images")
-        lines.append((path, truth[stem]))
-    return lines
+    left_out = LeftOut(root)
+    paths = images_under(root / "val", left_out, SUFFIX)
+    left_out.refuse_faults()
+    if unknown := [str(root / path) for path in paths if Path(path).stem not in truth]:
+        raise DataError(f"{some(unknown)}: not in the ground truth {ground_truth}; give the list of these images")
+    return [(path, truth[Path(path).stem]) for path in paths]
 
 
 def _truth(file: Path, wnids: list[str]) -> dict[str, int]:

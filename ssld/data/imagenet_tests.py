@@ -18,8 +18,8 @@ from ssld.data.imagenet import CLASSES, SUFFIX, VAL_IMAGES, expect, labelled_fol
 from ssld.data.lists import read_list
 from ssld.data.scoring import scoring_file
 from ssld.data.target import Prepared, Progress, Target
-from ssld.data.tree import images_under, sub_folders
-from ssld.errors import DataError
+from ssld.data.tree import LeftOut, images_under, sub_folders
+from ssld.errors import DataError, some
 
 Where = str | os.PathLike[str]
 LIST = "val_list.txt"
@@ -39,13 +39,14 @@ def version_2(out: Where, progress: Progress, source: Where = "", allow_partial:
     target = Target("imagenet_v2", out, {"source": str(root), "allow_partial": allow_partial}, root)
     names = sub_folders(root)
     label_names = {str(label) for label in range(CLASSES)}
-    if strange := [name for name in names if name not in label_names]:
-        raise DataError(f"{root / strange[0]}: is no label; give the folder of one variant, with folders 0 to 999")
+    if strange := [str(root / name) for name in names if name not in label_names]:
+        raise DataError(f"{some(strange)}: no label; give the folder of one variant, with folders 0 to 999")
     expect(root, "classes", len(names), CLASSES, allow_partial, "ImageNet-V2")
-    lines = []
+    left_out, lines = LeftOut(root), []
     for label in sorted(map(int, names)):  # as text, 10 would come before 2
-        lines += [(path, label) for path in images_under(root / str(label), root, SUFFIX)]
+        lines += [(path, label) for path in images_under(root / str(label), left_out, SUFFIX)]
         progress(label + 1, CLASSES)
+    left_out.refuse_faults()
     expect(root, "images", len(lines), 10_000, allow_partial, "ImageNet-V2")
     return _finish(target, lines, [str(label) for label in range(CLASSES)])
 

@@ -17,13 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ssld.errors import DataError
+from ssld.errors import DataError, some
 from ssld.files import open_regular, write_whole
+from ssld.paths import data_root_said
 
 UNLABELLED = -1
 MOST_CLASSES = 2**24  # a label is smaller where no number of classes is given, so that classes can be counted
 CLASSES = "classes.txt"
 MARK = "\ufeff"  # a byte order mark, as some editors put before a text
+BREAK = re.compile(r"[\r\n]")
 NUMBER = re.compile(r"[+-]?\d+")
 SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2",
@@ -96,7 +98,7 @@ def read_list(
     """
     files = [file] if isinstance(file, (str, os.PathLike)) else list(file)
     if not os.path.isdir(root):
-        raise DataError(f"{root}: no such data folder; check the path or run `ssld data prepare`")
+        raise DataError(f"{root}: no such data folder; {data_root_said(root)}check the path or run `ssld data prepare`")
     if not files:
         raise DataError(f"{root}: no list file given; name at least one")
     paths: list[str] = []
@@ -127,11 +129,16 @@ def write_list(file: str | os.PathLike[str], paths: Sequence[str], labels: Seque
     write_whole(Path(file), list_text(paths, labels), "surrogateescape")
 
 
+def holds(path: str) -> bool:
+    """Say whether a list file can hold a path: it has no line break, and no white space at its ends."""
+    return path == path.strip() and not BREAK.search(path) and bool(path)
+
+
 def list_text(paths: Sequence[str], labels: Sequence[int] | None = None) -> str:
     """Return the text of a list file that `read_list` reads back as these paths and labels."""
-    for path in paths:
-        if not path or path != path.strip() or "\n" in path or "\r" in path:
-            raise DataError(f"{path!r}: a list file cannot hold this name; rename the image")
+    if bad := [repr(path) for path in paths if not holds(path)]:
+        these = "this name; rename the image" if len(bad) == 1 else f"these {len(bad)} names; rename the images"
+        raise DataError(f"{some(bad)}: a list file cannot hold {these}")
     if labels is not None:
         return "".join(f"{path} {label}\n" for path, label in zip(paths, labels, strict=True))
     # an unusual suffix needs the explicit label, which tells the image from a bad line
@@ -153,7 +160,8 @@ def _parse(file: Path, paths: list[str], labels: array[int]) -> None:
                     paths.append(path)
                     labels.append(label)
     except FileNotFoundError:
-        raise DataError(f"{file}: no such list file; check the path or run `ssld data prepare`") from None
+        what = f"no such list file; {data_root_said(file)}check the path or run `ssld data prepare`"
+        raise DataError(f"{file}: {what}") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); give a readable list file") from None
 

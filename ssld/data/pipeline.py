@@ -66,7 +66,7 @@ class Loader:
         pipeline, look = _pipeline(self._micro, threads, device, prefetch), _look(size, mean, std, interpolation)
         self._resample = None if device is not None else resampler(interpolation, mean, std, threads)
         self._slots, erase = policies.slots(augment), augment.erase > 0
-        feed = Feed(source, self._numbers, threads, background)
+        self._feed = feed = Feed(source, self._numbers, threads, background)
         whole = partial(train_graph, slots=self._slots, erase=erase, **look, **pipeline)
         if self._resample and self._slots:
             handed = after_resize(self._slots, erase)
@@ -94,6 +94,10 @@ class Loader:
                 batch["view"], batch["place"] = view, place
             yield batch
             number += self._world
+
+    def read_so_far(self) -> str:
+        """Say in words how large the images are that were read."""
+        return self._feed.read.text(self._source)
 
     def order(self, view: int) -> np.ndarray:
         """Return the images of a view, int64 positions in `files`: all, or of mixed images those of whole batches."""

@@ -14,7 +14,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -29,6 +28,7 @@ from nvidia.dali import fn, types
 from ssld import paths
 from ssld.data.graph import INTERPOLATION
 from ssld.data.normalise import empty, scaling
+from ssld.files import clear, whole
 from ssld.spec.printable import printable
 
 SOURCE = Path(__file__).with_suffix(".c")
@@ -147,14 +147,13 @@ def library() -> Any:
     place = paths.cache_root() / "compiled" / f"{_key()}.so"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-            compiled = Path(folder) / place.name
+        clear(place.parent)
+        with whole(place) as compiled:
             _compile(compiled)
             if not agrees(_opened(compiled)):
                 raise Missing(
                     f"DALI {dali.__version__} rounds otherwise than {SOURCE.name}; use the version of setup.py"
                 )
-            os.replace(compiled, place)
     return _opened(place)
 
 
@@ -202,8 +201,8 @@ def agrees(library: Any) -> bool:
         finished = np.empty((count, 3, size, size), dtype=np.float32)
         _bound(library, interpolation, (0, 0, 0), (1 / 255,) * 3, 1)(images, jobs(count, resized, corner), finished)
         by_dali = resized_by_dali(images, resized, interpolation)
-        for image, (top, left), whole in zip(finished, corner, by_dali, strict=True):
-            if not np.array_equal(image.transpose(1, 2, 0), whole[top : top + size, left : left + size]):
+        for image, (top, left), reference in zip(finished, corner, by_dali, strict=True):
+            if not np.array_equal(image.transpose(1, 2, 0), reference[top : top + size, left : left + size]):
                 return False
     return True
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssld.data.lists import SUFFIXES
-from ssld.errors import DataError
+from ssld.data.lists import BREAK, SUFFIXES
+from ssld.errors import DataError, some
 
 # Systems put these folders beside a user's files: thumbnails, recycle bins, snapshots. Names with a dot are hidden too.
 OF_SYSTEMS = frozenset(
@@ -37,6 +37,12 @@ class LeftOut:
     def entry(self, entry: os.DirEntry[str], reason: str) -> None:
         """Note a file in a place where no file is taken; what is wrong with it in any place comes first."""
         self.add(entry.path, _fault_of_link(entry.path) or ("a hidden file" if hidden(entry.name) else reason))
+
+    def refuse_faults(self) -> None:
+        """Raise DataError, which names the first ones, for what would be an image of a complete set (FAULTS)."""
+        faults = [f"{self.root / path} ({reason})" for path, reason in self.reasons.items() if reason in FAULTS]
+        if faults:
+            raise DataError(f"{some(faults)}; delete what is named, or fetch it again")
 
     def counts(self) -> dict[str, int]:
         """Return reason -> number, the most frequent first."""
@@ -74,34 +80,32 @@ def sub_folders(folder: Path, left_out: LeftOut | None = None) -> list[str]:
             names.append(entry.name)
     if not names:
         raise DataError(f"{folder}: no sub-folders; expected one sub-folder a class")
+    if broken := [repr(name) for name in sorted(names) if BREAK.search(name)]:
+        raise DataError(f"{folder}: folders whose names have a line break: {some(broken)}; rename them")
     return sorted(names)
 
 
-def images_under(
-    folder: Path, root: Path, suffixes: tuple[str, ...] = SUFFIXES, left_out: LeftOut | None = None
-) -> list[str]:
-    """Return the images anywhere under `folder`, sorted, as paths relative to `root`.
+def images_under(folder: Path, left_out: LeftOut, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
+    """Return the images anywhere under `folder`, sorted, as paths relative to the root of `left_out`.
 
-    `left_out` notes what is left out. Without it an empty file, a dangling link, a link to a folder and a folder that
-    cannot be read raise DataError: the caller counts on all images.
+    `left_out` notes what is left out.
     """
     images = []
     for path, reason in _walk(folder, suffixes):
-        if not reason:
-            images.append(path[len(str(root)) + 1 :])
-        elif left_out is not None:
+        if reason:
             left_out.add(path, reason)
-        elif reason in FAULTS:
-            raise DataError(f"{path}: {FAULTS[reason]}; delete it or fetch it again")
+        else:
+            images.append(path[len(str(left_out.root)) + 1 :])
     return sorted(images)
 
 
-FAULTS = {
-    "an empty file": "the file is empty",
-    "a dangling link": "the link leads nowhere",
-    "a link to a folder": "a link to a folder is not followed",
-    "a folder that cannot be read": "the folder cannot be read",
-}
+NO_NAME_OF_A_LIST = "a name with a line break"
+FAULTS = frozenset(
+    (
+        "an empty file", "a dangling link", "a link to a folder", "a folder that cannot be read", "no regular file",
+        NO_NAME_OF_A_LIST,
+    )
+)  # fmt: skip
 
 
 def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -118,6 +122,8 @@ def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
                 yield path, "a hidden folder"
             elif os.path.islink(path):
                 yield path, "a link to a folder"
+            elif BREAK.search(name):
+                yield path, NO_NAME_OF_A_LIST
             else:
                 visible_folders.append(name)
         folders[:] = visible_folders
@@ -138,6 +144,8 @@ def _why_not(path: str, name: str, suffixes: tuple[str, ...]) -> str:
         return f"no image that is read ({suffix or 'no suffix'})"
     if not os.path.isfile(path):
         return "no regular file"
+    if BREAK.search(name):
+        return NO_NAME_OF_A_LIST
     return "" if os.path.getsize(path) else "an empty file"
 
 

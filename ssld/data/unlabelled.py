@@ -17,7 +17,7 @@ def prepare(out: str | os.PathLike[str], progress: Progress, source: str | os.Pa
     """
     root = source_folder(source, "unlabelled")
     target = Target("unlabelled", out, {"source": str(root)}, root)
-    paths = images_under(root, root, left_out=target.left_out)
+    paths = images_under(root, target.left_out)
     if not paths:
         raise DataError(f"{root}: no images found; give the folder of the images")
     progress(len(paths), len(paths))

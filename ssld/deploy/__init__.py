@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ssld.deploy.bench import Row, unsteady, write_csv, write_json
     from ssld.deploy.engines.registry import ENGINES, device_of, format_of, formats_for, ready, shaped, usable
     from ssld.deploy.export import export_model
-    from ssld.deploy.formats import How, calibrated, needed
+    from ssld.deploy.formats import How, calibrated, check_writable, needed
     from ssld.deploy.gate import ALLOWED, Allowed, release
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "How",
     "Row",
     "calibrated",
+    "check_writable",
     "device_of",
     "export_model",
     "format_of",
@@ -39,7 +40,7 @@ _NAMES = {
     "bench": ("Row", "unsteady", "write_csv", "write_json"),
     "engines.registry": ("ENGINES", "device_of", "format_of", "formats_for", "ready", "shaped", "usable"),
     "export": ("export_model",),
-    "formats": ("How", "calibrated", "needed"),
+    "formats": ("How", "calibrated", "check_writable", "needed"),
     "gate": ("ALLOWED", "Allowed", "release"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -21,8 +21,16 @@ from ssld.deploy.engines.registry import ENGINES, Engine, Run, combinations, rea
 from ssld.deploy.pictures import answer, jpegs, random_images
 from ssld.errors import DeployError
 from ssld.files import whole, write_whole, writing
+from ssld.spec import ranges
 from ssld.spec.choices import Span
 
+NUMBERS = {
+    "threads": ranges.Threads,
+    "batch_sizes": ranges.Batch,
+    "image_sizes": ranges.Pixels,
+    "warmup": ranges.CountOrNone,
+    "repeats": ranges.Count,
+}
 QUICK_WARMUP, QUICK_REPEATS, QUICK_SECONDS = 3, 50, 1.0
 MEMORY_SECONDS = 600.0
 
@@ -103,13 +111,12 @@ def bench(
     a second. memory: also measure the peak memory, in a child process for each row.
 
     Raises RecipeError or DeployError, each one line, for an unknown or unusable engine, for a folder that is no export,
-    for a size that the network does not take, and for numbers below 1.
+    for a size that the network does not take, and for numbers out of range.
     """
     if quick:
         warmup, repeats, seconds = QUICK_WARMUP, QUICK_REPEATS, seconds or QUICK_SECONDS
-    check_asked(
-        engines, precisions, threads, batch_sizes=batch_sizes, image_sizes=image_sizes or (1,), repeats=(repeats,)
-    )
+    counts = {"warmup": (warmup,), "repeats": (repeats,)}
+    check_asked(engines, precisions, threads, batch_sizes=batch_sizes, image_sizes=image_sizes or (1,), **counts)
     if not networks:
         raise DeployError("bench: no network given; name at least one")
     groups = [cases(networks, engines, precisions, number) for number in threads]
@@ -169,8 +176,10 @@ def check_asked(
 ) -> None:
     """Raise the errors of `bench` that follow from its arguments alone, before anything is exported or loaded."""
     for what, values in {"threads": threads, **numbers}.items():
-        if not values or min(values) < 1:
-            raise DeployError(f"bench: {what.replace('_', ' ')} {list(values)}; give numbers of 1 or more")
+        if not values:
+            raise DeployError(f"bench: {what}: none given; name at least one")
+        for value in values:
+            ranges.check(NUMBERS[what], value, f"bench: {what}")
     if not engines or not precisions:
         raise DeployError("bench: no engine or no precision given; name at least one of each")
     for name, precision in combinations(engines, precisions):

@@ -28,14 +28,13 @@ from ssld.deploy import int8_from_training, paddle2_int8
 from ssld.deploy.child_process import reason, run_command, run_module
 from ssld.deploy.int8_from_images import OLDEST_OPSET
 from ssld.errors import DeployError
+from ssld.spec import ranges
 from ssld.spec.formats import Precision
 
 if TYPE_CHECKING:
     from paddle.nn import Layer
     from paddle.static import InputSpec
 
-OPSETS = range(9, 22)
-"""paddle2onnx 2.1 writes these ONNX opsets; 22 aborts it."""
 CONVERT_SECONDS = 900.0
 QUANTISE_SECONDS = 3600.0
 LITE = "paddle_lite_opt"
@@ -98,7 +97,14 @@ def calibrated(names: Sequence[str]) -> bool:
 
 
 def check(formats: Sequence[str], how: How, calibration: np.ndarray | None, in_int8: bool = False) -> None:
-    """Raise DeployError when a format cannot be written on this machine; nothing has been written then.
+    """Raise DeployError when a format cannot be written of this network; nothing has been written then."""
+    check_writable(formats, how, in_int8)
+    if calibrated(needed(formats, how)) and not in_int8 and (calibration is None or not len(calibration)):
+        raise DeployError("export: int8 needs images to calibrate with; give it some")
+
+
+def check_writable(formats: Sequence[str], how: How, in_int8: bool) -> None:
+    """Raise DeployError when a format cannot be written on this machine.
 
     in_int8: the network was trained in int8; it has its ranges, and can be written in int8 only.
     """
@@ -112,8 +118,6 @@ def check(formats: Sequence[str], how: How, calibration: np.ndarray | None, in_i
         check_onnx(how.opset)
     if "int8" in names and how.opset < OLDEST_OPSET:
         raise DeployError(f"export: int8 needs an opset of {OLDEST_OPSET} or more, not {how.opset}; raise --opset")
-    if calibrated(names) and not in_int8 and (calibration is None or not len(calibration)):
-        raise DeployError("export: int8 needs images to calibrate with; give it some")
     if "paddle2_int8" in names and not find_spec("paddleslim"):
         raise DeployError("export: the format paddle2_int8 needs paddleslim, not installed; pip install 'ssld[int8]'")
     if {"fp16", "int8"} & set(names) and not find_spec("onnxruntime"):
@@ -129,9 +133,8 @@ def check(formats: Sequence[str], how: How, calibration: np.ndarray | None, in_i
 
 
 def check_onnx(opset: int) -> None:
-    """Raise DeployError when the opset or this environment does not allow an ONNX export."""
-    if opset not in OPSETS:
-        raise DeployError(f"export: opset {opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]}")
+    """Raise an error when the opset (RecipeError) or this environment (DeployError) does not allow an ONNX export."""
+    ranges.check(ranges.Opset, opset, "export: opset")
     for package in ("paddle2onnx", "onnx", "polygraphy", "onnx_graphsurgeon"):
         if not find_spec(package):
             raise DeployError(f"export: the format onnx needs {package}, not installed; pip install 'ssld[engines]'")

@@ -38,14 +38,14 @@ class EngineLogits:
     beside = True
     gives = frozenset({"logits"})
 
-    def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: Floats, threads: int):
+    def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: Floats, threads: int, key: str):
         self.engine, self.beside = engine, device_of(engine) == "cpu"
         size, batch, self.classes = images.shape[-1], len(images), teacher.network.num_classes
         self.run = ready(engine, threads=threads, **shaped(engine, (1, batch, batch), size)).load(folder)
         reference, logits = eager_logits(teacher, images), self.run(images)
         bound = rounding.share(teacher, "fp32") * float(np.abs(reference).max())
         if failure := far_apart(engine, reference, logits, bound):
-            raise RunError(f"teacher {teacher.network.arch}: {failure}; set teacher.engine=eager")
+            raise RunError(f"teacher {teacher.network.arch}: {failure}; set {key}=eager")
 
     def __call__(self, images: Tensor) -> Tensor:
         return paddle.to_tensor(self.run(images.numpy()))
@@ -80,24 +80,24 @@ class EngineLogits:
 
 
 def in_engine(
-    teacher: TeacherLogits, name: str, size: int, batch: int, runtime: Runtime
+    teacher: TeacherLogits, name: str, size: int, batch: int, runtime: Runtime, key: str = "teacher.engine"
 ) -> TeacherLogits | EngineLogits:
     """Return the teacher in the engine of that name, for `batch` images [3, size, size] a call.
 
-    `auto` measures eager Paddle and every engine that can run here for a few batches, and takes the `fastest`. Raises
-    what `check_engine` raises.
+    `key` is the key of the recipe that names the engine. `auto` measures eager Paddle and every engine that can run
+    here for a few batches, and takes the `fastest`. Raises what `check_engine` raises.
     """
-    check_engine(name, runtime)
+    check_engine(name, runtime, key)
     if name == "eager":
         return teacher
     threads = max(1, cores() // runtime.world)  # an eager training step takes at most one core
     if name == "auto":
-        return best(teacher, size, batch, threads, runtime)
-    return compiled(teacher, name, size, batch, threads)
+        return best(teacher, size, batch, threads, runtime, key)
+    return compiled(teacher, name, size, batch, threads, key)
 
 
-def check_engine(name: str, runtime: Runtime) -> None:
-    """Check that the named engine can compute a teacher's logits here, before a stage is trained in vain.
+def check_engine(name: str, runtime: Runtime, key: str) -> None:
+    """Check that the engine that `key` names can compute a teacher's logits here, before a stage is trained in vain.
 
     Raises RunError for an engine of another device than the student's, and on any GPU but the first, because engines
     run on GPU 0. Raises DeployError for an engine that is not installed, and RecipeError for a name that no engine has.
@@ -105,11 +105,9 @@ def check_engine(name: str, runtime: Runtime) -> None:
     if name == "eager":
         return
     if name != "auto" and device_of(name) != device(runtime):
-        raise RunError(f"teacher.engine {name} runs on a {device_of(name).upper()}; set teacher.engine=eager")
+        raise RunError(f"{key}: {name} runs on a {device_of(name).upper()}; set {key}=eager")
     if runtime.gpu:
-        raise RunError(
-            f"teacher.engine {name} runs on GPU 0, this rank has GPU {runtime.gpu}; set teacher.engine=eager"
-        )
+        raise RunError(f"{key}: {name} runs on GPU 0, this rank has GPU {runtime.gpu}; set {key}=eager")
     if name != "auto":
         ready(name)
 
@@ -119,13 +117,15 @@ def device(runtime: Runtime) -> str:
     return "cpu" if runtime.gpu is None else "gpu"
 
 
-def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads: int) -> EngineLogits:
-    """Return the teacher in an engine, which is tried on `batch` drawn images [3, size, size]."""
+def compiled(teacher: TeacherLogits, engine: str, size: int, batch: int, threads: int, key: str) -> EngineLogits:
+    """Return the teacher in the engine that `key` names, tried on `batch` drawn images [3, size, size]."""
     with exported(teacher, size, [format_of(engine)]) as folder:
-        return EngineLogits(teacher, engine, folder, drawn(size, batch), threads)
+        return EngineLogits(teacher, engine, folder, drawn(size, batch), threads, key)
 
 
-def best(teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: Runtime) -> TeacherLogits | EngineLogits:
+def best(
+    teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: Runtime, key: str
+) -> TeacherLogits | EngineLogits:
     """Return the fastest of eager Paddle and the engines that can run here and agree with it."""
     usable_engines = [
         engine for engine, reason in usable().items() if not reason and device_of(engine) == device(runtime)
@@ -137,10 +137,10 @@ def best(teacher: TeacherLogits, size: int, batch: int, threads: int, runtime: R
     with exported(teacher, size, sorted({format_of(engine) for engine in names})) as folder:
         for engine in names:
             try:
-                ways[engine] = EngineLogits(teacher, engine, folder, images, threads)
+                ways[engine] = EngineLogits(teacher, engine, folder, images, threads, key)
             except (DeployError, RunError) as error:
-                note(f"teacher.engine auto: {engine} is left out; {error}")
-    return ways[fastest(ways, teacher, images, runtime)]
+                note(f"{key} auto: {engine} is left out; {error}")
+    return ways[fastest(ways, teacher, images, runtime, key)]
 
 
 def drawn(size: int, batch: int) -> Floats:
@@ -153,6 +153,7 @@ def fastest(
     student: Callable[[Tensor], object],
     images: Floats,
     runtime: Runtime,
+    key: str,
 ) -> str:
     """Return the name of the way to the logits that delays a student least, over all ranks, and print the time of each.
 
@@ -172,7 +173,7 @@ def fastest(
     winner = min(seconds, key=lambda name: seconds[name])
     if runtime.main:
         times = ", ".join(f"{name} {1000 * value:.1f}" for name, value in sorted(seconds.items(), key=lambda s: s[1]))
-        note(f"teacher.engine auto: {winner}; ms for {len(images)} images beside an eager forward: {times}")
+        note(f"{key} auto: {winner}; ms for {len(images)} images beside an eager forward: {times}")
     return winner
 
 

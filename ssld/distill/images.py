@@ -13,7 +13,6 @@ import numpy as np
 
 from ssld.config import code
 from ssld.config.cards import Input
-from ssld.config.foreign import Channels
 from ssld.config.mine_step import LIST
 from ssld.config.recipe import Data, Stage
 from ssld.data import (
@@ -36,6 +35,7 @@ from ssld.errors import DataError, RunError
 from ssld.files import sha256
 from ssld.runtime import Runtime, seed_of
 from ssld.spec.colours import Colour
+from ssld.spec.ranges import Deviations, Means
 
 
 def images_of(run: Run, *names: str) -> ImageSource:
@@ -137,6 +137,15 @@ def check_data(run: Run) -> None:
                 _compare_classes(run, stage.data.val, stage.data.train)
         except DataError as error:
             raise DataError(f"stage {name}: {error}") from None
+
+
+def steps_of(run: Run) -> dict[str, int]:
+    """Return the number of steps of each stage."""
+    numbers = {}
+    for name, stage in run.plan.stages.items():
+        images = len(images_of(run, *stage.data.train))
+        numbers[name] = sampler.steps(stage.epochs, sampler.steps_per_epoch(images, stage.data.batch))
+    return numbers
 
 
 def check_precision(stage: Stage, runtime: Runtime, where: str) -> None:
@@ -259,8 +268,8 @@ def crops(stage: StageRun, number: int) -> list[Floats]:
 class _Pipeline(TypedDict):
     """Hold what the loaders of training and of evaluation images are told alike."""
 
-    mean: Channels
-    std: Channels
+    mean: Means
+    std: Deviations
     interpolation: str
     background: Colour
     threads: int

@@ -53,7 +53,7 @@ def open_cache(stage: StageRun, teacher: Teacher | SeveralTeachers) -> tuple[lab
     alone = replace(runtime, rank=0, world=1)  # each rank fills whole shards, in the micro-batches of the training
     loader = train_loader(stage, images, alone, settings.optim.accumulate * runtime.world)
     micro = sampler.micro_size(settings.data.batch, settings.optim.accumulate, runtime.world)
-    layout = labels.Layout(classes, cached.k or classes)
+    layout = labels.Layout(classes, cached.kept(classes))
     cache = labels.Cache(folder, layout, cached.views, len(loader.order(0)), micro, description)
 
     def ask() -> labels.Say:
@@ -90,7 +90,7 @@ def manifest(stage: StageRun, teacher: Teacher | SeveralTeachers, images: ImageS
         "teacher": teacher.identity(),
         "views": views,
         "images": {"number": len(images), **_named(images)},
-        "labels": {"classes": classes, "k": cached.k or classes},
+        "labels": {"classes": classes, "k": cached.kept(classes)},
         "versions": {package: installed.get(package) for package in ("paddlepaddle", "nvidia-dali-cuda120")},
     }
 

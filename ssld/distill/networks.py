@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import paddle
 from paddle import nn
 
 from ssld import models, quantize, weights
 from ssld.config import cards, code
-from ssld.config.recipe import Network, Plan
+from ssld.config.recipe import Data, Network, Plan
 from ssld.config.teachers import Teacher
 from ssld.distill.pretrained import start_pretrained
 from ssld.distill.runs import Int8Notes, Run, StageRun
-from ssld.errors import RecipeError, RunError
+from ssld.errors import RecipeError, RunError, SsldError
 from ssld.files import json_digest
 from ssld.models.own import create_own
+from ssld.models.taps import called
 from ssld.runtime import seed_networks
 
 QUANTIZE = "quantize.json"
@@ -46,6 +48,23 @@ def build(plan: Plan, role: str, size: int) -> nn.Layer:
         if hasattr(layer, "_momentum"):
             layer._momentum = block.bn_momentum
     return network
+
+
+def check_crop(network: nn.Layer, data: Data, where: str) -> None:
+    """Check that a network which is trained on images of `data.size` pixels can be evaluated on those of `data.crop`.
+
+    Raises RunError otherwise; `where` is the path of the stage.
+    """
+    if data.crop == data.size:
+        return
+    try:
+        with models.evaluating(network), paddle.no_grad():
+            network(paddle.zeros([1, 3, data.crop, data.crop]))
+    except SsldError:
+        raise
+    except Exception as error:  # that of a layer of Paddle, or of a network of one's own
+        what = f"{called(network)} is made for {data.size} pixels and takes none of {data.crop}"
+        raise RunError(f"{where}.data.eval_size: {what}; give {data.size}, or another network") from error
 
 
 def version_of(plan: Plan, block: Network | Teacher) -> str:

@@ -29,11 +29,12 @@ from ssld.distill.code_digests import code_digest, is_ours
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, check_images, check_precision, random_crops
 from ssld.distill.job import Job
+from ssld.distill.networks import check_crop
 from ssld.distill.optim import check_stages
 from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, damage, kept_parts, source_digest
 from ssld.distill.runs import MODEL, RECORD
 from ssld.distill.stage import run_stage
-from ssld.distill.teacher_weights import weights_digest
+from ssld.distill.teacher_weights import save_trained, weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher, pass_check
 from ssld.errors import RecipeError, RunError
 from ssld.files import alone, clear, is_empty, json_digest, sha256
@@ -118,7 +119,7 @@ def train_in(training: Training, folder: Path | None) -> tuple[StageScores, list
             return _finished(training, folder), _history(folder)
         scores = _train(training, folder)
         with disk_errors(folder):
-            weights.save(training.student, folder / MODEL, digest=json_digest(parts))
+            save_trained(training.student, folder / MODEL, training.settings.data, json_digest(parts))
         record = {"digest": json_digest(parts), "sha256": sha256(folder / MODEL), "scores": scores}
         write_json(folder / RECORD, record)
         return scores, _history(folder)
@@ -129,6 +130,7 @@ def check(training: Training) -> None:
     settings = training.settings
     check_precision(settings, training.runtime, NAME)
     check_images(settings, training.train, training.val, training.runtime)
+    check_crop(training.student, settings.data, NAME)
     if settings.optim.stage_lr:
         check_stages(settings.optim, training.student, NAME)
     if settings.is_taught and not training.teachers:

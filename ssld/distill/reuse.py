@@ -11,13 +11,13 @@ import ast
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Literal
 
 import ssld
 from ssld.config import cards, code, fresh
+from ssld.config.keys import digested
 from ssld.config.teachers import Teacher
 from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import content_of
@@ -64,7 +64,7 @@ def made_of(stage: StageRun) -> Parts:
     elif settings.init == "pretrained" and not run.is_smoke:
         parts["weights student.pretrained"] = file_digest(pretrained_file(stage.plan))
     for name, teacher in stage.plan.teachers_of(stage.name).items():
-        parts |= {f"teacher {name}: {key}": digest for key, digest in _of_teacher(stage, teacher).items()}
+        parts |= {f"teacher {name}: {key}": digest for key, digest in _of_teacher(stage, name, teacher).items()}
     installed = versions()
     parts |= {f"version of {package}": str(installed[package]) for package in PACKAGES if installed.get(package)}
     return parts
@@ -91,7 +91,7 @@ class KnownParts:
         self._parts.clear()
 
 
-def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
+def _of_teacher(stage: StageRun, name: str, teacher: Teacher) -> Parts:
     """Return the digests of the files that a teacher comes from; of a card also of its network and of its input."""
     if teacher.stage:
         return {f"{OF_STAGE} {teacher.stage}": sha256(stage.run.stage(teacher.stage).model_file)}
@@ -99,10 +99,10 @@ def _of_teacher(stage: StageRun, teacher: Teacher) -> Parts:
         return {"run": sha256(Run.of_folder(Path(teacher.run), stage.runtime).last.model_file)}
     if teacher.card:
         card = cards.find_teacher(teacher.card)
-        shown: Parts = {"card": json_digest([card.arch, asdict(card.input)])}
+        shown: Parts = {"card": json_digest([card.arch, digested(card.input)])}
         if stage.run.is_smoke:
             return shown
-        file = teacher_weights(teacher.card, card, teacher.weights, "teacher.weights")
+        file = teacher_weights(teacher.card, card, teacher.weights, f"{stage.plan.key_of(name)}.weights")
         return {**shown, "weights": file_digest(file)}
     parts = {"classes": sha256(Path(teacher.classes_file))} if teacher.classes_file else {}
     if teacher.onnx:

@@ -28,7 +28,7 @@ from ssld.distill.evaluate import evaluate
 from ssld.distill.metrics import softmax
 from ssld.distill.runs import Run
 from ssld.distill.teacher import TeacherLogits, gate
-from ssld.distill.teacher_weights import CLASSES, classes_of, file_digest, teacher_weights
+from ssld.distill.teacher_weights import CLASSES, as_trained, check_card, classes_of, file_digest, teacher_weights
 from ssld.distill.teachers import Teacher
 from ssld.errors import RunError
 from ssld.files import json_digest
@@ -108,7 +108,7 @@ def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) ->
 
     Its batch norms use the running statistics.
     """
-    network, teacher_input = teacher.network, _seen(shown_to(teacher), step)
+    network, teacher_input = teacher.network, _seen(teacher.look.evaluated, step)
     classes: int = network.num_classes
     return mine.Teacher(
         classes=classes,
@@ -122,12 +122,6 @@ def _of_recipe(step: Mine, teacher: Teacher, against: Path, runtime: Runtime) ->
     )  # fmt: skip
 
 
-def shown_to(teacher: Teacher) -> Input:
-    """Return how images are shown to a teacher of the recipe."""
-    look = teacher.look
-    return Input(size=look.crop, resize=look.resize, mean=look.mean, std=look.std, background=look.background)
-
-
 def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime, quiet: bool) -> mine.Teacher:
     """Return the teacher of a step.
 
@@ -138,6 +132,8 @@ def _of_card_or_run(step: Mine, files: FileList, against: Path, runtime: Runtime
 
     def ready() -> Callable[[Floats], Floats]:
         network = load_network(card, file)
+        if not cost.is_run(step.teacher):
+            check_card(step.teacher, network)
         check_teacher(step.teacher, card, network, files, step.gate, runtime, quiet)
         return probabilities(network, card.input, step.engine, mine.BATCH, runtime)
 
@@ -157,7 +153,9 @@ def trained(step: Mine) -> tuple[Trained, Path]:
     """
     if not cost.is_run(step.teacher):
         card = cards.find_teacher(step.teacher)
-        return replace(card, input=_seen(card.input, step)), teacher_weights(step.teacher, card, step.weights)
+        file = teacher_weights(step.teacher, card, step.weights)
+        card = as_trained(card, file)
+        return replace(card, input=_seen(card.input, step)), file
     if step.weights:
         raise RunError(f"teacher {step.teacher}: a run has its own weights; leave weights out, or give a card")
     training, file = of_run(Path(step.teacher))
@@ -191,10 +189,8 @@ def of_run(folder: Path) -> tuple[OfRun, Path]:
     if block.code:
         what = f"its teacher is a network of one's own, {block.code}"
         raise RunError(f"teacher {folder}: {what}; give a run whose teacher is of the zoo")
-    data = stage.settings.data
-    teacher_input = Input(size=data.crop, resize=data.resize, mean=data.mean, std=data.std, background=data.background)
     top1 = json.loads((stage.folder / "stage.json").read_text(encoding="utf-8"))["top1"]
-    return OfRun(str(block.arch), top1, teacher_input), stage.model_file
+    return OfRun(str(block.arch), top1, stage.settings.data.evaluated), stage.model_file
 
 
 def load_network(card: Trained, file: Path) -> nn.Layer:
@@ -218,17 +214,7 @@ def check_teacher(
         note(f"teacher {name}: not checked, {files.path(0)} and the others are not labelled with its classes")
         return
     selection = files.subset(sampler.evenly(images, len(files)))
-    teacher_input = card.input
-    loader = EvalLoader(
-        selection,
-        size=teacher_input.size,
-        resize=teacher_input.resize,
-        batch=64,
-        mean=teacher_input.mean,
-        std=teacher_input.std,
-        device=runtime.gpu,
-        background=teacher_input.background,
-    )
+    loader = EvalLoader(selection, **vars(card.input), batch=64, device=runtime.gpu)
     with progress(loader.images, "teacher", quiet=quiet) as bar:
         top1 = evaluate(network, loader, runtime, bar.update)["top1"]
     gate(name, top1, card.top1, loader.images, 1.0, skip="--gate 0")
@@ -249,7 +235,7 @@ def probabilities(
         return lambda images: softmax(_eager(logits, images)).astype(np.float32)
     if runtime.gpu is not None:
         raise RunError(f"engine {engine} runs on a CPU; give --engine eager, or --device cpu")
-    run = compiled(logits, engine, network_input.size, batch, cores()).run
+    run = compiled(logits, engine, network_input.size, batch, cores(), "engine").run
     return lambda images: softmax(run(images)).astype(np.float32)
 
 

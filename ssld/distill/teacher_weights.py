@@ -1,18 +1,28 @@
 """Find the weights file of a teacher, and say which weights a file or a network holds."""
 
 import hashlib
+import json
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import paddle
 from paddle import nn
 
-from ssld import weights
-from ssld.config.cards import TeacherCard
-from ssld.errors import RunError
+from ssld import models, weights
+from ssld.config import cards, typed
+from ssld.config.cards import Input, Model, TeacherCard
+from ssld.config.keys import plain
+from ssld.config.recipe import Data
+from ssld.errors import RecipeError, RunError, WeightsError
 from ssld.files import sha256
 from ssld.paths import weights_root
+from ssld.progress import note
 
 CLASSES = 1000  # the number of classes of a weights file that does not say it
+LARGEST_SIDE = 2**14  # pixels; a larger one in a weights file is no side of a network's images
+Described = TypeVar("Described", Model, TeacherCard)
 
 
 def teacher_weights(name: str, card: TeacherCard, weights_path: str | None, option: str = "--weights") -> Path:
@@ -34,6 +44,84 @@ def classes_of(file: Path) -> int:
     Raises WeightsError for a file that is damaged, or notes a number that is not that of its arrays.
     """
     return (weights.noted_classes(file) if file.suffix == ".safetensors" else None) or CLASSES
+
+
+def check_card(name: str, network: nn.Layer) -> None:
+    """Check that the costs on the card of a teacher are those of its network, which was made with its weights' classes.
+
+    The card may count the network with these classes, or with CLASSES. Raises RunError where it counts another one.
+    """
+    card = cards.find_teacher(name)
+    counted = {"params": models.parameters(network), "macs": card.macs}
+    if counted["params"] == card.params:
+        counted["macs"] = models.count(network, card.input.size)[1]
+    elif getattr(network, "num_classes", CLASSES) != CLASSES:
+        with paddle.LazyGuard():
+            counted["params"] = models.parameters(models.create(card.arch, num_classes=CLASSES))
+    for key, number in counted.items():
+        if getattr(card, key) != number:
+            what = f"its card says {key}: {getattr(card, key)}, {card.arch} has {number}"
+            raise RunError(f"teacher {name}: {what}; correct the card, or check its arch")
+
+
+def save_trained(network: nn.Layer, file: Path, data: Data, digest: str) -> None:
+    """Write the weights of a network that was trained on images as `data` shows them.
+
+    The file says how an evaluation shows images to it, so that nobody has to know it (`recorded_input`). `digest` names
+    the training. Raises WeightsError as `weights.save` does.
+    """
+    weights.save(network, file, digest=digest, input=json.dumps(plain(data.evaluated)))
+
+
+def recorded_input(file: Path) -> Input | None:
+    """Return how a weights file of a training says that images are shown; None where it says nothing.
+
+    Raises WeightsError for a file whose record cannot be used.
+    """
+    record = weights.metadata(file).get("input") if file.is_file() else None
+    if record is None:
+        return None
+    try:
+        shown = typed.build(json.loads(record), Input, "input")
+    except (ValueError, RecursionError, RecipeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{file}: its record of the input cannot be used ({reason}); copy the file again") from None
+    if not 0 < shown.size <= shown.resize <= LARGEST_SIDE or 0 in shown.std:
+        raise WeightsError(f"{file}: its record of the input is out of range ({record[:200]}); copy the file again")
+    return shown
+
+
+def as_trained(described: Described, file: Path) -> Described:
+    """Return a card with the input that the weights of a file were trained for, where the file says it.
+
+    The card stays as it is where the file says nothing. A line on standard error says which input is taken, where
+    anybody could expect another one. Raises WeightsError as `recorded_input` does.
+    """
+    shown, own = recorded_input(file), described.input
+    if shown is None and is_own_training(file):
+        note(f"{file}: does not say for which images it was trained; they are shown as the card says, {own.size} px")
+    if shown is None or shown == own:
+        return described
+    differing = [f.name for f in fields(own) if getattr(shown, f.name) != getattr(own, f.name)]
+    what = ", ".join(f"{name} {getattr(shown, name)} (card: {getattr(own, name)})" for name in differing)
+    note(f"{file}: images are shown as its training says: {what}")
+    return replace(described, input=shown)
+
+
+def tell_other_input(who: str, file: Path, shown: Input) -> None:
+    """Say on standard error where images are shown to a teacher in another way than its weights file says.
+
+    The short side before the crop may differ, because a recipe sets it for all.
+    """
+    recorded = recorded_input(file) or shown
+    for name in ("size", "mean", "std"):
+        if (theirs := getattr(recorded, name)) != (ours := getattr(shown, name)):
+            note(f"{who}: {file} was trained for input.{name} {theirs}, images are shown to it with {ours}")
+
+
+def is_own_training(file: Path) -> bool:
+    """Say whether a weights file is of a training by this package, or has other classes than ImageNet's."""
+    return classes_of(file) != CLASSES or (file.suffix == ".safetensors" and "digest" in weights.metadata(file))
 
 
 def file_digest(file: Path) -> str:

@@ -15,7 +15,7 @@ from ssld import models, weights
 from ssld.config import cards
 from ssld.config.cards import Input
 from ssld.config.foreign import AccuracyCheck
-from ssld.config.recipe import Data, Plan, Stage
+from ssld.config.recipe import Data, Stage
 from ssld.config.teachers import FOREIGN, Combine
 from ssld.data import sampler
 from ssld.distill.arrays import Floats, Numbers
@@ -28,7 +28,7 @@ from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRun
 from ssld.distill.several import Together, combined
 from ssld.distill.teacher import TeacherLogits, gate
-from ssld.distill.teacher_weights import teacher_weights, weights_digest
+from ssld.distill.teacher_weights import check_card, teacher_weights, tell_other_input, weights_digest
 from ssld.errors import RunError
 from ssld.files import write_whole
 from ssld.foreign import check_accuracy
@@ -72,7 +72,7 @@ class Teacher:
     """Hold one trained teacher.
 
     `name` is that of the recipe. `norm` says the statistics of its batch norms. `engine` computes its logits. `look`
-    says how images are shown to it: their size and normalisation.
+    says how images are shown to it: their size and normalisation. `key` is its block in the recipe.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Teacher:
     norm: str
     engine: str
     look: Data
+    key: str = "teacher"
 
     def on(self, stage: Taught, engine_file: str = ENGINE) -> TeacherLogits | EngineLogits:
         """Return the labeller that gives the teacher's outputs for the images of a stage.
@@ -94,7 +95,7 @@ class Teacher:
         )
         engine = file.read_text(encoding="utf-8") if file.is_file() else self.engine
         batch = sampler.micro_size(settings.data.batch, settings.optim.accumulate, runtime.world)
-        labeller = in_engine(logits, engine, settings.data.size, batch, runtime)
+        labeller = in_engine(logits, engine, settings.data.size, batch, runtime, f"{self.key}.engine")
         if engine == "auto":
             barrier(runtime)  # no rank reads the file while another one writes it
             if runtime.main:
@@ -213,7 +214,7 @@ def check_engines(run: Run) -> None:
     """Check that this process can use the engines of the teachers. Raises RunError or DeployError."""
     for name, teacher in run.plan.all_teachers.items():
         if run.plan.is_asked(name):
-            check_engine(teacher.engine, run.runtime)
+            check_engine(teacher.engine, run.runtime, f"{run.plan.key_of(name)}.engine")
 
 
 def check_files(run: Run) -> None:
@@ -224,11 +225,11 @@ def check_files(run: Run) -> None:
     for name, teacher in run.plan.all_teachers.items():
         if teacher.card and not run.is_smoke:
             card = cards.find_teacher(teacher.card)
-            teacher_weights(teacher.card, card, teacher.weights, f"{_key(run.plan, name)}.weights")
+            teacher_weights(teacher.card, card, teacher.weights, f"{run.plan.key_of(name)}.weights")
         for key in ("onnx", "program", "run", "classes_file", *(() if run.is_smoke else ("weights",))):
             file = getattr(teacher, key)
             if file is not None and not any(Path(f"{file}{end}").exists() for end in ("", ".json", ".pdmodel")):
-                raise RunError(f"{_key(run.plan, name)}.{key}: no file or folder {file}; give a path that is there")
+                raise RunError(f"{run.plan.key_of(name)}.{key}: no file or folder {file}; give a path that is there")
 
 
 def load_teacher(run: Run, name: str, *, fresh: bool = False, checked: bool = True) -> Teacher:
@@ -240,7 +241,7 @@ def load_teacher(run: Run, name: str, *, fresh: bool = False, checked: bool = Tr
     """
     teacher = run.plan.all_teachers[name]
     network, look = _SOURCES[teacher.source](run, name, fresh)
-    loaded = Teacher(name, network, teacher.statistics, teacher.engine, look)
+    loaded = Teacher(name, network, teacher.statistics, teacher.engine, look, run.plan.key_of(name))
     if checked and teacher.gate and teacher.source != "stage" and not fresh and not run.is_smoke:
         (_pass_gate if teacher.card else _pass_check)(run, loaded)
     return loaded
@@ -295,8 +296,11 @@ def _of_card(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
     if run.is_smoke and not fresh:
         note(f"teacher {block.card}: fresh weights and the student's size, this is a smoke run")
     elif not fresh:
-        option = f"{_key(plan, name)}.weights"
-        weights.load_into(network, teacher_weights(str(block.card), card, block.weights, option))
+        option = f"{plan.key_of(name)}.weights"
+        file = teacher_weights(str(block.card), card, block.weights, option)
+        weights.load_into(network, file)
+        check_card(str(block.card), network)
+        tell_other_input(f"teacher {block.card}", file, card_input)
     if run.is_smoke:
         card_input = replace(card_input, size=plan.smoke.size, resize=plan.smoke.size)
     return network, shown_as(run.last.settings.data, card_input)
@@ -311,8 +315,9 @@ def _of_weights(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
     elif not fresh:
         file = Path(str(block.weights))
         if not file.exists():
-            raise RunError(f"{_key(plan, name)}.weights: no file {file}; give the weights of {block.title}")
+            raise RunError(f"{plan.key_of(name)}.weights: no file {file}; give the weights of {block.title}")
         weights.load_into(network, file)
+        tell_other_input(f"teacher {name}", file, look.evaluated)
     return network, look
 
 
@@ -321,7 +326,7 @@ def _of_run(run: Run, name: str, fresh: bool) -> tuple[nn.Layer, Data]:
     teacher_run = Run.of_folder(folder, run.runtime)
     if teacher_run.plan.classes != run.plan.classes:
         what = f"{folder} was trained for {teacher_run.plan.classes} classes, the recipe has {run.plan.classes}"
-        raise RunError(f"{_key(run.plan, name)}.run: {what}; give a run of the same classes")
+        raise RunError(f"{run.plan.key_of(name)}.run: {what}; give a run of the same classes")
     look = teacher_run.last.settings.data
     return build(teacher_run.plan, "student", look.crop) if fresh else trained_network(teacher_run.last), replace(
         look, size=look.crop, eval_batch=run.last.settings.data.eval_batch
@@ -368,7 +373,7 @@ def _pass_gate(run: Run, loaded: Teacher) -> None:
     images = int(sum_over_ranks(np.array([float(loader.images)]), run.runtime)[0])
     top1 = evaluate(loaded.network, loader, run.runtime)["top1"]
     note(f"teacher {teacher.card}: {top1:.2f} top-1 on {images} validation images, its card says {card.top1:.2f}")
-    skip = f"{_key(run.plan, loaded.name)}.gate=0"
+    skip = f"{run.plan.key_of(loaded.name)}.gate=0"
     gate(str(teacher.card), top1, card.top1, images, teacher.gate_points, skip)
 
 
@@ -377,7 +382,7 @@ def _pass_check(run: Run, loaded: Teacher) -> None:
     teacher, alone = run.plan.all_teachers[loaded.name], run.alone
     stage = alone.stage(_asking(run, loaded.name).name)
     loader = eval_loader(stage, take=teacher.gate, data=loaded.shown(stage.settings.data))
-    skip = f"{_key(run.plan, loaded.name)}.gate=0"
+    skip = f"{run.plan.key_of(loaded.name)}.gate=0"
     pass_check(loaded.name, loaded.network, loader, run.plan.classes, teacher.check, skip)
 
 
@@ -406,8 +411,3 @@ class _Asked:
     def __call__(self, images: Floats) -> dict[str, Floats]:
         with paddle.no_grad(), evaluating(self.network):
             return {"logits": self.network(paddle.to_tensor(images)).astype("float32").numpy()}
-
-
-def _key(plan: Plan, name: str) -> str:
-    """Return the key of a teacher in the recipe."""
-    return "teacher" if plan.teacher and name == "teacher" else f"teachers.{name}"

@@ -65,7 +65,7 @@ def mine_rate(plan: Plan, step: Mine, images: int, runtime: Runtime) -> float:
     if step.teacher in plan.all_teachers:
         with small(plan, plan.last, images, runtime) as run:
             teacher = load_teacher(run, step.teacher, fresh=True)
-        network, input_of_teacher = teacher.network, teacher_mining.shown_to(teacher)
+        network, input_of_teacher = teacher.network, teacher.look.evaluated
     else:
         card, classes = teacher_mining.known(step)
         network, input_of_teacher = models.create(card.arch, num_classes=classes, in_size=card.input.size), card.input

@@ -21,12 +21,12 @@ from ssld import quantize
 from ssld.config.recipe import Plan
 from ssld.distill.engine import drawn
 from ssld.distill.job import Job
-from ssld.distill.networks import build
+from ssld.distill.networks import build, check_crop
 from ssld.distill.runs import Run, StageRun
 from ssld.distill.stage import train_step
 from ssld.distill.state import TrainState, set_mode
 from ssld.distill.teachers import Teachers, fresh_teacher
-from ssld.errors import SsldError
+from ssld.errors import RecipeError, SsldError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses import Loss
 from ssld.runtime import Runtime
@@ -49,6 +49,25 @@ def try_stages(stages: Iterable[StageRun], teachers: Teachers) -> None:
             except SsldError as error:
                 text = str(error)
                 raise type(error)(text if text.startswith("stage ") else f"stage {stage.name}: {text}") from None
+
+
+def check_sizes(stages: Iterable[StageRun]) -> None:
+    """Make the network of each stage with fresh weights, once for each size of its images.
+
+    Raises RecipeError, with the name of the stage, for a size below the smallest that a network takes, and RunError for
+    a crop of the evaluation that it does not take.
+    """
+    checked = set()
+    for stage in stages:
+        data, role = stage.settings.data, stage.settings.network
+        if (role, data.size, data.crop) not in checked:
+            checked.add((role, data.size, data.crop))
+            with paddle.utils.unique_name.guard():
+                try:
+                    network = build(stage.plan, role, data.size)
+                except RecipeError as error:
+                    raise RecipeError(f"stage {stage.name}: {error}") from None
+                check_crop(network, data, f"stages.{stage.name}")
 
 
 def needs_trial(stage: StageRun) -> bool:

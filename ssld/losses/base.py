@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.errors import did_you_mean
 from ssld.interfaces import Batch, Outputs
+from ssld.spec.ranges import check_fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,6 +140,10 @@ class Loss:
     """When to use it, in a sentence or two."""
     traps: ClassVar[tuple[str, ...]] = ()
     """What goes wrong with it, a sentence or two each."""
+
+    def __post_init__(self) -> None:
+        """Check each option against the range in its type. Raises RecipeError for one outside."""
+        check_fields(self)
 
     def on_unlabelled(self) -> Literal["refuse", "ignore"]:
         """Say what happens to images without a label, where the loss reads labels.

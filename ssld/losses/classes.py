@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ssld.errors import RecipeError
 from ssld.losses.functions import HIDDEN, divergence, log_softmax, log_sum_exp, root
 from ssld.losses.lazy import F, Tensor, paddle
 
@@ -57,9 +56,3 @@ def standardised(logits: Tensor) -> Tensor:
     Source: arXiv:2403.01427 and its code.
     """
     return (logits - logits.mean(axis=-1, keepdim=True)) / (deviation(logits) + 1e-7)
-
-
-def check_temperature(value: float, name: str = "temperature") -> None:
-    """Raise RecipeError for the option of that name unless it is positive."""
-    if not value > 0:
-        raise RecipeError(f"{name}: {value} is not positive; 1 to 10 is usual")

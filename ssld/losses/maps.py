@@ -9,6 +9,7 @@ from typing import ClassVar
 from ssld.errors import RecipeError
 from ssld.losses.base import Loss, Reads
 from ssld.losses.lazy import Tensor, paddle
+from ssld.spec.ranges import Text
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 PRE = tuple(f"{stage}.pre" for stage in STAGES)
@@ -59,8 +60,8 @@ def _cells(size: int, grid: int) -> list[slice[int, int]]:
 class TapLoss(Loss):
     """Compare one tap of the student with one of the teacher. A subclass says which by default."""
 
-    student: str = "map"
-    teacher: str = "map"
+    student: Text = "map"
+    teacher: Text = "map"
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]
@@ -74,13 +75,14 @@ class PairsLoss(Loss):
     student, teacher: names of taps; without `teacher` they are those of `same`, by default the names of the student.
     """
 
-    student: tuple[str, ...] = STAGES
-    teacher: tuple[str, ...] | None = None
+    student: tuple[Text, ...] = STAGES
+    teacher: tuple[Text, ...] | None = None
 
     paired: ClassVar[bool] = True
     """Whether there must be one tap of the teacher for each of the student; else each is compared with each."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         own, others = len(self.student), len(self.teacher_taps)
         if self.paired and (not own or own != others):
             counts = f"{others} taps of the teacher for {own} of the student"

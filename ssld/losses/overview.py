@@ -12,6 +12,7 @@ from itertools import groupby
 from ssld.losses.base import Loss, Paper, Reads, Without
 from ssld.losses.registry import built_in, options, summary
 from ssld.losses.terms import build_terms
+from ssld.spec.ranges import Decay, told
 
 GROUPS = {
     "label": "Labels",
@@ -75,7 +76,7 @@ DOT = Method(
     needs=("two gradients",),
     helpers=False,
     every_class=False,
-    options={"delta": "float = 0.075"},
+    options={"delta": f"{told(Decay)} = 0.075"},
     paper=Paper("DOT: A Distillation-Oriented Trainer", 2023),
     golden="dot",
     ledger=("KD+DOT",),

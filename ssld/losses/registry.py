@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
-from ssld.errors import RecipeError, did_you_mean
+from ssld.errors import RecipeError, did_you_mean, shown
 from ssld.losses.base import Loss
+from ssld.spec.ranges import kinds, told
 
 FOLDERS = ("label", "logit", "multi", "self_", "feature", "relation", "contrast")
 """What a loss compares the student with: labels, the logits of a teacher, of several teachers, or of the student's own
@@ -68,7 +69,7 @@ def find(name: str, known: Mapping[str, type[Loss]] | None = None) -> type[Loss]
     known = built_in() if known is None else known
     if name not in known:
         hint = did_you_mean(name, known) or "; `ssld list losses` prints them"
-        raise RecipeError(f"no loss named {name!r}{hint}")
+        raise RecipeError(f"no loss named {shown(name)}{hint}")
     return known[name]
 
 
@@ -80,14 +81,13 @@ def summary(cls: type[Loss]) -> str:
 
 
 def options(cls: type[Loss]) -> dict[str, str]:
-    """Return name -> type and default of each option, as text."""
-    return {field.name: _described(field) for field in dataclasses.fields(cls)}
+    """Return name -> type with its range, and default, of each option, as text."""
+    return {field.name: _described(field, kinds(cls)[field.name]) for field in dataclasses.fields(cls)}
 
 
-def _described(field: dataclasses.Field[object]) -> str:
-    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+def _described(field: dataclasses.Field[object], kind: object) -> str:
     if field.default is not dataclasses.MISSING:
-        return f"{kind} = {field.default!r}"
+        return f"{told(kind)} = {field.default!r}"
     if field.default_factory is not dataclasses.MISSING:
-        return f"{kind} = {field.default_factory()!r}"
-    return kind
+        return f"{told(kind)} = {field.default_factory()!r}"
+    return told(kind)

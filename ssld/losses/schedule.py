@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ssld.errors import RecipeError
+from ssld.spec.ranges import Epochs, Factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Schedule:
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
 
-    at: tuple[tuple[float, float], ...]
+    at: tuple[tuple[Epochs, Factor], ...]
     between: Literal["linear", "cosine", "constant"] = "linear"
     per: Literal["step", "epoch"] = "step"
 
@@ -28,8 +29,6 @@ class Schedule:
         epochs, weights = [epoch for epoch, _ in self.at], [weight for _, weight in self.at]
         if not self.at or sorted(set(epochs)) != epochs:
             raise RecipeError(f"at: the epochs {epochs} do not rise; give pairs such as [[0, 0], [20, 1]]")
-        if min(weights) < 0:
-            raise RecipeError(f"at: the weight {min(weights):g} is negative; use 0 or more")
         if not any(weights):
             raise RecipeError("at: every weight is 0; give at least one that is positive")
 

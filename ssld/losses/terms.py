@@ -11,10 +11,11 @@ from typing import Literal, TypeVar, cast, get_args
 
 import pydantic
 
-from ssld.errors import RecipeError, call_own, did_you_mean
+from ssld.errors import RecipeError, call_own, did_you_mean, shown
 from ssld.losses.base import Loss, Reads
 from ssld.losses.registry import built_in, find
 from ssld.losses.schedule import Schedule, Weight
+from ssld.spec.ranges import Factor, check
 
 OWN = ("kind", "weight", "side")  # keys of a term that are no options of its loss
 
@@ -83,7 +84,7 @@ def _term(name: str, tree: object, known: Mapping[str, type[Loss]]) -> Term:
         return tree
     tree = {} if tree is None else tree
     if not isinstance(tree, Mapping):
-        raise RecipeError(f".{name}: {tree!r} is not a mapping; write {name}: {{weight: 1.0}}")
+        raise RecipeError(f".{name}: {shown(tree)} is not a mapping; write {name}: {{weight: 1.0}}")
     kind = tree.get("kind", name)
     try:
         cls = find(str(kind), known)
@@ -128,18 +129,15 @@ def term_of(name: str, kind: str, loss: Loss, given: Mapping[str, object]) -> Te
 
 def _side(name: str, tree: object) -> Side | None:
     if tree is not None and tree not in get_args(Side):
-        raise RecipeError(f".{name}.side: {tree!r} is no side; give task or distil, or leave it out")
+        raise RecipeError(f".{name}.side: {shown(tree)} is no side; give task or distil, or leave it out")
     return cast("Side | None", tree)
 
 
 def _weight(name: str, tree: object) -> Weight:
     if isinstance(tree, Mapping):
         return _typed(Schedule, tree, f".{name}.weight")
-    if isinstance(tree, bool) or not isinstance(tree, int | float):
-        raise RecipeError(f".{name}.weight: {tree!r} is not a number; give one, or {{at: [[0, 0], [20, 1]]}}")
-    if not 0 <= tree < float("inf"):
-        raise RecipeError(f".{name}.weight: {tree} is negative or not finite; use 0 or more")
-    return float(tree)
+    check(Factor, tree, f".{name}.weight")
+    return float(cast("float", tree))
 
 
 def _typed(cls: type[T], options: Mapping[str, object], where: str) -> T:
@@ -156,7 +154,7 @@ def _typed(cls: type[T], options: Mapping[str, object], where: str) -> T:
         if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
             raise RecipeError(f"{path}: this option is required; add it") from None
         reason = str(first["msg"]).removeprefix("Value error, ")
-        raise RecipeError(f"{path}: {first['input']!r}: {reason[0].lower()}{reason[1:]}") from None
+        raise RecipeError(f"{path}: {reason[0].lower()}{reason[1:]}; got {shown(first['input'])}") from None
     except RecipeError as error:  # a loss or a schedule refuses its options
         raise RecipeError(f"{where}.{error}") from None
     except Exception as error:  # a value that no YAML gives, or other people's __post_init__

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypedDict
 
+from ssld.config.keys import digested
 from ssld.config.mine_step import DONE
 from ssld.data import FileList
 from ssld.errors import RunError
@@ -65,7 +66,7 @@ class Job:
         """Return everything that the result of a shard depends on, but for the shard itself."""
         return {
             "method": METHOD,
-            "teacher": self.teacher.facts | {"input": asdict(self.teacher.input), "classes": self.teacher.classes},
+            "teacher": self.teacher.facts | {"input": digested(self.teacher.input), "classes": self.teacher.classes},
             "against": {"list": self.against_list.name, "sha256": sha256(self.against_list)},
             "thresholds": thresholds(),
         }
@@ -140,12 +141,12 @@ def open_folder(job: Job) -> None:
     elif job.out.exists() and not is_empty(job.out):
         raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
     with writing(job.out, RunError, "choose another --out"):
-        scores = job.files()[0].parent
-        scores.mkdir(parents=True, exist_ok=True)
-        for folder in (job.out, scores, *job.out.glob(f"{IMAGES}/*")):
+        job.out.mkdir(parents=True, exist_ok=True)
+        for folder in (job.out, *job.out.glob("scores-*"), *job.out.glob(f"{IMAGES}/*")):
             clear(folder)
         if digest != about["digest"]:
             write_whole(file, json.dumps(about, indent=1) + "\n")
+        job.files()[0].parent.mkdir(exist_ok=True)
 
 
 def borrow(job: Job, files: list[Path]) -> None:

@@ -55,7 +55,8 @@ def centre_crop(image: Image.Image, given: Input) -> np.ndarray:
     """float32 [3, size, size]: the short side resized, the centre cut out, normalised."""
     sides, corner = eval_geometry(np.array([[image.height, image.width]]), given.resize, given.size)
     (height, width), (top, left) = sides[0].tolist(), corner[0].tolist()
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    kind = Image.Resampling.BICUBIC if given.interpolation == "cubic" else Image.Resampling.BILINEAR
+    resized = image.resize((width, height), kind)
     pixels = np.asarray(resized.crop((left, top, left + given.size, top + given.size)), dtype=np.float32)
     mean, std = (np.array(values, dtype=np.float32) for values in (given.mean, given.std))
     return ((pixels / 255 - mean) / std).transpose(2, 0, 1)

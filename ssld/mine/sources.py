@@ -13,6 +13,7 @@ from ssld.data.lists import NOT_READ, SUFFIXES, read_list
 from ssld.data.tree import hidden
 from ssld.errors import DataError
 from ssld.files import ArchiveHeaders
+from ssld.paths import data_root_said
 
 SHARD = 2048  # images of a folder or list that are scored together; a tar is one shard
 LARGEST = 1 << 28  # bytes of a member of a tar
@@ -82,7 +83,7 @@ def shards(sources: Sequence[str | os.PathLike[str]]) -> list[Shard]:
             files = read_list(path, path.parent)
             pieces = [*_pieces(path, [(os.path.abspath(files.path(i)), "") for i in range(len(files))])]
         else:
-            raise DataError(f"{source}: no such folder, list file or .tar; check the path")
+            raise DataError(f"{source}: no such folder, list file or .tar; {data_root_said(source)}check the path")
         if not pieces:
             raise DataError(f"{source}: no image and no .tar in it; give the folder of the images")
         found |= {piece.identity: piece for piece in pieces}

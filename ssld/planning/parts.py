@@ -16,6 +16,7 @@ from ssld.data.imagenet import CLASSES, TRAIN_IMAGES, VAL_IMAGES
 from ssld.data.lists import count_lines
 from ssld.errors import DataError
 from ssld.labels import Layout
+from ssld.paths import data_root_said
 from ssld.planning.batch_split import split
 
 # These numbers of images serve where there is no list to count. ImageNet-22k: 21,841 classes, 2011 (image-net.org).
@@ -81,7 +82,7 @@ def labelling(plan: Plan, labels: Labels, stage: Part) -> Part:
         counted=stage.counted,
         epochs=labels.views,
         macs=cost.taught_macs(plan, plan.stages[stage.name]),
-        record=Layout(plan.classes, labels.k or plan.classes).size,
+        record=Layout(plan.classes, labels.kept(plan.classes)).size,
     )
 
 
@@ -146,7 +147,9 @@ def images_of(plan: Plan, root: Path, list_name: str, where: str) -> tuple[int, 
         return KNOWN[list_name], "known size"
     kind = next((kind for kind in plan.datasets if list_name.startswith(f"{kind}/")), None)
     prepare = f"ssld data prepare {kind}" if kind else "ssld data prepare"
-    raise DataError(f"{where}: {root / list_name}: no such list file, and its size is not known; run `{prepare}`")
+    file = root / list_name
+    what = f"no such list file, and its size is not known; {data_root_said(file)}run `{prepare}`"
+    raise DataError(f"{where}: {file}: {what}")
 
 
 def joined(words: Sequence[str]) -> str:

@@ -46,7 +46,10 @@ class Rate(TypedDict):
 
 
 class RecipePlan(TypedDict):
-    """Everything that `ssld plan` says of a recipe. `storage` is in bytes; `command` is what a shell takes."""
+    """Everything that `ssld plan` says of a recipe. `storage` is in bytes; `command` is what a shell takes.
+
+    `baseline` is the remark of `baseline.unequal`.
+    """
 
     recipe: str
     title: str
@@ -60,6 +63,7 @@ class RecipePlan(TypedDict):
     cost: str
     command: str
     linear_scaling: list[str]
+    baseline: str | None
 
 
 def row(part: Part, rate: float | None, cards: int) -> Row:
@@ -173,6 +177,8 @@ def facts(plan: RecipePlan) -> dict[str, str]:
     lines = {"storage": f"{sizes}; images are left out", "cost": plan["cost"]}
     if plan["total"]["without"]:
         lines["without"] = f"{', '.join(plan['total']['without'])}: the number of its images is not known"
+    if plan["baseline"]:
+        lines["baseline"] = plan["baseline"]
     lines["run"] = plan["command"]
     if plan["linear_scaling"]:
         lines["another batch"] = f"linear scaling of lr gives {' '.join(plan['linear_scaling'])}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ssld import yaml_text
 from ssld.config import coverage, parse
 from ssld.config.recipe import Plan
 from ssld.errors import RecipeError, RunError
@@ -80,7 +81,7 @@ def load(experiments: Path) -> tuple[dict[str, Finding], dict[str, Plan]]:
     Raises RecipeError for a key or value that is not allowed, and for a stage that no recipe has.
     """
     file = experiments / FINDINGS
-    findings = parse.build(Findings, {"findings": parse.read_yaml(file)}, str(file)).findings
+    findings = parse.build(Findings, {"findings": yaml_text.read(file)}, str(file)).findings
     sides = {text: name for name, finding in findings.items() for text in (finding.arm, finding.against)}
     shelf = {place: coverage.shelf_recipe(place) for place in {_split(text)[0] for text in sides}}
     plans = {place: recipe[1] for place, recipe in shelf.items() if recipe}

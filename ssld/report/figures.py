@@ -6,6 +6,7 @@ or a dark page.
 
 import io
 import re
+import warnings
 from itertools import cycle
 from typing import Any
 
@@ -242,7 +243,10 @@ def svg(figure: Figure, title: str) -> str:
     """Return the figure as SVG text for an HTML page: no ids of groups, no namespaces, the page's colours and font."""
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+    with warnings.catch_warnings():
+        # Text stays text, and the reader's browser has the letters of a script that Matplotlib's font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssld.config import baseline, coverage
+from ssld.errors import RecipeError
 from ssld.progress import table
 from ssld.spec.printable import printable
 
@@ -114,12 +115,18 @@ def training_word(result: dict[str, Any]) -> baseline.Training:
     return result["student"].get("training") or baseline.training(coverage.plan_of(result))
 
 
-def no_baseline(result: dict[str, Any]) -> str | None:
-    """Return `no baseline: ` and the reason, of a result without one.
+def baseline_remark(result: dict[str, Any]) -> str | None:
+    """Return why a result has no baseline, or what is to be known of the one that it has.
 
-    Returns None for a result with a baseline, and for an older one, which does not say the reason.
+    Returns None where nothing is to be said, and for an older result without a baseline, which does not say the reason.
     """
-    reason = None if result.get("baseline") else result.get("baseline_missing")
+    if result.get("baseline"):
+        try:
+            plan = coverage.plan_of(result)
+        except RecipeError:  # of an older version, whose plan no longer holds
+            return None
+        return baseline.unequal(plan, {name: result["stages"][name]["steps"] for name in plan.stages})
+    reason = result.get("baseline_missing")
     return reason and f"no baseline: {reason}"
 
 
@@ -128,7 +135,7 @@ def closing_table(result: dict[str, Any]) -> None:
     smoke = " (smoke run: these numbers mean nothing)" if result.get("scope") == "smoke" else ""
     table(closing_rows(result), (result.get("title") or result["recipe"]) + smoke)
     speeds = speed(result.get("bench") or [])
-    remarks = [no_baseline(result), NOT_STEADY if speeds and speeds.unsteady else None, *failed(result)]
+    remarks = [baseline_remark(result), NOT_STEADY if speeds and speeds.unsteady else None, *failed(result)]
     for remark in filter(None, remarks):
         sys.stdout.write(printable(remark) + "\n")
 

@@ -328,7 +328,7 @@ def _cell(name: str, value: float) -> str:
 
 def write_text(file: Path, text: str) -> None:
     """Write a file of the ledger, whole or not at all. Raises RunError where the disk does not take it."""
-    with writing(file, RunError, "make room, or choose another folder"):
+    with writing(file, RunError, "choose another folder"):
         file.parent.mkdir(parents=True, exist_ok=True)
         clear(file.parent)
         write_whole(file, text)

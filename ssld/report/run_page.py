@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ssld.config import parse
+from ssld import yaml_text
 from ssld.errors import RunError
 from ssld.files import write_whole, writing
 from ssld.report import evaluation_sections, int8_section, run_files, samples, sections
@@ -36,7 +36,7 @@ def write_report(folder: str | Path) -> Path:
     records = run_files.metrics(folder / "metrics.jsonl")
     rows = run_files.bench(folder / "bench.csv") or result.get("bench") or []
     plan = run_files.text(folder / "plan.yaml")
-    tree = parse.read_mapping(folder / "plan.yaml", "the plan of a run") if plan else {}
+    tree = yaml_text.read_mapping(folder / "plan.yaml", "the plan of a run") if plan else {}
     arrays = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
     names = [str(name) for name in arrays.get("classes", [])]
     parts = [
@@ -55,6 +55,6 @@ def write_report(folder: str | Path) -> Path:
         sections.plan_text(plan),
     ]
     page = folder / "report.html"
-    with writing(page, RunError, "make room and repeat `ssld report`"):
+    with writing(page, RunError, "repeat `ssld report`"):
         write_whole(page, PAGE.format(title=in_markup(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
     return page

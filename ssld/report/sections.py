@@ -5,10 +5,10 @@ from typing import Any
 from ssld.report import figures, samples
 from ssld.report.headline import (
     NOT_STEADY,
+    baseline_remark,
     failed,
     is_unsteady,
     megabytes,
-    no_baseline,
     percent,
     points,
     speed,
@@ -65,7 +65,7 @@ def header(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     parts = {"teacher": result.get("teacher"), "baseline": result.get("baseline"), "bench": rows}
     missing = [name for name, part in parts.items() if not part]
     title = (result.get("title") or result["recipe"]).replace(" -> ", " → ")
-    reason = no_baseline(result)
+    reason = baseline_remark(result)
     origin = f"seed {result['seed']} · {duration(result['wall_seconds'])} on {result['hardware']}"
     sub = f"{result['recipe']}{claim(result)} · {origin}"
     return (

@@ -29,7 +29,7 @@ def write_trials(rows: list[Row], path: Path, about: Row) -> Path:
     RunError when a file cannot be written.
     """
     rows = ordered(rows, about["metric"], about["goal"])
-    with writing(path, RunError, "make room, or choose another folder"):
+    with writing(path, RunError, "choose another folder"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path.with_suffix(".csv"), _csv(rows))
         write_whole(path.with_suffix(".json"), json.dumps({**about, "rows": rows}, indent=1) + "\n")

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from ssld.errors import UsageError
+from ssld.spec.ranges import Rule
 
-Colour: TypeAlias = tuple[int, int, int]  # red, green, blue, each 0..255
+
+class AnyColour(Rule):
+    """Ask for a colour in one of the forms that `colour_of` reads."""
+
+    def accept(self, kind: Any, value: Any) -> Any:
+        return colour_of(value)
+
+    def told(self, kind: Any) -> str:
+        return "3 integers from 0 to 255"
+
+
+Colour: TypeAlias = Annotated[tuple[int, int, int], AnyColour()]  # red, green, blue
 WHITE: Colour = (255, 255, 255)
 
 

@@ -10,7 +10,7 @@ from ssld.files import write_whole, writing
 from ssld.interfaces import Record
 from ssld.track.logger import Logger
 
-ADVICE = "make room and repeat the command, it resumes"
+ADVICE = "repeat the command, it resumes"
 
 
 class Jsonl(Logger):

@@ -3,6 +3,7 @@
 Each stage has a folder, and its curves are drawn over its own step.
 """
 
+import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,4 +82,13 @@ class TensorBoard(Logger):
             from tensorboardX import SummaryWriter
 
             self._writers[stage] = SummaryWriter(str(self.folder / stage), flush_secs=FLUSH)
+            _forget_host(self.folder / stage)
         return self._writers[stage]
+
+
+def _forget_host(folder: Path) -> None:
+    """Take the name of this machine, with which tensorboardX ends them, from the names of event files."""
+    host = socket.gethostname()
+    for file in folder.glob("events.out.tfevents.*"):
+        if host and file.name.endswith(f".{host}"):
+            file.rename(file.with_name(file.name.removesuffix(host) + "ssld"))

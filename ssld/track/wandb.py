@@ -5,6 +5,7 @@ the others (W&B's issues 3841 and 5865). So a run that resumes writes its offlin
 one part, one curve. Online it goes on where the server's copy ends.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -24,12 +25,15 @@ QUIET = {
     "disable_git": True,
     "disable_code": True,
     "save_code": False,
-    "x_disable_meta": True,  # W&B then records no host name, user name or command line
+    "x_disable_meta": True,  # W&B then records no command line
     "x_disable_machine_info": True,
+    "host": "",  # with None W&B takes the name of this machine
+    "username": "",
     "init_timeout": 30.0,  # seconds; W&B waits 90 for a server it cannot reach
     "login_timeout": 30.0,
     "finish_timeout": 120.0,  # W&B would wait for ever; `wandb sync` uploads the rest
 }
+LONGEST = 128  # characters of an artifact's name
 BEST = {"eval/top1": "max", "eval/loss": "min"}  # these are also kept in the summary, as `<stage>/eval/top1.max`
 
 
@@ -119,8 +123,9 @@ class Wandb(Logger):
 
         if item.used and not self.online:
             return
-        metadata = {"digest": item.digest, "made_from": item.made_from, **item.metadata}
-        artifact = wandb.Artifact(re.sub(r"[^\w.-]+", "-", item.name), item.kind, metadata=metadata)
+        made_from = {artifact_name(name): digest for name, digest in item.made_from.items()}
+        metadata = {"name": item.name, "digest": item.digest, "made_from": made_from, **item.metadata}
+        artifact = wandb.Artifact(artifact_name(item.name), item.kind, metadata=metadata)
         for file in item.files:
             if item.copied:
                 # It is not copied here, only when it is uploaded.
@@ -155,6 +160,18 @@ def check_login() -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
     if not wandb.login(prompt=False, verify=False):
         raise RunError(f"--wandb online: nobody is logged in to W&B here; `wandb login`, set WANDB_API_KEY, {instead}")
+
+
+def artifact_name(name: str) -> str:
+    """Return a name as W&B takes one: letters and digits of ASCII, dashes, underscores and dots, at most LONGEST.
+
+    A name in another script, or a longer one, ends with the beginning of its sha256, so that two names stay two.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+    if name.isascii() and len(plain) <= LONGEST:
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{plain[: LONGEST - 9].strip('-')}-{digest}".lstrip("-")
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:

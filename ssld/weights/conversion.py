@@ -48,6 +48,8 @@ def convert(
         "source_bytes": str(size),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
+    if "input" in weights.contents.metadata:  # the images that a training was made for
+        facts["input"] = weights.contents.metadata["input"]
     if others := twins(weights.contents, weights.way):
         note(f"{path}: its keys and shapes are those of {' and '.join(others)} too; make sure that it is {arch}")
     must_write = force or not _already(out, state, facts)

@@ -15,9 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ssld.errors import WeightsError
+from ssld import yaml_text
+from ssld.errors import RecipeError, WeightsError
 from ssld.files import alone, write_whole
 
 HEADING = "# What each address held when it was first fetched. Later downloads must be the same. Written by ssld.\n"
@@ -29,9 +28,9 @@ def read(file: Path) -> dict[str, dict[str, Any]]:
     Raises WeightsError when the file is damaged.
     """
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WeightsError(f"{file}: cannot be read ({' '.join(str(error).split())}); mend or remove it") from None
+        tree = yaml_text.read(file) if file.exists() else {}
+    except RecipeError as error:
+        raise WeightsError(f"{error}, or remove the file") from None
     if not isinstance(tree or {}, dict):
         raise WeightsError(f"{file}: not a mapping of addresses; mend or remove it")
     for url, entry in (tree or {}).items():
@@ -47,6 +46,6 @@ def add(file: Path, url: str, sha256: str, size: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with alone(file.parent):  # two downloads at a time must not drop each other's entry
             entries = read(file) | {url: {"sha256": sha256, "bytes": size, "date": today}}
-            write_whole(file, HEADING + yaml.safe_dump(entries, width=1000))
+            write_whole(file, HEADING + yaml_text.dump(entries))
     except OSError as error:
         raise WeightsError(f"{file}: cannot be written ({error.strerror or error}); make room and repeat") from None

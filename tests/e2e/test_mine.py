@@ -30,8 +30,8 @@ def place(tmp_path_factory):
         "arch": "MobileNetV3_small_x0_35",
         "top1": 90.0,
         "source": "a test",
-        "params": 1,
-        "macs": 1,
+        "params": 388_797,
+        "macs": 551_608,
         "input": network_input,
     }
     card["weights"] = {"url": "https://example.org/none", "path": "weights/none.safetensors"}

@@ -242,8 +242,8 @@ def test_a_run_is_exported_with_its_ends_inside_and_in_int8(place, result):
     assert told == "ssld export: override export.gate_top: no key 'gate_top'; did you mean 'gate_top1'?"
     told = fails("export", "runs/a", "--out", "some.yaml/x", cwd=place, begun=True)
     assert told == "ssld export: some.yaml/x: cannot be written (Not a directory); free it or choose another"
-    told = fails("export", "runs/a", "--opset", "22", "--out", "y", cwd=place, begun=True)
-    assert told == "ssld export: opset 22 cannot be written; choose 9 to 21"
+    told = fails("export", "runs/a", "--opset", "22", "--out", "y", cwd=place, code=2)
+    assert told == "ssld: argument --opset: should be an integer from 9 to 21; got 22"
 
 
 def test_a_model_is_exported_with_the_weights_of_a_file_and_never_without(place):

@@ -93,7 +93,7 @@ def test_published_weights_are_evaluated_as_their_card_says_and_not_compared_on_
         "different images of 4 classes"
     )
     assert not {"published_top1", "difference", "standard_error"} & result.keys()
-    assert fails(*words, "nowhere", cwd=tmp_path).startswith("ssld eval: nowhere: no list file there; give one")
+    assert fails(*words, "nowhere", cwd=tmp_path).startswith("ssld eval: nowhere: no list file there; recipes count")
 
 
 def test_a_further_test_set_is_prepared_from_a_folder_and_scored_as_it_was_published(tmp_path):

@@ -2,8 +2,9 @@
 
 import inspect
 import json
+import math
 from dataclasses import dataclass
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -13,10 +14,12 @@ from paddle import nn
 
 import ssld
 from ssld import api, losses, models
+from ssld.commands.eval import eval_
 from ssld.data import fake
 from ssld.distill.checkpoint import load
 from ssld.distill.code_digests import code_digest
-from ssld.distill.teacher_weights import weights_digest
+from ssld.distill.runs import MODEL
+from ssld.distill.teacher_weights import recorded_input, weights_digest
 from ssld.errors import DataError, DeployError, RecipeError, RunError, UsageError
 from ssld.plans import load_plan
 from ssld.report import closing_table, write_report
@@ -44,16 +47,18 @@ def distil(student=None, teacher="given", train=DATA, val=DATA, **changes):
     return ssld.distill(student or network(), teacher, train, val, **{**SETTINGS, **changes})
 
 
+INTERRUPTED = SimpleNamespace(at=-1)  # no constant, which would belong to the code of the loss
+
+
 @dataclass(frozen=True)
 class Gap(ssld.Loss):
-    """The squared difference of the logits; `explode` is the step at which it raises."""
+    """The squared difference of the logits; at the step of INTERRUPTED it is stopped."""
 
     factor: float = 1.0
     reads: ClassVar = ssld.Reads(teacher={"logits"})
-    explode: ClassVar = -1
 
     def __call__(self, student, teacher, batch, helpers):
-        if batch["step"] == Gap.explode:
+        if batch["step"] == INTERRUPTED.at:
             raise KeyboardInterrupt
         return self.factor * ((student["logits"] - teacher["logits"]) ** 2).sum(axis=-1)
 
@@ -173,6 +178,16 @@ def test_it_is_the_stage_of_a_recipe_to_the_last_bit(place, finished):
     assert finished.stage("distill").scores["steps"] == trained.scores["steps"] == 4
 
 
+def test_a_list_of_the_data_folder_is_found_from_any_folder_for_a_run_too(place, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = eval_(target=str(place / "run"), weights=None, data="val.txt", device="cpu")
+    assert (found["data"], found["top1"]) == (str(place / "val.txt"), finished.result["top1"])
+    with pytest.raises(DataError) as caught:
+        eval_(target=str(place / "run"), weights=None, data="gone.txt", device="cpu")
+    where = f"recipes count from $SSLD_DATA, which is {place}"
+    assert str(caught.value).startswith(f"gone.txt: no list file there; {where}; give one, or let")
+
+
 def test_a_finished_run_is_loaded_with_its_networks(place, finished):
     assert (place / "run/report.html").is_file()
     run = ssld.load_run(place / "run")
@@ -198,16 +213,18 @@ def test_a_stopped_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     student, teacher = network(), network(6, seed=1)
     student.tap_paths = teacher.tap_paths = {"maps": "2"}
     whole = distil(student, teacher, **settings)
-    monkeypatch.setattr(Gap, "explode", 5)
+    monkeypatch.setattr(INTERRUPTED, "at", 5)
     with pytest.raises(KeyboardInterrupt):
         distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert load(tmp_path / "kept").step == 5
-    monkeypatch.setattr(Gap, "explode", -1)
+    monkeypatch.setattr(INTERRUPTED, "at", -1)
     paddle.zeros([1])
     network(5)  # names of layers go on counting
     resumed = distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert weights_digest(resumed.student) == weights_digest(whole.student)
     assert [r["step"] for r in resumed.history if r["kind"] == "train"] == list(range(1, 9))
+    shown = recorded_input(tmp_path / "kept" / MODEL)
+    assert shown == resumed.settings.data.evaluated
     again = distil(student, teacher, folder=tmp_path / "kept", **settings)
     assert (weights_digest(again.student), again.scores) == (weights_digest(whole.student), resumed.scores)
 
@@ -244,10 +261,10 @@ def test_a_folder_refuses_another_training_in_one_line(tmp_path, changes, what):
 
 def test_a_training_that_failed_in_its_first_step_does_not_hinder_the_mended_one(tmp_path, monkeypatch):
     given = {"loss": {"gap": Gap()}, "epochs": 1, "folder": tmp_path / "kept"}
-    monkeypatch.setattr(Gap, "explode", 0)
+    monkeypatch.setattr(INTERRUPTED, "at", 0)
     with pytest.raises(KeyboardInterrupt):
         distil(**given)
-    monkeypatch.setattr(Gap, "explode", -1)
+    monkeypatch.setattr(INTERRUPTED, "at", -1)
     (tmp_path / "kept" / "made_of.json.partial-4194304").write_text("half")
     assert distil(**given, lr=0.2).scores["steps"] == 4
     assert not [*tmp_path.glob("kept/*.partial*")]
@@ -321,6 +338,8 @@ def test_the_digest_of_code_covers_what_it_uses_of_ones_own_other_files():
 def test_the_digest_of_code_does_not_cover_what_it_does_not_use():
     first = code_digest(class_of("x.mean()", double=lambda x: 2 * x, np=np))
     assert code_digest(class_of("x.mean()", double=lambda x: 3 * x, mean=3, np=np)) == first
+    counting = "calls = {}\ndef count():\n    global calls\n    calls += 1\n"
+    assert len({code_digest(class_of("count()", before=counting.format(calls))) for calls in (0, 5)}) == 1
 
 
 @pytest.mark.parametrize(
@@ -345,7 +364,11 @@ def test_the_digest_of_code_does_not_cover_what_it_does_not_use():
         (RecipeError, r"loss: a str is no loss", {"loss": "ssld"}),
         (RecipeError, r"optim\.emma: unknown key; did you mean 'ema'", {"optim": {"emma": 0.9}}),
         (RecipeError, "stage: the key 'labels' does not belong here", {"stage": {"labels": {}}}),
-        (RecipeError, r"optim\.lr: must be above 0", {"lr": 0}),
+        (RecipeError, "gate: should be an integer from 0 to 1,000,000; got -1", {"gate": -1}),
+        (RecipeError, "classes: should be an integer from 2 to 1,000,000; got 1.5", {"classes": 1.5}),
+        (RecipeError, "seed: should be an integer from 0 to .*; got nan", {"seed": math.nan}),
+        (RecipeError, "size: should be an integer from 1 to 8,192; got 0", {"size": 0}),
+        (RecipeError, r"optim\.lr: should be a number above 0, at most 1,000; got 0", {"lr": 0}),
         (RecipeError, "dkd needs images of one label each",
          {"loss": {"dkd": {}}, "data": {"batch": 8, "augment": {"mixup": 0.2}}}),
         (RecipeError, r"combine\.weights: of a; the teachers are a, b",

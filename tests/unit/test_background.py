@@ -6,6 +6,7 @@ import yaml
 from paddle import nn
 from PIL import Image
 
+from ssld import weights
 from ssld.config import cards, recipe
 from ssld.config.mine_step import Mine
 from ssld.data.lists import write_list
@@ -82,6 +83,7 @@ def test_a_label_cache_of_another_background_is_another_cache(load, clear):
 
 def test_a_mining_and_an_evaluation_see_images_as_the_card_says(clear, monkeypatch):
     card = cards.find_teacher("ResNet50_vd_ssld")
+    weights.save({"w": np.zeros(1, "float32")}, clear / "w.safetensors")
     monkeypatch.setattr(teacher_mining, "teacher_weights", lambda *words: clear / "w.safetensors")
     step = Mine(sources=("d",), teacher="ResNet50_vd_ssld", against="d/val.txt", k=1)
     assert teacher_mining.trained(step)[0].input == card.input

@@ -14,7 +14,7 @@ from ssld.data.lists import list_text
 from ssld.distill import metrics
 from ssld.distill.runs import Run
 from ssld.distill.teachers import load_teacher
-from ssld.report.headline import training_word
+from ssld.report.headline import baseline_remark, training_word
 from ssld.report.summary import names
 from ssld.runtime import Runtime
 from tests.unit.some_recipe import TREE, changed, written
@@ -168,6 +168,48 @@ def test_the_stage_that_a_recipe_names_is_its_baseline_on_any_images(tmp_path: P
     assert found["baseline"] == {"top1": 50.0, "source": "measured"}
     assert (found["gain"], found["baseline_missing"]) == (pytest.approx(10.0), None)
     assert (found["teacher"]["top1"], found["teacher"]["source"]) == (80.0, "measured")
+
+
+@pytest.mark.parametrize(
+    ("baseline_of", "steps", "said"),
+    [
+        (
+            "plain", {"plain": 969, "distill": 300, "finetune": 54},
+            "the baseline (plain) has 969 steps, the student (distill + finetune) 354; stages.plain.epochs=1.096 gives "
+            "both as many",
+        ),
+        (
+            "plain", {"plain": 300, "distill": 900, "finetune": 60},
+            "the baseline (plain) has 300 steps, the student (distill + finetune) 960; stages.plain.epochs=9.6 gives "
+            "both as many",
+        ),
+        ("plain", {"plain": 330, "distill": 300, "finetune": 54}, None),
+        ("distill", {"plain": 1, "distill": 300, "finetune": 999}, None),
+        (None, {"plain": 969, "distill": 300, "finetune": 54}, None),
+    ],
+    ids=["longer", "shorter", "about equal", "the student goes on from it", "none"],
+)  # fmt: skip
+def test_a_baseline_of_another_length_is_remarked(
+    baseline_of: str | None, steps: dict[str, int], said: str | None, tmp_path: Path
+) -> None:
+    plan = plan_of(tmp_path, {**TREE, "baseline": baseline_of})
+    assert baseline.unequal(plan, {"teach": 5, **steps}) == said
+    listed(tmp_path, ["a.png"] * 10, np.arange(10), folder="d")
+    found = described(tmp_path, plan, plain=50.0, distill=50.0, teach=80.0)
+    for name, number in {"teach": 5, **steps}.items():
+        found["stages"][name]["steps"] = number
+    assert baseline_remark(found) == (
+        said or (f"no baseline: {found['baseline_missing']}" if not baseline_of else None)
+    )
+
+
+def test_stages_that_both_trainings_continue_count_for_neither(tmp_path: Path) -> None:
+    tree = {**TREE, "stages": {name: TREE["stages"][name] for name in ("teach", "distill", "plain", "finetune")}}
+    plan = plan_of(tmp_path, changed(tree, "stages.plain.init", "distill"))
+    assert baseline.unequal(plan, {"teach": 5, "distill": 1000, "plain": 100, "finetune": 100}) is None
+    said = baseline.unequal(plan, {"teach": 5, "distill": 1000, "plain": 100, "finetune": 50})
+    assert said is not None
+    assert said.startswith("the baseline (plain) has 100 steps, the student (finetune) 50; stages.plain.epochs=1.5 g")
 
 
 OF_A_CARD = changed(changed(PLAIN, "teacher", {"card": "ResNet50_vd_ssld"}), "stages.plain.loss", {"ssld": {}})

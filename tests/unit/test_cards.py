@@ -43,11 +43,15 @@ def test_a_card_is_read_as_typed_values(tmp_path):
         ("resize: 256", "rezise: 256", r"Card\.yaml: input\.rezise: unknown key; did you mean 'resize'\?"),
         ("source: a page\n", "", r"Card\.yaml: source: this key is required; add it"),
         ("path: weights/a.pdparams", "sha256: null", r"Card\.yaml: weights\.path: this key is required; add it"),
-        ("top1: 83", "top1: high", r"Card\.yaml: top1: should be float; got 'high'"),
-        ("params: 1", "params: true", r"Card\.yaml: params: should be int; got True"),
+        ("top1: 83", "top1: high", r"Card\.yaml: top1: should be a number from 0 to 100; got 'high'"),
+        (
+            "params: 1",
+            "params: true",
+            r"Card\.yaml: params: should be an integer from 1 to .*; got True",
+        ),
         ("mean: [0, 0, 0]", "mean: [0, 0]", r"Card\.yaml: input\.mean: needs 3 values; got 2"),
-        ("mean: [0, 0, 0]", "mean: [0, 0, a]", r"Card\.yaml: input\.mean: should be float; got 'a'"),
-        ("input: {", "input: [{", r"Card\.yaml: not valid YAML"),
+        ("mean: [0, 0, 0]", "mean: [0, 0, a]", r"Card\.yaml: input\.mean: should be a number from 0 to 1; got 'a'"),
+        ("input: {", "input: [{", r"Card\.yaml: line 8: not valid YAML"),
     ],
 )
 def test_a_card_that_does_not_hold_is_one_line_naming_file_and_key(tmp_path, old, new, message):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ssld.commands.data import data
-from ssld.data.lists import write_list
+from ssld.data.lists import read_list, write_list
 from ssld.errors import DataError, UsageError
 
 PREPARE = dict.fromkeys(("source", "out", "val_share", "imagenet", "ground_truth", "labelled", "seed", "class_list"))
@@ -35,7 +35,7 @@ def place(tmp_path):
 def test_a_check_counts_what_is_flat_transparent_double_and_shared(place, capsys):
     found = run("check", place / "train.txt", against=str(place / "val.txt"), classes=3)
     numbers = {"images": 4, "labelled": 4, "unreadable": 0, "transparent": 1, "flat": 1, "doubles": 1, "shared": 1}
-    assert found == {"list": str(place / "train.txt"), **numbers}
+    assert found == {"list": str(place / "train.txt"), **numbers, "clean": None}
     assert capsys.readouterr().err.splitlines() == [
         f"1 images of one flat colour: {place / 'clear.png'}",
         f"1 images with the bytes of an earlier one: {place / 'again.png'} = {place / 'a.png'}",
@@ -53,6 +53,56 @@ def test_a_colour_that_is_none_and_an_image_that_is_none_are_told(place, capsys)
     with pytest.raises(DataError, match=r"train\.txt: 1 of 4 images cannot be read"):
         run("check", place / "train.txt")
     assert f"{place / 'b.png'}: no image that can be read" in capsys.readouterr().err
+
+
+def test_a_list_without_the_images_that_cannot_be_read_is_written(place, capsys):
+    (place / "b.png").write_bytes(b"no image")
+    (place / "again.png").unlink()
+    with pytest.raises(DataError, match=r"2 of 4 images cannot be read; remove them .* or let --out FILE write a list"):
+        run("check", place / "train.txt")
+    found = run("check", place / "train.txt", out=str(place / "clean.txt"))
+    assert (found["images"], found["unreadable"], found["clean"]) == (4, 2, str(place / "clean.txt"))
+    assert (place / "clean.txt").read_text() == "a.png 0\nclear.png 2\n"
+    told = capsys.readouterr().err
+    assert f"{place / 'b.png'}: no image that can be read" in told
+    assert f"{place / 'again.png'}: no such file" in told
+    assert run("check", place / "clean.txt")["unreadable"] == 0
+    (place / "sub").mkdir()
+    run("check", place / "train.txt", out=str(place / "sub/clean.txt"))  # paths there start from another folder
+    files = read_list(place / "sub/clean.txt", place / "sub", 3)
+    assert [files.path(i) for i in range(2)] == [str(place / "a.png"), str(place / "clear.png")]
+    assert (place / "sub/classes.txt").read_text() == "cat\ndog\nowl\n"
+
+
+@pytest.mark.parametrize(
+    ("out", "other", "message"),
+    [
+        ("val.txt", {}, r"val\.txt: is there already; give another --out"),
+        ("gone/clean.txt", {}, r"gone/clean\.txt: there is no such folder; make it first"),
+        ("clean.txt", {"train.scoring.json": "{}"}, r"train\.txt: train\.scoring\.json beside it says of each image"),
+        (
+            "sub/clean.txt",
+            {"sub/classes.txt": "dog\ncat\n"},
+            r"sub/classes\.txt: names other classes than the one besi",
+        ),
+    ],
+)
+def test_a_list_that_cannot_be_written_is_told_before_an_image_is_decoded(place, out, other, message, monkeypatch):
+    monkeypatch.setattr("ssld.commands.data.check", None)
+    (place / "sub").mkdir()
+    for name, text in other.items():
+        (place / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        run("check", place / "train.txt", out=str(place / out))
+
+
+def test_a_list_without_an_image_that_can_be_read_is_not_written(place):
+    for name in "abcd":
+        (place / f"{name}.png").write_bytes(b"no image")
+    write_list(place / "bad.txt", ["a.png", "b.png"])
+    with pytest.raises(DataError, match="no image of it can be read; nothing was written"):
+        run("check", place / "bad.txt", out=str(place / "clean.txt"))
+    assert not (place / "clean.txt").exists()
 
 
 def test_what_a_preparation_leaves_out_is_told(place, tmp_path, capsys):

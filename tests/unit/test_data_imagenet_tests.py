@@ -59,7 +59,7 @@ def test_another_number_of_folders_or_images_of_version_2_is_refused(tmp_path):
     prepare("imagenet_v2", tmp_path / "out", source=source, allow_partial=True)
     assert list(lines(tmp_path / "out").values()) == [2, 10]
     images(source, "n01440764/a.jpeg")
-    with pytest.raises(DataError, match="n01440764: is no label; give the folder of one variant"):
+    with pytest.raises(DataError, match="n01440764: no label; give the folder of one variant"):
         prepare("imagenet_v2", tmp_path / "out", source=source)
 
 
@@ -92,7 +92,7 @@ def test_sketches_are_of_all_classes_and_need_no_scoring(tmp_path, imagenet):
     assert list(lines(tmp_path / "out").values()) == [7, 999]
     assert scoring(tmp_path / "out").plain
     images(source, "n99999999/x.JPEG")
-    with pytest.raises(DataError, match="n99999999: is not named by a WordNet id of ImageNet's classes"):
+    with pytest.raises(DataError, match="n99999999: not named by a WordNet id of ImageNet's classes"):
         prepare("imagenet_sketch", tmp_path / "out", **options, allow_partial=True)
 
 

@@ -80,6 +80,23 @@ def test_a_missing_list_and_a_missing_folder_are_named(lines, tmp_path):
         read_list([], tmp_path)
 
 
+def test_of_a_missing_list_of_the_data_folder_it_is_said_where_that_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/d").mkdir(parents=True)
+    monkeypatch.delenv("SSLD_DATA", raising=False)
+    unset = "recipes count from `data` in the current folder, for $SSLD_DATA is not set; check the path or run"
+    for path, what in (("data/d", "no such list file"), ("data/none", "no such data folder")):
+        with pytest.raises(DataError) as caught:
+            read_list(f"{path}/train.txt", path)
+        assert f"{what}; {unset}" in str(caught.value)
+    monkeypatch.setenv("SSLD_DATA", str(tmp_path / "sets"))
+    (tmp_path / "sets").mkdir()
+    with pytest.raises(DataError, match=r"no such list file; recipes count from \$SSLD_DATA, which is .*/sets; "):
+        read_list(tmp_path / "sets/train.txt", tmp_path / "sets")
+    with pytest.raises(DataError, match=r"data/d/train\.txt: no such list file; check the path or run"):
+        read_list("data/d/train.txt", "data/d")
+
+
 def test_what_is_written_reads_back(tmp_path):
     paths = ["a b.jpg", "c.png", "no_suffix", "d.1"]
     write_list(tmp_path / "plain.txt", paths)

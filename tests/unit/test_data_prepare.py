@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from ssld.data import digits as real_digits
 from ssld.data import fake, fashion_pool, prepare, read_list
 from ssld.data import fashion_mnist as fashion
-from ssld.data.lists import compare_classes
+from ssld.data.lists import compare_classes, list_text
 from ssld.data.target import Target
 from ssld.errors import DataError
 
@@ -109,6 +109,7 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(digits, tmp_path):
     with pytest.raises(Stop):
         prepare("digits", tmp_path / "d", interrupt)
     assert not (tmp_path / "d" / "dataset.json").exists()
+    (tmp_path / "d" / "val.txt.partial-4194304").write_bytes(b"half")  # as a kill leaves it
     assert prepare("digits", tmp_path / "d")["status"] == "prepared"
     assert snapshot(tmp_path / "d") == snapshot(digits[0])
     assert not [name for name in snapshot(digits[0]) if not name.endswith((".png", ".txt", ".json"))]
@@ -241,7 +242,7 @@ def test_a_flat_imagenet_val_needs_a_ground_truth_of_names_and_classes(tmp_path)
     for text, message in [
         ("3\n1\n2\n", r"truth\.txt:1: bad line '3'"),
         ("a.JPEG n09\n", r"truth\.txt:1: no class 'n09'"),
-        ("ILSVRC2012_val_00000000 n02\n", r"00000001\.JPEG: not in the ground truth"),
+        ("ILSVRC2012_val_00000000 n02\n", r"00000001\.JPEG, .*00000002\.JPEG: not in the ground truth"),
     ]:
         truth.write_text(text)
         with pytest.raises(DataError, match=message):
@@ -369,6 +370,21 @@ def test_what_is_left_out_of_a_folder_is_counted_and_named(tmp_path):
     )
 
 
+def test_names_that_a_list_cannot_hold_are_told_all_at_once(tmp_path):
+    root = tree(tmp_path / "pets", "cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "dog/a\nb.png", "cat/c\rd.png")
+    tree(root, "cat/in\nner/1.png")
+    found = prepare("folder", tmp_path / "out", source=root, val_share=0)
+    assert found["left_out"] == {"a name with a line break": 3}
+    assert read_list(tmp_path / "out/train.txt", tmp_path / "out").labels.tolist() == [0, 0, 1, 1]
+    tree(root, "o\nwl/1.png", "pi\rg/1.png")
+    with pytest.raises(DataError, match=r"names have a line break: 'o\\nwl', 'pi\\rg'; rename them"):
+        prepare("folder", tmp_path / "other", source=root, val_share=0)
+    with pytest.raises(
+        DataError, match=r"^' a\.png', 'b\.png ': a list file cannot hold these 2 names; rename the images"
+    ):
+        list_text([" a.png", "c.png", "b.png "])
+
+
 def test_an_unlabelled_tree_names_what_it_leaves_out(tmp_path):
     root = folder_of_surprises(tmp_path / "pets")
     found = prepare("unlabelled", tmp_path / "out", source=root)
@@ -419,5 +435,7 @@ def test_a_set_that_is_prepared_apart_takes_the_classes_of_another(tmp_path):
 def test_what_a_published_set_must_have_is_no_matter_of_leaving_out(tmp_path):
     source = imagenet(tmp_path)
     (source / "train/n01/n01_9.JPEG").symlink_to("gone")
-    with pytest.raises(DataError, match=r"n01_9\.JPEG: the link leads nowhere; delete it or fetch it again"):
+    (source / "train/n02/n02_9.JPEG").write_bytes(b"")
+    said = r"n01_9\.JPEG \(a dangling link\), .*n02_9\.JPEG \(an empty file\); delete what is named, or fetch it again"
+    with pytest.raises(DataError, match=said):  # all of them at once, of every class
         prepare("imagenet", source, source=source, allow_partial=True)

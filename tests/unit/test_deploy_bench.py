@@ -16,7 +16,12 @@ from PIL import Image
 from ssld.deploy import How, Row, export_model, timing, unsteady, write_csv, write_json
 from ssld.deploy.bench import bench
 from ssld.deploy.pictures import jpegs, preprocess
-from ssld.errors import DeployError, SsldError
+from ssld.distill.runs import Run
+from ssld.errors import DeployError, RecipeError, SsldError
+from ssld.plans import load_plan
+from ssld.result import check_bench, measure
+from ssld.runtime import Runtime
+from tests.unit.some_recipe import TREE, written
 
 HEADER = (
     "network,engine,precision,batch,size,threads,repeats,mean_ms,p50_ms,p90_ms,p99_ms,images_per_second,model_bytes,"
@@ -158,6 +163,33 @@ def test_peak_memory_is_that_of_a_process_of_its_own(networks):
     assert 30e6 < row.peak_bytes < 500e6
 
 
+def test_engines_that_read_nothing_of_the_export_are_refused_before_the_first_step(tmp_path):
+    def checked(*overrides):
+        check_bench(load_plan(str(written(tmp_path, TREE)), overrides))
+
+    wanted = r"bench\.engines: none of onednn, onnxruntime reads paddle2 in fp32; add onnx or paddle to export\.formats"
+    with pytest.raises(RecipeError, match=wanted):
+        checked("export.formats=[paddle2]", "bench.engines=[onednn, onnxruntime]")
+    with pytest.raises(RecipeError, match=r"none of paddle reads paddle in int8; name other engines$"):
+        checked("bench.engines=[paddle]", "export.formats=[paddle]", "bench.precisions=[int8]")
+    checked("export.formats=[int8]", "bench.precisions=[int8]", "bench.engines=[paddle, openvino]")
+    checked("export.formats=[paddlelite]", "bench.engines=[paddle2]")
+
+
+def test_a_run_that_no_engine_can_measure_says_why_of_each(networks, tmp_path):
+    tree = {**TREE, "baseline": None, "stages": {"plain": TREE["stages"]["plain"]}}
+    del tree["teacher"]
+    plan = load_plan(str(written(tmp_path, tree)), ["bench.engines=[onnxruntime, tensorrt]"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "export").symlink_to(networks["student"])
+    with pytest.raises(DeployError) as caught:
+        measure(Run(plan, tmp_path / "run", tmp_path, Runtime(rank=0, world=1, gpu=None)))
+    said = str(caught.value)
+    assert "model.onnx: no such file in this export; export the model in that format" in said
+    assert "engine 'tensorrt': tensorrt is not installed" in said
+    assert "ssld[engines]" not in said
+
+
 def test_the_rows_are_written_with_the_machine(tmp_path):
     write_json([ROW], {"device": "a machine"}, tmp_path / "b.json")
     content = json.loads((tmp_path / "b.json").read_text())
@@ -177,11 +209,11 @@ def test_a_row_that_was_not_steady_is_named():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_sizes": [0]}, r"bench: batch sizes \[0\]; give numbers of 1 or more"),
-        ({"batch_sizes": []}, r"bench: batch sizes \[\]"),
-        ({"image_sizes": [32, -1]}, r"bench: image sizes \[32, -1\]"),
-        ({"repeats": 0}, r"bench: repeats \[0\]"),
-        ({"threads": [0]}, r"bench: threads \[0\]"),
+        ({"batch_sizes": [0]}, "bench: batch_sizes: should be an integer from 1 to .*; got 0"),
+        ({"batch_sizes": []}, "bench: batch_sizes: none given; name at least one"),
+        ({"image_sizes": [32, -1]}, "bench: image_sizes: should be an integer from 1 to 8,192; got -1"),
+        ({"repeats": 0}, "bench: repeats: should be an integer from 1 to .*; got 0"),
+        ({"threads": [0]}, "bench: threads: should be an integer from 1 to 1,024; got 0"),
         ({"precisions": ["int8"]}, "engine 'paddle': has no precision 'int8'; choose from fp32$"),
         ({"precisions": []}, "no engine or no precision given"),
         ({"engines": []}, "no engine or no precision given"),

@@ -8,7 +8,7 @@ import pytest
 
 from ssld.deploy import ENGINES, ready, usable
 from ssld.deploy.contract import FORMATS
-from ssld.errors import DeployError, SsldError
+from ssld.errors import DeployError, RecipeError, SsldError
 from ssld.spec import formats
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def test_an_unknown_engine_suggests_the_nearest():
 
 
 def test_an_engine_needs_a_thread():
-    with pytest.raises(DeployError, match="engine 'paddle': 0 threads; give 1 or more"):
+    with pytest.raises(RecipeError, match="engine 'paddle': threads: should be an integer from 1 to 1,024; got 0"):
         ready("paddle", threads=0)
 
 

@@ -1,6 +1,8 @@
 """These tests run export and gate with real converters and real engines on small networks."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +17,11 @@ from paddle.jit.dy2static import parameter_recorder as recorder
 from ssld import models
 from ssld.deploy import How, export_model, ready, release, rounding
 from ssld.deploy import contract as contracts
+from ssld.deploy import formats as forms
 from ssld.deploy.child_process import reason, run_module
 from ssld.deploy.gate import CHUNK, far_apart, gate, other_class
-from ssld.errors import DeployError
+from ssld.errors import DeployError, SsldError
+from ssld.files import alone
 
 SIZE = 20
 IMAGES = np.random.default_rng(0).standard_normal((CHUNK + 7, 3, SIZE, SIZE)).astype(np.float32)
@@ -265,6 +269,35 @@ def test_an_unwritable_folder_is_one_line(tmp_path):
     line(caught)
 
 
+def test_an_export_needs_no_home_folder_and_an_error_names_the_file_that_it_is_about(tmp_path, monkeypatch):
+    """A home folder that cannot be written to once read as an export that cannot be written."""
+    monkeypatch.setenv("HOME", "/proc/none")
+    export_model(toy(), tmp_path / "export", name="toy", formats=["paddle"], contract=GIVEN)
+    assert os.environ["HOME"] == "/proc/none"
+
+    def denied(*given):
+        raise PermissionError(errno.EACCES, "Permission denied", "/home/user/.cache/converter")
+
+    monkeypatch.setattr(forms, "write_derived", denied)
+    with pytest.raises(DeployError) as caught:
+        export_model(toy(), tmp_path / "export", name="toy", formats=["paddle"], contract=GIVEN)
+    assert line(caught) == "/home/user/.cache/converter: Permission denied; mend that and repeat the command"
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_one_and_that_of_a_living_one_is_not(tmp_path):
+    def left(name, files=("model.json",)):
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_text("half")
+        return tmp_path / name
+
+    left(".export.partial-4194304")
+    living, other = left(".export.partial-1"), left(".other.partial-4194304")
+    with alone(living):
+        export_model(toy(), tmp_path / "export", name="toy", formats=["paddle"], contract=GIVEN)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [living.name, other.name, "export"]
+
+
 def untraceable() -> nn.Layer:
     """Return a network that runs on any size, but whose reshape cannot be traced with an unknown one."""
     return paddle.vision.models.shufflenet_v2_x0_25(num_classes=3)
@@ -289,8 +322,8 @@ def test_only_onnx_leaves_no_paddle_program(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"how": How(opset=22)}, "opset 22 cannot be written; choose 9 to 21"),
-        ({"how": How(opset=8)}, "opset 8 cannot be written"),
+        ({"how": How(opset=22)}, "opset: should be an integer from 9 to 21; got 22"),
+        ({"how": How(opset=8)}, "opset: should be an integer from 9 to 21; got 8"),
         ({"formats": ["onyx"]}, "no format 'onyx'; did you mean 'onnx'"),
         ({"formats": []}, "no format given"),
         (
@@ -300,7 +333,7 @@ def test_only_onnx_leaves_no_paddle_program(tmp_path):
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, change, message):
-    with pytest.raises(DeployError, match=message) as caught:
+    with pytest.raises(SsldError, match=message) as caught:
         export_model(toy(), tmp_path / "export", **{"name": "toy", "contract": GIVEN, **change})
     line(caught)
     assert not list(tmp_path.iterdir())

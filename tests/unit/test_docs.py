@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,14 @@ from ssld.arguments import COMMANDS
 from ssld.commands.list import LISTS
 from ssld.config import cards, recipe
 from ssld.config.delivery import Export
+from ssld.config.foreign import InputSpec
 from ssld.config.keys import plain
 from ssld.deploy.engines.registry import ENGINES
 from ssld.losses import Term, build_terms
 from ssld.losses.overview import names
 from ssld.losses.registry import built_in
 from ssld.report import ablation, ledger, published_and_measured, zoo
+from ssld.spec import ranges
 from tests.unit.test_imports import ALLOWED
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,7 @@ PARTS = (
     "Bench",
     "Smoke",
 )
-BLOCKS = [getattr(recipe, name) for name in PARTS]
+BLOCKS = [*(getattr(recipe, name) for name in PARTS), InputSpec]
 FOLDERS = "ssld|recipes|teachers|students|experiments|benchmarks|examples|tests|docs"
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -83,12 +84,12 @@ def default(field):
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
-def test_every_key_of_a_recipe_is_explained_with_its_default(block):
+def test_every_key_of_a_recipe_is_explained_with_its_range_and_its_default(block):
     table = {cells[0].strip("`"): cells for cells in rows(section("docs/recipes.md", block.__name__))}
     fields = {field.name: field for field in dataclasses.fields(block)}
     assert list(table) == list(fields)
     for name, (_, kind, told, _) in table.items():
-        assert kind
+        assert kind.replace("\\|", "|") == ranges.told(ranges.kinds(block)[name]), f"{block.__name__}.{name}"
         if name == "name":  # worked out by `recipe.load`
             continue
         said = yaml.safe_load(told.strip("`")) if told.startswith("`") else told
@@ -96,8 +97,9 @@ def test_every_key_of_a_recipe_is_explained_with_its_default(block):
 
 
 def test_no_block_of_a_recipe_is_left_out_of_the_test_above():
-    defined = [item for item in vars(recipe).values() if dataclasses.is_dataclass(item) and item is not Term]
-    assert set(defined) == set(BLOCKS)
+    classes = [item for item in vars(recipe).values() if dataclasses.is_dataclass(item) and item is not Term]
+    defined = [item for item in classes if not issubclass(item, ranges.Rule)]
+    assert {*defined, InputSpec} == set(BLOCKS)
 
 
 def test_every_loss_and_its_options_are_explained():
@@ -108,6 +110,14 @@ def test_every_loss_and_its_options_are_explained():
         assert set(re.findall(r"`(\w+)`", options)) == {field.name for field in dataclasses.fields(loss)}
         named = loss.reads.teacher | loss.reads.student - {"logits"} | loss.reads.batch & {"label", "index"}
         assert set(re.findall(r"`([\w.]+)`", reads)) == named, name
+
+
+def test_the_documented_installation_sees_files_that_are_added_to_the_checkout():
+    pages = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    installs = re.findall(r'pip install[^`]*"\.\[[^`]*', "\n".join(lines))
+    assert len(installs) > 5
+    assert [command for command in installs if "--editable" not in command] == []
 
 
 def test_every_engine_is_in_the_table_of_engines():
@@ -158,7 +168,7 @@ def test_every_target_command_and_recipe_in_the_text_of_a_page_exists(page):
     text = page.read_text(encoding="utf-8")
     assert set(re.findall(r"`make ([\w-]+)", text)) <= TARGETS
     assert set(re.findall(r"`ssld ([a-z]+)", text)) <= COMMANDS.keys()
-    recipes = set(re.findall(r"recipes/[\w/.-]+?\.yaml", text)) - {"recipes/mine.yaml"}  # of the README's example
+    recipes = set(re.findall(r"recipes/[\w/.-]+?\.yaml", text))
     assert not [name for name in recipes if not (ROOT / name).is_file()]
 
 
@@ -166,7 +176,6 @@ def test_the_recipe_in_the_readme_holds_and_names_no_data_of_its_base(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (mine,) = re.findall(r"^```yaml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "mine.yaml").write_text(mine)
-    shutil.copy(ROOT / "recipes" / yaml.safe_load(mine)["base"], tmp_path)
     plan = recipe.load(tmp_path / "mine.yaml", ["stages.distill.epochs=20"])
     named = [path for stage in plan.stages.values() for path in (*stage.data.train, stage.data.val)]
     assert set(named) == {"mine/train.txt", "mine/val.txt", "pool/unlabelled.txt"}

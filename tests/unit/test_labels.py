@@ -13,8 +13,8 @@ from ssld.config import recipe
 from ssld.config.keys import digested
 from ssld.data import Augment, Loader, Views, fake
 from ssld.data.lists import FileList
-from ssld.distill.images import train_loader
-from ssld.distill.labelling import filled_cache, labeller_of
+from ssld.distill.images import images_of, train_loader
+from ssld.distill.labelling import filled_cache, labeller_of, manifest, open_cache
 from ssld.distill.runs import Run
 from ssld.distill.teachers import load_teacher
 from ssld.errors import DataError, RecipeError
@@ -401,12 +401,25 @@ def test_another_teacher_another_augmentation_and_another_seed_of_views_have_cac
         filled_cache(named, load_teacher(stage().run, "teacher"))
 
 
+def test_of_fewer_classes_than_k_all_logits_are_kept(trained):
+    """The default keeps ten, and these are four classes."""
+    load, out, root = trained
+    descriptions = []
+    for k in ("10", "4", "null"):
+        stage = Run(load(f"stages.distill.labels.k={k}"), out, root, HERE).stage("distill")
+        teacher = load_teacher(stage.run, "teacher")
+        descriptions.append(manifest(stage, teacher, images_of(stage.run, *stage.settings.data.train)))
+        assert open_cache(stage, teacher)[0].layout.k == 4
+    assert descriptions[0] == descriptions[1] == descriptions[2]
+    assert descriptions[0]["labels"] == {"classes": 4, "k": 4}
+
+
 def test_a_recipe_with_a_cache_needs_running_statistics_a_teacher_and_a_size(trained):
     load = trained[0]
     with pytest.raises(RecipeError, match=r"stages\.distill\.labels: with teacher\.norm: batch the logits .* depend"):
         load("teacher.norm=batch")
-    for change in ("stages.distill.labels.k=5", "stages.distill.labels.views=0", "stages.distill.labels.k=0"):
-        with pytest.raises(RecipeError, match=r"give 1 view or more, and a k from 1 to 4"):
+    for change in ("stages.distill.labels.views=0", "stages.distill.labels.k=0"):
+        with pytest.raises(RecipeError, match=r"give 1 view or more, and a k from 1 up"):
             load(change)
     with pytest.raises(RecipeError, match=r"stages\.teach\.labels: no loss of this stage learns from a teacher"):
         load("stages.teach.labels={views: 1}")

@@ -152,6 +152,20 @@ def test_a_mining_that_was_stopped_goes_on_without_scoring_a_finished_shard_agai
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
 
 
+def test_what_a_killed_mining_did_not_finish_is_cleared_by_the_next_one(tmp_path):
+    folder, left = pool(tmp_path / "pool"), "partial-4194304"
+    for name in (f"job.json.{left}", f"mined.txt.{left}"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text("half")
+    mine(job(tmp_path, folder))
+    before = bytes_of(tmp_path / "out")
+    (tmp_path / "out" / "mining.json").unlink()
+    (job(tmp_path, folder).files()[0].parent / f"0123.npz.{left}").write_bytes(b"half")
+    mine(job(tmp_path, folder))
+    assert bytes_of(tmp_path / "out") == before
+    assert not [*(tmp_path / "out").rglob("*.partial*")]
+
+
 def test_a_finished_mining_is_not_repeated(tmp_path):
     folder = pool(tmp_path / "pool")
     first = mine(job(tmp_path, folder))
@@ -193,8 +207,16 @@ def test_a_pool_that_grew_costs_the_new_shards_only(tmp_path):
     assert bytes_of(tmp_path / "elsewhere/more") == bytes_of(tmp_path / "more")
 
 
-@pytest.mark.parametrize("change", ["k", "teacher", "validation", "pool"])
-def test_an_output_folder_of_another_mining_is_refused_and_left_alone(tmp_path, change):
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("k", "options.k is 2 there and 3 here"),
+        ("teacher", "teacher.weights is .* there"),
+        ("validation", "against.sha256 is .* there"),
+        ("pool", "pool is .* there"),
+    ],
+)
+def test_an_output_folder_of_another_mining_is_refused_and_left_alone(tmp_path, change, named):
     folder = pool(tmp_path / "pool")
     mine(job(tmp_path, folder))
     before = bytes_of(tmp_path / "out")
@@ -205,7 +227,7 @@ def test_an_output_folder_of_another_mining_is_refused_and_left_alone(tmp_path, 
     other = job(
         tmp_path, folder, k=3 if change == "k" else 2, scorer=teacher(weights="x") if change == "teacher" else None
     )
-    with pytest.raises(RunError, match=r"out: holds another mining \(.*\); choose another --out"):
+    with pytest.raises(RunError, match=rf"out: holds another mining \({named}.*\); choose another --out"):
         mine(other)
     assert bytes_of(tmp_path / "out") == before
 
@@ -290,10 +312,10 @@ def test_the_digest_says_what_was_mined_and_how(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, "mine: k: 0 is out of range; give a whole number from 1 up"),
-        ({"min_score": 1.5}, "mine: min_score: 1.5 with assign best; give 0 to 1"),
+        ({"k": 0}, "mine: k: should be an integer from 1 to 1,000,000; got 0"),
+        ({"min_score": 1.5}, "mine: min_score: should be a number from 0 to 1; got 1.5"),
         ({"assign": "all"}, "mine: min_score: 0.0 with assign all; give 0.01 to 1"),
-        ({"gate": -1}, "mine: gate: -1 is out of range; give a number of images, or 0 for none"),
+        ({"gate": -1}, "mine: gate: should be an integer from 0 to 1,000,000; got -1"),
     ],
 )
 def test_numbers_that_choose_nothing_or_too_much_are_errors(options, message):

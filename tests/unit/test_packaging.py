@@ -94,6 +94,8 @@ def test_the_wheel_states_version_python_licence_extras_and_command(installed):
         line.removeprefix("Provides-Extra: ") for line in metadata.splitlines() if line.startswith("Provides-Extra")
     }
     assert extras == {"cpu", "gpu", "int8", "engines", "mine", "tensorboard", "dev"}
+    needs = re.findall(r"^Requires-Dist: ([\w.-]+).*extra == .tensorboard.", metadata, flags=re.MULTILINE)
+    assert needs == ["tensorboardX", "tensorboard"]  # what writes the files, and the command of docs/tracking.md
     assert "ssld = ssld.cli:main" in (info / "entry_points.txt").read_text()
 
 

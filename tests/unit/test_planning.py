@@ -254,13 +254,6 @@ def test_every_optimizer_keeps_a_known_number_of_values_a_weight():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--cards", "0"), "--cards 0: give a whole number from 1 up"),
-        (("--per-card", "0"), "--per-card 0: give a whole number from 1 up"),
-        (("--rate", "0"), "--rate 0: give images a second above 0, or measured"),
-        (("--rate", "-3"), "--rate -3: give images a second above 0, or measured"),
-        (("--rate", "nan"), "--rate nan: give images"),
-        (("--rate", "inf"), "--rate inf: give images"),
-        (("--rate", "fast"), "--rate fast: give images"),
         (
             ("--cards", "7"),
             "--cards 7: stages.distill.data.batch 1024 does not divide into 7 cards x 1; a batch that does: "

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from ssld.config import parse, recipe
+from ssld import yaml_text
+from ssld.config import recipe
 from ssld.errors import RecipeError
 from ssld.losses.logit.dkd import Dkd
 from tests.unit.some_recipe import TREE, changed, fails, written
@@ -60,8 +61,24 @@ def test_a_base_with_a_base_is_refused(tmp_path, load):
     assert "a base cannot have a base" in fails(load, {"base": "b.yaml"})
 
 
+@pytest.mark.parametrize("base", ["quickstart", "quickstart.yaml", "recipes/quickstart.yaml"])
+def test_a_base_is_a_name_of_the_shelf_from_any_folder(load, base):
+    plan = load({"base": base, "title": "mine"})
+    assert (plan.title, plan.stages.keys()) == ("mine", recipe.load("quickstart").stages.keys())
+    student_and_teacher = {"student": {"arch": "ResNet18"}, "teacher": {"card": "ResNet50_vd_ssld"}}
+    published = load({"base": "_base/ssld", **student_and_teacher, "stage": {"optim": {"lr": 1.0}}})
+    assert published.student.arch == "ResNet18"
+
+
+def test_a_base_beside_the_recipe_comes_before_one_of_the_shelf(tmp_path, load):
+    written(tmp_path, {**TREE, "classes": 7}, "quickstart.yaml")
+    assert load({"base": "quickstart.yaml"}).classes == 7
+
+
 def test_a_missing_base_is_named(load):
     assert "base: no file" in fails(load, {**TREE, "base": "_base/nowhere.yaml"})
+    assert "; did you mean 'quickstart'?" in fails(load, {**TREE, "base": "quikstart"})
+    assert "base: should be the path or the name of one recipe" in fails(load, {**TREE, "base": ["a.yaml"]})
 
 
 def test_each_stage_is_the_shared_block_with_its_own_keys_over_it(plan):
@@ -120,28 +137,31 @@ def test_a_loss_term_that_is_no_mapping_is_refused(load, value):
 @pytest.mark.parametrize(("text", "number"), [("1e-5", 1e-5), ("1E-5", 1e-5), ("2.5e+3", 2500.0), (".5e1", 5.0)])
 def test_an_exponent_makes_a_number(tmp_path, text, number):
     file = written(tmp_path, f"a: {text}\n")
-    value = parse.read_yaml(file)["a"]
+    value = yaml_text.read(file)["a"]
     assert (value, type(value)) == (number, float)
 
 
 @pytest.mark.parametrize("text", ["1e5x", "e5", "v1e-5", "'1e-5'"])
 def test_what_only_looks_like_an_exponent_stays_text(tmp_path, text):
-    assert parse.read_yaml(written(tmp_path, f"a: {text}\n"))["a"] == text.strip("'")
+    assert yaml_text.read(written(tmp_path, f"a: {text}\n"))["a"] == text.strip("'")
 
 
 def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path):
     file = written(tmp_path, "a: 1\nb:\n  c: 1\n  c: 2\n")
-    with pytest.raises(RecipeError, match=r"some\.yaml: line 3: key 'c' stands twice; remove one$"):
-        parse.read_yaml(file)
+    with pytest.raises(RecipeError, match=r"some\.yaml: line 4: key 'c' stands twice; remove one$"):
+        yaml_text.read(file)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a: 1\nb: ]\n", "line 2: not valid YAML"),
-        ("- 1\n- 2\n", "a recipe is a mapping of keys; this file holds list"),
-        ("", "a recipe is a mapping of keys; this file holds NoneType"),
-        ("a: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
+        ("- 1\n- 2\n", "a recipe is a mapping of keys; this file holds a list"),
+        ("", "a recipe is a mapping of keys; this file holds nothing"),
+        (
+            "a: !!python/object/apply:os.getcwd []\n",
+            "line 1: the tag 'tag:yaml.org,2002:python/object/apply:os.getcwd'",
+        ),
     ],
 )
 def test_a_file_that_is_no_recipe_is_one_line(load, text, message):
@@ -182,8 +202,8 @@ def test_an_unknown_key_that_resembles_none_lists_the_known_ones(load):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("classes", "ten", "classes: Input should be a valid integer"),
-        ("stages.plain.epochs", [1], "stages.plain.epochs: Input should be a valid number"),
+        ("classes", "ten", "classes: should be an integer from 2 to 1,000,000; got 'ten'"),
+        ("stages.plain.epochs", [1], "stages.plain.epochs: should be a number from 0 to 1,000,000; got [1]"),
         ("stages.plain.data.augment.area", [1.0], "stages.plain.data.augment.area.1: "),
         (
             "stages.plain.optim.schedule",
@@ -278,8 +298,8 @@ def test_a_shared_block_that_is_no_mapping_is_refused(load, shared):
         ("seed.deeper=1", "override seed.deeper: no key 'deeper'"),
         ("seed", "override 'seed': not of the form key.path=value"),
         ("=3", "override '=3': not of the form key.path=value"),
-        ("title=[1", "override title: '[1' is not valid YAML; quote it"),
-        ("student={arch: a, arch: b}", "override student: line 1: key 'arch' stands twice; remove one"),
+        ("title=[1", "override title: not valid YAML (did not find expected ',' or ']'); correct or quote it"),
+        ("student={arch: a, arch: b}", "override student: key 'arch' stands twice; remove one"),
     ],
 )
 def test_an_override_never_creates_a_key(load, override, message):
@@ -287,4 +307,6 @@ def test_an_override_never_creates_a_key(load, override, message):
 
 
 def test_an_override_of_the_wrong_type_names_its_key(load):
-    assert "stages.plain.epochs: Input should be a valid number" in fails(load, TREE, "stages.plain.epochs=many")
+    assert "stages.plain.epochs: should be a number from 0 to 1,000,000; got 'many'" in fails(
+        load, TREE, "stages.plain.epochs=many"
+    )

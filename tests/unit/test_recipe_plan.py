@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ssld import yaml_text
 from ssld.config import parse, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import RecipeError
@@ -51,16 +52,14 @@ def plan(tmp_path_factory):
             "other.txt",
             "baseline: stage 'plain' is evaluated on other.txt, and the last stage on",
         ),
-        ("stages.plain.epochs", 0, "stages.plain.epochs: must be above 0; got 0"),
-        ("stages.plain.epochs", float("nan"), "stages.plain.epochs: must be above 0; got nan"),
-        ("stages.plain.data.batch", -8, "stages.plain.data.batch: must be above 0"),
-        ("stages.plain.data.size", 0, "stages.plain.data.size: must be above 0"),
-        ("stages.plain.data.eval_batch", 0, "stages.plain.data.eval_batch: must be above 0"),
-        ("stages.plain.optim.lr", 0, "stages.plain.optim.lr: must be above 0"),
-        ("stages.plain.optim.accumulate", 0, "stages.plain.optim.accumulate: must be above 0"),
+        ("stages.plain.epochs", 0, "stages.plain.epochs: should be above 0; got 0"),
+        ("stages.plain.epochs", float("nan"), "stages.plain.epochs: should be a number from 0 to 1,000,000; got nan"),
+        ("stages.plain.data.batch", -8, "stages.plain.data.batch: should be an integer from 1 to 1,000,000; got -8"),
+        ("stages.plain.optim.lr", 0, "stages.plain.optim.lr: should be a number above 0, at most 1,000; got 0"),
         ("stages.plain.optim.accumulate", 3, "stages.plain.optim.accumulate: 3 does not divide data.batch 8"),
-        ("stages.plain.eval_every", 0, "stages.plain.eval_every: must be above 0"),
-        ("stages.plain.data.train", [], "stages.plain.data.train: a stage needs at least one list file"),
+        ("stages.plain.data.eval_resize", 31, "stages.plain.data.eval_resize: 31 pixels are less than the 32 of the"),
+        ("stages.plain.optim.warmup_epochs", 3, "stages.plain.optim.warmup_epochs: epoch 3 is not within the 3 epochs"),
+        ("stages.plain.data.train", [], "stages.plain.data.train: should have 1 or more entries; got []"),
     ],
 )
 def test_a_recipe_that_makes_no_run_is_refused(load, path, value, message):
@@ -83,10 +82,10 @@ def with_int8(**stage):
         ({"init": "scratch"}, "stages.qad.quantize: starts from a trained student; name the stage that trains it"),
         ({"train": "head"}, "stages.qad.quantize: trains the whole network and no average of it; drop train and"),
         ({"optim": {"ema": 0.9}}, "stages.qad.quantize: trains the whole network and no average of it"),
-        ({"quantize": {"images": 0}}, "stages.qad.quantize: images must be above 0, keep and recalibrate 0 or more"),
-        ({"quantize": {"keep": -1}}, "stages.qad.quantize: images must be above 0, keep and recalibrate 0 or more"),
+        ({"quantize": {"images": 0}}, "stages.qad.quantize.images: should be an integer from 1 to 1,000,000; got 0"),
+        ({"quantize": {"keep": -1}}, "stages.qad.quantize.keep: should be an integer from 0 to 1,000,000; got -1"),
         ({"quantize": {"teacher": "flaot"}}, "stages.qad.quantize.teacher"),
-        ({"quantize": None, "epochs": 0}, "stages.qad.epochs: must be above 0; got 0"),
+        ({"quantize": None, "epochs": 0}, "stages.qad.epochs: should be above 0; got 0"),
     ],
 )
 def test_a_stage_in_int8_that_cannot_be_is_refused(load, stage, message):
@@ -125,12 +124,13 @@ EXPONENTIAL = {"schedule": "exponential", "lr": 0.1, "decay_epochs": 2.4}
 @pytest.mark.parametrize(
     ("optim", "message"),
     [
-        (STEP, "milestones: [] with schedule step; give epochs in rising order: [30, 60, 90]"),
-        ({**STEP, "milestones": [3, 2]}, "milestones: [3, 2] with schedule step; give epochs in rising order"),
-        ({**STEP, "milestones": [2, 2]}, "milestones: [2, 2] with schedule step; give epochs in rising order"),
-        ({**STEP, "milestones": [2], "gamma": 0}, "gamma: must be above 0 and at most 1; got 0.0"),
-        ({**EXPONENTIAL, "decay_epochs": 0}, "decay_epochs: must be above 0 with schedule exponential; got 0.0"),
-        ({**EXPONENTIAL, "gamma": 1.5}, "gamma: must be above 0 and at most 1; got 1.5"),
+        (STEP, "milestones: none with schedule step; give epochs in rising order: [30, 60, 90]"),
+        ({**STEP, "milestones": [3, 2]}, "milestones: should rise, without a number twice; got [3, 2]"),
+        ({**STEP, "milestones": [2, 2]}, "milestones: should rise, without a number twice; got [2, 2]"),
+        ({**STEP, "milestones": [2], "gamma": 0}, "gamma: should be a number above 0, at most 1; got 0"),
+        ({**STEP, "milestones": [2, 3]}, "milestones: epoch 3 is not within the 3 epochs of the stage; give less, or"),
+        ({**EXPONENTIAL, "decay_epochs": 0}, "decay_epochs: should be above 0 with schedule exponential; got 0"),
+        ({**EXPONENTIAL, "decay_epochs": 3}, "decay_epochs: epoch 3 is not within the 3 epochs of the stage"),
     ],
 )
 def test_a_schedule_without_its_numbers_is_refused(load, optim, message):
@@ -168,7 +168,7 @@ def test_the_last_stage_must_train_the_student(load):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("stages.distill.loss.ssld={weight: -1}", "stages.distill.loss.ssld.weight: -1 is negative"),
+        ("stages.distill.loss.ssld={weight: -1}", "stages.distill.loss.ssld.weight: should be a number from 0 to"),
         ("bench.engines=[padle]", "no engine named 'padle'; did you mean 'paddle'?"),
         ("student.arch=ResNet50_v", "'ResNet50_v'"),
         ("teacher.arch=ResNet19", "'ResNet19'"),
@@ -218,6 +218,7 @@ OTHER |= {"batch": "running", "off": "O1", "full": "smoke", "student": "teacher"
 OTHER |= {"error": "ignore", "probabilities": "logits"}
 FOR_NONE = {"title": "x", "teacher.card": "x", "teacher.weights": "x", "student.pretrained": "x", "dataset": "x"}
 FOR_NONE |= dict.fromkeys(("student.code", "teacher.gives"), "logits")
+FOR_NONE |= dict.fromkeys(("student.bn_momentum", "teacher.bn_momentum"), 0.5)
 FOR_NONE |= {"teacher.input": {"size": 8, "mean": [0, 0, 0], "std": [1, 1, 1]}}
 FOR_NONE |= {"prepare": {"mined": {"sources": ["x"], "teacher": "x", "against": "x", "k": 1}}}
 CACHE = {"views": 1, "k": 1, "seed": 0, "folder": None}
@@ -239,7 +240,7 @@ def another(path, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
-        return value + (0.125 if path.endswith("smoothing") else 1)
+        return value + 1 if isinstance(value, int) else value / 2 or 0.5
     if isinstance(value, list):
         if path == "export.formats":
             return value[:-1]
@@ -299,7 +300,7 @@ def test_a_changed_key_redoes_the_stages_that_depend_on_it_and_no_other(load, ov
 @pytest.mark.parametrize("name", SHELF)
 def test_a_recipe_of_the_shelf_loads_and_its_dump_is_the_same_plan(name, tmp_path):
     plan = load_plan(f"recipes/{name}", [])
-    again = parse.build(Plan, parse.read_yaml(written(tmp_path, recipe.dump(plan))), "dump")
+    again = parse.build(Plan, yaml_text.read(written(tmp_path, recipe.dump(plan))), "dump")
     assert again == plan
     assert again.digest == plan.digest
 

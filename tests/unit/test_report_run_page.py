@@ -232,6 +232,15 @@ def test_a_part_that_is_missing_leaves_a_note(tmp_path: Path, part: str) -> None
     assert sum(other in text for _, _, other in PARTS.values()) == 1
 
 
+def test_names_in_any_script_stand_on_the_page_without_a_warning(tmp_path: Path, recwarn: Any) -> None:
+    folder, arrays = make_run(tmp_path / "run"), sample_arrays()
+    names = ["猫", "犬", "زهرة", "цветок", *(f"花{number}" for number in range(6))]
+    np.savez(folder / "samples.npz", **{**arrays, "classes": np.array(names)})
+    text = Reader(write_report(folder).read_text(encoding="utf-8")).text
+    assert all(name in text for name in names)
+    assert not [str(warning.message) for warning in recwarn]
+
+
 def test_the_page_of_a_plain_training_says_trained_and_why_there_is_no_baseline(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"teacher": None, "baseline": None, "agreement": None}
     result = short(**changes, baseline_missing="the recipe names none, and <b> is none", claim=97.94)

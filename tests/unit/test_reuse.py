@@ -364,6 +364,17 @@ def test_a_stage_of_a_run_beside_is_taken_over_only_where_the_same_made_it(place
     assert "teach: not taken over from second: model.safetensors is damaged (sha256)" in capsys.readouterr().err
 
 
+def test_a_teacher_that_is_taken_over_for_its_labels_brings_its_curve_along(place, monkeypatch, capsys):
+    monkeypatch.setenv("SSLD_LABELS", "labels")
+    tree = changed(changed(TREE, "stages.distill.labels", {"views": 1, "k": 4}), "teachers.big.norm", "running")
+    run = run_of("runs/labels", tree)
+    (row,) = run_module.label(run.plan, run.folder, HERE, 0, QUIET)
+    assert (row["stage"], row["labels"]) == ("distill", 24)
+    assert "teach: taken over from first" in capsys.readouterr().err
+    curves = [Path(f"runs/{name}/metrics.jsonl").read_text().splitlines() for name in ("first", "labels")]
+    assert curves[1] == [line for line in curves[0] if '"stage": "teach"' in line] != []
+
+
 def begun(run, name):
     """A stage as a kill leaves it: with a checkpoint, and without its result."""
     folder = run.stage(name).folder

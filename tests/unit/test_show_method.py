@@ -23,7 +23,7 @@ def test_a_method_shows_what_its_class_says():
         "year": 2021,
         "arxiv": "2104.09044",
     }
-    assert facts.tree["options"]["width"] == "int | None = None"
+    assert facts.tree["options"]["width"] == "integer from 1 to 1,000,000 | null = None"
     assert "stages" not in facts.tree
     assert "  arxiv: 2104.09044\n" in facts.text
     assert max(len(line) for line in facts.text.splitlines()) <= 100 + len("formula")

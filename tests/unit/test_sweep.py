@@ -101,7 +101,7 @@ def test_a_small_space_gives_each_trial_once(tmp_path: Path) -> None:
         ({"metric": {"name": "top1", "gaol": "minimize"}}, "metric.gaol: unknown key; did you mean 'goal'?"),
         ({"parameters": {}}, "parameters: a sweep needs at least one; name a key of the recipe"),
         ({"parameters": {LR: {}}}, f"parameters.{LR}: uniform takes max and min; got none"),
-        ({"parameters": {LR: {"values": []}}}, f"parameters.{LR}.values: is empty; give at least one value"),
+        ({"parameters": {LR: {"values": []}}}, f"parameters.{LR}.values: should have 1 or more entries; got []"),
         (
             {"parameters": {LR: {"value": 1, "values": [2]}}},
             f"parameters.{LR}: constant takes value; got value, values",
@@ -115,7 +115,7 @@ def test_a_small_space_gives_each_trial_once(tmp_path: Path) -> None:
         ),
         (
             {"method": "random", "parameters": {LR: {"min": 0, "max": 1, "distribution": "q_uniform", "q": 0}}},
-            f"parameters.{LR}.q: must be above 0; got 0",
+            f"parameters.{LR}.q: should be a number above 0, at most 1,000,000,000,000; got 0",
         ),
     ],
 )
@@ -130,8 +130,6 @@ def test_random_without_a_count_is_an_error(tmp_path: Path) -> None:
     spec = loaded(tmp_path, method="random", parameters={LR: {"min": 0.1, "max": 1.0}})
     with pytest.raises(RecipeError, match=r"method random has no end; give --count N$"):
         sweep.trials(spec, None, 0)
-    with pytest.raises(RecipeError, match=r"^--count 0: give a whole number from 1 up$"):
-        sweep.trials(spec, 0, 0)
 
 
 def test_a_sweep_that_is_not_there_suggests_the_nearest() -> None:
@@ -195,7 +193,10 @@ def test_the_file_for_wandb_replaces_its_older_self_and_nothing_else(tmp_path: P
     ("changes", "message"),
     [
         ({"parameters": {"stages.distill.optim.lrr": {"value": 1}}}, "no key 'lrr'; did you mean 'lr'?"),
-        ({"parameters": {LR: {"values": [0.1, -1]}}}, "stages.distill.optim.lr: must be above 0; got -1"),
+        (
+            {"parameters": {LR: {"values": [0.1, -1]}}},
+            "distill.optim.lr: should be a number above 0, at most 1,000; got -1",
+        ),
         ({"metric": {"name": "top11"}}, "no number of a finished run is named 'top11'; did you mean 'top1'?"),
     ],
     ids=["key", "value", "metric"],
@@ -296,7 +297,7 @@ def test_a_sweep_of_which_no_trial_finished_is_an_error(tmp_path: Path, trained:
 
 def test_a_process_of_its_own_gets_every_option_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: list[str] = []
-    monkeypatch.setattr(processes, "call", lambda command, stop: given.extend(command) or 0)
+    monkeypatch.setattr(processes, "call", lambda command: given.extend(command) or 0)
     options = RunOptions(
         ranks="2",
         device="cpu",

@@ -2,14 +2,16 @@
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
 import pytest
+import yaml
 from paddle import nn
 
 from ssld import models, weights
-from ssld.config import recipe
+from ssld.config import cards, recipe
 from ssld.config.recipe import Data
 from ssld.data import fake
 from ssld.distill import engine as engines
@@ -17,8 +19,10 @@ from ssld.distill import teachers
 from ssld.distill.engine import EngineLogits, in_engine
 from ssld.distill.runs import Run
 from ssld.distill.teacher import TeacherLogits, gate
+from ssld.distill.teacher_weights import check_card
 from ssld.distill.teachers import load_teacher
 from ssld.errors import DeployError, RecipeError, RunError, WeightsError
+from ssld.paths import shelf
 from ssld.plans import load_plan
 from ssld.runtime import Runtime, cores
 from tests.unit.some_recipe import written
@@ -209,6 +213,31 @@ def test_a_teacher_that_nobody_trained_does_not_pass_the_gate_of_its_card(from_c
         load_teacher(from_card(), "teacher")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"params": 5_480_000}, "params: 5480000, MobileNetV3_large_x1_0 has 5480206"),
+        ({"macs": 1}, r"macs: 1, \w+ has 2"),
+    ],
+)
+def test_a_card_with_the_costs_of_another_network_is_refused(wrong, said, from_card, tmp_path):
+    card = {**yaml.safe_load((shelf("teachers") / f"{CARD}.yaml").read_text()), **wrong}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(card))
+    with pytest.raises(RunError, match=rf"mine\.yaml: its card says {said}.*; correct the card, or check its arch"):
+        load_teacher(from_card(f"teacher.card={tmp_path / 'mine.yaml'}", "teacher.gate=0"), "teacher")
+
+
+def test_a_card_may_count_other_classes_than_those_of_the_weights(tmp_path, monkeypatch):
+    network = models.create("MobileNetV3_small_x0_35", num_classes=3, in_size=32)
+    card = cards.find_student("MobileNetV3_small_x0_35")
+    told = SimpleNamespace(arch=card.arch, params=card.params, macs=card.macs, input=card.input)
+    monkeypatch.setattr(cards, "find_teacher", lambda name: told)
+    check_card("mine", network)
+    told.params -= 1
+    with pytest.raises(RunError, match="its card says params: 1665953, MobileNetV3_small_x0_35 has 1665954"):
+        check_card("mine", network)
+
+
 def test_without_the_gate_it_is_loaded_with_the_input_of_its_card(from_card):
     teacher = load_teacher(from_card("teacher.gate=0"), "teacher")
     assert (teacher.norm, teacher.look.size, teacher.look.mean) == ("batch", 224, (0.485, 0.456, 0.406))
@@ -370,9 +399,9 @@ def test_on_a_gpu_the_teacher_is_in_an_engine_of_a_gpu_built_for_its_batch_and_t
 
 def test_an_engine_runs_where_the_student_does_and_on_the_first_gpu_alone(monkeypatch):
     teacher = logits_of(trained(), "running", 32)
-    with pytest.raises(RunError, match=r"^teacher\.engine tensorrt runs on a GPU; set teacher\.engine=eager$"):
+    with pytest.raises(RunError, match=r"^teacher\.engine: tensorrt runs on a GPU; set teacher\.engine=eager$"):
         in_engine(teacher, "tensorrt", 8, 4, HERE)
-    with pytest.raises(RunError, match=r"^teacher\.engine tensorrt runs on GPU 0, this rank has GPU 1; set teacher"):
+    with pytest.raises(RunError, match=r"^teacher\.engine: tensorrt runs on GPU 0, this rank has GPU 1; set teacher"):
         in_engine(teacher, "tensorrt", 8, 4, Runtime(rank=1, world=2, gpu=1))
     with pytest.raises(DeployError, match=r"^engine 'tensorrt': tensorrt is not installed"):
         in_engine(teacher, "tensorrt", 8, 4, ON_GPU)
@@ -404,8 +433,8 @@ def test_the_fastest_is_the_one_of_the_lowest_median(monkeypatch, capsys):
         clock[0] += 0.002
 
     ways = {"steady": Ticks(clock, [0.0, 0.03, 0.03, 0.03]), "spiky": Ticks(clock, [0.9, 0.015, 0.9, 0.015])}
-    assert engines.fastest(ways, student, np.zeros((1, 3, 2, 2), "f4"), HERE) == "spiky"
-    said = "teacher.engine auto: spiky; ms for 1 images beside an eager forward: spiky 7.0, steady 12.0"
+    assert engines.fastest(ways, student, np.zeros((1, 3, 2, 2), "f4"), HERE, "teachers.b.engine") == "spiky"
+    said = "teachers.b.engine auto: spiky; ms for 1 images beside an eager forward: spiky 7.0, steady 12.0"
     assert said in capsys.readouterr().err
 
 
@@ -426,7 +455,7 @@ def test_an_engine_runs_a_teacher_from_a_card_and_does_so_on_a_cpu(from_card, tm
     assert (teacher.norm, teacher.engine, teacher.look.size) == ("running", "onednn", 224)
     assert teacher.on(run.stage("distill")).engine == "onednn"
     on_gpu = from_card(*ENGINE, at=tmp_path, runtime=Runtime(rank=0, world=1, gpu=0))
-    with pytest.raises(RunError, match=r"teacher\.engine onednn runs on a CPU; set teacher\.engine=eager"):
+    with pytest.raises(RunError, match=r"teacher\.engine: onednn runs on a CPU; set teacher\.engine=eager"):
         teacher.on(on_gpu.stage("distill"))
 
 

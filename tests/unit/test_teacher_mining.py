@@ -43,7 +43,7 @@ def place(tmp_path, monkeypatch):
         for level in (120, 200):
             plain(colour, level).save(tmp_path / f"data/pool/{colour}-{level}.png")
     given = {"size": 32, "resize": 36, "mean": [0.5] * 3, "std": [0.25] * 3}
-    card = {"arch": ARCH, "top1": 90.0, "source": "a test", "params": 1, "macs": 1, "input": given}
+    card = {"arch": ARCH, "top1": 90.0, "source": "a test", "params": 388_797, "macs": 551_608, "input": given}
     card["weights"] = {"url": "https://example.org/none", "path": "weights/none.safetensors"}
     (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
     weights.save(models.create(ARCH, num_classes=3, in_size=32), tmp_path / "teacher.safetensors")
@@ -99,8 +99,14 @@ def test_what_mining_does_not_make_is_asked_for_before_it_begins(place, monkeypa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sources": ["nowhere"]}, r"data/nowhere: no such folder, list file or \.tar; check the path$"),
-        ({"against": "val/gone.txt"}, r"data/val/gone\.txt: no such list file; check the path"),
+        (
+            {"sources": ["nowhere"]},
+            r"data/nowhere: no such folder, list file or \.tar; recipes count from \$SSLD_DATA",
+        ),
+        (
+            {"against": "val/gone.txt"},
+            r"data/val/gone\.txt: no such list file; recipes count from \$SSLD_DATA",
+        ),
         ({"weights": "gone.safetensors"}, r"teacher card\.yaml: no weights at gone\.safetensors"),
     ],
 )
@@ -123,7 +129,7 @@ def test_a_recipe_without_the_step_has_the_digest_that_it_had_before_there_was_o
 
 
 def test_a_wrong_number_is_an_error_of_the_recipe(place):
-    with pytest.raises(RecipeError, match=r"some\.yaml: prepare\.mined\.k: 0 is out of range"):
+    with pytest.raises(RecipeError, match=r"some\.yaml: prepare\.mined\.k: should be an integer from 1 to .*; got 0"):
         load(place, k=0)
     with pytest.raises(RecipeError, match=r"some\.yaml: prepare\.mined\.kk: unknown key"):
         load(place, kk=1)

@@ -174,7 +174,7 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path: 
 def test_a_full_disk_is_an_error_of_one_line(tmp_path: Path) -> None:
     log = start(tmp_path)
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    with pytest.raises(RunError, match="No space left") as caught:
+    with pytest.raises(RunError, match=r"metrics.jsonl: the disk is full; free some space; repeat") as caught:
         log.log(metric_line("teach", 1))
     assert "\n" not in str(caught.value)
 

@@ -1,5 +1,7 @@
 """These tests read event files as a viewer reads them."""
 
+import re
+import socket
 import sys
 from pathlib import Path
 
@@ -28,6 +30,16 @@ def test_each_stage_has_its_curves_over_its_own_step(tmp_path: Path) -> None:
         "train/loss": [(1, 1.0), (2, 0.5)],
         "eval/top1": [(2, 75.0)],
     }
+
+
+def test_no_file_is_named_after_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "desk.lab-7")
+    with start(tmp_path) as log:
+        log.log(metric_line("teach", 1))
+        log.log(metric_line("teach", 2))
+    (file,) = tmp_path.glob("tensorboard/teach/*")
+    assert re.fullmatch(r"events\.out\.tfevents\.\d+\.ssld", file.name)
+    assert [step for step, _ in curves(file.parent)["train/loss"]] == [1, 2]
 
 
 def test_a_resumed_run_shows_every_step_once(tmp_path: Path) -> None:

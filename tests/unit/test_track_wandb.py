@@ -13,7 +13,7 @@ import pytest
 
 from ssld import track
 from ssld.errors import RunError
-from ssld.track.wandb import Wandb
+from ssld.track.wandb import Wandb, artifact_name
 from tests.unit.fake_run import logged_steps, metric_line, sample_arrays
 from tests.unit.wandb_file import kinds, plain
 
@@ -100,6 +100,7 @@ def test_an_offline_run_says_where_it_belongs(offline_run: Path) -> None:
     assert (run.run_id, run.project, run.display_name) == ("0123", "mine", "quickstart-0123")
     assert (run.run_group, run.job_type) == ("quickstart-abcd", "train")
     assert list(run.tags) == ["full", "ResNet18", "night"]
+    assert run.host == ""  # W&B takes the name of the machine where none is given
 
 
 def test_a_resumed_offline_run_is_one_part_with_every_step_once(offline_run: Path) -> None:
@@ -185,6 +186,7 @@ def test_an_offline_run_holds_the_exported_model_as_an_artifact(offline_run: Pat
     (artifact,) = [artifact for artifact in kinds(offline_run, "artifact") if artifact.type == "model"]
     assert artifact.name == "quick-start-student"
     assert json.loads(artifact.metadata) == {
+        "name": "quick start/student",
         "digest": "ab12",
         "made_from": {"teacher-ResNet18": "cd34"},
         "top1": 96.33,
@@ -192,6 +194,27 @@ def test_an_offline_run_holds_the_exported_model_as_an_artifact(offline_run: Pat
     assert [(entry.path, entry.local_path) for entry in artifact.manifest.contents] == [
         ("model.onnx", str(offline_run / "model.onnx"))
     ]
+
+
+def test_a_name_in_any_language_and_of_any_length_is_an_artifact_of_its_own() -> None:
+    import wandb
+
+    names = [
+        "手写-student",
+        "写手-student",
+        "手写",
+        "étude",
+        "a b",
+        "x" * 128,
+        "x" * 129,
+        "x" * 130,
+        "手" * 200,
+        "\udcff",
+    ]
+    taken = [wandb.Artifact(artifact_name(name), "model").name for name in names]
+    assert len(set(taken)) == len(names)
+    assert taken[0].startswith("student-")
+    assert taken[4:6] == ["a-b", "x" * 128]
 
 
 def test_wandb_keeps_out_of_the_users_folders_and_of_the_machine(offline_run: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 from ssld.deploy.contract import FORMATS
 from ssld.errors import DeployError
 from ssld.registry import Registry
+from ssld.spec import ranges
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,10 +59,10 @@ class Engine(Protocol):
 def ready(name: str, *, threads: int = 1, precision: str = "fp32", **options: object) -> Engine:
     """Build the named engine and check that it can run here.
 
-    Raises RecipeError when there is none of that name, DeployError when it lacks the precision or cannot run here.
+    Raises RecipeError when there is none of that name, and for a wrong number of threads; DeployError when it lacks the
+    precision or cannot run here.
     """
-    if threads < 1:
-        raise DeployError(f"engine {name!r}: {threads} threads; give 1 or more")
+    ranges.check(ranges.Threads, threads, f"engine {name!r}: threads")
     engine: Engine = ENGINES.build(name, threads=threads, precision=precision, **options)
     check_precision(name, engine)
     if reason := engine.why_not():

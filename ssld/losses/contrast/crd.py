@@ -23,10 +23,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Loss, Paper, Reads
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Count, Decay, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -39,10 +39,10 @@ class Crd(Loss):
     width: numbers of an embedding. negatives: K. temperature: T. momentum: the share of the old memory that stays.
     """
 
-    width: int = 128
-    negatives: int = 16384
-    temperature: float = 0.07
-    momentum: float = 0.5
+    width: Count = 128
+    negatives: Count = 16384
+    temperature: Positive = 0.07
+    momentum: Decay = 0.5
 
     reads: ClassVar = Reads(student={"embedding"}, teacher={"embedding"}, batch={"index"})
     paper: ClassVar = Paper("Contrastive Representation Distillation", 2019, "1910.10699")
@@ -54,13 +54,6 @@ class Crd(Loss):
         "Its constants come from the first batch and stay.",
         "The official code has memories of its own on each GPU; here all ranks share one.",
     )
-
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.negatives < 1:
-            raise RecipeError(f"width: {self.width}, negatives: {self.negatives}; give whole numbers from 1 up")
-        if not self.temperature > 0 or not 0 <= self.momentum < 1:
-            values = f"{self.temperature}, momentum: {self.momentum}"
-            raise RecipeError(f"temperature: {values}; give a positive temperature and a momentum from 0, below 1")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.contrast import Contrast

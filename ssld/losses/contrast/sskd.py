@@ -31,6 +31,7 @@ from ssld.losses.base import About, Loss, Paper, Reads
 from ssld.losses.classes import at, softened
 from ssld.losses.functions import log_softmax, unit
 from ssld.losses.lazy import Tensor, paddle
+from ssld.spec.ranges import Factor, Positive, Share, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -47,18 +48,18 @@ class Sskd(Loss):
     label. One number for the micro-batch of a rank.
     """
 
-    ce: float = 0.1
-    kl: float = 0.9
-    tf: float = 2.7
-    ss: float = 10.0
-    contrast: float = 1.0
-    temperature: float = 4.0
-    temperature_tf: float = 4.0
-    temperature_ss: float = 0.5
-    keep_tf: float = 1.0
-    keep_ss: float = 0.75
-    student: str = "embedding"
-    teacher: str = "embedding"
+    ce: Factor = 0.1
+    kl: Factor = 0.9
+    tf: Factor = 2.7
+    ss: Factor = 10.0
+    contrast: Factor = 1.0
+    temperature: Positive = 4.0
+    temperature_tf: Positive = 4.0
+    temperature_ss: Positive = 0.5
+    keep_tf: Share = 1.0
+    keep_ss: Share = 0.75
+    student: Text = "embedding"
+    teacher: Text = "embedding"
 
     views: ClassVar = ROWS
     paper: ClassVar = Paper("Knowledge Distillation Meets Self-Supervision", 2020, "2006.07114")
@@ -75,12 +76,9 @@ class Sskd(Loss):
     )
 
     def __post_init__(self) -> None:
-        if min(self.ce, self.kl, self.tf, self.ss, self.contrast) < 0 or not self.ce + self.kl + self.tf + self.ss:
-            raise RecipeError("ce: the weights ce, kl, tf, ss are negative or all 0; give numbers from 0 up")
-        if not min(self.temperature, self.temperature_tf, self.temperature_ss) > 0:
-            raise RecipeError(f"temperature: {self.temperature} or another one is not positive; 4, 4 and 0.5 are usual")
-        if not (0 <= self.keep_tf <= 1 and 0 <= self.keep_ss <= 1):
-            raise RecipeError(f"keep_tf: {self.keep_tf}, keep_ss: {self.keep_ss}; give shares from 0 to 1")
+        super().__post_init__()
+        if not (self.ce or self.kl or self.tf or self.ss):
+            raise RecipeError("ce: ce, kl, tf and ss are all 0; give one of them a number above 0")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

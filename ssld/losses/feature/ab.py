@@ -15,11 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PRE, PairsLoss
+from ssld.spec.ranges import Positive, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -34,8 +34,8 @@ class Ab(PairsLoss):
     student, teacher: taps before an activation, such as `stage3.pre`.
     """
 
-    student: tuple[str, ...] = PRE
-    margin: float = 1.0
+    student: tuple[Text, ...] = PRE
+    margin: Positive = 1.0
 
     paper: ClassVar = Paper(
         "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons", 2018, "1811.03233"
@@ -50,11 +50,6 @@ class Ab(PairsLoss):
         "It is meant as a first stage of training, whose epochs belong to the cost of the method.",
         "Taps have to be those before an activation, and an activation that is not a ReLU has no such boundary.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.margin > 0:
-            raise RecipeError(f"margin: {self.margin} is not positive; 1 is usual")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.ab import Connectors

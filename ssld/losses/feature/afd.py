@@ -18,12 +18,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.functions import unit
 from ssld.losses.lazy import F, Tensor, paddle
 from ssld.losses.maps import PairsLoss
+from ssld.spec.ranges import Count
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -36,7 +36,7 @@ class Afd(PairsLoss):
     student, teacher: taps, not in pairs; without `teacher` they are those of the student. width: of keys and queries.
     """
 
-    width: int = 128
+    width: Count = 128
 
     paired: ClassVar[bool] = False
     paper: ClassVar = Paper(
@@ -53,11 +53,6 @@ class Afd(PairsLoss):
         "Every tap is compared with every other one, so its cost grows with the product of their numbers.",
         "Weights differ by a factor of four: 200 beside plain distillation in the official code, 50 in PaddleClas.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.width < 1:
-            raise RecipeError(f"width: {self.width}; give a whole number from 1 up, 128 is usual")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.afd import Attention

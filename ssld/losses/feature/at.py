@@ -17,6 +17,7 @@ from ssld.losses.base import Paper
 from ssld.losses.functions import match, unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import STAGES, PairsLoss
+from ssld.spec.ranges import Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class At(PairsLoss):
     """Sum over pairs of taps of the mean squared gap of their attention."""
 
-    student: tuple[str, ...] = STAGES[:3]
+    student: tuple[Text, ...] = STAGES[:3]
 
     paper: ClassVar = Paper(
         "Paying More Attention to Attention: Improving the Performance of Convolutional Neural Networks via Attention "

@@ -17,13 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Paper, Reads
 from ssld.losses.classifier import class_maps
 from ssld.losses.functions import unit
 from ssld.losses.lazy import F, Tensor
 from ssld.losses.maps import TapLoss
+from ssld.spec.ranges import Count
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -37,7 +37,7 @@ class Catkd(TapLoss):
     taps are maps whose mean over the pixels is what the classifier takes.
     """
 
-    size: int = 2
+    size: Count = 2
     normalised: bool = True
 
     paper: ClassVar = Paper("Class Attention Transfer Based Knowledge Distillation", 2023, "2304.12777")
@@ -51,10 +51,6 @@ class Catkd(TapLoss):
         "A network with further layers between the last map and its classifier has no class maps and is refused.",
         "The bias of the classifiers is not part of the maps; the official code rebuilds its networks without one.",
     )
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise RecipeError(f"size: {self.size}; give a whole number from 1 up, 2 or 4 is usual")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

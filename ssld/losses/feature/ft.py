@@ -16,12 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.functions import match, unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
+from ssld.spec.ranges import Part
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -34,7 +34,7 @@ class Ft(TapLoss):
     rate: channels of a factor over those of the teacher's map.
     """
 
-    rate: float = 0.5
+    rate: Part = 0.5
     form: Literal["attention", "factor"] = "attention"
 
     paper: ClassVar = Paper("Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018, "1802.04977")
@@ -47,10 +47,6 @@ class Ft(TapLoss):
         "The row FT of the common benchmark compares attention maps of the factors and is not the paper's loss, "
         "which is `form: factor`.",
     )
-
-    def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise RecipeError(f"rate: {self.rate} is not in (0, 1]; 0.5 is usual")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.ft import Factors

@@ -14,6 +14,7 @@ from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
+from ssld.spec.ranges import Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -26,8 +27,8 @@ class Hint(TapLoss):
     student, teacher: names of taps that give maps [N, C, H, W].
     """
 
-    student: str = "stage3"
-    teacher: str = "stage3"
+    student: Text = "stage3"
+    teacher: Text = "stage3"
 
     paper: ClassVar = Paper("FitNets: Hints for Thin Deep Nets", 2014, "1412.6550")
     golden: ClassVar = "fitnet"

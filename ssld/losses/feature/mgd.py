@@ -17,11 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper, Reads
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
+from ssld.spec.ranges import Decay, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -34,8 +34,8 @@ class Mgd(TapLoss):
     dropped: the probability that a channel is left out.
     """
 
-    alpha: float = 7e-5
-    dropped: float = 0.15
+    alpha: Positive = 7e-5
+    dropped: Decay = 0.15
     reduction: Literal["sum", "mean"] = "sum"
 
     paper: ClassVar = Paper("Masked Generative Distillation", 2022, "2205.01529")
@@ -52,12 +52,6 @@ class Mgd(TapLoss):
         "The generator has two 3x3 convolutions as wide as the teacher: with 2048 channels that is 75 million "
         "parameters.",
     )
-
-    def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise RecipeError(f"alpha: {self.alpha} is not positive; 7e-5 is usual")
-        if not 0 <= self.dropped < 1:
-            raise RecipeError(f"dropped: {self.dropped} is not in [0, 1); 0.15 is usual")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

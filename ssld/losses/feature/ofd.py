@@ -27,6 +27,7 @@ from ssld.losses.base import About, Paper, Reads
 from ssld.losses.functions import match
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.maps import PRE, PairsLoss
+from ssld.spec.ranges import Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -42,7 +43,7 @@ class Ofd(PairsLoss):
     makes them.
     """
 
-    student: tuple[str, ...] = PRE
+    student: tuple[Text, ...] = PRE
 
     paper: ClassVar = Paper("A Comprehensive Overhaul of Feature Distillation", 2019, "1904.01866")
     golden: ClassVar = "ofd"

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Loss, Paper, Reads
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Part, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -29,17 +29,13 @@ class Paraphrase(Loss):
     teacher: the name of a tap that gives maps. rate: channels of a factor over those of the map.
     """
 
-    teacher: str = "map"
-    rate: float = 0.5
+    teacher: Text = "map"
+    rate: Part = 0.5
 
     paper: ClassVar = Paper("Paraphrasing Complex Network: Network Compression via Factor Transfer", 2018, "1802.04977")
     golden: ClassVar = "ft"
     use: ClassVar = "The stage before `ft`, and nothing else: no student learns from it."
     traps: ClassVar = ("It reads the teacher alone. The student has no gradient of it.",)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise RecipeError(f"rate: {self.rate} is not in (0, 1]; 0.5 is usual")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

@@ -16,12 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.functions import unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss, pooled
+from ssld.spec.ranges import Count, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -34,9 +34,9 @@ class Pefd(TapLoss):
     projectors: how many. flatten: whether taps that are maps are flattened; else they are averaged over their pixels.
     """
 
-    student: str = "embedding"
-    teacher: str = "embedding"
-    projectors: int = 3
+    student: Text = "embedding"
+    teacher: Text = "embedding"
+    projectors: Count = 3
     flatten: bool = False
 
     paper: ClassVar = Paper("Improved Feature Distillation via Projector Ensemble", 2022, "2210.15274")
@@ -51,10 +51,6 @@ class Pefd(TapLoss):
         "Projections are never negative, so the teacher's vector should be one after a ReLU.",
         "Its weight is 25.",
     )
-
-    def __post_init__(self) -> None:
-        if self.projectors < 1:
-            raise RecipeError(f"projectors: {self.projectors}; give a whole number from 1 up")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.pefd import Projectors

@@ -21,11 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.lazy import F, Tensor
 from ssld.losses.maps import PRE, STAGES, PairsLoss, as_map
+from ssld.spec.ranges import Count, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -41,9 +41,9 @@ class Reviewkd(PairsLoss):
     without it those of the student's deepest tap, 512 at most.
     """
 
-    student: tuple[str, ...] = (*STAGES, "embedding")
-    teacher: tuple[str, ...] | None = (*PRE, "embedding")
-    width: int | None = None
+    student: tuple[Text, ...] = (*STAGES, "embedding")
+    teacher: tuple[Text, ...] | None = (*PRE, "embedding")
+    width: Count | None = None
 
     paper: ClassVar = Paper("Distilling Knowledge via Knowledge Review", 2021, "2104.09044")
     golden: ClassVar = "reviewkd"
@@ -58,11 +58,6 @@ class Reviewkd(PairsLoss):
         "The fusions can have more parameters than a small student, and cost accordingly in each step.",
         "For MobileNetV1 the official width is 256; a port ignores its own setting and takes 512.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.width is not None and self.width < 1:
-            raise RecipeError(f"width: {self.width} is not positive; leave it out, or give 256 or 512")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.reviewkd import Review

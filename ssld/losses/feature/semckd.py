@@ -20,11 +20,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PairsLoss
+from ssld.spec.ranges import Count, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -38,8 +38,8 @@ class Semckd(PairsLoss):
     fewer numbers a query has than a micro-batch has images.
     """
 
-    temperature: float = 1.0
-    reduction: int = 4
+    temperature: Positive = 1.0
+    reduction: Count = 4
 
     paired: ClassVar[bool] = False
     paper: ClassVar = Paper("Cross-Layer Distillation with Semantic Calibration", 2020, "2012.03236")
@@ -52,12 +52,6 @@ class Semckd(PairsLoss):
         "Every pair of taps has three convolutions of its own.",
         "Its weight is 400.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.temperature > 0 or self.reduction < 1:
-            values = f"{self.temperature}, reduction: {self.reduction}"
-            raise RecipeError(f"temperature: {values}; give a positive temperature and a reduction from 1 up")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.semckd import Calibration

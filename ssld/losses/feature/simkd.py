@@ -17,11 +17,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
+from ssld.spec.ranges import Count
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -34,7 +34,7 @@ class Simkd(TapLoss):
     factor: how many times fewer channels the projector has inside than the teacher's map.
     """
 
-    factor: int = 2
+    factor: Count = 2
 
     paper: ClassVar = Paper("Knowledge Distillation with the Reused Teacher Classifier", 2022, "2203.14001")
     golden: ClassVar = "simkd"
@@ -48,10 +48,6 @@ class Simkd(TapLoss):
         "parameters and cost more in use. A term trains the projector and does not export it.",
         "Alone it does not train the student's own classifier.",
     )
-
-    def __post_init__(self) -> None:
-        if self.factor < 1:
-            raise RecipeError(f"factor: {self.factor} is not positive; 2, 4 and 8 are usual")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.simkd import Projector

@@ -14,13 +14,13 @@ whole, and its batch norms see no others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss, pooled, standardised
+from ssld.spec.ranges import Range, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -33,9 +33,9 @@ SMALLEST = 1e-30  # of a sum whose logarithm is taken
 class Srd(TapLoss):
     """ln of the sum over images and d of |BN(W f_s + b) - BN(f_t)|^exponent; one number for a micro-batch of a rank."""
 
-    student: str = "embedding"
-    teacher: str = "embedding"
-    exponent: float = 4.0
+    student: Text = "embedding"
+    teacher: Text = "embedding"
+    exponent: Annotated[float, Range(least=1, most=1000)] = 4.0
 
     paper: ClassVar = Paper("Understanding the Role of the Projector in Knowledge Distillation", 2023, "2303.11098")
     golden: ClassVar = "srd"
@@ -48,10 +48,6 @@ class Srd(TapLoss):
         "Its batch norms, and the logarithm, see one micro-batch of one rank.",
         "The official code for DeiT computes another loss.",
     )
-
-    def __post_init__(self) -> None:
-        if not self.exponent >= 1:
-            raise RecipeError(f"exponent: {self.exponent} is below 1; 4 is usual")
 
     def helpers(self, about: About) -> nn.Layer:
         from paddle import nn

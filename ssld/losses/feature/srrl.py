@@ -25,6 +25,7 @@ from ssld.losses.base import About, Paper, Reads
 from ssld.losses.classifier import classified
 from ssld.losses.lazy import F, Tensor
 from ssld.losses.maps import TapLoss, as_map, pooled
+from ssld.spec.ranges import Factor, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -37,9 +38,9 @@ class Srrl(TapLoss):
     features, logits: a and c.
     """
 
-    teacher: str = "embedding"
-    features: float = 1.0
-    logits: float = 1.0
+    teacher: Text = "embedding"
+    features: Factor = 1.0
+    logits: Factor = 1.0
 
     every_class: ClassVar = True
     paper: ClassVar = Paper("Knowledge Distillation via Softmax Regression Representation Learning", 2021)
@@ -56,8 +57,9 @@ class Srrl(TapLoss):
     )
 
     def __post_init__(self) -> None:
-        if min(self.features, self.logits) < 0 or self.features == self.logits == 0:
-            raise RecipeError(f"features: {self.features}, logits: {self.logits}; give weights from 0 up, not both 0")
+        super().__post_init__()
+        if not (self.features or self.logits):
+            raise RecipeError("features: features and logits are both 0; give one of them a number above 0")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

@@ -14,14 +14,14 @@ registered as parameters, and so never change; here they are trained, as in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.functions import match
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PairsLoss
+from ssld.spec.ranges import Range
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -34,7 +34,7 @@ class Vid(PairsLoss):
     variance: the v that training starts with.
     """
 
-    variance: float = 5.0
+    variance: Annotated[float, Range(above=1e-4, most=1_000_000)] = 5.0
 
     paper: ClassVar = Paper("Variational Information Distillation for Knowledge Transfer", 2019, "1904.05835")
     golden: ClassVar = "vid"
@@ -49,11 +49,6 @@ class Vid(PairsLoss):
         "Three convolutions as wide as the teacher belong to each pair of taps.",
         "The value can be negative.",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.variance > 1e-4:
-            raise RecipeError(f"variance: {self.variance} is not above 1e-4; 5 is usual")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.vid import Predictions

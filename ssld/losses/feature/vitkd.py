@@ -15,13 +15,14 @@ layers are left out where the widths agree. The numbers of an image follow from 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper, Reads
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import PairsLoss
+from ssld.spec.ranges import Factor, Range, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -35,10 +36,10 @@ class Vitkd(PairsLoss):
     without `teacher` they are those of the student. mimic, generate: a and b. masked: the share of masked tokens.
     """
 
-    student: tuple[str, ...] = ("block1", "block2", "block12")
-    mimic: float = 3e-5
-    generate: float = 3e-6
-    masked: float = 0.5
+    student: tuple[Text, ...] = ("block1", "block2", "block12")
+    mimic: Factor = 3e-5
+    generate: Factor = 3e-6
+    masked: Annotated[float, Range(above=0, below=1)] = 0.5
 
     paper: ClassVar = Paper("ViTKD: Practical Guidelines for ViT Feature Knowledge Distillation", 2022, "2209.02432")
     golden: ClassVar = "vitkd"
@@ -53,10 +54,8 @@ class Vitkd(PairsLoss):
         super().__post_init__()
         if len(self.student) < 2:
             raise RecipeError("student: there is only one tap; give an early layer and a last one at least")
-        if min(self.mimic, self.generate) < 0 or self.mimic == self.generate == 0:
-            raise RecipeError(f"mimic: {self.mimic}, generate: {self.generate}; give weights from 0 up, not both 0")
-        if not 0 < self.masked < 1:
-            raise RecipeError(f"masked: {self.masked} is not between 0 and 1; 0.5 is usual")
+        if not (self.mimic or self.generate):
+            raise RecipeError("mimic: mimic and generate are both 0; give one of them a number above 0")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

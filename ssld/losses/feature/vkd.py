@@ -21,6 +21,7 @@ from ssld.losses.base import About, Paper
 from ssld.losses.functions import smooth_l1
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss, pooled, standardised
+from ssld.spec.ranges import Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -32,8 +33,8 @@ EPSILON = 1e-5  # of the layer norm
 class Vkd(TapLoss):
     """Mean over d of the smooth L1 of the projected vector of the student and the normalised one of the teacher."""
 
-    student: str = "embedding"
-    teacher: str = "embedding"
+    student: Text = "embedding"
+    teacher: Text = "embedding"
 
     paper: ClassVar = Paper("VkD: Improving Knowledge Distillation Using Orthogonal Projections", 2024, "2403.06213")
     golden: ClassVar = "vkd"

@@ -22,6 +22,7 @@ from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss, mean_and_deviation
+from ssld.spec.ranges import Count, Factor
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -38,9 +39,9 @@ class WkdF(TapLoss):
     the map, or "regressor", one that brings it to the teacher's.
     """
 
-    mean: float = 2.0
-    deviation: float = 1.0
-    grid: int = 4
+    mean: Factor = 2.0
+    deviation: Factor = 1.0
+    grid: Count = 4
     projector: Literal["bottleneck", "regressor"] = "bottleneck"
 
     paper: ClassVar = Paper(
@@ -59,10 +60,9 @@ class WkdF(TapLoss):
     )
 
     def __post_init__(self) -> None:
-        if min(self.mean, self.deviation) < 0 or self.mean == self.deviation == 0:
-            raise RecipeError(f"mean: {self.mean}, deviation: {self.deviation}; give weights from 0 up, not both 0")
-        if self.grid < 1:
-            raise RecipeError(f"grid: {self.grid}; give a whole number from 1 up, 1 or 4 is usual")
+        super().__post_init__()
+        if not (self.mean or self.deviation):
+            raise RecipeError("mean: mean and deviation are both 0; give one of them a number above 0")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.regressor import Bottleneck, Regressor, side

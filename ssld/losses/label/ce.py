@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads, Without
 from ssld.losses.classes import at
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Decay, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -23,8 +23,8 @@ class CrossEntropy(Labelled):
     student: the name of the logits, of a student that gives several.
     """
 
-    smoothing: float = 0.0
-    student: str = "logits"
+    smoothing: Decay = 0.0
+    student: Text = "logits"
 
     mixed: ClassVar = "both"
     paper: ClassVar = Paper("Rethinking the Inception Architecture for Computer Vision", 2015, "1512.00567")
@@ -36,10 +36,6 @@ class CrossEntropy(Labelled):
     traps: ClassVar = (
         "A teacher that was itself trained with label smoothing was found to teach worse (arXiv:1906.02629).",
     )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.smoothing < 1:
-            raise RecipeError(f"smoothing: {self.smoothing} is not in [0, 1); 0.1 is usual")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

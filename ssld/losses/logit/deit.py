@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
-from ssld.losses.classes import at, check_temperature, softened
+from ssld.losses.classes import at, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Positive, Share, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -34,9 +35,9 @@ class Deit(Labelled):
     """
 
     form: Literal["hard", "soft"] = "hard"
-    alpha: float = 0.5
-    temperature: float = 3.0
-    head: str = "logits"
+    alpha: Share = 0.5
+    temperature: Positive = 3.0
+    head: Text = "logits"
 
     mixed: ClassVar = "both"
     paper: ClassVar = Paper(
@@ -52,9 +53,6 @@ class Deit(Labelled):
         "The soft form divides by the classes too, so its weight is not that of `kl`.",
         "In use the softmaxes of both heads are averaged; a student without a second head learns both with one.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

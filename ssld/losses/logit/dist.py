@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
-from ssld.losses.classes import check_temperature
 from ssld.losses.functions import log_softmax, root
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Factor, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -34,9 +34,9 @@ class Dist(Loss):
     beta: of the relation between the classes of an image. gamma: of the relation between the images of a class.
     """
 
-    beta: float = 1.0
-    gamma: float = 1.0
-    temperature: float = 1.0
+    beta: Factor = 1.0
+    gamma: Factor = 1.0
+    temperature: Positive = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"})
     every_class: ClassVar = True
@@ -55,9 +55,6 @@ class Dist(Loss):
         "PaddleClas has no temperature in it.",
         "For ResNet34 to ResNet18 72.07 was published, and three runs of the official code gave 71.7 to 71.9.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         p_s, p_t = (log_softmax(outputs["logits"] / self.temperature).exp() for outputs in (student, teacher))

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
-from ssld.losses.classes import check_temperature, two_way, without
+from ssld.losses.classes import two_way, without
 from ssld.losses.functions import divergence
 from ssld.losses.lazy import F, Tensor
+from ssld.spec.ranges import Factor, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 class Dkd(Labelled):
     """T^2 (alpha KL of the true class against the rest + beta KL among the rest)."""
 
-    alpha: float = 1.0
-    beta: float = 8.0
-    temperature: float = 4.0
+    alpha: Factor = 1.0
+    beta: Factor = 8.0
+    temperature: Positive = 4.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
     every_class: ClassVar = True
@@ -48,9 +49,6 @@ class Dkd(Labelled):
         "`beta` is tuned for each pair: 8, 6 or 2 on CIFAR-100, 0.5 and 2 on ImageNet.",
         "Its warm-up counts epochs from 1, so that the first one has a twentieth of the weight and not 0.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = student["logits"] / self.temperature, teacher["logits"] / self.temperature

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
-from ssld.losses.classes import check_temperature, softened
+from ssld.losses.classes import softened
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -21,7 +22,7 @@ class KullbackLeibler(Loss):
     The square keeps the size of the gradients about the same for every temperature (section 2 of the paper).
     """
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"})
     paper: ClassVar = Paper("Distilling the Knowledge in a Neural Network", 2015, "1503.02531")
@@ -39,9 +40,6 @@ class KullbackLeibler(Loss):
         "The row KD of the common benchmark (73.33 for resnet32x4 to resnet8x4) is copied into most papers; re-runs "
         "give 74.4 to 74.8, so that about one point of many a published gain is in the baseline.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         return softened(student["logits"], teacher["logits"], self.temperature)

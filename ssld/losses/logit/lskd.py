@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Loss, Paper, Reads
-from ssld.losses.classes import check_temperature, standardised
+from ssld.losses.classes import standardised
 from ssld.losses.lazy import Tensor
 from ssld.losses.logit.dkd import Dkd
 from ssld.losses.logit.kl import KullbackLeibler
+from ssld.spec.ranges import Factor, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -33,9 +34,9 @@ class Lskd(Labelled):
     """
 
     base: Literal["kl", "dkd"] = "kl"
-    temperature: float = 2.0
-    alpha: float = 1.0
-    beta: float = 8.0
+    temperature: Positive = 2.0
+    alpha: Factor = 1.0
+    beta: Factor = 8.0
 
     every_class: ClassVar = True
     paper: ClassVar = Paper("Logit Standardization in Knowledge Distillation", 2024, "2403.01427")
@@ -47,9 +48,6 @@ class Lskd(Labelled):
         "plain distillation with that weight was published. Compare with `kl` of the same weight and temperature.",
         "A user found it to cost two points, untuned, where an ensemble of transformers teaches a MobileNet.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Loss, Paper, Reads
 from ssld.losses.lazy import F, Tensor, paddle
+from ssld.spec.ranges import Count
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class MealV2(Loss):
     """Binary cross entropy of a trained discriminator; `divisor` is K."""
 
-    divisor: int = 8
+    divisor: Count = 8
 
     reads: ClassVar = Reads(teacher={"logits"})
     every_class: ClassVar = True
@@ -45,10 +45,6 @@ class MealV2(Loss):
         "teacher and not to deceive; the official code has it so.",
         "The last layer of the discriminator has a ReLU too, so that its scores are never negative.",
     )
-
-    def __post_init__(self) -> None:
-        if self.divisor < 1:
-            raise RecipeError(f"divisor: {self.divisor}; give a whole number from 1 up")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.discriminator import Discriminator

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
-from ssld.losses.classes import check_temperature, softened, standardised
+from ssld.losses.classes import softened, standardised
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Positive, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -46,9 +47,9 @@ class Mlkd(Loss):
     standardise: each row of logits loses its mean and is divided by its deviation before, as `lskd` does.
     """
 
-    temperature: float = 4.0
-    weak: str = "logits"
-    strong: str = "strong.logits"
+    temperature: Positive = 4.0
+    weak: Text = "logits"
+    strong: Text = "strong.logits"
     standardise: bool = False
 
     every_class: ClassVar = True
@@ -67,9 +68,6 @@ class Mlkd(Loss):
         "It compares the images of one micro-batch of one rank; `accumulate` and ranks change its value.",
         "A re-run of resnet32x4 to resnet8x4 gave 75.59, where 77.08 was published.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
-from ssld.losses.classes import at, check_temperature, soft_cross_entropy, without
+from ssld.losses.classes import at, soft_cross_entropy, without
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor
+from ssld.spec.ranges import Factor, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 class Nkd(Labelled):
     """- p_t[y] ln p_s[y] + gamma T^2 cross entropy among the other classes."""
 
-    gamma: float = 1.5
-    temperature: float = 1.0
+    gamma: Factor = 1.5
+    temperature: Positive = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
     every_class: ClassVar = True
@@ -49,9 +50,6 @@ class Nkd(Labelled):
         "`gamma` and the temperature belong together: 1.5 and 1 on ImageNet, 3.5 and 3 on CIFAR-100.",
         "With mixed images the official code takes the class of the larger share as the label.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t, label = student["logits"], teacher["logits"], batch["label"]

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
-from ssld.losses.classes import check_temperature, deviation
+from ssld.losses.classes import deviation
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class NormKd(Loss):
     """T_t^2 KL of softmaxes at temperatures of their own; `tau` is the share of the deviation."""
 
-    tau: float = 1.0
+    tau: Positive = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"})
     every_class: ClassVar = True
@@ -42,9 +43,6 @@ class NormKd(Loss):
         "weight.",
         "The student has a temperature of its own, and a gradient through it.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.tau, "tau")
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         t_s, t_t = (self.tau * deviation(outputs["logits"]) for outputs in (student, teacher))

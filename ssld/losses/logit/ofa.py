@@ -17,12 +17,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Labelled, Paper, Reads
 from ssld.losses.classes import one_hot, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Count, Positive, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -36,9 +36,9 @@ class Ofa(Labelled):
     the vector that a branch ends in.
     """
 
-    eps: float = 1.5
-    student: tuple[str, ...] = ("stage1", "stage2", "stage3", "stage4")
-    width: int | None = None
+    eps: Positive = 1.5
+    student: tuple[Text, ...] = ("stage1", "stage2", "stage3", "stage4")
+    width: Count | None = None
 
     paper: ClassVar = Paper(
         "One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation", 2023, "2310.19444"
@@ -56,12 +56,6 @@ class Ofa(Labelled):
         "its tables.",
         "Branches are trained for every stage: with a small student they can cost more than the student itself.",
     )
-
-    def __post_init__(self) -> None:
-        if not self.eps > 0:
-            raise RecipeError(f"eps: {self.eps} is not positive; 1 to 1.5 is usual")
-        if self.width is not None and self.width < 1:
-            raise RecipeError(f"width: {self.width}; give a whole number from 1 up")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
-from ssld.losses.classes import at, check_temperature, two_way, without
+from ssld.losses.classes import at, two_way, without
 from ssld.losses.functions import divergence
 from ssld.losses.lazy import F, Tensor
+from ssld.spec.ranges import Factor, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 class Rld(Labelled):
     """alpha T_a^2 SCD + beta T^2 MCD; `temperature` is T, `confidence_temperature` is T_a."""
 
-    alpha: float = 1.0
-    beta: float = 8.0
-    temperature: float = 4.0
-    confidence_temperature: float = 1.0
+    alpha: Factor = 1.0
+    beta: Factor = 8.0
+    temperature: Positive = 4.0
+    confidence_temperature: Positive = 1.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
     every_class: ClassVar = True
@@ -50,10 +51,6 @@ class Rld(Labelled):
         "Its official code prints no numbers.",
         "Its warm-up counts epochs from 1, so that the first one has a twentieth of the weight and not 0.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-        check_temperature(self.confidence_temperature, "confidence_temperature")
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t, label = student["logits"], teacher["logits"], batch["label"]

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
-from ssld.losses.classes import at, check_temperature, soft_cross_entropy
+from ssld.losses.classes import at, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import standardised
+from ssld.spec.ranges import Positive, Share
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 class SkdLayerNorm(Labelled):
     """alpha T^2 soft cross entropy + (1 - alpha) cross entropy, both of logits after a layer norm."""
 
-    alpha: float = 0.9
-    temperature: float = 1.0
-    multiplier: float = 2.0
+    alpha: Share = 0.9
+    temperature: Positive = 1.0
+    multiplier: Positive = 2.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
     mixed: ClassVar = "both"
@@ -46,9 +47,6 @@ class SkdLayerNorm(Labelled):
         "Probabilities that are exported come from the logits as they are, and not from the normalised ones that "
         "were trained: the best class is the same, calibration is not.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = (self.multiplier * standardised(o["logits"], -1, 1e-7) for o in (student, teacher))

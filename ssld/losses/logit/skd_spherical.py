@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
-from ssld.losses.classes import at, check_temperature, deviation, softened
+from ssld.losses.classes import at, deviation, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Positive, Share
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 class SkdSpherical(Labelled):
     """alpha T^2 KL(p_t || p_q) + (1 - alpha) CE(q, label); an image without a label counts 0 in both parts."""
 
-    alpha: float = 0.9
-    temperature: float = 4.0
+    alpha: Share = 0.9
+    temperature: Positive = 4.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
     mixed: ClassVar = "both"
@@ -49,9 +50,6 @@ class SkdSpherical(Labelled):
         "size that were trained: the best class is the same, calibration is not.",
         "The published 73.01 for ResNet18 had larger teachers than the usual ResNet34.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = student["logits"], teacher["logits"]

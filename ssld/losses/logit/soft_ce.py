@@ -10,6 +10,7 @@ from ssld.losses.base import Loss, Reads, Without
 from ssld.losses.classes import at, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -23,7 +24,7 @@ class SoftCrossEntropy(Loss):
     most probable one is the label, as in the hard form of DeiT (arXiv:2012.12877).
     """
 
-    student: str = "logits"
+    student: Text = "logits"
     hard: bool = False
 
     paper: ClassVar = Without("A cross entropy with soft labels is older than distillation.")

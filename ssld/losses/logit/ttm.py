@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
 from ssld.losses.functions import divergence, log_softmax, log_sum_exp
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Ttm(Loss):
     """KL(P || p_s), times U where it is `weighted`."""
 
-    gamma: float = 0.4
+    gamma: Positive = 0.4
     weighted: bool = False
 
     reads: ClassVar = Reads(teacher={"logits"})
@@ -45,10 +45,6 @@ class Ttm(Loss):
         "There is no square of a temperature, so weights are large: 45 for VGG13 to VGG8 on CIFAR-100.",
         "`weighted` changes the size of the value, by the teacher's doubts: its weight is another one.",
     )
-
-    def __post_init__(self) -> None:
-        if not self.gamma > 0:
-            raise RecipeError(f"gamma: {self.gamma} is not positive; 0.1 to 0.4 is usual")
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         powers = self.gamma * log_softmax(teacher["logits"])

@@ -18,13 +18,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
 from ssld.losses.classes import at, without
 from ssld.losses.classifier import rows
 from ssld.losses.functions import log_softmax, unit
 from ssld.losses.lazy import F, Tensor
+from ssld.spec.ranges import Count, Factor, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -39,11 +39,11 @@ class WkdL(Labelled):
     temperature: T. sharpness: k. regularisation: r. rounds: n.
     """
 
-    gamma: float = 30.0
-    temperature: float = 2.0
-    sharpness: float = 1.0
-    regularisation: float = 0.05
-    rounds: int = 10
+    gamma: Factor = 30.0
+    temperature: Positive = 2.0
+    sharpness: Positive = 1.0
+    regularisation: Positive = 0.05
+    rounds: Count = 10
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"}, weights={"teacher": {"classifier"}})
     every_class: ClassVar = True
@@ -63,16 +63,6 @@ class WkdL(Labelled):
         "It needs the weights of the teacher's classifier, so a teacher from an engine or a label cache cannot "
         "teach it.",
     )
-
-    def __post_init__(self) -> None:
-        positive = {"temperature": self.temperature, "sharpness": self.sharpness, "regularisation": self.regularisation}
-        for name, value in positive.items():
-            if not value > 0:
-                raise RecipeError(f"{name}: {value} is not positive; give a positive number")
-        if self.rounds < 1:
-            raise RecipeError(f"rounds: {self.rounds}; give a whole number from 1 up, 10 is usual")
-        if self.gamma < 0:
-            raise RecipeError(f"gamma: {self.gamma} is negative; 30 is usual")
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = student["logits"], teacher["logits"]

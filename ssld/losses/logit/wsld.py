@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
-from ssld.losses.classes import at, check_temperature, soft_cross_entropy
+from ssld.losses.classes import at, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Factor, Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 class Wsld(Labelled):
     """alpha T^2 times the soft cross entropy of each image, weighed by how much better the teacher knows it."""
 
-    alpha: float = 2.5
-    temperature: float = 2.0
+    alpha: Factor = 2.5
+    temperature: Positive = 2.0
 
     reads: ClassVar = Reads(teacher={"logits"}, batch={"label"})
     paper: ClassVar = Paper(
@@ -45,9 +46,6 @@ class Wsld(Labelled):
         "entropy of the teacher, not at 0.",
         "Its teachers for CIFAR-100 were trained in another repository than those of the common benchmark.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = student["logits"], teacher["logits"]

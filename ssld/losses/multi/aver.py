@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Reads, Without
-from ssld.losses.classes import check_temperature, softened
+from ssld.losses.classes import softened
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
 from ssld.losses.several import of_teachers
+from ssld.spec.ranges import Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -31,7 +32,7 @@ class Aver(Loss):
     """T^2 KL from several teachers; `mean` says what is averaged."""
 
     mean: Literal["losses", "probabilities"] = "losses"
-    temperature: float = 4.0
+    temperature: Positive = 4.0
 
     reads: ClassVar = Reads(teacher={"logits"}, each=True)
     paper: ClassVar = Without("Averaging teachers is a baseline of many papers and the invention of none.")
@@ -43,9 +44,6 @@ class Aver(Loss):
         "The two forms have the same gradient: the weight of one is the weight of the other, although their "
         "values differ.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, teachers = student["logits"], of_teachers(teacher)

@@ -16,13 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Labelled, Paper, Reads
-from ssld.losses.classes import at, check_temperature, softened
+from ssld.losses.classes import at, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor, paddle
 from ssld.losses.several import of_teachers
+from ssld.spec.ranges import Factor, Positive, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -36,10 +36,10 @@ class CaMkd(Labelled):
     of the teacher being one that every teacher gives.
     """
 
-    temperature: float = 4.0
-    features: float = 50.0
-    student: str = "map"
-    teacher: str = "map"
+    temperature: Positive = 4.0
+    features: Factor = 50.0
+    student: Text = "map"
+    teacher: Text = "map"
 
     paper: ClassVar = Paper("Confidence-Aware Multi-Teacher Knowledge Distillation", 2022, "2201.00007")
     golden: ClassVar = "multi_teacher"
@@ -49,11 +49,6 @@ class CaMkd(Labelled):
         "scale of `aver`: a gain over `aver` at equal weights holds this factor too.",
         "A teacher that learnt the training images by heart is always believed.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
-        if self.features < 0:
-            raise RecipeError(f"features: {self.features} is negative; use 0 or more")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
-from ssld.losses.classes import check_temperature, softened
+from ssld.losses.classes import softened
 from ssld.losses.lazy import Tensor
 from ssld.losses.several import of_peers
+from ssld.spec.ranges import Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -31,7 +32,7 @@ class Dml(Loss):
     symmetric: half of the divergences in both directions. detached: the others get no gradient of this loss.
     """
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     symmetric: bool = False
     detached: bool = True
 
@@ -46,9 +47,6 @@ class Dml(Loss):
         "PaddleClas computes a symmetric loss whose gradient reaches both networks; UDML is that with a squared "
         "gap of maps in addition.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         others = of_peers(batch, student["logits"])

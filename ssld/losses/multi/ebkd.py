@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Loss, Paper, Reads
-from ssld.losses.classes import check_temperature, softened
+from ssld.losses.classes import softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.several import of_teachers
+from ssld.spec.ranges import Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class Ebkd(Loss):
     """T^2 KL from several teachers, weighed for each image by their entropies."""
 
-    temperature: float = 4.0
+    temperature: Positive = 4.0
 
     reads: ClassVar = Reads(teacher={"logits"}, each=True)
     paper: ClassVar = Paper("Adaptive Knowledge Distillation Based on Entropy", 2020)
@@ -40,9 +41,6 @@ class Ebkd(Loss):
         "teachers it is half as large as `aver`.",
         "A teacher can be sure and wrong.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         teachers = paddle.stack(of_teachers(teacher))

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads, Without
-from ssld.losses.classes import at, check_temperature, softened
+from ssld.losses.classes import at, softened
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.several import of_peers
+from ssld.spec.ranges import Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -32,7 +33,7 @@ class Kdcl(Labelled):
     """T^2 KL from the teacher that this network and its peers, which a batch has under `peers`, make together."""
 
     ensemble: Literal["naive", "min_logit"] = "naive"
-    temperature: float = 2.0
+    temperature: Positive = 2.0
 
     reads: ClassVar = Reads(batch={"label", "peers"})
     paper: ClassVar = Paper("Online Knowledge Distillation via Collaborative Learning", 2020)
@@ -46,9 +47,6 @@ class Kdcl(Labelled):
         "neither is part of this loss.",
         "`min_logit` takes a minimum over all networks, which peers with logits of other sizes disturb.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         networks = [student["logits"], *of_peers(batch, student["logits"])]

@@ -19,13 +19,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.among import BatchLoss
 from ssld.losses.base import About, Paper
 from ssld.losses.functions import root
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
+from ssld.spec.ranges import Count, Positive, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -40,11 +40,11 @@ class Cc(BatchLoss, TapLoss):
     """
 
     form: Literal["differences", "gaussian", "bilinear"] = "differences"
-    width: int = 128
-    gamma: float = 0.4
-    order: int = 2
-    student: str = "embedding"
-    teacher: str = "embedding"
+    width: Count = 128
+    gamma: Positive = 0.4
+    order: Count = 2
+    student: Text = "embedding"
+    teacher: Text = "embedding"
 
     paper: ClassVar = Paper("Correlation Congruence for Knowledge Distillation", 2019, "1904.01802")
     golden: ClassVar = "cc"
@@ -58,12 +58,6 @@ class Cc(BatchLoss, TapLoss):
         "Both linear layers are trained, the teacher's too: the loss can fall without the student learning anything.",
         "It compares the images of one micro-batch of one rank, and `differences` depends on their order.",
     )
-
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.order < 1:
-            raise RecipeError(f"width: {self.width}, order: {self.order}; give whole numbers from 1 up")
-        if not self.gamma > 0:
-            raise RecipeError(f"gamma: {self.gamma} is not positive; 0.4 is usual")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import Embeddings

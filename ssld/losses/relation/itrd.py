@@ -26,6 +26,7 @@ from ssld.losses.base import About, Paper
 from ssld.losses.functions import root, unit
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
+from ssld.spec.ranges import Factor, Positive, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -39,11 +40,11 @@ class Itrd(BatchLoss, TapLoss):
     for the micro-batch of a rank.
     """
 
-    correlation: float = 2.0
-    mutual: float = 1.0
-    alpha: float = 1.5
-    student: str = "embedding"
-    teacher: str = "embedding"
+    correlation: Factor = 2.0
+    mutual: Factor = 1.0
+    alpha: Positive = 1.5
+    student: Text = "embedding"
+    teacher: Text = "embedding"
 
     paper: ClassVar = Paper("Information Theoretic Representation Distillation", 2021, "2112.00459")
     golden: ClassVar = "itrd"
@@ -57,11 +58,9 @@ class Itrd(BatchLoss, TapLoss):
     )
 
     def __post_init__(self) -> None:
-        if min(self.correlation, self.mutual) < 0 or not self.correlation + self.mutual:
-            values = f"{self.correlation}, mutual: {self.mutual}"
-            raise RecipeError(f"correlation: {values}; give numbers from 0 up, one above 0")
-        if not self.alpha > 0:
-            raise RecipeError(f"alpha: {self.alpha} is not positive; 1.5 is usual")
+        super().__post_init__()
+        if not (self.correlation or self.mutual):
+            raise RecipeError("correlation: correlation and mutual are both 0; give one of them a number above 0")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import Embed, width

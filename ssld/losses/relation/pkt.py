@@ -18,6 +18,7 @@ from ssld.losses.base import Paper
 from ssld.losses.functions import root
 from ssld.losses.lazy import Tensor
 from ssld.losses.maps import TapLoss
+from ssld.spec.ranges import Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -32,8 +33,8 @@ class Pkt(BatchLoss, TapLoss):
     student, teacher: names of taps; a map is one long vector. One number for the micro-batch of a rank.
     """
 
-    student: str = "embedding"
-    teacher: str = "embedding"
+    student: Text = "embedding"
+    teacher: Text = "embedding"
 
     paper: ClassVar = Paper("Learning Deep Representations with Probabilistic Knowledge Transfer", 2018, "1803.10837")
     golden: ClassVar = "pkt"

@@ -25,6 +25,7 @@ from ssld.losses.base import Paper
 from ssld.losses.functions import smooth_l1
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.maps import TapLoss
+from ssld.spec.ranges import Factor, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -39,11 +40,11 @@ class Rkd(BatchLoss, TapLoss):
     rank.
     """
 
-    distance: float = 25.0
-    angle: float = 50.0
+    distance: Factor = 25.0
+    angle: Factor = 50.0
     mean_over: Literal["pairs", "all"] = "pairs"
-    student: str = "embedding"
-    teacher: str = "embedding"
+    student: Text = "embedding"
+    teacher: Text = "embedding"
 
     paper: ClassVar = Paper("Relational Knowledge Distillation", 2019, "1904.05068")
     golden: ClassVar = "rkd"
@@ -59,8 +60,9 @@ class Rkd(BatchLoss, TapLoss):
     )
 
     def __post_init__(self) -> None:
-        if min(self.distance, self.angle) < 0 or not self.distance + self.angle:
-            raise RecipeError(f"distance: {self.distance}, angle: {self.angle}; give numbers from 0 up, one above 0")
+        super().__post_init__()
+        if not (self.distance or self.angle):
+            raise RecipeError("distance: distance and angle are both 0; give one of them a number above 0")
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         g_s, g_t = _products(student[self.student]), _products(teacher[self.teacher])

@@ -15,12 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.among import BatchLoss
 from ssld.losses.base import Paper, Reads
 from ssld.losses.functions import root, unit
 from ssld.losses.lazy import Tensor, paddle
+from ssld.spec.ranges import Positive
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -34,7 +34,7 @@ class SkdStreamlined(BatchLoss):
     number for the micro-batch of a rank.
     """
 
-    ridge: float = 0.1
+    ridge: Positive = 0.1
     scaled: bool = True
 
     reads: ClassVar = Reads(teacher={"logits"})
@@ -52,10 +52,6 @@ class SkdStreamlined(BatchLoss):
         "Its published students without a teacher are one to three points below those of the common benchmark, so its "
         "published gains hold more than the loss.",
     )
-
-    def __post_init__(self) -> None:
-        if not self.ridge > 0:
-            raise RecipeError(f"ridge: {self.ridge} is not positive, and the covariance alone has no inverse; use 0.1")
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         gap = self._cosines(student["logits"]) - self._cosines(teacher["logits"])

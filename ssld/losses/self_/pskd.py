@@ -14,12 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Labelled, Paper, Reads
 from ssld.losses.classes import one_hot, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Share
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -32,7 +32,7 @@ class Pskd(Labelled):
     share: of the prediction in the last epoch.
     """
 
-    share: float = 0.8
+    share: Share = 0.8
 
     reads: ClassVar = Reads(batch={"label", "index"})
     paper: ClassVar = Paper("Self-Knowledge Distillation with Progressive Refinement of Targets", 2020, "2006.12000")
@@ -45,10 +45,6 @@ class Pskd(Labelled):
         "It keeps a prediction for each training image: on ImageNet 5.1 GB in memory and in each checkpoint.",
         "The prediction is of the view of the epoch before, which was cropped and flipped otherwise.",
     )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise RecipeError(f"share: {self.share} is not in [0, 1]; 0.8 is usual")
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.predictions import Predictions

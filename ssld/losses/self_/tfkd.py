@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads
-from ssld.losses.classes import at, check_temperature, one_hot, softened
+from ssld.losses.classes import at, one_hot, softened
 from ssld.losses.functions import divergence, log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.spec.ranges import Factor, Positive, Share
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -36,9 +37,9 @@ class TeacherFree(Labelled):
     """
 
     form: Literal["self", "regularise"] = "self"
-    alpha: float | None = None
-    temperature: float = 20.0
-    multiplier: float = 1.0
+    alpha: Share | None = None
+    temperature: Positive = 20.0
+    multiplier: Factor = 1.0
 
     mixed: ClassVar = "both"
     every_class: ClassVar = True
@@ -55,9 +56,6 @@ class TeacherFree(Labelled):
         "close to label smoothing.",
         "`self` trains twice as long as the student alone.",
     )
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

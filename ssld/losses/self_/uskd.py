@@ -25,6 +25,7 @@ from ssld.losses.classes import at, soft_cross_entropy, without
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor, paddle
 from ssld.losses.maps import pooled
+from ssld.spec.ranges import Factor, Text
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -36,10 +37,10 @@ SMOOTHING = 0.1  # of the label of the weak head, as in the official code
 class Uskd(Labelled):
     """alpha target + beta others + mu weak; `student` is the tap of the weak head, a map or a vector."""
 
-    alpha: float = 1.0
-    beta: float = 0.1
-    mu: float = 0.005
-    student: str = "stage3"
+    alpha: Factor = 1.0
+    beta: Factor = 0.1
+    mu: Factor = 0.005
+    student: Text = "stage3"
 
     paper: ClassVar = Paper(
         "From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and "
