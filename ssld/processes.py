@@ -24,7 +24,7 @@ from ssld.spec.choices import Device, WandbMode
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """The options of `ssld run` that a command hands on to the processes that it starts.
+    """Hold the options of `ssld run` that a command hands on to the processes that it starts.
 
     ranks: how many processes share each batch, a number or `auto`. device: where they compute. wandb, wandb_project,
     wandb_tags, tensorboard: which trackers get the run (docs/tracking.md). smoke: whether the run takes seconds, on
@@ -43,7 +43,7 @@ class RunOptions:
 
 
 def is_rank() -> bool:
-    """Whether `run_ranks` started this process."""
+    """Return whether `run_ranks` started this process."""
     return "PADDLE_TRAINER_ID" in os.environ
 
 

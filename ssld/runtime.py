@@ -18,7 +18,7 @@ from ssld.errors import RunError
 
 @dataclass(frozen=True)
 class Runtime:
-    """This process among the ranks of its run. `gpu` is the device number on a GPU, None on a CPU."""
+    """Describe this process among the ranks of its run. `gpu` is the device number on a GPU, None on a CPU."""
 
     rank: int
     world: int
@@ -26,7 +26,7 @@ class Runtime:
 
     @property
     def main(self) -> bool:
-        """Whether this is rank 0, which writes files and messages."""
+        """Return whether this is rank 0, which writes files and messages."""
         return self.rank == 0
 
 

@@ -38,7 +38,7 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class Allowed:
-    """How much a format may differ from its network."""
+    """Say how much a format may differ from its network."""
 
     points: float
     """Points of top-1 over the images; at 0 every single image must get the same class."""
@@ -124,7 +124,7 @@ def check_slice(images: np.ndarray, labels: np.ndarray | None, contract: dict[st
 
 @dataclass(frozen=True)
 class Trial:
-    """Images, and what the network answers to them."""
+    """Hold images, and what the network answers to them."""
 
     inputs: np.ndarray
     """The images as the file takes them."""

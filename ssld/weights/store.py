@@ -23,7 +23,7 @@ LazyArray = np.ndarray | StoredArray
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """Say what a file holds.
 
     arrays: under the keys of the file. wrong: {file of an archive: why it holds no array}. metadata: what `save`
     recorded. ours: whether the keys are ours.
