@@ -61,7 +61,10 @@ def check_stages(plan: Plan, where: str) -> None:
 
 
 def _check_baseline(plan: Plan, name: str, where: str) -> None:
-    """RecipeError unless the gain is a difference of two trainings of the student, measured on the same images."""
+    """Check that the gain is a difference of two trainings of the student, measured on the same images.
+
+    Raises RecipeError otherwise.
+    """
     if name not in plan.stages:
         raise RecipeError(f"{where}: no stage named {name!r}{did_you_mean(name, plan.stages)}")
     stage, last = plan.stages[name], plan.stages[plan.last]

@@ -147,7 +147,7 @@ def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
 
 
 def check_terms(objective: Objective, stage: str) -> None:
-    """RunError for a term whose value had no gradient: it would be logged, and train nothing."""
+    """Check that the value of every term had a gradient. Raises RunError for one that would train nothing."""
     for name in objective.constant:
         what = f"loss {name}: its value has no gradient, so it trains nothing"
         how = "correct it where it detaches, or takes argmax or NumPy; train: head needs a loss of the logits"

@@ -188,7 +188,7 @@ def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
 
 
 def _own_helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
-    """As `_helpers`, of other people's code."""
+    """Do what `_helpers` does, with other people's code."""
     made = call_own(_helpers, f"loss {name}: making its layers", name, loss, about)
     if made is not None and not callable(getattr(made, "parameters", None)):
         what = f"helpers() gives a {type(made).__name__}, not a layer"
@@ -197,7 +197,7 @@ def _own_helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
 
 
 def _is_own(loss: Loss) -> bool:
-    """Whether the class of a loss is other people's code."""
+    """Return whether the class of a loss is other people's code."""
     return type(loss).__module__.partition(".")[0] != __package__.partition(".")[0]
 
 
@@ -257,7 +257,10 @@ class _Labels:
 def _computed(
     name: str, loss: Loss, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None
 ) -> Tensor:
-    """The value of a loss. RecipeError where it is other people's code and fails, or gives no value for each image."""
+    """Return the value of a loss.
+
+    Raises RecipeError where it is other people's code and fails, or gives no value for each image.
+    """
     if not _is_own(loss):
         return loss(student, teacher, batch, helpers)
     found = call_own(loss, f"loss {name}", student, teacher, batch, helpers)

@@ -138,7 +138,7 @@ def keys_of(name: str, tree: object, known: Mapping[str, type[Loss]]) -> list[st
 
 
 def check_fields(cls: type[Loss], where: str) -> None:
-    """RecipeError for an option of a loss with a name that a term, or every loss, uses for something else."""
+    """Check the names of a loss's options. Raises RecipeError for one that every term or loss uses otherwise."""
     taken = {*OWN, *Loss.__annotations__, *(key for key in vars(Loss) if not key.startswith("_"))}
     if wrong := [field.name for field in dataclasses.fields(cls) if field.name in taken]:
         what = f"class {cls.__name__} has an option {wrong[0]!r}, a name that every term or loss has already"

@@ -39,7 +39,7 @@ STRETCH = 4.0  # largest scale, and its inverse the smallest, of such a map
 
 @dataclass(frozen=True)
 class Features:
-    """Key points of a picture, float32 [n, 2] (x, y) in pixels, and their descriptors.
+    """Hold the key points of a picture, float32 [n, 2] (x, y) in pixels, and their descriptors.
 
     Descriptors are uint8 [n, 128]; SIFT's are integers.
     """
@@ -49,14 +49,16 @@ class Features:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the features take in memory."""
+        """Return the bytes that the features take in memory."""
         return self.points.nbytes + self.descriptors.nbytes
 
 
 @dataclass(frozen=True)
 class Match:
-    """Why two pictures are one: matches on one affine map, and correlation where they overlap. Pictures that are equal
-    as they lie have no match to show: `inliers` is 0 then."""
+    """Say why two pictures are one: matches on one affine map, and correlation where they overlap.
+
+    Pictures that are equal as they lie have no match to show: `inliers` is 0 then.
+    """
 
     inliers: int
     correlation: float
@@ -72,12 +74,12 @@ def features(grey: np.ndarray) -> Features:
 
 
 def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
-    """The evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
+    """Return the evidence that one picture uint8 [h, w] is a copy or cut-out of the other, or None when it is not."""
     return mapped(grey, own, other, its) or equal(grey, other)
 
 
 def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
-    """The evidence of matched features on one map."""
+    """Return the evidence of matched features on one map."""
     if min(len(own.points), len(its.points)) < FEW:
         return None
     descriptors = (own.descriptors.astype(np.float32), its.descriptors.astype(np.float32))  # OpenCV is slow on uint8
@@ -103,7 +105,7 @@ def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) ->
 
 
 def equal(grey: np.ndarray, other: np.ndarray) -> Match | None:
-    """The evidence of two pictures that lie alike: nearly no pixel is another one."""
+    """Return the evidence of two pictures that lie alike: nearly no pixel is another one."""
     if max(abs(own - its) for own, its in zip(grey.shape, other.shape, strict=True)) > SKEW:
         return None
     size = (grey.shape[1], grey.shape[0])
@@ -118,7 +120,7 @@ def equal(grey: np.ndarray, other: np.ndarray) -> Match | None:
 
 
 def drawn(grey: np.ndarray) -> bool:
-    """Whether a picture uint8 [h, w] is a drawing: few grey levels, flat areas, sharp edges between them."""
+    """Return whether a picture uint8 [h, w] is a drawing: few grey levels, flat areas, sharp edges between them."""
     if entropy(grey) >= DRAWN:
         return False
     levels = grey.astype(np.int16)
@@ -128,14 +130,14 @@ def drawn(grey: np.ndarray) -> bool:
 
 
 def entropy(grey: np.ndarray) -> float:
-    """Bits (Shannon's) of the grey levels of a picture uint8 [h, w] in steps of 4: of drawings few, at most 6."""
+    """Count the bits (Shannon's) of the grey levels of a picture uint8 [h, w] in steps of 4: few for drawings."""
     share = np.bincount(grey.ravel() // 4, minlength=64) / grey.size
     share = share[share > 0]
     return float(-(share * np.log2(share)).sum())
 
 
 def _plausible(affine: np.ndarray) -> bool:
-    """Whether a map [2, 3] neither mirrors nor stretches beyond STRETCH, in any direction."""
+    """Return whether a map [2, 3] neither mirrors nor stretches beyond STRETCH, in any direction."""
     scales = np.linalg.svd(affine[:, :2], compute_uv=False)
     upright = np.linalg.det(affine[:, :2]) > 0
     return bool(upright and scales[1] >= 1 / STRETCH and scales[0] <= STRETCH and scales[0] <= 2 * scales[1])

@@ -49,7 +49,7 @@ class Mined(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is mined. `part` (i, n): this process scores every n-th shard from the i-th on, counted from 1."""
+    """Say what is mined. With `part` (i, n) this process scores every n-th shard from the i-th on, counted from 1."""
 
     shards: list[Shard]
     teacher: Teacher

@@ -20,8 +20,11 @@ SIDE = 256  # pixels of the longer side of a grey picture
 
 @dataclass(frozen=True)
 class Picture:
-    """digest: the first bytes of the file's sha256; grey: uint8 [h, w], the longer side SIDE; crop: float32
-    [3, size, size], normalised (None where no teacher is asked)."""
+    """Hold a picture.
+
+    digest: the first bytes of the file's sha256; grey: uint8 [h, w], the longer side SIDE; crop: float32 [3, size,
+    size], normalised (None where no teacher is asked).
+    """
 
     digest: bytes
     grey: np.ndarray
@@ -41,7 +44,7 @@ def look(item: Item, given: Input | None = None, background: Colour = WHITE) -> 
 
 
 def read(item: Item, background: Colour = WHITE) -> tuple[Image.Image, bytes]:
-    """The RGB image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
+    """Return the RGB image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
     if item.fault:
         raise Unreadable(item.fault)
     try:
@@ -52,7 +55,7 @@ def read(item: Item, background: Colour = WHITE) -> tuple[Image.Image, bytes]:
 
 
 def centre_crop(image: Image.Image, given: Input) -> np.ndarray:
-    """float32 [3, size, size]: the short side resized, the centre cut out, normalised."""
+    """Return float32 [3, size, size]: the short side is resized, the centre cut out and normalised."""
     sides, corner = eval_geometry(np.array([[image.height, image.width]]), given.resize, given.size)
     (height, width), (top, left) = sides[0].tolist(), corner[0].tolist()
     kind = Image.Resampling.BICUBIC if given.interpolation == "cubic" else Image.Resampling.BILINEAR

@@ -27,7 +27,7 @@ BATCH = 64  # so many images are decoded ahead; it is the teacher's largest batc
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """The teacher that scores images.
+    """Describe the teacher that scores images.
 
     ready: returns a function from float32 [n, 3, size, size], prepared as `input` says, to probabilities [n, classes];
     it is called when there is something to score. facts: which teacher it is, with the digest of its weights; they are

@@ -25,7 +25,7 @@ KEPT = 1 << 30  # so many bytes of pictures and features stay in memory: at most
 
 @dataclass(frozen=True)
 class Near:
-    """A validation image (its place in the list) that a pool image is a copy of, and the evidence (see `Match`)."""
+    """Name a validation image, by its place in the list, that a pool image is a copy of, with the evidence."""
 
     image: int
     inliers: int

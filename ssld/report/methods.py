@@ -57,7 +57,7 @@ logs of one repository is 0.3 points more on average. So compare within one sour
 
 
 def page(docs: Path) -> str:
-    """The text of docs/methods.md."""
+    """Return the text of docs/methods.md."""
     found, numbers = methods(), ledger(docs / LEDGER)
     intro = INTRO.format(
         count=len(found),
@@ -74,12 +74,12 @@ def page(docs: Path) -> str:
 
 
 def _figure(group: str) -> str:
-    """The file of a drawing, relative to the page."""
+    """Return the file of a drawing, relative to the page."""
     return f"figures/methods/{group.strip('_')}.svg"
 
 
 def ledger(file: Path) -> list[Row]:
-    """The rows of the published numbers."""
+    """Return the rows of the published numbers."""
     with file.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
@@ -102,7 +102,7 @@ def _paper(paper: Paper | Without | None) -> str:
 
 
 def _entry(method: Method, numbers: Sequence[Row]) -> str:
-    """What is said of one method below the table of its group."""
+    """Return what is said of one method below the table of its group."""
     formula = textwrap.indent(method.formula, "    ")
     lines = [f"\n### {method.name}", "", method.summary]
     lines += [] if formula in method.text else ["", formula]
