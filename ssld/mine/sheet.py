@@ -135,7 +135,7 @@ def _picture(item: Item, caption: str) -> str:
     """Show a small picture with its name as tool tip; an image that no longer exists is shown as its name."""
     name = html.escape(item.name)
     try:
-        image, _ = read(item)
+        image = read(item)[0].image.convert("RGB")
     except Unreadable:
         return f"<figure>{name}<figcaption>{html.escape(caption)}</figcaption></figure>"
     image.thumbnail((SMALL, SMALL))
