@@ -1,8 +1,8 @@
 """This module decides whether two pictures are near-duplicates, as published: SIFT features are matched, then RANSAC.
 
-Drawings are another matter than photographs: two playing cards share most of their key points and nearly all of their
-brightness, so their details must agree closely; and a flag has hardly a key point, so pictures that are equal as they
-lie, but for what a compression changes, need none.
+Drawings are another matter than photographs: two playing cards, or two icons of a theme, share most of their key points
+and nearly all of their brightness, so their details must agree closely; and a flag has hardly a key point, so pictures
+that are equal as they lie, but for what a compression changes, need none.
 
 SIFT: doi:10.1023/B:VISI.0000029664.99615.94; RANSAC: doi:10.1145/358669.358692. OpenCV has both.
 """
@@ -73,13 +73,16 @@ def features(grey: np.ndarray) -> Features:
     return Features(np.array([point.pt for point in points], dtype=np.float32), descriptors.astype(np.uint8))
 
 
-def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
-    """Return the evidence that one picture uint8 [h, w] is a copy or cut-out of the other, or None when it is not."""
-    return mapped(grey, own, other, its) or equal(grey, other)
+def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features, cut_out: bool = False) -> Match | None:
+    """Return the evidence that one picture uint8 [h, w] is a copy or cut-out of the other, or None when it is not.
+
+    cut_out: whether one of them has transparent pixels, as icons and clip art have.
+    """
+    return mapped(grey, own, other, its, cut_out) or equal(grey, other)
 
 
-def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
-    """Return the evidence of matched features on one map."""
+def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features, cut_out: bool = False) -> Match | None:
+    """Return the evidence of matched features on one map. Cut-out pictures are compared as drawings are."""
     if min(len(own.points), len(its.points)) < FEW:
         return None
     descriptors = (own.descriptors.astype(np.float32), its.descriptors.astype(np.float32))  # OpenCV is slow on uint8
@@ -100,7 +103,8 @@ def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) ->
     if inliers < FEW:
         return None
     correlation, detail = agreement(grey, other, affine)
-    enough = detail >= DRAWN_DETAIL if drawn(grey) and drawn(other) else inliers >= INLIERS or detail >= DETAIL
+    drawings = cut_out or (drawn(grey) and drawn(other))
+    enough = detail >= DRAWN_DETAIL if drawings else inliers >= INLIERS or detail >= DETAIL
     return Match(inliers, correlation) if correlation >= AGREE and enough else None
 
 

@@ -28,7 +28,7 @@ from ssld.mine.validation import Validation
 from ssld.progress import Bar, note, progress
 
 JOB = "job.json"
-METHOD = 2  # the version of scoring; a change that moves a result raises it
+METHOD = 3  # the version of scoring; a change that moves a result raises it
 
 
 class Mined(TypedDict, total=False):

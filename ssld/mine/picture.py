@@ -10,7 +10,7 @@ from PIL import Image
 
 from ssld.config.cards import Input
 from ssld.data.geometry import eval_geometry, half_up
-from ssld.data.readable import Unreadable, content, examine
+from ssld.data.readable import Decoded, Unreadable, content, examine
 from ssld.mine.sources import Item
 from ssld.spec.colours import WHITE, Colour
 
@@ -20,14 +20,20 @@ SIDE = 256  # pixels of the longer side of a grey picture
 
 @dataclass(frozen=True)
 class Picture:
+<<<<<<< HEAD
     """Hold a picture.
 
     digest: the first bytes of the file's sha256; grey: uint8 [h, w], the longer side SIDE; crop: float32 [3, size,
     size], normalised (None where no teacher is asked).
     """
+=======
+    """digest: the first bytes of the file's sha256; grey: uint8 [h, w], the longer side SIDE; transparent: whether some
+    pixels lie on the background; crop: float32 [3, size, size], normalised (None where no teacher is asked)."""
+>>>>>>> small
 
     digest: bytes
     grey: np.ndarray
+    transparent: bool = False
     crop: np.ndarray | None = None
 
 
@@ -36,22 +42,28 @@ def look(item: Item, given: Input | None = None, background: Colour = WHITE) -> 
 
     The resize is the one of docs/data.md, in Pillow. Raises Unreadable for what a recipe could not train on either.
     """
-    image, digest = read(item, background)
+    decoded, digest = read(item, background)
+    image = decoded.image.convert("RGB")
     longer = max(image.size)
     width, height = (max(1, half_up(side * SIDE, longer)) for side in image.size)
     grey = np.asarray(image.convert("L").resize((width, height), Image.Resampling.BILINEAR))
-    return Picture(digest, grey, centre_crop(image, given) if given else None)
+    return Picture(digest, grey, decoded.transparent, centre_crop(image, given) if given else None)
 
 
+<<<<<<< HEAD
 def read(item: Item, background: Colour = WHITE) -> tuple[Image.Image, bytes]:
     """Return the RGB image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
+=======
+def read(item: Item, background: Colour = WHITE) -> tuple[Decoded, bytes]:
+    """The image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
+>>>>>>> small
     if item.fault:
         raise Unreadable(item.fault)
     try:
         data = content(item.file) if item.whole else item.read()
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from None
-    return examine(data, background).image.convert("RGB"), sha256(data).digest()[:DIGEST]
+    return examine(data, background), sha256(data).digest()[:DIGEST]
 
 
 def centre_crop(image: Image.Image, given: Input) -> np.ndarray:

@@ -63,7 +63,7 @@ def score(
     rows, looked, finished = [], 0, 0
     for batch in _ahead(pool, partial(_try_look, teacher_input=teacher_input), items):
         readable = _take_in(result, batch, finished, contents)
-        near = validation.near([picture.grey for _, picture in readable], pool) if readable else []
+        near = validation.near([picture for _, picture in readable], pool) if readable else []
         looked += sum(count for _, count in near)
         clear = []
         for (image, picture), (duplicate, _) in zip(readable, near, strict=True):
