@@ -20,16 +20,11 @@ SIDE = 256  # pixels of the longer side of a grey picture
 
 @dataclass(frozen=True)
 class Picture:
-<<<<<<< HEAD
     """Hold a picture.
 
-    digest: the first bytes of the file's sha256; grey: uint8 [h, w], the longer side SIDE; crop: float32 [3, size,
-    size], normalised (None where no teacher is asked).
+    digest: the first bytes of the file's sha256; grey: uint8 [h, w], the longer side SIDE; transparent: whether some
+    pixels lie on the background; crop: float32 [3, size, size], normalised (None where no teacher is asked).
     """
-=======
-    """digest: the first bytes of the file's sha256; grey: uint8 [h, w], the longer side SIDE; transparent: whether some
-    pixels lie on the background; crop: float32 [3, size, size], normalised (None where no teacher is asked)."""
->>>>>>> small
 
     digest: bytes
     grey: np.ndarray
@@ -50,13 +45,8 @@ def look(item: Item, given: Input | None = None, background: Colour = WHITE) -> 
     return Picture(digest, grey, decoded.transparent, centre_crop(image, given) if given else None)
 
 
-<<<<<<< HEAD
-def read(item: Item, background: Colour = WHITE) -> tuple[Image.Image, bytes]:
-    """Return the RGB image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
-=======
 def read(item: Item, background: Colour = WHITE) -> tuple[Decoded, bytes]:
-    """The image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
->>>>>>> small
+    """Return the image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
     if item.fault:
         raise Unreadable(item.fault)
     try:
