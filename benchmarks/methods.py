@@ -32,7 +32,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from ssld.config import parse, recipe
 from ssld.config.recipe import Plan
-from ssld.losses import build_terms
+from ssld.losses import build_terms, overview
 from ssld.progress import progress
 
 STAGE = "distill"  # the stage that uses the method, in every recipe of recipes/methods
@@ -53,7 +53,8 @@ def main() -> None:
     if args.measure:
         print(json.dumps(measured(args.only[0], args.measure == "plain", args.size, args.batch, args.rounds)))
         return
-    names = args.only or sorted(file.stem for file in parse.recipes() if file.parent.name == "methods")
+    recipes = sorted(file.stem for file in parse.recipes() if file.parent.name == "methods")
+    names = args.only or [name for name in recipes if name in overview.names()]  # the others are ways to use a method
     rows = [*compared(names, [f"--{key}={getattr(args, key)}" for key in ("size", "batch", "rounds")])]
     for row in sorted(rows, key=lambda row: -float(str(row["time"]))):
         print(

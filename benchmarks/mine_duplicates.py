@@ -240,7 +240,7 @@ def compare(validation: Validation, names: list[str], pool: ThreadPoolExecutor) 
     looked = 0
     for start in range(0, len(names), 64):
         batch = names[start : start + 64]
-        pictures = [picture.grey for picture in pool.map(lambda name: look(Item(name, name)), batch)]
+        pictures = list(pool.map(lambda name: look(Item(name, name)), batch))
         for name, (near, count) in zip(batch, validation.near(pictures, pool), strict=True):
             looked += count
             if near:

@@ -50,7 +50,7 @@ _ELSEWHERE = {"Loss": "ssld.losses", "Reads": "ssld.losses", "SsldError": "ssld.
 
 
 def __getattr__(name: str) -> object:
-    """A public name, from the module that defines it. `run` and `distill` are modules that may be called."""
+    """Return a public name from the module that defines it. `run` and `distill` are modules that may be called."""
     if name not in __all__:
         raise AttributeError(f"module 'ssld' has no attribute {name!r}")
     if name in ("run", "distill"):

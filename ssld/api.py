@@ -47,7 +47,7 @@ TEACHER = "teacher"  # the name of the only one
 
 
 class NetworkFacts(TypedDict, total=False):
-    """A network of a result. `source`: where its top-1 comes from, `measured` or the source of a published number."""
+    """Describe a network of a result. `source` is `measured`, or the source of a published top-1."""
 
     arch: str
     params: int | None
@@ -58,7 +58,7 @@ class NetworkFacts(TypedDict, total=False):
 
 
 class ExportedFile(TypedDict, total=False):
-    """One format of an export, and what the gate measured, see `ssld.deploy.gate`. `not_run`: why it did not."""
+    """Hold what the gate measured of one format of an export (`ssld.deploy.gate`), or in `not_run` why it did not."""
 
     file: str
     bytes: int
@@ -72,7 +72,7 @@ class ExportedFile(TypedDict, total=False):
 
 
 class RunResult(TypedDict, total=False):
-    """The main keys of `result.json`; it has more of them.
+    """Hold the main keys of `result.json`, which has more of them.
 
     failures: why `export` or `bench` could not be made after the training. It is there only where one failed.
     """
@@ -100,7 +100,7 @@ class RunResult(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A network on n labelled images.
+    """Hold what a network says of n labelled images, and how good that is.
 
     logits: float32 [n, classes]; labels: int64 [n]; top1, top5, ece (expected calibration error): percent; nll: mean
     cross entropy in nats. nll and ece are None where a logit is not finite. per_class: top-1 of each class in percent,
@@ -117,7 +117,7 @@ class Evaluation:
 
     @property
     def predicted(self) -> Numbers:
-        """int64 [n]: the class of the highest logit of each image."""
+        """Return int64 [n], the class of the highest logit of each image."""
         classes: Numbers = self.logits.argmax(axis=1)
         return classes
 
@@ -138,7 +138,7 @@ def create_model(
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that `create_model` knows and that match a pattern such as "ResNet*_vd*", in the order of the cards."""
+    """Return the names that `create_model` knows and that match a pattern such as "ResNet*_vd*", in card order."""
     return [name for name in cards.models() if fnmatchcase(name, pattern)]
 
 
@@ -172,7 +172,7 @@ def run(
 
 
 def load_run(folder: str | Path, device: Device = "auto") -> FinishedRun:
-    """The finished run of a folder. RunError where the folder holds no run, and where the run is not finished."""
+    """Return the finished run of a folder. Raises RunError where it holds no run, and where the run is not finished."""
     plan = recipe.of_finished_run(Path(folder))
     result: RunResult = json.loads((Path(folder) / "result.json").read_text(encoding="utf-8"))
     return FinishedRun(Path(folder), plan, result, device)
@@ -180,7 +180,7 @@ def load_run(folder: str | Path, device: Device = "auto") -> FinishedRun:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run. plan: its recipe, every default filled in. result: what its `result.json` holds."""
+    """Hold a finished run. plan: its recipe, every default filled in. result: what its `result.json` holds."""
 
     folder: Path
     plan: Plan
@@ -194,14 +194,14 @@ class FinishedRun:
         return Run.of_plan(self.plan, self.folder, _runtime(self.device))
 
     def student(self) -> nn.Layer:
-        """The trained student, loaded anew, in evaluation mode."""
+        """Load the trained student anew, in evaluation mode."""
         return self.stage(self.plan.last).network()
 
     def teacher(self, name: str | None = None) -> nn.Layer:
-        """The teacher, loaded anew: of several the one of that name. Its accuracy is not checked again.
+        """Load the teacher anew, of several the one of that name. Its accuracy is not checked again.
 
-        RecipeError where no teacher taught a stage, or several did and none is named; RunError where its files are
-        gone.
+        Raises RecipeError where no teacher taught a stage, or several did and none is named, and RunError where its
+        files are gone.
         """
         from ssld.distill.teachers import load_teacher
 
@@ -217,13 +217,13 @@ class FinishedRun:
         return network
 
     def stage(self, name: str) -> FinishedStage:
-        """A stage by its name. RecipeError where there is none of that name."""
+        """Return a stage by its name. Raises RecipeError where there is none of that name."""
         if name not in self.plan.stages:
             raise RecipeError(f"{self.folder}: no stage named {name!r}{did_you_mean(name, self.plan.stages)}")
         return FinishedStage(self._run.stage(name))
 
     def evaluate(self, images: Images | None = None, labels: Labels | None = None) -> Evaluation:
-        """The student on labelled images, see `evaluate`; by default on the validation images of the run."""
+        """Evaluate the student on labelled images, by default on the validation images of the run."""
         if images is None:
             from ssld.distill.images import images_of
 
@@ -231,13 +231,13 @@ class FinishedRun:
         return evaluate(self, images, labels)
 
     def predict(self, images: Images) -> Floats:
-        """Logits float32 [n, classes] of images."""
+        """Return logits float32 [n, classes] of images."""
         return predict(self, images)
 
 
 @dataclass(frozen=True)
 class FinishedStage:
-    """A stage of a finished run."""
+    """Represent a stage of a finished run."""
 
     _stage: StageRun
 
@@ -247,7 +247,7 @@ class FinishedStage:
 
     @property
     def settings(self) -> Stage:
-        """Its block of the recipe, every default filled in."""
+        """Return its block of the recipe, with every default filled in."""
         return self._stage.settings
 
     @property
@@ -256,11 +256,11 @@ class FinishedStage:
 
     @property
     def scores(self) -> StageScores:
-        """Its scores on its validation images, and what it took."""
+        """Return its scores on its validation images, and what it took."""
         return self._stage.record()
 
     def network(self) -> nn.Layer:
-        """The network that it ended with, loaded anew, in evaluation mode."""
+        """Load the network that it ended with anew, in evaluation mode."""
         from ssld.distill.networks import trained_network
 
         return trained_network(self._stage)
@@ -268,7 +268,7 @@ class FinishedStage:
 
 @dataclass(frozen=True)
 class Distilled:
-    """What `distill` made.
+    """Hold what `distill` made.
 
     student: a trained copy of the network that was handed over, in evaluation mode. scores: its top-1, top-5 and cross
     entropy on the validation images, and what the training took. history: what was logged while it trained. settings:
@@ -284,11 +284,11 @@ class Distilled:
     device: Device = field(default="auto", repr=False)
 
     def evaluate(self, images: Images | None = None, labels: Labels | None = None) -> Evaluation:
-        """The student on labelled images, see `evaluate`; by default on the validation images of the training."""
+        """Evaluate the student on labelled images, by default on the validation images of the training."""
         return evaluate(self, self.val if images is None else images, labels)
 
     def predict(self, images: Images) -> Floats:
-        """Logits float32 [n, classes] of images."""
+        """Return logits float32 [n, classes] of images."""
         return predict(self, images)
 
     def export(
@@ -397,8 +397,9 @@ def evaluate(
     data: Settings | None = None,
     device: Device = "auto",
 ) -> Evaluation:
-    """A network on labelled images: the short side to `resize` pixels, then the centre, as a recipe's evaluation does.
+    """Evaluate a network on labelled images, of which it sees the centre as in the evaluation of a recipe.
 
+    The short side is brought to `resize` pixels, and the centre is cut out.
     images, labels: see `ssld.data.given.Images`. size: side of the crop in pixels, by default the `in_size` of a
     network of Paddle's layers; data: further keys of that block of a recipe, such as mean, std and eval_resize. A run,
     a training and a published name know how their images are shown, and take neither. Raises DataError for an image
@@ -427,7 +428,7 @@ def evaluate(
 def predict(
     network: Network, images: Images, *, size: int | None = None, data: Settings | None = None, device: Device = "auto"
 ) -> Floats:
-    """Logits float32 [n, classes] of images, in their order; all else as in `evaluate`. Labels are not looked at."""
+    """Return logits float32 [n, classes] of images, in their order. All else is as in `evaluate`, without labels."""
     from ssld.distill.objects import logits_of
 
     shown = _shown(network, size, data, device)
@@ -480,7 +481,7 @@ def export(
 
 
 def _export_run(run: FinishedRun, folder: Path, options: Settings | None) -> dict[str, ExportedFile]:
-    """The student of a finished run, through the gate on its validation images."""
+    """Export the student of a finished run through the gate, on the validation images of the run."""
     from ssld.result import release_student
 
     written = parse.build(Export, {**plain(run.plan.export), **(options or {})}, "export: options")
@@ -490,7 +491,7 @@ def _export_run(run: FinishedRun, folder: Path, options: Settings | None) -> dic
 
 @dataclass(frozen=True)
 class _Shown:
-    """A network, and how images are shown to it."""
+    """Hold a network, and how images are shown to it."""
 
     network: nn.Layer
     classes: int
@@ -517,7 +518,7 @@ def _shown(network: Network, size: int | None, data: Settings | None, device: De
 
 
 def _look(keys: Settings, where: str) -> Data:
-    """A block `data` of a recipe for images that are no list files."""
+    """Return a block `data` of a recipe for images that are no list files."""
     return parse.build(Data, {"train": ["train"], "val": "val", **keys}, where)
 
 
@@ -528,7 +529,7 @@ _OF_STAGE = ("epochs", "data", "loss", "optim", "combine", *_OF_RECIPE)
 
 
 def _extra(block: str, keys: Settings | None, taken: Sequence[str]) -> Settings:
-    """Further keys of a block. RecipeError for one that an argument says."""
+    """Return further keys of a block. Raises RecipeError for one that an argument says."""
     for key in taken:
         if key in (keys or {}):
             raise RecipeError(f"{block}: the key {key!r} does not belong here; see the arguments of ssld.distill")
@@ -536,7 +537,7 @@ def _extra(block: str, keys: Settings | None, taken: Sequence[str]) -> Settings:
 
 
 def _settings(keys: Mapping[str, object]) -> Stage:
-    """The stage of these keys, checked as those of a recipe."""
+    """Return the stage of these keys, which are checked as those of a recipe."""
     data = {"train": ["train"], "val": "val", **cast(Settings, keys["data"])}
     stage = parse.build(Stage, {**keys, "data": data}, "distill")
     check.check_numbers(stage, "distill")
@@ -545,7 +546,7 @@ def _settings(keys: Mapping[str, object]) -> Stage:
 
 
 def _terms(loss: Loss | Mapping[str, GivenLoss]) -> dict[str, Term]:
-    """The terms of the sum. RecipeError, which begins with `loss`, for what is none."""
+    """Return the terms of the sum. Raises RecipeError, which begins with `loss`, for what is none."""
     given = {snake_case(type(loss).__name__): loss} if isinstance(loss, Loss) else loss
     if not isinstance(given, Mapping):
         kind = type(given).__name__
@@ -557,7 +558,7 @@ def _terms(loss: Loss | Mapping[str, GivenLoss]) -> dict[str, Term]:
 
 
 def _own_term(name: str, given: GivenLoss) -> Term | GivenLoss:
-    """The term of a `Loss` object; whatever else is given stays what it is."""
+    """Return the term of a `Loss` object. Whatever else is given stays what it is."""
     options = given if isinstance(given, Mapping) else {}
     loss = options.get("kind") if isinstance(given, Mapping) else given
     if not isinstance(loss, Loss):
@@ -581,7 +582,7 @@ def _combine(keys: Settings | None, names: tuple[str, ...]) -> Combine:
 def _teachers(
     given: Network | Mapping[str, Network] | None, data: Data, look: Settings | None, norm: Literal["batch", "running"]
 ) -> dict[str, Teacher]:
-    """The teachers by name, each with the images that it expects."""
+    """Return the teachers by name, each with the images that it expects."""
     from ssld.distill.teachers import Teacher
 
     if given is None:
@@ -605,7 +606,7 @@ def _teachers(
 
 
 def _teacher_look(data: Data, keys: Settings | None) -> Data:
-    """Images as a teacher of Paddle's layers expects them: of the border as much is cut off as for the student."""
+    """Return images as a teacher of Paddle's layers expects them, with the border of the student cut off."""
     for key in keys or {}:
         if key not in ("size", "mean", "std"):
             raise RecipeError(f"teacher_input: no key {key!r}; it has size, mean and std")
@@ -618,12 +619,12 @@ def _teacher_look(data: Data, keys: Settings | None) -> Data:
 
 
 def _as_trained(data: Data, look: Data) -> Data:
-    """The images of `data`, shown as those that a network was evaluated on: `look`."""
+    """Return the images of `data`, shown as those that a network was evaluated on: `look`."""
     return replace(look, train=data.train, val=data.val, size=look.crop, eval_batch=data.eval_batch)
 
 
 def _published(name: str, data: Data) -> tuple[nn.Layer, Data]:
-    """The network of a published name with the weights of the weights folder, and how its images are shown."""
+    """Return the network of a published name with its weights of the weights folder, and how its images are shown."""
     from ssld.distill.images import shown_as
     from ssld.distill.pretrained import published_file
     from ssld.published import network_with_weights
@@ -642,7 +643,7 @@ def _classes_of(teachers: Mapping[str, Teacher]) -> int:
 
 
 def _fresh(name: str, classes: int, size: int, seed: int) -> nn.Layer:
-    """A network of a name with fresh weights, which are the same for a seed in every process."""
+    """Make a network of a name with fresh weights, which are the same for a seed in every process."""
     from ssld.runtime import seed_networks
 
     seed_networks(seed, "init", "student")
@@ -662,7 +663,7 @@ def _layer(where: str, network: Network) -> nn.Layer:
 
 
 def _size(network: Network, size: int | None) -> int:
-    """The side of the images in pixels: the one that is given, else what the network says."""
+    """Return the side of the images in pixels: the one that is given, else what the network says."""
     side = _own_size(network) if size is None else size
     if side is None:
         raise RecipeError("size: the network does not say the side of its images; give it in pixels")
@@ -688,7 +689,7 @@ def _source(images: Images, classes: int, name: str, labels: Labels | None = Non
 
 
 def _runtime(device: Device) -> Runtime:
-    """This process on its device. RunError where it is one of several ranks."""
+    """Return this process on its device. Raises RunError where it is one of several ranks."""
     from ssld.runtime import start
 
     runtime = start(device)

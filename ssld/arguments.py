@@ -178,7 +178,8 @@ def _run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fresh",
         action="store_true",
-        help="Train every stage anew; finished ones are put aside. The same command resumes it when it was stopped.",
+        help="Train every stage anew; finished ones are put aside. Such a run that was stopped is resumed by the same "
+        "command.",
     )
     _seeds(command)
     command.add_argument(

@@ -10,14 +10,14 @@ from types import FunctionType, ModuleType
 
 
 class CallableModule(ModuleType):
-    """A module that does, when it is called, what the function of `ssld.api` does that has the module's name."""
+    """Do, when the module is called, what the function of `ssld.api` does that has the module's name."""
 
     def __call__(self, *args: object, **named: object) -> object:
         return self._function()(*args, **named)
 
     @property
     def __signature__(self) -> inspect.Signature:
-        """That of the function: a notebook shows it."""
+        """Return the signature of the function, which a notebook shows."""
         return inspect.signature(self._function())
 
     def _function(self) -> FunctionType:

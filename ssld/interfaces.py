@@ -19,8 +19,14 @@ Record: TypeAlias = "Mapping[str, str | int | float]"
 """A record is what a training logs at one time: `kind`, `stage`, `step`, `epoch`, `images`, and numbers."""
 
 
+FIRST_VIEW = ""
+"""The name of the first view of a stage, whose images are `image` of a batch and whose outputs have no prefix."""
+
+
 class Outputs(dict[str, "Tensor"]):
     """Hold the outputs of one network for one batch: `logits`, float [N, classes], and the taps by name.
+
+    Where a stage has further views of its images, the outputs of the view `strong` are `strong.logits` and so on.
 
     `each` has, where a loss reads several teachers one by one, the outputs of every teacher by its name in the recipe.
     `weights` has the weights that a loss may read, by name: `classifier.weight` [d, classes], `classifier.bias`
@@ -43,8 +49,9 @@ class Batch(TypedDict, total=False):
     """Hold a micro-batch of N images of one rank. Its keys depend on how far it is on its way to a loss.
 
     A loader gives `image`, `label` and `index`; mixing adds `label_b` and `lam`; a loader of fixed views adds `view`
-    and `place`; a labeller adds `teacher`. The training loop adds `step` and `epoch` and, where networks train
-    together, `peers`: the outputs of the others by their names.
+    and `place`, one of a stage with further views `views`, and `rotation` where one of them turns the images; a
+    labeller adds `teacher`. The training loop adds `step` and `epoch` and, where networks train together, `peers`: the
+    outputs of the others by their names.
     """
 
     image: Tensor  # float32 [N, 3, S, S], normalised
@@ -54,6 +61,8 @@ class Batch(TypedDict, total=False):
     lam: float  # the share of the first image in a mixture
     view: int  # the number of the view that a label cache knows the batch by
     place: NDArray[np.int64]  # int64 [N], the places of the images in that view
+    views: Mapping[str, Tensor]  # the same images in the further views by name, [N, ...], or [4N, ...] of rotations
+    rotation: Tensor  # int64 [4N], the quarter turns, 0 to 3, of each row of the view of rotations
     teacher: Outputs
     peers: Mapping[str, Outputs]  # these outputs carry a gradient
     step: int  # the step of the stage, from 0
@@ -77,12 +86,19 @@ class StageScores(Scores):
     seconds: float
 
 
+def images_of(batch: Batch, view: str) -> Tensor:
+    """Return the images of a batch in one of its views, float32 [rows, 3, S, S]."""
+    return batch["image"] if view == FIRST_VIEW else batch["views"][view]
+
+
 class Loader(Protocol):
     """Load the training batches of one rank, see `data.Loader`."""
 
     steps_per_epoch: int
 
     def batches(self, start_step: int, stop_step: int) -> Iterator[Batch]: ...
+
+    def read_so_far(self) -> str: ...
 
 
 class Evaluator(Protocol):

@@ -26,7 +26,7 @@ PATIENCE = 30  # seconds that the ranks of a launcher which has ended get to sav
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """The options of `ssld run` that a command hands on to the processes that it starts.
+    """Hold the options of `ssld run` that a command hands on to the processes that it starts.
 
     ranks: how many processes share each batch, a number or `auto`. device: where they compute. wandb, wandb_project,
     wandb_tags, tensorboard: which trackers get the run (docs/tracking.md). smoke: whether the run takes seconds, on
@@ -44,7 +44,7 @@ class RunOptions:
 
 
 def is_rank() -> bool:
-    """Whether `run_ranks` started this process."""
+    """Return whether `run_ranks` started this process."""
     return "PADDLE_TRAINER_ID" in os.environ
 
 

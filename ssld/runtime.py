@@ -21,7 +21,7 @@ catch_again()  # Paddle has taken SIGTERM
 
 @dataclass(frozen=True)
 class Runtime:
-    """This process among the ranks of its run. `gpu` is the device number on a GPU, None on a CPU."""
+    """Describe this process among the ranks of its run. `gpu` is the device number on a GPU, None on a CPU."""
 
     rank: int
     world: int
@@ -29,7 +29,7 @@ class Runtime:
 
     @property
     def main(self) -> bool:
-        """Whether this is rank 0, which writes files and messages."""
+        """Return whether this is rank 0, which writes files and messages."""
         return self.rank == 0
 
 

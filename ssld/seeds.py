@@ -14,7 +14,7 @@ from ssld.processes import RunOptions, run_alone
 
 
 class SeedRuns(TypedDict):
-    """The page that compares the seeds, and the folders of their runs."""
+    """Name the page that compares the seeds, and the folders of their runs."""
 
     report: str
     runs: list[str]

@@ -9,8 +9,11 @@ from ssld.config.mine_step import Mine, check_mine
 from ssld.config.optim import check_apart, check_optim
 from ssld.config.quantize import check_quantize
 from ssld.config.teachers import Teacher, check_combine, check_teacher
+from ssld.config.views import check_named_views, check_views
 from ssld.errors import RecipeError, did_you_mean
+from ssld.interfaces import FIRST_VIEW
 from ssld.losses import Loss
+from ssld.losses.views import by_view
 from ssld.spec.names import check_name
 
 if TYPE_CHECKING:
@@ -58,7 +61,10 @@ def check_stages(plan: Plan, where: str) -> None:
 
 
 def _check_baseline(plan: Plan, name: str, where: str) -> None:
-    """RecipeError unless the gain is a difference of two trainings of the student, measured on the same images."""
+    """Check that the gain is a difference of two trainings of the student, measured on the same images.
+
+    Raises RecipeError otherwise.
+    """
     if name not in plan.stages:
         raise RecipeError(f"{where}: no stage named {name!r}{did_you_mean(name, plan.stages)}")
     stage, last = plan.stages[name], plan.stages[plan.last]
@@ -129,6 +135,7 @@ def check_settings(stage: Stage, where: str) -> None:
 
     `where` is the path of the stage.
     """
+    check_views(stage, where)
     check_mixed(stage, where)
     check_optim(stage.optim, f"{where}.optim.")
     check_apart(stage.optim, stage.loss, stage.quantize is not None, f"{where}.")
@@ -256,9 +263,15 @@ def check_reads(plan: Plan, name: str, where: str) -> None:
     Whether a network has a certain tap shows when the networks are made, before the first step.
     """
     stage, teachers = plan.stages[name], plan.teachers_of(name)
+    if plan.network_of(stage.network).code is None:  # a network of one's own may call its taps as it likes
+        check_named_views(stage, f"{where}: stages.{name}")
     for term_name, term in stage.loss.items():
         path, loss = f"{where}: stages.{name}.loss.{term_name}", term.loss
-        if taps := sorted(loss.reads.teacher - {"logits"}):
+        views = by_view(term.reads.teacher, stage.data.views)
+        if stage.labels and (further := sorted(views.keys() - {FIRST_VIEW})):
+            what = f"reads the view {further[0]!r} of the teacher, and a label cache keeps the first view"
+            raise RecipeError(f"{path}: {what}; set labels: null in this stage, or let it read the first view")
+        if taps := sorted(set().union(*views.values()) - {"logits"}):
             _check_more_than_logits(stage, teachers, f"reads {taps[0]!r} of the teacher", path)
             _check_taps(teachers, taps, loss, path)
         if layers := sorted(loss.reads.weights.get("teacher", ())):

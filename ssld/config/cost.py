@@ -32,12 +32,13 @@ def gpu_hours(macs: float) -> float:
 
 
 def student_macs(plan: Plan, stage: Stage) -> float:
-    """Return the multiply-adds of a training step for one image.
+    """Return the multiply-adds of a training step for one image, in all the views that the student sees of it.
 
     They are a forward pass, and twice that for the gradients of the activations and of the weights. A stage that trains
     less than everything needs fewer, see FORWARDS.
     """
-    return FORWARDS[stage.train] * network_macs(plan, plan.network_of(stage.network).arch, stage.data.size)
+    macs = network_macs(plan, plan.network_of(stage.network).arch, stage.data.size)
+    return FORWARDS[stage.train] * stage.student_rows * macs
 
 
 def network_macs(plan: Plan, arch: str | None, size: int) -> float:
@@ -90,16 +91,16 @@ def is_run(teacher: str) -> bool:
 
 
 def taught_macs(plan: Plan, stage: Stage) -> float:
-    """Return the multiply-adds of the forward pass that labels an image of a stage.
+    """Return the multiply-adds of the forward passes that label an image of a stage, in all the views that it reads.
 
     They are 0 where no loss learns from a teacher.
     """
     if not stage.is_taught:
         return 0.0
     if not stage.asks_teacher:  # a stage in int8 learns from the float network that it starts from
-        return network_macs(plan, plan.student.arch, stage.data.size)
+        return stage.teacher_rows * network_macs(plan, plan.student.arch, stage.data.size)
     name = next(name for name, candidate in plan.stages.items() if candidate is stage)
-    return sum(teacher_macs(plan, teacher) for teacher in plan.teachers_of(name).values())
+    return stage.teacher_rows * sum(teacher_macs(plan, teacher) for teacher in plan.teachers_of(name).values())
 
 
 def checkpoint_bytes(plan: Plan, stage: Stage) -> int:

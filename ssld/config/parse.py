@@ -173,13 +173,24 @@ LossTerms = pydantic.PlainValidator(_loss_terms)
 """The losses check a mapping of loss terms, whose options are their fields."""
 
 
+def _view(value: object) -> object:
+    if value != "rotations" and not isinstance(value, Mapping):
+        reason = "a view is a mapping of keys of augment, such as {auto: randaugment}, or rotations"
+        raise PydanticCustomError("view", "{reason}", {"reason": reason})
+    return value
+
+
+ViewKinds = pydantic.BeforeValidator(_view)
+"""A view of the images of a stage is a mapping, or the word rotations."""
+
+
 @cache
 def _adapter(cls: type[T]) -> pydantic.TypeAdapter[T]:
     return pydantic.TypeAdapter(cls)
 
 
 def _explain(cls: type, error: ErrorDetails) -> str:
-    location = [str(part) for part in error["loc"]]
+    location = _keys(cls, [str(part) for part in error["loc"]])
     path = ".".join(part if part == printable(part) and len(part) <= 80 else shown(part) for part in location)
     path = path or "recipe"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -193,22 +204,47 @@ def _explain(cls: type, error: ErrorDetails) -> str:
     return f"{path}: {error['msg'].removeprefix('Value error, ')}; got {shown(error['input'])}"
 
 
+def _keys(cls: object, location: list[str]) -> list[str]:
+    """Return the keys of a path, without the names of types that pydantic adds where there is a choice of them."""
+    keys: list[str] = []
+    for key in location:
+        if key not in _names_of_types(_type_at(cls, keys)):
+            keys.append(key)
+    return keys
+
+
+def _names_of_types(cls: object) -> list[str]:
+    """Return the names of the dataclasses of a choice of types; none where there is one type, or null beside it."""
+    members = [member for member in typing.get_args(cls) if member is not type(None)] if _is_union(cls) else []
+    blocks = [member for member in members if isinstance(member, type) and dataclasses.is_dataclass(member)]
+    return [block.__name__ for block in blocks] if len(members) > 1 else []
+
+
 def _fields_at(cls: object, location: list[str]) -> list[str]:
     """Return the names of the fields of the dataclass at a key path."""
-    found = _type_at(cls, location)
-    return [f.name for f in dataclasses.fields(found)] if dataclasses.is_dataclass(found) else []
+    block = _block(_type_at(cls, location))
+    return [f.name for f in dataclasses.fields(block)] if dataclasses.is_dataclass(block) else []
 
 
 def _type_at(cls: object, location: list[str]) -> object:
-    """Return the type of the value at a key path. Of a value that may be missing it is the type that it else has."""
+    """Return the type of the value at a key path."""
     for key in location:
+        cls = _block(cls)
         if dataclasses.is_dataclass(cls):
             cls = typing.get_type_hints(cls).get(key)
         elif typing.get_origin(cls) is dict:
             cls = typing.get_args(cls)[1]
-        if isinstance(cls, types.UnionType) or typing.get_origin(cls) is typing.Union:
-            cls = next((arg for arg in typing.get_args(cls) if dataclasses.is_dataclass(arg)), cls)
     return cls
+
+
+def _block(cls: object) -> object:
+    """Return the dataclass of a choice of types, or the type itself."""
+    members = typing.get_args(cls) if _is_union(cls) else ()
+    return next((member for member in members if dataclasses.is_dataclass(member)), cls)
+
+
+def _is_union(cls: object) -> bool:
+    return isinstance(cls, types.UnionType) or typing.get_origin(cls) is typing.Union
 
 
 def keys_at(cls: type, tree: Tree, path: list[str], losses: Mapping[str, type[Loss]]) -> list[str]:

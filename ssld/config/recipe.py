@@ -25,6 +25,7 @@ from ssld.losses import Term
 from ssld.losses.recorded import with_recorded
 from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
+from ssld.losses.views import by_view
 from ssld.spec.augmentations import Policy
 from ssld.spec.choices import Interpolation
 from ssld.spec.colours import WHITE, Colour
@@ -81,6 +82,9 @@ class Augment(Strict):
     cutmix: Alpha = 0.0
 
 
+View = Annotated[Augment | Literal["rotations"], parse.ViewKinds]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Data(Strict):
     """Describe the images of a stage. Paths are list files (`path label` lines), relative to the data folder."""
@@ -99,6 +103,22 @@ class Data(Strict):
     background: Colour = key(WHITE, later=True)
     threads: Threads = key(2, trains=False)  # threads of the input pipeline of a rank
     augment: Augment = field(default_factory=Augment)
+    # Further views of each image, by name: how they are augmented, or the first view in four rotations.
+    views: dict[str, View] = key(factory=dict, later=True)
+
+    @property
+    def further(self) -> dict[str, Augment]:
+        """Map the names of the further views that have an augmentation of their own to that."""
+        return {name: view for name, view in self.views.items() if isinstance(view, Augment)}
+
+    @property
+    def turned(self) -> str | None:
+        """Return the name of the view of rotations, or None without one."""
+        return next((name for name, view in self.views.items() if view == "rotations"), None)
+
+    def rows(self, view: str) -> int:
+        """Return how many rows of outputs each image has in a view; FIRST_VIEW is the name of the first one."""
+        return 4 if view and view == self.turned else 1
 
     @property
     def crop(self) -> int:
@@ -184,6 +204,16 @@ class Stage(Strict):
     def student_reads(self) -> frozenset[str]:
         """Return the outputs of the trained network that the losses read."""
         return student_reads(self.loss.values())
+
+    @property
+    def student_rows(self) -> int:
+        """Return how many rows of images pass through the trained network for one image of a batch."""
+        return sum(map(self.data.rows, by_view(self.student_reads, self.data.views)))
+
+    @property
+    def teacher_rows(self) -> int:
+        """Return how many rows of images pass through a teacher for one image of a batch; 0 without a teacher."""
+        return sum(map(self.data.rows, by_view(self.teacher_reads, self.data.views)))
 
     @property
     def needs_labels(self) -> bool:

@@ -17,12 +17,13 @@ from ssld.data.scoring import Scoring, read_scoring, refuse_scoring
 from ssld.data.sources import ImageSource, Samples, from_arrays, from_samples
 
 if TYPE_CHECKING:
-    from ssld.data.pipeline import EvalLoader, Loader, Views
+    from ssld.data.pipeline import EvalLoader, FurtherView, Loader, Views
 
 __all__ = [
     "Augment",
     "EvalLoader",
     "FileList",
+    "FurtherView",
     "ImageSource",
     "Loader",
     "Samples",
@@ -41,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Loader", "EvalLoader", "Views"):
+    if name in ("Loader", "EvalLoader", "FurtherView", "Views"):
         from ssld.data import pipeline
 
         return getattr(pipeline, name)

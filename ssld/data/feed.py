@@ -6,6 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,33 @@ Job = tuple[int, np.ndarray]  # epoch and the samples of one batch
 AHEAD = 2  # batches whose images are being read while DALI works on those before
 
 
+@dataclass
+class Read:
+    """Count images that were read: how many, their pixels, and the size and place in the source of the largest one."""
+
+    images: int = 0
+    pixels: int = 0
+    largest: tuple[int, int] = (0, 0)
+    place: int = 0
+
+    def add(self, index: np.ndarray, sizes: np.ndarray) -> None:
+        """Count the images of a batch. sizes: int64 [n, 2], height and width."""
+        areas = sizes.prod(axis=1)
+        self.images, self.pixels = self.images + len(areas), self.pixels + int(areas.sum())
+        most = int(areas.argmax())
+        if areas[most] > self.largest[0] * self.largest[1]:
+            height, width = sizes[most].tolist()
+            self.largest, self.place = (height, width), int(index[most])
+
+    def text(self, source: ImageSource) -> str:
+        """Return the mean and the largest size in words."""
+        if not self.images:
+            return "none was read yet"
+        height, width = self.largest
+        mean = self.pixels / self.images / 1e6
+        return f"{mean:.2g} million pixels in the mean, {source.name(self.place)} has {width} x {height}"
+
+
 class Feed:
     """Serve as DALI's callback: read the images of the next batch and add what `numbers(epoch, index, sizes)` draws.
 
@@ -34,6 +62,7 @@ class Feed:
         self._source, self._numbers, self._threads = source, numbers, max(2, threads)
         self._background = background
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ssld-read")
+        self.read = Read()
         self.start(())
 
     def start(self, jobs: Iterable[Job]) -> None:
@@ -58,6 +87,7 @@ class Feed:
             raise StopIteration from None
         self.flying.append(index)
         sizes = np.array([size for _, size in images], dtype=np.int64)
+        self.read.add(index, sizes)
         return ([data for data, _ in images], *self._numbers(epoch, index, sizes))
 
     def _read(self, index: np.ndarray) -> list[tuple[np.ndarray, tuple[int, int]]]:

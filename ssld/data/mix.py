@@ -35,20 +35,25 @@ def draw_mix(augment: Any, seed: int, number: int, size: int) -> tuple[float, tu
 
 
 def mix(batch: Batch, augment: Any, seed: int, number: int) -> Batch:
-    """Return the batch with `image` mixed, and with `label_b` (int64 [b]) and `lam` (float) added.
+    """Return the batch with its images mixed, in every view alike, and with `label_b` (int64 [b]) and `lam` (float)
+    added.
 
     Where both mixup and CutMix are off, the batch is returned unchanged.
     """
     if augment.mixup <= 0 and augment.cutmix <= 0:
         return batch
-    image = batch["image"]
-    lam, box = draw_mix(augment, seed, number, image.shape[-1])
+    lam, box = draw_mix(augment, seed, number, batch["image"].shape[-1])
+    mixed: Batch = {**batch, "image": _mixed(batch["image"], lam, box)}
+    if "views" in batch:
+        mixed["views"] = {name: _mixed(images, lam, box) for name, images in batch["views"].items()}
+    return {**mixed, "label_b": batch["label"].flip(axis=[0]), "lam": lam}
+
+
+def _mixed(image: Any, lam: float, box: tuple[int, int, int, int] | None) -> Any:
     partner = image.flip(axis=[0])
     if box is None:
-        image = lam * image + (1 - lam) * partner
-    else:
-        top, bottom, left, right = box
-        inside = np.zeros((1, 1, *image.shape[-2:]), dtype=bool)
-        inside[..., top:bottom, left:right] = True
-        image = paddle.where(paddle.to_tensor(inside), partner, image)
-    return {**batch, "image": image, "label_b": batch["label"].flip(axis=[0]), "lam": lam}
+        return lam * image + (1 - lam) * partner
+    top, bottom, left, right = box
+    inside = np.zeros((1, 1, *image.shape[-2:]), dtype=bool)
+    inside[..., top:bottom, left:right] = True
+    return paddle.where(paddle.to_tensor(inside), partner, image)

@@ -37,7 +37,7 @@ MEMORY_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Row:
-    """One measured configuration. Times are milliseconds a batch; `images_per_second` is batch / mean time."""
+    """Hold one measured configuration. Times are milliseconds a batch; `images_per_second` is batch / mean time."""
 
     network: str
     engine: str
@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and the engine that is to run it. The engine has not loaded it yet."""
+    """Hold a network, and the engine that is to run it. The engine has not loaded it yet."""
 
     network: str
     folder: Path
@@ -74,13 +74,13 @@ class Case:
 
     @property
     def model_bytes(self) -> int:
-        """The bytes of all files that the engine reads."""
+        """Return the bytes of all files that the engine reads."""
         form = contracts.FORMATS[self.engine.reads[self.engine.precision]]
         return sum(self.contract["files"][file]["bytes"] for file in form.among(self.contract["files"]))
 
     @property
     def label(self) -> str:
-        """The name of this case in messages: network, engine and precision."""
+        """Return the name of this case in messages: network, engine and precision."""
         return f"{self.network} in {self.name} {self.engine.precision}"
 
 

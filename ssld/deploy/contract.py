@@ -29,7 +29,7 @@ REQUIRED_INPUT = ("size", "mean", "std", "resize")
 
 @dataclass(frozen=True)
 class Format:
-    """One way to write a network. The gate runs it with `engine`. A large network has the files `more` beside it."""
+    """Describe a way to write a network. The gate runs it with `engine`. Large networks have `more` files beside it."""
 
     files: tuple[str, ...]
     engine: str

@@ -47,7 +47,7 @@ Scales = list[tuple[np.ndarray, float | None]]
 
 @dataclass(frozen=True)
 class How:
-    """What the files hold beside the network, and for whom they are."""
+    """Say what the files hold beside the network, and for whom they are."""
 
     opset: int = 17  # the opset of the ONNX file
     preprocess: bool = False  # the files take uint8 NHWC images and return probabilities
@@ -57,12 +57,12 @@ class How:
 
     @property
     def probabilities(self) -> bool:
-        """Whether the files return probabilities, not logits."""
+        """Return whether the files return probabilities, not logits."""
         return self.preprocess or self.softmax
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The names of the input's axes."""
+        """Return the names of the input's axes."""
         return ("batch", "height", "width", "channel") if self.preprocess else ("batch", "channel", "height", "width")
 
     def shape(self, size: int | None) -> list[int | None]:
@@ -92,7 +92,7 @@ def needed(formats: Sequence[str], how: How) -> list[str]:
 
 
 def calibrated(names: Sequence[str]) -> bool:
-    """Whether one of the formats needs images that give the ranges of its activations."""
+    """Return whether one of the formats needs images that give the ranges of its activations."""
     return bool({"int8", "paddle2_int8"} & set(names))
 
 

@@ -27,7 +27,7 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class Allowed:
-    """How much a format may differ from its network."""
+    """Say how much a format may differ from its network."""
 
     points: float
     """Points of top-1 that the file may lose over the images; at 0 no single image may get another class.
@@ -123,7 +123,7 @@ def check_slice(images: np.ndarray, labels: np.ndarray | None, contract: dict[st
 
 @dataclass(frozen=True)
 class Trial:
-    """Images, and what the network answers to them."""
+    """Hold images, and what the network answers to them."""
 
     images: np.ndarray
     """The images as the network takes them."""

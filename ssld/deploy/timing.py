@@ -97,7 +97,7 @@ def _warm(call: Callable[[], object], runs: int, seconds: float | None) -> float
 
 @dataclass(frozen=True)
 class Steadiness:
-    """How far a series of times can be trusted, in shares of its median.
+    """Say how far a series of times can be trusted, in shares of its median.
 
     A positive drift means that it became slower.
     """
@@ -107,7 +107,7 @@ class Steadiness:
 
     @property
     def steady(self) -> bool:
-        """Whether the series is steady."""
+        """Return whether the series is steady."""
         return abs(self.drift) <= DRIFT and self.spread <= SPREAD
 
 
@@ -125,7 +125,7 @@ def steadiness(times: Sequence[float]) -> Steadiness | None:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast one call is as another, and the 95 % interval.
+    """Say how many times as fast one call is as another, with the 95 % interval.
 
     The interval is None where there are too few rounds for one.
     """

@@ -88,6 +88,7 @@ def _names(code: CodeType) -> tuple[set[str], set[str]]:
     """Return the global names and the attributes that a code uses, with those of the functions that it defines."""
     instructions = list(dis.get_instructions(code))
     names = {str(step.argval) for step in instructions if step.opname == "LOAD_GLOBAL"}
+    names -= {str(step.argval) for step in instructions if step.opname == "STORE_GLOBAL"}  # a counter is no constant
     attributes = {str(step.argval) for step in instructions if step.opname in ("LOAD_ATTR", "LOAD_METHOD")}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

@@ -6,7 +6,7 @@ The engine gives the same logits sooner, and on a CPU it computes them on anothe
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from ssld.deploy.gate import eager_logits, far_apart
 from ssld.distill.arrays import Floats
 from ssld.distill.teacher import TeacherLogits
 from ssld.errors import DeployError, RunError
-from ssld.interfaces import Batch, Outputs, Precision
+from ssld.interfaces import Batch, Outputs, Precision, images_of
 from ssld.losses.base import Shape
+from ssld.losses.views import named
 from ssld.progress import note
 from ssld.runtime import Runtime, cores, sum_over_ranks
 
@@ -39,8 +40,9 @@ class EngineLogits:
     gives = frozenset({"logits"})
 
     def __init__(self, teacher: TeacherLogits, engine: str, folder: Path, images: Floats, threads: int, key: str):
-        self.engine, self.beside = engine, device_of(engine) == "cpu"
+        self.engine, self.beside, self.views = engine, device_of(engine) == "cpu", list(teacher.passes)
         size, batch, self.classes = images.shape[-1], len(images), teacher.network.num_classes
+        self.most = batch
         self.run = ready(engine, threads=threads, **shaped(engine, (1, batch, batch), size)).load(folder)
         reference, logits = eager_logits(teacher, images), self.run(images)
         bound = rounding.share(teacher, "fp32") * float(np.abs(reference).max())
@@ -67,16 +69,29 @@ class EngineLogits:
         """
         if not self.beside:
             for batch in batches:
-                yield {**batch, "teacher": Outputs({"logits": self(batch["image"])})}
+                yield _with_logits(batch, self._of_views(self._views_of(batch)))
             return
         with ThreadPoolExecutor(1, thread_name_prefix="ssld-teacher") as worker:
             pending = None
             for batch_ahead in batches:
-                current, pending = pending, (batch_ahead, worker.submit(self.run, batch_ahead["image"].numpy()))
+                current, pending = pending, (batch_ahead, worker.submit(self._of_views, self._views_of(batch_ahead)))
                 if current:
-                    yield _with_logits(*current)
+                    yield _with_logits(current[0], current[1].result())
             if pending:
-                yield _with_logits(*pending)
+                yield _with_logits(pending[0], pending[1].result())
+
+    def _views_of(self, batch: Batch) -> dict[str, Floats]:
+        """Return the images of the views that the losses read of the teacher, by the name of the view."""
+        return {view: images_of(batch, view).numpy() for view in self.views}
+
+    def _of_views(self, images: dict[str, Floats]) -> dict[str, Floats]:
+        """Return the logits of the images of each view, at most as many images a call as a micro-batch has."""
+        return {
+            view: self.run(rows)
+            if len(rows) <= self.most
+            else np.concatenate([self.run(part) for part in np.split(rows, range(self.most, len(rows), self.most))])
+            for view, rows in images.items()
+        }
 
 
 def in_engine(
@@ -191,5 +206,6 @@ def exported(teacher: TeacherLogits, size: int, formats: list[str]) -> Iterator[
         yield Path(scratch) / "export"
 
 
-def _with_logits(batch: Batch, logits: Future[Floats]) -> Batch:
-    return {**batch, "teacher": Outputs({"logits": paddle.to_tensor(logits.result())})}
+def _with_logits(batch: Batch, logits: dict[str, Floats]) -> Batch:
+    outputs = {named(view, "logits"): paddle.to_tensor(values) for view, values in logits.items()}
+    return {**batch, "teacher": Outputs(outputs)}

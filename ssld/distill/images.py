@@ -18,6 +18,7 @@ from ssld.config.recipe import Data, Stage
 from ssld.data import (
     EvalLoader,
     FileList,
+    FurtherView,
     ImageSource,
     Loader,
     Views,
@@ -33,6 +34,7 @@ from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import DataError, RunError
 from ssld.files import sha256
+from ssld.losses.base import unlabelled_options
 from ssld.runtime import Runtime, seed_of
 from ssld.spec.colours import Colour
 from ssld.spec.ranges import Deviations, Means
@@ -162,10 +164,14 @@ def check_images(stage: Stage, train: ImageSource, val: ImageSource, runtime: Ru
     sampler.steps_per_epoch(len(train), stage.data.batch)
     sampler.micro_size(stage.data.batch, stage.optim.accumulate, runtime.world)
     check_labelled(val, "every validation image needs one")
-    if stage.needs_labels:
-        check_labelled(train, "the loss learns from labels; use one that learns from the teacher, or other images")
     for name, term in stage.loss.items():
-        if "label" in term.loss.reads.batch and not (train.labels >= 0).any():
+        if "label" not in term.reads.batch:
+            continue
+        rule, others = term.loss.on_unlabelled(), [kind for kind in unlabelled_options(term.loss) if kind != "error"]
+        if rule == "refuse":
+            how = f"set its unlabelled to {' or '.join(others)}" if others else "use one that learns from the teacher"
+            check_labelled(train, f"the loss {name} learns from labels; {how}, or give labelled images alone")
+        if rule == "ignore" and not (train.labels >= 0).any():
             what = "no training image has a label, and it ignores such images, so it trains nothing"
             raise DataError(f"loss {name}: {what}; drop it, or give labelled images")
 
@@ -224,6 +230,8 @@ def random_crops(settings: Stage, images: ImageSource, runtime: Runtime, accumul
         augment=data.augment,
         seed=seed,
         views=Views(seed_of("labels", cached.seed), cached.views) if cached else None,
+        further={name: FurtherView(view, seed_of(seed, "view", name)) for name, view in data.further.items()},
+        turned=data.turned,
         **_pipeline(data, runtime),
     )
 

@@ -22,6 +22,7 @@ from ssld.config.foreign import AccuracyCheck
 from ssld.config.keys import digested
 from ssld.config.recipe import Data, Stage
 from ssld.config.teachers import Combine
+from ssld.config.views import check_named_views
 from ssld.data import ImageSource, sampler
 from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.checkpoint import NAMES, disk_errors, write_json
@@ -40,6 +41,7 @@ from ssld.errors import RecipeError, RunError
 from ssld.files import alone, clear, is_empty, json_digest, sha256
 from ssld.interfaces import Labeller, Record, StageScores
 from ssld.losses import Loss
+from ssld.losses.views import split
 from ssld.models.taps import called
 from ssld.progress import note
 from ssld.runtime import Runtime, seed_of, versions
@@ -134,7 +136,7 @@ def check(training: Training) -> None:
     if settings.optim.stage_lr:
         check_stages(settings.optim, training.student, NAME)
     if settings.is_taught and not training.teachers:
-        names = ", ".join(name for name, term in settings.loss.items() if term.loss.reads.teacher)
+        names = ", ".join(name for name, term in settings.loss.items() if term.reads.teacher)
         raise RecipeError(f"loss: {names} learns from a teacher; give one, or another loss")
     if training.teachers and not settings.is_taught:
         raise RecipeError("teacher: no loss learns from it; give teacher=None, or a loss that does, such as ssld")
@@ -143,7 +145,9 @@ def check(training: Training) -> None:
         if classes != training.classes:
             what = f"gives logits of {classes} classes, the student of {training.classes}"
             raise RecipeError(f"{name}: {what}; give a network of the same classes in the same order")
-    taps = sorted(settings.teacher_reads - {"logits"})
+    if isinstance(training.student, models.Classifier):
+        check_named_views(settings, NAME)
+    taps = sorted({split(name, settings.data.views)[1] for name in settings.teacher_reads} - {"logits"})
     reads_each = any(term.loss.reads.each for term in settings.loss.values())
     if taps and len(training.teachers) > 1 and not reads_each:
         what = f"reads {taps[0]!r} of the teacher, and several teachers have only their logits in common"

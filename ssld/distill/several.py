@@ -11,14 +11,16 @@ import paddle.nn.functional as F
 from paddle import Tensor
 
 from ssld.config.teachers import Combine
-from ssld.interfaces import Batch, Labeller, Outputs, Precision
+from ssld.interfaces import FIRST_VIEW, Batch, Labeller, Outputs, Precision
 from ssld.losses.base import Shape
+from ssld.losses.views import named
 
 
 class Together:
     """Put the outputs of several labellers beside the same batches.
 
-    A batch gets the combined `logits` under `teacher`; its `each` has the outputs of every teacher by its name.
+    A batch gets the combined `logits` under `teacher`, of each view that the teachers see; its `each` has the outputs
+    of every teacher by its name.
     """
 
     gives = frozenset({"logits"})
@@ -46,11 +48,14 @@ class Together:
         for name, part in self.parts.items():
             labelled = _with(labelled, name, part, precision)
         for batch, outputs_by_teacher in labelled:
+            views = (FIRST_VIEW, *batch.get("views", ()))
             with paddle.no_grad():
-                logits = combined(
-                    {name: outputs["logits"] for name, outputs in outputs_by_teacher.items()}, self.combine
-                )
-            yield {**batch, "teacher": Outputs({"logits": logits}, each=outputs_by_teacher)}
+                outputs = {
+                    logits: combined({name: some[logits] for name, some in outputs_by_teacher.items()}, self.combine)
+                    for logits in (named(view, "logits") for view in views)
+                    if all(logits in some for some in outputs_by_teacher.values())
+                }
+            yield {**batch, "teacher": Outputs(outputs, each=outputs_by_teacher)}
 
 
 def _with(

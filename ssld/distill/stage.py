@@ -13,6 +13,7 @@ from ssld.distill import checkpoint, optim
 from ssld.distill.job import Job
 from ssld.distill.state import TrainState, set_mode
 from ssld.distill.step import check_gradients, check_terms
+from ssld.distill.waiting import Waiting
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Labeller, StageScores
 from ssld.runtime import Runtime, barrier, sum_over_ranks
@@ -36,7 +37,8 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageSc
     start = state.restore()
     set_mode(network, job.stage.train)
     job.track.rewind(job.name, start, evaluated=start < state.steps)
-    batches = job.train.batches(start, state.steps)
+    waiting = Waiting(job)
+    batches = waiting.batches(job.train.batches(start, state.steps))
     if labeller is not None:
         batches = labeller.labelled(batches, state.precision)
     pending: list[Tensor] = []  # losses that are not checked yet, because reading one waits for the device
@@ -63,10 +65,12 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageSc
                 }
                 state.log("train", completed, values)
                 bar.update(images, **values)
-            if evaluated:
-                bar.update(images, val_top1=state.evaluate(completed)["top1"])
-            if saved:
-                state.save(completed)
+                waiting.tell()
+            with waiting.paused():
+                if evaluated:
+                    bar.update(images, val_top1=state.evaluate(completed)["top1"])
+                if saved:
+                    state.save(completed)
             if leave or completed == state.steps:
                 barrier(job.runtime)  # a rank that ends kills the others, so that all wait for the whole checkpoint
             if leave:

@@ -19,13 +19,14 @@ from ssld.distill.arrays import Array
 from ssld.distill.dot import Dot
 from ssld.distill.evaluate import evaluate
 from ssld.distill.job import Job
-from ssld.distill.step import Step, check_helpers, shapes
+from ssld.distill.step import Step, check_helpers, shapes, shapes_in_views
 from ssld.distill.update import OneGradient, TwoGradients, Update
 from ssld.errors import RunError
 from ssld.interfaces import Labeller, Parameter, Scores, StageScores
 from ssld.losses import About
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
+from ssld.losses.views import split
 from ssld.progress import Bar, progress
 from ssld.quantize import recalibrate
 from ssld.runtime import seed_networks, seed_of
@@ -40,10 +41,11 @@ class TrainState:
         self.eval_every = job.stage.eval_every * job.train.steps_per_epoch
         self.log_every = max(1, min(10, self.steps // 100))
         trained = set_trainable(network, job.stage.train)
-        self.objective = Objective(job.stage.loss, job.train.steps_per_epoch)
+        views = job.stage.data.views
+        self.objective = Objective(job.stage.loss, job.train.steps_per_epoch, views)
         self.abouts: dict[str, About] = {}  # maps the name of a term to what its layers were made for
         separate = job.stage.optim.algorithm in APART
-        self.step = Step(network, self.objective, self._helpers(labeller), separate)
+        self.step = Step(network, self.objective, self._helpers(labeller), separate, views)
         trained += [p for p in self.step.helpers.parameters() if not p.stop_gradient]
         self._trained = {id(parameter) for parameter in trained}
         self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn, separate)
@@ -63,11 +65,15 @@ class TrainState:
         job, size = self.job, self.stage.data.size
         if not self.objective.helped:
             return {}
-        student = shapes(self.network, self.objective.student_reads, size)
-        teacher = labeller.shapes(self.objective.teacher_reads, size) if labeller else {}
+        views = self.stage.data.views
+        student = shapes_in_views(lambda names: shapes(self.network, names, size), self.objective.student_reads, views)
+        teacher: Mapping[str, Shape] = {}
         shapes_of_each: Mapping[str, Mapping[str, Shape]] = {}
-        if labeller and any(loss.reads.each for loss in self.objective.helped.values()):
-            shapes_of_each = labeller.shapes_of_each(self.objective.teacher_reads, size)
+        if labeller:
+            reads = self.objective.teacher_reads
+            teacher = shapes_in_views(lambda names: labeller.shapes(names, size), reads, views)
+            if any(loss.reads.each for loss in self.objective.helped.values()):
+                shapes_of_each = labeller.shapes_of_each({split(name, views)[1] for name in reads}, size)
         micro = sampler.micro_size(self.stage.data.batch, self.stage.optim.accumulate, job.runtime.world)
 
         def about(name: str) -> About:

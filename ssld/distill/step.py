@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import paddle
 from paddle import Tensor, nn
 
 from ssld.errors import RunError, call_own
-from ssld.interfaces import Batch, Outputs, Parameter
+from ssld.interfaces import FIRST_VIEW, Batch, Outputs, Parameter, images_of
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
+from ssld.losses.views import by_view, named, split
 from ssld.models import Classifier, classifier_of, evaluating, outputs_of
 from ssld.models.taps import called
 from ssld.runtime import Runtime
@@ -21,7 +22,9 @@ class Step(nn.Layer):
 
     Data parallelism wraps this layer, so that helpers are averaged too. `helpers` maps the name of a term to the layers
     of its loss. They train beside the student and are no part of it. With `apart` there are two losses, of the task and
-    of the distillation; otherwise there is one.
+    of the distillation; otherwise there is one. `views` has the names of the further views of the stage. The student
+    sees each view that a loss reads in a pass of its own, the first one first, and the logits are those of the images
+    in the first of them.
     """
 
     def __init__(
@@ -30,24 +33,28 @@ class Step(nn.Layer):
         objective: Objective,
         helpers: dict[str, nn.Layer] | None = None,
         apart: bool = False,
+        views: Collection[str] = (),
     ):
         super().__init__()
         self.student, self.objective, self.apart = student, objective, apart
+        self.passes = by_view(objective.student_reads, views)
         self.helpers = nn.LayerDict(helpers or {})
         self._weights = {of for term in objective.terms.values() for of in term.loss.reads.weights.get("student", ())}
 
     def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:
-        outputs = self._outputs(batch["image"])
+        outputs = outputs_of_views(self._outputs, batch, self.passes)
         outputs.weights = weights_of(self.student, self._weights)
         arguments = outputs, batch.get("teacher"), batch, dict(self.helpers.items())
+        logits, images = outputs[self.objective.logits], len(batch["label"])
+        if len(logits) != images:  # of a view of rotations the images themselves
+            logits = logits[:: len(logits) // images]
         if self.apart:
             losses, parts = self.objective.apart(*arguments)
-            return losses, parts, outputs["logits"]
+            return losses, parts, logits
         loss, parts = self.objective(*arguments)
-        return (loss,), parts, outputs["logits"]
+        return (loss,), parts, logits
 
-    def _outputs(self, images: Tensor) -> Outputs:
-        names = self.objective.student_reads
+    def _outputs(self, images: Tensor, names: Collection[str]) -> Outputs:
         if isinstance(self.student, Classifier):
             return outputs_of(self.student, images, names)
         outputs = call_own(outputs_of, f"{called(self.student)}: a training step", self.student, images, names)
@@ -59,6 +66,23 @@ class Step(nn.Layer):
     def after_step(self, runtime: Runtime) -> None:
         """Tell the helpers that keep something of past batches that the optimiser has made its step."""
         self.objective.after_step(dict(self.helpers.items()), runtime)
+
+
+def outputs_of_views(
+    outputs: Callable[[Tensor, frozenset[str]], Outputs], batch: Batch, passes: Mapping[str, frozenset[str]]
+) -> Outputs:
+    """Return the outputs of a network for a batch, in one pass for each view.
+
+    `passes` maps a view to the names of the outputs that are read of it; in the result those of `strong` are called
+    `strong.logits` and so on. `outputs(images, names)` asks the network.
+    """
+    if list(passes) == [FIRST_VIEW]:
+        return outputs(batch["image"], passes[FIRST_VIEW])
+    result = Outputs()
+    for view, names in passes.items():
+        of_view = outputs(images_of(batch, view), names)
+        result.update({named(view, name): value for name, value in of_view.items()})
+    return result
 
 
 def readable(network: nn.Layer) -> dict[str, nn.Layer]:
@@ -96,6 +120,18 @@ def shapes(network: nn.Layer, names: Collection[str], size: int) -> dict[str, Sh
     return {name: tuple(outputs[name].shape[1:]) for name in names}
 
 
+def shapes_in_views(
+    shapes_of: Callable[[Collection[str]], Mapping[str, Shape]], names: Collection[str], views: Collection[str]
+) -> dict[str, Shape]:
+    """Return the shape of each of these outputs, also under the name that it has in its view.
+
+    `shapes_of` says the shapes of outputs in the first view, as far as they are known; other views have the same.
+    """
+    plain = {name: split(name, views)[1] for name in names}
+    known = shapes_of(set(plain.values()))
+    return {**known, **{name: known[output] for name, output in plain.items() if output in known}}
+
+
 def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
     """Check that no two parameters have one name, because they would silently share the state of the optimiser.
 
@@ -111,7 +147,7 @@ def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
 
 
 def check_terms(objective: Objective, stage: str) -> None:
-    """RunError for a term whose value had no gradient: it would be logged, and train nothing."""
+    """Check that the value of every term had a gradient. Raises RunError for one that would train nothing."""
     for name in objective.constant:
         what = f"loss {name}: its value has no gradient, so it trains nothing"
         how = "correct it where it detaches, or takes argmax or NumPy; train: head needs a loss of the logits"

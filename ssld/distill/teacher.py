@@ -11,10 +11,11 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ssld.config.recipe import Data
-from ssld.distill.step import readable, shapes, weights_of
+from ssld.distill.step import outputs_of_views, readable, shapes, weights_of
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Outputs, Precision
 from ssld.losses.base import Shape
+from ssld.losses.views import by_view
 from ssld.models import BATCH_NORMS, outputs_of, taps_of
 
 MODES = {"linear": "bilinear", "cubic": "bicubic"}
@@ -30,6 +31,8 @@ class TeacherLogits(nn.Layer):
     `size`, `mean` and `std` are what the teacher expects. Where the student's differ, the same crop is converted and
     enlarged as the recipe's input pipeline enlarges. A teacher that saw other blur in its training loses points (1.9 on
     Fashion-MNIST, from 28 to 48 pixels, with bicubic for linear).
+
+    `reads` has the names of the outputs that losses read. It sees only the views that these are of.
     """
 
     engine = "eager"
@@ -39,7 +42,7 @@ class TeacherLogits(nn.Layer):
         reads: Collection[str] = ("logits",),
     ):  # fmt: skip
         super().__init__()
-        self.network, self.reads = network, frozenset(reads)
+        self.network, self.passes = network, by_view(reads, student.views)
         self.gives = taps_of(network) | {"logits"}
         self.register_buffer("enlarge", _enlarge(student.size, size, MODES[student.interpolation]))
         self.scale, self.shift = _renormalise(student, mean, std)
@@ -58,11 +61,16 @@ class TeacherLogits(nn.Layer):
             images = self.enlarge @ images @ self.enlarge.T
         return images
 
-    def outputs(self, images: Tensor) -> Outputs:
-        """Return, from one forward pass, the outputs that the losses read and the weights that a loss may read."""
-        outputs = outputs_of(self.network, self._seen(images), self.reads)
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return, from one forward pass a view, the outputs that the losses read and the weights that a loss may
+        read.
+        """
+        outputs = outputs_of_views(self._outputs, batch, self.passes)
         outputs.weights = weights_of(self.network, readable(self.network))
         return outputs
+
+    def _outputs(self, images: Tensor, names: Collection[str]) -> Outputs:
+        return outputs_of(self.network, self._seen(images), names)
 
     def shapes(self, names: Collection[str], size: int) -> dict[str, Shape]:
         """Return the shape of each of these outputs, without the batch.
@@ -81,7 +89,7 @@ class TeacherLogits(nn.Layer):
         """Yield each batch with the teacher's outputs for its images under `teacher`. The outputs carry no gradient."""
         for batch in batches:
             with precision(), paddle.no_grad():
-                outputs = self.outputs(batch["image"])
+                outputs = self.outputs(batch)
             yield {**batch, "teacher": outputs}
 
 

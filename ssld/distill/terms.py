@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
 import paddle
 from paddle import nn
@@ -12,12 +14,13 @@ from ssld.config.optim import APART
 from ssld.config.recipe import Plan, Stage
 from ssld.data import sampler
 from ssld.distill.state import TrainState
-from ssld.distill.step import weights_of
+from ssld.distill.step import outputs_of_views, weights_of
 from ssld.distill.trial import IMAGES, on_trial
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.objective import Objective
 from ssld.losses.terms import Term
+from ssld.losses.views import by_view
 from ssld.models import evaluating, outputs_of
 from ssld.runtime import Runtime
 
@@ -62,9 +65,10 @@ def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, object]:
 def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[str, object]:
     """Return the facts of one term of a stage. `state` has the stage on trial with a batch of two images."""
     term = stage.loss[name]
-    reads, teacher_outputs = term.loss.reads, batch.get("teacher") or Outputs()
+    reads, teacher_outputs = term.reads, batch.get("teacher") or Outputs()
     with evaluating(state.network), paddle.no_grad():
-        student_outputs = outputs_of(state.network, batch["image"], reads.student | {"logits"})
+        passes = by_view(reads.student | state.step.objective.student_reads, stage.data.views)
+        student_outputs = outputs_of_views(partial(outputs_of, state.network), batch, passes)
     student_outputs.weights = weights_of(state.network, reads.weights.get("student", ()))
     side = {"side": term.learns_from} if stage.optim.algorithm in APART else {}
     facts: dict[str, object] = {
@@ -84,7 +88,11 @@ def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[s
     layers = dict(state.step.helpers.items()).get(name)
     if layers is None:
         return {**facts, "helpers": None}
-    macs = _macs(layers, name, term, (student_outputs, teacher_outputs, batch)) * stage.data.batch // IMAGES
+    macs = (
+        _macs(layers, name, term, (student_outputs, teacher_outputs, batch), stage.data.views)
+        * stage.data.batch
+        // IMAGES
+    )
     micro = sampler.micro_size(stage.data.batch, stage.optim.accumulate, 1)
     return {**facts, "helpers": {"parameters": _parameters(state, name, term, micro), "multiply_adds": macs}}
 
@@ -94,10 +102,12 @@ def _shapes(outputs: Outputs, names: frozenset[str]) -> dict[str, list[int]]:
     return {name: list(value.shape[1:]) for name, value in outputs.items() if name in names}
 
 
-def _macs(layers: nn.Layer, name: str, term: Term, arguments: tuple[Outputs, Outputs, Batch]) -> int:
+def _macs(
+    layers: nn.Layer, name: str, term: Term, arguments: tuple[Outputs, Outputs, Batch], views: Collection[str]
+) -> int:
     """Count the multiply-adds of the layers of a term in one forward pass of these outputs."""
     with models.counting(layers) as macs, paddle.no_grad():
-        Objective({name: term})(*arguments, {name: layers})
+        Objective({name: term}, views=views)(*arguments, {name: layers})
     return macs()
 
 

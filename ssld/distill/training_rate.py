@@ -52,7 +52,7 @@ def teacher_rate(plan: Plan, name: str, images: int, runtime: Runtime) -> float:
     """Measure the images a second of the forward pass that fills the label cache of a stage."""
     with small(plan, name, images, runtime) as run:
         stage = run.stage(name)
-        batch = drawn_batch(plan, stage.settings.data.size, images)
+        batch = drawn_batch(plan, stage.settings.data, images)
         batches = fresh_teacher(stage).on(stage).labelled(repeat(batch), nullcontext)
         return images / _seconds(lambda: next(batches)["teacher"]["logits"].numpy())
 

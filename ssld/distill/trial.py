@@ -18,7 +18,8 @@ import numpy as np
 import paddle
 
 from ssld import quantize
-from ssld.config.recipe import Plan
+from ssld.config.recipe import Data, Plan
+from ssld.data.pipeline import with_rotations
 from ssld.distill.engine import drawn
 from ssld.distill.job import Job
 from ssld.distill.networks import build, check_crop
@@ -115,7 +116,7 @@ def on_trial(
             labeller = fresh_teacher(stage, teachers).on(stage)
         state = TrainState(job, network, labeller)
         set_mode(network, settings.train)
-        batch = drawn_batch(plan, settings.data.size, images)
+        batch = drawn_batch(plan, settings.data, images)
         if labeller is None:
             teacher_outputs = Outputs({"logits": paddle.randn([images, plan.classes])})
             yield state, repeat({**batch, "teacher": teacher_outputs})
@@ -136,8 +137,15 @@ def small(plan: Plan, name: str, images: int, runtime: Runtime) -> Iterator[Run]
         yield Run(replace(plan, stages={**plan.stages, name: stage}), Path(scratch), Path(scratch), runtime)
 
 
-def drawn_batch(plan: Plan, size: int, images: int) -> Batch:
-    """Return images of `size` pixels a side of random numbers, with labels and places. They are always the same."""
+def drawn_batch(plan: Plan, data: Data, images: int) -> Batch:
+    """Return images of random numbers as a stage with `data` has them, with labels and places.
+
+    They are always the same, and the same in every view, but that rotations are turned.
+    """
     label = np.random.default_rng(0).integers(0, plan.classes, images)
     place = paddle.to_tensor(np.arange(images) % KNOWN)
-    return {"image": paddle.to_tensor(drawn(size, images)), "label": paddle.to_tensor(label), "index": place}
+    image = paddle.to_tensor(drawn(data.size, images))
+    batch: Batch = {"image": image, "label": paddle.to_tensor(label), "index": place}
+    if data.further:
+        batch["views"] = dict.fromkeys(data.further, image)
+    return with_rotations(batch, data.turned)

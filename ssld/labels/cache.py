@@ -39,7 +39,7 @@ It yields the teacher's float32 logits [n, classes] of each micro-batch, in this
 
 @dataclass(frozen=True)
 class Cache:
-    """A cache of `places` records for each of `views` views.
+    """Describe a cache of `places` records for each of `views` views.
 
     It is filled in micro-batches of `micro` places (the last may be smaller).
     """
@@ -92,7 +92,7 @@ class CachedLogits:
         return {name: (self.cache.layout.classes,) for name in names}
 
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, tuple[int, ...]]]:
-        """A cache keeps what several teachers say together."""
+        """Return no shapes, because a cache keeps what several teachers say together."""
         return {}
 
     def labelled(

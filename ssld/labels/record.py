@@ -25,19 +25,19 @@ FARTHEST = float(np.finfo(HALF).max)
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of records of `classes` classes that keep `k` logits: 1 <= k <= classes."""
+    """Describe records of `classes` classes that keep `k` logits: 1 <= k <= classes."""
 
     classes: int
     k: int
 
     @property
     def bits(self) -> int:
-        """The bits of one class number."""
+        """Return the bits of one class number."""
         return max(1, (self.classes - 1).bit_length())
 
     @property
     def size(self) -> int:
-        """The bytes of a record."""
+        """Return the bytes of a record."""
         if self.k == self.classes:
             return HALF.itemsize * (1 + self.classes)
         return HALF.itemsize * (self.k + 1) + -(-self.k * self.bits // 8)

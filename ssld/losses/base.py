@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args, get_type_hints
 
 from ssld.errors import did_you_mean
 from ssld.interfaces import Batch, Outputs
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from paddle import Tensor, nn
 
 Shape = tuple[int, ...]
+OnUnlabelled = Literal["refuse", "ignore", "teacher_argmax"]
 LOGITS = frozenset({"logits"})
 OF_BATCH = frozenset(Batch.__annotations__) - {"teacher"}
 """The keys of a batch that a loss may read; the outputs of the teacher come as an argument of their own."""
@@ -25,10 +26,10 @@ OF_BATCH = frozenset(Batch.__annotations__) - {"teacher"}
 class Reads:
     """Say what a loss reads.
 
-    student, teacher: names of outputs, `logits` or taps such as `stage3` or `embedding`; an empty teacher means that
-    the loss needs none. batch: keys of `Batch`, such as `label` or `index`. weights: of `student` or `teacher` the
-    layers whose weights it reads: `classifier` makes the logits, `stage3.norm` is the batch norm that makes
-    `stage3.pre`. each: it reads every teacher apart.
+    student, teacher: names of outputs, `logits` or taps such as `stage3` or `embedding`, after the name of a view where
+    a loss compares views (`strong.logits`); an empty teacher means that the loss needs none. batch: keys of `Batch`,
+    such as `label` or `index`. weights: of `student` or `teacher` the layers whose weights it reads: `classifier` makes
+    the logits, `stage3.norm` is the batch norm that makes `stage3.pre`. each: it reads every teacher apart.
     """
 
     student: frozenset[str] = LOGITS
@@ -128,6 +129,9 @@ class Loss:
     remaining probability evenly over the others: that is close enough for a loss in which a class counts as much as its
     probability, and wrong for one that compares logits themselves, their deviation or order, that raises small
     probabilities, or that looks at the other classes without the true one."""
+    coupled: ClassVar[bool] = False
+    """Whether the value is one number for the micro-batch of a rank, because the loss compares its images. Such a value
+    cannot be weighed image by image."""
     # No code can tell these facts of a method: `ssld list methods`, `ssld show METHOD` and docs/methods.md show them.
     paper: ClassVar[Paper | Without | None] = None
     golden: ClassVar[str | Without | None] = None
@@ -135,7 +139,7 @@ class Loss:
     ledger: ClassVar[tuple[str, ...]] = ()
     """The names under which its published and re-run numbers stand in docs/data/published.csv."""
     views: ClassVar[int] = 1
-    """Rows of outputs that it reads of each image."""
+    """Rows of outputs that it reads of each image; 4 are those of a view of rotations, the image itself first."""
     use: ClassVar[str] = ""
     """When to use it, in a sentence or two."""
     traps: ClassVar[tuple[str, ...]] = ()
@@ -145,10 +149,11 @@ class Loss:
         """Check each option against the range in its type. Raises RecipeError for one outside."""
         check_fields(self)
 
-    def on_unlabelled(self) -> Literal["refuse", "ignore"]:
+    def on_unlabelled(self) -> OnUnlabelled:
         """Say what happens to images without a label, where the loss reads labels.
 
-        They stop the run ("refuse"), or they count 0 ("ignore").
+        They stop the run ("refuse"), they count 0 ("ignore"), or their label is the class of the teacher's largest
+        logit ("teacher_argmax").
         """
         return "refuse"
 
@@ -179,10 +184,17 @@ class Loss:
 class Labelled(Loss):
     """Define a loss that reads the label of every image.
 
-    `unlabelled`: images without a label stop the run ("error"), or count 0 ("ignore").
+    `unlabelled`: images without a label stop the run ("error"), count 0 ("ignore"), or have the class of the teacher's
+    largest logit for a label ("teacher_argmax").
     """
 
-    unlabelled: Literal["error", "ignore"] = field(default="error", kw_only=True)
+    unlabelled: Literal["error", "ignore", "teacher_argmax"] = field(default="error", kw_only=True)
 
-    def on_unlabelled(self) -> Literal["refuse", "ignore"]:
-        return "ignore" if self.unlabelled == "ignore" else "refuse"
+    def on_unlabelled(self) -> OnUnlabelled:
+        return "refuse" if self.unlabelled == "error" else self.unlabelled
+
+
+def unlabelled_options(loss: Loss) -> tuple[str, ...]:
+    """Return what the option `unlabelled` of a loss may be, its default first; () where the loss has no such option."""
+    names = {option.name for option in fields(loss)}
+    return get_args(get_type_hints(type(loss))["unlabelled"]) if "unlabelled" in names else ()

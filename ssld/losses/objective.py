@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from ssld.errors import DataError, RecipeError, RunError, call_own
@@ -11,6 +11,7 @@ from ssld.losses.base import About, Loss
 from ssld.losses.lazy import Tensor, paddle
 from ssld.losses.schedule import Schedule, weight_at
 from ssld.losses.terms import Term, student_reads, teacher_reads
+from ssld.losses.views import by_view, named, of_view
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,20 +27,20 @@ LABELS: tuple[Literal["label"], Literal["label_b"]] = ("label", "label_b")
 class Objective:
     """Compute the weighted sum of the terms of a stage, and keep the parts for the log.
 
-    steps_per_epoch: of the stage, for weights that change with the epochs. The weight multiplies also when there is
-    only one term, and a term of weight 0 is computed all the same: which parameters get a gradient never depends on a
-    weight.
+    steps_per_epoch: of the stage, for weights that change with the epochs. views: the names of its further views. The
+    weight multiplies also when there is only one term, and a term of weight 0 is computed all the same: which
+    parameters get a gradient never depends on a weight.
     """
 
-    def __init__(self, terms: Mapping[str, Term], steps_per_epoch: int = 1):
+    def __init__(self, terms: Mapping[str, Term], steps_per_epoch: int = 1, views: Collection[str] = ()):
         self.terms, self.steps_per_epoch = dict(terms), steps_per_epoch
+        read = student_reads(self.terms.values())
+        self.logits = named(next(iter(by_view(read, views)), None), "logits")
+        """The student's logits of the first of the views that it sees."""
+        self.student_reads = read | {self.logits}
+        """The outputs of the student that are needed, `logits` of a view among them."""
         self.constant: list[str] = []
         """The terms whose value had no gradient in the last batch: they train nothing."""
-
-    @property
-    def student_reads(self) -> frozenset[str]:
-        """Return the outputs of the student that are needed, `logits` among them."""
-        return student_reads(self.terms.values()) | {"logits"}
 
     @property
     def teacher_reads(self) -> frozenset[str]:
@@ -70,7 +71,8 @@ class Objective:
         self, student: Outputs, teacher: Outputs | None, batch: Batch, helpers: Mapping[str, nn.Layer] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (weighted sum, parts), scalar tensors: `loss/<name>`, a term before its weight, without a gradient,
-        `weight/<name>` where the weight of a term changes, and `<name>/<key>` for what the layers of a term log.
+        `weight/<name>` where the weight of a term changes, `passed/<name>` for the share of the images that count where
+        a term takes those of which the teacher is sure, and `<name>/<key>` for what the layers of a term log.
 
         student, teacher: outputs, float [N, ...] each; `teacher` is None where no term needs one. A batch without
         `step` counts as one of step 0. It raises DataError for a label that is not one of the classes, and for an image
@@ -103,11 +105,14 @@ class Objective:
         with paddle.amp.auto_cast(enable=False):  # level O2 would subtract log-probabilities in 16 bits
             for name, term in self.terms.items():
                 _check_weights(name, term.loss, own, taught)
-            labels = _Labels(batch, student["logits"].shape[-1], self.terms)
-            parts = {
-                name: labels.value(name, term.loss, own, taught, (helpers or {}).get(name))
-                for name, term in self.terms.items()
-            }
+            labels = _Labels(batch, student[self.logits].shape[-1], self.terms)
+            parts, passed = {}, {}
+            for name, term in self.terms.items():
+                seen, shown = of_view(own, term.student_view), of_view(taught, term.teacher_view)
+                value = labels.value(name, term.loss, seen, shown, (helpers or {}).get(name))
+                if term.min_teacher is not None:
+                    value, passed[f"passed/{name}"] = _selected(name, term, value, shown)
+                parts[name] = value.mean() if value.ndim else value
             self.constant = [name for name, part in parts.items() if part.stop_gradient]
             weights = {name: weight_at(term.weight, step, self.steps_per_epoch) for name, term in self.terms.items()}
             weighed = {name: weights[name] * part for name, part in parts.items()}
@@ -119,6 +124,7 @@ class Objective:
         return weighed, {
             **{f"loss/{name}": part.detach() for name, part in parts.items()},
             **changing,
+            **passed,
             **self._logged(helpers or {}),
         }
 
@@ -158,6 +164,21 @@ def _scalars(name: str, logged: object) -> dict[str, Tensor]:
     return logged
 
 
+def _selected(name: str, term: Term, value: Tensor, teacher: Outputs) -> tuple[Tensor, Tensor]:
+    """Return the value of each image, [N], weighed by how sure the teacher is of it, and the share that counts."""
+    assert term.min_teacher is not None
+    if not value.ndim:
+        what = f"{type(term.loss).__name__} gives one number for all images, and min_teacher selects among them"
+        raise RecipeError(f"loss {name}: {what}; return a value for each image, or leave min_teacher out")
+    weights, share = term.min_teacher.weights(_answers(term.loss, teacher))
+    return value * weights.astype(value.dtype), share
+
+
+def _answers(loss: Loss, teacher: Outputs) -> Tensor:
+    """Return the teacher's logits of the images themselves, [N, classes]: the first of the rows that a loss reads."""
+    return teacher["logits"][:: loss.views] if loss.views > 1 else teacher["logits"]
+
+
 def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
     try:
         loss.check(about)
@@ -167,7 +188,7 @@ def _helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
 
 
 def _own_helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
-    """As `_helpers`, of other people's code."""
+    """Do what `_helpers` does, with other people's code."""
     made = call_own(_helpers, f"loss {name}: making its layers", name, loss, about)
     if made is not None and not callable(getattr(made, "parameters", None)):
         what = f"helpers() gives a {type(made).__name__}, not a layer"
@@ -176,7 +197,7 @@ def _own_helpers(name: str, loss: Loss, about: About) -> nn.Layer | None:
 
 
 def _is_own(loss: Loss) -> bool:
-    """Whether the class of a loss is other people's code."""
+    """Return whether the class of a loss is other people's code."""
     return type(loss).__module__.partition(".")[0] != __package__.partition(".")[0]
 
 
@@ -207,32 +228,39 @@ class _Labels:
         self.known = [values >= 0 for values in labels]
 
     def value(self, name: str, loss: Loss, student: Outputs, teacher: Outputs, helpers: nn.Layer | None) -> Tensor:
-        """Return the mean over the images of a loss, a scalar.
+        """Return the value of a loss for each image, [N], or the number that it gives for all of them.
 
         Images that the loss ignores count 0, and are among those that the mean is taken over: so it is the same for any
         number of ranks and micro-batches.
         """
         if "label" not in loss.reads.batch or not self.clipped:
-            result = _computed(name, loss, student, teacher, self.batch, helpers)
-            return result.mean() if result.ndim else result
-        batches: list[Batch] = [{**self.batch, "label": label} for label in self.clipped]
+            return _computed(name, loss, student, teacher, self.batch, helpers)
+        rule, labels = loss.on_unlabelled(), self.clipped
+        if rule == "teacher_argmax":
+            answer = _answers(loss, teacher).argmax(axis=-1)
+            pairs = zip(self.known, self.clipped, strict=True)
+            labels = [paddle.where(known, label, answer) for known, label in pairs]
+        batches: list[Batch] = [{**self.batch, "label": label} for label in labels]
         rows = [_computed(name, loss, student, teacher, batch, helpers) for batch in batches]
-        has_label = [mask.astype(rows[0].dtype) for mask in self.known]
-        value, labelled = rows[0], has_label[0]
+        value, share = rows[0], self.batch.get("lam", 1.0)
         if len(rows) == 2:
-            share = self.batch["lam"]
-            value, labelled = share * rows[0] + (1 - share) * rows[1], has_label[0] * has_label[1]
+            value = share * rows[0] + (1 - share) * rows[1]
+        if rule == "teacher_argmax":
+            return value
+        has_label = [mask.astype(rows[0].dtype) for mask in self.known]
+        labelled = has_label[0] if len(rows) == 1 else has_label[0] * has_label[1]
         if not value.ndim:
-            return value if loss.on_unlabelled() == "ignore" else value / labelled.min()
-        if loss.on_unlabelled() == "ignore":
-            return (value * labelled).mean()
-        return (value / labelled).mean()  # x / 0 = infinity
+            return value if rule == "ignore" else value / labelled.min()
+        return value * labelled if rule == "ignore" else value / labelled  # x / 0 = infinity
 
 
 def _computed(
     name: str, loss: Loss, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None
 ) -> Tensor:
-    """The value of a loss. RecipeError where it is other people's code and fails, or gives no value for each image."""
+    """Return the value of a loss.
+
+    Raises RecipeError where it is other people's code and fails, or gives no value for each image.
+    """
     if not _is_own(loss):
         return loss(student, teacher, batch, helpers)
     found = call_own(loss, f"loss {name}", student, teacher, batch, helpers)
@@ -255,7 +283,8 @@ def _check(values: NDArray[np.int64], classes: int, strict: str | None, batch: B
     row, value = int(wrong[0]), int(values[wrong[0]])
     image = f"image {int(batch['index'][row])}" if "index" in batch else f"row {row} of the batch"
     if value == -1:
-        raise DataError(f"{image}: has no label; drop the loss {strict} here or set its unlabelled: ignore")
+        advice = f"drop the loss {strict} here, or set its unlabelled: ignore or teacher_argmax"
+        raise DataError(f"{image}: has no label; {advice}")
     raise DataError(f"{image}: label {value} is not in 0..{classes - 1}; correct the list file or `classes`")
 
 

@@ -9,7 +9,7 @@ import textwrap
 from dataclasses import dataclass
 from itertools import groupby
 
-from ssld.losses.base import Loss, Paper, Reads, Without
+from ssld.losses.base import Loss, Paper, Reads, Without, unlabelled_options
 from ssld.losses.registry import built_in, options, summary
 from ssld.losses.terms import build_terms
 from ssld.spec.ranges import Decay, told
@@ -31,7 +31,8 @@ GROUPS = {
 class Method:
     """Hold the facts of one method. formula: lines of text. text: what the head of its file says below the summary,
     with the formula as an indented block; empty where it says no more. needs: what it reads beside the images, of
-    NEEDS. helpers: whether it trains layers beside the student. options: name -> type and default. The rest stands
+    NEEDS. helpers: whether it trains layers beside the student. options: name -> type and default. unlabelled: value of
+    its option of that name -> what becomes of an image without a label; empty where it reads no label. The rest stands
     in `Loss`.
     """
 
@@ -43,7 +44,9 @@ class Method:
     needs: tuple[str, ...]
     helpers: bool
     options: dict[str, str]
+    unlabelled: dict[str, str]
     every_class: bool
+    coupled: bool
     paper: Paper | Without | None
     golden: str | Without | None
     ledger: tuple[str, ...]
@@ -51,8 +54,14 @@ class Method:
     traps: tuple[str, ...]
 
 
-FACTS = ("every_class", "paper", "golden", "ledger", "use", "traps")
+FACTS = ("every_class", "coupled", "paper", "golden", "ledger", "use", "traps")
 """What a class of a loss says of itself, beside its options and what it reads."""
+
+UNLABELLED = {
+    "error": "an image without a label stops the run before its first step",
+    "ignore": "an image without a label counts 0",
+    "teacher_argmax": "the label of such an image is the class of the teacher's largest logit",
+}
 
 NEEDS = {
     "logits": "of the student, or of both networks",
@@ -76,6 +85,8 @@ DOT = Method(
     needs=("two gradients",),
     helpers=False,
     every_class=False,
+    coupled=False,
+    unlabelled={},
     options={"delta": f"{told(Decay)} = 0.075"},
     paper=Paper("DOT: A Distillation-Oriented Trainer", 2023),
     golden="dot",
@@ -104,6 +115,7 @@ def method(name: str) -> Method:
     if name == DOT.name:
         return DOT
     cls = built_in()[name]
+    loss = build_terms({name: {}})[name].loss
     text = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").partition("\n\n")[2]
     return Method(
         name=name,
@@ -111,9 +123,10 @@ def method(name: str) -> Method:
         summary=summary(cls),
         formula=_block(text) or (inspect.getdoc(cls) or "").partition("\n")[0],
         text=text,
-        needs=needs(build_terms({name: {}})[name].loss),
+        needs=needs(loss),
         helpers=cls.helpers is not Loss.helpers,
         options=options(cls),
+        unlabelled={option: UNLABELLED[option] for option in unlabelled_options(loss)},
         **{field: getattr(cls, field) for field in FACTS},
     )
 
@@ -169,6 +182,8 @@ def facts(method: Method) -> dict[str, object]:
         "needs": {name: NEEDS[name] for name in method.needs},
         "helpers": method.helpers,
         "every_class": method.every_class,
+        "coupled": method.coupled,
+        "unlabelled": method.unlabelled or "an image without a label counts as every other one",
         "options": method.options,
         "paper": {"none": cited["reason"]} if cited and isinstance(paper, Without) else cited,
         "golden": {"none": golden.reason} if isinstance(golden, Without) else golden,

@@ -12,12 +12,15 @@ from typing import Literal, TypeVar, cast, get_args
 import pydantic
 
 from ssld.errors import RecipeError, call_own, did_you_mean, shown
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import LOGITS, Loss, Reads
+from ssld.losses.confidence import Confidence
 from ssld.losses.registry import built_in, find
 from ssld.losses.schedule import Schedule, Weight
+from ssld.losses.views import named
 from ssld.spec.ranges import Factor, check
 
-OWN = ("kind", "weight", "side")  # keys of a term that are no options of its loss
+OWN = ("kind", "weight", "side", "min_teacher", "student_view", "teacher_view")
+"""Keys of a term that are no options of its loss."""
 
 
 Side = Literal["task", "distil"]
@@ -28,18 +31,38 @@ T = TypeVar("T")
 class Term:
     """Describe one loss of the weighted sum. `kind` is the name of the loss, which may stand in several terms.
 
-    `side`: where an optimiser that takes two gradients puts it, if not where `learns_from` would.
+    `side`: where an optimiser that takes two gradients puts it, if not where `learns_from` would. `min_teacher`: which
+    images count, by how sure the teacher is of them; with None all of them. `student_view`, `teacher_view`: the view of
+    the stage whose images the outputs are of, in which the loss compares student and teacher; None is the first one.
     """
 
     kind: str
     weight: Weight
     loss: Loss
     side: Side | None = None
+    min_teacher: Confidence | None = None
+    student_view: str | None = None
+    teacher_view: str | None = None
 
     @property
     def learns_from(self) -> Side:
         """Return the side of the term: the distillation for a loss that reads a teacher, else the task."""
         return self.side or ("distil" if self.loss.reads.teacher else "task")
+
+    @property
+    def reads(self) -> Reads:
+        """Return what the term reads: what its loss reads, by views, and the teacher's logits where they select images
+        or give labels.
+        """
+        reads = self.loss.reads
+        asked = self.min_teacher or ("label" in reads.batch and self.loss.on_unlabelled() == "teacher_argmax")
+        return Reads(
+            student={named(self.student_view, output) for output in reads.student},
+            teacher={named(self.teacher_view, output) for output in reads.teacher | (LOGITS if asked else frozenset())},
+            batch=reads.batch,
+            weights=reads.weights,
+            each=reads.each,
+        )
 
     def tree(self, name: str | None = None) -> dict[str, object]:
         """Return the term as a recipe writes it, with every default; with the `name` it has, as it enters a digest.
@@ -49,15 +72,21 @@ class Term:
         """
         options = {field.name: _json(getattr(self.loss, field.name)) for field in dataclasses.fields(self.loss)}
         weight = _json(dataclasses.asdict(self.weight) if isinstance(self.weight, Schedule) else self.weight)
+        more = {
+            "side": self.side,
+            "min_teacher": self.min_teacher and dataclasses.asdict(self.min_teacher),
+            "student_view": self.student_view,
+            "teacher_view": self.teacher_view,
+        }
         if name is None:
-            return {"kind": self.kind, "weight": weight, "side": self.side, **options}
+            return {"kind": self.kind, "weight": weight, **more, **options}
         changed = {
             key: value for key, value in options.items() if value != _json(_defaults(type(self.loss)).get(key, ...))
         }
         kind = {} if self.kind == name else {"kind": self.kind}
         version = {} if self.loss.version == 1 else {"version": self.loss.version}
-        side = {} if self.side is None else {"side": self.side}
-        return {**kind, **version, "weight": weight, **side, **changed}
+        given = {key: value for key, value in more.items() if value is not None}
+        return {**kind, **version, "weight": weight, **given, **changed}
 
 
 def build_terms(tree: object, known: Mapping[str, type[Loss]] | None = None) -> dict[str, Term]:
@@ -109,7 +138,7 @@ def keys_of(name: str, tree: object, known: Mapping[str, type[Loss]]) -> list[st
 
 
 def check_fields(cls: type[Loss], where: str) -> None:
-    """RecipeError for an option of a loss with a name that a term, or every loss, uses for something else."""
+    """Check the names of a loss's options. Raises RecipeError for one that every term or loss uses otherwise."""
     taken = {*OWN, *Loss.__annotations__, *(key for key in vars(Loss) if not key.startswith("_"))}
     if wrong := [field.name for field in dataclasses.fields(cls) if field.name in taken]:
         what = f"class {cls.__name__} has an option {wrong[0]!r}, a name that every term or loss has already"
@@ -118,13 +147,28 @@ def check_fields(cls: type[Loss], where: str) -> None:
 
 
 def term_of(name: str, kind: str, loss: Loss, given: Mapping[str, object]) -> Term:
-    """Build the term `name` of a loss, with what `given` says of its `weight` and `side`. Raises as `build_terms`."""
+    """Build the term `name` of a loss, with what `given` says of the other keys of OWN. Raises as `build_terms`."""
     check_fields(type(loss), f".{name}")
     reads = call_own(getattr, f".{name}: reads of class {type(loss).__name__}", loss, "reads", None)
     if not isinstance(reads, Reads):
         what = f"class {type(loss).__name__} does not say what it reads"
         raise RecipeError(f".{name}: {what}; write reads: ClassVar = Reads(...) in it")
-    return Term(kind, _weight(name, given.get("weight", 1.0)), loss, _side(name, given.get("side")))
+    views = {key: _view(f".{name}.{key}", given.get(key)) for key in ("student_view", "teacher_view")}
+    weight, side = _weight(name, given.get("weight", 1.0)), _side(name, given.get("side"))
+    return Term(kind, weight, loss, side, _confidence(name, given.get("min_teacher")), **views)
+
+
+def _view(where: str, tree: object) -> str | None:
+    if tree is not None and (not isinstance(tree, str) or not tree):
+        raise RecipeError(f"{where}: {shown(tree)} is no name; give that of a view in data.views, or leave it out")
+    return tree
+
+
+def _confidence(name: str, tree: object) -> Confidence | None:
+    if tree is None:
+        return None
+    options = tree if isinstance(tree, Mapping) else {"value": tree}
+    return _typed(Confidence, options, f".{name}.min_teacher")
 
 
 def _side(name: str, tree: object) -> Side | None:
@@ -181,9 +225,9 @@ def _json(value: object) -> object:
 
 def teacher_reads(terms: Iterable[Term]) -> frozenset[str]:
     """Return the outputs of a teacher that any of the terms reads; none where the stage needs no teacher."""
-    return frozenset().union(*(term.loss.reads.teacher for term in terms))
+    return frozenset().union(*(term.reads.teacher for term in terms))
 
 
 def student_reads(terms: Iterable[Term]) -> frozenset[str]:
     """Return the outputs of the student that any of the terms reads."""
-    return frozenset().union(*(term.loss.reads.student for term in terms))
+    return frozenset().union(*(term.reads.student for term in terms))

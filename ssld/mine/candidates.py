@@ -57,7 +57,7 @@ def views(grey: np.ndarray) -> Iterator[np.ndarray]:
 
 
 class Index:
-    """The descriptors of the views of pictures, in the order in which they were added: about 6.5 kB a picture."""
+    """Hold the descriptors of the views of pictures, in the order in which they were added: about 6.5 kB a picture."""
 
     def __init__(self) -> None:
         self._index: Any = faiss.IndexFlatIP(FREQUENCIES**2 - 1)

@@ -1,8 +1,8 @@
 """This module decides whether two pictures are near-duplicates, as published: SIFT features are matched, then RANSAC.
 
-Drawings are another matter than photographs: two playing cards share most of their key points and nearly all of their
-brightness, so their details must agree closely; and a flag has hardly a key point, so pictures that are equal as they
-lie, but for what a compression changes, need none.
+Drawings are another matter than photographs: two playing cards, or two icons of a theme, share most of their key points
+and nearly all of their brightness, so their details must agree closely; and a flag has hardly a key point, so pictures
+that are equal as they lie, but for what a compression changes, need none.
 
 SIFT: doi:10.1023/B:VISI.0000029664.99615.94; RANSAC: doi:10.1145/358669.358692. OpenCV has both.
 """
@@ -39,7 +39,7 @@ STRETCH = 4.0  # largest scale, and its inverse the smallest, of such a map
 
 @dataclass(frozen=True)
 class Features:
-    """Key points of a picture, float32 [n, 2] (x, y) in pixels, and their descriptors.
+    """Hold the key points of a picture, float32 [n, 2] (x, y) in pixels, and their descriptors.
 
     Descriptors are uint8 [n, 128]; SIFT's are integers.
     """
@@ -49,14 +49,16 @@ class Features:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the features take in memory."""
+        """Return the bytes that the features take in memory."""
         return self.points.nbytes + self.descriptors.nbytes
 
 
 @dataclass(frozen=True)
 class Match:
-    """Why two pictures are one: matches on one affine map, and correlation where they overlap. Pictures that are equal
-    as they lie have no match to show: `inliers` is 0 then."""
+    """Say why two pictures are one: matches on one affine map, and correlation where they overlap.
+
+    Pictures that are equal as they lie have no match to show: `inliers` is 0 then.
+    """
 
     inliers: int
     correlation: float
@@ -71,13 +73,16 @@ def features(grey: np.ndarray) -> Features:
     return Features(np.array([point.pt for point in points], dtype=np.float32), descriptors.astype(np.uint8))
 
 
-def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
-    """The evidence that one picture uint8 [h, w] is a copy or cut-out of the other; None when it is not."""
-    return mapped(grey, own, other, its) or equal(grey, other)
+def same(grey: np.ndarray, own: Features, other: np.ndarray, its: Features, cut_out: bool = False) -> Match | None:
+    """Return the evidence that one picture uint8 [h, w] is a copy or cut-out of the other, or None when it is not.
+
+    cut_out: whether one of them has transparent pixels, as icons and clip art have.
+    """
+    return mapped(grey, own, other, its, cut_out) or equal(grey, other)
 
 
-def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) -> Match | None:
-    """The evidence of matched features on one map."""
+def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features, cut_out: bool = False) -> Match | None:
+    """Return the evidence of matched features on one map. Cut-out pictures are compared as drawings are."""
     if min(len(own.points), len(its.points)) < FEW:
         return None
     descriptors = (own.descriptors.astype(np.float32), its.descriptors.astype(np.float32))  # OpenCV is slow on uint8
@@ -98,12 +103,13 @@ def mapped(grey: np.ndarray, own: Features, other: np.ndarray, its: Features) ->
     if inliers < FEW:
         return None
     correlation, detail = agreement(grey, other, affine)
-    enough = detail >= DRAWN_DETAIL if drawn(grey) and drawn(other) else inliers >= INLIERS or detail >= DETAIL
+    drawings = cut_out or (drawn(grey) and drawn(other))
+    enough = detail >= DRAWN_DETAIL if drawings else inliers >= INLIERS or detail >= DETAIL
     return Match(inliers, correlation) if correlation >= AGREE and enough else None
 
 
 def equal(grey: np.ndarray, other: np.ndarray) -> Match | None:
-    """The evidence of two pictures that lie alike: nearly no pixel is another one."""
+    """Return the evidence of two pictures that lie alike: nearly no pixel is another one."""
     if max(abs(own - its) for own, its in zip(grey.shape, other.shape, strict=True)) > SKEW:
         return None
     size = (grey.shape[1], grey.shape[0])
@@ -118,7 +124,7 @@ def equal(grey: np.ndarray, other: np.ndarray) -> Match | None:
 
 
 def drawn(grey: np.ndarray) -> bool:
-    """Whether a picture uint8 [h, w] is a drawing: few grey levels, flat areas, sharp edges between them."""
+    """Return whether a picture uint8 [h, w] is a drawing: few grey levels, flat areas, sharp edges between them."""
     if entropy(grey) >= DRAWN:
         return False
     levels = grey.astype(np.int16)
@@ -128,14 +134,14 @@ def drawn(grey: np.ndarray) -> bool:
 
 
 def entropy(grey: np.ndarray) -> float:
-    """Bits (Shannon's) of the grey levels of a picture uint8 [h, w] in steps of 4: of drawings few, at most 6."""
+    """Count the bits (Shannon's) of the grey levels of a picture uint8 [h, w] in steps of 4: few for drawings."""
     share = np.bincount(grey.ravel() // 4, minlength=64) / grey.size
     share = share[share > 0]
     return float(-(share * np.log2(share)).sum())
 
 
 def _plausible(affine: np.ndarray) -> bool:
-    """Whether a map [2, 3] neither mirrors nor stretches beyond STRETCH, in any direction."""
+    """Return whether a map [2, 3] neither mirrors nor stretches beyond STRETCH, in any direction."""
     scales = np.linalg.svd(affine[:, :2], compute_uv=False)
     upright = np.linalg.det(affine[:, :2]) > 0
     return bool(upright and scales[1] >= 1 / STRETCH and scales[0] <= STRETCH and scales[0] <= 2 * scales[1])

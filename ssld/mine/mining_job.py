@@ -28,7 +28,7 @@ from ssld.mine.validation import Validation
 from ssld.progress import Bar, note, progress
 
 JOB = "job.json"
-METHOD = 2  # the version of scoring; a change that moves a result raises it
+METHOD = 3  # the version of scoring; a change that moves a result raises it
 
 
 class Mined(TypedDict, total=False):
@@ -49,7 +49,7 @@ class Mined(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is mined. `part` (i, n): this process scores every n-th shard from the i-th on, counted from 1."""
+    """Say what is mined. With `part` (i, n) this process scores every n-th shard from the i-th on, counted from 1."""
 
     shards: list[Shard]
     teacher: Teacher

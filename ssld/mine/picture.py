@@ -10,7 +10,7 @@ from PIL import Image
 
 from ssld.config.cards import Input
 from ssld.data.geometry import eval_geometry, half_up
-from ssld.data.readable import Unreadable, content, examine
+from ssld.data.readable import Decoded, Unreadable, content, examine
 from ssld.mine.sources import Item
 from ssld.spec.colours import WHITE, Colour
 
@@ -20,11 +20,15 @@ SIDE = 256  # pixels of the longer side of a grey picture
 
 @dataclass(frozen=True)
 class Picture:
-    """digest: the first bytes of the file's sha256; grey: uint8 [h, w], the longer side SIDE; crop: float32
-    [3, size, size], normalised (None where no teacher is asked)."""
+    """Hold a picture.
+
+    digest: the first bytes of the file's sha256; grey: uint8 [h, w], the longer side SIDE; transparent: whether some
+    pixels lie on the background; crop: float32 [3, size, size], normalised (None where no teacher is asked).
+    """
 
     digest: bytes
     grey: np.ndarray
+    transparent: bool = False
     crop: np.ndarray | None = None
 
 
@@ -33,26 +37,27 @@ def look(item: Item, given: Input | None = None, background: Colour = WHITE) -> 
 
     The resize is the one of docs/data.md, in Pillow. Raises Unreadable for what a recipe could not train on either.
     """
-    image, digest = read(item, background)
+    decoded, digest = read(item, background)
+    image = decoded.image.convert("RGB")
     longer = max(image.size)
     width, height = (max(1, half_up(side * SIDE, longer)) for side in image.size)
     grey = np.asarray(image.convert("L").resize((width, height), Image.Resampling.BILINEAR))
-    return Picture(digest, grey, centre_crop(image, given) if given else None)
+    return Picture(digest, grey, decoded.transparent, centre_crop(image, given) if given else None)
 
 
-def read(item: Item, background: Colour = WHITE) -> tuple[Image.Image, bytes]:
-    """The RGB image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
+def read(item: Item, background: Colour = WHITE) -> tuple[Decoded, bytes]:
+    """Return the image of an item, as a training would see it, and the digest of its bytes. Raises Unreadable."""
     if item.fault:
         raise Unreadable(item.fault)
     try:
         data = content(item.file) if item.whole else item.read()
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from None
-    return examine(data, background).image.convert("RGB"), sha256(data).digest()[:DIGEST]
+    return examine(data, background), sha256(data).digest()[:DIGEST]
 
 
 def centre_crop(image: Image.Image, given: Input) -> np.ndarray:
-    """float32 [3, size, size]: the short side resized, the centre cut out, normalised."""
+    """Return float32 [3, size, size]: the short side is resized, the centre cut out and normalised."""
     sides, corner = eval_geometry(np.array([[image.height, image.width]]), given.resize, given.size)
     (height, width), (top, left) = sides[0].tolist(), corner[0].tolist()
     kind = Image.Resampling.BICUBIC if given.interpolation == "cubic" else Image.Resampling.BILINEAR

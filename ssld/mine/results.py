@@ -18,7 +18,7 @@ from ssld.mine.sources import Item
 
 
 class State(IntEnum):
-    """What became of an image while its shard was scored."""
+    """Say what became of an image while its shard was scored."""
 
     SCORED = 0
     UNREADABLE = 1
@@ -28,7 +28,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result of a shard of n images, in the order of its items.
+    """Hold the result of a shard of n images, in the order of its items.
 
     state: uint8 [n]. digest: uint8 [n, DIGEST] (zeros where nothing could be read). reasons: {image: why it is not
     read}. near: {image: [validation image, inliers, correlation]}. image int32, label int32, score float32 [m]: see
@@ -87,7 +87,7 @@ def keys(digest: np.ndarray) -> np.ndarray:
 
 
 class SeenContents:
-    """The contents that have come so far: 8 bytes an image, in sorted blocks, each SHRINK times as large as the next.
+    """Hold the contents that came so far: 8 bytes an image, in sorted blocks, each SHRINK times as large as the next.
 
     Contents are told apart by 64 bits of their sha256: among 14 million images the chance that any two different ones
     are taken for copies is 1 in 190,000.

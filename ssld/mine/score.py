@@ -27,7 +27,7 @@ BATCH = 64  # so many images are decoded ahead; it is the teacher's largest batc
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """The teacher that scores images.
+    """Describe the teacher that scores images.
 
     ready: returns a function from float32 [n, 3, size, size], prepared as `input` says, to probabilities [n, classes];
     it is called when there is something to score. facts: which teacher it is, with the digest of its weights; they are
@@ -63,7 +63,7 @@ def score(
     rows, looked, finished = [], 0, 0
     for batch in _ahead(pool, partial(_try_look, teacher_input=teacher_input), items):
         readable = _take_in(result, batch, finished, contents)
-        near = validation.near([picture.grey for _, picture in readable], pool) if readable else []
+        near = validation.near([picture for _, picture in readable], pool) if readable else []
         looked += sum(count for _, count in near)
         clear = []
         for (image, picture), (duplicate, _) in zip(readable, near, strict=True):

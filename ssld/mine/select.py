@@ -24,7 +24,7 @@ IMAGES = "images"  # the folder of the images that came out of tars
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is chosen: of each class the `k` images of highest score, among those with at least `min_score`.
+    """Say what is chosen: of each class the `k` images of highest score, among those with at least `min_score`.
 
     assign: whether an image may serve its likeliest class only (`best`), or every class that gives it `min_score`
     (`all`).
@@ -37,7 +37,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen.
+    """Hold what was chosen.
 
     rows: by class, best first; `place` is shard << 32 | image. counts: the number of images by what became of them.
     scores: int64 [2, BINS], how many images have their best score in each bin, of all that were scored and of those

@@ -135,7 +135,7 @@ def _picture(item: Item, caption: str) -> str:
     """Show a small picture with its name as tool tip; an image that no longer exists is shown as its name."""
     name = in_markup(item.name)
     try:
-        image, _ = read(item)
+        image = read(item)[0].image.convert("RGB")
     except Unreadable:
         return f"<figure>{name}<figcaption>{in_markup(caption)}</figcaption></figure>"
     image.thumbnail((SMALL, SMALL))

@@ -23,7 +23,7 @@ Found = tuple[str, str]  # path, and why the file must not be read ("" = it may)
 
 @dataclass(frozen=True)
 class Item:
-    """One image: `size` bytes of `file` from `start` on; a size below 0 means the whole file.
+    """Describe one image: `size` bytes of `file` from `start` on. A size below 0 means the whole file.
 
     `fault`: why it must not be read, "" where it may be.
     """
@@ -36,11 +36,11 @@ class Item:
 
     @property
     def whole(self) -> bool:
-        """Whether it is a file of its own."""
+        """Return whether it is a file of its own."""
         return self.size < 0
 
     def read(self) -> bytes:
-        """The encoded image. OSError where the file is gone, or shorter than its tar said."""
+        """Return the encoded image. Raises OSError where the file is gone, or shorter than its tar said."""
         with open(self.file, "rb") as stream:
             stream.seek(self.start)
             data = stream.read(self.size)
@@ -51,20 +51,22 @@ class Item:
 
 @dataclass(frozen=True)
 class Shard:
-    """A piece of the pool. `identity` names it and what it holds; `files` are the images, those of a tar are not known
-    before `items`."""
+    """Describe a piece of the pool.
+
+    `identity` names it and what it holds; `files` are the images, those of a tar are not known before `items`.
+    """
 
     identity: str
     tar: str = ""
     files: tuple[Found, ...] = ()
 
     def items(self) -> list[Item]:
-        """Its images, in a fixed order. DataError for a tar that is damaged or unsafe."""
+        """Return its images in a fixed order. Raises DataError for a tar that is damaged or unsafe."""
         return _members(self.tar) if self.tar else [Item(file, file, fault=fault) for file, fault in self.files]
 
 
 def shards(sources: Sequence[str | os.PathLike[str]]) -> list[Shard]:
-    """The shards of all sources, in an order that does not depend on that of the sources.
+    """Return the shards of all sources, in an order that does not depend on that of the sources.
 
     A source is a folder (every image and every .tar anywhere under it; hidden files are left out), a list file as
     recipes name them (labels are not looked at), or a .tar. Raises DataError for a source that is none of them, holds

@@ -18,7 +18,7 @@ SPARE = 1 << 20  # at least so many rows are taken in before the worst are throw
 
 @dataclass(frozen=True)
 class Rows:
-    """The n scores of images for classes.
+    """Hold n scores of images for classes.
 
     label: int32 [n]. score: float32 [n]. key: uint64 [n, 2], from the image's content. place: int64 [n], where the
     image is.
@@ -38,7 +38,7 @@ class Rows:
 
 
 class TopK:
-    """The k rows of highest score of each class; of equal scores those of the smaller key.
+    """Keep the k rows of highest score of each class, of equal scores those of the smaller key.
 
     The result depends on the set of rows alone: not on their order, on how they were split into calls of `add`, or on
     which of several TopK took them before `merge`. A row that comes twice counts once.

@@ -16,7 +16,7 @@ from ssld.data.readable import Unreadable
 from ssld.errors import DataError
 from ssld.mine.candidates import Index, describe, views
 from ssld.mine.duplicates import Features, features, same
-from ssld.mine.picture import look
+from ssld.mine.picture import Picture, look
 from ssld.mine.sources import Item
 from ssld.spec.colours import WHITE, Colour
 
@@ -25,7 +25,7 @@ KEPT = 1 << 30  # so many bytes of pictures and features stay in memory: at most
 
 @dataclass(frozen=True)
 class Near:
-    """A validation image (its place in the list) that a pool image is a copy of, and the evidence (see `Match`)."""
+    """Name a validation image, by its place in the list, that a pool image is a copy of, with the evidence."""
 
     image: int
     inliers: int
@@ -47,7 +47,7 @@ class Validation:
         background: Colour = WHITE,
     ):
         self._files, self._index, self._background = files, Index(), background
-        self._features: OrderedDict[int, tuple[np.ndarray, Features]] = OrderedDict()
+        self._features: OrderedDict[int, tuple[Picture, Features]] = OrderedDict()
         self._bytes, self._lock = 0, Lock()
         cv2.setNumThreads(1)  # the threads are those of `pool`
         for start in range(0, len(files), 256):
@@ -55,32 +55,33 @@ class Validation:
                 self._index.add(descriptors)
             progress(min(start + 256, len(files)))
 
-    def near(self, pictures: Sequence[np.ndarray], pool: Executor) -> list[tuple[Near | None, int]]:
-        """Return for each grey picture uint8 [h, w] the image that it is a copy of.
+    def near(self, pictures: Sequence[Picture], pool: Executor) -> list[tuple[Near | None, int]]:
+        """Return for each picture the image that it is a copy of.
 
         Beside it stands the number of images that were compared.
         """
-        descriptors = np.stack(list(pool.map(describe, pictures)))
+        descriptors = np.stack(list(pool.map(lambda picture: describe(picture.grey), pictures)))
         return list(pool.map(self._confirm, pictures, self._index.candidates(descriptors)))
 
-    def _confirm(self, grey: np.ndarray, candidates: list[tuple[int, bool]]) -> tuple[Near | None, int]:
+    def _confirm(self, picture: Picture, candidates: list[tuple[int, bool]]) -> tuple[Near | None, int]:
         """Compare a picture with its candidates until one of them is the same."""
         own: dict[bool, tuple[np.ndarray, Features]] = {}
         for looked, (image, mirrored) in enumerate(candidates, start=1):
             if mirrored not in own:
-                turned = np.ascontiguousarray(grey[:, ::-1]) if mirrored else grey
+                turned = np.ascontiguousarray(picture.grey[:, ::-1]) if mirrored else picture.grey
                 own[mirrored] = (turned, features(turned))
-            match = same(*own[mirrored], *self._entry(image))
+            other, its = self._entry(image)
+            match = same(*own[mirrored], other.grey, its, cut_out=picture.transparent or other.transparent)
             if match:
                 return Near(image, match.inliers, match.correlation), looked
         return None, len(candidates)
 
-    def _entry(self, image: int) -> tuple[np.ndarray, Features]:
+    def _entry(self, image: int) -> tuple[Picture, Features]:
         """Return a validation picture and its features, from memory where they are still there."""
         entry = self._features.get(image)
         if entry is None:
-            grey = self._grey(image)
-            entry = (grey, features(grey))
+            picture = self._picture(image)
+            entry = (picture, features(picture.grey))
             with self._lock:
                 if image not in self._features:
                     self._features[image] = entry
@@ -91,19 +92,19 @@ class Validation:
 
     def _describe(self, image: int) -> np.ndarray:
         """Return the descriptors of all views of a validation image."""
-        return np.stack([describe(view) for view in views(self._grey(image))])
+        return np.stack([describe(view) for view in views(self._picture(image).grey)])
 
-    def _grey(self, image: int) -> np.ndarray:
-        """Read a validation image as a grey picture."""
+    def _picture(self, image: int) -> Picture:
+        """Read a validation image."""
         path = self._files.path(image)
         try:
-            return look(Item(path, path), background=self._background).grey
+            return look(Item(path, path), background=self._background)
         except Unreadable as error:
             raise DataError(
                 f"{path}: unreadable validation image ({error}); mend it, or take it off the list"
             ) from None
 
 
-def _size(entry: tuple[np.ndarray, Features]) -> int:
+def _size(entry: tuple[Picture, Features]) -> int:
     """Return the bytes that a picture and its features take."""
-    return sum(part.nbytes for part in entry)
+    return entry[0].grey.nbytes + entry[1].nbytes

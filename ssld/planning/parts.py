@@ -25,7 +25,7 @@ KNOWN = {"imagenet/train_list.txt": TRAIN_IMAGES, "imagenet/val_list.txt": VAL_I
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A piece of the work: a mining, the making of a label cache, or a stage.
+    """Describe a piece of the work: a mining, the making of a label cache, or a stage.
 
     images: an epoch has so many; None where nobody knows. counted: how the number is known. macs: multiply-adds a
     sample. steps, batch, micro, accumulate, lr: of a stage alone; micro: images on a card at a time.
@@ -46,12 +46,14 @@ class Part:
 
     @property
     def title(self) -> str:
-        """The name of the part in tables."""
+        """Return the name of the part in tables."""
         return f"labels of {self.name}" if self.kind == "labels" else self.name
 
     @property
     def samples(self) -> int | None:
-        """The number of images that are processed in all. A stage drops the rest of an epoch that fills no batch."""
+        """Return the number of images that are processed in all. A stage drops the rest of an epoch that fills no
+        batch.
+        """
         if self.steps is not None and self.batch is not None:
             return self.steps * self.batch
         return None if self.images is None else round(self.images * self.epochs)

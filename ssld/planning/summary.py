@@ -10,7 +10,9 @@ from ssld.planning.parts import Part
 
 
 class Row(TypedDict):
-    """A part of a recipe. `hours` are those of all cards, which are assumed to share without loss; None is unknown."""
+    """Hold a part of a recipe. `hours` are those of all cards, which are assumed to share without loss; None is
+    unknown.
+    """
 
     part: str
     images: int | None
@@ -30,7 +32,7 @@ class Row(TypedDict):
 
 
 class Totals(TypedDict):
-    """The sums over the parts whose images are known; `without` names the others."""
+    """Hold the sums over the parts whose images are known. `without` names the others."""
 
     imagenet_epochs: float
     hours: float
@@ -39,14 +41,14 @@ class Totals(TypedDict):
 
 
 class Rate(TypedDict):
-    """Where the speeds come from, and the rate that was given, if one was."""
+    """Say where the speeds come from, and hold the rate that was given, if one was."""
 
     source: str
     images_per_second: float | None
 
 
 class RecipePlan(TypedDict):
-    """Everything that `ssld plan` says of a recipe. `storage` is in bytes; `command` is what a shell takes.
+    """Hold everything that `ssld plan` says of a recipe. `storage` is in bytes; `command` is what a shell takes.
 
     `baseline` is the remark of `baseline.unequal`.
     """

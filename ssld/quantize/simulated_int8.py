@@ -41,7 +41,7 @@ MISSING = "needs paddleslim, not installed; pip install 'ssld[int8]'"
 
 
 def available() -> bool:
-    """Whether PaddleSlim is installed."""
+    """Return whether PaddleSlim is installed."""
     return find_spec("paddleslim") is not None
 
 

@@ -26,7 +26,7 @@ HOLDS, FAILS, NOISE = "holds", "does not hold", "not distinguishable here"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A published finding: the stage `arm` against the stage `against`, each written RECIPE:STAGE.
+    """Describe a published finding: the stage `arm` against the stage `against`, each written RECIPE:STAGE.
 
     published: the published difference in points; None where no number is published.
     """
@@ -41,14 +41,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """All findings of experiments/ablation.yaml, by name."""
+    """Hold all findings of experiments/ablation.yaml by name."""
 
     findings: dict[str, Finding] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A finding, its two stages, and their comparison over the seeds that both have; None while they share no seed."""
+    """Hold a finding, its two stages, and their comparison over the seeds that both have, or None while they share
+    none.
+    """
 
     finding: Finding
     sides: tuple[Side, Side]
@@ -56,7 +58,7 @@ class Measured:
 
     @property
     def verdict(self) -> str:
-        """Whether the finding holds, in words."""
+        """Say in words whether the finding holds."""
         return EMPTY if self.comparison is None else judge(self.finding.claim, self.comparison)
 
 

@@ -21,7 +21,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two sides: its results of one plan, by seed, and the stage that is compared.
+    """Hold one of the two sides: its results of one plan, by seed, and the stage that is compared.
 
     The stage is None for the end of the run.
     """
@@ -32,7 +32,7 @@ class Side:
 
     @property
     def first(self) -> Result:
-        """The result of the first seed."""
+        """Return the result of the first seed."""
         return next(iter(self.results.values()))
 
     def numbers(self, seed: int) -> Mapping[str, Any]:
@@ -43,7 +43,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The numbers of both sides, `a` and `b`, over the paired seeds. `difference` is a - b.
+    """Hold the numbers of both sides, `a` and `b`, over the paired seeds. `difference` is a - b.
 
     left_out: the seeds of a that b lacks, and the seeds of b that a lacks.
     """
@@ -265,7 +265,7 @@ def text(comparison: Comparison) -> str:
 
 
 def _is_percent(comparison: Comparison) -> bool:
-    """Whether the metric is in percent."""
+    """Return whether the metric is in percent."""
     return comparison.metric.rpartition(".")[2] in PERCENT
 
 

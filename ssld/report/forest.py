@@ -21,7 +21,7 @@ stroke-width: 1.6; }}
 
 @dataclass(frozen=True)
 class Line:
-    """A difference in points, the ends of its interval, and the published one; None where there is none."""
+    """Hold a difference in points, the ends of its interval, and the published one, or None where there is none."""
 
     name: str
     verdict: str

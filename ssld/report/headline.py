@@ -19,7 +19,7 @@ COLUMNS = ("network", "architecture", "top-1", "gain", "size", "latency", "speed
 
 @dataclass(frozen=True)
 class Speed:
-    """Teacher and student in one engine, batch and precision: the student's fastest of those that both ran in."""
+    """Compare teacher and student in the engine, batch and precision of the student's fastest that both ran in."""
 
     engine: str
     batch: int
@@ -31,7 +31,7 @@ class Speed:
 
     @property
     def ratio(self) -> float | None:
-        """The teacher's time over the student's; None where the teacher was not measured."""
+        """Return the teacher's time over the student's, or None where the teacher was not measured."""
         return self.teacher_ms / self.student_ms if self.teacher_ms else None
 
 

@@ -19,7 +19,7 @@ from ssld.spec.printable import in_code, in_markdown, printable
 
 @dataclass(frozen=True)
 class StageSummary:
-    """A stage over seeds, percent top-1. A stage of the student has its gain over the baseline, in points."""
+    """Sum up a stage over seeds, percent top-1. A stage of the student has its gain over the baseline, in points."""
 
     name: str
     network: str  # the network of the stage, teacher or student
@@ -30,7 +30,7 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """Results of one recipe over seeds, percent top-1.
+    """Sum up the results of one recipe over seeds, percent top-1.
 
     test: None for one seed, without a measured baseline, and where all gains are equal. speedups: engine -> (median,
     lowest, highest) over seeds of the teacher's latency over the student's. training: what the student is called,
@@ -52,7 +52,7 @@ class Summary:
 
     @property
     def n(self) -> int:
-        """The number of seeds."""
+        """Return the number of seeds."""
         return len(self.rows)
 
 
@@ -87,7 +87,7 @@ def result_file(experiments: Path, name: str, digest: str) -> Path:
 
 
 def is_evaluation(result: dict[str, Any]) -> bool:
-    """Whether a result measures weights that somebody else trained; the others are results of runs."""
+    """Return whether a result measures weights that somebody else trained. The others are results of runs."""
     return result.get("kind") == "evaluation"
 
 

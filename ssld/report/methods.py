@@ -23,6 +23,7 @@ PAIRS = (  # data, teacher, student: those that most papers share
     ("ImageNet", "ResNet50", "MobileNetV1"),
 )
 Row = dict[str, str]
+COUPLED = "**min_teacher**: refused, because it compares the images of a micro-batch and gives one number for all."
 EVERY_CLASS = "**Label cache**: it needs every class: `labels: {k: null}`."
 
 INTRO = """\
@@ -41,6 +42,9 @@ reads in a recipe, their shapes, the parameters and multiply-adds of its layers,
   `-`: there is none, and the entry says why.
 - **needs**: what it reads beside the images:
 {needs}
+- **images without a label** count as every other one, but where an entry says what its option `unlabelled` does.
+- **min_teacher**, a key of a term, counts the images of which the teacher is sure
+  ([recipes.md](recipes.md#images-of-which-the-teacher-is-sure)).
 
 **The numbers were published and not measured here.** They are top-1 in percent from `docs/{ledger}`, of pairs
 that most papers share; a source is a repository on GitHub and a file in it. `published` was printed by the authors of
@@ -53,7 +57,7 @@ logs of one repository is 0.3 points more on average. So compare within one sour
 
 
 def page(docs: Path) -> str:
-    """The text of docs/methods.md."""
+    """Return the text of docs/methods.md."""
     found, numbers = methods(), ledger(docs / LEDGER)
     intro = INTRO.format(
         count=len(found),
@@ -70,12 +74,12 @@ def page(docs: Path) -> str:
 
 
 def _figure(group: str) -> str:
-    """The file of a drawing, relative to the page."""
+    """Return the file of a drawing, relative to the page."""
     return f"figures/methods/{group.strip('_')}.svg"
 
 
 def ledger(file: Path) -> list[Row]:
-    """The rows of the published numbers."""
+    """Return the rows of the published numbers."""
     with file.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
@@ -98,7 +102,7 @@ def _paper(paper: Paper | Without | None) -> str:
 
 
 def _entry(method: Method, numbers: Sequence[Row]) -> str:
-    """What is said of one method below the table of its group."""
+    """Return what is said of one method below the table of its group."""
     formula = textwrap.indent(method.formula, "    ")
     lines = [f"\n### {method.name}", "", method.summary]
     lines += [] if formula in method.text else ["", formula]
@@ -107,10 +111,16 @@ def _entry(method: Method, numbers: Sequence[Row]) -> str:
     for title, given in (("paper", method.paper), ("golden file", method.golden)):
         lines += ["", f"**Without a {title}**: {given.reason}"] if isinstance(given, Without) else []
     lines += ["", EVERY_CLASS] if method.every_class else []
+    lines += ["", f"**Images without a label**: {_unlabelled(method)}"] if method.unlabelled else []
+    lines += ["", COUPLED] if method.coupled else []
     lines += ["", "**Traps**", "", *(f"- {trap}" for trap in method.traps)] if method.traps else []
     rows = [row for row in numbers if row["method"] in method.ledger and _pair(row) in PAIRS]
     lines += ["", *_numbers(rows)] if rows else []
     return "\n".join(lines) + "\n"
+
+
+def _unlabelled(method: Method) -> str:
+    return "; ".join(f"with `unlabelled: {option}` {what}" for option, what in method.unlabelled.items()) + "."
 
 
 def _numbers(rows: Sequence[Row]) -> list[str]:

@@ -58,7 +58,7 @@ Spot = tuple[float, float]  # (milliseconds, percent)
 
 @dataclass(frozen=True)
 class Chart:
-    """One figure: which column it shows, and what the published tables and pictures get wrong about it."""
+    """Describe a figure: which column it shows, and what the published tables and pictures get wrong about it."""
 
     title: str
     batch: int
@@ -121,7 +121,7 @@ CHARTS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of a bench file whose network is a published model: its latency is ours, its top-1 is published."""
+    """Hold a row of a bench file whose network is a published model: its latency is ours, its top-1 is published."""
 
     model: Model
     ms: float

@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 @dataclass(frozen=True)
 class Label:
-    """A name, the point that it belongs to (in data), and its colour."""
+    """Hold a name, the point that it belongs to (in data), and its colour."""
 
     name: str
     x: float
@@ -84,7 +84,7 @@ def path(point: np.ndarray, box: Box) -> np.ndarray:
 
 
 def hit(box: Box, boxes: np.ndarray) -> bool:
-    """Whether a box lies on one of the boxes [n, 4]."""
+    """Return whether a box lies on one of the boxes [n, 4]."""
     left, bottom, right, top = boxes.T
     return bool(((box[0] < right) & (left < box[2]) & (box[1] < top) & (bottom < box[3])).any())
 

@@ -45,7 +45,7 @@ The {names} published trainings, by two roads: the published **weights**, evalua
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A line of the table; the names of the fields are the head of the table."""
+    """Hold a line of the table. The names of the fields are the head of the table."""
 
     name: str
     by: str
@@ -100,7 +100,9 @@ def page(experiments: Path) -> str:
 
 
 def _distilled(model: Model) -> bool:
-    """Whether a teacher trained a model, or the model that it continues: not every claim of SSLD says which teacher."""
+    """Return whether a teacher trained a model, or the one that it continues: not every claim of SSLD says which
+    teacher.
+    """
     return model.claim.teacher is not None or "ssld" in model.name
 
 

@@ -14,7 +14,7 @@ NEEDED = ("network", "engine", "precision", "batch", "size", "threads", "p50_ms"
 
 @dataclass(frozen=True)
 class Bench:
-    """The rows of a bench file, and the device they were measured on.
+    """Hold the rows of a bench file, and the device they were measured on.
 
     own: whether a run measured them itself; its networks then go without the name of the run.
     """
@@ -93,7 +93,7 @@ def bench_file(file: Path, device: str | None = None) -> Bench:
 
 
 def _is_row(row: dict[str, Any]) -> bool:
-    """Whether a row has all columns that are needed, each of its type."""
+    """Return whether a row has all columns that are needed, each of its type."""
     return all(isinstance(row[key], str if key in TEXT_COLUMNS else (int, float)) for key in NEEDED)
 
 

@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]  # (left, top, right, bottom)
 
 @dataclass(frozen=True)
 class Point:
-    """A network: its name, its cost and accuracy, the group that gives its colour, and whether it is a star."""
+    """Describe a network: its name, cost and accuracy, the group that gives its colour, and whether it is a star."""
 
     name: str
     x: float
@@ -36,7 +36,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Panel:
-    """Points in percent (`height` says of what) over a logarithmic axis, which `label` names."""
+    """Hold points in percent (`height` says of what) over a logarithmic axis, which `label` names."""
 
     label: str
     height: str
@@ -171,5 +171,5 @@ def _box(x: float, y: float, end: bool, name: str) -> Box:
 
 
 def _overlap(a: Box, b: Box) -> bool:
-    """Whether two boxes overlap."""
+    """Return whether two boxes overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -15,7 +15,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation (divisor n - 1) over seeds; one seed has no deviation."""
+    """Hold mean and sample standard deviation (divisor n - 1) over seeds. One seed has no deviation."""
 
     mean: float
     sd: float | None
@@ -23,7 +23,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """The two-sided t-test of pairs, and two intervals of their mean difference, 95 % each.
+    """Hold the two-sided t-test of pairs, and two intervals of their mean difference, 95 % each.
 
     low, high: of the t distribution. boot_low, boot_high: of the bootstrap (`bootstrap`).
     """
@@ -38,7 +38,9 @@ class PairedTest:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether a difference may be called one: enough pairs, p below 0.05, and a bootstrap interval without 0."""
+        """Return whether a difference may be called one: enough pairs, p below 0.05, and a bootstrap interval without
+        0.
+        """
         return self.df + 1 >= ENOUGH and self.p < ALPHA and (self.boot_low > 0 or self.boot_high < 0)
 
 

@@ -21,7 +21,7 @@ CONVERTS = {"paddle_gpu", "paddle_tensorrt", "paddle_tensorrt_subgraph"}
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its result, and what the gate of its newest export measured."""
+    """Hold a finished run: its result, and what the gate of its newest export measured."""
 
     name: str
     result: dict[str, Any]
@@ -49,7 +49,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Gain:
-    """A row of the student, and the teacher's of the same engine, batch, threads and span, if there is one.
+    """Hold a row of the student, and the teacher's of the same engine, batch, threads and span, if there is one.
 
     The teacher's row is of the same file, or of another one of that machine (`apart`); it is of the same precision, or
     in fp32. ratio: the teacher's time over the student's. low, high: its 95 % interval, where the bench measured one

@@ -14,7 +14,7 @@ ADVICE = "repeat the command, it resumes"
 
 
 class Jsonl(Logger):
-    """The file metrics.jsonl.
+    """Keep the file metrics.jsonl.
 
     Unlike other loggers it stops the run (RunError) when the file cannot be written, or is not what it wrote.
     """
@@ -58,7 +58,7 @@ class Jsonl(Logger):
 
 
 class Count:
-    """A step that never falls: the steps of the stage, after those of all stages before."""
+    """Count a step that never falls: the steps of the stage, after those of all stages before."""
 
     def __init__(self) -> None:
         self._before, self._stage, self._step = 0, "", 0

@@ -15,7 +15,7 @@ AXES = ("step", "epoch", "images")  # curves are drawn over these keys of a reco
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """A run as a logger names it. `group`: runs that may be compared over seeds. `job`: train or label."""
+    """Describe a run as a logger names it. `group`: runs that may be compared over seeds. `job`: train or label."""
 
     name: str
     run_id: str
@@ -27,7 +27,7 @@ class About:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """Files under a name. `digest` says what made them; `made_from` names, by digest, what they were made with."""
+    """Hold files under a name. `digest` says what made them; `made_from` names, by digest, what they were made with."""
 
     name: str
     kind: str  # model or dataset
@@ -40,7 +40,7 @@ class Artifact:
 
 
 class Logger:
-    """One way to show a run; a method that a logger leaves out does nothing.
+    """Show a run in one way. A method that a logger leaves out does nothing.
 
     A record is {kind: train or eval, stage, step, epoch, images, and numbers}. The `step` beside it counts over all
     stages.

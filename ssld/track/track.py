@@ -28,7 +28,7 @@ SAMPLES = 32  # the sample table has so many rows
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Which loggers a run has beside `metrics.jsonl`.
+    """Say which loggers a run has beside `metrics.jsonl`.
 
     wandb: offline (W&B files in `wandb/` of the run folder, no network), online (also sent), disabled (no W&B), silent
     (nothing at all, not even `metrics.jsonl`: the ranks above 0).
@@ -71,7 +71,7 @@ def check(options: Options) -> None:
 
 
 class Track:
-    """The record of a run: everything that a run reports goes through here. `metrics` None: the run has no curves."""
+    """Record everything that a run reports. Without `metrics` the run has no curves."""
 
     def __init__(self, metrics: Jsonl | None, loggers: Sequence[Logger] = (), name: str = "run"):
         self.metrics, self.loggers, self.name = metrics, list(loggers), name

@@ -38,7 +38,7 @@ BEST = {"eval/top1": "max", "eval/loss": "min"}  # these are also kept in the su
 
 
 class Wandb(Logger):
-    """A W&B run whose files, staging and caches included, all lie in `wandb/` of the run folder."""
+    """Keep a W&B run whose files, staging and caches included, all lie in `wandb/` of the run folder."""
 
     name = "W&B"
 

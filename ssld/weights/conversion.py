@@ -67,7 +67,7 @@ def convert(
 
 
 def _already(out: Path, state: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> bool:
-    """Whether `out` holds exactly this, from whatever day. Raises WeightsError when it holds something else."""
+    """Return whether `out` holds exactly this, from whatever day. Raises WeightsError when it holds something else."""
     if not out.exists():
         return False
     try:

@@ -46,7 +46,7 @@ Answer = http.client.HTTPResponse | urllib.error.HTTPError
 
 @dataclass(frozen=True)
 class Published:
-    """One file of weights that somebody published, and the sha256 that its card states, if it states one.
+    """Describe a file of weights that somebody published, with the sha256 that its card states, if it states one.
 
     `name` is what `ssld weights fetch` was asked for.
     """
@@ -57,7 +57,7 @@ class Published:
 
     @property
     def file(self) -> str:
-        """The published name of the file."""
+        """Return the published name of the file."""
         return unquote(urlsplit(self.url).path).rpartition("/")[2]
 
 
@@ -162,7 +162,7 @@ def _copy(source: Path, part: Path) -> None:
 
 
 class _Cut(Exception):
-    """The connection failed in a way in which another try may not fail."""
+    """Say that the connection failed in a way in which another try may not fail."""
 
 
 class _Limit:

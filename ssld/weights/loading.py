@@ -25,7 +25,7 @@ from ssld.weights.store import Contents, LazyArray
 
 @dataclass(frozen=True)
 class RecognisedWeights:
-    """Weights under our keys, and how they were read. `revision` is None where neither keys nor metadata say it."""
+    """Hold weights under our keys, and how they were read. `revision` is None where nothing says it."""
 
     contents: Contents
     way: Way

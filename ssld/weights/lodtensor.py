@@ -37,7 +37,7 @@ _TYPES = {0: "?", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 19
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array in a file that is not read yet."""
+    """Describe an array in a file that is not read yet."""
 
     file: Path
     offset: int
@@ -54,7 +54,7 @@ class StoredArray:
 
 @dataclass(frozen=True)
 class _Part:
-    """Where the content of a member of the archive, or of a file of the folder, lies."""
+    """Say where the content of a member of the archive, or of a file of the folder, lies."""
 
     name: str
     file: Path

@@ -24,7 +24,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Way:
-    """A way to read a file: as `arch`, with `names` from its keys to ours. The flavour 'ours' means our own keys."""
+    """Describe a way to read a file: as `arch`, with `names` from its keys to ours. The flavour 'ours' means our own
+    keys.
+    """
 
     arch: str
     flavour: str
@@ -158,7 +160,7 @@ def _different(ways: Iterable[Way]) -> list[Way]:
 
 
 def _shapes_fit(contents: Contents, way: Way) -> bool:
-    """Whether all shapes of a file are those of the architecture."""
+    """Return whether all shapes of a file are those of the architecture."""
     classes = num_classes(contents, way)
     if classes is None:
         return False
@@ -192,7 +194,7 @@ def _likeness(name: str, other: str) -> float:
 
 
 def _larger(contents: Contents, way: Way) -> bool:
-    """Whether an archive holds, beside a network's entries, the other entries of a larger network.
+    """Return whether an archive holds, beside a network's entries, the other entries of a larger network.
 
     What belongs to training does not count: single numbers, and an optimizer's variables, whose names are the network's
     with an ending.

@@ -28,7 +28,7 @@ _TYPES |= {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind, sizes in _SIZ
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """Say what a file holds.
 
     arrays: under the keys of the file. wrong: {file of an archive: why it holds no array}. metadata: what `save`
     recorded. ours: whether the keys are ours.

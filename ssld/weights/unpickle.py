@@ -47,14 +47,14 @@ def _plain(item: Any) -> Any:
 
 @dataclass
 class _Name:
-    """A name that a pickle may mention; it stands for no Python object."""
+    """Hold a name that a pickle may mention. It stands for no Python object."""
 
     text: str
 
 
 @dataclass
 class _Type:
-    """A numpy.dtype: it is made from its code, then filled in with the order of its bytes."""
+    """Make a numpy.dtype from its code, then fill it in with the order of its bytes."""
 
     value: np.dtype
 
@@ -68,7 +68,7 @@ class _Type:
 
 @dataclass
 class _Array:
-    """A numpy.ndarray: it is made empty, then filled in with shape, type and content, which it does not copy."""
+    """Make a numpy.ndarray that is empty, then fill it in with shape, type and content, which it does not copy."""
 
     value: np.ndarray | None = None
 
@@ -159,7 +159,7 @@ def _checked_keys(pairs: Any) -> list[tuple[Any, Any]]:
 
 
 class _Machine:
-    """A stack, marks on it, and a memo: what an instruction reads and writes. `size` is the bytes of the file."""
+    """Hold a stack, marks on it, and a memo, which instructions read and write. `size` is the bytes of the file."""
 
     def __init__(self, size: int):
         self.stack: list[Any] = []

@@ -34,8 +34,16 @@ TREE = {
         "teach": {"network": "teacher", "epochs": 2, "loss": {"ce": {}}},
         "distill": {
             "epochs": 8,
-            "loss": {"ssld": {}},
-            "data": {"train": ["d/train_labelled.txt", "d/train_unlabelled.txt"], "augment": {"mixup": 0.2}},
+            "loss": {
+                "ssld": {},
+                "ce": {"weight": 0.1, "unlabelled": "teacher_argmax"},
+                "pair": {"kind": "kl", "student_view": "strong", "min_teacher": {"value": 0.26, "kind": "soft"}},
+            },
+            "data": {
+                "train": ["d/train_labelled.txt", "d/train_unlabelled.txt"],
+                "augment": {"mixup": 0.2},
+                "views": {"strong": {"auto": "randaugment", "erase": 0.5}},
+            },
         },
     },
     "export": {"formats": ["paddle"], "gate_images": 8},

@@ -338,6 +338,8 @@ def test_the_digest_of_code_covers_what_it_uses_of_ones_own_other_files():
 def test_the_digest_of_code_does_not_cover_what_it_does_not_use():
     first = code_digest(class_of("x.mean()", double=lambda x: 2 * x, np=np))
     assert code_digest(class_of("x.mean()", double=lambda x: 3 * x, mean=3, np=np)) == first
+    counting = "calls = {}\ndef count():\n    global calls\n    calls += 1\n"
+    assert len({code_digest(class_of("count()", before=counting.format(calls))) for calls in (0, 5)}) == 1
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_every_rank_is_started_with_the_words_that_were_typed(monkeypatch, tmp_p
 
     monkeypatch.chdir(tmp_path)
     started = []
-    monkeypatch.setattr(processes, "call", lambda command, stop: started.append(command) or 1)
+    monkeypatch.setattr(processes, "call", lambda command, ranks_of: started.append(command) or 1)
     words = ["run", "--ranks", "2", "quickstart", "--device", "cpu", "seed=3", "--out", "o", "--wandb-tags", "b,,a"]
     with pytest.raises(SystemExit, match=r"^ssld run: 2 ranks: ended with code 1; the same command resumes; their"):
         cli.main(words)

@@ -57,7 +57,10 @@ KNOWN = {**registry.built_in(), "everything": Everything}
             r"^\.kl\.weight\.per: input should be .*; got 'day'",
         ),
         ({"kl": {"weight": {"at": [[0, 1]], "each": 1}}}, r"^\.kl\.weight\.each: "),
-        ({"ce": {"unlabelled": "ignor"}}, r"^\.ce\.unlabelled: input should be 'error' or 'ignore'; got 'ignor'$"),
+        (
+            {"ce": {"unlabelled": "ignor"}},
+            r"^\.ce\.unlabelled: input should be 'error', 'ignore' or 'teacher_argmax'; got 'ignor'$",
+        ),
         ({"ce": {"smoothing": 1.0}}, r"^\.ce\.smoothing: should be a number from 0, below 1; got 1\.0$"),
         ({"ce": {"weight": -1}}, r"^\.ce\.weight: should be a number from 0 to 1,000,000,000; got -1$"),
         ({"ce": {"weight": 0}, "kl": {"weight": 0.0}}, "^: every weight is 0"),

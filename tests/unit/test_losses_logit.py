@@ -1,7 +1,6 @@
 """Losses of logits, of several teachers, of peers and of the student itself: what their golden files do not pin."""
 
 import math
-from dataclasses import fields
 
 import numpy as np
 import paddle
@@ -12,7 +11,7 @@ from ssld.distill.step import outputs_of
 from ssld.errors import DataError, RecipeError, RunError
 from ssld.interfaces import Outputs
 from ssld.losses import About, build_terms, registry
-from ssld.losses.base import Labelled
+from ssld.losses.base import Labelled, unlabelled_options
 from ssld.losses.objective import Objective
 from ssld.runtime import Runtime, seed_networks
 
@@ -142,6 +141,61 @@ def test_an_image_without_a_label_stops_the_run_or_counts_nothing(kind, networks
     assert np.abs(slope[others]).max() > 0
     if kind != "uskd":  # the mean of its batch is a constant for every image
         assert not slope[2].any()
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_an_image_without_a_label_may_have_the_class_that_the_teacher_gives_it(kind, networks):
+    label = np.where(np.arange(IMAGES) % 2, -1, LABELS)
+    student, teacher = given(networks)
+    answer = teacher["logits"].numpy().argmax(axis=1)
+    assert (answer[1::2] != LABELS[1::2]).any()
+    wanted, _, _ = term(kind, student, teacher, batch(networks, np.where(label < 0, answer, label)))
+    other, _, _ = term(kind, student, teacher, batch(networks, LABELS))
+    found, _, _ = term(kind, student, teacher, batch(networks, label), unlabelled="teacher_argmax")
+    assert float(found) == float(wanted) != float(other)
+
+
+def test_of_a_mixture_both_missing_labels_are_the_class_that_the_teacher_gives_it(networks):
+    student, teacher = given(networks)
+    answer = teacher["logits"].numpy().argmax(axis=1)
+    labels = (np.array([-1, 3, -1, 1, 2, -1]), np.array([4, -1, -1, 0, 1, 2]))
+    filled = [paddle.to_tensor(np.where(label < 0, answer, label)) for label in labels]
+    wanted, _, _ = term("ce", student, teacher, batch(networks, filled[0].numpy(), label_b=filled[1], lam=0.3))
+    more = {"label_b": paddle.to_tensor(labels[1]), "lam": 0.3}
+    found, _, _ = term("ce", student, teacher, batch(networks, labels[0], **more), unlabelled="teacher_argmax")
+    assert float(found) == pytest.approx(float(wanted), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_term_counts_the_images_of_which_the_teacher_is_sure(kind, networks):
+    student, teacher = given(networks)
+    z = teacher["logits"].numpy().astype(np.float64)
+    confidence = (np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)).max(axis=1)
+    value = float(np.sort(confidence)[2:4].mean())  # three of six images have more
+    loss = build_terms({kind: FEW_CLASSES.get(kind, {})})[kind].loss
+    seed_networks(1)
+    layers = loss.helpers(about(student, teacher))
+    rows = loss(student, teacher, batch(networks), layers)
+    assert (rows.ndim == 0) == loss.coupled
+    for shape, counted in (("hard", confidence >= value), ("soft", confidence * (confidence >= value))):
+        asked = {"min_teacher": {"value": value, "kind": shape}}
+        if loss.coupled:
+            with pytest.raises(RecipeError, match="gives one number for all images, and min_teacher selects among"):
+                term(kind, student, teacher, batch(networks), **asked)
+            continue
+        total, parts, _ = term(kind, student, teacher, batch(networks), **asked)
+        assert float(total) == pytest.approx(float((rows.numpy() * counted).mean()), rel=1e-5)
+        assert float(parts[f"passed/{kind}"]) == 0.5
+        assert float(parts[f"loss/{kind}"]) == float(total)
+
+
+def test_an_image_below_the_confidence_has_no_gradient(networks):
+    student, teacher = given(networks)
+    z = teacher["logits"].numpy()
+    confidence = (np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)).max(axis=1)
+    term("kl", student, teacher, batch(networks), min_teacher=float(np.sort(confidence)[3]))[0].backward()
+    moved = np.abs(student["logits"].grad.numpy()).max(axis=1) > 0
+    assert moved.tolist() == (confidence >= np.sort(confidence)[3]).tolist()
 
 
 @pytest.mark.parametrize(
@@ -394,7 +448,10 @@ def test_the_alpha_of_teacher_free_distillation_is_that_of_its_form(networks):
 
 @pytest.mark.parametrize("kind", LABELLED)
 def test_the_option_for_images_without_a_label_stands_in_every_loss_that_reads_it(kind):
-    loss = build_terms({kind: {"unlabelled": "ignore"}})[kind].loss
-    assert "unlabelled" in {field.name for field in fields(loss)}
-    assert loss.on_unlabelled() == "ignore"
+    assert unlabelled_options(build_terms({kind: {}})[kind].loss) == ("error", "ignore", "teacher_argmax")
+    rules = {"error": "refuse", "ignore": "ignore", "teacher_argmax": "teacher_argmax"}
+    for option, rule in rules.items():
+        made = build_terms({kind: {"unlabelled": option}})[kind]
+        assert made.loss.on_unlabelled() == rule
+        assert ("logits" in made.reads.teacher) >= (option == "teacher_argmax")
     assert build_terms({kind: {}})[kind].loss.on_unlabelled() == "refuse"

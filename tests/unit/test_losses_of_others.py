@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
@@ -12,6 +13,7 @@ from ssld.distill.images import check_images
 from ssld.errors import DataError, RecipeError, RunError
 from ssld.losses import Loss, Reads, build_terms
 from ssld.losses.base import Labelled
+from ssld.losses.registry import built_in
 from ssld.runtime import Runtime
 from tests.unit.test_stage import CLASSES, PLAIN, run
 from tests.unit.test_stage import images as images  # a fixture
@@ -72,6 +74,13 @@ class Column(Labelled):
 
     def __call__(self, student, teacher, batch, helpers):
         return F.cross_entropy(student["logits"], batch["label"].unsqueeze(-1), reduction="none")
+
+
+@dataclass(frozen=True)
+class Reader(Loss):
+    """It reads labels and says nothing of images without one."""
+
+    reads: ClassVar = Reads(batch={"label"})
 
 
 @pytest.mark.parametrize(
@@ -148,3 +157,24 @@ def test_a_loss_that_ignores_every_image_of_its_stage_is_refused(images):
     without = replace(train, labels=train.labels * 0 - 1)
     with pytest.raises(DataError, match="loss ce: no training image has a label, and it ignores such images"):
         check_images(stage, without, val, Runtime(rank=0, world=1, gpu=None))
+
+
+def test_images_without_a_label_are_refused_before_the_first_step_unless_a_loss_says_what_becomes_of_them(images):
+    train, val, alone = images["train"], images["val"], Runtime(rank=0, world=1, gpu=None)
+    some = replace(train, labels=np.where(np.arange(len(train)) % 2, -1, train.labels))
+
+    def check(loss):
+        check_images(replace(PLAIN, loss=build_terms(loss, {**built_in(), "own": Reader})), some, val, alone)
+
+    with pytest.raises(DataError, match="the loss dkd learns from labels; set its unlabelled to ignore or teacher_arg"):
+        check({"ssld": {}, "dkd": {}})
+    with pytest.raises(DataError, match="the loss sskd learns from labels; set its unlabelled to teacher_argmax, or"):
+        check({"sskd": {}})
+    with pytest.raises(DataError, match="the loss own learns from labels; use one that learns from the teacher, or gi"):
+        check({"own": {}})
+    for rule in ("ignore", "teacher_argmax"):
+        check({"dkd": {"unlabelled": rule}})
+    without = replace(train, labels=train.labels * 0 - 1)
+    stage = replace(PLAIN, loss=build_terms({"ce": {"unlabelled": "teacher_argmax"}}))
+    check_images(stage, without, val, alone)
+    assert stage.is_taught

@@ -70,6 +70,9 @@ def test_a_term_reaches_the_student_and_every_layer_of_its_own(kind, options, ne
     helpers, total = computed(kind, options, own, known)
     total.backward()
     assert math.isfinite(float(total))
+    batch = {"label": paddle.arange(2 if kind == "sskd" else 8) % CLASSES}
+    value = terms[kind].loss(Outputs(own), Outputs(known), batch, helpers.get(kind))
+    assert (value.ndim == 0) == terms[kind].loss.coupled
     for layer in helpers.values():
         for name, parameter in layer.named_parameters():
             if not parameter.stop_gradient:

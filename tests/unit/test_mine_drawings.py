@@ -68,6 +68,24 @@ def shape(seed):
     return image
 
 
+def icon(sign):
+    """An icon of a theme, RGBA: a shaded screen on a foot, which all have, and a sign on it."""
+    level = np.add.outer(np.arange(128), np.arange(128)) * 0.9
+    shade = np.stack([level * part for part in (0.7, 0.85, 1.0)], axis=-1).clip(0, 255).astype(np.uint8)
+    image = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
+    mask = Image.new("L", image.size, 0)
+    draw = ImageDraw.Draw(mask)
+    draw.rounded_rectangle((4, 6, 124, 104), 9, fill=255)
+    draw.polygon([(50, 104), (76, 104), (92, 124), (34, 124)], fill=255)
+    image.paste(Image.fromarray(shade), mask=mask)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((14, 16, 114, 94), outline=(240, 240, 250, 255), width=3)
+    for row in range(4):
+        draw.line((30, 38 + 12 * row, 60 + 8 * row, 38 + 12 * row), fill=(20, 20, 30, 255), width=2)
+    draw.text((66, 40), sign, fill=(250, 250, 90, 255), font=ImageFont.load_default(size=44))
+    return image
+
+
 def on_white(image):
     canvas = Image.new("RGB", image.size, WHITE)
     canvas.paste(image, mask=image.getchannel("A"))
@@ -81,8 +99,8 @@ def found(folder, validation, pool, background=WHITE):
     files = FileList(list(validation), np.zeros(len(validation), dtype=np.int64), str(folder))
     with ThreadPoolExecutor(2) as workers:
         known = Validation(files, workers, background=background)
-        greys = [look(Item(name, str(folder / name)), background=background).grey for name in pool]
-        near = [match for match, _ in known.near(greys, workers)]
+        pictures = [look(Item(name, str(folder / name)), background=background) for name in pool]
+        near = [match for match, _ in known.near(pictures, workers)]
     return {name: match and files.paths[match.image] for name, match in zip(pool, near, strict=True)}
 
 
@@ -115,6 +133,20 @@ def test_playing_cards_are_different_pictures_and_their_copies_are_not(tmp_path)
     result = found(tmp_path, shown, others | copies)
     assert [name for name in others if result[name]] == []
     assert all(result[name] == name.removeprefix("copy-")[:-4] + ".png" for name in copies), result
+
+
+def test_shaded_icons_of_a_theme_are_different_pictures_and_their_copies_are_not(tmp_path):
+    """They have as many grey levels as a photograph: that they are drawings, transparent pixels say."""
+    icons = {f"{sign}.png": icon(sign) for sign in "AXWO"}
+    assert not any(duplicates.drawn(np.asarray(on_white(image).convert("L"))) for image in icons.values())
+    others = {f"{sign}.png": icon(sign) for sign in "BZTH"} | {
+        f"flat-{sign}.jpg": on_white(icon(sign)) for sign in "MK"
+    }
+    copies = {f"copy-{name[:-4]}.jpg": on_white(image) for name, image in icons.items()}
+    halved = {f"half-{name}": image.resize((64, 64)) for name, image in icons.items()}
+    result = found(tmp_path, icons, others | copies | halved)
+    assert [name for name in others if result[name]] == []
+    assert all(result[name] == f"{name.partition('-')[2][0]}.png" for name in (*copies, *halved)), result
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,11 @@ def place(tmp_path_factory):
 
 def near(place, images):
     validation, pool, root = place
-    greys = []
+    pictures = []
     for image in images:
         image.save(root / "asked.png")
-        greys.append(look(Item("asked", str(root / "asked.png"))).grey)
-    return [duplicate and duplicate.image for duplicate, _ in validation.near(greys, pool)]
+        pictures.append(look(Item("asked", str(root / "asked.png"))))
+    return [duplicate and duplicate.image for duplicate, _ in validation.near(pictures, pool)]
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

@@ -92,8 +92,9 @@ def test_a_loss_term_without_a_weight_has_weight_1(load):
     assert load().stages["distill"].loss["ssld"].weight == 1.0
     given = changed(TREE, "stages.distill.loss", {"ssld": {"weight": 2}, "kl": {"temperature": 4}})
     tree = recipe.plan_tree(load(given))["stages"]["distill"]["loss"]
-    assert tree["ssld"] == {"kind": "ssld", "weight": 2.0, "side": None}
-    assert tree["kl"] == {"kind": "kl", "weight": 1.0, "side": None, "temperature": 4.0}
+    unset = dict.fromkeys(("side", "min_teacher", "student_view", "teacher_view"))
+    assert tree["ssld"] == {"kind": "ssld", "weight": 2.0, **unset}
+    assert tree["kl"] == {"kind": "kl", "weight": 1.0, **unset, "temperature": 4.0}
 
 
 def test_a_mapping_that_is_empty_in_the_plan_is_given_as_a_whole(load):

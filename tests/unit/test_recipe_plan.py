@@ -233,10 +233,12 @@ def another(path, value):
         return "distil"
     if value is None:
         blocks = {"labels": CACHE, "quantize": INT8}
-        texts = dict.fromkeys(("code", "run", "onnx", "program", "output", "classes_file", "teacher"), "x")
+        names = ("code", "run", "onnx", "program", "output", "classes_file", "teacher", "student_view", "teacher_view")
+        texts = {**dict.fromkeys(names, "x"), "min_teacher": 0.5}
         return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path) or texts.get(path.rpartition(".")[2], 7)
     if value == {}:
-        return {"teachers": {"x": {"card": "x"}}, "taps": {"x": "y"}}.get(path.rpartition(".")[2], {"x": 1})
+        values = {"teachers": {"x": {"card": "x"}}, "taps": {"x": "y"}, "views": {"x": {}}}
+        return values.get(path.rpartition(".")[2], {"x": 1})
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):

@@ -198,6 +198,17 @@ def test_the_speed_up_is_the_median_over_seeds_of_the_ratio_of_medians_at_the_sm
     assert "longest run: 5.0 minutes" in page
 
 
+def test_the_page_over_seeds_says_which_speed_ups_were_not_steady_and_what_failed(tmp_path: Path) -> None:
+    results = [make_result(seed) for seed in range(2)]
+    for row in results[1]["bench"]:
+        row["steady"] = row["engine"] != "onednn"
+    results[0]["failures"] = {"export": "onnx | differs"}
+    page = ledger.write_seed_report(results, tmp_path / "some.md").read_text()
+    assert "paddle 2.4 x (2.4 to 2.4), onednn 2.8 x (2.8 to 2.8, not steady), onnxruntime 5.5 x (5.5 to 5.5)" in page
+    assert "\n- not steady: the times of a network drifted or spread too much" in page
+    assert "\n- seed 0: export failed: onnx \\| differs\n" in page
+
+
 def test_a_missing_result_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"nothing\.json"):
         ledger.summarise([tmp_path / "nothing.json"])

@@ -186,7 +186,7 @@ def test_a_page_shows_the_numbers_of_shared_pairs_with_their_source_and_no_other
 
 
 def test_a_method_without_a_paper_or_numbers_has_an_entry_all_the_same(monkeypatch):
-    bare = replace(METHODS["sp"], paper=None, golden=None, ledger=(), use="", traps=())
+    bare = replace(METHODS["sp"], coupled=False, paper=None, golden=None, ledger=(), use="", traps=())
     monkeypatch.setattr(pages, "methods", lambda: [bare])
     text = pages.page(ROOT / "docs")
     assert "| [`sp`](#sp) | features, teacher | no | - | - |" in text

@@ -126,6 +126,55 @@ def test_bench_gate_plan_versions_and_digest_are_there(page: str) -> None:
         assert part in text
 
 
+def test_speeds_that_were_not_steady_say_so_in_the_tile_and_in_their_rows(tmp_path: Path) -> None:
+    result = short()
+    for row in result["bench"]:
+        row |= {"drift": 0.02, "spread": 0.04, "steady": True}
+    text = Reader(write_report(without_csv(make_run(tmp_path / "a", result))).read_text(encoding="utf-8")).text
+    assert "not steady" not in text.lower()
+    (fastest,) = (row for row in result["bench"] if (row["engine"], row["network"], row["batch"]) == FASTEST)
+    fastest |= {"drift": -0.31, "spread": 0.18, "steady": False}
+    text = Reader(write_report(without_csv(make_run(tmp_path / "b", result))).read_text(encoding="utf-8")).text
+    assert "1.70 → 0.31 ms, onnxruntime, batch 1, not steady" in text
+    assert "Not steady: the times of a network drifted or spread too much" in text
+    assert "-31% 18% no" in text
+    assert "+2% 4% yes" in text
+
+
+FASTEST = ("onnxruntime", "student", 1)
+
+
+def without_csv(folder: Path) -> Path:
+    """The run, whose rows then are those of its result."""
+    (folder / "bench.csv").unlink()
+    return folder
+
+
+def test_what_failed_after_the_training_stands_at_the_head_and_in_its_section(tmp_path: Path) -> None:
+    failures = {"export": "onnx differs from the model; `ssld export a` repeats it"}
+    result = short(export={}, bench=[], failures=failures)
+    text = Reader(write_report(without_csv(make_run(tmp_path / "a", result))).read_text(encoding="utf-8")).text
+    assert "Export failed: onnx differs from the model; `ssld export a` repeats it." in text
+    assert "This run was not exported: onnx differs from the model; `ssld export a` repeats it." in text
+
+
+def test_an_export_that_was_made_since_is_shown_with_its_thresholds(tmp_path: Path) -> None:
+    result = short(export={}, failures={"export": "onnx differs from the model"})
+    folder = make_run(tmp_path / "a", result)
+    gate = {"images": 8, "allowed": {"fp32": {"points": 0.0, "share": None}, "int8": {"points": 1.5, "share": 0.7}}}
+    gate |= {"formats": {"int8": {"file": "model.int8.onnx", "bytes": 5, "sha256": "ab" * 32, "bound": 0.25}}}
+    (folder / "export").mkdir()
+    for digest, shown in ((result["digest"], True), ("1" * 64, False)):
+        contract = {"digest": digest, "gate": gate}
+        (folder / "export/contract.json").write_text(json.dumps(contract), encoding="utf-8")
+        text = Reader(write_report(folder).read_text(encoding="utf-8")).text
+        since = "This one was made since, within fp32 0 points and what rounding explains, int8 1.5 points and a share"
+        assert (since in text) == ("model.int8.onnx" in text) == shown
+    (folder / "export/contract.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match=r"contract\.json: is no JSON .*; export the run again"):
+        write_report(folder)
+
+
 def test_figures_follow_light_and_dark(page: str) -> None:
     assert "prefers-color-scheme: dark" in page
     colours = {

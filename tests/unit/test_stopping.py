@@ -176,5 +176,24 @@ def test_a_process_whose_caller_is_gone_ends_before_its_imports():
     assert process.communicate()[0] == "alive\n"
 
 
+AFTER_PADDLE = """
+import os, signal, sys, time
+from ssld import cli
+def work(**options):
+    import ssld.runtime  # it imports Paddle, which takes SIGTERM
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+cli.function = lambda name: work
+cli.main(["bench", "ResNet18"])
+"""
+
+
+def test_a_command_that_has_imported_paddle_is_stopped_by_sigterm_and_says_so():
+    process = python(AFTER_PADDLE)
+    errors = process.communicate(timeout=300)[1]
+    assert process.returncode == 130, errors
+    assert errors == "\nssld bench: stopped; the same command begins anew\n"
+
+
 def test_a_stop_says_nothing_before_it_is_asked_for():
     assert not Stop().asked

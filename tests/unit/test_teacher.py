@@ -22,6 +22,7 @@ from ssld.distill.teacher import TeacherLogits, gate
 from ssld.distill.teacher_weights import check_card
 from ssld.distill.teachers import load_teacher
 from ssld.errors import DeployError, RecipeError, RunError, WeightsError
+from ssld.interfaces import FIRST_VIEW
 from ssld.paths import shelf
 from ssld.plans import load_plan
 from ssld.runtime import Runtime, cores
@@ -320,6 +321,7 @@ def test_labelled_batches_carry_the_logits_of_their_own_images_in_eager_paddle_a
 def test_an_engine_works_on_the_next_batch_while_the_student_trains_on_this_one():
     second = threading.Event()
     logits = object.__new__(EngineLogits)
+    logits.views, logits.most = [FIRST_VIEW], 1
     logits.run = lambda given: second.set() if given[0, 0, 0, 0] == 1 else given
     found = logits.labelled({"image": paddle.full([1, 3, 2, 2], n)} for n in range(2))
     assert float(next(found)["teacher"]["logits"].sum()) == 0

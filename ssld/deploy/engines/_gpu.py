@@ -29,12 +29,12 @@ def why_not(packages: Mapping[str, str], *, paddle: bool = True) -> str | None:
 
 
 def has_gpu() -> bool:
-    """Whether there is a device file of NVIDIA's driver (under WSL the one that all GPUs share)."""
+    """Return whether there is a device file of NVIDIA's driver (under WSL the one that all GPUs share)."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
 
 
 def paddle_has_cuda() -> bool:
-    """Whether Paddle was built with CUDA.
+    """Return whether Paddle was built with CUDA.
 
     It is read from Paddle's version file, because importing the package takes seconds.
     """

@@ -29,7 +29,7 @@ uint8 [n, H, W, 3].
 
 
 class Engine(Protocol):
-    """What every entry of this folder offers."""
+    """Say what every entry of this folder offers."""
 
     device: ClassVar[Literal["cpu", "gpu"]]
     reads: ClassVar[Mapping[str, str]]
@@ -37,11 +37,11 @@ class Engine(Protocol):
 
     @property
     def threads(self) -> int:
-        """The CPU threads of one call."""
+        """Return the CPU threads of one call."""
 
     @property
     def precision(self) -> str:
-        """One of `reads`; it is a column of bench.csv."""
+        """Return one of `reads`, which is a column of bench.csv."""
 
     def why_not(self) -> str | None:
         """Return None when it can run here, otherwise the reason and what to do.

@@ -2,8 +2,9 @@
 arXiv:2006.07114
 
 The outputs have 4 rows for each image of the batch: row 4i is the plain image, the three rows after it are turned or
-otherwise changed; labels are one an image. With a head g of each network on its pooled vectors, and x_aj the cosine of
-g(row a) and g(plain row j), a a changed row, j an image:
+otherwise changed; labels are one an image. In a recipe they are of a view of rotations: {data: {views: {turned:
+rotations}}, loss: {sskd: {student_view: turned, teacher_view: turned}}}. With a head g of each network on its pooled
+vectors, and x_aj the cosine of g(row a) and g(plain row j), a a changed row, j an image:
 
     ce   cross entropy of the plain rows
     kl   T^2 KL(teacher || student) of the plain rows
@@ -22,12 +23,12 @@ reaches the teacher's head alone; with `contrast: 0` the teacher has no head, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Loss, Paper, Reads
+from ssld.losses.base import About, Labelled, Paper, Reads
 from ssld.losses.classes import at, softened
 from ssld.losses.functions import log_softmax, unit
 from ssld.losses.lazy import Tensor, paddle
@@ -40,12 +41,13 @@ ROWS = 4  # of an image: plain, and changed in three ways
 
 
 @dataclass(frozen=True)
-class Sskd(Loss):
+class Sskd(Labelled):
     """ce CE + kl KL of plain rows + tf KL of changed rows + ss KL of their similarities + contrast of a teacher's head.
 
     ce, kl, tf, ss, contrast: weights. temperature, temperature_tf, temperature_ss: of kl, tf, ss. keep_tf, keep_ss:
-    shares of the teacher's errors that are kept. student, teacher: names of taps that give vectors. Every image needs a
-    label. One number for the micro-batch of a rank.
+    shares of the teacher's errors that are kept. student, teacher: names of taps that give vectors. unlabelled: every
+    image needs a label, its own ("error") or the teacher's ("teacher_argmax"), because they say which rows are kept.
+    One number for the micro-batch of a rank.
     """
 
     ce: Factor = 0.1
@@ -60,8 +62,10 @@ class Sskd(Loss):
     keep_ss: Share = 0.75
     student: Text = "embedding"
     teacher: Text = "embedding"
+    unlabelled: Literal["error", "teacher_argmax"] = field(default="error", kw_only=True)
 
     views: ClassVar = ROWS
+    coupled: ClassVar = True
     paper: ClassVar = Paper("Knowledge Distillation Meets Self-Supervision", 2020, "2006.07114")
     golden: ClassVar = "sskd"
     ledger: ClassVar = ("SSKD",)
@@ -70,7 +74,7 @@ class Sskd(Loss):
     )
     traps: ClassVar = (
         "The student sees four times the images: compare it with other losses at an equal number of passes.",
-        "It needs batches with four rows an image.",
+        "It needs a view with four rows an image: `data.views: {turned: rotations}`.",
         "Published rows use teachers of their own, which are stronger than those of the common benchmark, and plain "
         "distillation in addition.",
     )

@@ -37,6 +37,7 @@ class Srd(TapLoss):
     teacher: Text = "embedding"
     exponent: Annotated[float, Range(least=1, most=1000)] = 4.0
 
+    coupled: ClassVar = True
     paper: ClassVar = Paper("Understanding the Role of the Projector in Knowledge Distillation", 2023, "2303.11098")
     golden: ClassVar = "srd"
     ledger: ClassVar = ("SRD",)

@@ -40,6 +40,7 @@ class Dist(Loss):
 
     reads: ClassVar = Reads(teacher={"logits"})
     every_class: ClassVar = True
+    coupled: ClassVar = True
     paper: ClassVar = Paper("Knowledge Distillation from a Stronger Teacher", 2022, "2205.10536")
     golden: ClassVar = "dist"
     ledger: ClassVar = ("DIST",)

@@ -53,6 +53,7 @@ class Mlkd(Loss):
     standardise: bool = False
 
     every_class: ClassVar = True
+    coupled: ClassVar = True
     paper: ClassVar = Paper("Multi-Level Logit Distillation", 2023)
     golden: ClassVar = "mlkd"
     ledger: ClassVar = ("MLKD", "MLKD+LS")
