@@ -17,9 +17,7 @@ SECONDS = 900  # on a machine that does other work too
 # The recipes of recipes/ablation share networks and losses with others here; one of them stands for all.
 PLAIN = ("mobilenetv1_x0_25", "mobilenetv2_x0_25", "resnet18_vd", "efficientnetb0")
 TRANSFER = ("digits_from_fashion", "oxford_102_flowers")  # nine more are the second with other lists and classes
-METHODS = ("fixmatch_digits", "sskd_digits")  # a mask and a pair of views; rotations
-FOLDERS = (("plain", PLAIN), ("transfer", TRANSFER), ("methods", METHODS))
-SOME = [f"{folder}/{name}" for folder, names in FOLDERS for name in names]
+SOME = [f"{folder}/{name}" for folder, names in (("plain", PLAIN), ("transfer", TRANSFER)) for name in names]
 TOP = [file.stem for file in parse.recipes() if file.parent == parse.shelf("recipes")]
 
 
