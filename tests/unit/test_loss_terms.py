@@ -182,12 +182,9 @@ def test_a_class_that_could_not_be_told_from_its_term_is_refused(cls, message):
         ({"weights": {"students": {"classifier"}}}, "has 'students'; its keys are student and teacher$"),
         (
             {"batch": {"labels"}},
-            r"^Reads\(batch=...\) has 'labels', and a batch has no such key; did you mean 'label'\?$",
+            r"^Reads\(batch=...\) has 'labels'; its keys are epoch, image, index, label, label_b, ",
         ),
-        (
-            {"batch": {"teacher"}},
-            r"has 'teacher', and a batch has no such key; its keys are epoch, image, index, label, ",
-        ),
+        ({"batch": {"teacher"}}, r"^Reads\(batch=...\) has 'teacher'; its keys are epoch, image, "),
     ],
 )
 def test_a_loss_that_reads_what_there_is_not_or_the_letters_of_a_name_is_refused(given, message):
