@@ -31,6 +31,7 @@ from ssld.foreign import onnx_digests, program_digests
 from ssld.losses import Loss
 from ssld.progress import note
 from ssld.runtime import barrier, versions
+from ssld.weights.store import BESIDE
 
 Trust = Literal["equal", "any", "none"]
 """Say which finished stages are used.
@@ -325,7 +326,8 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
         note(f"{stage.name}: taken over from {lender}")
         carry(folder.parent.parent)
         stage.folder.mkdir(parents=True, exist_ok=True)
-        for name in (MODEL, *([QUANTIZE] if stage.settings.quantize else []), MADE_OF, RECORD):
+        beside = [path.name for path in [(folder / MODEL).with_suffix(BESIDE)] if path.is_file()]
+        for name in (*beside, MODEL, *([QUANTIZE] if stage.settings.quantize else []), MADE_OF, RECORD):
             with whole(stage.folder / name) as partial:
                 shutil.copyfile(folder / name, partial)
         return
