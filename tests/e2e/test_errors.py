@@ -177,10 +177,8 @@ def test_the_folder_of_another_recipe_or_of_something_else_is_left_alone(place):
     (place / "out" / "plan.yaml").write_text("# digest: 0123456789abcdef\nname: other\n")
     (place / "out" / "stages" / "teach-01234567" / "checkpoint-00000001").mkdir(parents=True)
     line = run_fails(place)
-    assert (
-        line
-        == 'ssld run: out: holds the run of another recipe (name is "other" there and "some" here); choose another --out'
-    )
+    different = '(name is "other" there and "some" here)'
+    assert line == f"ssld run: out: holds the run of another recipe {different}; choose another --out"
     assert sorted(path.name for path in (place / "out").iterdir()) == ["plan.yaml", "stages"]
     (place / "out" / "plan.yaml").rename(place / "out" / "thesis.tex")
     assert run_fails(place) == "ssld run: out: is not empty and holds no run; choose another --out"
