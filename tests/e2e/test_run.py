@@ -76,7 +76,7 @@ def test_a_run_leaves_everything_behind(place):
     }  # fmt: skip
     for stage in run.glob("stages/*"):
         assert {path.name.partition("-")[0] for path in stage.iterdir()} == {
-            "stage.json", "made_of.json", "model.safetensors", "checkpoint"
+            "stage.json", "made_of.json", "model.safetensors", "model.facts.json", "checkpoint"
         }  # fmt: skip
     assert {path.name for path in (place / "data").iterdir()} == {"d"}
 
@@ -252,7 +252,7 @@ def test_a_model_is_exported_with_the_weights_of_a_file_and_never_without(place)
     gate = json.loads(succeeds(*words, "--no-dynamic-batch", "--json", cwd=place))
     assert gate["onnx"]["agree"] == 100.0
     contract = json.loads((place / "exports/MobileNetV3_small_x0_35/contract.json").read_text())
-    assert (contract["classes"], contract["input"]["size"], contract["output"]["shape"]) == (4, 224, [1, 4])
+    assert (contract["classes"], contract["input"]["size"], contract["output"]["shape"]) == (4, 24, [1, 4])
     assert contract["accuracy"] is None  # the card's is of the thousand classes
     (place / "other.txt").write_text((place / "data/d/val.txt").read_text().replace(" 3", " 7"))
     told = fails(*words[:4], "--data", "other.txt", cwd=place)

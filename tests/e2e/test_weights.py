@@ -1,6 +1,7 @@
 """Published weights as a user gets them: fetch, then the command that it prints."""
 
 import json
+import pickle
 import shlex
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_a_further_test_set_is_prepared_from_a_folder_and_scored_as_it_was_publi
 def test_the_import_that_fetch_prints_names_the_revision_that_the_weights_need(tmp_path):
     file = cards.find_weights("GhostNet_x0_5")[1].url.rpartition("/")[2]
     (tmp_path / "mirror").mkdir()
-    (tmp_path / "mirror" / file).write_bytes(b"weights")
+    (tmp_path / "mirror" / file).write_bytes(pickle.dumps({"w": np.zeros(2, "float32")}, 2))
     result = json.loads(succeeds("weights", "fetch", "GhostNet_x0_5", "--mirror", "mirror", "--json", cwd=tmp_path))
     assert result["next"] == f"ssld weights import weights/{file} --arch GhostNet_x0_5 --revision 1.x"
 
