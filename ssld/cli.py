@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # as in `ssld list models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if args.debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        file = error.filename2 or error.filename
+        if args.debug or not (file or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)):
             raise
-        where = error.filename or "output"
-        sys.exit(f"ssld {args.command}: {where}: {error.strerror}; what was saved before is untouched")
+        sys.exit(f"ssld {args.command}: {file or 'output'}: {error.strerror}; what was saved before is untouched")
     except KeyboardInterrupt:
         print(f"\nssld {args.command}: stopped; the same command resumes", file=sys.stderr)
         sys.exit(130)

@@ -4,7 +4,6 @@ Standard output is kept for the result.
 """
 
 import ctypes
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from ssld.config.recipe import Plan
+from ssld.config.run_folder import read_result
 from ssld.errors import RunError
 from ssld.spec.choices import Device, WandbMode
 
@@ -80,8 +80,7 @@ def run_ranks(count: int, plan: Plan, argv: Sequence[str], device: Device, out: 
         raise RunError(
             f"{count} ranks: ended with code {code}; their output is in {out}.ranks; the same command resumes"
         )
-    result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    return result
+    return read_result(out)
 
 
 def call(command: list[str], stop: Callable[[int], list[int]]) -> int:

@@ -17,6 +17,7 @@ from ssld.config.delivery import Export
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, ImageSource, sampler
 from ssld.deploy import Allowed, How, calibrated, export_model, needed, release, write_csv
+from ssld.deploy import contract as contracts
 from ssld.deploy.bench import bench
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
@@ -26,8 +27,11 @@ from ssld.distill.networks import build, trained_network
 from ssld.distill.runs import Run, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
 from ssld.errors import DeployError
+from ssld.files import check_content, sha256, whole
 from ssld.progress import note, progress
 
+BENCH, PICTURES = "bench.csv", "samples.npz"
+OUTPUTS = (BENCH, PICTURES)  # files of a run folder whose sha256 its result names
 SAMPLES = 64  # validation images whose predictions the report may show
 WRONG = 4  # mistakes of each of the worst classes that it may show as well
 
@@ -49,7 +53,36 @@ def finish(run: Run, stages: dict[str, Any], compared: Teacher | SeveralTeachers
     result["export"] = release_student(run, run.folder / "export", result)
     result["student"]["bytes"] = next(iter(result["export"].values()))["bytes"]
     result["bench"] = measure(run)
+    result["files"] = {name: sha256(run.folder / name) for name in OUTPUTS}
     return result
+
+
+def check_outputs(run: Run, result: dict[str, Any]) -> None:
+    """Check that the files of a finished run are those that its result and the contracts of its exports name.
+
+    Results of early versions name no file. Raises RunError or DeployError, which name the first file that is missing,
+    damaged or of another run.
+    """
+    for name, digest in (result.get("files") or {}).items():
+        check_content(run.folder / name, digest)
+    for name, digest in _exports(run).items() if result.get("export") else ():
+        contract = contracts.read(run.folder / name)
+        if contract.get("digest") != digest:
+            raise DeployError(f"{run.folder / name}: is the export of another run")
+        contracts.check_files(run.folder / name, contract, contract["files"])
+
+
+def _exports(run: Run) -> dict[str, str]:
+    """Map the name of each folder of exported files in a run folder to the digest that its contract has."""
+    return {"export": run.plan.digest} | {f"{name}_export": stage.digest for name, stage in _beside(run).items()}
+
+
+def _beside(run: Run) -> dict[str, StageRun]:
+    """Return the stages whose networks are measured beside the student: the teacher's, and that of the float network
+    that a student in int8 was made from.
+    """
+    stages = {"teacher": _taught_by_stage(run), "float": run.last.start if run.last.settings.quantize else None}
+    return {name: stage for name, stage in stages.items() if stage}
 
 
 def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -301,10 +334,10 @@ def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, mi
     pixels = (images.transpose(0, 2, 3, 1) * np.array(data.std) + np.array(data.mean)) * 255
     names = class_names_of(run, data.val) or [str(number) for number in range(run.plan.classes)]
     arrays = {name: metrics.softmax(values[positions]).astype("float32") for name, values in logits.items()}
-    file = run.folder / "samples.npz"
-    with disk_errors(file):
+    file = run.folder / PICTURES
+    with disk_errors(file), whole(file) as partial, open(partial, "wb") as stream:
         np.savez_compressed(
-            file,
+            stream,
             image=pixels.round().clip(0, 255).astype("uint8"),
             label=sample_labels,
             classes=np.array(names),
@@ -321,15 +354,13 @@ def measure(run: Run) -> list[dict[str, Any]]:
     """
     plan, last = run.plan, run.last
     networks = {"student": run.folder / "export"}
-    compared_stages = {"teacher": _taught_by_stage(run), "float": last.start if last.settings.quantize else None}
-    for label, stage in compared_stages.items():
-        if stage:
-            network = trained_network(stage)
-            contract_of_network = contract(plan, network.arch, stage.digest, stage.settings.data)
-            networks[label] = run.folder / f"{label}_export"
-            export_model(
-                network, networks[label], name=network.arch, how=How(plan.export.opset), contract=contract_of_network
-            )
+    for label, stage in _beside(run).items():
+        network = trained_network(stage)
+        contract_of_network = contract(plan, network.arch, stage.digest, stage.settings.data)
+        networks[label] = run.folder / f"{label}_export"
+        export_model(
+            network, networks[label], name=network.arch, how=How(plan.export.opset), contract=contract_of_network
+        )
     options, usable_engines = plan.bench, list[str]()
     precisions = [*dict.fromkeys([*(["int8"] if last.settings.quantize else []), *options.precisions])]
     bench_options: dict[str, Any] = {"precisions": precisions, "batch_sizes": options.batch_sizes}
@@ -353,7 +384,7 @@ def measure(run: Run) -> list[dict[str, Any]]:
             repeats=options.repeats,
             seconds=options.seconds,
         )
-    write_csv(rows, run.folder / "bench.csv")
+    write_csv(rows, run.folder / BENCH)
     return [asdict(row) for row in rows]
 
 

@@ -4,7 +4,6 @@ They are plan, data, teachers, stages (each named by the digest of what made it)
 bench and report.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -12,31 +11,32 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssld import FAST_MKL, labels, weights
+from ssld import FAST_MKL, labels
 from ssld.callable import make_callable
 from ssld.config import code, recipe
 from ssld.config.mine_step import DONE
 from ssld.config.recipe import Plan
+from ssld.config.run_folder import METRICS, PLAN, REPORT, RESULT, read_plan, read_result, write_plan, write_result
 from ssld.data import fake, prepare
 from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.images import check_data, check_lists, images_of, loaders
 from ssld.distill.job import Job
 from ssld.distill.labelling import filled_cache, labeller_of
-from ssld.distill.networks import make_network, noted
+from ssld.distill.networks import make_network, noted, save_result
 from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, in_int8
-from ssld.distill.reuse import MADE_OF, Trust, check_begun, is_current, take_over, to_train
-from ssld.distill.runs import RECORD, Run, StageRun
+from ssld.distill.reuse import MADE_OF, REPLACED, Trust, check_begun, is_current, take_over, to_train
+from ssld.distill.runs import Run, StageRun
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teachers import Teachers, check_engines, check_files
 from ssld.distill.trial import try_stages
 from ssld.errors import RunError, SsldError
-from ssld.files import alone, sha256, write_whole
+from ssld.files import alone, is_leftover, is_unused, json_digest, read_json
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
-from ssld.result import finish
+from ssld.result import OUTPUTS, check_outputs, finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options
 
@@ -80,20 +80,28 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
 def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
     """Return the result of a run that is finished and is still what its recipe would give now.
 
-    Returns None where work is left. A report that no longer belongs to such a result is removed.
+    Returns None where work is left; a line says where that is because a file was damaged or lost. A report that no
+    longer belongs to such a result is removed.
     """
-    report, file = run.folder / "report.html", run.folder / "result.json"
-    if not (report.is_file() and file.is_file()):
+    report, result, reason = run.folder / REPORT, {}, None
+    if not (report.is_file() and (run.folder / RESULT).exists()):
         return None
     current = all(is_current(stage, trust) for stage in run.stages.values())
+    if current:
+        try:
+            result = read_result(run.folder, "")
+            check_outputs(run, result)
+        except SsldError as error:
+            reason = str(error)
     barrier(run.runtime)
-    if not current:
-        if run.runtime.main:
-            report.unlink()
-        barrier(run.runtime)
-        return None
-    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return result
+    if current and reason is None:
+        return result
+    if run.runtime.main:
+        if reason:
+            note(f"{reason}; what follows the training is made anew")
+        report.unlink()
+    barrier(run.runtime)
+    return None
 
 
 def conclude(run: Run, stages: dict[str, Any], compared: Any, log: Any) -> dict[str, Any]:
@@ -104,7 +112,8 @@ def conclude(run: Run, stages: dict[str, Any], compared: Any, log: Any) -> dict[
     trained = time.monotonic()
     result = finish(run, stages, compared)
     result["wall_seconds"] = round(sum(stage["seconds"] for stage in stages.values()) + time.monotonic() - trained, 1)
-    write_json(run.folder / "result.json", result)
+    with disk_errors(run.folder / RESULT):
+        write_result(run.folder, result)
     publish(run, result, log)
     write_report(run.folder)
     return result
@@ -135,28 +144,55 @@ def open_folder(run: Run) -> None:
     """Make the run folder, or check that it belongs to this recipe.
 
     A folder that holds a plan of another recipe and nothing that a stage made is taken over, because that run never
-    began.
+    began. A damaged plan and the damaged copies of the recipe's code are written anew.
     """
     folder, plan, runtime = run.folder, run.plan, run.runtime
-    file = folder / "plan.yaml"
-    is_ours = file.is_file()
-    if is_ours:
-        first_line = file.read_text(encoding="utf-8").partition("\n")[0]
-        if first_line != f"# digest: {plan.digest}":
-            if any((folder / "stages").glob("*")) or (folder / "metrics.jsonl").is_file():
-                raise RunError(
-                    f"{folder}: holds the run of another recipe ({first_line[2:18]}...); choose another --out"
-                )
-            is_ours = False
-    elif folder.is_dir() and any(path.name != "plan.yaml.partial" for path in folder.iterdir()):
-        raise RunError(f"{folder}: is not empty and holds no run; choose another --out")
+    has_plan = kept_digest(run) == plan.digest
     barrier(runtime)
-    if runtime.main and not is_ours:
-        with disk_errors(file):
+    if runtime.main:
+        with disk_errors(folder / PLAN):
             folder.mkdir(parents=True, exist_ok=True)
             code.keep(plan.code, folder)
-            write_whole(file, f"# digest: {plan.digest}\n" + recipe.dump(plan))
+            if not has_plan:
+                write_plan(folder, plan.digest, recipe.dump(plan))
     barrier(runtime)
+
+
+def kept_digest(run: Run) -> str | None:
+    """Return the digest of the plan that the folder of a run keeps; None where it may be written.
+
+    Raises RunError where the folder is that of another run that has begun, or of something else.
+    """
+    folder = run.folder
+    has_begun = any((folder / "stages").glob("*")) or (folder / METRICS).is_file()
+    for name in (*OUTPUTS, METRICS, PLAN, RESULT):
+        if (folder / name).is_dir():
+            raise RunError(f"{folder / name}: is a folder; remove it, and repeat the command")
+    try:
+        digest = read_plan(folder, "")[0]
+    except RunError as error:
+        if is_unused(folder) or all(path.name == code.COPIES or is_leftover(path) for path in folder.iterdir()):
+            return None  # a process was killed before it wrote the plan
+        if not (holds_stages_of(run) or ((folder / PLAN).exists() and not has_begun)):
+            what = str(error) if (folder / PLAN).exists() else f"{folder}: is not empty and holds no run"
+            raise RunError(f"{what}; choose another --out") from None
+        note(f"{error}; it is written anew")
+        return None
+    if digest != run.plan.digest and has_begun:
+        raise RunError(f"{folder}: holds the run of another recipe (digest: {digest[:8]}...); choose another --out")
+    return digest
+
+
+def holds_stages_of(run: Run) -> bool:
+    """Return whether a folder without a readable plan is that of this run: it holds stages of this plan, and no other
+    ones, and no result of another plan.
+    """
+    stages = {path.name for path in (run.folder / "stages").glob("*")} - {REPLACED}
+    try:
+        digest = read_json(run.folder / RESULT, "").get("digest")
+    except RunError:
+        digest = run.plan.digest  # there is none that could be read
+    return bool(stages) and stages <= {stage.folder.name for stage in run.stages.values()} and digest == run.plan.digest
 
 
 def ensure_data(run: Run, teachers: Teachers) -> None:
@@ -232,32 +268,31 @@ def _take_trained(run: Run, name: str | None) -> None:
 
 def stage_result(stage: StageRun, teachers: Teachers, log: Any, trust: Trust) -> dict[str, Any]:
     """Return the scores of a stage: of its finished result where that may be used, or else of a new training."""
-    parts = take_over(stage, trust, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
+    parts = take_over(stage, trust, lambda folder, record: log.adopt(stage.name, folder / METRICS, record.get("curve")))
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
         network = make_network(stage)
         train, val = loaders(stage)
         norm_images = in_int8(stage, network) if settings.quantize else ()
         job_options: dict[str, Any] = {"name": stage.name, "stage": settings, "folder": folder, "seed": run.plan.seed}
+        job_options |= {"digest": stage.digest}
         labels_of_images = images_of(run, *settings.data.train).labels
         job_options |= {"classes": run.plan.classes, "labels": labels_of_images, "norm_images": norm_images}
         job = Job(**job_options, runtime=run.runtime, track=log, train=train, val=val)
         labeller = labeller_of(stage, teachers.of(stage)) if settings.is_taught else None
         scores = run_stage(job, network, labeller)
         if run.runtime.main:
-            with disk_errors(folder):
-                weights.save(network, stage.model_file, digest=stage.digest)
             record = {
-                "digest": stage.digest,
                 "network": settings.network,
                 "size": settings.data.crop,
                 "ranks": run.runtime.world,
-                "sha256": sha256(stage.model_file),
+                "made_of": json_digest(parts),
+                "curve": log.curve(stage.name),
             } | ({"teacher_engine": labeller.engine} if labeller else {})
             if isinstance(labeller, labels.CachedLogits):
                 record["labels"] = labeller.cache.folder.name
             record |= {"int8": noted(folder)} if settings.quantize else {}
             write_json(folder / MADE_OF, parts)
-            write_json(folder / RECORD, {**record, **scores})
+            save_result(stage, network, {**record, **scores})
         barrier(run.runtime)
     return stage.record()

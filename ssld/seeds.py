@@ -1,11 +1,11 @@
 """This module runs a recipe with several seeds, one process after the other, and compares their results."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from ssld.config.recipe import Plan
+from ssld.config.run_folder import read_result
 from ssld.errors import RunError
 from ssld.plans import load_plan, run_folder
 from ssld.processes import RunOptions, run_alone
@@ -48,7 +48,7 @@ def run_seeds(
         folders.append(run_folder(load_plan(recipe, seed_overrides, smoke=options.smoke), parent))
         if run_alone(recipe, seed_overrides, folders[-1], options):
             raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
-    results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
+    results = [read_result(folder) for folder in folders]
     target = parent / "smoke" if options.smoke else Path(experiments)
     for result in results:
         ledger.record(result, target)

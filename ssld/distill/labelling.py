@@ -55,7 +55,7 @@ def open_cache(stage: StageRun, teacher: Teacher | SeveralTeachers) -> tuple[lab
     loader = train_loader(stage, images, alone, settings.optim.accumulate * runtime.world)
     micro = sampler.micro_size(settings.data.batch, settings.optim.accumulate, runtime.world)
     layout = labels.Layout(classes, cached.k or classes)
-    cache = labels.Cache(folder, layout, cached.views, len(loader.order(0)), micro)
+    cache = labels.Cache(folder, layout, cached.views, len(loader.order(0)), micro, json_digest(description))
 
     def ask() -> labels.Say:
         labeller = teacher.on(stage)

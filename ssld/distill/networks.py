@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from paddle import nn
 from ssld import models, quantize, weights
 from ssld.config import cards, code
 from ssld.config.recipe import Network, Plan
+from ssld.config.run_folder import AGAIN
 from ssld.config.teachers import Teacher
+from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.pretrained import start_pretrained
-from ssld.distill.runs import Run, StageRun
+from ssld.distill.runs import RECORD, Run, StageRun, record_of
 from ssld.errors import RecipeError, RunError
-from ssld.files import json_digest
+from ssld.files import json_digest, read_json, sha256
 from ssld.models.own import create_own
 from ssld.runtime import seed_networks
 
@@ -86,10 +88,22 @@ def make_network(stage: StageRun) -> nn.Layer:
     settings = stage.settings
     network = build(stage.plan, settings.network, settings.data.size)
     if stage.start:
-        weights.load_into(network, stage.start.model_file)
+        weights.load_into(network, stage.start.weights_file())
     elif settings.init == "pretrained":
         start_pretrained(stage.plan, network)
     return network
+
+
+def save_result(stage: StageRun, network: nn.Layer, record: Mapping[str, Any]) -> None:
+    """Write the weights that a stage ended with, and then its record, which finishes the stage.
+
+    The record has the digest of the stage and the sha256 of the weights beside what is given. Raises RunError or
+    WeightsError where the disk does not take them.
+    """
+    with disk_errors(stage.folder):
+        weights.save(network, stage.model_file, digest=stage.digest)
+    named = {"digest": stage.digest, "sha256": sha256(stage.model_file)}
+    write_json(stage.folder / RECORD, {**named, **record})
 
 
 def trained_network(stage: StageRun) -> nn.Layer:
@@ -97,11 +111,11 @@ def trained_network(stage: StageRun) -> nn.Layer:
 
     The result of a quantised stage is the network that rounds.
     """
-    settings = stage.settings
+    settings, file = stage.settings, stage.weights_file()
     network = build(stage.plan, settings.network, settings.data.crop)
     if settings.quantize:
-        quantize.quantise(network, noted(stage.folder)["kept_float"])
-    weights.load_into(network, stage.model_file)
+        quantize.quantise(network, int8_layers(stage.folder)["kept_float"])
+    weights.load_into(network, file)
     network.eval()
     return network
 
@@ -111,10 +125,16 @@ def student_of(run: Run) -> nn.Layer:
     return trained_network(run.last)
 
 
-def noted(folder: Path) -> dict[str, Any]:
-    """Return what a stage in int8 noted.
+def int8_layers(folder: Path) -> dict[str, Any]:
+    """Return what the record of a finished stage in int8 says of its layers, or `noted` for one of an early version."""
+    layers: dict[str, Any] | None = record_of(folder).get("int8")
+    return noted(folder) if layers is None else layers
 
-    It has its `layers`, those that stay float (`kept_float`), and the `sensitivity` of each in nats.
+
+def noted(folder: Path) -> dict[str, Any]:
+    """Return what a stage in int8 noted before its first step.
+
+    It has its `layers`, those that stay float (`kept_float`), and the `sensitivity` of each in nats. Raises RunError
+    where the file is missing or damaged.
     """
-    notes: dict[str, Any] = json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))
-    return notes
+    return read_json(folder / QUANTIZE, AGAIN)

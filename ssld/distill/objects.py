@@ -25,6 +25,7 @@ from ssld import models, weights
 from ssld.config.foreign import AccuracyCheck
 from ssld.config.keys import digested
 from ssld.config.recipe import Data, Stage
+from ssld.config.run_folder import METRICS
 from ssld.config.teachers import Combine
 from ssld.data import ImageSource, sampler
 from ssld.distill.checkpoint import disk_errors, write_json
@@ -32,14 +33,14 @@ from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, check_images, check_precision, random_crops
 from ssld.distill.job import Job
 from ssld.distill.optim import check_stages
-from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, damage, kept_parts, source_digest
-from ssld.distill.runs import MODEL, RECORD
+from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, source_digest
+from ssld.distill.runs import MODEL, RECORD, damage, record_of
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher import BATCH_NORMS
 from ssld.distill.teacher_weights import weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher, pass_check
 from ssld.errors import RecipeError, RunError
-from ssld.files import alone, json_digest, sha256
+from ssld.files import alone, is_unused, json_digest, read_json, sha256
 from ssld.interfaces import Labeller
 from ssld.losses import Loss
 from ssld.models.taps import called
@@ -114,16 +115,17 @@ def train_in(training: Training, folder: Path | None) -> tuple[dict[str, float],
     check(training)
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="ssld-distill-") as scratch:
-            return _train(training, Path(scratch)), _history(Path(scratch))
+            return _train(training, Path(scratch), ""), _history(Path(scratch))
     parts = made_of(training)
     with _claimed(folder, parts):
         if (folder / RECORD).is_file():
             note(f"{folder}: already finished")
             return _finished(training, folder), _history(folder)
-        scores = _train(training, folder)
+        scores = _train(training, folder, json_digest(parts))
         with disk_errors(folder):
             weights.save(training.student, folder / MODEL, digest=json_digest(parts))
         record = {"digest": json_digest(parts), "sha256": sha256(folder / MODEL), "scores": scores}
+        record |= {"curve": Jsonl(folder / METRICS).curve(NAME)}
         write_json(folder / RECORD, record)
         return scores, _history(folder)
 
@@ -241,8 +243,9 @@ def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
             lock.enter_context(alone(folder, 0))
         except BlockingIOError:
             raise RunError(f"{folder}: another process is at work in it; let it end, or give another folder") from None
-        recorded = kept_parts(folder)
-        if recorded is None and any(folder.iterdir()):
+        advice = "remove the folder, and the training is repeated"
+        recorded = read_json(folder / MADE_OF, advice) if (folder / MADE_OF).exists() else None
+        if recorded is None and not is_unused(folder):
             raise RunError(f"{folder}: is not empty and holds no training; give another folder")
         if recorded is not None and (reason := changes(recorded, parts)):
             raise RunError(f"{folder}: holds another training: {reason}; give what it began with, or another folder")
@@ -255,11 +258,14 @@ def _finished(training: Training, folder: Path) -> dict[str, float]:
     if reason := damage(folder):
         raise RunError(f"{folder}: {reason}; remove the folder, and the training is repeated")
     weights.load_into(training.student, folder / MODEL)
-    scores: dict[str, float] = json.loads((folder / RECORD).read_text(encoding="utf-8"))["scores"]
+    record = record_of(folder)
+    if record.get("curve") not in (None, Jsonl(folder / METRICS).curve(NAME)):
+        note(f"{folder / METRICS}: is not what the training logged; its history is not whole")
+    scores: dict[str, float] = record["scores"]
     return scores
 
 
-def _train(training: Training, folder: Path) -> dict[str, float]:
+def _train(training: Training, folder: Path, digest: str) -> dict[str, float]:
     settings, runtime = training.settings, training.runtime
     with untouched(teacher.network for teacher in training.teachers.values()):
         labeller = _labeller(training, _Taught(settings, runtime, folder))
@@ -270,11 +276,12 @@ def _train(training: Training, folder: Path) -> dict[str, float]:
             folder=folder,
             seed=training.seed,
             runtime=runtime,
-            track=Track(Jsonl(folder / "metrics.jsonl")),
+            track=Track(Jsonl(folder / METRICS)),
             train=crops,
             val=centre_crops(settings.data, training.val, runtime),
             classes=training.classes,
             labels=training.train.labels,
+            digest=digest,
         )
         return run_stage(job, training.student, labeller)
 
@@ -317,7 +324,7 @@ def untouched(networks: Iterable[nn.Layer]) -> Iterator[None]:
 
 
 def _history(folder: Path) -> list[Record]:
-    return [record for _, record in Jsonl(folder / "metrics.jsonl").records()]
+    return [record for _, record in Jsonl(folder / METRICS).records()]
 
 
 def logits_of(

@@ -33,7 +33,7 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> dict[st
     state = TrainState(job, network, labeller)
     start = state.restore()
     set_mode(network, job.stage.train)
-    job.track.rewind(job.name, start)
+    job.track.rewind(job.name, start, state.curve)
     batches = job.train.batches(start, state.steps)
     if labeller is not None:
         batches = labeller.labelled(batches, state.precision)

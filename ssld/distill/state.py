@@ -58,6 +58,7 @@ class TrainState:
         )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
         self.scores: dict[str, float] | None = None  # the scores of the stage when it is finished
+        self.curve: dict[str, Any] | None = None  # what the stage had logged when its checkpoint was saved
 
     def _helpers(self, labeller: Labeller | None) -> dict[str, nn.Layer]:
         """Make the layers of the losses that own any, with fresh weights that are the same on every rank."""
@@ -126,16 +127,18 @@ class TrainState:
             "helpers": self.step.helpers.state_dict(),
         }
         scaler = self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}
+        assert self.job.track is not None, "a job that is run keeps its numbers"
         state = {"seconds": self._elapsed(), "scaler": scaler, "scores": self.scores}
+        state |= {"stage": self.job.digest, "curve": self.job.track.curve(self.job.name)}
         checkpoint.save(self.job.folder, step, {k: _arrays(v) for k, v in tensors.items() if v}, _plain(state))
         self.saved = time.monotonic()
 
     def restore(self) -> int:
         """Take over the newest whole checkpoint, and return the step to go on from.
 
-        The modes of layers do not change.
+        The modes of layers do not change. `curve` is then what the stage had logged at that step.
         """
-        saved = checkpoint.load(self.job.folder)
+        saved = checkpoint.load(self.job.folder, self.job.digest)
         if saved is not None:
             _assign(self.network.state_dict(), saved.tensors["model"], self.job.folder)
             self.optimizer.set_state_dict(
@@ -148,6 +151,7 @@ class TrainState:
                     {k: np.asarray(v) if isinstance(v, list) else v for k, v in saved.state["scaler"].items()}
                 )
             self.seconds, self.scores = saved.state["seconds"], saved.state.get("scores")
+            self.curve = saved.state.get("curve")
         return saved.step if saved else 0
 
     def evaluate(self, step: int) -> dict[str, float]:

@@ -17,6 +17,7 @@ from ssld.config.foreign import AccuracyCheck
 from ssld.config.recipe import Data, Plan, Stage
 from ssld.config.teachers import FOREIGN, Combine
 from ssld.data import sampler
+from ssld.deploy.engines.registry import ENGINES
 from ssld.distill.arrays import Array
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, check_engine, in_engine
@@ -29,7 +30,7 @@ from ssld.distill.several import Together, combined
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.distill.teacher_weights import teacher_weights, weights_digest
 from ssld.errors import RunError
-from ssld.files import write_whole
+from ssld.files import damaged, read_json, read_text, write_json
 from ssld.foreign import check_accuracy
 from ssld.interfaces import Evaluator
 from ssld.models import evaluating
@@ -78,7 +79,7 @@ class Teacher:
         logits = TeacherLogits(
             self.network, self.norm, settings.data, look.size, look.mean, look.std, settings.teacher_reads
         )
-        engine = file.read_text(encoding="utf-8") if file.is_file() else self.engine
+        engine = chosen_engine(file) or self.engine
         batch = sampler.micro_size(settings.data.batch, settings.optim.accumulate, runtime.world)
         labeller = in_engine(logits, engine, settings.data.size, batch, runtime)
         if engine == "auto":
@@ -86,7 +87,7 @@ class Teacher:
             if runtime.main:
                 with disk_errors(file):
                     stage.folder.mkdir(parents=True, exist_ok=True)
-                    write_whole(file, labeller.engine)
+                    write_json(file, {"engine": labeller.engine})
         return labeller
 
     def identity(self) -> dict[str, Any]:
@@ -115,6 +116,25 @@ class Teacher:
             return facts | {"params": None, "macs": None}
         params, macs = models.count(self.network, size or self.look.crop)
         return facts | {"params": params, "macs": macs}
+
+
+def chosen_engine(file: Path) -> str | None:
+    """Return the engine that `engine: auto` chose for a stage, or None where nothing was chosen yet.
+
+    A line on standard error says where the file is damaged; the engine is then chosen anew. An early version wrote
+    nothing but the name.
+    """
+    if not file.exists():
+        return None
+    try:
+        text = read_text(file, "")
+        name = read_json(file, "").get("engine") if text.startswith("{") else text
+        if name not in ("eager", *ENGINES.names()):
+            raise damaged(file, "it names no engine", "")
+    except RunError as error:
+        note(f"{error}; the engine of the teacher is chosen anew, and its logits may differ in their last bits")
+        return None
+    return str(name)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ manifest's seed, the number of the view and the place of the image (`data/augmen
 """
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from scipy.special import softmax
 
 from ssld.data.sampler import evenly
 from ssld.errors import DataError
-from ssld.files import write_whole
+from ssld.files import is_leftover, is_unused, read_json, write_json
 from ssld.interfaces import Batch, Outputs
 from ssld.labels import shard
 from ssld.labels.record import Layout
@@ -28,6 +29,7 @@ from ssld.progress import note, progress
 from ssld.runtime import Runtime, barrier
 
 MANIFEST = "manifest.json"
+ANEW = "remove the folder, its labels are made anew"
 APART = 1e-3  # the allowed difference of two softmax values: float16 rounds the probability of a class by less
 
 Say = Callable[[int, list[int]], Iterator[np.ndarray]]
@@ -41,7 +43,8 @@ It yields the teacher's float32 logits [n, classes] of each micro-batch, in this
 class Cache:
     """A cache of `places` records for each of `views` views.
 
-    It is filled in micro-batches of `micro` places (the last may be smaller).
+    It is filled in micro-batches of `micro` places (the last may be smaller). `identity` is the digest of its manifest:
+    shards of another cache are none of this one.
     """
 
     folder: Path
@@ -49,12 +52,17 @@ class Cache:
     views: int
     places: int
     micro: int
+    identity: str
     # The records of the view that was read last.
     view_cache: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
 
     def file(self, view: int, number: int) -> Path:
         """Return the file of a shard."""
         return self.folder / f"view-{view:03d}" / f"shard-{number:05d}.labels"
+
+    def name(self, view: int, number: int) -> str:
+        """Return the name of the records of a shard."""
+        return f"{self.identity} view {view} shard {number}"
 
     def count(self, number: int) -> int:
         """Return the number of records of a shard."""
@@ -72,7 +80,8 @@ class Cache:
         if view not in self.view_cache:
             self.view_cache.clear()
             numbers = [n for v, n in self.shards() if v == view]
-            parts = [shard.read_whole(self.file(view, n), self.layout.size, self.count(n)) for n in numbers]
+            size = self.layout.size
+            parts = [shard.read_whole(self.file(view, n), size, self.count(n), self.name(view, n)) for n in numbers]
             self.view_cache[view] = np.concatenate(parts)
         return self.layout.decode(self.view_cache[view][places])
 
@@ -107,23 +116,44 @@ class CachedLogits:
 
 
 def claim(folder: Path, manifest: dict[str, Any], runtime: Runtime) -> None:
-    """Make the folder a cache of this manifest, or check that it is one. Raises DataError, which names what differs."""
+    """Make the folder a cache of this manifest, or check that it is one. Raises DataError, which names what differs.
+
+    A manifest that is damaged or missing is written anew where every shard says which cache it belongs to: `missing`
+    then finds those of other caches. Raises OSError where the disk does not take it.
+    """
     file = folder / MANIFEST
-    if runtime.main and not file.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise DataError(f"{folder}: is not empty and holds no label cache; choose another labels.folder")
+    if runtime.main and is_unused(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(manifest, indent=1) + "\n")
+        write_json(file, manifest)
+    elif runtime.main:
+        _restore_manifest(file, manifest)
     barrier(runtime)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read ({error}); remove the folder, its labels are made anew") from None
+    content = read_json(file, ANEW, DataError)
     for key, new_value, old_value in differences(manifest, content):
         raise DataError(
             f"{folder}: its labels were made with {key} {_short(old_value)}, this run has {_short(new_value)}; "
             "choose another labels.folder"
         )
+
+
+def _restore_manifest(file: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest anew where it is damaged or missing and every shard says which cache it is of.
+
+    Raises DataError for a folder that is none of a cache.
+    """
+    folder, lost = file.parent, not file.exists()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is no folder; choose another labels.folder")
+    shards = list(folder.glob("view-*/shard-*.labels"))
+    others = [path for path in folder.iterdir() if path != file and not re.match(r"view-\d+$", path.name)]
+    if lost and not all(map(is_leftover, others)):
+        raise DataError(f"{folder}: is not empty and holds no label cache; choose another labels.folder")
+    try:
+        read_json(file, "", DataError)
+    except DataError as error:
+        if not file.is_dir() and all(map(shard.says_its_name, shards)):
+            note(f"{error}; it is written anew, and the labels that do not belong to it are made anew")
+            write_json(file, manifest)
 
 
 def differences(new_tree: object, old_tree: object, key: str = "") -> Iterator[tuple[str, object, object]]:
@@ -143,7 +173,9 @@ def missing(cache: Cache, rank: int = 0, world: int = 1) -> list[tuple[int, int,
     result = []
     for view, number in cache.shards()[rank::world]:
         file, count = cache.file(view, number), cache.count(number)
-        _, blocks = shard.read(file, cache.layout.size, count)
+        _, blocks = shard.read(file, cache.layout.size, count, cache.name(view, number))
+        if file.is_dir():
+            raise DataError(f"{file}: is a folder; remove it, and the same command makes its labels anew")
         if blocks and file.exists():
             note(f"{file}: {len(blocks)} of {-(-count // shard.BLOCK)} blocks are damaged; they are made anew")
         if blocks:
@@ -172,7 +204,7 @@ def fill(cache: Cache, make_teacher: Callable[[], Say], runtime: Runtime) -> Non
 def make(cache: Cache, logits_of: Say, view: int, number: int, blocks: list[int]) -> None:
     """Ask the teacher for the micro-batches that reach into these blocks of a shard, and write the shard."""
     file, count = cache.file(view, number), cache.count(number)
-    records, _ = shard.read(file, cache.layout.size, count)
+    records, _ = shard.read(file, cache.layout.size, count, cache.name(view, number))
     first, mask = number * shard.RECORDS, _places(cache, number, blocks)
     places = first + np.flatnonzero(mask)
     numbers = np.unique(places // cache.micro).tolist()
@@ -183,7 +215,7 @@ def make(cache: Cache, logits_of: Say, view: int, number: int, blocks: list[int]
         selected[selected] = mask[shard_places[selected]]
         records[shard_places[selected]] = cache.layout.encode(logits[selected])
     file.parent.mkdir(exist_ok=True)
-    shard.write(file, records)
+    shard.write(file, records, cache.name(view, number))
 
 
 def verify(cache: Cache, logits_of: Say, number: int) -> float:
@@ -205,8 +237,7 @@ def verify(cache: Cache, logits_of: Say, number: int) -> float:
             if largest > APART:
                 raise DataError(
                     f"{cache.folder}: view {view}, place {places[distances.argmax()]}: "
-                    f"the teacher says something else now (softmax differs by {largest:.2g}); "
-                    "remove the folder, its labels are made anew"
+                    f"the teacher says something else now (softmax differs by {largest:.2g}); {ANEW}"
                 )
     return largest
 

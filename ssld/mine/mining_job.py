@@ -5,9 +5,8 @@ shards -> score (each result named by the digest of what made it) -> choose -> l
 
 from __future__ import annotations
 
-import json
-import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from ssld.config.mine_step import DONE
 from ssld.data import FileList
 from ssld.errors import RunError
-from ssld.files import json_digest, sha256, whole, write_whole
+from ssld.files import check_content, copy_whole, is_unused, json_digest, read_json, sha256, write_json
 from ssld.mine import candidates, duplicates, picture, results, topk
 from ssld.mine.output import write_out
 from ssld.mine.score import Teacher, score
@@ -77,9 +76,9 @@ def mine(job: Job) -> dict[str, Any]:
     and for a validation image that cannot be read.
     """
     open_folder(job)
-    if (job.out / DONE).is_file():
+    if (done := finished(job)) is not None:
         note(f"{job.out}: already mined")
-        return _done(job)
+        return done
     files = job.files()
     borrow(job, files)
     score_shards(job, files)
@@ -96,13 +95,30 @@ def mine(job: Job) -> dict[str, Any]:
     names = job.teacher.names or [str(label) for label in range(job.teacher.classes)]
     about = job.about() | {"sources": job.sources, "counts": choice.counts}
     about |= write_out(about, choice, files, job.against, names, job.out, job.quiet)
-    write_whole(job.out / DONE, json.dumps(about, indent=1) + "\n")
-    return _done(job)
+    write_json(job.out / DONE, about)
+    return read_json(job.out / DONE, "repeat the command")
 
 
-def _done(job: Job) -> dict[str, Any]:
-    """Read mining.json."""
-    return json.loads((job.out / DONE).read_text(encoding="utf-8"))
+def finished(job: Job) -> dict[str, Any] | None:
+    """Return what mining.json holds of a finished mining; None where work is left.
+
+    Where mining.json is damaged or its list is lost, a line says so, and the images are chosen anew. Raises RunError
+    for a list that was changed, because somebody may have meant to.
+    """
+    file = job.out / DONE
+    if not file.exists():
+        return None
+    try:
+        done = read_json(file, "")
+        listed, digest = job.out / done["list"], done["list_sha256"]
+        if not listed.exists():
+            raise RunError(f"{listed}: no such file")
+    except RunError as error:
+        note(f"{error}; the images are chosen anew")
+        return None
+    advice = "remove it, and the same command writes it anew; a list of your own needs another name"
+    check_content(listed, digest, advice)
+    return done
 
 
 def open_folder(job: Job) -> None:
@@ -111,36 +127,51 @@ def open_folder(job: Job) -> None:
     A folder in which another mining was begun and nothing was scored, for example because its teacher failed, becomes
     this one's.
     """
-    about, file, digest = job.about(), job.out / JOB, None
-    if file.is_file():
-        try:
-            digest = json.loads(file.read_text(encoding="utf-8"))["digest"]
-        except (ValueError, KeyError, TypeError):
-            raise RunError(f"{file}: damaged or not of `ssld mine`; choose another --out") from None
-        if digest != about["digest"] and any(job.out.glob("scores-*/*.npz")):
-            raise RunError(f"{job.out}: holds another mining ({digest[:16]}...); choose another --out")
-    elif job.out.exists() and (not job.out.is_dir() or any(f.name != f"{JOB}.partial" for f in job.out.iterdir())):
-        raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
+    about, digest = job.about(), None if is_unused(job.out) else kept_digest(job)
+    if digest not in (None, about["digest"]) and any(job.out.glob("scores-*/*.npz")):
+        raise RunError(f"{job.out}: holds another mining ({digest[:16]}...); choose another --out")
     try:
         job.out.mkdir(parents=True, exist_ok=True)
         if digest != about["digest"]:
-            write_whole(file, json.dumps(about, indent=1) + "\n")
+            write_json(job.out / JOB, about)
         job.files()[0].parent.mkdir(exist_ok=True)
     except OSError as error:
         raise RunError(f"{job.out}: cannot be written ({error.strerror}); choose another --out") from None
 
 
+def kept_digest(job: Job) -> str | None:
+    """Return the digest of the mining that a folder holds; None where its job.json is to be written anew.
+
+    A folder without a readable job.json is that of this mining where it has results that are scored as this one scores,
+    and no mining.json of another one. Raises RunError for any other folder.
+    """
+    try:
+        return str(read_json(job.out / JOB, "").get("digest"))
+    except RunError as error:
+        if not job.files()[0].parent.is_dir():
+            what = str(error) if (job.out / JOB).exists() else f"{job.out}: is not empty and holds no mining"
+            raise RunError(f"{what}; choose another --out") from None
+        note(f"{error}; it is written anew")
+    with suppress(RunError):
+        return str(read_json(job.out / DONE, "").get("digest"))
+    return None
+
+
 def borrow(job: Job, files: list[Path]) -> None:
-    """Copy the results of shards that a mining beside this one scored alike.
+    """Copy the results of shards that a mining beside this one scored alike, unless they are damaged.
 
     So another k, or a pool that grew, costs little.
     """
     count = 0
     for folder in sorted(job.out.absolute().parent.glob(f"*/{files[0].parent.name}")):
         for file in files:
-            if not file.is_file() and (other := folder / file.name).is_file():
-                with whole(file) as unfinished:
-                    shutil.copyfile(other, unfinished)
+            if not file.exists() and (other := folder / file.name).is_file():
+                try:
+                    results.load(other)
+                except RunError as error:
+                    note(f"{str(error).partition(';')[0]}; it is not taken over")
+                    continue
+                copy_whole(other, file)
                 count += 1
     if count:
         note(f"{count} shards: taken over from beside {job.out}")

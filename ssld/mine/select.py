@@ -145,6 +145,6 @@ def _extract(item: Item, digest: bytes, out: Path) -> str:
         if sha256(data).digest()[:DIGEST] != digest:
             raise RunError(f"{item.name}: has changed since it was scored; give an empty --out to score the pool again")
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole(file) as partial:
+        with whole(file, one_of_many=True) as partial:
             partial.write_bytes(data)
     return name

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError
-from ssld.files import write_whole
+from ssld.files import json_text, read_json, write_whole
 from ssld.report.headline import points, ratios, training_word
 from ssld.report.seed_statistics import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
 
@@ -69,7 +69,7 @@ def record(result: dict[str, Any], experiments: Path) -> Path:
                 f"{file}: holds another measurement of the same plan, which is kept; move it away to record this one"
             )
         return file
-    write_text(file, json.dumps(result, indent=1) + "\n")
+    write_text(file, json_text(result))
     return file
 
 
@@ -101,13 +101,7 @@ def _whole(file: Path) -> dict[str, Any]:
 
 def load(file: Path) -> dict[str, Any]:
     """Read a recorded result or a result.json. Raises RunError when it is missing or damaged."""
-    try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: is no result ({error}); finish the run first") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{file}: is no result ({type(content).__name__} instead of keys); finish the run first")
-    return content
+    return read_json(Path(file), "restore it, or move it away and record the run again")
 
 
 def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:

@@ -4,9 +4,10 @@ import html
 from pathlib import Path
 
 from ssld.config import parse
+from ssld.config.run_folder import PLAN, REPORT, read_result
 from ssld.errors import RunError
 from ssld.files import write_whole
-from ssld.report import evaluation_sections, int8_section, run_files, samples, sections
+from ssld.report import evaluation_sections, int8_section, run_files, sections
 from ssld.report.style import CSS
 
 PAGE = """<!doctype html>
@@ -32,12 +33,11 @@ def write_report(folder: str | Path) -> Path:
     Raises RunError when the run is not finished, or one of its files is damaged.
     """
     folder = Path(folder)
-    result = run_files.result(folder / "result.json")
-    records = run_files.metrics(folder / "metrics.jsonl")
-    rows = run_files.bench(folder / "bench.csv") or result.get("bench") or []
-    plan = run_files.text(folder / "plan.yaml")
-    tree = parse.read_yaml(folder / "plan.yaml") if plan else {}
-    arrays = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
+    result = read_result(folder)
+    records, rows = run_files.metrics(folder, result), run_files.bench(folder, result)
+    plan = run_files.plan(folder)
+    tree = parse.read_yaml(folder / PLAN) if plan else {}
+    arrays = run_files.samples(folder, result)
     names = [str(name) for name in arrays.get("classes", [])]
     parts = [
         sections.header(result, rows),
@@ -54,7 +54,7 @@ def write_report(folder: str | Path) -> Path:
         sections.about(result),
         sections.plan_text(plan),
     ]
-    page = folder / "report.html"
+    page = folder / REPORT
     try:
         write_whole(page, PAGE.format(title=html.escape(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
     except OSError as error:

@@ -5,7 +5,7 @@ A logger never stops a run: whatever it raises costs one warning, and the run go
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError, SsldError, did_you_mean
+from ssld.files import read_arrays
 from ssld.spec.choices import WANDB_MODES
-from ssld.track.jsonl import Jsonl, records_of
+from ssld.track.jsonl import Jsonl, curve_of, records_of
 from ssld.track.logger import About, Artifact, Cell, Logger, Record
 from ssld.track.tensorboard import TensorBoard
 from ssld.track.wandb import Wandb
@@ -95,20 +96,44 @@ class Track:
         self.metrics.log(step, record)
         self._tell(lambda logger: logger.log(step, record))
 
-    def rewind(self, stage: str, step: int) -> None:
-        """Forget what `stage` logged after `step`: it resumes there, and no logger may get a step twice."""
+    def rewind(self, stage: str, step: int, curve: Mapping[str, Any] | None = None) -> None:
+        """Forget what `stage` logged after `step`: it resumes there, and no logger may get a step twice.
+
+        `curve` is what `curve` returned at that step. A line on standard error says where the first records of the
+        stage are no longer those.
+        """
         if self.metrics is None:
             return
         if self.metrics.rewind(stage, step):
             self._begun = False
         self.begin()
+        records = [record for _, record in self.metrics.records() if record["stage"] == stage]
+        if curve and curve_of(records[: curve["records"]]) != curve:
+            what = f"what stage {stage} logged before step {step} was lost or changed"
+            sys.stderr.write(f"warning: {self.metrics.file}: {what}; the training is not affected, its curve is\n")
 
-    def adopt(self, stage: str, file: Path) -> None:
-        """Keep what another run's `metrics.jsonl` holds of a stage whose result is taken over from there."""
+    def curve(self, stage: str) -> dict[str, Any] | None:
+        """Return what tells the records of a stage from others; None where no records are kept."""
+        return None if self.metrics is None else self.metrics.curve(stage)
+
+    def adopt(self, stage: str, file: Path, curve: Mapping[str, Any] | None = None) -> None:
+        """Keep what another run's `metrics.jsonl` holds of a stage whose result is taken over from there.
+
+        `curve` is what that run noted of it. Where the file is damaged, a line on standard error says so, and the stage
+        has no curve here.
+        """
         if self.metrics is None or not file.is_file():
             return
         self.rewind(stage, -1)
-        for record in records_of(file, stage):
+        try:
+            records = records_of(file, stage)
+        except RunError as error:
+            sys.stderr.write(f"warning: {error}; the curve of stage {stage} is not taken over\n")
+            return
+        if curve and curve_of(records) != curve:
+            sys.stderr.write(f"warning: {file}: damaged; the curve of stage {stage} is not taken over\n")
+            return
+        for record in records:
             self.log(record)
 
     def begin(self) -> None:
@@ -162,10 +187,11 @@ class Track:
 def sample_rows(file: Path) -> tuple[list[str], list[list[Cell]]]:
     """Return columns and rows of a samples.npz.
 
-    They are image, label, and of every network its answer and the answer's probability.
+    They are image, label, and of every network its answer and the answer's probability. Raises RunError where the file
+    is damaged.
     """
-    with np.load(file, allow_pickle=False) as archive:
-        names, arrays = archive["classes"], {key: archive[key][:SAMPLES] for key in archive.files if key != "classes"}
+    content = read_arrays(file, "remove it, and repeat the `ssld run` command of this run")
+    names, arrays = content["classes"], {key: array[:SAMPLES] for key, array in content.items() if key != "classes"}
     networks = [name for name in ("teacher", "baseline", "student") if name in arrays]
     rows: list[list[Cell]] = []
     for index, label in enumerate(arrays["label"]):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import http.client
-import json
 import os
 import shutil
 import time
@@ -21,8 +20,8 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from ssld import __version__
-from ssld.errors import WeightsError
-from ssld.files import flush, sha256
+from ssld.errors import SsldError, WeightsError
+from ssld.files import flush, read_json, sha256, write_json
 from ssld.progress import Bar, note, progress
 from ssld.weights import first_checksums
 
@@ -156,16 +155,16 @@ def _go_on(url: str, part: Path) -> None:
             if answer.status != 200:  # this answer is not the whole file
                 return _go_on(url, part)
         with _disk(part):
-            _notes(part).write_text(json.dumps(new_identity), encoding="utf-8")
+            write_json(_notes(part), new_identity)
         _receive(answer, part, size if resumed else 0, new_identity["bytes"])
 
 
 def _bytes_and_identity(url: str, part: Path) -> tuple[int, dict[str, Any]]:
     """Return the bytes that are there, and what the server said of the file then; nothing counts without both."""
     try:
-        identity = json.loads(_notes(part).read_text(encoding="utf-8"))
+        identity = read_json(_notes(part), "")
         size = part.stat().st_size
-    except (OSError, ValueError):
+    except (OSError, SsldError):
         return 0, {}
     return (size, identity) if identity.get("url") == url else (0, {})
 

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from ssld.errors import WeightsError
-from ssld.files import flush
-from ssld.weights import lodtensor, pdparams
+from ssld.files import whole
+from ssld.weights import first_checksums, lodtensor, pdparams
 from ssld.weights.lodtensor import StoredArray
 
 LazyArray = np.ndarray | StoredArray
@@ -52,16 +52,12 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
         metadata, model_or_state = facts | metadata, model_or_state.state_dict()
     # The arrays must be contiguous: safetensors writes a strided array's buffer as it lies in memory.
     state = {key: np.ascontiguousarray(_array(value)) for key, value in model_or_state.items()}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, part, {key: str(value) for key, value in metadata.items()})
-        _sort_metadata(part)
-        flush(part)
-        os.replace(part, path)
-        flush(path.parent)
+        with whole(path, suffix=f"-{os.getpid()}") as part:
+            save_file(state, part, {key: str(value) for key, value in metadata.items()})
+            _sort_metadata(part)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
         raise WeightsError(f"{path}: cannot be written ({_line(error)}); nothing was changed") from None
 
 
@@ -102,9 +98,10 @@ def metadata(path: str | Path) -> Mapping[str, str]:
 def contents(path: str | Path) -> Contents:
     """Return what a `.safetensors`, `.pdparams` or `.tar` file or a folder holds.
 
-    Raises WeightsError as `load` does.
+    Raises WeightsError as `load` does, and for a file that is not the one that was fetched to its place.
     """
     path = _existing(path)
+    first_checksums.check(path)
     if path.is_dir() or path.suffix == ".tar":
         return Contents(path, *lodtensor.listing(path), archive=True)
     if path.suffix == ".pdparams":

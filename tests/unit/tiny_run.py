@@ -38,7 +38,7 @@ TREE = {
 
 
 def make_place(place: Path) -> Path:
-    """Make a folder with a recipe, its code, its images, the run `runs/one` and, in `others`, `runs/two` of a seed more.
+    """Make a folder with a recipe, its code, its images, the run `runs/one`, and `others/two` of another seed.
 
     The current folder must be `place`, and $SSLD_DATA `data`.
     """

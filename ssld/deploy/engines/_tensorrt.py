@@ -90,7 +90,7 @@ def main(source: str, plan: str, cache: str, profile: str) -> None:
         raise SystemExit("[ERROR] it cannot build the network; its own messages are above")
     Path(plan).write_bytes(bytes(content))
     Path(cache).parent.mkdir(parents=True, exist_ok=True)
-    with whole(Path(cache), f".{os.getpid()}") as partial:
+    with whole(Path(cache), f"-{os.getpid()}") as partial:
         partial.write_bytes(bytes(timings.serialize()))
 
 
