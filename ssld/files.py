@@ -187,8 +187,6 @@ def damaged(file: Path, reason: object, advice: str, error: type[SsldError] = Ru
         what = f"cannot be read ({reason.strerror or reason})"
     else:
         what = f"damaged ({' '.join(str(reason).split())[:LONGEST]})"
-    if isinstance(reason, IsADirectoryError):
-        what, advice = "is a folder", f"remove it, then {advice}" if advice else ""
     return error(f"{file}: {what}{f'; {advice}' if advice else ''}")
 
 

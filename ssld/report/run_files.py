@@ -38,21 +38,19 @@ def metrics(folder: Path, result: dict[str, Any]) -> list[dict[str, Any]]:
     The records of a stage that are not those that its result names are left out, and a line on standard error says so.
     Raises RunError for a damaged line.
     """
-    file = folder / METRICS
-    if not file.exists():
-        return []
-    advice = "remove the file, with which only the curves of the page are lost"
-    records = read_lines(file, advice)[0]
+    file, advice = folder / METRICS, "remove the file, with which only the curves of the page are lost"
+    records = read_lines(file, advice)[0] if file.exists() else []
     for number, record in enumerate(records, 1):
         if not {"kind", "stage", "step"} <= record.keys():
             raise damaged(file, f"line {number} is no record of a run", advice)
+    changed = []
     for name, stage in result["stages"].items():
         of_stage = [record for record in records if record["stage"] == name]
-        curve = {"records": len(of_stage), "sha256": json_digest(of_stage)}
-        if of_stage and stage.get("curve") not in (None, curve):
-            note(f"{file}: damaged (it is not what stage {name} logged); its curves are left out")
-            records = [record for record in records if record["stage"] != name]
-    return records
+        if stage.get("curve") not in (None, {"records": len(of_stage), "sha256": json_digest(of_stage)}):
+            changed.append(name)
+    if changed:
+        note(f"{file}: it does not hold what was logged of {', '.join(changed)}; the page is without these curves")
+    return [record for record in records if record["stage"] not in changed]
 
 
 def bench(folder: Path, result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -80,6 +78,7 @@ def samples(folder: Path, result: dict[str, Any]) -> dict[str, np.ndarray]:
     """Return the arrays of samples.npz, {} without the file. Raises RunError where it is damaged."""
     file = folder / SAMPLES
     if not file.exists():
+        _tell_missing(file)
         return {}
     check(file, result)
     return read_arrays(file, AGAIN)
@@ -94,9 +93,15 @@ def check(file: Path, result: dict[str, Any]) -> None:
 def plan(folder: Path) -> str:
     """Return the text of plan.yaml, "" without the file. Raises RunError where it is damaged."""
     if not (folder / PLAN).exists():
+        _tell_missing(folder / PLAN)
         return ""
     digest, text = read_plan(folder)
     return f"# digest: {digest}\n{text}"
+
+
+def _tell_missing(file: Path) -> None:
+    """Say on standard error that a part of the page is left out."""
+    note(f"{file}: no such file; the page is without it ({AGAIN})")
 
 
 def bench_file(file: Path, device: str | None = None) -> Bench:
