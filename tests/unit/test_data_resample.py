@@ -155,10 +155,18 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, cache, monkeypatch, c
     assert said in says(capfd)
 
 
-def test_damaged_code_in_the_cache_is_never_loaded_but_named_and_compiled_anew(cache, capfd):
-    """Half a library ends the process with SIGBUS when it is loaded."""
+@pytest.fixture
+def kept(cache, tmp_path, monkeypatch):
+    """The compiled code in a cache that this process has loaded nothing from: to change what is loaded ends it."""
     resample.library()
-    (kept,) = cache.iterdir()
+    shutil.copytree(tmp_path / "cache", tmp_path / "other")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    (kept,) = (tmp_path / "other" / "ssld" / "compiled").iterdir()
+    return kept
+
+
+def test_damaged_code_in_the_cache_is_never_loaded_but_named_and_compiled_anew(kept, capfd):
+    """Half a library ends the process with SIGBUS when it is loaded."""
     content, mode = kept.read_bytes(), kept.stat().st_mode
     assert content[-32:] == hashlib.sha256(content[:-32]).digest()
     tried = []
@@ -175,7 +183,7 @@ def test_damaged_code_in_the_cache_is_never_loaded_but_named_and_compiled_anew(c
     resample.library()
     assert capfd.readouterr().err == f"{kept}: it is damaged (sha256); it is compiled anew\n"
     assert resample.distrust(kept) is None
-    assert list(cache.iterdir()) == [kept]
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 @pytest.mark.parametrize(
@@ -187,11 +195,9 @@ def test_damaged_code_in_the_cache_is_never_loaded_but_named_and_compiled_anew(c
     ],
     ids=["mode of the file", "mode of the folder", "owner of the file"],
 )
-def test_code_that_somebody_else_may_have_changed_is_not_loaded(of, change, said, cache):
-    resample.library()
-    (kept,) = cache.iterdir()
+def test_code_that_somebody_else_may_have_changed_is_not_loaded(of, change, said, kept):
     try:
-        change(kept if of == "file" else cache)
+        change(kept if of == "file" else kept.parent)
     except PermissionError:
         pytest.skip("only root gives files away")
     assert re.fullmatch(said, resample.distrust(kept))
