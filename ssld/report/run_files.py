@@ -112,13 +112,18 @@ def bench_file(file: Path, device: str | None = None) -> Bench:
     if not file.is_file():
         raise RunError(f"{file}: no such file; {GIVE}")
     beside = file.with_suffix(".json")
-    content = read_json(beside, GIVE) if beside.is_file() else {}
-    rows = content.get("rows") if file == beside else bench_rows(file, GIVE)
-    machine = {"device": device or f"a machine that {file.name} does not name", **content.get("machine", {})}
-    machine_name = ", ".join([machine["device"], *(card["name"] for card in machine.get("gpu", ()))])
-    if rows and all(_is_row(row) for row in rows):
-        return Bench(file, rows, machine_name)
-    raise damaged(file, "it holds no rows of a bench", GIVE)
+    content = read_json(beside, GIVE) if beside.is_file() and beside != file else {}
+    try:
+        if file == beside:
+            content = read_json(file, "")
+        rows = content["rows"] if file == beside else bench_rows(file, "")
+        machine = {"device": device or f"a machine that {file.name} does not name", **content.get("machine", {})}
+        machine_name = ", ".join([machine["device"], *(card["name"] for card in machine.get("gpu", ()))])
+        if rows and all(_is_row(row) for row in rows):
+            return Bench(file, rows, machine_name)
+    except (KeyError, TypeError, AttributeError, RunError):
+        pass
+    raise RunError(f"{file}: is no bench file; {GIVE}")
 
 
 def _is_row(row: dict[str, Any]) -> bool:
