@@ -66,9 +66,7 @@ def check_outputs(run: Run, result: dict[str, Any]) -> None:
     for name, digest in (result.get("files") or {}).items():
         check_content(run.folder / name, digest)
     for name, digest in _exports(run).items() if result.get("export") else ():
-        contract = contracts.read(run.folder / name)
-        if contract.get("digest") != digest:
-            raise DeployError(f"{run.folder / name}: is the export of another run")
+        contract = contracts.read_of(run.folder / name, digest)
         contracts.check_files(run.folder / name, contract, contract["files"])
 
 

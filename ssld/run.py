@@ -98,7 +98,7 @@ def finished(run: Run, trust: Trust) -> dict[str, Any] | None:
         return result
     if run.runtime.main:
         if reason:
-            note(f"{reason}; what follows the training is made anew")
+            note(f"{reason.partition(';')[0]}; what follows the training is made anew")
         report.unlink()
     barrier(run.runtime)
     return None

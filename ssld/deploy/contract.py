@@ -84,6 +84,16 @@ def read(folder: Path) -> dict[str, Any]:
     return contract
 
 
+def read_of(folder: Path, digest: str) -> dict[str, Any]:
+    """Read the contract of an export that was made of what has this digest. Raises DeployError as `read` does, and for
+    the export of something else.
+    """
+    contract = read(folder)
+    if contract.get("digest") != digest:
+        raise DeployError(f"{folder}: holds the export of another run or stage; remove it, and {AGAIN}")
+    return contract
+
+
 def write(folder: Path, contract: dict[str, Any]) -> None:
     """Write the contract into the folder of an export. Raises OSError where the disk does not take it."""
     write_json(folder / CONTRACT, contract)

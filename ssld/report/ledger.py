@@ -11,13 +11,16 @@ import numpy as np
 
 from ssld.errors import RunError
 from ssld.files import json_text, read_json, write_whole
-from ssld.report.headline import points, ratios, training_word
+from ssld.report.headline import on_other_images, points, ratios, training_word
 from ssld.report.seed_statistics import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
 
 
 @dataclass(frozen=True)
 class StageSummary:
-    """A stage over seeds, percent top-1. A stage of the student has its gain over the baseline, in points."""
+    """A stage over seeds, percent top-1.
+
+    A stage of the student that was evaluated on the images of the baseline has its gain over it, in points.
+    """
 
     name: str
     network: str  # the network of the stage, teacher or student
@@ -46,6 +49,7 @@ class Summary:
     wall_seconds: float  # the time of the longest run
     training: str
     baseline_missing: str | None
+    other_images: dict[str, str]  # maps a stage that was evaluated on other images than the baseline to their list
 
     @property
     def n(self) -> int:
@@ -139,6 +143,7 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
         wall_seconds=max(result["wall_seconds"] for result in runs),
         training=student,
         baseline_missing=runs[0].get("baseline_missing"),
+        other_images=on_other_images(runs[0]),
     )
 
 
@@ -239,6 +244,7 @@ def write_seed_report(
         "",
         stages(summary),
         "",
+        *(f"- {name}: evaluated on other images, {listed}" for name, listed in summary.other_images.items()),
         f"- seeds: {', '.join(map(str, seeds))} (n = {summary.n})",
         f"- command: `{command}`",
         f"- hardware: {'; '.join(summary.hardware)}",
@@ -292,7 +298,7 @@ def _stage(results: list[dict[str, Any]], name: str) -> StageSummary:
 
     network, baseline = results[0]["stages"][name]["network"], results[0]["plan"]["baseline"]
     gain = test = None
-    if network == "student" and baseline not in (None, name):
+    if network == "student" and baseline not in (None, name) and name not in on_other_images(results[0]):
         gain = spread([own - other for own, other in zip(tops(name), tops(baseline), strict=True)])
         test = paired_test(tops(name), tops(baseline))
     return StageSummary(name, network, spread(tops(name)), gain, test)

@@ -265,7 +265,7 @@ def test_stages_taken_over_from_another_run_have_no_curves_but_a_note(tmp_path: 
     lines = [json.dumps(record) for record in metrics() if record["stage"] == "distill"]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     text = write_report(folder).read_text(encoding="utf-8")
-    assert "No curves of teach: taken over from another run." in text
+    assert "No curves of teach: this run" in text
     assert text.count('aria-label="Training loss and accuracy over steps"') == 1
 
 
