@@ -22,7 +22,7 @@ from ssld.files import check_content, damaged, read_json, sha256, write_json
 
 CONTRACT = "contract.json"
 REJECTED = ".rejected"
-AGAIN = "export the model again (`ssld export`), and the files of a run also by repeating its `ssld run` command"
+AGAIN = "export it again (`ssld export`), or repeat the `ssld run` command that wrote it"
 REQUIRED = ("arch", "classes", "digest", "input")
 REQUIRED_INPUT = ("size", "mean", "std", "resize")
 

@@ -58,15 +58,21 @@ def fetch(
     cut.
 
     Returns file, sha256, bytes and status. The sha256 has to be the card's, or, where the card has none, the one that
-    `checksum_file` recorded at the first time. Raises WeightsError when it is another one (the file is then kept beside
-    as `.rejected`), when the file cannot be had, and with `offline` instead of using a network.
+    `checksum_file` recorded at the first time. A file of another one is kept beside as `.rejected`: where it was there
+    already, it is fetched again. Raises WeightsError where what was fetched is another one, when the file cannot be
+    had, and with `offline` instead of using a network.
     """
     path = folder / published.file
     if not published.file.strip("."):
         raise WeightsError(f"{published.name}: {published.url} names no file; mend the card")
     first_checksums.read(checksum_file)  # a damaged file is noticed before anything is downloaded
     if path.is_file():
-        return _accept(path, path, published, checksum_file, "already there")
+        try:
+            return _accept(path, path, published, checksum_file, "already there")
+        except _Refused as error:
+            if offline:
+                raise
+            note(f"{error.what}; it is fetched again")
     source = f"{mirror.rstrip('/')}/{published.file}" if mirror else published.url
     remote = source.startswith(("http://", "https://"))
     if remote and offline:
@@ -84,6 +90,14 @@ def fetch(
         return _accept(part, path, published, checksum_file, "downloaded" if remote else "copied")
 
 
+class _Refused(WeightsError):
+    """The content of a file is not the expected one."""
+
+    def __init__(self, what: str):
+        super().__init__(f"{what}; find out which is right before you use it or change the sha256")
+        self.what = what
+
+
 def _accept(part: Path, path: Path, published: Published, checksum_file: Path, status: str) -> dict[str, Any]:
     """Check a whole file, record its sha256 if there is none yet, and give it its name."""
     checksums = first_checksums.read(checksum_file)
@@ -99,10 +113,8 @@ def _accept(part: Path, path: Path, published: Published, checksum_file: Path, s
             rejected = path.with_name(path.name + ".rejected")
             with _disk(rejected):
                 os.replace(part, rejected)
-            raise WeightsError(
-                f"{path}: sha256 {digest} is not {expected} of {authority}: refused and kept as {rejected.name}; "
-                "find out which is right before you use it or change the sha256"
-            )
+            what = f"{path}: sha256 {digest} is not {expected} of {authority}: refused and kept as {rejected.name}"
+            raise _Refused(what)
         first_checksums.add(checksum_file, published.url, digest, size)
     if part != path:
         with _disk(path):
