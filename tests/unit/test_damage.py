@@ -22,8 +22,8 @@ from ssld.distill.runs import Run
 from ssld.distill.teachers import chosen_engine
 from ssld.errors import SsldError
 from ssld.files import read_json, sha256, write_json
-from ssld.report import run_files, write_report
 from ssld.plans import load_plan
+from ssld.report import run_files, write_report
 from ssld.run import open_folder, run_plan
 from tests.campaign.damage import WAYS, counterpart, damage, damaged_copies
 from tests.unit.some_recipe import written
