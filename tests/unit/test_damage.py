@@ -18,13 +18,15 @@ from ssld.config import code, recipe
 from ssld.config.run_folder import read_plan, read_result
 from ssld.deploy import contract
 from ssld.distill import checkpoint, reuse
+from ssld.distill.reuse import check_begun, to_train
 from ssld.distill.runs import Run
-from ssld.distill.teachers import chosen_engine
+from ssld.distill.teachers import Teachers, chosen_engine
 from ssld.errors import SsldError
 from ssld.files import read_json, sha256, write_json
 from ssld.plans import load_plan
+from ssld.publish import start_track
 from ssld.report import run_files, write_report
-from ssld.run import open_folder, run_plan
+from ssld.run import finished, open_folder, opened, run_plan, stage_result
 from tests.campaign.damage import WAYS, counterpart, damage, damaged_copies
 from tests.unit.some_recipe import written
 from tests.unit.tiny_run import HERE, QUIET, TREE, copy_place, plan_of
@@ -90,11 +92,25 @@ def run(folder=RUN):
     return run_plan(plan_of(), folder, HERE, QUIET)
 
 
+def train(folder=RUN, trust="equal"):
+    """The stages of a run, as `ssld run` makes them, without what follows the training."""
+    one = Run.of_plan(plan_of(), folder, HERE)
+    with opened(one), start_track(one, QUIET) as log:
+        check_begun(to_train(one, trust), trust)
+        teachers = Teachers(one)
+        for stage in one.stages.values():
+            stage_result(stage, teachers, log, trust)
+
+
+def bits(folder=RUN):
+    """The sha256 of all trained weights."""
+    return {name: sha256(stage.model_file) for name, stage in stages(folder).items()}
+
+
 def state(folder=RUN):
     """The bits of all trained weights, and what the run says of the student."""
     result = read_result(folder)
-    scores = {key: result[key] for key in ("digest", "top1", "nll", "gain", "per_class", "worst")}
-    return {name: sha256(stage.model_file) for name, stage in stages(folder).items()}, scores
+    return bits(folder), {key: result[key] for key in ("digest", "top1", "nll", "gain", "per_class", "worst")}
 
 
 @pytest.mark.parametrize("pattern", READERS)
@@ -107,6 +123,7 @@ def test_a_damaged_file_is_never_read_in_silence(pattern, place, tmp_path, monke
     for what, folder in copies:
         file, tried = what.partition(" ")[0], tried + 1
         code._LOADED.clear()
+        code._BY_PATH.clear()
         capsys.readouterr()
         try:
             found, said = read(folder), capsys.readouterr().err
@@ -124,7 +141,7 @@ MENDED = {
     "plan.yaml": ("a byte in its middle flipped", "plan.yaml: damaged (its checksum"),
     "code/*/nets.py": ("emptied", ""),
     "stages/teach-*/stage.json": ("cut in its middle", "stage teach: stage.json: damaged (no JSON"),
-    "stages/teach-*/made_of.json": ("filled with zeros", ""),
+    "stages/plain-*/made_of.json": ("filled with zeros", ""),
     "stages/plain-*/model.safetensors": ("a byte in its middle flipped", "stage plain: model.safetensors is damaged"),
     "stages/distill-*/stage.json": ("deleted", ""),
     "stages/tune-*/model.safetensors": (
@@ -164,28 +181,35 @@ AFTER = {
 }
 
 
-@pytest.mark.parametrize("name", AFTER)
-def test_what_follows_the_training_is_made_anew_by_the_same_command(name, place, capsys):
-    way, line = AFTER[name]
+def test_a_run_is_not_finished_while_something_that_it_made_is_lost_or_another(place, capsys):
+    one, page = Run.of_plan(plan_of(), RUN, HERE), (RUN / "report.html").read_bytes()
+    for name, (way, line) in AFTER.items():
+        file = RUN / name.strip()
+        content = file.read_bytes()
+        assert damage(file, way, counterpart(Path("others/two"), name.strip()))
+        assert finished(one, "equal") is None, name
+        assert f"{RUN}/{line}" in capsys.readouterr().err
+        file.write_bytes(content)
+        (RUN / "report.html").write_bytes(page)
+    assert finished(one, "equal") == read_result(RUN)
+
+
+def test_the_export_of_another_network_is_not_overwritten_and_the_advice_works(place):
     before = state()
-    file = RUN / name.strip()
-    assert damage(file, way, counterpart(Path("others/two"), name.strip()))
-    if name == "teacher_export/contract.json":  # the export of another network is not overwritten
-        with pytest.raises(SsldError, match=r"holds the export of .* remove that one"):
-            run()
-        shutil.rmtree(file.parent)
+    shutil.copytree("others/two/teacher_export", RUN / "teacher_export", dirs_exist_ok=True)
+    with pytest.raises(SsldError, match=r"teacher_export: holds the export of .*; choose .* or remove that one"):
+        run()
+    shutil.rmtree(RUN / "teacher_export")
     run()
-    assert f"{RUN}/{line}" in capsys.readouterr().err
     assert state() == before
-    run()
-    assert capsys.readouterr().err == f"{RUN}: already finished\n"
 
 
 def test_a_stage_folder_that_was_removed_is_made_again(place, capsys):
     before = state()
     shutil.rmtree(stages()["tune"].folder)
-    run()
-    assert "already finished" not in capsys.readouterr().err
+    assert finished(Run.of_plan(plan_of(), RUN, HERE), "equal") is None
+    train()
+    assert "tune       100 %" in capsys.readouterr().err
     assert state() == before
 
 
@@ -223,7 +247,7 @@ def test_no_command_reads_weights_that_were_damaged_and_the_advice_brings_them_b
     for name, ask in WAYS_TO_WEIGHTS.items():
         with pytest.raises(SsldError, match=r"model.safetensors is damaged \(sha256\); repeat the `ssld run`"):
             raise AssertionError(f"{name}: {ask()}")
-    run()
+    train()
     for ask in WAYS_TO_WEIGHTS.values():
         ask()
     assert state() == before
@@ -237,8 +261,8 @@ def test_a_teacher_from_a_damaged_run_is_refused_until_that_run_is_repeated(plac
     flipped(stages()["tune"])
     with pytest.raises(SsldError, match=r"model.safetensors is damaged \(sha256\); repeat the `ssld run`"):
         run_plan(plan, Path("runs/taught"), HERE, QUIET)
-    run()
-    run_plan(plan, Path("runs/taught"), HERE, QUIET)
+    train()
+    Teachers(Run.of_plan(plan, Path("runs/taught"), HERE)).named("teacher")
 
 
 def test_a_damaged_run_beside_lends_nothing_and_stops_nobody(place, capsys):
@@ -246,14 +270,15 @@ def test_a_damaged_run_beside_lends_nothing_and_stops_nobody(place, capsys):
     before = state()
     damage(teach(RUN).folder / "stage.json", "cut in its middle")
     flipped(stages()["plain"])
-    damage(RUN / "metrics.jsonl", "a byte in its middle flipped")
-    run(Path("runs/two"))
+    curves = (RUN / "metrics.jsonl").read_text()
+    (RUN / "metrics.jsonl").write_text(curves.replace('"stage": "tune", "step": 2', '"stage": "tune", "step": 1'))
+    train(Path("runs/two"))
     said = capsys.readouterr().err
     assert "teach: not taken over from one: stage.json: damaged (no JSON" in said
     assert "plain: not taken over from one: model.safetensors is damaged (sha256)" in said
     assert "tune: taken over from one" in said
-    assert "metrics.jsonl: damaged; the curve of stage " in said
-    assert state(Path("runs/two")) == before
+    assert "metrics.jsonl: damaged; the curve of stage tune is not taken over" in said
+    assert bits(Path("runs/two")) == before[0]
 
 
 # --- a run that was stopped
@@ -273,7 +298,7 @@ def test_a_checkpoint_of_another_training_is_not_taken(place, capsys):
     (other,) = Path("others/two/stages").glob("teach-*")
     shutil.rmtree(folder / "checkpoint-00000003")
     shutil.copytree(other / "checkpoint-00000003", folder / "checkpoint-00000003")
-    run()
+    train()
     assert "checkpoint-00000003: damaged (it is of another training)" in capsys.readouterr().err
     assert state() == before
 
@@ -282,7 +307,7 @@ def test_lines_that_a_stopped_stage_lost_are_told_and_its_training_goes_on(place
     before = state()
     stopped("tune")
     damage(RUN / "metrics.jsonl", "without its last line")
-    run()
+    train()
     said = capsys.readouterr().err
     assert f"{RUN}/metrics.jsonl: what stage tune logged before step 3 was lost or changed" in said
     assert state() == before
@@ -294,23 +319,23 @@ def test_what_made_a_stopped_stage_is_asked_for_where_the_record_is_damaged_and_
         folder = stopped("plain")
         (folder / "made_of.json").write_text("{")
         with pytest.raises(SsldError, match=r"made_of.json: damaged .*; go on all the same with --reuse, or remove"):
-            run()
+            train()
         if advice == "remove":
             shutil.rmtree(folder)
-        run_plan(plan_of(), RUN, HERE, QUIET, "any" if advice == "reuse" else "equal")
+        train(RUN, "any" if advice == "reuse" else "equal")
         assert state() == before
 
 
 def test_a_folder_whose_plan_was_lost_is_known_by_its_stages_and_another_one_is_not_taken(place, capsys):
     """A process may have been killed after it wrote the copies of the code, too."""
     (RUN / "plan.yaml").unlink()
-    run()
+    open_folder(Run.of_plan(plan_of(), RUN, HERE))
     assert f"{RUN}/plan.yaml: no such file; it is written anew\n" in capsys.readouterr().err
     assert recipe.of_run(RUN).digest == plan_of().digest
     for text in ("", "name: other\n"):
         (Path("others/two") / "plan.yaml").write_text(text)
         with pytest.raises(SsldError, match=r"others/two/plan.yaml: damaged .*; choose another --out"):
-            run(Path("others/two"))
+            open_folder(Run.of_plan(plan_of(), Path("others/two"), HERE))
     shutil.copytree(RUN / "code", "killed/code")
     (Path("killed") / "plan.yaml.partial").write_text("# dig")
     open_folder(Run.of_plan(plan_of(), Path("killed"), HERE))
@@ -330,52 +355,52 @@ def benched():
     return bench(target=[str(RUN)], **asked)
 
 
-def remove(name):
-    return lambda: shutil.rmtree(RUN / name) if (RUN / name).is_dir() else (RUN / name).unlink()
-
-
-def remove_and_run(name):
-    def follow():
-        remove(name)()
-        run()
-
-    return follow
-
-
 FLIP, FOLDER = "a byte in its middle flipped", "replaced by a folder"
 RUNS_AGAIN = r"; repeat the `ssld run` command of this run, which makes it anew$"
-ADVICE = {
-    ("result.json", FLIP, page): (RUNS_AGAIN, run),
-    ("result.json", "deleted", page): (r"; repeat its `ssld run` command$", run),
-    ("result.json", FOLDER, run): (r": is a folder; remove it, and repeat the command$", remove_and_run("result.json")),
-    ("samples.npz", FLIP, page): (RUNS_AGAIN, run),
-    ("bench.csv", FLIP, page): (RUNS_AGAIN, run),
-    ("plan.yaml", FLIP, page): (RUNS_AGAIN, run),
-    ("metrics.jsonl", "its first byte flipped", page): (
-        r"line 1 is no record\); remove the file, with which only the curves of the page are lost$",
-        remove("metrics.jsonl"),
-    ),
-    ("export/contract.json", FLIP, benched): (
-        r"; export it again \(`ssld export`\), or repeat",
-        lambda: api.export(api.load_run(RUN, device="cpu"), RUN / "export"),
-    ),
-    ("export/model.pdiparams", FLIP, benched): (r" repeat the `ssld run` command that wrote it$", run),
-    ("export/model.json", FOLDER, benched): (
-        r"; export it again \(`ssld export`\), or repeat",
-        lambda: api.export(api.load_run(RUN, device="cpu"), RUN / "export"),
-    ),
+EXPORTS_AGAIN = r"; export it again \(`ssld export`\), or repeat the `ssld run` command that wrote it$"
+ADVICE = {  # (file, damage, command): the message of the command
+    ("result.json", FLIP, page): RUNS_AGAIN,
+    ("result.json", "deleted", page): r"result.json\); repeat its `ssld run` command$",
+    ("result.json", FOLDER, run): r": is a folder; remove it, and repeat the command$",
+    ("samples.npz", FLIP, page): RUNS_AGAIN,
+    ("bench.csv", FLIP, page): RUNS_AGAIN,
+    ("plan.yaml", FLIP, page): RUNS_AGAIN,
+    ("export/model.pdiparams", FLIP, benched): EXPORTS_AGAIN,
+    ("export/contract.json", FLIP, benched): EXPORTS_AGAIN,
+    ("export/model.json", FOLDER, benched): EXPORTS_AGAIN,
 }
 
 
-@pytest.mark.parametrize("case", ADVICE, ids=lambda case: f"{case[0]} {case[1]}, {case[2].__name__}")
-def test_the_advice_of_a_message_works(case, place):
-    (name, way, ask), (advice, follow) = case, ADVICE[case]
-    damage(RUN / name, way)
-    with pytest.raises(SsldError, match=advice) as caught:
-        ask()
-    assert name in str(caught.value)
+@pytest.mark.parametrize("follow", [run, lambda: api.export(api.load_run(RUN, device="cpu"), RUN / "export")])
+def test_the_advice_of_every_message_works(follow, place):
+    """Every damage is told with its advice; then all files are damaged, and the advice is followed once."""
+    cases = {case: advice for case, advice in ADVICE.items() if follow is run or advice is EXPORTS_AGAIN}
+    for (name, way, ask), advice in cases.items():
+        content = (RUN / name).read_bytes()
+        assert damage(RUN / name, way)
+        with pytest.raises(SsldError, match=advice) as caught:
+            ask()
+        assert Path(name).name in str(caught.value)
+        if way == FOLDER:
+            (RUN / name).rmdir()
+        (RUN / name).write_bytes(content)
+    for name, way, _ in cases:
+        if not way == FOLDER and (RUN / name).exists():
+            damage(RUN / name, way)
     follow()
-    ask()
+    for ask in {ask for _, _, ask in cases}:
+        ask()
+
+
+def test_without_the_damaged_curves_the_page_can_be_written(place, capsys):
+    damage(RUN / "metrics.jsonl", "its first byte flipped")
+    with pytest.raises(
+        SsldError, match=r"line 1 is no record\); remove the file, with which only the curves of the page"
+    ):
+        page()
+    (RUN / "metrics.jsonl").unlink()
+    page()
+    assert "it does not hold what was logged of teach, plain, distill, tune;" in capsys.readouterr().err
 
 
 def test_a_damaged_line_of_a_stopped_run_is_named_and_the_file_may_be_removed(place):
@@ -383,9 +408,9 @@ def test_a_damaged_line_of_a_stopped_run_is_named_and_the_file_may_be_removed(pl
     stopped("tune")
     damage(RUN / "metrics.jsonl", "its first byte flipped")
     with pytest.raises(SsldError, match=r"line 1 is no record\); remove the file, with which only curves are lost, or"):
-        run()
+        train()
     (RUN / "metrics.jsonl").unlink()
-    run()
+    train()
     assert state() == before
 
 
@@ -398,7 +423,8 @@ def test_the_engine_that_a_stage_had_chosen_is_chosen_anew_where_its_record_is_d
         write_json(file, {"engine": "onednn"})
         assert chosen_engine(file) == "onednn"
         if damage(file, way):
-            assert chosen_engine(file) is None, way
+            lost = chosen_engine(file) is None
+            assert lost == ("quarter" not in way), way  # there stands the name of the checksum
             said = capsys.readouterr().err
-            assert way in ("deleted", "replaced by a link to itself") or str(file) in said, way
+            assert (str(file) in said) == (lost and way not in ("deleted", "replaced by a link to itself")), way
         shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
