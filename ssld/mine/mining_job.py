@@ -13,10 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ssld.config.mine_step import DONE
+from ssld.config.mine_step import DONE, LIST
 from ssld.data import FileList
 from ssld.errors import RunError
-from ssld.files import check_content, copy_whole, is_unused, json_digest, read_json, sha256, write_json
+from ssld.files import check_content, copy_whole, damaged, is_unused, json_digest, read_json, sha256, write_json
 from ssld.mine import candidates, duplicates, picture, results, topk
 from ssld.mine.output import write_out
 from ssld.mine.score import Teacher, score
@@ -110,14 +110,16 @@ def finished(job: Job) -> dict[str, Any] | None:
         return None
     try:
         done = read_json(file, "")
-        listed, digest = job.out / done["list"], done["list_sha256"]
+        if done.get("digest") != job.about()["digest"]:
+            raise damaged(file, "it is of another mining", "")
+        listed = job.out / done["list"]
         if not listed.exists():
             raise RunError(f"{listed}: no such file")
     except RunError as error:
         note(f"{error}; the images are chosen anew")
         return None
     advice = "remove it, and the same command writes it anew; a list of your own needs another name"
-    check_content(listed, digest, advice)
+    check_content(listed, done["list_sha256"], advice)
     return done
 
 
@@ -127,6 +129,9 @@ def open_folder(job: Job) -> None:
     A folder in which another mining was begun and nothing was scored, for example because its teacher failed, becomes
     this one's.
     """
+    for name in (JOB, DONE, LIST):
+        if (job.out / name).is_dir():
+            raise RunError(f"{job.out / name}: is a folder; remove it, and repeat the command")
     about, digest = job.about(), None if is_unused(job.out) else kept_digest(job)
     if digest not in (None, about["digest"]) and any(job.out.glob("scores-*/*.npz")):
         raise RunError(f"{job.out}: holds another mining ({digest[:16]}...); choose another --out")

@@ -385,7 +385,7 @@ def test_the_advice_of_every_message_works(follow, place):
             (RUN / name).rmdir()
         (RUN / name).write_bytes(content)
     for name, way, _ in cases:
-        if not way == FOLDER and (RUN / name).exists():
+        if way != FOLDER and (RUN / name).exists():
             damage(RUN / name, way)
     follow()
     for ask in {ask for _, _, ask in cases}:
