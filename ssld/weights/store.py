@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from ssld.errors import WeightsError
 from ssld.files import clear, flush, told, whole
 from ssld.spec.printable import printable
-from ssld.weights import lodtensor, pdparams
+from ssld.weights import first_checksums, lodtensor, pdparams
 from ssld.weights.lodtensor import StoredArray
 
 LazyArray = np.ndarray | StoredArray
@@ -120,10 +120,12 @@ def noted_classes(path: str | Path) -> int | None:
 def contents(path: str | Path, suffix: str | None = None) -> Contents:
     """Return what a `.safetensors`, `.pdparams` or `.tar` file or a folder holds.
 
-    `suffix` says which of them a file is whose own name has not got that ending. Raises WeightsError as `load` does.
+    `suffix` says which of them a file is whose own name has not got that ending. Raises WeightsError as `load` does,
+    and for a file that is not the one that was fetched to its place.
     """
     suffix = Path(path).suffix if suffix is None else suffix
     path = _existing(path, suffix)
+    first_checksums.check(path)
     if path.is_dir() or suffix == ".tar":
         return Contents(path, *lodtensor.listing(path), archive=True)
     if suffix == ".pdparams":
