@@ -57,6 +57,7 @@ EXTRAS = {
     "tensorboard": ["tensorboardX>=2.6.2,<3", "tensorboard>=2.18,<3"],  # `ssld run --tensorboard`, and its viewer
     "dev": [
         "tensorboardX>=2.6.2,<3",
+        "hypothesis>=6.100,<7",
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
         "pytest-xdist>=3.6,<4",

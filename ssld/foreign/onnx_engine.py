@@ -159,19 +159,29 @@ def _external_files(model: Any, file: Path) -> dict[str, Path]:
     """
     import onnx
 
-    folder = file.resolve().parent
-    paths = {}
+    paths: dict[str, Path] = {}
     for tensor in _weights(model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        path = (folder / location).resolve()
-        if not (location and path.is_relative_to(folder)):
-            raise RunError(f"{file}: has weights at {location!r}, outside its folder; export it again")
-        if not path.is_file():
-            raise RunError(f"{file}: its weights {location} are not beside it; copy both files")
-        paths[location] = path
+        paths[location] = _beside(file, location)
     return dict(sorted(paths.items()))
+
+
+def _beside(file: Path, location: str) -> Path:
+    """Return the path of a file in the folder of another one. It raises RunError where it is not there."""
+    shown, folder = repr(location[:200]), file.resolve().parent
+    try:
+        path = (folder / location).resolve()
+        is_there = path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or that holds a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{file}: has weights at {shown}, which is no path ({reason}); export it again") from None
+    if not (location and path.is_relative_to(folder)):
+        raise RunError(f"{file}: has weights at {shown}, outside its folder; export it again")
+    if not is_there:
+        raise RunError(f"{file}: its weights {shown} are not beside it; copy both files")
+    return path
 
 
 def _weights(graph: Any) -> Iterator[Any]:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args, get_type_hints
 
-from ssld.errors import did_you_mean
 from ssld.interfaces import Batch, Outputs
 from ssld.spec.ranges import check_fields
 
@@ -50,9 +49,8 @@ class Reads:
             if isinstance(value, str):
                 raise TypeError(f"Reads({name}={value!r}) is text; write {name}={{{value!r}}}")
             object.__setattr__(self, name, frozenset(value))
-        if unknown := sorted(set(batch) - OF_BATCH):
-            hint = did_you_mean(unknown[0], OF_BATCH) or f"; its keys are {', '.join(sorted(OF_BATCH))}"
-            raise ValueError(f"Reads(batch=...) has {unknown[0]!r}, and a batch has no such key{hint}")
+        if unknown := set(batch) - OF_BATCH:
+            raise ValueError(f"Reads(batch=...) has {min(unknown)!r}; its keys are {', '.join(sorted(OF_BATCH))}")
         if wrong := {*(weights or {})} - {"student", "teacher"}:
             raise ValueError(f"Reads(weights=...) has {min(wrong)!r}; its keys are student and teacher")
         object.__setattr__(self, "weights", {of: frozenset(names) for of, names in (weights or {}).items()})

@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             tree = unpickle(content)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    except (OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(f"{path}: truncated or not a .pdparams file ({reason}); download it again") from None
     if not isinstance(tree, dict):
@@ -52,7 +52,10 @@ def _joined(tree: dict[str, Any], slices: Any, path: Path) -> dict[str, Any]:
     """Put big arrays together again. slices: {key: {"OriginShape": shape, "slices": [keys of its flat pieces]}}."""
     try:
         for key, part in slices.items():
-            pieces, shape = [tree.pop(piece) for piece in part["slices"]], tuple(part["OriginShape"])
+            names, shape = part["slices"], tuple(part["OriginShape"])
+            if not all(isinstance(name, str) for name in (key, *names)):
+                raise ValueError("a piece whose name is no text")
+            pieces = [tree.pop(name) for name in names]
             check_shape(shape)
             if sum(piece.size for piece in pieces) != prod(shape):
                 raise ValueError(f"the pieces of {key} do not add up to {list(shape)}")

@@ -101,7 +101,8 @@ def check_shape(shape: Any) -> None:
 def _type(machine: _Machine, code: Any, *_: Any) -> _Type:
     """Make a numpy.dtype of numbers."""
     if code not in _TYPES:
-        raise WeightsError(f"holds arrays of type {code!r}, weights are numbers; get the file from its publisher")
+        kind = repr(code) if isinstance(code, str) else f"a {type(code).__name__}"
+        raise WeightsError(f"holds arrays of type {kind}, weights are numbers; get the file from its publisher")
     return _Type(np.dtype(code))
 
 
@@ -136,7 +137,7 @@ def _tuple(machine: _Machine, items: Any) -> tuple[Any, ...]:
 def _bytes(machine: _Machine, text: Any, encoding: Any = "latin1") -> bytes:
     """Return what protocol 2 writes for the bytes of an array; other codecs are not needed."""
     if encoding != "latin1":
-        raise ValueError(f"bytes in {encoding}")
+        raise ValueError(f"bytes in {encoding if isinstance(encoding, str) else 'a code that is no text'}")
     return machine.latin1(text)
 
 
@@ -189,6 +190,8 @@ class _Machine:
 
     def latin1(self, text: str) -> bytes:
         """Return the bytes of a text."""
+        if not isinstance(text, str):
+            raise ValueError("bytes of what is no text")
         self.spend(len(text))
         return text.encode("latin1")
 
@@ -217,7 +220,10 @@ def _push(machine: _Machine, value: Any) -> None:
 def _name(machine: _Machine, argument: str | None) -> None:
     """Push a name. GLOBAL has module and name in its argument, STACK_GLOBAL on the stack."""
     if argument is None:
-        argument = " ".join(str(part) for part in reversed((machine.pop(), machine.pop())))
+        parts = (machine.pop(), machine.pop())
+        if not all(isinstance(part, str) for part in parts):  # of nested tuples `str` would not end
+            raise ValueError("a name that is no text")
+        argument = " ".join(reversed(parts))
     text = argument.replace(" ", ".")
     if text != "numpy.ndarray" and text not in _CALLS:
         _refuse(f"run {printable(text)}")

@@ -151,6 +151,13 @@ class Reading(Loss):
 
 
 @dataclass(frozen=True)
+class Failing(Loss):
+    @property
+    def reads(self):
+        raise KeyError("taps")
+
+
+@dataclass(frozen=True)
 class Silent(Loss):
     limit: float = 1.0
 
@@ -171,6 +178,10 @@ class Careful(Silent):
         (Reading, "^.own: class Reading has an option 'reads', .*, or write reads: ClassVar = "),
         (Silent, "^.own: class Silent does not say what it reads; write reads: ClassVar = Reads"),
         (Careful, "^.own: KeyError: 'limit'$"),
+        (
+            Failing,
+            r"^.own: reads of class Failing failed in line \d+ of test_loss_terms.py .KeyError: 'taps'.; correct",
+        ),
     ],
 )
 def test_a_class_that_could_not_be_told_from_its_term_is_refused(cls, message):
@@ -184,8 +195,13 @@ def test_a_class_that_could_not_be_told_from_its_term_is_refused(cls, message):
         ({"teacher": "logits"}, r"^Reads\(teacher='logits'\) is text; write teacher=\{'logits'\}$"),
         ({"batch": "label"}, "^Reads.batch='label'. is text"),
         ({"weights": {"students": {"classifier"}}}, "has 'students'; its keys are student and teacher$"),
+        (
+            {"batch": {"labels"}},
+            r"^Reads\(batch=...\) has 'labels'; its keys are epoch, image, index, label, label_b, ",
+        ),
+        ({"batch": {"teacher"}}, r"^Reads\(batch=...\) has 'teacher'; its keys are epoch, image, "),
     ],
 )
-def test_a_loss_that_reads_the_letters_of_a_name_is_refused(given, message):
+def test_a_loss_that_reads_what_there_is_not_or_the_letters_of_a_name_is_refused(given, message):
     with pytest.raises((TypeError, ValueError), match=message):
         Reads(**given)

@@ -11,10 +11,14 @@ from paddle.static import InputSpec
 from ssld.config import code, coverage
 from ssld.config.keys import plain
 from ssld.distill.networks import build
-from ssld.errors import RecipeError
+from ssld.distill.runs import Run
+from ssld.distill.trial import check_sizes
+from ssld.errors import RecipeError, SsldError
 from ssld.losses.recorded import with_recorded
 from ssld.plans import load_plan
+from ssld.runtime import Runtime
 from tests.unit.own_recipe import TREE, write_code
+from tests.unit.some_recipe import TREE as SOME
 from tests.unit.some_recipe import changed, written
 
 
@@ -44,6 +48,37 @@ def test_two_contents_of_a_file_are_two_architectures_and_so_are_two_options():
     Path("nets.py").write_text(Path("nets.py").read_text().replace("nn.Dropout(0.1)", "nn.Dropout(0.2)"))
     assert called() not in {first, *others}
     assert called(role="teacher") != teacher
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "crop", "message"),
+    [
+        (
+            "InceptionV3",
+            32,
+            32,
+            "stage plain: model inception: in_size 32 leaves no pixel to classify; give at",
+        ),
+        (
+            "AlexNet",
+            64,
+            128,
+            "stages.plain.data.eval_size: AlexNet is made for 64 pixels and takes none of 128",
+        ),
+        ("ResNet18", 8, 16, None),
+    ],
+)
+def test_a_size_that_a_network_does_not_take_is_told_before_the_first_stage(arch, size, crop, message):
+    tree = {key: value for key, value in SOME.items() if key not in ("teacher", "baseline")}
+    plain_stage = changed(SOME, "stages.plain.data", {"size": size, "eval_size": crop})["stages"]["plain"]
+    plan = plan_of({**tree, "student": {"arch": arch}, "stages": {"plain": plain_stage}})
+    stages = list(Run.of_plan(plan, Path("run"), Runtime(rank=0, world=1, gpu=None)).stages.values())
+    if message is None:
+        return check_sizes(stages)
+    with pytest.raises(SsldError) as caught:
+        check_sizes(stages)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_architecture_of_ones_own_does_not_depend_on_where_its_file_lies(tmp_path):

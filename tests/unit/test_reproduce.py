@@ -146,7 +146,7 @@ def test_train_takes_the_recipe_of_the_card_by_the_road_of_run_and_ends_in_the_l
     cli.main(["reproduce", *words, "--ranks", "2"])
     told = json.loads(capsys.readouterr().out)
     (((plan, recipe, overrides), given),) = called
-    assert (plan.name, plan.stages["distill"].epochs) == ("mobilenet_v3_large_x1_0_ssld", 2)
+    assert (plan.name, plan.stages["distill"].epochs) == ("mobilenet_v3_large_x1_0_ssld", 6)
     assert recipe == "recipes/mobilenet_v3_large_x1_0_ssld.yaml"
     assert (given["seeds"], overrides, given["out"]) == (3, ["stages.distill.epochs=6"], "there")
     assert given["options"].ranks == "2"

@@ -104,9 +104,10 @@ def train(run, trust="equal"):
         trust = trust_now(run, trust)
         if trust == "none":
             begin_anew(run)
-        teachers = Teachers(run)
+        teachers, known = Teachers(run), KnownParts()
+        to_train(run, trust, known)  # as `run_plan` does, so that what is known before a stage is trained is in `known`
         for stage in run.stages.values():
-            stage_result(stage, teachers, log, trust, KnownParts())
+            stage_result(stage, teachers, log, trust, known)
     return [name for name, stage in run.stages.items() if stamp(stage) != before[name]]
 
 
@@ -555,6 +556,16 @@ def test_lists_and_weights_are_hashed_once_at_the_start_of_a_run(place, monkeypa
         reuse.take_over(stage, "equal", known)
     lists = [stage.settings.data for stage in run.stages.values()]
     assert sorted(hashed) == sorted(name for data in lists for name in (*data.train, data.val))
+
+
+def test_what_changes_while_a_stage_is_trained_is_noticed_by_the_stages_after_it(place):
+    run, known = run_of(), KnownParts()
+    begun(run, "plain")
+    assert [stage.name for stage in to_train(run, "equal", known)] == ["plain"]
+    reuse.take_over(run.stage("plain"), "equal", known)  # it is trained now
+    cut("train_labelled.txt")
+    reuse.take_over(run.stage("distill"), "equal", known)
+    assert not run.stage("distill").is_done
 
 
 def test_a_teacher_is_checked_before_the_first_step_where_a_finished_stage_is_to_be_trained_anew(place, capsys):
