@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ssld.config.run_folder import AGAIN, METRICS, PLAN, read_plan
-from ssld.deploy import contract as contracts
 from ssld.errors import RunError
 from ssld.files import check_content, damaged, json_digest, read_arrays, read_json, read_lines, read_table
 from ssld.progress import note
@@ -54,13 +53,10 @@ def metrics(folder: Path, result: dict[str, Any]) -> list[dict[str, Any]]:
     return [record for record in records if record["stage"] not in changed]
 
 
-def contract(folder: Path, digest: str) -> dict[str, Any]:
-    """Return the contract of the export of a run; {} without one, and for that of another run.
-
-    Raises DeployError where it is damaged.
-    """
-    content = contracts.read(folder) if (folder / contracts.CONTRACT).exists() else {}
-    return content if content.get("digest") == digest else {}
+def contract(folder: Path) -> dict[str, Any]:
+    """Return the contract of the export of a run, {} without one. Raises RunError where it is damaged."""
+    file = folder / "export" / "contract.json"
+    return read_json(file, "`ssld export` of this run writes it anew") if file.exists() else {}
 
 
 def bench(folder: Path, result: dict[str, Any]) -> list[dict[str, Any]]:

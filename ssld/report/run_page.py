@@ -37,7 +37,7 @@ def write_report(folder: str | Path) -> Path:
     records, rows = run_files.metrics(folder, result), run_files.bench(folder, result)
     plan = run_files.plan(folder)
     tree = yaml_text.read_mapping(folder / PLAN, "the plan of a run") if plan else {}
-    arrays = run_files.samples(folder, result)
+    arrays, contract = run_files.samples(folder, result), run_files.contract(folder)
     names = [str(name) for name in arrays.get("classes", [])]
     parts = [
         sections.header(result, rows),
@@ -50,7 +50,7 @@ def write_report(folder: str | Path) -> Path:
         evaluation_sections.beyond(result, names),
         evaluation_sections.worst(result, arrays, names),
         sections.pictures(arrays),
-        sections.export(result, run_files.contract(folder / "export", result["digest"])),
+        sections.export(result, contract if contract.get("digest") == result["digest"] else {}),
         sections.about(result),
         sections.plan_text(plan),
     ]

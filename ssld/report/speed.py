@@ -8,7 +8,6 @@ from typing import Any
 
 from ssld.config.run_folder import AGAIN, read_result
 from ssld.errors import RunError
-from ssld.files import read_json
 from ssld.report import run_files
 from ssld.report.run_files import Bench
 
@@ -71,9 +70,7 @@ def read_run(folder: Path) -> Run:
     """Read a finished run. Raises RunError for a folder that is none."""
     if not folder.is_dir():
         raise RunError(f"{folder}: no such folder; give the folder of a finished run")
-    result = read_result(folder)
-    file = folder / "export" / "contract.json"
-    contract = read_json(file, "`ssld export` of this run writes it anew") if file.exists() else {}
+    result, contract = read_result(folder), run_files.contract(folder)
     try:
         gate = contract.get("gate") or {"images": None, "formats": {}}
         gates = {**(result.get("export") or {}), **gate["formats"]}

@@ -18,7 +18,7 @@ from ssld.config import code, recipe
 from ssld.config.run_folder import read_plan, read_result
 from ssld.deploy import contract
 from ssld.distill import checkpoint, reuse
-from ssld.distill.reuse import check_begun, to_train
+from ssld.distill.reuse import KnownParts, check_begun, to_train
 from ssld.distill.runs import Run
 from ssld.distill.teachers import Teachers, chosen_engine
 from ssld.errors import SsldError
@@ -94,12 +94,12 @@ def run(folder=RUN):
 
 def train(folder=RUN, trust="equal"):
     """The stages of a run, as `ssld run` makes them, without what follows the training."""
-    one = Run.of_plan(plan_of(), folder, HERE)
+    one, known = Run.of_plan(plan_of(), folder, HERE), KnownParts()
     with opened(one), start_track(one, QUIET) as log:
-        check_begun(to_train(one, trust), trust)
+        check_begun(to_train(one, trust, known), trust, known)
         teachers = Teachers(one)
         for stage in one.stages.values():
-            stage_result(stage, teachers, log, trust)
+            stage_result(stage, teachers, log, trust, known)
 
 
 def bits(folder=RUN):
@@ -187,11 +187,11 @@ def test_a_run_is_not_finished_while_something_that_it_made_is_lost_or_another(p
         file = RUN / name.strip()
         content = file.read_bytes()
         assert damage(file, way, counterpart(Path("others/two"), name.strip()))
-        assert finished(one, "equal") is None, name
+        assert finished(one, "equal", KnownParts()) is None, name
         assert f"{RUN}/{line}" in capsys.readouterr().err
         file.write_bytes(content)
         (RUN / "report.html").write_bytes(page)
-    assert finished(one, "equal") == read_result(RUN)
+    assert finished(one, "equal", KnownParts()) == read_result(RUN)
 
 
 def test_the_export_of_another_network_is_not_overwritten_and_the_advice_works(place):
@@ -207,7 +207,7 @@ def test_the_export_of_another_network_is_not_overwritten_and_the_advice_works(p
 def test_a_stage_folder_that_was_removed_is_made_again(place, capsys):
     before = state()
     shutil.rmtree(stages()["tune"].folder)
-    assert finished(Run.of_plan(plan_of(), RUN, HERE), "equal") is None
+    assert finished(Run.of_plan(plan_of(), RUN, HERE), "equal", KnownParts()) is None
     train()
     assert "tune       100 %" in capsys.readouterr().err
     assert state() == before
@@ -306,7 +306,8 @@ def test_a_checkpoint_of_another_training_is_not_taken(place, capsys):
 def test_lines_that_a_stopped_stage_lost_are_told_and_its_training_goes_on(place, capsys):
     before = state()
     stopped("tune")
-    damage(RUN / "metrics.jsonl", "without its last line")
+    for _ in ("its last evaluation, which is made again", "what was logged of step 3"):
+        damage(RUN / "metrics.jsonl", "without its last line")
     train()
     said = capsys.readouterr().err
     assert f"{RUN}/metrics.jsonl: what stage tune logged before step 3 was lost or changed" in said
@@ -337,7 +338,7 @@ def test_a_folder_whose_plan_was_lost_is_known_by_its_stages_and_another_one_is_
         with pytest.raises(SsldError, match=r"others/two/plan.yaml: damaged .*; choose another --out"):
             open_folder(Run.of_plan(plan_of(), Path("others/two"), HERE))
     shutil.copytree(RUN / "code", "killed/code")
-    (Path("killed") / "plan.yaml.partial").write_text("# dig")
+    (Path("killed") / "plan.yaml.partial-4194304").write_text("# dig")
     open_folder(Run.of_plan(plan_of(), Path("killed"), HERE))
     assert recipe.of_run(Path("killed")).digest == plan_of().digest
 

@@ -365,7 +365,7 @@ def test_a_list_that_somebody_changed_is_named_and_not_written_over(tmp_path):
 
 def test_a_mining_that_was_killed_while_it_wrote_its_first_file_goes_on(tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/job.json.partial").write_text('{"dig')
+    (tmp_path / "out/job.json.partial-4194304").write_text('{"dig')
     assert mine(job(tmp_path, pool(tmp_path / "pool")))["counts"]["selected"] == 6
 
 

@@ -172,7 +172,7 @@ def test_an_export_that_was_made_since_is_shown_with_its_thresholds(tmp_path: Pa
         since = "This one was made since, within fp32 0 points and what rounding explains, int8 1.5 points and a share"
         assert (since in text) == ("model.int8.onnx" in text) == shown
     (folder / "export/contract.json").write_text("{", encoding="utf-8")
-    with pytest.raises(RunError, match=r"contract\.json: is no JSON .*; export the run again"):
+    with pytest.raises(RunError, match=r"contract\.json: damaged \(no JSON.*; `ssld export` of this run"):
         write_report(folder)
 
 
