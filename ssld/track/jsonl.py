@@ -1,6 +1,7 @@
 """This module keeps metrics.jsonl, one record a line. Every other logger is filled from it when a run resumes."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from ssld.errors import RunError
 from ssld.files import damaged, json_digest, read_lines, write_whole, writing
 from ssld.interfaces import Curve, Record
-from ssld.progress import note
+from ssld.spec.printable import printable
 from ssld.track.logger import Logger
 
 ADVICE = "remove the file, with which only curves are lost, or choose another --out"
@@ -94,6 +95,11 @@ def records_of(file: Path, stage: str) -> list[Record]:
     return [record for record in read_lines(file, "")[0] if record.get("stage") == stage and "step" in record]
 
 
+def warn(text: str) -> None:
+    """Write a warning of one line on standard error; what cannot be printed is escaped."""
+    sys.stderr.write(f"warning: {printable(text)}\n")
+
+
 def _append(file: Path, line: str) -> None:
     """Append a line to a file. Raises RunError where that fails."""
     with writing(file, RunError, RESUMES), file.open("a", encoding="utf-8") as stream:
@@ -119,5 +125,5 @@ def _read(file: Path) -> list[dict[str, Any]]:
         _rewrite(file, records)
         if not rest.startswith(b"{"):
             what = f"its last {len(rest)} bytes are no record and were removed"
-            note(f"warning: {file}: damaged ({what}); the curves are not whole")
+            warn(f"{file}: damaged ({what}); the curves are not whole")
     return records

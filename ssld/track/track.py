@@ -16,10 +16,9 @@ import numpy as np
 from ssld.errors import RunError, SsldError, did_you_mean
 from ssld.files import read_arrays
 from ssld.interfaces import Curve, Record
-from ssld.progress import note
 from ssld.spec.choices import WANDB_MODES
 from ssld.spec.printable import printable
-from ssld.track.jsonl import Jsonl, curve_of, records_of
+from ssld.track.jsonl import Jsonl, curve_of, records_of, warn
 from ssld.track.logger import About, Artifact, Cell, Logger
 from ssld.track.tensorboard import TensorBoard
 from ssld.track.wandb import Wandb, check_login
@@ -125,7 +124,7 @@ class Track:
         records = [record for _, record in self.metrics.records() if record["stage"] == stage]
         if curve and curve_of(records[: curve["records"]]) != curve:
             what = f"what stage {stage} logged before step {step} was lost or changed"
-            note(f"warning: {self.metrics.file}: {what}; the training is not affected, its curve is")
+            warn(f"{self.metrics.file}: {what}; the training is not affected, its curve is")
 
     def curve(self, stage: str) -> Curve | None:
         """Return what tells the records of a stage from others; None where no records are kept."""
@@ -143,10 +142,10 @@ class Track:
         try:
             records = records_of(file, stage)
         except RunError as error:
-            note(f"warning: {error}; the curve of stage {stage} is not taken over")
+            warn(f"{error}; the curve of stage {stage} is not taken over")
             return
         if curve and curve_of(records) != curve:
-            note(f"warning: {file}: damaged; the curve of stage {stage} is not taken over")
+            warn(f"{file}: damaged; the curve of stage {stage} is not taken over")
             return
         for record in records:
             self.log(record)
