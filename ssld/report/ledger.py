@@ -259,7 +259,10 @@ def write_seed_report(
         "",
         stages(summary),
         "",
-        *(f"- {name}: evaluated on other images, {listed}" for name, listed in summary.other_images.items()),
+        *(
+            in_markdown(f"- {name}: evaluated on other images, {listed}")
+            for name, listed in summary.other_images.items()
+        ),
         f"- seeds: {', '.join(map(str, seeds))} (n = {summary.n})",
         f"- command: `{in_code(command)}`",
         f"- hardware: {'; '.join(summary.hardware)}",

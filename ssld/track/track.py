@@ -4,7 +4,6 @@ A logger never stops a run: whatever it raises costs one warning, and the run go
 """
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from ssld.errors import RunError, SsldError, did_you_mean
 from ssld.files import read_arrays
 from ssld.interfaces import Curve, Record
 from ssld.spec.choices import WANDB_MODES
-from ssld.spec.printable import printable
 from ssld.track.jsonl import Jsonl, curve_of, records_of, warn
 from ssld.track.logger import About, Artifact, Cell, Logger
 from ssld.track.tensorboard import TensorBoard
@@ -192,8 +190,8 @@ class Track:
             except Exception as error:  # noqa: BLE001 - W&B raises anything; the numbers are in metrics.jsonl
                 self.loggers.remove(logger)
                 reason = " ".join(str(error).split())[:200]
-                warning = f"warning: {logger.name}: {type(error).__name__}: {reason}; the run goes on without it"
-                sys.stderr.write(f"{printable(warning)}, its numbers are in metrics.jsonl\n")
+                what = f"{logger.name}: {type(error).__name__}: {reason}"
+                warn(f"{what}; the run goes on without it, its numbers are in metrics.jsonl")
 
 
 def sample_rows(file: Path) -> tuple[list[str], list[list[Cell]]]:
