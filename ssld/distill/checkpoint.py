@@ -75,17 +75,17 @@ def newest_step(folder: Path) -> int | None:
     return next((int(path.name.rpartition("-")[2]) for path in _all(folder) if _damage(path) is None), None)
 
 
-def load(folder: Path, stage: str = "") -> Checkpoint | None:
+def load(folder: Path, stage: str | None = None) -> Checkpoint | None:
     """Return the newest checkpoint whose every byte is as it was written, or None where there is none.
 
-    `stage` is the digest of the stage that goes on. A checkpoint that says another one is of another training. It is
-    named on standard error and skipped, and so is a damaged one.
+    `stage` is the digest of the stage that goes on, where one is given. A checkpoint that says another one is of another
+    training. It is named on standard error and skipped, and so is a damaged one.
     """
     for path in _all(folder):
         damage = _damage(path)
         if damage is None:
             state = read_json(path / STATE, "")
-            if state.get("stage", stage) == stage:
+            if stage is None or state.get("stage", stage) == stage:
                 names = [name for name in read_json(path / MANIFEST, "") if name.endswith(".safetensors")]
                 tensors = {Path(name).stem: load_file(path / name) for name in names}
                 return Checkpoint(state["step"], tensors, cast(State, state))
