@@ -78,8 +78,8 @@ def newest_step(folder: Path) -> int | None:
 def load(folder: Path, stage: str | None = None) -> Checkpoint | None:
     """Return the newest checkpoint whose every byte is as it was written, or None where there is none.
 
-    `stage` is the digest of the stage that goes on, where one is given. A checkpoint that says another one is of another
-    training. It is named on standard error and skipped, and so is a damaged one.
+    `stage` is the digest of the stage that goes on, where one is given. A checkpoint that says another one is of
+    another training. It is named on standard error and skipped, and so is a damaged one.
     """
     for path in _all(folder):
         damage = _damage(path)
