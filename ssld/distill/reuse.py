@@ -31,6 +31,7 @@ from ssld.foreign import onnx_digests, program_digests
 from ssld.losses import Loss
 from ssld.progress import note
 from ssld.runtime import barrier, versions
+from ssld.weights.store import BESIDE
 
 Trust = Literal["equal", "any", "none"]
 """Say which finished stages are used.
@@ -370,6 +371,8 @@ def _borrow(stage: StageRun, parts: Parts, carry: Carry) -> None:
         carry(folder.parent.parent, record)
         with disk_errors(stage.folder):
             stage.folder.mkdir(parents=True, exist_ok=True)
+            if (beside := (folder / MODEL).with_suffix(BESIDE)).is_file():
+                copy_whole(beside, stage.folder / beside.name)
             copy_whole(folder / MODEL, stage.folder / MODEL)
             if stage.settings.quantize:
                 write_json(stage.folder / QUANTIZE, int8_layers(folder))

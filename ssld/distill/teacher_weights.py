@@ -69,14 +69,15 @@ def check_card(name: str, network: nn.Layer) -> None:
 def save_trained(network: nn.Layer, file: Path, data: Data, digest: str) -> None:
     """Write the weights of a network that was trained on images as `data` shows them.
 
-    The file says how an evaluation shows images to it, so that nobody has to know it (`recorded_input`). `digest` names
-    the training. Raises WeightsError as `weights.save` does.
+    A file beside it says how an evaluation shows images to it, so that nobody has to know it (`recorded_input`). That
+    is no part of the weights, whose bytes do not depend on it. `digest` names the training. Raises WeightsError as
+    `weights.save` does.
     """
-    weights.save(network, file, digest=digest, input=json.dumps(plain(data.evaluated)))
+    weights.save(network, file, digest=digest, beside={"input": json.dumps(plain(data.evaluated))})
 
 
 def recorded_input(file: Path) -> Input | None:
-    """Return how a weights file of a training says that images are shown; None where it says nothing.
+    """Return how a weights file of a training, or the file beside it, says that images are shown; None where none does.
 
     Raises WeightsError for a file whose record cannot be used.
     """

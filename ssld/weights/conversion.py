@@ -54,7 +54,7 @@ def convert(
         note(f"{path}: its keys and shapes are those of {' and '.join(others)} too; make sure that it is {arch}")
     must_write = force or not _already(out, state, facts)
     if must_write:
-        store.save(state, out, **facts)
+        store.save(state, out, beside=None, **facts)
         if (pins := out.with_name(first_checksums.NAME)).exists():
             first_checksums.add(pins, out.name, sha256(out), out.stat().st_size)
     return {

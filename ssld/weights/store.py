@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ssld.errors import WeightsError
-from ssld.files import clear, flush, told, whole
+from ssld.files import clear, damaged, flush, read_json, told, whole, write_json
 from ssld.spec.printable import printable
 from ssld.weights import first_checksums, lodtensor, pdparams
 from ssld.weights.lodtensor import StoredArray
@@ -42,13 +42,17 @@ class Contents:
     archive: bool = False
 
 
-def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
+BESIDE = ".facts.json"  # suffix of the file beside a weights file that says more of it, see `save`
+
+
+def save(model_or_state: Any, path: str | Path, *, beside: Mapping[str, str] | None = None, **metadata: str) -> None:
     """Write a network (with its `arch`, `num_classes` and `revision`, as far as it has them), or a mapping of arrays or
     tensors, and `metadata`.
 
     The file appears whole or not at all: it is written under a temporary name, flushed to disk and renamed. The same
-    arrays and metadata make the same bytes. Raises WeightsError when the file cannot be written, for example on a full
-    disk.
+    arrays and metadata make the same bytes. What `beside` says is no part of these bytes: it is written to a file of
+    its own with the `digest` of the metadata, and `metadata` reads it with the others. Raises WeightsError when a file
+    cannot be written, for example on a full disk.
     """
     path = Path(path)
     if hasattr(model_or_state, "state_dict"):
@@ -60,6 +64,8 @@ def save(model_or_state: Any, path: str | Path, **metadata: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         clear(path.parent, path.name)
+        if beside is not None:
+            write_json(path.with_suffix(BESIDE), {"digest": metadata["digest"], **beside})
         with whole(path) as partial:
             save_file(state, partial, {key: str(value) for key, value in metadata.items()})
             _sort_metadata(partial)
@@ -156,12 +162,23 @@ def _read(path: Path, key: str, start: int, dtype: str, shape: list[int], data_o
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
-    """Read the metadata of a `.safetensors` file."""
+    """Read the metadata of a `.safetensors` file, and what the file beside it says of the same weights."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
+            noted: dict[str, str] = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from None
+    beside = path.with_suffix(BESIDE)
+    return {**_beside(beside, noted.get("digest")), **noted} if beside.is_file() else noted
+
+
+def _beside(file: Path, digest: str | None) -> Mapping[str, str]:
+    """Return what a file beside weights says of those with this digest; nothing where they are others."""
+    advice = "remove it, and images are shown as the card says"
+    facts = read_json(file, advice, WeightsError)
+    if not all(isinstance(value, str) for value in facts.values()):
+        raise damaged(file, "it is no mapping of names to texts", advice, WeightsError)
+    return facts if facts.get("digest") == digest else {}
 
 
 def _existing(path: str | Path, suffix: str) -> Path:

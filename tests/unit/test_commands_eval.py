@@ -83,6 +83,22 @@ def test_weights_of_a_training_of_ones_own_remember_the_images_they_were_trained
         reproduce(**cli.options(cli._parse(words)))
 
 
+def test_the_bytes_of_weights_do_not_depend_on_the_images_and_a_damaged_file_beside_them_is_one_line(trained, tmp_path):
+    model, file, _ = trained
+    weights.save(model, tmp_path / "alone.safetensors", digest="d")
+    assert file.read_bytes() == (tmp_path / "alone.safetensors").read_bytes()
+    beside = tmp_path / "mine.facts.json"
+    weights.save(model, file, digest="another")  # the file beside them is that of other weights
+    assert recorded_input(file) is None
+    beside.write_text(beside.read_text()[:20])
+    with pytest.raises(
+        WeightsError, match=r"mine\.facts\.json: damaged .*; remove it, and images are shown as the card says"
+    ):
+        recorded_input(file)
+    beside.unlink()
+    assert recorded_input(file) is None
+
+
 def test_weights_of_a_training_that_do_not_say_their_images_are_shown_those_of_the_card_with_a_remark(
     trained, tmp_path, capsys
 ):
