@@ -128,7 +128,14 @@ class Rising(Rule):
 
 
 OF_LIST = (Several, Rising)
-_NAMES: dict[Any, str] = {bool: "true, false", str: "text", int: "integer", float: "number", Any: "value"}
+_NAMES: dict[Any, str] = {
+    bool: "true, false",
+    str: "text",
+    int: "integer",
+    float: "number",
+    Any: "value",
+    object: "value",
+}
 
 # --- kinds of values that several parts share
 

@@ -102,7 +102,7 @@ def test_the_version_is_that_of_the_package(tmp_path):
         ([], "required: COMMAND"),
         (["run"], "required: recipe"),
         (
-            ["run", "quickstart", "--rank", "x", "--devise", "cpu"],
+            ["run", "quickstart", "--devise", "cpu"],
             "run: unknown argument '--devise'; `ssld run --help`",
         ),
         (["list", "models", "seed=1"], "list: unknown argument 'seed=1'"),
@@ -209,7 +209,7 @@ def test_digits_are_prepared_once_and_checked(tmp_path):
     again = json.loads(succeeds("data", "prepare", "digits", "--json", cwd=tmp_path))
     assert again == {**first, "status": "already prepared"}
     checked = json.loads(succeeds("data", "check", "data/digits/val.txt", "--classes", "10", "--json", cwd=tmp_path))
-    nothing = {"unreadable": 0, "transparent": 0, "flat": 0, "doubles": 0, "shared": None}
+    nothing = {"unreadable": 0, "transparent": 0, "flat": 0, "doubles": 0, "shared": None, "clean": None}
     assert checked == {"list": "data/digits/val.txt", "images": 600, "labelled": 600, **nothing}
 
 

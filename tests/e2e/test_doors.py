@@ -112,7 +112,8 @@ def test_a_smoke_run_of_own_code_tries_it_on_fake_images(place):
 
 def test_show_prints_what_an_own_recipe_says_and_plan_says_in_a_line_that_its_network_has_no_card(place):
     tree = json.loads(succeeds("show", "own.yaml", "--json", cwd=place))
-    assert tree["stages"]["distill"]["loss"]["gap"] == {"kind": "gap", "weight": 1.0, "side": None, "share": 0.5}
+    for_all = {"side": None, "min_teacher": None, "student_view": None, "teacher_view": None}
+    assert tree["stages"]["distill"]["loss"]["gap"] == {"kind": "gap", "weight": 1.0, "share": 0.5, **for_all}
     assert sorted(tree["code"]) == ["images.py", "losses.py", "nets.py"]
     said = fails("plan", "own.yaml", "--rate", "measured", cwd=place)
     assert said.endswith("own: a network without a card has no arithmetic that is known without making it; "

@@ -61,7 +61,7 @@ def test_a_teacher_s_engine_that_cannot_run_here_is_named_before_anything_is_tra
     teacher = {"card": "MobileNetV3_large_x1_0_ssld", "norm": "running", "gate": 0}
     stages = {**TREE["stages"], "distill": {"epochs": 1, "loss": {"ssld": {}}}}
     for engine, message in (
-        ("tensorrt", "teacher.engine tensorrt runs on a GPU; set teacher.engine=eager"),
+        ("tensorrt", "teacher.engine: tensorrt runs on a GPU; set teacher.engine=eager"),
         ("paddlelite", "engine 'paddlelite': paddlelite is not installed; pip install paddlelite where"),
     ):
         write_recipe(place, {**TREE, "stages": stages, "teacher": {**teacher, "engine": engine}})
@@ -140,7 +140,8 @@ def test_an_unreadable_image_is_found_by_data_check_and_named_by_a_run(place):
     assert done.returncode == 1
     bad = [line for line in done.stderr.splitlines() if line.startswith("data/d/images/")]
     assert [line.partition(":")[0] for line in bad] == ["data/d/images/00002.jpg", "data/d/images/00005.jpg"]
-    wanted = "ssld data: data/d/train_labelled.txt: 2 of 8 images cannot be read; remove them from the list"
+    wanted = "ssld data: data/d/train_labelled.txt: 2 of 8 images cannot be read; "
+    wanted += "remove them from the list, or let --out FILE write a list without them"
     assert done.stderr.splitlines()[-1] == wanted
     line = run_fails(place, begun=True)
     assert "unreadable image" in line
@@ -174,9 +175,10 @@ def test_a_batch_that_does_not_divide_among_the_ranks_is_named(place):
 def test_the_folder_of_another_recipe_or_of_something_else_is_left_alone(place):
     (place / "out").mkdir()
     (place / "out" / "plan.yaml").write_text("# digest: 0123456789abcdef\nname: other\n")
-    (place / "out" / "stages" / "teach-01234567").mkdir(parents=True)
+    (place / "out" / "stages" / "teach-01234567" / "checkpoint-00000001").mkdir(parents=True)
     line = run_fails(place)
-    assert line == "ssld run: out: holds the run of another recipe (digest: 01234567...); choose another --out"
+    different = '(name is "other" there and "some" here)'
+    assert line == f"ssld run: out: holds the run of another recipe {different}; choose another --out"
     assert sorted(path.name for path in (place / "out").iterdir()) == ["plan.yaml", "stages"]
     (place / "out" / "plan.yaml").rename(place / "out" / "thesis.tex")
     assert run_fails(place) == "ssld run: out: is not empty and holds no run; choose another --out"

@@ -41,7 +41,7 @@ def test_the_command_line_of_an_export_changes_the_recipes_block(changed):
     assert changed(Export(), "--no-with-softmax", "--format", "tensorrt", "--precision", "fp16") == Export(
         formats=("tensorrt",), plan_precision="fp16"
     )
-    with pytest.raises(RecipeError, match="export: gate_top1: Input should be a valid number"):
+    with pytest.raises(RecipeError, match="export: gate_top1: should be a number from 0 to 100; got 'much'"):
         changed(Export(), "--gate", "top1=much")
 
 

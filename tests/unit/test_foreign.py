@@ -506,7 +506,7 @@ def test_weights_that_an_old_file_also_lists_as_inputs_are_no_images(tmp_path):
 def test_missing_external_weights_are_named(tmp_path):
     file = files.write_external(tmp_path / "m.onnx")
     (tmp_path / "m.onnx.data").unlink()
-    with pytest.raises(RunError, match=r"m\.onnx: its weights m\.onnx\.data are not beside it; copy both files"):
+    with pytest.raises(RunError, match=r"m\.onnx: its weights 'm\.onnx\.data' are not beside it; copy both files"):
         network(file)
 
 

@@ -44,7 +44,7 @@ def test_the_recipe_of_a_method_uses_it_on_the_digits(name):
         assert plan.stages["teach"] == recipe.load(DIGITS["kl"]).stages["teach"]
 
 
-@pytest.mark.parametrize("name", sorted(IMAGENET.keys() - WAYS.keys()))
+@pytest.mark.parametrize("name", [name for name in IMAGENET if not name.startswith(tuple(WAYS))])
 def test_a_recipe_on_imagenet_claims_a_number_that_was_published_for_its_pair(name):
     plan, (method, _, pair) = recipe.load(IMAGENET[name]), name.rpartition("_")
     assert method in used(plan)

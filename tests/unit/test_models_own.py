@@ -26,6 +26,7 @@ from ssld.losses.objective import Objective
 from ssld.losses.terms import Term
 from ssld.models import classifier_of, count, create_own, outputs_of, taps_of
 from tests.unit.own_networks import Cnn, Speaking, Vit, sequence
+from tests.unit.processor import needs_exact_int8
 
 SIZE, CLASSES = 16, 5
 MAKERS = {"Cnn": Cnn, "Vit": Vit, "sequence": sequence}
@@ -553,6 +554,7 @@ def test_an_own_network_leaves_through_the_gate(name, any_size, tmp_path):
     assert dynamic == (["batch", "height", "width"] if any_size else ["batch"])
 
 
+@needs_exact_int8
 @needs_slim
 @pytest.mark.parametrize("name", ["Cnn", "Vit"])
 def test_an_own_network_in_int8_leaves_as_int8(name, tmp_path):

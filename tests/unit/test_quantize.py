@@ -21,6 +21,7 @@ from ssld.runtime import seed_networks
 pytest.importorskip("paddleslim", reason="of the extra int8")
 from ssld import quantize
 from ssld.quantize.simulated_int8 import largest
+from tests.unit.processor import needs_exact_int8
 
 SIZE, CLASSES = 16, 5
 IMAGES = [np.random.default_rng(number).standard_normal((8, 3, SIZE, SIZE), dtype="float32") for number in range(4)]
@@ -177,7 +178,7 @@ def exported(tmp_path_factory):
     return made, folder, kept
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=needs_exact_int8)])
 def test_the_file_says_what_the_rounding_network_says(exported, engine):
     made, folder, _ = exported
     expected, twin = logits(made), logits(quantize.float_twin(made))

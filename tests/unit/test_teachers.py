@@ -414,8 +414,8 @@ IN_TIME = {  # the same of what shows when the teachers are loaded, or in a tria
         taught({**ONNX, "classes_file": "turned.txt", "gate": 0}),
     ),
     "normalisation": (
-        taught(onnx_with(mean=[3.0] * 3, std=[0.1] * 3)),
-        "about chance; check class order, normalisation and layout (teachers.t.gate=0 skips this check)", None,
+        taught(onnx_with(mean=[127.5] * 3, std=[0.1] * 3)),
+        "teachers.t.input.mean.0: should be a number from 0 to 1; got 127.5", None,
     ),
     "accuracy": (taught({**ONNX, "least_top1": 99}), "below least_top1 99; check", taught({**ONNX, "least_top1": 80})),
     "options of weights": (

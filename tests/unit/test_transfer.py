@@ -136,7 +136,7 @@ def test_weights_that_cannot_be_had_are_one_line_before_anything_runs(load, give
         ("student.pretrained", None, "student.pretrained: stage distill starts from it; give a weights file"),
         ("stages.distill.init", "scratch", "student.pretrained: no stage starts from it; set init: pretrained"),
         ("stages.teach.init", "pretrained", "stages.teach.init: given weights are the student's"),
-        ("stages.plain.optim.stage_lr", [0.1, -1], "stages.plain.optim.stage_lr: -1 is below 0"),
+        ("stages.plain.optim.stage_lr", [0.1, -1], "stages.plain.optim.stage_lr.1: should be a number from 0 to"),
         ("stages.plain", {**TREE["stages"]["plain"], "train": "head", "optim": {"stage_lr": [1.0]}}, "train: head"),
     ],
 )

@@ -318,7 +318,7 @@ def test_what_fits_nothing_says_so(zoo, tmp_path):
     names = published("Tiny1", random_state("Tiny1"))
     names["a\nb"] = names.pop("fc.bias")
     line = fails(write_pdparams(tmp_path / "m.pdparams", names), "Tiny1")
-    assert "1 missing (fc.bias) and 1 extra ('a\\nb') of 8 keys; it fits no other network of the zoo; check" in line
+    assert "1 missing (fc.bias) and 1 extra (a\\nb) of 8 keys; it fits no other network of the zoo; check" in line
 
 
 # --- beside the weights
