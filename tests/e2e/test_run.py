@@ -255,7 +255,7 @@ def test_a_model_is_exported_with_the_weights_of_a_file_and_never_without(place)
     assert (contract["classes"], contract["input"]["size"], contract["output"]["shape"]) == (4, 24, [1, 4])
     assert contract["accuracy"] is None  # the card's is of the thousand classes
     (place / "other.txt").write_text((place / "data/d/val.txt").read_text().replace(" 3", " 7"))
-    told = fails(*words[:4], "--data", "other.txt", cwd=place)
+    told = fails(*words[:4], "--data", "other.txt", cwd=place, begun=True)
     assert "label 7" in told
     told = fails(*words[:2], cwd=place)
     assert "MobileNetV3_small_x0_35: a model has no weights of its own; give --weights FILE" in told
