@@ -15,6 +15,7 @@ TREE = {
     "stages": {
         "plain": {
             "epochs": 8,
+            "eval_every": 8,
             "loss": {"ce": {}},
             "data": {"train": ["d/train_labelled.txt"], "val": "d/val.txt", "size": 24, "batch": 8, "threads": 1},
             "optim": {"lr": 0.01, "weight_decay": 1.0},  # with a rate of 1,000 weights grow a thousandfold a step
@@ -65,8 +66,7 @@ def test_the_table_has_the_finished_trial_first_and_the_diverged_one_without_num
 def test_a_loss_that_becomes_nan_is_an_alert_in_wandb(runs):
     (alert,) = kinds(runs["failed"], "alert")
     assert (alert.title, alert.level) == (f"{runs['failed'].name} stopped", "ERROR")
-    assert "loss" in alert.text
-    assert "nan" in alert.text
+    assert "the loss became" in alert.text
 
 
 def test_a_trial_stands_in_wandb_with_project_group_tags_flat_plan_and_summary(runs):
