@@ -178,14 +178,14 @@ def test_the_result_and_its_page_show_teachers_that_cannot_be_counted(whole):
     assert {"some-teacher-large-nets.py:Large", "some-teacher-born-nets.py:Tiny"} <= made.keys()
 
 
-def other_onnx(file):
-    """A copy of the network whose logits are doubled."""
+def other_onnx(file, factor=2):
+    """A copy of the network whose logits are multiplied."""
     model = onnx.load(ONNX["onnx"])
     last = model.graph.output[0].name
     (node,) = [node for node in model.graph.node if last in node.output]
     for array in model.graph.initializer:
         if array.name in node.input and len(array.dims) >= 1:
-            array.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(array), array.name))
+            array.CopyFrom(numpy_helper.from_array(factor * numpy_helper.to_array(array), array.name))
     onnx.save(model, file)
     return str(file)
 
@@ -413,6 +413,10 @@ IN_TIME = {  # the same of what shows when the teachers are loaded, or in a tria
         "so their order is wrong: check classes_file (teachers.t.gate=0 skips this check)",
         taught({**ONNX, "classes_file": "turned.txt", "gate": 0}),
     ),
+    "chance": (
+        taught({**ONNX, "onnx": "blind.onnx"}),
+        "about chance; check class order, normalisation and layout (teachers.t.gate=0 skips this check)", None,
+    ),
     "normalisation": (
         taught(onnx_with(mean=[127.5] * 3, std=[0.1] * 3)),
         "teachers.t.input.mean.0: should be a number from 0 to 1; got 127.5", None,
@@ -437,6 +441,7 @@ def fails_before_training(tree):
     """The one line of a recipe that cannot be run, said before anything is trained."""
     (Path("four.txt")).write_text("0\n1\n2\n3\n")
     (Path("turned.txt")).write_text("".join(f"{(index + 1) % 10}\n" for index in range(10)))
+    other_onnx("blind.onnx", np.float32(0))
     shutil.rmtree("wrong", ignore_errors=True)
     with pytest.raises(SsldError) as caught:
         run_plan(plan_of(tree), Path("wrong"), HERE, QUIET)

@@ -49,7 +49,7 @@ def plan_of(loss, views=None, **stage):
         (
             {"kl": {"min_teacher": {"value": 0.5, "kind": "sof"}}},
             {},
-            r"min_teacher\.kind: input should be 'hard' or",
+            r"min_teacher\.kind: input should be 'hard' or 'soft'; got 'sof'",
         ),
         ({"kl": {"min_teacher": "high"}}, {}, r"kl\.min_teacher\.value: should be a number from 0 to 1; got 'high'"),
     ],
