@@ -350,7 +350,7 @@ def test_the_digest_of_code_does_not_cover_what_it_does_not_use():
         (DataError, "train: 3 labels for 32 images", {"train": (IMAGES, LABELS[:3])}),
         (DataError, "image 2 of train: label 4 is out of range; there are 4 classes", {"train": (IMAGES, LABELS + 2)}),
         (DataError, "image 0 of val: has no label", {"val": IMAGES}),
-        (DataError, "image 0 of train: has no label; the loss ce learns", {"train": IMAGES, "loss": {"kl": {}, "ce": {}}}),
+        (DataError, "image 0 of train: has no label; the loss ce", {"train": IMAGES, "loss": {"kl": {}, "ce": {}}}),
         (DataError, "32 training images do not fill", {"data": {"batch": 64}}),
         (RecipeError, "teacher: gives logits of 7 classes, the student of 4", {"teacher": network(classes=7)}),
         (RecipeError, "loss: ssld learns from a teacher", {"teacher": None}),
