@@ -93,7 +93,7 @@ def child(name: str, what: str, options: list[str]) -> dict[str, object]:
 
 def measured(name: str, plain: bool, size: int, batch: int, rounds: int) -> dict[str, object]:
     """Return the row of a method, with its memory in bytes; of plain distillation by its networks with `plain`."""
-    plan = planned(name, size, student=name != "fsp")
+    plan = planned(name, size)
     networks = {
         "teacher": "+".join(plan.network_of(teacher).title for teacher in plan.teachers_of(STAGE)) or "-",
         "student": plan.network_of(plan.stages[STAGE].network).title,
@@ -116,11 +116,16 @@ def measured(name: str, plain: bool, size: int, batch: int, rounds: int) -> dict
     }  # fmt: skip
 
 
-def planned(name: str, size: int, student: bool) -> Plan:
-    """Return the plan of a recipe of recipes/methods for images of this size, with the student of this benchmark."""
+def planned(name: str, size: int) -> Plan:
+    """Return the plan of a recipe of recipes/methods for images of this size, with the student of this benchmark.
+
+    A recipe that names another student than plain distillation has needs it, and keeps it.
+    """
+    file, plain = parse.locate(f"methods/{name}"), parse.locate("methods/kl")
     overrides = [f"stages.{STAGE}.data.size={size}", f"stages.{STAGE}.data.eval_resize={size}"]
-    overrides += ["student.arch=MobileNetV3_small_x1_0"] if student else []
-    return recipe.load(parse.locate(f"methods/{name}"), overrides)
+    if recipe.load(file).student.arch == recipe.load(plain).student.arch:
+        overrides.append("student.arch=MobileNetV3_small_x1_0")
+    return recipe.load(file, overrides)
 
 
 def distilled(plan: Plan) -> Plan:

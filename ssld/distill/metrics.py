@@ -58,7 +58,7 @@ class Reliability(TypedDict):
 
 # The key `class` is a word of Python, so that these types cannot be written as classes.
 PerClass = TypedDict("PerClass", {"class": list[int], "images": list[int], "top1": list[float | None]}, total=False)
-"""For each class the number of its images and their top-1 in percent; `class` says which, where not all are scored."""
+"""Hold the number of images of each class and their top-1 in percent; `class` says which, if not all are scored."""
 Worst = TypedDict("Worst", {"class": int, "top1": float, "images": int, "mistakes": list[list[int]]})
 """A class of low top-1, see `worst`."""
 
