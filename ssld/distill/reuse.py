@@ -326,8 +326,9 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
         note(f"{stage.name}: taken over from {lender}")
         carry(folder.parent.parent)
         stage.folder.mkdir(parents=True, exist_ok=True)
-        beside = [path.name for path in [(folder / MODEL).with_suffix(BESIDE)] if path.is_file()]
-        for name in (*beside, MODEL, *([QUANTIZE] if stage.settings.quantize else []), MADE_OF, RECORD):
+        beside = (folder / MODEL).with_suffix(BESIDE)
+        optional = [*([beside.name] if beside.is_file() else []), *([QUANTIZE] if stage.settings.quantize else [])]
+        for name in (*optional, MODEL, MADE_OF, RECORD):
             with whole(stage.folder / name) as partial:
                 shutil.copyfile(folder / name, partial)
         return
