@@ -5,9 +5,18 @@ tests/parity and test_smoke.py share nothing, and go wherever a process is free,
 3.3 GB) take turns.
 """
 
+import signal
 import zlib
 
 import pytest
+
+from ssld.stopping import SIGNALS
+
+# A shell lets what it starts in the background ignore Ctrl-C, nohup lets it ignore SIGHUP, and commands keep it so.
+# Tests that send these signals start commands for which this process, the parent of all of them, listens again.
+for _number in SIGNALS:
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 
 def pytest_addoption(parser):
