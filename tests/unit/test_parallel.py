@@ -20,6 +20,7 @@ from ssld.errors import RunError
 from ssld.runtime import Runtime
 from tests.e2e.command import surroundings
 from tests.unit import dot_ranks, sync_ranks, two_ranks
+from tests.unit.test_imports import ROOT
 
 ALONE = Runtime(rank=0, world=1, gpu=None)
 SHAPES = ([7, 3], [1], [5], [2, 3, 3, 3])
@@ -93,7 +94,7 @@ def of_two_ranks(tmp_path_factory):
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
     done = subprocess.run(
         [*launcher, "--log_dir", str(folder / "log"), str(Path(two_ranks.__file__)), str(folder)],
-        env=surroundings(), cwd=folder, capture_output=True, text=True, timeout=300,
+        env=surroundings(PYTHONPATH=str(ROOT)), cwd=folder, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     log = "\n".join(file.read_text() for file in (folder / "log").glob("workerlog.*"))
     assert done.returncode == 0, done.stderr + log
