@@ -142,6 +142,9 @@ class Loss:
     """When to use it, in a sentence or two."""
     traps: ClassVar[tuple[str, ...]] = ()
     """What goes wrong with it, a sentence or two each."""
+    cost: ClassVar[str] = ""
+    """Why a step takes longer than one of plain distillation, in a sentence about its arithmetic; where it hardly does,
+    nothing is said."""
 
     def __post_init__(self) -> None:
         """Check each option against the range in its type. Raises RecipeError for one outside."""
