@@ -143,8 +143,8 @@ class Loss:
     traps: ClassVar[tuple[str, ...]] = ()
     """What goes wrong with it, a sentence or two each."""
     cost: ClassVar[str] = ""
-    """Why a step takes longer than one of plain distillation, in a sentence about its arithmetic; where it hardly does,
-    nothing is said."""
+    """What is computed beside the passes of the networks of plain distillation, in a sentence; nothing where it is that
+    of a few softmaxes."""
 
     def __post_init__(self) -> None:
         """Check each option against the range in its type. Raises RecipeError for one outside."""

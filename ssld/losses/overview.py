@@ -191,5 +191,5 @@ def facts(method: Method) -> dict[str, object]:
         "published_as": list(method.ledger),
         "use": method.use,
         "traps": list(method.traps),
-        "cost": method.cost or "a step takes hardly longer than one of plain distillation",
+        "cost": method.cost or "a few softmaxes, which hardly show beside the networks",
     }
