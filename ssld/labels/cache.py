@@ -7,6 +7,7 @@ A view needs no random state on disk: its crop, flip, colours, erasing and mixin
 manifest's seed, the number of the view and the place of the image (`data/augment.py`).
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -159,7 +160,7 @@ def _check_folder(file: Path) -> None:
     if not folder.is_dir():
         raise DataError(f"{folder}: is no folder; choose another labels.folder")
     others = [path for path in folder.iterdir() if not (re.match(r"view-\d+$", path.name) or PARTIAL.search(path.name))]
-    if others and not file.exists():
+    if others and not os.path.lexists(file):
         raise DataError(f"{folder}: is not empty and holds no label cache; choose another labels.folder")
 
 

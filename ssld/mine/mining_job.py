@@ -158,9 +158,9 @@ def open_folder(job: Job) -> None:
     A folder in which another mining was begun and nothing was scored, for example because its teacher failed, becomes
     this one's.
     """
-    for name in (JOB, DONE, LIST):
-        if (job.out / name).is_dir():
-            raise RunError(f"{job.out / name}: is a folder; remove it, and repeat the command")
+    for file in (job.out / JOB, job.out / DONE, job.out / LIST, *job.files()):
+        if file.is_dir():
+            raise RunError(f"{file}: is a folder; remove it, and repeat the command")
     about, kept = job.about(), kept_job(job) if job.out.exists() and not is_empty(job.out) else None
     is_ours = kept is not None and kept.get("digest") == about["digest"]
     if kept is not None and not is_ours and any(job.out.glob("scores-*/*.npz")):

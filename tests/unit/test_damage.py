@@ -194,16 +194,6 @@ def test_a_run_is_not_finished_while_something_that_it_made_is_lost_or_another(p
     assert finished(one, "equal", KnownParts()) == read_result(RUN)
 
 
-def test_the_export_of_another_network_is_not_overwritten_and_the_advice_works(place):
-    before = state()
-    shutil.copytree("others/two/teacher_export", RUN / "teacher_export", dirs_exist_ok=True)
-    with pytest.raises(SsldError, match=r"teacher_export: holds the export of .*; choose .* or remove that one"):
-        run()
-    shutil.rmtree(RUN / "teacher_export")
-    run()
-    assert state() == before
-
-
 def test_a_stage_folder_that_was_removed_is_made_again(place, capsys):
     before = state()
     shutil.rmtree(stages()["tune"].folder)
@@ -354,6 +344,25 @@ def benched():
     asked = {"all_students": False, "engine": ["paddle"], "precision": ["fp32"], "batch_size": [1], "image_size": None}
     asked |= {"threads": [1], "span": ["model"], "images": None, "warmup": 1, "repeats": 1, "quick": True, "csv": None}
     return bench(target=[str(RUN)], **asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "follow"),
+    [
+        ("teacher_export", "bench", benched),
+        ("export", "export", lambda: api.export(api.load_run(RUN, device="cpu"), RUN / "export")),
+    ],
+)
+def test_the_export_of_another_network_is_not_overwritten_and_the_advice_works(name, what, follow, place):
+    before = state()
+    shutil.copytree(f"others/two/{name}", RUN / name, dirs_exist_ok=True)
+    content = (RUN / name / "model.pdiparams").read_bytes()
+    advice = rf"/{name}: holds the export of .*; choose .* or remove that one; `ssld {what} {RUN}` repeats it"
+    assert re.search(advice, run()["failures"][what])
+    assert (RUN / name / "model.pdiparams").read_bytes() == content
+    shutil.rmtree(RUN / name)
+    follow()
+    assert state() == before
 
 
 FLIP, FOLDER = "a byte in its middle flipped", "replaced by a folder"
