@@ -5,7 +5,6 @@ Every error that a caller can cause is an `SsldError` of one line. PaddlePaddle 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -17,6 +16,7 @@ from ssld.config import cards, check, parse, recipe
 from ssld.config.delivery import Export
 from ssld.config.keys import plain
 from ssld.config.recipe import Data, Plan, Stage
+from ssld.config.run_folder import read_result
 from ssld.config.teachers import Combine, check_combine
 from ssld.distill.arrays import Floats, Numbers
 from ssld.errors import RecipeError, RunError, did_you_mean
@@ -178,8 +178,7 @@ def run(
 def load_run(folder: str | Path, device: Device = "auto") -> FinishedRun:
     """Return the finished run of a folder. Raises RunError where it holds no run, and where the run is not finished."""
     plan = recipe.of_finished_run(Path(folder))
-    result: RunResult = json.loads((Path(folder) / "result.json").read_text(encoding="utf-8"))
-    return FinishedRun(Path(folder), plan, result, device)
+    return FinishedRun(Path(folder), plan, cast(RunResult, read_result(Path(folder))), device)
 
 
 @dataclass(frozen=True)

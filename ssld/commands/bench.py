@@ -8,7 +8,9 @@ from typing import Any, TypedDict
 
 from ssld import create_model, deploy
 from ssld.config import cards, recipe
+from ssld.config.run_folder import PLAN
 from ssld.deploy import Row
+from ssld.deploy import contract as contracts
 from ssld.deploy.bench import bench as measure_rows
 from ssld.deploy.bench import check_asked
 from ssld.errors import DeployError, RunError
@@ -163,8 +165,8 @@ def _exported(target: str, scratch: Path, question: _Question) -> Path:
     folder = Path(target)
     if (folder / "contract.json").is_file():
         return folder
-    if (folder / "plan.yaml").is_file():
-        recipe.of_finished_run(folder)
+    if (folder / PLAN).exists():
+        contracts.read_of(folder / "export", recipe.of_finished_run(folder).digest)
         return folder / "export"
     if folder.is_dir():
         raise RunError(
