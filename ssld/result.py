@@ -43,8 +43,9 @@ WRONG = 4  # mistakes of each of the worst classes that it may show as well
 def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
     """Make the predictions of all networks on the validation images, the gated export and the bench.
 
-    Returns everything but the report. `compared` is the teacher that the student learnt from, see `Plan.compared`. An
-    export or a bench that fails does not undo the training: `failures` of the result says why, and a line does too.
+    Returns everything but the report. `compared` is the teacher that the student learnt from, see `Plan.compared`. A
+    recipe without formats has neither export nor bench. Where one of them fails that does not undo the training:
+    `failures` of the result says why, and a line does too.
     """
     run = run.alone
     logits, labels = predictions(run, compared)
@@ -58,8 +59,9 @@ def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | Several
     result |= {"export": {}, "bench": []}
     (run.folder / BENCH).unlink(missing_ok=True)
     again = f"`ssld export {run.folder}` repeats it, --gate KEY=VALUE changes thresholds"
-    with noting_failure(result, "export", again):
-        result["export"] = release_student(run, run.folder / "export", result)
+    if run.plan.export.formats:
+        with noting_failure(result, "export", again):
+            result["export"] = release_student(run, run.folder / "export", result)
     result["student"]["bytes"] = next((file["bytes"] for file in result["export"].values()), None)
     if result["export"]:
         with noting_failure(result, "bench", f"`ssld bench {run.folder}` repeats it"):
@@ -373,7 +375,8 @@ def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, mi
 
 def check_export(plan: Plan) -> None:
     """Check, before the first step, that this machine can write every format. Raises DeployError otherwise."""
-    check_writable(plan.export.formats, how(plan.export), in_int8=plan.stages[plan.last].quantize is not None)
+    if plan.export.formats:
+        check_writable(plan.export.formats, how(plan.export), in_int8=plan.stages[plan.last].quantize is not None)
 
 
 def check_bench(plan: Plan) -> None:
@@ -384,7 +387,7 @@ def check_bench(plan: Plan) -> None:
     engines, precisions = plan.bench.engines, plan.timed_precisions
     readable = {ENGINES.build(engine).reads.get(precision) for engine in engines for precision in precisions}
     released = {*plan.export.formats, *(("paddle2",) if "paddlelite" in plan.export.formats else ())}
-    if not readable & released:
+    if released and not readable & released:
         what = f"none of {', '.join(engines)} reads {' or '.join(plan.export.formats)} in {' or '.join(precisions)}"
         formats = " or ".join(sorted(filter(None, readable)))
         advice = f"add {formats} to export.formats, or name other engines" if formats else "name other engines"

@@ -260,10 +260,7 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
     if runtime.main and run.is_smoke and not (root / "fake" / "val.txt").is_file():
         sizes = {"train": plan.smoke.images, "val": plan.smoke.images, "unlabelled": plan.smoke.images}
         fake(root / "fake", plan.classes, **sizes)
-    for kind in plan.datasets if runtime.main else ():
-        if not (root / kind / "dataset.json").is_file():
-            with progress(0, f"prepare {kind}") as bar:
-                prepare(kind, root / kind, progress=bar.count)
+    prepare_sets(run)
     barrier(runtime)
     steps = plan.prepare or {}
     if not all((root / name / DONE).is_file() for name in steps):
@@ -277,6 +274,14 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
         except SsldError as error:
             mend = f"name the step otherwise, or remove {root / name}"  # its folder follows from its name
             raise type(error)(f"prepare.{name}: {error}".replace("choose another --out", mend)) from None
+
+
+def prepare_sets(run: Run) -> None:
+    """Make the embedded data sets of a recipe that are missing, in the data folder of the run. Only rank 0 does it."""
+    for kind in run.plan.datasets if run.runtime.main else ():
+        if not (run.data_root / kind / "dataset.json").is_file():
+            with progress(0, f"prepare {kind}") as bar:
+                prepare(kind, run.data_root / kind, progress=bar.count)
 
 
 def label(plan: Plan, folder: Path, runtime: Runtime, sample: int, options: Options) -> list[dict[str, Any]]:

@@ -244,16 +244,16 @@ def pictures(arrays: dict[str, Any]) -> str:
 def export(result: dict[str, Any], contract: dict[str, Any]) -> str:
     """Show the numbers of the gate, a row a format.
 
-    Where the export of the run failed, they are those of the export that was made since, whose contract that is.
+    Where the run itself has no export, they are those of the export that was made since, whose contract that is.
     """
     how = "Every exported file was run on real images and compared with the trained network."
-    gates, gate = result.get("export"), contract.get("gate")
+    gates, gate, why = result.get("export"), contract.get("gate"), result.get("failures", {}).get("export")
     if gate and not gates:
         gates = gate["formats"]
-        how = f"The export of the run failed. This one was made since, {_within(gate.get('allowed') or {})}."
+        before = "The export of the run failed." if why else "The run exported nothing."
+        how = f"{before} This one was made since, {_within(gate.get('allowed') or {})}."
     rows = [{"name": name, **gate} for name, gate in (gates or {}).items()]
     if not rows:
-        why = result.get("failures", {}).get("export")
         return section("Export", f"This run was not exported: {why}." if why else "This run was not exported.", "")
     return section("Export", how, card(table(EXPORT_COLUMNS, rows)))
 
