@@ -370,7 +370,9 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
 def _bench_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("target", nargs="*", help="Run folders, exported folders or names of models.")
     command.add_argument(
-        "--all-students", action="store_true", help="Measure every architecture of students/, one after the other."
+        "--all-students",
+        action="store_true",
+        help="Measure every architecture of students/ with a published training, one after the other.",
     )
     command.add_argument(
         "--engine", nargs="+", default=["paddle", "onednn", "onnxruntime"],
