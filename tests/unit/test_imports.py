@@ -19,10 +19,11 @@ ALLOWED = {
     "callable": NOTHING,
     "cli": {"*"},
     "commands": {"api", "config", "data", "deploy", "distill", "evaluation", "losses", "planning", "plans", "processes"}
-    | {"progress", "published", "report", "result", "run", "runtime", "seeds", "track", "weights"},
+    | {"progress", "published", "report", "result", "run", "runtime", "seeds", "track", "trials", "weights"},
     "plans": {"config", "deploy", "distill", "losses"},
     "processes": {"config", "stopping"},
     "seeds": {"config", "plans", "processes", "report"},
+    "trials": {"processes", "progress", "report"},
     "evaluation": {"config", "data", "distill", "progress", "runtime"},
     "published": {"config", "distill", "weights"},
     "planning": {"config", "data", "distill", "labels", "progress", "runtime"},
