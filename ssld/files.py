@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ssld.errors import SsldError
+from ssld.faults import moment
 
 LONGEST_HEADER = 1 << 20  # bytes of a header of an archive
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -108,10 +109,13 @@ def whole(file: Path, durable: bool = True) -> Iterator[Path]:
     partial = unfinished(file)
     with held(partial):
         try:
+            moment("begun", file)
             yield partial
+            moment("written", file)
             if durable:
                 flush(partial)
             partial.replace(file)
+            moment("renamed", file)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
@@ -177,8 +181,10 @@ def exchange(one: Path, other: Path) -> None:
 def write_whole(file: Path, text: str, errors: str = "strict") -> None:
     """Write text, whole or not at all. Raises OSError where the disk does not take it.
 
-    `errors` says what becomes of text that is not UTF-8; `surrogateescape` writes file names back as they were read.
+    What killed processes have left of this file is removed. `errors` says what becomes of text that is not UTF-8;
+    `surrogateescape` writes file names back as they were read.
     """
+    clear(file.parent, file.name)
     with whole(file) as partial:
         partial.write_text(text, encoding="utf-8", errors=errors)
 

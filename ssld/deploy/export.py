@@ -21,6 +21,7 @@ from ssld.deploy import formats as forms
 from ssld.deploy.formats import PLAIN, How
 from ssld.deploy.processing import as_file_input, with_processing
 from ssld.errors import DeployError
+from ssld.faults import moment
 from ssld.files import alone, clear, exchange, unfinished, writing
 from ssld.spec.colours import WHITE
 
@@ -169,6 +170,7 @@ def replace(partial: Path, folder: Path) -> None:
     Raises DeployError for a folder with files that no export writes, because they are not ours to remove.
     """
     ours = {contracts.CONTRACT, *(file for form in contracts.FORMATS.values() for file in (*form.files, *form.more))}
+    moment("written", folder)
     if folder.exists():
         others = sorted(p.name for p in folder.iterdir() if p.name.removesuffix(contracts.REJECTED) not in ours)
         if others:
@@ -176,6 +178,7 @@ def replace(partial: Path, folder: Path) -> None:
         exchange(partial, folder)
     else:
         partial.rename(folder)
+    moment("renamed", folder)
 
 
 def _class_number(classes: int | Sequence[str]) -> int:

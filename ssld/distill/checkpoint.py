@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from ssld.distill.arrays import Array
 from ssld.errors import RunError
+from ssld.faults import moment
 from ssld.files import flush, sha256, told, unfinished, write_whole
 from ssld.progress import note
 
@@ -54,15 +55,18 @@ def save(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Array]], st
     with disk_errors(final):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
+        moment("begun", final)
         for stem, arrays in tensors.items():
             save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial / f"{stem}.safetensors")
         write_json(partial / "state.json", {"step": step, **state})
         write_json(partial / "manifest.json", {f.name: sha256(f) for f in sorted(partial.iterdir())})
+        moment("written", final)
         for file in (*partial.iterdir(), partial):
             flush(file)
         if final.exists():
             shutil.rmtree(final)
         partial.rename(final)
+        moment("renamed", final)
         flush(folder)
         for outdated in _all(folder)[keep:]:
             shutil.rmtree(outdated)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld.errors import RunError
+from ssld.faults import moment
 from ssld.files import write_whole, writing
 from ssld.interfaces import Record
 from ssld.track.logger import Logger
@@ -85,7 +86,9 @@ def records_of(file: Path, stage: str) -> Iterator[Record]:
 def _append(file: Path, line: str) -> None:
     """Append a line to a file. Raises RunError where that fails."""
     with writing(file, RunError, ADVICE), file.open("a", encoding="utf-8") as stream:
+        moment("begun", file)
         stream.write(line)
+    moment("added", file)
 
 
 def _rewrite(file: Path, records: Iterable[Record]) -> None:
