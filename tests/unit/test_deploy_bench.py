@@ -232,7 +232,7 @@ def test_a_row_that_was_not_steady_is_named():
             {"engines": ["onnxruntime"]},
             "student/model.onnx: no such file in this export; export the model in that format",
         ),
-        ({"networks": {"x": "nowhere"}}, "nowhere/contract.json: No such file or directory; export the model first"),
+        ({"networks": {"x": "nowhere"}}, "nowhere/contract.json: no such file; export it again"),
     ],
 )
 def test_bad_questions_are_one_line(networks, change, message):
