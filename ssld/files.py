@@ -205,9 +205,9 @@ def write_whole(file: Path, text: str, errors: str = "strict") -> None:
     What killed processes have left of this file is removed. `errors` says what becomes of text that is not UTF-8;
     `surrogateescape` writes file names back as they were read.
     """
-    clear(file.parent, file.name)
     with whole(file) as partial:
         partial.write_text(text, encoding="utf-8", errors=errors)
+    clear(file.parent, file.name)
     flush(file.parent)
 
 

@@ -65,6 +65,7 @@ ALLOWED = {
     "random": NOTHING,
     "interfaces": NOTHING,
     "errors": NOTHING,
+    "faults": NOTHING,
     "registry": NOTHING,
     "paths": NOTHING,
     "files": NOTHING,
