@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-EVERYONE = {"errors", "files", "interfaces", "registry", "paths", "spec", "yaml_text"}  # may be imported by all
+EVERYONE = {"errors", "faults", "files", "interfaces", "registry", "paths", "spec", "yaml_text"}  # may be imported by all
 NOTHING: set[str] = set()
 ALLOWED = {
     "__init__": {"api", "losses"},
@@ -66,6 +66,7 @@ ALLOWED = {
     "random": NOTHING,
     "interfaces": NOTHING,
     "errors": NOTHING,
+    "faults": NOTHING,
     "registry": NOTHING,
     "paths": NOTHING,
     "files": NOTHING,
