@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-EVERYONE = {"errors", "faults", "files", "interfaces", "registry", "paths", "spec", "yaml_text"}  # may be imported by all
+# Everything may import these.
+EVERYONE = {"errors", "faults", "files", "interfaces", "registry", "paths", "spec", "yaml_text"}
 NOTHING: set[str] = set()
 ALLOWED = {
     "__init__": {"api", "losses"},
