@@ -1,4 +1,4 @@
-"""A moment of writing does nothing by itself. Where $SSLD_FAULT names it, the process ends there, or the system fails."""
+"""A moment of writing does nothing by itself. Where $SSLD_FAULT names it, the process ends there, or a call fails."""
 
 import errno
 import os
