@@ -19,6 +19,7 @@ from ssld.report.trials import csv_of, table
 from ssld.spec.printable import in_code, in_markdown
 
 Row = dict[str, Any]
+SMOKE = "**A smoke run: its numbers mean nothing. Each trial was evaluated on fake images of its own.**"
 NUMBERS = ("top1", "low", "high", "difference", "difference_low", "difference_high", "p")
 
 
@@ -119,7 +120,7 @@ def write(file: Path, tried: Sequence[Tried], place: str, about: Row) -> Path:
 
 def _page(rows: list[Row], tried: Sequence[Tried], choice: Choice | None, about: Row) -> str:
     title = f"{in_markdown(about['term'])} of {in_markdown(about['recipe'])}"
-    smoke = ["**A smoke run: its numbers mean nothing.**", ""] if about["scope"] == "smoke" else []
+    smoke = [SMOKE, ""] if about["scope"] == "smoke" else []
     lines = [
         f"# {title}: {len(rows)} of {about['trials']} trials",
         "",
