@@ -26,13 +26,6 @@ def log_sum_exp(logits: Tensor) -> Tensor:
     return top + (logits - top).exp().sum(axis=-1, keepdim=True).log()
 
 
-def softplus(logits: Tensor) -> Tensor:
-    """Return ln(1 + e^z) of each number without overflow, in float32 or float64."""
-    if logits.dtype in (paddle.float16, paddle.bfloat16):
-        logits = logits.astype("float32")
-    return logits.clip(min=0) + (-logits.abs()).exp().log1p()
-
-
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """Return KL(p || q) of each row in nats, from logarithms of probabilities: [N, classes] twice -> [N]."""
     return (log_p.exp() * (log_p - log_q)).sum(axis=-1)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Labelled, Paper, Reads, Without
 from ssld.losses.classes import at
-from ssld.losses.functions import softplus
-from ssld.losses.lazy import Tensor
+from ssld.losses.lazy import F, Tensor
 from ssld.spec.ranges import Decay
 
 if TYPE_CHECKING:
@@ -44,4 +43,4 @@ class BinaryCrossEntropy(Labelled):
         logits = student["logits"]
         classes = logits.shape[-1]
         present = (1 - self.smoothing) * at(logits, batch["label"]) / classes
-        return softplus(logits).mean(axis=-1) - present - self.smoothing * logits.mean(axis=-1) / classes
+        return F.softplus(logits).mean(axis=-1) - present - self.smoothing * logits.mean(axis=-1) / classes
