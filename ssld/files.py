@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from ssld.errors import LONGEST, RunError, SsldError
+from ssld.faults import moment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,10 +113,13 @@ def whole(file: Path, durable: bool = True) -> Iterator[Path]:
     partial = unfinished(file)
     with held(partial):
         try:
+            moment("begun", file)
             yield partial
+            moment("written", file)
             if durable:
                 flush(partial)
             partial.replace(file)
+            moment("renamed", file)
         except BaseException:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
@@ -184,22 +188,26 @@ def put_in_place(partial: Path, folder: Path) -> None:
 
     Raises OSError where the disk does not take it.
     """
+    moment("written", folder)
     for path in (*partial.rglob("*"), partial):
         flush(path)
     if folder.exists():
         exchange(partial, folder)
     else:
         partial.rename(folder)
+    moment("renamed", folder)
     flush(folder.parent)
 
 
 def write_whole(file: Path, text: str, errors: str = "strict") -> None:
     """Write text, whole or not at all, and wait until its name is on the disk. Raises OSError where that fails.
 
-    `errors` says what becomes of text that is not UTF-8; `surrogateescape` writes file names back as they were read.
+    What killed processes have left of this file is removed. `errors` says what becomes of text that is not UTF-8;
+    `surrogateescape` writes file names back as they were read.
     """
     with whole(file) as partial:
         partial.write_text(text, encoding="utf-8", errors=errors)
+    clear(file.parent, file.name)
     flush(file.parent)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld.errors import RunError
+from ssld.faults import moment
 from ssld.files import damaged, json_digest, read_lines, write_whole, writing
 from ssld.interfaces import Curve, Record
 from ssld.spec.printable import printable
@@ -103,7 +104,9 @@ def warn(text: str) -> None:
 def _append(file: Path, line: str) -> None:
     """Append a line to a file. Raises RunError where that fails."""
     with writing(file, RunError, RESUMES), file.open("a", encoding="utf-8") as stream:
+        moment("begun", file)
         stream.write(line)
+    moment("added", file)
 
 
 def _rewrite(file: Path, records: Iterable[Record]) -> None:
