@@ -125,7 +125,11 @@ def test_the_same_command_goes_on_and_a_larger_budget_adds_trials(place, trained
     assert again["rows"][:2] == first["rows"]
     assert lists == {file.name: file.read_bytes() for file in (folder / "lists").iterdir()}
     assert [*place.glob("runs/some-dkd-tune-*")] == [folder]
-    tuned(*words, "--budget", "2", "--option", "beta")
+    more = tuned(*words, "--budget", "2", "--option", "beta", "--option", "alpha", "seed=0")
+    assert [*more["values"]] == [f"{PLACE}.{key}" for key in ("weight", "temperature", "beta", "alpha")]
+    assert (
+        "seed=0 --term dkd --stage distill --option beta --option alpha --budget 2" in Path(more["report"]).read_text()
+    )
     assert len([*place.glob("runs/some-dkd-tune-*")]) == 2
     with pytest.raises(RunError, match=r"^runs/.*: holds another search \(tune\.made\.json\); choose another --out$"):
         tuned(*words, "--seed", "1", "--out", str(folder.relative_to(place)))
