@@ -84,7 +84,7 @@ def choose(tried: Sequence[Tried]) -> Choice:
         f"{beside.points:+.2f} points, 95 % interval {beside.low:+.2f} to {beside.high:+.2f}; {beside.only_ours} "
         f"images are right with it alone and {beside.only_theirs} with the recipe's own values alone"
     )
-    tested = f"p = {p_value(beside.p)} (McNemar), times {others}, the number of trials that it is the best of"
+    tested = f"p = {p_value(beside.p)} (McNemar), {p_value(min(1.0, others * beside.p))} as the best of {others}"
     if is_clear(beside.p, others):
         return Choice(best, best, f"Trial {best} is better than the recipe's own values: {numbers}; {tested}.")
     within = f"Trial {best} has most images right, but within the noise of {len(first)} images: {numbers}; {tested}."

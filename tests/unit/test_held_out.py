@@ -150,3 +150,15 @@ def test_a_class_with_one_image_is_told_with_its_stage(place):
     write_list(place / "data/d/train.txt", ["i/0.png", "i/2.png", "i/1.png"], [0, 0, 1])
     with pytest.raises(DataError, match=r"^stage distill: class 1 has one labelled image, and .*; give more labelled"):
         held_of(place)
+
+
+def test_the_paths_of_a_list_in_a_linked_folder_lead_where_they_did(place):
+    (place / "elsewhere/deep").mkdir(parents=True)
+    (place / "data/l").symlink_to(place / "elsewhere/deep")
+    for number in range(21):
+        (place / f"elsewhere/{number}.png").write_bytes(b"image %03d" % number)
+    write_list(place / "data/l/more.txt", [f"../{number}.png" for number in range(21)])
+    written(place, changed(changed(TREE, "classes", 2), "stages.distill.data.train", ["d/train.txt", "l/more.txt"]))
+    _, held = held_of(place)
+    left = {b"image %03d" % number for number in range(21)} - set(contents(held.val))
+    assert set(contents(held.train["l/more.txt"])) == left

@@ -84,7 +84,9 @@ def test_every_trial_trains_without_the_held_out_images_and_the_best_one_is_take
     assert result["verdict"].startswith(
         f"Trial 4 is better than the recipe's own values: {numbers} own values alone; p"
     )
-    assert "times 4, the number of trials that it is the best of" in result["verdict"]  # one of five others failed
+    assert result["verdict"].endswith(
+        "; p = 1.9e-09 (McNemar), 7.5e-09 as the best of 4."
+    )  # 2 / 2**30; one of five failed
     rows = result["rows"]
     assert [row["top1"] for row in rows] == [50.0, 50.0, 49.0, 65.0, None, 52.0]
     assert [row["state"] for row in rows] == ["finished"] * 4 + ["failed", "finished"]
@@ -123,7 +125,11 @@ def test_the_same_command_goes_on_and_a_larger_budget_adds_trials(place, trained
     assert again["rows"][:2] == first["rows"]
     assert lists == {file.name: file.read_bytes() for file in (folder / "lists").iterdir()}
     assert [*place.glob("runs/some-dkd-tune-*")] == [folder]
-    tuned(*words, "--budget", "2", "--option", "beta")
+    more = tuned(*words, "--budget", "2", "--option", "beta", "--option", "alpha", "seed=0")
+    assert [*more["values"]] == [f"{PLACE}.{key}" for key in ("weight", "temperature", "beta", "alpha")]
+    assert (
+        "seed=0 --term dkd --stage distill --option beta --option alpha --budget 2" in Path(more["report"]).read_text()
+    )
     assert len([*place.glob("runs/some-dkd-tune-*")]) == 2
     with pytest.raises(RunError, match=r"^runs/.*: holds another search \(tune\.made\.json\); choose another --out$"):
         tuned(*words, "--seed", "1", "--out", str(folder.relative_to(place)))
