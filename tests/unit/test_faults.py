@@ -1,4 +1,4 @@
-"""A moment of writing does nothing by itself; where $SSLD_FAULT names it, the process ends there, or the system fails."""
+"""A moment of writing does nothing by itself; $SSLD_FAULT lets the process end in it, or the system fail."""
 
 import errno
 import os
