@@ -219,7 +219,7 @@ def _tune_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--stage", metavar="NAME", help="The stage, where several have a term of this name.")
     command.add_argument(
         "--option", action="append", default=[], metavar="NAME",
-        help="An option of the loss that is searched too, beside weight and temperature; repeat it for more options.",
+        help="An option of the loss that is searched too, beside weight and temperature; it may be repeated.",
     )  # fmt: skip
     command.add_argument(
         "--budget", type=_number(Budget), default=8, metavar="N",

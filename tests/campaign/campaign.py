@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from tests.campaign import fuzz, inputs, kills, ranks, small_run, system_faults
+from tests.campaign import damaged, fuzz, inputs, kills, ranks, small_run, system_faults
 from tests.campaign.readers import READERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +52,7 @@ def cases() -> list[Case]:
         *(_moments(part) for part in range(PARTS_OF_MOMENTS)),
         *(Case("kills", name, find) for name, find in kills.COMMANDS.items()),
         *(Case("kills", name, find) for name, find in ranks.CASES.items()),
+        *(Case("damage", name, find) for name, find in damaged.CASES.items()),
         *(Case("inputs", name, find) for name, find in inputs.CASES.items()),
         *(Case("faults", name, find) for name, find in system_faults.CASES.items()),
         *(Case("fuzz", name, _fuzzed(name)) for name in READERS),
@@ -121,6 +122,7 @@ def run(chosen: list[Case], folder: Path, minutes: float, jobs: int) -> dict[str
         for outdated in folder.glob("place-*"):
             shutil.rmtree(outdated)
         small_run.make_place(place)
+        damaged.make_other(place)
         (place / "whole").touch()
 
     def one(case: Case) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from ssld.stopping import ask_for_death_of_parent
+
 SECONDS = 300  # the longest time that any command of a campaign takes
 _FORKS = multiprocessing.get_context("forkserver")
 _COMMANDS = ("run", "mine", "label", "export", "bench", "report", "data", "eval", "weights", "compare", "sweep", "plan")
@@ -109,6 +111,7 @@ def _in_child(
     limits: Limits,
 ) -> None:
     os.setsid()
+    ask_for_death_of_parent()  # the server ends with the campaign
     for number, ending in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(printed.with_suffix(ending), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), number)
     os.chdir(place)

@@ -124,38 +124,50 @@ def ask_keys(place: Path) -> None:
     from ssld.config import recipe
     from ssld.plans import load_plan
 
-    found = Found()
-    tree = recipe.plan_tree(load_plan("whole.yaml", []))
-    before = digest(place)
-    for key in keys(tree):
+    found, before = Found(), digest(place)
+    never = [*QUIET, "--out", "runs/never"]
+    for key in keys(recipe.plan_tree(load_plan("whole.yaml", []))):
         for what, value in VALUES.items():
-            words = [f"{key}={value}"]
-            if found.ask(f"{key} {what}", ["show", "whole.yaml", *words], what in allowed_for(key)):
-                found.ask(f"{key} {what}", ["run", "whole.yaml", *words, *QUIET, "--out", "runs/never"])
-    for name, options in options_of_losses():
-        for option in options:
-            for what, value in VALUES.items():
-                term = {"kind": name, option: yaml.safe_load(value) if len(value) < 100 else value}
-                changed = {**WHOLE, "stages": {**WHOLE["stages"], "plain": {"epochs": 1, "loss": {"one": term}}}}
-                Path("wrong.yaml").write_text(yaml.safe_dump(changed))
-                found.ask(f"{name}.{option} {what}", ["show", "wrong.yaml"], what in allowed_for(f"loss.{option}"))
-    Path("wrong.yaml").unlink(missing_ok=True)
+            if not is_valid(what, key, "whole.yaml", [f"{key}={value}"], found):
+                found.ask(f"{key} {what}", ["run", "whole.yaml", f"{key}={value}", *never])
+    for name, option in options_of_losses():
+        for what, value in VALUES.items():
+            term = {"kind": name, option: value if what.startswith("very") else yaml.safe_load(value)}
+            changed = {**WHOLE, "stages": {**WHOLE["stages"], "plain": {"epochs": 1, "loss": {"one": term}}}}
+            Path("wrong.yaml").write_text(yaml.safe_dump(changed))
+            if not is_valid(what, f"{name}.{option}", "wrong.yaml", [], found):
+                found.ask(f"{name}.{option} {what}", ["run", "wrong.yaml", *never])
+    Path("wrong.yaml").unlink()
     found.unchanged("keys", before, place)
     tell(found)
 
 
-def allowed_for(key: str) -> tuple[str, ...]:
-    return ALLOWED.get(key.rpartition(".")[2], ())
+def is_valid(what: str, key: str, recipe: str, overrides: list[str], found: Found) -> bool:
+    """Return whether a recipe may have a value; where it should not, that is a fault."""
+    from ssld.errors import SsldError
+    from ssld.plans import load_plan
+
+    try:
+        load_plan(recipe, overrides)
+    except SsldError:
+        return False
+    except Exception:  # noqa: BLE001 - the command will show it
+        return False
+    found.counts["allowed"] += 1
+    if what not in ALLOWED.get(key.rpartition(".")[2], ()):
+        found.faults.append(f"{key}: {what} is taken")
+    return True
 
 
-def options_of_losses() -> Iterator[tuple[str, list[str]]]:
-    """Yield each loss and the names of its options."""
+def options_of_losses() -> Iterator[tuple[str, str]]:
+    """Yield each loss with each of its options."""
     from dataclasses import fields
 
-    from ssld.losses import LOSSES
+    from ssld.losses.registry import built_in
 
-    for name in LOSSES.names():
-        yield name, [option.name for option in fields(LOSSES[name])]
+    for name, loss in built_in().items():
+        for option in fields(loss):
+            yield name, option.name
 
 
 def tell(found: Found) -> None:

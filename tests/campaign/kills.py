@@ -228,8 +228,7 @@ class Command:
 
     def _fresh(self, place: Path, to: Path) -> Path:
         shutil.rmtree(to, ignore_errors=True)
-        # A mining knows its sources by their whole paths, so that it is made anew in another place.
-        shutil.copytree(place, to, ignore=shutil.ignore_patterns(".printed", "pool"))
+        shutil.copytree(place, to, ignore=shutil.ignore_patterns(".printed"))
         for pattern in self.made:
             for path in [*to.glob(pattern)]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.campaign.commands import call, ssld
 from tests.unit.mine_place import png, write_tar
 from tests.unit.own_recipe import write_code
-from tests.unit.some_recipe import written
+from tests.unit.some_recipe import changed, written
 
 WHOLE = {
     "classes": 10,
@@ -54,7 +54,9 @@ def make_place(place: Path) -> None:
     place.mkdir(parents=True)
     write_code(place)
     _write_images(place / "data")
-    written(place, WHOLE, "whole.yaml")
+    # A mining knows its sources by their whole paths: copies of the place mine the images of the place itself.
+    pools = [str(place / "data" / name) for name in WHOLE["prepare"]["pool"]["sources"]]
+    written(place, changed(WHOLE, "prepare.pool.sources", pools), "whole.yaml")
     done = call(_write_teacher, (), place, None).wait()
     assert done.code == 0, done.errors
     done = ssld(*run_words("whole.yaml", "runs/whole"), place=place)
@@ -82,7 +84,7 @@ def run_words(recipe: str, out: str) -> list[str]:
 def fresh_copy(place: Path, to: Path) -> Path:
     """Copy what a run of `whole.yaml` begins with."""
     shutil.rmtree(to, ignore_errors=True)
-    shutil.copytree(place, to, ignore=shutil.ignore_patterns("runs", "pool", "labels", ".printed"))
+    shutil.copytree(place, to, ignore=shutil.ignore_patterns("runs", "pool", "labels", "other", ".printed"))
     return to
 
 

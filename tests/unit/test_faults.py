@@ -1,4 +1,4 @@
-"""A moment of writing does nothing by itself. Where $SSLD_FAULT names it, the process ends there, or a call fails."""
+"""A moment of writing does nothing by itself; $SSLD_FAULT lets the process end in it, or the system fail."""
 
 import errno
 import os
