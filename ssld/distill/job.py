@@ -22,7 +22,7 @@ class Job:
     the numbers; it is None for a job that logs nothing. `train` and `val` load the images of this rank. `classes` is
     the number of classes of the recipe. `labels`, int64 [images], has the label of every training image, -1 where an
     image has none. `norm_images` are batches float32 [n, 3, S, S], from which batch norms get their statistics after
-    the last step.
+    the last step. `digest` is that of the stage, which its checkpoints name.
     """
 
     name: str
@@ -36,3 +36,4 @@ class Job:
     classes: int
     labels: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
     norm_images: Sequence[Floats] = ()
+    digest: str = ""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from ssld.config import recipe
 from ssld.config.recipe import Plan, Stage
-from ssld.interfaces import StageScores
+from ssld.config.run_folder import AGAIN
+from ssld.errors import RunError, SsldError
+from ssld.files import damaged, read_json, sha256
+from ssld.interfaces import Curve, StageScores
 from ssld.paths import data_root
+from ssld.progress import note
 from ssld.runtime import Runtime
 
 MODEL, RECORD = "model.safetensors", "stage.json"  # files of a finished stage; the record is written last
@@ -29,18 +32,20 @@ class Int8Notes(TypedDict):
 
 
 class StageMade(TypedDict):
-    """Hold what every stage records of itself beside its scores."""
+    """Hold what the training of every stage records of itself beside its scores."""
 
-    digest: str
     network: str  # the student, or the name of a teacher
     size: int  # pixels of the evaluation
     ranks: int
-    sha256: str  # of the weights
+    made_of: str  # digest of what made the stage, see `reuse.made_of`
+    curve: Curve | None  # tells what the stage logged
 
 
 class StageRecord(StageMade, StageScores, total=False):
     """Hold what a finished stage records of itself: its scores, its digest, and where its labels came from."""
 
+    digest: str
+    sha256: str  # of the weights
     teacher_engine: str
     labels: str  # folder of its label cache
     int8: Int8Notes
@@ -131,8 +136,17 @@ class StageRun:
 
     @property
     def model_file(self) -> Path:
-        """Return the file of the weights that the stage ended with."""
+        """Return the file of the weights that the stage ended with. Who reads it asks `weights_file`."""
         return self.folder / MODEL
+
+    def weights_file(self) -> Path:
+        """Return the file of the weights that the stage ended with, which are those that its record names.
+
+        Raises RunError where the stage is not finished, or one of its files is damaged.
+        """
+        if reason := damage(self.folder, self.digest):
+            raise RunError(f"{self.folder}: {reason}; {AGAIN}")
+        return self.model_file
 
     @property
     def is_done(self) -> bool:
@@ -146,6 +160,46 @@ class StageRun:
         return self.run.stage(name) if name else None
 
     def record(self) -> StageRecord:
-        """Return what a finished stage records of itself."""
-        record: StageRecord = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
-        return record
+        """Return what a finished stage records of itself.
+
+        Raises RunError where the record is missing, damaged or that of another stage.
+        """
+        return record_of(self.folder, self.digest)
+
+
+def record_of(folder: Path, digest: str | None = None, advice: str = AGAIN) -> StageRecord:
+    """Return the record of a finished stage, which names the `digest` of the stage where one is given.
+
+    Raises RunError, whose message ends with `advice`, where it is missing or damaged, or names another digest.
+    """
+    record = read_json(folder / RECORD, advice)
+    if digest is not None and record.get("digest") != digest:
+        raise damaged(folder / RECORD, "it is of another stage", advice)
+    return cast(StageRecord, record)
+
+
+def damage(folder: Path, digest: str | None = None) -> str | None:
+    """Return, in words, what is wrong with the files of a finished stage, or None where nothing is.
+
+    The weights have the sha256 that the record says, and the record the `digest`, where one is given. Records of early
+    versions name no sha256; a line says so once, and their weights are used.
+    """
+    try:
+        recorded = record_of(folder, digest, "").get("sha256")
+    except SsldError as error:
+        return str(error).removeprefix(f"{folder}/")
+    file = folder / MODEL
+    if not file.is_file():
+        return f"{MODEL} is missing"
+    if recorded is None:
+        _tell_unchecked(folder)
+        return None
+    try:
+        return None if recorded == sha256(file) else f"{MODEL} is damaged (sha256)"
+    except OSError as error:
+        return f"{MODEL} cannot be read ({error.strerror})"
+
+
+@cache
+def _tell_unchecked(folder: Path) -> None:
+    note(f"{folder}: an early version wrote {RECORD}, without the sha256 of {MODEL}: it is used as it is")

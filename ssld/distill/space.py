@@ -15,7 +15,7 @@ from ssld.distill.images import images_of
 from ssld.distill.labelling import caches
 from ssld.distill.networks import build
 from ssld.distill.reuse import lenders
-from ssld.distill.runs import Run, StageRun
+from ssld.distill.runs import Run, StageRun, damage
 from ssld.errors import RunError
 from ssld.files import existing
 
@@ -51,7 +51,7 @@ def stage_bytes(stage: StageRun, state: int, trained: int) -> int:
     its network, and `trained` that of its parameters with a gradient. Layers that losses own are left out, and for a
     stage that trains the head alone what its optimiser keeps.
     """
-    if next(lenders(stage), None):
+    if not all(damage(folder, stage.digest) for folder in lenders(stage)):
         return cost.FLOAT * state
     optim = stage.settings.optim
     slots = cost.SLOTS[optim.algorithm] * trained if stage.settings.train == "all" else 0

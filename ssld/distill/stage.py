@@ -36,7 +36,7 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageSc
     state = TrainState(job, network, labeller)
     start = state.restore()
     set_mode(network, job.stage.train)
-    job.track.rewind(job.name, start, evaluated=start < state.steps)
+    job.track.rewind(job.name, start, evaluated=start < state.steps, curve=state.curve)
     waiting = Waiting(job)
     batches = waiting.batches(job.train.batches(start, state.steps))
     if labeller is not None:

@@ -22,7 +22,7 @@ from ssld.distill.job import Job
 from ssld.distill.step import Step, check_helpers, shapes, shapes_in_views
 from ssld.distill.update import OneGradient, TwoGradients, Update
 from ssld.errors import RunError
-from ssld.interfaces import Labeller, Parameter, Scores, StageScores
+from ssld.interfaces import Curve, Labeller, Parameter, Scores, StageScores
 from ssld.losses import About
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
@@ -59,6 +59,7 @@ class TrainState:
             else OneGradient(self.optimizer, self.ranks, self.scaler)
         )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
+        self.curve: Curve | None = None  # tells what the stage had logged when its checkpoint was saved
 
     def _helpers(self, labeller: Labeller | None) -> dict[str, nn.Layer]:
         """Make the layers of the losses that own any, with fresh weights that are the same on every rank."""
@@ -131,9 +132,12 @@ class TrainState:
             "helpers": self.step.helpers.state_dict(),
         }
         scaler = self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}
+        assert self.job.track is not None, "a job that is run keeps its numbers"
         state: checkpoint.State = {
             "seconds": self._elapsed(),
             "scaler": {key: value.tolist() if hasattr(value, "tolist") else value for key, value in scaler.items()},
+            "stage": self.job.digest,
+            "curve": self.job.track.curve(self.job.name),
         }
         checkpoint.save(self.job.folder, step, {k: _arrays(v) for k, v in tensors.items() if v}, state)
         self.saved = time.monotonic()
@@ -141,9 +145,9 @@ class TrainState:
     def restore(self) -> int:
         """Take over the newest whole checkpoint, and return the step to go on from.
 
-        The modes of layers do not change.
+        The modes of layers do not change. `curve` is then what the stage had logged at that step.
         """
-        saved = checkpoint.load(self.job.folder)
+        saved = checkpoint.load(self.job.folder, self.job.digest)
         if saved is not None:
             _assign(self.network.state_dict(), saved.tensors["model"], self.job.folder)
             self.optimizer.set_state_dict(
@@ -155,7 +159,7 @@ class TrainState:
                 self.scaler.load_state_dict(
                     {k: np.asarray(v) if isinstance(v, list) else v for k, v in saved.state["scaler"].items()}
                 )
-            self.seconds = saved.state["seconds"]
+            self.seconds, self.curve = saved.state["seconds"], saved.state.get("curve")
         return saved.step if saved else 0
 
     def evaluate(self, step: int) -> Scores:

@@ -56,7 +56,8 @@ def names(plan: Plan) -> list[str]:
     """
     of_run = [name for name in WHOLE if name != "gain" or baseline.missing(plan, data_root()) is None]
     precisions = dict.fromkeys(["fp32", "int8", *plan.bench.precisions])  # the bench measures a student in int8 in int8
-    engines = [where(engine, precision) for engine in plan.bench.engines for precision in precisions]
+    timed = plan.bench.engines if plan.export.formats else ()
+    engines = [where(engine, precision) for engine in timed for precision in precisions]
     stages = [f"{stage}/{key}" for stage in plan.stages for key in OF_A_STAGE]
     latency = [f"{network}/{engine}/p50_ms" for network in NETWORKS for engine in engines]
     return [*of_run, *stages, *(f"speedup/{engine}" for engine in engines), *latency]

@@ -152,7 +152,8 @@ def test_a_model_file_that_is_none_or_is_another_is_one_line(tmp_path):
     export.mkdir()
     (export / "contract.json").write_text("no contract")
     bench = ["bench", "export", "--engine", "onnxruntime", "--quick"]
-    assert fails(*bench, cwd=tmp_path) == "ssld bench: export/contract.json: is no JSON; export the model again"
+    told = fails(*bench, cwd=tmp_path)
+    assert told.startswith("ssld bench: export/contract.json: damaged (no JSON: ")
     (export / "model.onnx").write_text("no model")
     files = {"model.onnx": {"bytes": 8, "sha256": hashlib.sha256(b"no model").hexdigest()}}
     given = {"size": 8, "dynamic": ["batch"]}
@@ -160,7 +161,7 @@ def test_a_model_file_that_is_none_or_is_another_is_one_line(tmp_path):
     told = fails(*bench, cwd=tmp_path)
     assert told.startswith("ssld bench: export/model.onnx: ONNX Runtime cannot load it; ")
     (export / "model.onnx").write_text("another one")
-    assert "export/model.onnx: changed since it was exported (sha256); export" in fails(*bench, cwd=tmp_path)
+    assert "export/model.onnx: damaged (its sha256 is that of another content); export" in fails(*bench, cwd=tmp_path)
 
 
 def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-EVERYONE = {"errors", "files", "interfaces", "registry", "paths", "spec", "yaml_text"}  # may be imported by all
+# Everything may import these.
+EVERYONE = {"errors", "faults", "files", "interfaces", "registry", "paths", "spec", "yaml_text"}
 NOTHING: set[str] = set()
 ALLOWED = {
     "__init__": {"api", "losses"},
@@ -19,10 +20,11 @@ ALLOWED = {
     "callable": NOTHING,
     "cli": {"*"},
     "commands": {"api", "config", "data", "deploy", "distill", "evaluation", "losses", "planning", "plans", "processes"}
-    | {"progress", "published", "report", "result", "run", "runtime", "seeds", "track", "weights"},
+    | {"progress", "published", "report", "result", "run", "runtime", "seeds", "track", "trials", "weights"},
     "plans": {"config", "deploy", "distill", "losses"},
     "processes": {"config", "stopping"},
     "seeds": {"config", "plans", "processes", "report"},
+    "trials": {"processes", "progress", "report"},
     "evaluation": {"config", "data", "distill", "progress", "runtime"},
     "published": {"config", "distill", "weights"},
     "planning": {"config", "data", "distill", "labels", "progress", "runtime"},
@@ -65,6 +67,7 @@ ALLOWED = {
     "random": NOTHING,
     "interfaces": NOTHING,
     "errors": NOTHING,
+    "faults": NOTHING,
     "registry": NOTHING,
     "paths": NOTHING,
     "files": NOTHING,

@@ -48,6 +48,7 @@ class Simkd(TapLoss):
         "parameters and cost more in use. A term trains the projector and does not export it.",
         "Alone it does not train the student's own classifier.",
     )
+    cost: ClassVar = "Three convolutions, of which the last makes all channels of the teacher's map."
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.simkd import Projector

@@ -47,6 +47,7 @@ class Dml(Loss):
         "PaddleClas computes a symmetric loss whose gradient reaches both networks; UDML is that with a squared "
         "gap of maps in addition.",
     )
+    cost: ClassVar = "There is no teacher to pass forward; each network makes a step of its own, forward and backward."
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         others = of_peers(batch, student["logits"])
