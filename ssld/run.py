@@ -23,7 +23,7 @@ from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import check_data, check_lists, images_of, loaders, steps_of
 from ssld.distill.job import Job
 from ssld.distill.labelling import filled_cache, labeller_of
-from ssld.distill.networks import make_network, noted
+from ssld.distill.networks import make_network, make_peers, noted
 from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, in_int8
 from ssld.distill.reuse import (
@@ -38,7 +38,7 @@ from ssld.distill.reuse import (
     to_train,
     trust_now,
 )
-from ssld.distill.runs import RECORD, Run, StageMade, StageRecord, StageRun
+from ssld.distill.runs import RECORD, PeerRecord, Run, StageMade, StageRecord, StageRun
 from ssld.distill.space import check_space
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
@@ -47,6 +47,7 @@ from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engi
 from ssld.distill.trial import check_sizes, try_stages
 from ssld.errors import RunError, SsldError
 from ssld.files import alone, clear, first_difference, is_empty, sha256, write_whole
+from ssld.interfaces import Scores
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
@@ -286,7 +287,7 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
     parts = take_over(stage, trust, known, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
-        network = make_network(stage)
+        network, peers = make_network(stage), make_peers(stage)
         train, val = loaders(stage)
         norm_images = in_int8(stage, network) if settings.quantize else ()
         job = Job(
@@ -303,10 +304,12 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
             norm_images=norm_images,
         )
         labeller = labeller_of(stage, teachers.of(stage)) if settings.is_taught else None
-        scores = run_stage(job, network, labeller)
+        scores = run_stage(job, network, labeller, peers)
         if run.runtime.main:
             with disk_errors(folder):
                 save_trained(network, stage.model_file, settings.data, stage.digest)
+                for name, peer in peers.items():
+                    save_trained(peer, stage.file_of_peer(name), settings.data, stage.digest)
             made: StageMade = {
                 "digest": stage.digest,
                 "network": settings.network,
@@ -315,6 +318,10 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
                 "sha256": sha256(stage.model_file),
             }
             record = cast(StageRecord, {**made, **scores})
+            if peers:
+                record["peers"] = {
+                    name: _record_of_peer(stage, name, of_peer) for name, of_peer in scores["peers"].items()
+                }
             if labeller:
                 record["teacher_engine"] = labeller.engine
             if isinstance(labeller, labels.CachedLogits):
@@ -325,3 +332,8 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
             write_json(folder / RECORD, record)
         barrier(run.runtime)
     return stage.record()
+
+
+def _record_of_peer(stage: StageRun, name: str, scores: Scores) -> PeerRecord:
+    """Return what the record of a stage says of a peer whose weights are written."""
+    return {**scores, "network": stage.settings.peers[name].title, "sha256": sha256(stage.file_of_peer(name))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ssld.config import code
@@ -24,6 +25,8 @@ def check_plan(plan: Plan, where: str) -> None:
     """Check that a plan can be run as it says. Raises RecipeError for the first part that cannot."""
     check_stages(plan, where)
     check_student(plan, where)
+    for name in plan.stages:
+        check_peers(plan, name, where)
     check_teachers(plan, where)
     for name in plan.stages:
         check_asked(plan, name, where)
@@ -146,14 +149,52 @@ def check_settings(stage: Stage, where: str) -> None:
 
 def check_student(plan: Plan, where: str) -> None:
     """Check that the student is an architecture or a network of one's own. Raises RecipeError otherwise."""
-    student = plan.student
-    if (student.arch is None) == (student.code is None):
-        what = "arch and code are both given" if student.arch else "neither arch nor code is given"
-        raise RecipeError(f"{where}: student: {what}; give arch (`ssld list students`), or code such as nets.py:Tiny")
-    if student.arch and (student.options or student.taps):
-        key = "options" if student.options else "taps"
-        raise RecipeError(f"{where}: student.{key}: it belongs to a network of code; leave it out")
-    _check_code(student, plan, f"{where}: student.code")
+    _check_network(plan.student, plan, f"{where}: student")
+
+
+def _check_network(network: Network, plan: Plan, where: str) -> None:
+    """Check that a block describes one network. Raises RecipeError otherwise; `where` is the path of the block."""
+    if (network.arch is None) == (network.code is None):
+        what = "arch and code are both given" if network.arch else "neither arch nor code is given"
+        raise RecipeError(f"{where}: {what}; give arch (`ssld list students`), or code such as nets.py:Tiny")
+    if network.arch and (network.options or network.taps):
+        key = "options" if network.options else "taps"
+        raise RecipeError(f"{where}.{key}: it belongs to a network of code; leave it out")
+    _check_code(network, plan, f"{where}.code")
+
+
+TAKEN_BY_LOG = ("student", "loss", "weight", "passed")
+"""A peer cannot have these names, because records of a training begin other keys with them."""
+
+
+def check_peers(plan: Plan, name: str, where: str) -> None:
+    """Check that the networks that a stage trains together are described, and that they learn from each other.
+
+    Raises RecipeError otherwise.
+    """
+    stage, path = plan.stages[name], f"{where}: stages.{name}"
+    readers = [term for term, of_term in stage.loss.items() if "peers" in of_term.loss.reads.batch]
+    if readers and not stage.peers:
+        what = "compares networks that train together, and this stage trains one alone"
+        raise RecipeError(f"{path}.loss.{readers[0]}: {what}; add peers: {{second: {{arch: ...}}}} to the stage")
+    if stage.peers and not readers:
+        what = "no loss of this stage compares the networks that it trains"
+        raise RecipeError(f"{path}.peers: {what}; add a loss such as dml: {{}}, or leave peers out")
+    if stage.peers and stage.quantize:
+        raise RecipeError(f"{path}.peers: a stage in int8 trains one network; leave peers or quantize out")
+    for peer, network in stage.peers.items():
+        key = f"{path}.peers.{peer}"
+        check_name(peer, f"{path}.peers")
+        if peer in (*TAKEN_BY_LOG, *stage.loss):
+            raise RecipeError(f"{key}: metrics begin other names with {peer!r}; rename it")
+        _check_network(network, plan, key)
+        first = plan.stages[stage.continues].peers.get(peer) if stage.continues else None
+        if first and replace(first, pretrained=None) != replace(network, pretrained=None):
+            what = f"it goes on from peer {peer!r} of stage {stage.continues!r}, which is another network"
+            raise RecipeError(f"{key}: {what}; describe it as there, or rename it")
+        if first and network.pretrained:
+            what = f"it goes on from peer {peer!r} of stage {stage.continues!r}"
+            raise RecipeError(f"{key}.pretrained: {what}; leave it out, or rename the peer")
 
 
 def _check_code(network: Network | Teacher, plan: Plan, where: str) -> None:

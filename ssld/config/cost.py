@@ -34,10 +34,11 @@ def gpu_hours(macs: float) -> float:
 def student_macs(plan: Plan, stage: Stage) -> float:
     """Return the multiply-adds of a training step for one image, in all the views that the student sees of it.
 
+    Where several networks train together, it is their sum.
     They are a forward pass, and twice that for the gradients of the activations and of the weights. A stage that trains
     less than everything needs fewer, see FORWARDS.
     """
-    macs = network_macs(plan, plan.network_of(stage.network).arch, stage.data.size)
+    macs = sum(network_macs(plan, arch, stage.data.size) for arch in _trained(plan, stage))
     return FORWARDS[stage.train] * stage.student_rows * macs
 
 
@@ -109,7 +110,7 @@ def checkpoint_bytes(plan: Plan, stage: Stage) -> int:
     Statistics of batch norms are left out. For a stage that trains the head alone the number is an upper bound, because
     its optimizer keeps less.
     """
-    params = _params(plan, plan.network_of(stage.network).arch)
+    params = sum(_params(plan, arch) for arch in _trained(plan, stage))
     copies = CHECKPOINTS * (1 + SLOTS[stage.optim.algorithm] + bool(stage.optim.ema)) + 1
     return FLOAT * copies * params
 
@@ -126,6 +127,11 @@ def scaled_lr(lr: float, batch: int, new_batch: int) -> float:
     `lr` is the rate for `batch` images.
     """
     return lr * new_batch / batch
+
+
+def _trained(plan: Plan, stage: Stage) -> list[str | None]:
+    """Return the architectures of the networks that a stage trains, None for a network of one's own."""
+    return [plan.network_of(stage.network).arch, *(peer.arch for peer in stage.peers.values())]
 
 
 def _params(plan: Plan, arch: str | None) -> int:

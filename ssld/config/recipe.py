@@ -164,6 +164,25 @@ class Labels(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Network(Strict):
+    """Describe a network that is trained: an architecture of the zoo, or with `code` a network of one's own."""
+
+    arch: Text | None = None
+    bn_momentum: Decay | None = None  # share of the running statistics that is kept; null is that of the architecture
+    # The stage with `init: pretrained`, or a peer, starts from this weights file, or from the published training of
+    # this name.
+    pretrained: Text | None = key(None, later=True)
+    code: Text | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
+    options: dict[str, object] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
+    taps: dict[str, Text] = key(factory=dict, later=True)  # maps a tap to the path of a layer of that network
+
+    @property
+    def title(self) -> str:
+        """Return its name in messages and results."""
+        return str(self.arch or self.code)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage(Strict):
     """Describe one training of a network with one loss."""
 
@@ -182,6 +201,8 @@ class Stage(Strict):
     teacher: Text | None = key(None, later=True)  # name of the teacher in `teachers`; null is the only teacher
     teachers: tuple[Text, ...] = key((), later=True)  # names of several teachers in `teachers`
     combine: Combine = key(factory=Combine, later=True)  # how several teachers are combined
+    # Networks by name that are trained beside `network`, with the same losses; they read each other's outputs.
+    peers: dict[str, Network] = key(factory=dict, later=True)
     # Batch statistics are taken over all ranks; with false each rank has its own, and rank 0's running ones are kept.
     sync_bn: bool = False
 
@@ -228,24 +249,6 @@ class Stage(Strict):
         A quantised stage may learn from the float network that it starts from instead.
         """
         return self.is_taught and not (self.quantize and self.quantize.teacher == "float")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network(Strict):
-    """Describe the student: an architecture of the zoo, or with `code` a network of one's own."""
-
-    arch: Text | None = None
-    bn_momentum: Decay | None = None  # share of the running statistics that is kept; null is that of the architecture
-    # The stage with `init: pretrained` starts from this weights file, or from the published training of this name.
-    pretrained: Text | None = key(None, later=True)
-    code: Text | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
-    options: dict[str, object] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
-    taps: dict[str, Text] = key(factory=dict, later=True)  # maps a tap to the path of a layer of that network
-
-    @property
-    def title(self) -> str:
-        """Return its name in messages and results."""
-        return str(self.arch or self.code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,7 +396,7 @@ class Plan(Strict):
         """
         stage = self.stages[name]
         files = {code.file_of(type(term.loss), self.code) for term in stage.loss.values()}
-        networks = [self.network_of(stage.network), *self.teachers_of(name).values()]
+        networks = [self.network_of(stage.network), *stage.peers.values(), *self.teachers_of(name).values()]
         values = [*(network.code for network in networks), *stage.data.train, stage.data.val]
         files |= {code.split(text)[0] for text in values if text and code.is_code(text)}
         return {file: self.code[file] for file in sorted(filter(None, files))}
@@ -510,7 +513,8 @@ def _named_files(tree: Tree) -> list[str]:
     """Return the Python files that networks and images of one's own name, in a tree that is not checked yet."""
     values = [_get(block, "code") for block in (tree.get("student"), tree.get("teacher"), *_values(tree, "teachers"))]
     for stage in _values(tree, "stages"):
-        data = _get(stage, "data")
+        data, peers = _get(stage, "data"), _get(stage, "peers")
+        values += [_get(peer, "code") for peer in peers.values()] if isinstance(peers, dict) else []
         train = _get(data, "train")
         values += [*(train if isinstance(train, list) else [train]), _get(data, "val")]
     return [code.split(text)[0] for text in values if isinstance(text, str) and code.is_code(text)]
@@ -567,6 +571,7 @@ def _shrink_stage(stage: Stage, smoke: Smoke) -> Stage:
         optim=optim,
         labels=stage.labels and replace(stage.labels, folder=None),
         quantize=stage.quantize and quantize.shrink(stage.quantize, smoke.images),
+        peers={name: replace(peer, bn_momentum=MOMENTUM) for name, peer in stage.peers.items()},
     )
 
 

@@ -34,8 +34,25 @@ def build(plan: Plan, role: str, size: int) -> nn.Layer:
     elsewhere (a run, a foreign file) cannot be built. The `arch` of a network of one's own ends with `version_of` it,
     such as Tiny@1a2b3c4d, because two contents of one file are two architectures.
     """
-    block = plan.network_of(role)
     seed_networks(plan.seed, "init", role)
+    return _build_block(plan, plan.network_of(role), role, size)
+
+
+def build_peer(stage: StageRun, name: str, size: int) -> nn.Layer:
+    """Build a peer of a stage with fresh weights, which its name and the seed of the run give.
+
+    So two peers of one architecture begin with different weights. The names of the parameters begin with that of the
+    peer, because networks of one architecture give theirs the same names, by which the optimiser knows them.
+    """
+    seed_networks(stage.plan.seed, "init", "peer", name)
+    network = _build_block(stage.plan, stage.settings.peers[name], f"peer {name}", size)
+    for parameter in network.parameters():
+        parameter.name = f"{name}.{parameter.name}"
+    return network
+
+
+def _build_block(plan: Plan, block: Network | Teacher, role: str, size: int) -> nn.Layer:
+    """Build the network that a block of the plan describes, with fresh weights of the seed as it is."""
     if block.code:
         maker, title = code.find(block.code, plan.code), block.code
         network: nn.Layer = create_own(
@@ -43,7 +60,7 @@ def build(plan: Plan, role: str, size: int) -> nn.Layer:
         )
         _set_version(network, version_of(plan, block), title)
     else:
-        network = models.create(architecture(plan, role), num_classes=plan.classes, in_size=size)
+        network = models.create(architecture(plan, block, role), num_classes=plan.classes, in_size=size)
     for layer in network.sublayers() if block.bn_momentum is not None else ():
         if hasattr(layer, "_momentum"):
             layer._momentum = block.bn_momentum
@@ -83,12 +100,11 @@ def _set_version(network: nn.Layer, version: str, title: str) -> None:
         raise RecipeError(f"{title}: its attribute arch cannot be set; give it another name") from None
 
 
-def architecture(plan: Plan, role: str) -> str:
-    """Return the architecture of a network of the plan that is one of the zoo.
+def architecture(plan: Plan, block: Network | Teacher, role: str) -> str:
+    """Return the architecture of a block of the plan whose network is one of the zoo; `role` is its name in messages.
 
     Raises RunError for a network that is not built here.
     """
-    block = plan.network_of(role)
     if block.arch:
         return block.arch
     card = getattr(block, "card", None)
@@ -107,7 +123,30 @@ def make_network(stage: StageRun) -> nn.Layer:
     if stage.start:
         weights.load_into(network, stage.start.model_file)
     elif settings.init == "pretrained":
-        start_pretrained(stage.plan, network)
+        start_pretrained(stage.plan, stage.plan.student, network, "student")
+    return network
+
+
+def make_peers(stage: StageRun) -> dict[str, nn.Layer]:
+    """Make the networks that train beside that of a stage, by name.
+
+    A peer has the result of the peer of its name in the stage that `init` names, or else given or fresh weights.
+    """
+    peers = {}
+    for name, block in stage.settings.peers.items():
+        peers[name] = build_peer(stage, name, stage.settings.data.size)
+        if stage.start and name in stage.start.settings.peers:
+            weights.load_into(peers[name], stage.start.file_of_peer(name))
+        elif block.pretrained:
+            start_pretrained(stage.plan, block, peers[name], f"stages.{stage.name}.peers.{name}")
+    return peers
+
+
+def trained_peer(stage: StageRun, name: str) -> nn.Layer:
+    """Return the result of a peer of a finished stage in evaluation mode."""
+    network = build_peer(stage, name, stage.settings.data.crop)
+    weights.load_into(network, stage.file_of_peer(name))
+    network.eval()
     return network
 
 

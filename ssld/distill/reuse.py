@@ -23,7 +23,7 @@ from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import content_of
 from ssld.distill.networks import QUANTIZE
 from ssld.distill.pretrained import pretrained_file
-from ssld.distill.runs import MODEL, RECORD, Run, StageRun
+from ssld.distill.runs import MODEL, RECORD, Run, StageRun, peer_file
 from ssld.distill.teacher_weights import file_digest, teacher_weights
 from ssld.errors import DataError, RunError
 from ssld.files import json_digest, sha256, whole
@@ -63,7 +63,13 @@ def made_of(stage: StageRun) -> Parts:
     if stage.start:
         parts[f"{OF_STAGE} {stage.start.name}"] = sha256(stage.start.model_file)
     elif settings.init == "pretrained" and not run.is_smoke:
-        parts["weights student.pretrained"] = file_digest(pretrained_file(stage.plan))
+        parts["weights student.pretrained"] = file_digest(pretrained_file(stage.plan.student, "student"))
+    for name, peer in settings.peers.items():
+        where = f"stages.{stage.name}.peers.{name}"
+        if stage.start and name in stage.start.settings.peers:
+            parts[f"{OF_STAGE} {stage.start.name}, peer {name}"] = sha256(stage.start.file_of_peer(name))
+        elif peer.pretrained and not run.is_smoke:
+            parts[f"weights {where}.pretrained"] = file_digest(pretrained_file(peer, where))
     for name, teacher in stage.plan.teachers_of(stage.name).items():
         parts |= {f"teacher {name}: {key}": digest for key, digest in _of_teacher(stage, name, teacher).items()}
     installed = versions()
@@ -162,11 +168,20 @@ def _differing(recorded: Mapping[str, str], parts: Parts) -> list[str]:
 
 def damage(folder: Path) -> str | None:
     """Return, in words, what is wrong with the weights of a finished stage, or None where they match its record."""
-    file = folder / MODEL
-    if not file.is_file():
-        return f"{MODEL} is missing"
-    recorded = _read(folder / RECORD).get("sha256")
-    return None if recorded in (None, sha256(file)) else f"{MODEL} is damaged (sha256)"
+    for name, recorded in _digests(folder).items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if recorded not in (None, sha256(folder / name)):
+            return f"{name} is damaged (sha256)"
+    return None
+
+
+def _digests(folder: Path) -> dict[str, object]:
+    """Return the files of weights of a finished stage with the sha256 of each; None where the record has none."""
+    record = _read(folder / RECORD)
+    peers = record.get("peers")
+    of_peers = peers.items() if isinstance(peers, dict) else ()
+    return {MODEL: record.get("sha256"), **{peer_file(name): peer.get("sha256") for name, peer in of_peers}}
 
 
 def take_over(
@@ -326,9 +341,10 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
         note(f"{stage.name}: taken over from {lender}")
         carry(folder.parent.parent)
         stage.folder.mkdir(parents=True, exist_ok=True)
-        beside = (folder / MODEL).with_suffix(BESIDE)
-        optional = [*([beside.name] if beside.is_file() else []), *([QUANTIZE] if stage.settings.quantize else [])]
-        for name in (*optional, MODEL, MADE_OF, RECORD):
+        files = [*_digests(folder)]
+        beside = [name for file in files if (folder / (name := str(Path(file).with_suffix(BESIDE)))).is_file()]
+        optional = [*beside, *([QUANTIZE] if stage.settings.quantize else [])]
+        for name in (*optional, *files, MADE_OF, RECORD):
             with whole(stage.folder / name) as partial:
                 shutil.copyfile(folder / name, partial)
         return

@@ -10,11 +10,16 @@ from typing import TypedDict
 
 from ssld.config import recipe
 from ssld.config.recipe import Plan, Stage
-from ssld.interfaces import StageScores
+from ssld.interfaces import Scores, StageScores
 from ssld.paths import data_root
 from ssld.runtime import Runtime
 
 MODEL, RECORD = "model.safetensors", "stage.json"  # files of a finished stage; the record is written last
+
+
+def peer_file(name: str) -> str:
+    """Return the name of the file, in the folder of a stage, of the weights that a peer ended with."""
+    return f"peer-{name}.safetensors"
 
 
 class Int8Notes(TypedDict):
@@ -38,8 +43,18 @@ class StageMade(TypedDict):
     sha256: str  # of the weights
 
 
+class PeerRecord(Scores):
+    """Hold the scores of a peer of a finished stage, its architecture, and the sha256 of its weights."""
+
+    network: str
+    sha256: str
+
+
 class StageRecord(StageMade, StageScores, total=False):
-    """Hold what a finished stage records of itself: its scores, its digest, and where its labels came from."""
+    """Hold what a finished stage records of itself: its scores, its digest, and where its labels came from.
+
+    In `peers` there is a `PeerRecord` of each network that it trained beside its own.
+    """
 
     teacher_engine: str
     labels: str  # folder of its label cache
@@ -133,6 +148,10 @@ class StageRun:
     def model_file(self) -> Path:
         """Return the file of the weights that the stage ended with."""
         return self.folder / MODEL
+
+    def file_of_peer(self, name: str) -> Path:
+        """Return the file of the weights that a peer of the stage ended with."""
+        return self.folder / peer_file(name)
 
     @property
     def is_done(self) -> bool:

@@ -17,8 +17,6 @@ NONE = {
     "vitkd": "its networks are transformers, which are of one's own",
     "ft": "its paraphraser has to come from another stage",
     "paraphrase": "it is the first stage of ft",
-    "dml": "it needs several students",
-    "kdcl": "it needs several students",
 }
 WAYS = {"funmatch": "kl", "fixmatch": "soft_ce", "noisy_student": "soft_ce"}  # recipes that are ways to use a method
 PAIRS = {"resnet18": ("ResNet34", "ResNet18"), "mobilenetv1": ("ResNet50", "MobileNetV1")}
