@@ -263,9 +263,7 @@ def test_equal_peers_begin_with_weights_of_their_own_which_the_seed_gives(tmp_pa
 
 def test_weights_that_a_peer_starts_from_are_looked_for_before_the_first_stage():
     plan = recipe.of_mapping(changed("stages.first.peers.large.pretrained", "no/file"))
-    with pytest.raises(
-        RunError, match="stages.first.peers.large.pretrained: no file no/file; name one, or a published"
-    ):
+    with pytest.raises(RunError, match=r"large\.pretrained: no file no/file; name one, or a published"):
         check_starts(plan)
 
 
