@@ -214,7 +214,7 @@ def describe(
         "seed": plan.seed,
         "claim": plan.claim,
         "student": {
-            "arch": plan.student.arch or student.arch,
+            "arch": plan.student.card_arch or student.arch,
             "params": params,
             "macs": macs,
             "size": size,

@@ -43,7 +43,7 @@ from ssld.distill.space import check_space
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
 from ssld.distill.teacher_weights import save_trained
-from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files
+from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files, take_ends
 from ssld.distill.trial import check_sizes, try_stages
 from ssld.errors import RunError, SsldError
 from ssld.files import alone, clear, first_difference, is_empty, sha256, write_whole
@@ -288,6 +288,7 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
         network, peers = make_network(stage), make_peers(stage)
+        take_ends(stage, teachers, network, peers)
         train, val = loaders(stage)
         norm_images = in_int8(stage, network) if settings.quantize else ()
         job = Job(

@@ -89,6 +89,8 @@ def _other_training(plan: Plan) -> str | None:
     arch = plan.student.arch
     if arch is None:
         return f"no training of {plan.student.code} is published"
+    if plan.student.head:
+        return f"the card's published number is of {arch} with its own classifier"
     if "plain" not in cards.find_student(arch).published:
         return f"no plain training of {arch} is published"
     if plan.student.pretrained:

@@ -18,7 +18,7 @@ from ssld.losses.views import by_view
 from ssld.spec.names import check_name
 
 if TYPE_CHECKING:
-    from ssld.config.recipe import Network, Plan, Stage
+    from ssld.config.recipe import Head, Network, Plan, Stage
 
 
 def check_plan(plan: Plan, where: str) -> None:
@@ -161,6 +161,35 @@ def _check_network(network: Network, plan: Plan, where: str) -> None:
         key = "options" if network.options else "taps"
         raise RecipeError(f"{where}.{key}: it belongs to a network of code; leave it out")
     _check_code(network, plan, f"{where}.code")
+    if network.head:
+        _check_head(network, network.head, plan, f"{where}.head")
+
+
+def _check_head(network: Network, head: Head, plan: Plan, where: str) -> None:
+    """Check that a network can end otherwise than in its own classifier. Raises RecipeError otherwise."""
+    if network.code:
+        raise RecipeError(f"{where}: a network of your own ends as its code says; leave head out")
+    if head.kind != "teacher":
+        if head.teacher:
+            raise RecipeError(f"{where}.teacher: {head.kind} is a layer of the network's own; leave it out")
+        return
+    name = plan.head_teacher(head)
+    teacher = plan.all_teachers.get(name)
+    if teacher is None:
+        hint = did_you_mean(name, plan.all_teachers) or "; name a teacher of the recipe"
+        raise RecipeError(f"{where}.teacher: {f'no teacher named {name!r}' if name else 'no teacher is named'}{hint}")
+    if teacher.source not in ("card", "stage", "weights"):
+        what = f"teacher {name!r} comes from {teacher.source}, whose last layers are not at hand"
+        raise RecipeError(f"{where}.teacher: {what}; name one of a card, a stage or weights")
+    stages = [*plan.stages]
+    uses = [
+        stages.index(of)
+        for of, stage in plan.stages.items()
+        if network in (plan.network_of(stage.network), *stage.peers.values())
+    ]
+    if teacher.stage in stages and uses and stages.index(teacher.stage) >= min(uses):
+        what = f"stage {teacher.stage!r} trains it, and stage {stages[min(uses)]!r} already needs it"
+        raise RecipeError(f"{where}.teacher: {what}; put that stage first, or name another teacher")
 
 
 TAKEN_BY_LOG = ("student", "loss", "weight", "passed")

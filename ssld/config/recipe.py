@@ -164,6 +164,17 @@ class Labels(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Head(Strict):
+    """Say in what a network of the zoo ends instead of its own classifier; see models/heads.py."""
+
+    kind: Literal["distillation", "teacher"]
+    # Of `teacher`: the name of the teacher whose end it has; null is the only one.
+    teacher: Text | None = None
+    # Of `teacher`: how many times fewer channels its projector has inside than the teacher's last map.
+    factor: Count = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Network(Strict):
     """Describe a network that is trained: an architecture of the zoo, or with `code` a network of one's own."""
 
@@ -175,11 +186,17 @@ class Network(Strict):
     code: Text | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
     options: dict[str, object] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
     taps: dict[str, Text] = key(factory=dict, later=True)  # maps a tap to the path of a layer of that network
+    head: Head | None = key(None, later=True)  # with null it ends in its own classifier
 
     @property
     def title(self) -> str:
         """Return its name in messages and results."""
         return str(self.arch or self.code)
+
+    @property
+    def card_arch(self) -> str | None:
+        """Return the architecture whose card has the costs of this network, or None where no card has them."""
+        return None if self.head else self.arch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,6 +386,8 @@ class Plan(Strict):
         network: list[object] = [block.arch, block.bn_momentum]
         if block.code:
             network += [block.code, block.options, block.taps]
+        if head := getattr(block, "head", None):
+            network.append(self._digest_of_head(head))
         parts: Tree = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
         parts |= {"name": name, "stage": digested(stage), "network": network}
         if code_of_stage := self.code_of(name):
@@ -388,6 +407,22 @@ class Plan(Strict):
                 self.stage_digest(teacher.stage) for teacher in teachers.values() if teacher.stage
             ]
         return json_digest(parts)
+
+    def head_teacher(self, head: Head) -> str:
+        """Return the name of the teacher whose end a head has: the one that it names, or else the only one there is.
+
+        Returns an empty name where there is none, or there are several (a check refuses that).
+        """
+        names = [*self.all_teachers]
+        return head.teacher or ("teacher" if self.teacher else names[0] if len(names) == 1 else "")
+
+    def _digest_of_head(self, head: Head) -> object:
+        """Return what enters the digest of a stage for the end of its network: also the teacher that it is of."""
+        if head.kind != "teacher":
+            return digested(head)
+        teacher = self.all_teachers[self.head_teacher(head)]
+        stage = self.stage_digest(teacher.stage) if teacher.stage else None
+        return [digested(head), digested(teacher), stage]
 
     def code_of(self, name: str) -> dict[str, str]:
         """Map the own files that a stage uses to their sha256: those of its losses, network, images and teachers.

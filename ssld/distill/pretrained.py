@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import paddle
-from paddle import nn
 
-from ssld import models, weights
+from ssld import models
 from ssld.config import cards
 from ssld.config.recipe import Network, Plan
 from ssld.distill import optim
@@ -71,12 +70,12 @@ def published_file(name: str, where: str) -> Path:
     return file
 
 
-def start_pretrained(plan: Plan, block: Network, network: nn.Layer, where: str) -> None:
-    """Load the weights that the block of a network names into it. `where` is the path of the block.
+def start_file(plan: Plan, block: Network, where: str) -> Path | None:
+    """Return the file of the weights that the block of a network names, or None in a smoke run, which has fresh ones.
 
-    Where the weights have another number of classes, only the last layer stays fresh.
+    `where` is the path of the block.
     """
     if plan.scope == "smoke":
         note(f"{where}.pretrained {block.pretrained}: fresh weights, this is a smoke run")
-        return
-    weights.load_into(network, pretrained_file(block, where), fresh_head=True)
+        return None
+    return pretrained_file(block, where)

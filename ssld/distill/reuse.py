@@ -70,11 +70,19 @@ def made_of(stage: StageRun) -> Parts:
             parts[f"{OF_STAGE} {stage.start.name}, peer {name}"] = sha256(stage.start.file_of_peer(name))
         elif peer.pretrained and not run.is_smoke:
             parts[f"weights {where}.pretrained"] = file_digest(pretrained_file(peer, where))
-    for name, teacher in stage.plan.teachers_of(stage.name).items():
+    for name, teacher in {**stage.plan.teachers_of(stage.name), **_of_heads(stage)}.items():
         parts |= {f"teacher {name}: {key}": digest for key, digest in _of_teacher(stage, name, teacher).items()}
     installed = versions()
     parts |= {f"version of {package}": str(installed[package]) for package in PACKAGES if installed.get(package)}
     return parts
+
+
+def _of_heads(stage: StageRun) -> dict[str, Teacher]:
+    """Return the teachers whose end a network of a stage has, by name."""
+    plan, settings = stage.plan, stage.settings
+    heads = [getattr(block, "head", None) for block in (plan.network_of(settings.network), *settings.peers.values())]
+    names = [plan.head_teacher(head) for head in heads if head is not None and head.kind == "teacher"]
+    return {name: plan.all_teachers[name] for name in names}
 
 
 class KnownParts:
@@ -296,8 +304,9 @@ def _has_begun(stage: StageRun) -> bool:
 
 
 def _teaching(stage: StageRun) -> list[str]:
-    """Return the names of the stages that train the teachers of a stage."""
-    return [teacher.stage for teacher in stage.plan.teachers_of(stage.name).values() if teacher.stage]
+    """Return the names of the stages that train the teachers of a stage, or those whose end its networks have."""
+    teachers = [*stage.plan.teachers_of(stage.name).values(), *_of_heads(stage).values()]
+    return [teacher.stage for teacher in teachers if teacher.stage]
 
 
 def _check_begun(stage: StageRun, parts: Parts, trust: Trust) -> None:

@@ -70,10 +70,8 @@ def held(folder: Path) -> int:
 
 
 def _has_cards(plan: Plan) -> bool:
-    networks = [
-        one for stage in plan.stages.values() for one in (plan.network_of(stage.network), *stage.peers.values())
-    ]
-    return all(network.arch for network in networks)
+    trained = (arch for stage in plan.stages.values() for arch in cost.trained(plan, stage))
+    return all(trained)
 
 
 def _size(plan: Plan, name: str) -> tuple[int, int]:

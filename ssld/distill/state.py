@@ -302,8 +302,8 @@ def set_trainable(network: nn.Layer, train: str) -> list[Parameter]:
     layers_to_train += [
         layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, models.BATCH_NORMS)
     ]
-    auxiliary = network.auxiliary if isinstance(network, models.Classifier) else []
-    unused = {id(p) for layer in auxiliary for p in layer.parameters()}
+    left = [*network.auxiliary, *network.frozen] if isinstance(network, models.Classifier) else []
+    unused = {id(p) for layer in left for p in layer.parameters()}
     updated = {id(p) for layer in layers_to_train for p in layer.parameters() if p.trainable} - unused
     for parameter in network.parameters():
         parameter.stop_gradient = id(parameter) not in updated
@@ -311,11 +311,13 @@ def set_trainable(network: nn.Layer, train: str) -> list[Parameter]:
 
 
 def set_mode(network: nn.Layer, train: str) -> None:
-    """Set training mode, or evaluation mode where the body is frozen.
+    """Set training mode, or evaluation mode where the body is frozen, and for layers that are never trained.
 
     In evaluation mode the statistics stay, and training sees what inference sees.
     """
     network.eval() if train == "head" else network.train()
+    for layer in network.frozen if isinstance(network, models.Classifier) else ():
+        layer.eval()
 
 
 def _classifier(network: nn.Layer, train: str) -> nn.Layer:

@@ -18,7 +18,13 @@ NONE = {
     "ft": "its paraphraser has to come from another stage",
     "paraphrase": "it is the first stage of ft",
 }
-WAYS = {"funmatch": "kl", "fixmatch": "soft_ce", "noisy_student": "soft_ce"}  # recipes that are ways to use a method
+WAYS = {  # recipes that are ways to use a method
+    "simkd_head": "simkd",
+    "deit_head": "soft_ce",
+    "funmatch": "kl",
+    "fixmatch": "soft_ce",
+    "noisy_student": "soft_ce",
+}
 PAIRS = {"resnet18": ("ResNet34", "ResNet18"), "mobilenetv1": ("ResNet50", "MobileNetV1")}
 
 
