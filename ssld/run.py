@@ -8,17 +8,18 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from ssld import FAST_MKL, labels, yaml_text
+from ssld import FAST_MKL, labels, weights, yaml_text
 from ssld.callable import make_callable
 from ssld.config import baseline, code, fresh, recipe
 from ssld.config.mine_step import DONE
 from ssld.config.recipe import Plan
 from ssld.data import fake, prepare
+from ssld.distill import checkpoint
 from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import check_data, check_lists, images_of, loaders, steps_of
 from ssld.distill.job import Job
@@ -303,6 +304,7 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
             classes=run.plan.classes,
             labels=images_of(run, *settings.data.train).labels,
             norm_images=norm_images,
+            helpers=stage.taken,
         )
         labeller = labeller_of(stage, teachers.of(stage)) if settings.is_taught else None
         scores = run_stage(job, network, labeller, peers)
@@ -323,6 +325,8 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
                 record["peers"] = {
                     name: _record_of_peer(stage, name, of_peer) for name, of_peer in scores["peers"].items()
                 }
+            if terms := run.plan.handed_on(stage.name):
+                record["helpers"] = hand_on(stage, terms)
             if labeller:
                 record["teacher_engine"] = labeller.engine
             if isinstance(labeller, labels.CachedLogits):
@@ -333,6 +337,14 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
             write_json(folder / RECORD, record)
         barrier(run.runtime)
     return stage.record()
+
+
+def hand_on(stage: StageRun, terms: Collection[str]) -> str:
+    """Write the layers of these terms, as a stage ended with them, for later stages. Return the sha256 of the file."""
+    ended = checkpoint.load(stage.folder)
+    layers = {} if ended is None else ended.tensors.get("helpers", {})
+    weights.save({key: layers[key] for key in layers if key.partition(".")[0] in terms}, stage.helpers_file)
+    return sha256(stage.helpers_file)
 
 
 def _record_of_peer(stage: StageRun, name: str, scores: Scores) -> PeerRecord:

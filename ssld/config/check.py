@@ -27,6 +27,7 @@ def check_plan(plan: Plan, where: str) -> None:
     check_student(plan, where)
     for name in plan.stages:
         check_peers(plan, name, where)
+        check_taken(plan, name, where)
     check_teachers(plan, where)
     for name in plan.stages:
         check_asked(plan, name, where)
@@ -190,6 +191,35 @@ def _check_head(network: Network, head: Head, plan: Plan, where: str) -> None:
     if teacher.stage in stages and uses and stages.index(teacher.stage) >= min(uses):
         what = f"stage {teacher.stage!r} trains it, and stage {stages[min(uses)]!r} already needs it"
         raise RecipeError(f"{where}.teacher: {what}; put that stage first, or name another teacher")
+
+
+def check_taken(plan: Plan, name: str, where: str) -> None:
+    """Check that the layers of losses with which a stage begins come from layers of an earlier stage.
+
+    Raises RecipeError otherwise. Whether they have the same shapes shows before the first stage, in a step of each.
+    """
+    stage, path = plan.stages[name], f"{where}: stages.{name}"
+    if stage.train == "helpers" and not any(
+        type(term.loss).helpers is not Loss.helpers for term in stage.loss.values()
+    ):
+        raise RecipeError(f"{path}.train: no loss of this stage has layers of its own; give another value")
+    if stage.helpers and stage.peers:
+        raise RecipeError(f"{path}.helpers: which of the networks are they of? leave peers or helpers out")
+    earlier = list(plan.stages)[: list(plan.stages).index(name)]
+    for target, source in stage.helpers.items():
+        key, (term, *_), (of, *rest) = f"{path}.helpers.{target}", target.split("."), source.split(".")
+        if term not in stage.loss:
+            raise RecipeError(
+                f"{key}: no term named {term!r} in the loss of this stage{did_you_mean(term, stage.loss)}"
+            )
+        if of not in earlier:
+            raise RecipeError(f"{key}: no earlier stage named {of!r}{did_you_mean(of, earlier) or '; give stage.term'}")
+        terms = plan.stages[of].loss
+        if not rest or rest[0] not in terms:
+            hint = did_you_mean(rest[0] if rest else "", terms) or f"; it has {', '.join(terms)}"
+            raise RecipeError(f"{key}: no term named {'.'.join(rest)!r} in the loss of stage {of!r}{hint}")
+        if plan.stages[of].peers:
+            raise RecipeError(f"{key}: stage {of!r} trains several networks; name a stage that trains one")
 
 
 TAKEN_BY_LOG = ("student", "loss", "weight", "passed")

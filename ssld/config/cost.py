@@ -14,7 +14,12 @@ from ssld.errors import RecipeError
 
 PEAK = 15.7e12 / 2  # multiply-adds (two operations) a second of a V100 (SXM2) in float32, by NVIDIA's data sheet
 SHARE = 0.5  # assumed share of the peak in a training; it is too high for depthwise convolutions
-FORWARDS = {"all": 3, "head_and_norms": 2, "head": 1}  # cost of a step in forward passes, by what the stage trains
+FORWARDS = {
+    "all": 3,
+    "head_and_norms": 2,
+    "head": 1,
+    "helpers": 1,
+}  # cost of a step in forward passes, by what the stage trains
 FLOAT = 4  # bytes of a float32
 NOT_COUNTED = "a network without a card has no arithmetic that is known without making it; `ssld run` counts it"
 WEIGHT_BYTES = {"fp16": 2, "paddle2_int8": 1}  # of a weight in a file; other formats, int8 too, hold float32

@@ -205,7 +205,8 @@ class Stage(Strict):
 
     network: Text = "student"  # network that it trains: the student, or a teacher by its name
     init: Text = "scratch"  # one of STARTS, or the earlier stage whose result it continues
-    train: Literal["all", "head", "head_and_norms"] = "all"  # parameters that are updated; see distill/state.py
+    # Parameters that are updated, see distill/state.py; with `helpers` those of the layers that losses own.
+    train: Literal["all", "head", "head_and_norms", "helpers"] = "all"
     epochs: Epochs
     data: Data
     loss: Terms  # terms by name; see losses/terms.py
@@ -220,6 +221,8 @@ class Stage(Strict):
     combine: Combine = key(factory=Combine, later=True)  # how several teachers are combined
     # Networks by name that are trained beside `network`, with the same losses; they read each other's outputs.
     peers: dict[str, Network] = key(factory=dict, later=True)
+    # Layers of losses, such as `ft.paraphraser`, begin as what an earlier stage made of one of its own: `stage.term`.
+    helpers: dict[str, Text] = key(factory=dict, later=True)
     # Batch statistics are taken over all ranks; with false each rank has its own, and rank 0's running ones are kept.
     sync_bn: bool = False
 
@@ -252,6 +255,11 @@ class Stage(Strict):
     def teacher_rows(self) -> int:
         """Return how many rows of images pass through a teacher for one image of a batch; 0 without a teacher."""
         return sum(map(self.data.rows, by_view(self.teacher_reads, self.data.views)))
+
+    @property
+    def takes_from(self) -> set[str]:
+        """Return the names of the earlier stages whose layers of losses it begins with, where these names are known."""
+        return {source.partition(".")[0] for source in self.helpers.values()}
 
     @property
     def needs_labels(self) -> bool:
@@ -396,6 +404,8 @@ class Plan(Strict):
             parts["init"] = self.stage_digest(stage.continues)
         if stage.init == "pretrained":
             parts["init"] = {"pretrained": self.student.pretrained}
+        if stage.helpers:
+            parts["helpers"] = {of: self.stage_digest(of) for of in sorted(stage.takes_from)}
         teachers = self.teachers_of(name)
         if list(teachers) == ["teacher"] and self.teacher:
             parts["teacher"] = digested(self.teacher)
@@ -407,6 +417,11 @@ class Plan(Strict):
                 self.stage_digest(teacher.stage) for teacher in teachers.values() if teacher.stage
             ]
         return json_digest(parts)
+
+    def handed_on(self, name: str) -> set[str]:
+        """Return the terms of a stage whose layers a later stage begins with."""
+        sources = [source for stage in self.stages.values() for source in stage.helpers.values()]
+        return {path.split(".")[1] for path in sources if path.split(".")[0] == name}
 
     def head_teacher(self, head: Head) -> str:
         """Return the name of the teacher whose end a head has: the one that it names, or else the only one there is.

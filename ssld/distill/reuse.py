@@ -23,7 +23,7 @@ from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import content_of
 from ssld.distill.networks import QUANTIZE
 from ssld.distill.pretrained import pretrained_file
-from ssld.distill.runs import MODEL, RECORD, Run, StageRun, peer_file
+from ssld.distill.runs import HELPERS, MODEL, RECORD, Run, StageRun, peer_file
 from ssld.distill.teacher_weights import file_digest, teacher_weights
 from ssld.errors import DataError, RunError
 from ssld.files import json_digest, sha256, whole
@@ -64,6 +64,8 @@ def made_of(stage: StageRun) -> Parts:
         parts[f"{OF_STAGE} {stage.start.name}"] = sha256(stage.start.model_file)
     elif settings.init == "pretrained" and not run.is_smoke:
         parts["weights student.pretrained"] = file_digest(pretrained_file(stage.plan.student, "student"))
+    for of in sorted(settings.takes_from):
+        parts[f"{OF_STAGE} {of}, layers of losses"] = sha256(run.stage(of).helpers_file)
     for name, peer in settings.peers.items():
         where = f"stages.{stage.name}.peers.{name}"
         if stage.start and name in stage.start.settings.peers:
@@ -184,12 +186,21 @@ def damage(folder: Path) -> str | None:
     return None
 
 
+def lacks(stage: StageRun, folder: Path) -> str | None:
+    """Return, in words, what a folder with a finished result of a stage lacks, or what is wrong with it, or None."""
+    record = _read(folder / RECORD)
+    if stage.plan.handed_on(stage.name) and "helpers" not in record:
+        return "it kept no layers of losses, and a later stage begins with them"
+    return damage(folder)
+
+
 def _digests(folder: Path) -> dict[str, object]:
     """Return the files of weights of a finished stage with the sha256 of each; None where the record has none."""
     record = _read(folder / RECORD)
     peers = record.get("peers")
     of_peers = peers.items() if isinstance(peers, dict) else ()
-    return {MODEL: record.get("sha256"), **{peer_file(name): peer.get("sha256") for name, peer in of_peers}}
+    handed = {HELPERS: record["helpers"]} if "helpers" in record else {}
+    return {MODEL: record.get("sha256"), **handed, **{peer_file(name): peer.get("sha256") for name, peer in of_peers}}
 
 
 def take_over(
@@ -207,7 +218,7 @@ def take_over(
     parts, runtime = known.of(stage), stage.runtime
     barrier(runtime)  # no rank reads what another one changes
     if stage.is_done:
-        fault, change = damage(stage.folder), changes(kept_parts(stage.folder), parts)
+        fault, change = lacks(stage, stage.folder), changes(kept_parts(stage.folder), parts)
         if fault or (change and trust != "any"):
             _put_aside(stage, fault or str(change))
         elif change:
@@ -232,8 +243,11 @@ def is_current(stage: StageRun, trust: Trust, known: KnownParts) -> bool:
 
     Something that is no longer there, such as images that were moved, counts as unchanged; a line says so.
     """
-    earlier_stages = [stage.start, *(stage.run.stage(name) for name in _teaching(stage))]
-    if not all(required is None or required.is_done for required in [stage, *earlier_stages]) or damage(stage.folder):
+    before = [*_teaching(stage), *stage.settings.takes_from]
+    earlier_stages = [stage.start, *(stage.run.stage(name) for name in before)]
+    if not all(required is None or required.is_done for required in [stage, *earlier_stages]):
+        return False
+    if lacks(stage, stage.folder):
         return False
     if trust == "any":
         return True
@@ -285,7 +299,8 @@ def to_train(run: Run, trust: Trust, known: KnownParts) -> list[StageRun]:
 
 
 def _depends_on(stage: StageRun, others: list[StageRun]) -> bool:
-    return bool({stage.settings.continues, *_teaching(stage)} & {one.name for one in others})
+    before = {stage.settings.continues, *stage.settings.takes_from, *_teaching(stage)}
+    return bool(before & {one.name for one in others})
 
 
 def check_begun(stages: list[StageRun], trust: Trust, known: KnownParts) -> None:
@@ -344,7 +359,7 @@ def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> Non
         return
     for folder in lenders(stage):
         lender = folder.parent.parent.name
-        if reason := damage(folder) or changes(kept_parts(folder), parts):
+        if reason := lacks(stage, folder) or changes(kept_parts(folder), parts):
             note(f"{stage.name}: not taken over from {lender}: {reason}")
             continue
         note(f"{stage.name}: taken over from {lender}")

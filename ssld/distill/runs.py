@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
 
+from safetensors.numpy import load_file
+
 from ssld.config import recipe
 from ssld.config.recipe import Plan, Stage
+from ssld.distill.arrays import Array
 from ssld.interfaces import Scores, StageScores
 from ssld.paths import data_root
 from ssld.runtime import Runtime
 
 MODEL, RECORD = "model.safetensors", "stage.json"  # files of a finished stage; the record is written last
+HELPERS = "helpers.safetensors"  # layers of losses with which later stages begin
+
+
+def of_layer(arrays: Mapping[str, Array], path: str) -> dict[str, Array]:
+    """Return the arrays of a layer of a loss under the keys of its own state, from those of all layers."""
+    return {key.removeprefix(f"{path}."): value for key, value in arrays.items() if key.startswith(f"{path}.")}
 
 
 def peer_file(name: str) -> str:
@@ -56,6 +66,7 @@ class StageRecord(StageMade, StageScores, total=False):
     In `peers` there is a `PeerRecord` of each network that it trained beside its own.
     """
 
+    helpers: str  # sha256 of the layers of losses that it hands on
     teacher_engine: str
     labels: str  # folder of its label cache
     int8: Int8Notes
@@ -148,6 +159,26 @@ class StageRun:
     def model_file(self) -> Path:
         """Return the file of the weights that the stage ended with."""
         return self.folder / MODEL
+
+    @property
+    def helpers_file(self) -> Path:
+        """Return the file of the layers of losses that later stages begin with."""
+        return self.folder / HELPERS
+
+    def handed(self, terms: Collection[str]) -> dict[str, Array]:
+        """Return the arrays that the layers of these terms ended with, by keys such as `paraphrase.encode.0.bias`."""
+        arrays = load_file(self.helpers_file)
+        return {key: value for key, value in arrays.items() if key.partition(".")[0] in terms}
+
+    @property
+    def taken(self) -> dict[str, dict[str, Array]]:
+        """Return what layers of losses begin with, for `Job.helpers`, from the finished stages that `helpers` names."""
+        begin = {}
+        for target, source in self.settings.helpers.items():
+            of, path = source.split(".", 1)
+            arrays = self.run.stage(of).handed({path.partition(".")[0]})
+            begin[target] = of_layer(arrays, path)
+        return begin
 
     def file_of_peer(self, name: str) -> Path:
         """Return the file of the weights that a peer of the stage ended with."""

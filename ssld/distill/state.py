@@ -29,12 +29,13 @@ from ssld.distill.step import (
     shapes_in_views,
 )
 from ssld.distill.update import OneGradient, TwoGradients, Update
-from ssld.errors import RunError
+from ssld.errors import RecipeError, RunError
 from ssld.interfaces import EveryScore, Labeller, Parameter, Scores, StageScores
 from ssld.losses import About
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
 from ssld.losses.views import split
+from ssld.models.taps import no_layer, sublayer
 from ssld.progress import Bar, progress
 from ssld.quantize import recalibrate
 from ssld.runtime import seed_networks, seed_of
@@ -61,6 +62,7 @@ class TrainState:
         self.abouts: dict[str, About] = {}  # maps the name of a term to what its layers were made for
         self.step = self._step(network, labeller)
         self.steps_of_peers = {name: self._step(peer, labeller, name) for name, peer in self.peers.items()}
+        begin_helpers(self.step.helpers, job.helpers, job.name)
         all_steps = [self.step, *self.steps_of_peers.values()]
         self.whole = Together(self.step, self.steps_of_peers) if self.peers else self.step
         trained += [p for step in all_steps for p in step.helpers.parameters() if not p.stop_gradient]
@@ -285,6 +287,30 @@ class TrainState:
         return self.seconds + time.monotonic() - self.since
 
 
+def begin_helpers(layers: nn.LayerDict, given: Mapping[str, Mapping[str, Array]], stage: str) -> None:
+    """Set the state of layers of losses, in place, to what an earlier stage made.
+
+    `given` maps the path of a layer to its arrays. Raises RecipeError where there is no such layer, or it has other
+    keys or shapes.
+    """
+    for path, arrays in given.items():
+        layer = sublayer(layers, path)
+        if layer is None:
+            raise RecipeError(f"stages.{stage}.helpers.{path}: {no_layer(layers, path)}")
+        state = layer.state_dict()
+        wrong = [key for key in sorted({*state, *arrays}) if _shape(state, key) != _shape(arrays, key)]
+        if wrong:
+            shown = [str(_shape(of, wrong[0]) or "not there") for of in (arrays, state)]
+            what = f"{wrong[0]!r} is {shown[0]} where it comes from, and {shown[1]} here"
+            raise RecipeError(f"stages.{stage}.helpers.{path}: {what}; give both terms the same options")
+        for key, tensor in state.items():
+            tensor.set_value(arrays[key])
+
+
+def _shape(state: Mapping[str, Tensor] | Mapping[str, Array], key: str) -> list[int] | None:
+    return list(state[key].shape) if key in state else None
+
+
 def _logged(scores: Scores) -> dict[str, float]:
     """Return the scores of an evaluation that the log gets."""
     return {"top1": scores["top1"], "top5": scores["top5"], "loss": scores["loss"]}
@@ -293,12 +319,15 @@ def _logged(scores: Scores) -> dict[str, float]:
 def set_trainable(network: nn.Layer, train: str) -> list[Parameter]:
     """Return the parameters that a stage updates; the others get no gradient.
 
-    'all' updates whatever the logits depend on. 'head' updates only the classifier, which makes the logits, as SSLD's
-    Fix models were made. 'head_and_norms' updates the scales, shifts and statistics of the batch norms too, as FixRes
-    proposes (arXiv:1906.06423). Paddle lists running statistics among the parameters, without a gradient; they stay
-    without one. Raises RunError for a network that does not say which layer its classifier is.
+    'all' updates whatever the logits depend on, 'helpers' nothing of the network. 'head' updates only the classifier,
+    which makes the logits, as SSLD's Fix models were made. 'head_and_norms' updates the scales, shifts and statistics
+    of the batch norms too, as FixRes proposes (arXiv:1906.06423). Paddle lists running statistics among the parameters,
+    without a gradient; they stay without one. Raises RunError for a network that does not say which layer its
+    classifier is.
     """
-    layers_to_train = [network] if train == "all" else [_classifier(network, train)]
+    layers_to_train = {"all": [network], "helpers": []}.get(train) or []
+    if train in ("head", "head_and_norms"):
+        layers_to_train = [_classifier(network, train)]
     layers_to_train += [
         layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, models.BATCH_NORMS)
     ]
@@ -315,7 +344,7 @@ def set_mode(network: nn.Layer, train: str) -> None:
 
     In evaluation mode the statistics stay, and training sees what inference sees.
     """
-    network.eval() if train == "head" else network.train()
+    network.eval() if train in ("head", "helpers") else network.train()
     for layer in network.frozen if isinstance(network, models.Classifier) else ():
         layer.eval()
 

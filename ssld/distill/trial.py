@@ -21,12 +21,13 @@ import paddle
 from ssld import quantize
 from ssld.config.recipe import Data, Plan
 from ssld.data.pipeline import with_rotations
+from ssld.distill.arrays import Array
 from ssld.distill.engine import drawn
 from ssld.distill.job import Job
 from ssld.distill.networks import build, build_peer, check_crop
-from ssld.distill.runs import Run, StageRun
+from ssld.distill.runs import Run, StageRun, of_layer
 from ssld.distill.stage import train_step
-from ssld.distill.state import TrainState, set_mode
+from ssld.distill.state import TrainState, begin_helpers, set_mode
 from ssld.distill.teachers import Teachers, fresh_teacher
 from ssld.errors import RecipeError, SsldError
 from ssld.interfaces import Batch, Outputs
@@ -47,10 +48,22 @@ def try_stages(stages: Iterable[StageRun], teachers: Teachers) -> None:
         if needs_trial(stage):
             try:
                 with on_trial(stage.plan, stage.name, IMAGES, stage.run.alone.runtime, teachers) as (state, batches):
+                    begin_helpers(state.step.helpers, _handed(stage, teachers), stage.name)
                     train_step(state, batches, 0, first=True)
             except SsldError as error:
                 text = str(error)
                 raise type(error)(text if text.startswith("stage ") else f"stage {stage.name}: {text}") from None
+
+
+def _handed(stage: StageRun, teachers: Teachers) -> dict[str, dict[str, Array]]:
+    """Return what the layers of losses of a stage will begin with, with fresh weights in place of trained ones."""
+    begin = {}
+    for target, source in stage.settings.helpers.items():
+        of, path = source.split(".", 1)
+        with on_trial(stage.plan, of, IMAGES, stage.run.alone.runtime, teachers) as (state, _):
+            layers = {key: value.numpy() for key, value in state.step.helpers.state_dict().items()}
+        begin[target] = of_layer(layers, path)
+    return begin
 
 
 def check_sizes(stages: Iterable[StageRun]) -> None:

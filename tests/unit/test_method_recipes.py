@@ -15,7 +15,6 @@ IMAGENET = {file.stem: file for file in parse.recipes() if file.parent.parts[-2:
 NONE = {
     "ce": "it is in every recipe",
     "vitkd": "its networks are transformers, which are of one's own",
-    "ft": "its paraphraser has to come from another stage",
     "paraphrase": "it is the first stage of ft",
 }
 WAYS = {  # recipes that are ways to use a method
