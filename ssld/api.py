@@ -5,7 +5,6 @@ Every error that a caller can cause is an `SsldError` of one line. PaddlePaddle 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -17,6 +16,7 @@ from ssld.config import cards, check, parse, recipe
 from ssld.config.delivery import Export
 from ssld.config.keys import plain
 from ssld.config.recipe import Data, Plan, Stage
+from ssld.config.run_folder import read_result
 from ssld.config.teachers import Combine, check_combine
 from ssld.distill.arrays import Floats, Numbers
 from ssld.errors import RecipeError, RunError, did_you_mean
@@ -124,23 +124,27 @@ class Evaluation:
 
 
 def create_model(
-    name: str, num_classes: int = 1000, in_size: int | None = None, revision: Revision | None = None
+    name: str, num_classes: int | None = None, in_size: int | None = None, revision: Revision | None = None
 ) -> Classifier:
-    """Build the network of a published name, e.g. "ResNet50_vd_ssld", with fresh weights.
+    """Build the network of a published name or an architecture, e.g. "ResNet50_vd_ssld", with fresh weights.
 
-    The name's card says which architecture it is, and what `in_size` (pixels of evaluation) and `revision` (that of its
-    published weights) are by default. Raises RecipeError for an unknown name or an option that does not hold.
+    The name's card says which architecture it is, and what `num_classes`, `in_size` (pixels of evaluation) and
+    `revision` (that of its published weights) are by default. Raises RecipeError for an unknown name or an option that
+    does not hold.
     """
     from ssld.models import create
 
-    model = cards.find_model(name)
+    card = cards.unpublished().get(name)
+    model = card or cards.find_model(name)
+    usual: Revision = "2.x" if card else cards.find_model(name).revision
+    classes = (card.classes if card else 1000) if num_classes is None else num_classes
     size = model.input.size if in_size is None else in_size
-    return create(model.arch, num_classes=num_classes, in_size=size, revision=revision or model.revision)
+    return create(model.arch, num_classes=classes, in_size=size, revision=revision or usual)
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names that `create_model` knows and that match a pattern such as "ResNet*_vd*", in card order."""
-    return [name for name in cards.models() if fnmatchcase(name, pattern)]
+    return [name for name in (*cards.models(), *cards.unpublished()) if fnmatchcase(name, pattern)]
 
 
 def run(
@@ -175,8 +179,7 @@ def run(
 def load_run(folder: str | Path, device: Device = "auto") -> FinishedRun:
     """Return the finished run of a folder. Raises RunError where it holds no run, and where the run is not finished."""
     plan = recipe.of_finished_run(Path(folder))
-    result: RunResult = json.loads((Path(folder) / "result.json").read_text(encoding="utf-8"))
-    return FinishedRun(Path(folder), plan, result, device)
+    return FinishedRun(Path(folder), plan, cast(RunResult, read_result(Path(folder))), device)
 
 
 @dataclass(frozen=True)

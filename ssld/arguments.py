@@ -14,6 +14,7 @@ from ssld.spec.choices import ASSIGNS, DEVICES, SPANS, WANDB_MODES
 from ssld.spec.formats import FORMATS, PRECISIONS
 from ssld.spec.ranges import (
     Batch,
+    Budget,
     Count,
     CountOrNone,
     Decay,
@@ -23,6 +24,7 @@ from ssld.spec.ranges import (
     Rate,
     Seed,
     Share,
+    Slice,
     Threads,
     Trials,
     of_text,
@@ -210,6 +212,33 @@ def _sweep_arguments(command: argparse.ArgumentParser) -> None:
     _running(command)
 
 
+def _tune_arguments(command: argparse.ArgumentParser) -> None:
+    _recipe(command)
+    _changed_recipe(command)
+    command.add_argument("--term", required=True, metavar="NAME", help="The term of the block `loss` of a stage.")
+    command.add_argument("--stage", metavar="NAME", help="The stage, where several have a term of this name.")
+    command.add_argument(
+        "--option", action="append", default=[], metavar="NAME",
+        help="An option of the loss that is searched too, beside weight and temperature; it may be repeated.",
+    )  # fmt: skip
+    command.add_argument(
+        "--budget", type=_number(Budget), default=8, metavar="N",
+        help="The number of trials, the first of which has the recipe's own values (default 8).",
+    )  # fmt: skip
+    command.add_argument(
+        "--held-out", type=_number(Slice), default=0.2, metavar="SHARE",
+        help="The share of the labelled training images of each class that no trial is trained with, and on which they "
+        "are compared (default 0.2). The validation images are not looked at.",
+    )  # fmt: skip
+    command.add_argument(
+        "--seed", type=_number(Seed), default=0, help="The seed of the choice of the held-out images (default 0)."
+    )
+    command.add_argument(
+        "--out", help="The folder of the lists, the runs and the table (default runs/<recipe>-<term>-tune-<digest>)."
+    )
+    _running(command)
+
+
 def _label_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help="A recipe that asks for label caches (stages.<name>.labels).")
     _changed_recipe(command)
@@ -341,7 +370,9 @@ def _export_arguments(command: argparse.ArgumentParser) -> None:
 def _bench_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("target", nargs="*", help="Run folders, exported folders or names of models.")
     command.add_argument(
-        "--all-students", action="store_true", help="Measure every architecture of students/, one after the other."
+        "--all-students",
+        action="store_true",
+        help="Measure every architecture of students/ with a published training, one after the other.",
     )
     command.add_argument(
         "--engine", nargs="+", default=["paddle", "onednn", "onnxruntime"],
@@ -525,6 +556,11 @@ COMMANDS: dict[str, Command] = {
     "sweep": Command(
         "Run a recipe over a grid or random values of its keys: as a W&B sweep, or here without an account (--local).",
         _sweep_arguments,
+    ),
+    "tune": Command(
+        "Find weight and temperature of a term of a recipe on training images that are held out. The same command "
+        "resumes.",
+        _tune_arguments,
     ),
     "label": Command(
         "Make the soft-label caches of a recipe, mend damaged ones, or compare them with the teacher.", _label_arguments

@@ -8,6 +8,7 @@ import argparse
 import builtins
 import json
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,16 @@ FROM_OWN: dict[str, dict[str, str]] = {  # command -> parameter of its function 
     "data": {"quiet": "json"},
     "mine": {"quiet": "json"},
 }
-RESUMES = ("run", "sweep", "label", "reproduce", "mine", "data prepare", "weights fetch")  # when they are repeated
+RESUMES = (
+    "run",
+    "sweep",
+    "tune",
+    "label",
+    "reproduce",
+    "mine",
+    "data prepare",
+    "weights fetch",
+)  # when they are repeated
 IN_FILES = (*RESUMES, "export", "report", "weights import")  # what they print is in files too
 LONG = ("reliability", "per_class", "worst")  # results of an evaluation that --json alone prints
 # These values of a row of `ssld bench` stand in --csv and --json alone.
@@ -166,6 +176,14 @@ def _print_sweep(result: Mapping[str, Any]) -> None:
     return print(f"\nreport: {printable(result['report'])}")
 
 
+def _print_tuned(result: Mapping[str, Any]) -> None:
+    _print_rows([{key: str(value) if "." in key else value for key, value in row.items()} for row in result["rows"]])
+    print(f"\n{printable(result['verdict'])}\n")
+    shown = {"to take": "overrides", "best": "best_overrides"}
+    facts = {name: shlex.join(result[key]) for name, key in shown.items()}
+    _print_facts({**facts, "held out": result["held_out"], "report": result["report"]})
+
+
 def _print_plan(result: Any) -> None:
     from ssld import planning
     from ssld.progress import table
@@ -239,6 +257,7 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
 FOR_A_PERSON: dict[str, Callable[[Any], None]] = {
     "run": _print_run,
     "sweep": _print_sweep,
+    "tune": _print_tuned,
     "label": _print_rows,
     "list": _print_rows,
     "show": lambda facts: print(printable_lines(facts.text)),

@@ -17,6 +17,7 @@ from ssld.paths import data_root, data_root_said
 
 if TYPE_CHECKING:
     from ssld.data import FileList, ImageSource, Scoring
+    from ssld.distill.arrays import Flags
     from ssld.distill.evaluate import Measured
     from ssld.runtime import Runtime
 
@@ -35,6 +36,22 @@ def labelled_list(data: str | None) -> Path:
                 return file
     origin = data_root_said(data_root() / location)
     raise DataError(f"{location}: no list file there; {origin}give one, or let `ssld data prepare imagenet` write it")
+
+
+def images_right(folder: Path, runtime: Runtime) -> Flags:
+    """Return which validation images of a finished run its student has right, bool [n], in their order.
+
+    Raises RunError where the folder holds no finished run.
+    """
+    from ssld.distill.evaluate import predict
+    from ssld.distill.images import eval_loader
+    from ssld.distill.networks import trained_network
+    from ssld.distill.runs import Run
+
+    last = Run.of_folder(folder, runtime).last
+    logits, labels = predict(trained_network(last), eval_loader(last))
+    right: Flags = logits.argmax(axis=1) == labels
+    return right
 
 
 def scored_list(list_file: Path, classes: int) -> tuple[FileList, Scoring]:

@@ -1,5 +1,12 @@
-"""Write files that are whole or not there, and compute their digests."""
+"""Write files that are whole or not there, read them back or say what is wrong with them, and compute their digests.
 
+Every file of a run, a cache, a mining or an export is written and read here: one function for each format. A JSON file
+ends with `checksum`, the sha256 of the rest; one without it was written by an earlier version, and is read as it is.
+"""
+
+from __future__ import annotations
+
+import csv
 import ctypes
 import errno
 import fcntl
@@ -13,53 +20,47 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from ssld.errors import SsldError
+from ssld.errors import LONGEST, RunError, SsldError
+from ssld.faults import moment
 
+if TYPE_CHECKING:
+    import numpy as np
+
+CHECKSUM = "checksum"  # the last key of a JSON file
 LONGEST_HEADER = 1 << 20  # bytes of a header of an archive
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PARTIAL = re.compile(r"\.?([^/]*)\.partial-\d+(?=/|$)")  # the name of what is not whole yet, see `unfinished`
+SETTLED = 2_000_000_000  # nanoseconds after which another change of a file cannot have the same time
+
+JsonTree: TypeAlias = dict[str, Any]
+"""A mapping as JSON has it. What its values are, only its reader knows."""
+
+_KNOWN: dict[tuple[int, ...], str] = {}  # maps the identity of a file to its sha256
+
+# --- digests
 
 
 def sha256(file: Path) -> str:
-    """Return the hexadecimal digest of a file's content."""
+    """Return the hexadecimal digest of a file's content.
+
+    A file whose size and times are those of an earlier call is not read again.
+    """
+    state = os.stat(file)
+    identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    if identity in _KNOWN:
+        return _KNOWN[identity]
     digest = hashlib.sha256()
     with open(file, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
+    if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > SETTLED:
+        _KNOWN[identity] = digest.hexdigest()
     return digest.hexdigest()
-
-
-def open_regular(file: str | os.PathLike[str], mode: str = "r", **options: Any) -> IO[Any]:
-    """Open a file to read it, as `open` does.
-
-    Raises OSError as `open` does, and for what is no regular file: a pipe would wait for ever, a device never end.
-    """
-    kind = os.stat(file).st_mode
-    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-        raise OSError(errno.EINVAL, "no regular file", os.fspath(file))
-    return open(file, mode, **options)
-
-
-class ArchiveHeaders(io.FileIO):
-    """An archive of which only headers are read.
-
-    It raises OSError for what is no regular file, and where it should read more at a time than the longest name of a
-    file needs: an archive may claim a header of any size, which would fill the memory.
-    """
-
-    def __init__(self, file: str | os.PathLike[str]):
-        open_regular(file, "rb").close()
-        super().__init__(os.fspath(file))
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= LONGEST_HEADER:
-            raise OSError(errno.EFBIG, f"a header of {size:,} bytes", str(self.name))
-        return super().read(size) or b""
 
 
 def json_digest(value: Any) -> str:
@@ -89,6 +90,9 @@ def short(value: object) -> str:
     return f"{text[:12]}..." if len(text) > 60 else text
 
 
+# --- writing
+
+
 def flush(path: Path) -> None:
     """Wait until a file's content, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -102,18 +106,23 @@ def flush(path: Path) -> None:
 def whole(file: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary name to write under, then rename the file; with `durable` wait before that for the disk.
 
-    It is the old or the new one, never half of it. Where the block fails, nothing is left under the temporary name;
-    what a kill leaves there, `clear` removes. Raises OSError where the disk does not take it.
+    It is the old or the new one, never half of it; with `durable` this holds after a power cut too. Where the block
+    fails, nothing is left under the temporary name; what a kill leaves there, `clear` removes. Raises OSError where the
+    disk does not take it.
     """
     partial = unfinished(file)
     with held(partial):
         try:
+            moment("begun", file)
             yield partial
+            moment("written", file)
             if durable:
                 flush(partial)
             partial.replace(file)
+            moment("renamed", file)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise
 
 
@@ -144,9 +153,9 @@ def clear(folder: Path, name: str | None = None) -> None:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def is_empty(folder: Path, but: str = "") -> bool:
+def is_empty(folder: Path, but: Collection[str] = ()) -> bool:
     """Return whether a path is a folder of nothing but `but` and what killed processes have not finished."""
-    return folder.is_dir() and all(path.name == but or PARTIAL.search(path.name) for path in folder.iterdir())
+    return folder.is_dir() and all(path.name in but or PARTIAL.search(path.name) for path in folder.iterdir())
 
 
 def _is_held(path: Path) -> bool:
@@ -174,14 +183,53 @@ def exchange(one: Path, other: Path) -> None:
         between.rename(one)
 
 
-def write_whole(file: Path, text: str, errors: str = "strict") -> None:
-    """Write text, whole or not at all. Raises OSError where the disk does not take it.
+def put_in_place(partial: Path, folder: Path) -> None:
+    """Flush a filled folder and give it its name, in one step. A folder that has the name gets the name of `partial`.
 
-    `errors` says what becomes of text that is not UTF-8; `surrogateescape` writes file names back as they were read.
+    Raises OSError where the disk does not take it.
+    """
+    moment("written", folder)
+    for path in (*partial.rglob("*"), partial):
+        flush(path)
+    if folder.exists():
+        exchange(partial, folder)
+    else:
+        partial.rename(folder)
+    moment("renamed", folder)
+    flush(folder.parent)
+
+
+def write_whole(file: Path, text: str, errors: str = "strict") -> None:
+    """Write text, whole or not at all, and wait until its name is on the disk. Raises OSError where that fails.
+
+    What killed processes have left of this file is removed. `errors` says what becomes of text that is not UTF-8;
+    `surrogateescape` writes file names back as they were read.
     """
     with whole(file) as partial:
         partial.write_text(text, encoding="utf-8", errors=errors)
+    clear(file.parent, file.name)
+    flush(file.parent)
 
+
+def write_json(file: Path, tree: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON with its checksum, whole or not at all. Raises OSError as `whole` does."""
+    write_whole(file, json_text(tree))
+
+
+def json_text(tree: Mapping[str, Any]) -> str:
+    """Return a mapping as the text of a JSON file, whose last key is its checksum."""
+    plain = json.loads(json.dumps(tree))
+    return json.dumps({**plain, CHECKSUM: json_digest(plain)}, indent=1) + "\n"
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all, and wait until its name is on the disk. Raises OSError where that fails."""
+    with whole(target) as partial:
+        shutil.copyfile(source, partial)
+    flush(target.parent)
+
+
+# --- one process at a time
 
 # A file system without locks answers with one of these errors, and no process is kept out there.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -211,6 +259,9 @@ def alone(folder: Path, patience: float = math.inf) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+# --- errors of the system
 
 
 def existing(folder: Path) -> Path:
@@ -257,4 +308,144 @@ def told(error: BaseException, place: str | Path, advice: str) -> str:
         return f"{file}: {reason_of(error)}; mend that and repeat the command"
     full = getattr(error, "errno", None) in FULL or any(f"os error {number})" in str(error) for number in FULL)
     what = "the disk is full; free some space" if full else f"cannot be written ({reason_of(error)})"
+    if isinstance(error, IsADirectoryError):
+        what = "is a folder; remove it"
     return f"{file}: {what}; {advice}"
+
+
+# --- reading
+
+
+def open_regular(file: str | os.PathLike[str], mode: str = "r", **options: Any) -> IO[Any]:
+    """Open a file to read it, as `open` does.
+
+    Raises OSError as `open` does, and for what is no regular file: a pipe would wait for ever, a device never end.
+    """
+    kind = os.stat(file).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise OSError(errno.EINVAL, "no regular file", os.fspath(file))
+    return open(file, mode, **options)
+
+
+class ArchiveHeaders(io.FileIO):
+    """An archive of which only headers are read.
+
+    It raises OSError for what is no regular file, and where it should read more at a time than the longest name of a
+    file needs: an archive may claim a header of any size, which would fill the memory.
+    """
+
+    def __init__(self, file: str | os.PathLike[str]):
+        open_regular(file, "rb").close()
+        super().__init__(os.fspath(file))
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= LONGEST_HEADER:
+            raise OSError(errno.EFBIG, f"a header of {size:,} bytes", str(self.name))
+        return super().read(size) or b""
+
+
+def damaged(file: Path, reason: object, advice: str, error: type[SsldError] = RunError) -> SsldError:
+    """Return the error of a file that cannot be used: `file: what; what to do`, or without an `advice` `file: what`."""
+    if isinstance(reason, FileNotFoundError):
+        what = "no such file"
+    elif isinstance(reason, OSError):
+        what = f"cannot be read ({reason_of(reason)})"
+    else:
+        what = f"damaged ({' '.join(str(reason).split())[:LONGEST]})"
+    return error(f"{file}: {what}{f'; {advice}' if advice else ''}")
+
+
+def check_content(file: Path, digest: str, advice: str = "", error: type[SsldError] = RunError) -> None:
+    """Check that a file is there and has a sha256. Raises `error`, whose message ends with `advice`, otherwise."""
+    try:
+        if sha256(file) == digest:
+            return
+    except OSError as reason:
+        raise damaged(file, reason, advice, error) from None
+    raise damaged(file, "its sha256 is that of another content", advice, error)
+
+
+def read_text(file: Path, advice: str, error: type[SsldError] = RunError) -> str:
+    """Return the text of a file. Raises `error`, whose message ends with `advice`, where it cannot be read."""
+    try:
+        with open_regular(file, encoding="utf-8") as stream:
+            return str(stream.read())
+    except (OSError, ValueError) as reason:
+        raise damaged(file, reason, advice, error) from None
+
+
+def read_json(file: Path, advice: str, error: type[SsldError] = RunError) -> JsonTree:
+    """Return the mapping that a JSON file holds, without its checksum.
+
+    Raises `error`, whose message ends with `advice`, where it cannot be read, is no mapping, or has another checksum.
+    """
+    text = read_text(file, advice, error)
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as reason:
+        raise damaged(file, f"no JSON: {reason}" if text.strip() else "empty", advice, error) from None
+    if not isinstance(tree, dict):
+        raise damaged(file, "holds no mapping", advice, error)
+    content = dict(list(tree.items())[:-1])
+    if tree and list(tree.values())[-1] == json_digest(content):
+        return content
+    if CHECKSUM in tree:
+        raise damaged(file, "its checksum is that of another content", advice, error)
+    return tree
+
+
+def read_lines(file: Path, advice: str, error: type[SsldError] = RunError) -> tuple[list[JsonTree], bytes]:
+    """Return the mappings of a file with one JSON mapping a line, and what stands behind the last line feed.
+
+    That is nothing, unless a process was killed while it wrote a line. Where it is whole, it is among the mappings.
+    Raises `error`, whose message ends with `advice`, for any other line that is no mapping.
+    """
+    try:
+        with open_regular(file, "rb") as stream:
+            lines = stream.read().split(b"\n")
+    except OSError as reason:
+        raise damaged(file, reason, advice, error) from None
+    trees = []
+    for number, line in enumerate(lines, 1):
+        try:
+            tree = json.loads(line) if line else None
+        except (ValueError, RecursionError):
+            tree = None
+        if isinstance(tree, dict):
+            trees.append(tree)
+        elif number < len(lines):
+            raise damaged(file, f"line {number} is no record", advice, error)
+    return trees, lines[-1]
+
+
+def read_table(
+    file: Path, columns: Collection[str], advice: str, error: type[SsldError] = RunError
+) -> list[dict[str, str]]:
+    """Return the rows of a CSV file, text by column.
+
+    Raises `error`, whose message ends with `advice`, where it cannot be read, one of `columns` is missing, or a row has
+    not as many cells as there are columns.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(file, advice, error), newline=""), strict=True)
+    try:
+        rows = list(reader)
+    except csv.Error as reason:
+        raise damaged(file, reason, advice, error) from None
+    names = reader.fieldnames or ()
+    if missing := [name for name in columns if name not in names]:
+        raise damaged(file, f"no column {missing[0]}", advice, error)
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise damaged(file, f"row {number} has not {len(names)} cells", advice, error)
+    return rows
+
+
+def read_arrays(file: Path, advice: str, error: type[SsldError] = RunError) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file. Raises `error`, whose message ends with `advice`, where it is damaged."""
+    import numpy as np
+
+    try:
+        with open_regular(file, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except Exception as reason:  # noqa: BLE001 - what NumPy and zipfile raise for damaged bytes has no common kind
+        raise damaged(file, reason, advice, error) from None

@@ -69,6 +69,13 @@ class Batch(TypedDict, total=False):
     epoch: int  # the epoch of the stage, from 1
 
 
+class Curve(TypedDict):
+    """Tell the records of a stage from others: their number, and the sha256 of what they say."""
+
+    records: int
+    sha256: str
+
+
 class Scores(TypedDict):
     """Hold what an evaluation says: top-1 and top-5 in percent, and the mean cross entropy in nats."""
 
@@ -145,4 +152,6 @@ class Recorder(Protocol):
 
     def log(self, record: Record) -> None: ...
 
-    def rewind(self, stage: str, step: int, evaluated: bool = True) -> None: ...
+    def rewind(self, stage: str, step: int, evaluated: bool = True, curve: Curve | None = None) -> None: ...
+
+    def curve(self, stage: str) -> Curve | None: ...

@@ -3,7 +3,6 @@
 Standard output is kept for the result.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ssld.config.recipe import Plan
+from ssld.config.run_folder import read_result
 from ssld.errors import RunError
 from ssld.spec.choices import Device, WandbMode
 from ssld.stopping import PARENT, ask_for_death_of_parent, caught
@@ -81,8 +81,7 @@ def run_ranks(count: int, plan: Plan, argv: Sequence[str], device: Device, out: 
         errors = (_error(logs[rank], before[rank]) for rank in range(count))
         reason = next(filter(None, errors), f"ended with code {code}; the same command resumes")
         raise RunError(f"{count} ranks: {reason}; their output is in {out}.ranks")
-    result: dict[str, Any] = json.loads((out / "result.json").read_text(encoding="utf-8"))
-    return result
+    return read_result(out)
 
 
 def _error(log: Path, start: int) -> str | None:

@@ -148,7 +148,7 @@ def _teacher_file(run: Run, name: str) -> Path:
         key = f"{run.plan.key_of(name)}.weights"
         return teacher_weights(teacher.card, cards.find_teacher(teacher.card), teacher.weights, key)
     if teacher.run:
-        return Run.of_folder(Path(teacher.run), run.runtime).last.model_file
+        return Run.of_folder(Path(teacher.run), run.runtime).last.weights_file()
     file = Path(str(teacher.onnx or teacher.program or teacher.weights))
     if not file.exists():
         raise RunError(f"{run.plan.key_of(name)}: no file or folder {file}; put it back")

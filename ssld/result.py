@@ -20,6 +20,7 @@ from ssld.config.keys import plain
 from ssld.config.recipe import Data, Plan
 from ssld.data import EvalLoader, ImageSource, sampler
 from ssld.deploy import Allowed, How, calibrated, check_writable, export_model, needed, release, write_csv
+from ssld.deploy import contract as contracts
 from ssld.deploy.bench import bench
 from ssld.deploy.engines.registry import ENGINES
 from ssld.distill import metrics
@@ -30,9 +31,11 @@ from ssld.distill.networks import build, trained_network, trained_peer
 from ssld.distill.runs import Run, StageRecord, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
 from ssld.errors import DeployError, RecipeError
-from ssld.files import whole
+from ssld.files import check_content, sha256, whole
 from ssld.progress import note, progress
 
+BENCH, PICTURES = "bench.csv", "samples.npz"
+OUTPUTS = (BENCH, PICTURES)  # files of a run folder whose sha256 its result names
 SAMPLES = 64  # validation images whose predictions the report may show
 WRONG = 4  # mistakes of each of the worst classes that it may show as well
 
@@ -40,8 +43,9 @@ WRONG = 4  # mistakes of each of the worst classes that it may show as well
 def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | SeveralTeachers | None) -> dict[str, Any]:
     """Make the predictions of all networks on the validation images, the gated export and the bench.
 
-    Returns everything but the report. `compared` is the teacher that the student learnt from, see `Plan.compared`. An
-    export or a bench that fails does not undo the training: `failures` of the result says why, and a line does too.
+    Returns everything but the report. `compared` is the teacher that the student learnt from, see `Plan.compared`. A
+    recipe without formats has neither export nor bench. Where one of them fails that does not undo the training:
+    `failures` of the result says why, and a line does too.
     """
     run = run.alone
     logits, labels = predictions(run, compared)
@@ -55,13 +59,16 @@ def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | Several
     mistakes = metrics.worst_images(scored["student"], result["worst"], WRONG)
     save_samples(run, logits, labels, mistakes)
     result |= {"export": {}, "bench": []}
+    (run.folder / BENCH).unlink(missing_ok=True)
     again = f"`ssld export {run.folder}` repeats it, --gate KEY=VALUE changes thresholds"
-    with noting_failure(result, "export", again):
-        result["export"] = release_student(run, run.folder / "export", result)
+    if run.plan.export.formats:
+        with noting_failure(result, "export", again):
+            result["export"] = release_student(run, run.folder / "export", result)
     result["student"]["bytes"] = next((file["bytes"] for file in result["export"].values()), None)
     if result["export"]:
         with noting_failure(result, "bench", f"`ssld bench {run.folder}` repeats it"):
             result["bench"] = measure(run)
+    result["files"] = {name: sha256(run.folder / name) for name in OUTPUTS if (run.folder / name).is_file()}
     return result
 
 
@@ -75,6 +82,36 @@ def noting_failure(result: dict[str, Any], what: str, advice: str) -> Iterator[N
         yield
     except DeployError as error:
         result.setdefault("failures", {})[what] = f"{error}; {advice}"
+
+
+def check_outputs(run: Run, result: dict[str, Any]) -> None:
+    """Check that the files of a finished run are those that its result and the contracts of its exports name.
+
+    Results of early versions name no file, and a result with `failures` has no export or no bench. Raises RunError or
+    DeployError, which name the first file that is missing, damaged or of another run.
+    """
+    for name, digest in (result.get("files") or {}).items():
+        check_content(run.folder / name, digest)
+    for name, digest in _exports(run, result).items():
+        contract = contracts.read_of(run.folder / name, digest)
+        contracts.check_files(run.folder / name, contract, contract["files"])
+
+
+def _exports(run: Run, result: dict[str, Any]) -> dict[str, str]:
+    """Map the name of each folder of exported files in a run folder to the digest that its contract has."""
+    exports = {"export": run.plan.digest} if result.get("export") else {}
+    if result.get("bench"):
+        exports |= {f"{name}_export": stage.digest for name, stage in _beside(run).items()}
+    return exports
+
+
+def _beside(run: Run) -> dict[str, StageRun]:
+    """Return the stages whose networks are measured beside the student.
+
+    They are that of the teacher, and that of the float network that a student in int8 was made from.
+    """
+    stages = {"teacher": _taught_by_stage(run), "float": run.last.start if run.last.settings.quantize else None}
+    return {name: stage for name, stage in stages.items() if stage}
 
 
 def release_student(run: Run, target: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -336,8 +373,8 @@ def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, mi
     pixels = (images.transpose(0, 2, 3, 1) * np.array(data.std) + np.array(data.mean)) * 255
     names = class_names_of(run, data.val) or [str(number) for number in range(run.plan.classes)]
     arrays = {name: metrics.softmax(values[positions]).astype("float32") for name, values in logits.items()}
-    file = run.folder / "samples.npz"
-    with disk_errors(file), whole(file) as partial, partial.open("wb") as stream:
+    file = run.folder / PICTURES
+    with disk_errors(file), whole(file) as partial, open(partial, "wb") as stream:
         np.savez_compressed(
             stream,
             image=pixels.round().clip(0, 255).astype("uint8"),
@@ -349,7 +386,8 @@ def save_samples(run: Run, logits: dict[str, np.ndarray], labels: np.ndarray, mi
 
 def check_export(plan: Plan) -> None:
     """Check, before the first step, that this machine can write every format. Raises DeployError otherwise."""
-    check_writable(plan.export.formats, how(plan.export), in_int8=plan.stages[plan.last].quantize is not None)
+    if plan.export.formats:
+        check_writable(plan.export.formats, how(plan.export), in_int8=plan.stages[plan.last].quantize is not None)
 
 
 def check_bench(plan: Plan) -> None:
@@ -360,7 +398,7 @@ def check_bench(plan: Plan) -> None:
     engines, precisions = plan.bench.engines, plan.timed_precisions
     readable = {ENGINES.build(engine).reads.get(precision) for engine in engines for precision in precisions}
     released = {*plan.export.formats, *(("paddle2",) if "paddlelite" in plan.export.formats else ())}
-    if not readable & released:
+    if released and not readable & released:
         what = f"none of {', '.join(engines)} reads {' or '.join(plan.export.formats)} in {' or '.join(precisions)}"
         formats = " or ".join(sorted(filter(None, readable)))
         advice = f"add {formats} to export.formats, or name other engines" if formats else "name other engines"
@@ -374,17 +412,15 @@ def measure(run: Run) -> list[dict[str, Any]]:
     made from. A smoke run takes only the first usable engine, because a large network takes longer in each than in the
     training.
     """
-    plan, last = run.plan, run.last
+    plan = run.plan
     networks = {"student": run.folder / "export"}
-    compared_stages = {"teacher": _taught_by_stage(run), "float": last.start if last.settings.quantize else None}
-    for label, stage in compared_stages.items():
-        if stage:
-            network = trained_network(stage)
-            contract_of_network = contract(plan, network.arch, stage.digest, stage.settings.data)
-            networks[label] = run.folder / f"{label}_export"
-            export_model(
-                network, networks[label], name=network.arch, how=How(plan.export.opset), contract=contract_of_network
-            )
+    for label, stage in _beside(run).items():
+        network = trained_network(stage)
+        contract_of_network = contract(plan, network.arch, stage.digest, stage.settings.data)
+        networks[label] = run.folder / f"{label}_export"
+        export_model(
+            network, networks[label], name=network.arch, how=How(plan.export.opset), contract=contract_of_network
+        )
     options, usable_engines = plan.bench, list[str]()
     bench_options: dict[str, Any] = {"precisions": plan.timed_precisions, "batch_sizes": options.batch_sizes}
     reasons = []
@@ -409,7 +445,7 @@ def measure(run: Run) -> list[dict[str, Any]]:
             repeats=options.repeats,
             seconds=options.seconds,
         )
-    write_csv(rows, run.folder / "bench.csv")
+    write_csv(rows, run.folder / BENCH)
     return [asdict(row) for row in rows]
 
 

@@ -4,7 +4,6 @@ They are plan, data, teachers, stages (each named by the digest of what made it)
 bench and report.
 """
 
-import json
 import os
 import shutil
 import time
@@ -18,18 +17,20 @@ from ssld.callable import make_callable
 from ssld.config import baseline, code, fresh, recipe
 from ssld.config.mine_step import DONE
 from ssld.config.recipe import Plan
+from ssld.config.run_folder import METRICS, PLAN, REPORT, RESULT, read_plan, read_result, write_plan, write_result
 from ssld.data import fake, prepare
 from ssld.distill import checkpoint
 from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import check_data, check_lists, images_of, loaders, steps_of
 from ssld.distill.job import Job
 from ssld.distill.labelling import filled_cache, labeller_of
-from ssld.distill.networks import make_network, make_peers, noted
+from ssld.distill.networks import make_network, make_peers, noted, save_result
 from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, in_int8
 from ssld.distill.reuse import (
     MADE_OF,
     REPLACED,
+    Carry,
     KnownParts,
     Trust,
     begin_anew,
@@ -47,12 +48,12 @@ from ssld.distill.teacher_weights import save_trained
 from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files, take_ends
 from ssld.distill.trial import check_sizes, try_stages
 from ssld.errors import RunError, SsldError
-from ssld.files import alone, clear, first_difference, is_empty, sha256, write_whole
+from ssld.files import alone, clear, first_difference, is_empty, json_digest, read_json, sha256
 from ssld.interfaces import Scores
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
-from ssld.result import check_bench, check_export, finish
+from ssld.result import OUTPUTS, check_bench, check_export, check_outputs, finish
 from ssld.runtime import Runtime, barrier
 from ssld.track import Options, Track
 from ssld.track import check as check_trackers
@@ -111,22 +112,30 @@ def run_plan(plan: Plan, folder: Path, runtime: Runtime, options: Options, trust
 def finished(run: Run, trust: Trust, known: KnownParts) -> dict[str, Any] | None:
     """Return the result of a run that is finished and is still what its recipe would give now.
 
-    Returns None where work is left. A report that no longer belongs to such a result is removed.
+    Returns None where work is left; a line says where that is because a file was damaged or lost. A report that no
+    longer belongs to such a result is removed.
     """
-    report, file = run.folder / "report.html", run.folder / "result.json"
-    if not (report.is_file() and file.is_file()):
+    report, result, reason = run.folder / REPORT, {}, None
+    if not (report.is_file() and (run.folder / RESULT).exists()):
         return None
     current = all(is_current(stage, trust, known) for stage in run.stages.values())
+    if current:
+        try:
+            result = read_result(run.folder, "")
+            check_outputs(run, result)
+        except SsldError as error:
+            reason = str(error)
     barrier(run.runtime)
-    if not current:
+    if current and reason is None:
         if run.runtime.main:
-            report.unlink()
-        barrier(run.runtime)
-        return None
-    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            fresh.end(run.folder)
+        return result
     if run.runtime.main:
-        fresh.end(run.folder)
-    return result
+        if reason:
+            note(f"{reason.partition(';')[0]}; what follows the training is made anew")
+        report.unlink()
+    barrier(run.runtime)
+    return None
 
 
 def conclude(
@@ -139,7 +148,8 @@ def conclude(
     trained = time.monotonic()
     result = finish(run, stages, compared)
     result["wall_seconds"] = round(sum(stage["seconds"] for stage in stages.values()) + time.monotonic() - trained, 1)
-    write_json(run.folder / "result.json", result)
+    with disk_errors(run.folder / RESULT):
+        write_result(run.folder, result)
     publish(run, result, log)
     write_report(run.folder)
     fresh.end(run.folder)
@@ -172,42 +182,81 @@ def opened(run: Run) -> Iterator[None]:
 def open_folder(run: Run) -> None:
     """Make the run folder, or check that it belongs to this recipe.
 
-    A folder that holds a plan of another recipe and no result of a step is taken over, because that run never began.
-    Raises RunError, which names what differs, for the folder of another recipe, and for one that holds something else.
+    A folder that holds a plan of another recipe and no result of a step is taken over, because that run never began. A
+    damaged plan and the damaged copies of the recipe's code are written anew. Raises RunError, which names what
+    differs, for the folder of another recipe, and for one that holds something else.
     """
     folder, plan, runtime = run.folder, run.plan, run.runtime
-    file, head = folder / "plan.yaml", f"# digest: {plan.digest}\n"
-    is_there = file.is_file()
-    is_ours = is_there and file.read_text(encoding="utf-8").startswith(head)
-    if is_there and not is_ours and has_results(folder):
-        raise RunError(f"{folder}: holds the run of another recipe{_difference(file, plan)}; choose another --out")
-    if not is_there and folder.exists() and not is_empty(folder, but=fresh.FRESH):
-        raise RunError(f"{folder}: is not empty and holds no run; choose another --out")
+    kept = kept_digest(run)
     barrier(runtime)
     if runtime.main:
-        with disk_errors(file):
+        with disk_errors(folder / PLAN):
             folder.mkdir(parents=True, exist_ok=True)
-            if not is_ours:
-                for name in MADE_BEFORE_A_STEP if is_there else ():
-                    shutil.rmtree(folder / name, ignore_errors=True)
-                write_whole(file, head + recipe.dump(plan))
+            for name in MADE_BEFORE_A_STEP if kept not in (None, plan.digest) else ():
+                shutil.rmtree(folder / name, ignore_errors=True)
             code.keep(plan.code, folder)
+            if kept != plan.digest:
+                write_plan(folder, plan.digest, recipe.dump(plan))
     barrier(runtime)
+
+
+def kept_digest(run: Run) -> str | None:
+    """Return the digest of the plan that the folder of a run keeps, which is that of the run or one that never began.
+
+    Returns None where there is no plan, or the damaged one of this run, and "" for the damaged plan of a run that never
+    began. Raises RunError where the folder is that of another run that has begun, or of something else.
+    """
+    folder, plan_digest = run.folder, run.plan.digest
+    for name in (*OUTPUTS, METRICS, PLAN, RESULT):
+        if (folder / name).is_dir():
+            raise RunError(f"{folder / name}: is a folder; remove it, and repeat the command")
+    try:
+        digest = read_plan(folder, "")[0]
+    except RunError as error:
+        if not folder.exists() or is_empty(folder, but=(fresh.FRESH, code.COPIES)):
+            return None  # a process may have been killed before it wrote the plan
+        is_there = (folder / PLAN).exists()
+        is_ours = holds_stages_of(run) and digest_of_result(folder) in (None, plan_digest)
+        if not is_ours and (not is_there or has_results(folder)):
+            what = str(error) if is_there else f"{folder}: is not empty and holds no run"
+            raise RunError(f"{what}; choose another --out") from None
+        note(f"{error}; it is written anew")
+        return None if is_ours else ""
+    if digest == plan_digest or not has_results(folder):
+        return digest
+    if not (holds_stages_of(run) and digest_of_result(folder) == plan_digest):
+        raise RunError(f"{folder}: holds the run of another recipe{_difference(run)}; choose another --out")
+    note(f"{folder / PLAN}: damaged (it is of another run than {RESULT}); it is written anew")
+    return None
+
+
+def holds_stages_of(run: Run) -> bool:
+    """Return whether a run folder holds stages of this plan, and no other ones."""
+    stages = {path.name for path in (run.folder / "stages").glob("*")} - {REPLACED}
+    return bool(stages) and stages <= {stage.folder.name for stage in run.stages.values()}
+
+
+def digest_of_result(folder: Path) -> str | None:
+    """Return the digest of the plan that the result of a run names; None without a result that can be read."""
+    try:
+        return read_json(folder / RESULT, "").get("digest")
+    except RunError:
+        return None
 
 
 def has_results(folder: Path) -> bool:
     """Return whether a run folder holds what came of a step."""
-    made = (f"stages/*/{NAMES}", f"stages/*/{RECORD}", f"stages/{REPLACED}", "metrics.jsonl", "result.json")
+    made = (f"stages/*/{NAMES}", f"stages/*/{RECORD}", f"stages/{REPLACED}", METRICS, RESULT)
     return any(any(folder.glob(name)) for name in made)
 
 
-def _difference(file: Path, plan: Plan) -> str:
-    """Return in words the first key in which the plan of a run folder differs from this one."""
+def _difference(run: Run) -> str:
+    """Return in words the first key in which the plan that a run folder keeps differs from that of the run."""
     try:
-        kept = yaml_text.read(file)
+        kept = yaml_text.parse(read_plan(run.folder, "")[1])
     except SsldError:
         return ""
-    return first_difference(recipe.plan_tree(plan), kept)
+    return first_difference(recipe.plan_tree(run.plan), kept)
 
 
 def ensure_data(run: Run, teachers: Teachers) -> None:
@@ -219,10 +268,7 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
     if runtime.main and run.is_smoke and not (root / "fake" / "val.txt").is_file():
         sizes = {"train": plan.smoke.images, "val": plan.smoke.images, "unlabelled": plan.smoke.images}
         fake(root / "fake", plan.classes, **sizes)
-    for kind in plan.datasets if runtime.main else ():
-        if not (root / kind / "dataset.json").is_file():
-            with progress(0, f"prepare {kind}") as bar:
-                prepare(kind, root / kind, progress=bar.count)
+    prepare_sets(run)
     barrier(runtime)
     steps = plan.prepare or {}
     if not all((root / name / DONE).is_file() for name in steps):
@@ -236,6 +282,14 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
         except SsldError as error:
             mend = f"name the step otherwise, or remove {root / name}"  # its folder follows from its name
             raise type(error)(f"prepare.{name}: {error}".replace("choose another --out", mend)) from None
+
+
+def prepare_sets(run: Run) -> None:
+    """Make the embedded data sets of a recipe that are missing, in the data folder of the run. Only rank 0 does it."""
+    for kind in run.plan.datasets if run.runtime.main else ():
+        if not (run.data_root / kind / "dataset.json").is_file():
+            with progress(0, f"prepare {kind}") as bar:
+                prepare(kind, run.data_root / kind, progress=bar.count)
 
 
 def label(plan: Plan, folder: Path, runtime: Runtime, sample: int, options: Options) -> list[dict[str, Any]]:
@@ -276,16 +330,20 @@ def _take_trained(run: Run, name: str | None) -> None:
     if not stage.is_done:
         start = stage.start
         if start is None or start.is_done:
-            curves = Track(Jsonl(run.folder / "metrics.jsonl"))
-            take_over(stage, "equal", KnownParts(), lambda folder: curves.adopt(name, folder / "metrics.jsonl"))
+            take_over(stage, "equal", KnownParts(), _adopt(Track(Jsonl(run.folder / METRICS)), name))
     if not stage.is_done:
         what = f"stage {name!r} trains the teacher and is not done"
         raise RunError(f"{run.folder}: {what}; `ssld run` trains it, and makes the cache itself")
 
 
+def _adopt(log: Track, name: str) -> Carry:
+    """Return what keeps in `log` the records of a stage whose result is taken over from another run."""
+    return lambda folder, record: log.adopt(name, folder / METRICS, record.get("curve"))
+
+
 def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, known: KnownParts) -> StageRecord:
     """Return the scores of a stage: of its finished result where that may be used, or else of a new training."""
-    parts = take_over(stage, trust, known, lambda folder: log.adopt(stage.name, folder / "metrics.jsonl"))
+    parts = take_over(stage, trust, known, _adopt(log, stage.name))
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
         network, peers = make_network(stage), make_peers(stage)
@@ -305,20 +363,20 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
             labels=images_of(run, *settings.data.train).labels,
             norm_images=norm_images,
             helpers=stage.taken,
+            digest=stage.digest,
         )
         labeller = labeller_of(stage, teachers.of(stage)) if settings.is_taught else None
         scores = run_stage(job, network, labeller, peers)
         if run.runtime.main:
             with disk_errors(folder):
-                save_trained(network, stage.model_file, settings.data, stage.digest)
                 for name, peer in peers.items():
                     save_trained(peer, stage.file_of_peer(name), settings.data, stage.digest)
             made: StageMade = {
-                "digest": stage.digest,
                 "network": settings.network,
                 "size": settings.data.crop,
                 "ranks": run.runtime.world,
-                "sha256": sha256(stage.model_file),
+                "made_of": json_digest(parts),
+                "curve": log.curve(stage.name),
             }
             record = cast(StageRecord, {**made, **scores})
             if peers:
@@ -334,7 +392,7 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
             if settings.quantize:
                 record["int8"] = noted(folder)
             write_json(folder / MADE_OF, parts)
-            write_json(folder / RECORD, record)
+            save_result(stage, network, record)
         barrier(run.runtime)
     return stage.record()
 

@@ -1,12 +1,12 @@
 """This module runs a recipe with several seeds, one process after the other, and compares their results."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from ssld.config import fresh
 from ssld.config.recipe import Plan
+from ssld.config.run_folder import read_result
 from ssld.errors import RunError
 from ssld.files import check_writable
 from ssld.plans import load_plan, run_folder
@@ -51,7 +51,7 @@ def run_seeds(
     for seed, folder in folders.items():
         if run_alone(recipe, with_seed[seed], folder, options):
             raise RunError(f"seed {seed}: did not finish; the same command goes on from there")
-    results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders.values()]
+    results = [read_result(folder) for folder in folders.values()]
     for result in results:
         ledger.record(result, target)
     command = " ".join(["ssld run", recipe, *overrides, f"--seeds {seeds}"])

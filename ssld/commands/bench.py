@@ -8,7 +8,9 @@ from typing import Any, TypedDict
 
 from ssld import create_model, deploy
 from ssld.config import cards, recipe
+from ssld.config.run_folder import PLAN
 from ssld.deploy import Row
+from ssld.deploy import contract as contracts
 from ssld.deploy.bench import bench as measure_rows
 from ssld.deploy.bench import check_asked
 from ssld.errors import DeployError, RunError
@@ -98,12 +100,12 @@ class _Question:
 
 
 def _every_student(question: _Question, facts: dict[str, Any], csv: str | None) -> list[Row]:
-    """Measure every architecture, one after the other.
+    """Measure every architecture of the zoo, one after the other.
 
     It raises DeployError, at the end, for those that gave no rows.
     """
     rows: list[Row] = []
-    failed, archs = [], list(cards.all_students())
+    failed, archs = [], [name for name, card in cards.all_students().items() if card.published]
     for number, arch in enumerate(archs, 1):
         try:
             rows = _keep(rows + _measure([arch], question), facts, csv)
@@ -163,8 +165,8 @@ def _exported(target: str, scratch: Path, question: _Question) -> Path:
     folder = Path(target)
     if (folder / "contract.json").is_file():
         return folder
-    if (folder / "plan.yaml").is_file():
-        recipe.of_finished_run(folder)
+    if (folder / PLAN).exists():
+        contracts.read_of(folder / "export", recipe.of_finished_run(folder).digest)
         return folder / "export"
     if folder.is_dir():
         raise RunError(

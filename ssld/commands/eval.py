@@ -8,6 +8,7 @@ from ssld.config import baseline, cards
 from ssld.config.code import is_code
 from ssld.data.lists import compare_classes
 from ssld.evaluation import labelled_list, scored_list, scores_of, scores_on, standard_error
+from ssld.progress import note
 from ssld.published import network_with_weights
 from ssld.spec.choices import Device
 
@@ -52,8 +53,12 @@ def _evaluate_run(folder: Path, data: str | None, device: Device) -> dict[str, A
                 compare_classes(listed, run.data_root / name)
     teachers = list(plan.teachers_of(plan.compared).values()) if plan.compared else []
     stages = {"student": run.last}
-    if len(teachers) == 1 and teachers[0].stage and run.stage(teachers[0].stage).is_done:
-        stages["teacher"] = run.stage(teachers[0].stage)
+    if len(teachers) == 1 and teachers[0].stage:
+        teaching = run.stage(teachers[0].stage)
+        if teaching.is_done:
+            stages["teacher"] = teaching
+        else:
+            note(f"{teaching.folder}: this stage trained the teacher and is not there; no agreement with it is counted")
     networks = {}
     for kind, stage in stages.items():
         look = stage.settings.data

@@ -14,12 +14,12 @@ from ssld.config.sweep import Sweep, Trial
 from ssld.errors import RecipeError, RunError, did_you_mean
 from ssld.files import check_writable, write_whole, writing
 from ssld.plans import load_plan, run_folder
-from ssld.processes import RunOptions, run_alone
-from ssld.progress import note
+from ssld.processes import RunOptions
 from ssld.report import ledger
 from ssld.report.summary import names, summary
 from ssld.report.trials import ordered, write_trials
 from ssld.spec.choices import Device, WandbMode
+from ssld.trials import run_trials
 
 CHECKED = 16  # number of random trials whose plans are checked before a sweep goes to W&B
 
@@ -114,11 +114,9 @@ def _run_here(
     check_writable(ledger_folder, RunError, "choose another --experiments")
     rows: list[dict[str, Any]] = []
     hardware: set[str] = set()
-    for number, (trial, plan) in enumerate(zip(trials, todo, strict=True), 1):
-        typed = sweeps.overrides(trial)
-        note(f"trial {number} of {len(trials)}: {' '.join(typed)}")
-        folder = run_folder(plan, parent)
-        result = None if run_alone(spec.recipe, typed, folder, options) else ledger.load(folder / "result.json")
+    folders = [run_folder(plan, parent) for plan in todo]
+    results = run_trials(spec.recipe, [sweeps.overrides(trial) for trial in trials], folders, options)
+    for number, (trial, plan, result) in enumerate(zip(trials, todo, results, strict=True), 1):
         if result:
             hardware.add(result["hardware"])
             ledger.record(result, ledger_folder)

@@ -16,7 +16,7 @@ from ssld.errors import RecipeError, did_you_mean
 from ssld.paths import shelf
 from ssld.spec.choices import Interpolation
 from ssld.spec.colours import WHITE, Colour
-from ssld.spec.ranges import Deviations, Means, Percent, Pixels, Positive, Prose, Size, Text
+from ssld.spec.ranges import Classes, Deviations, Means, Percent, Pixels, Positive, Prose, Size, Text
 from ssld.spec.revisions import FLAVOURS, Flavour, Revision
 
 Batches = tuple[Positive, Positive | None, Positive | None]  # numbers for batches of 1, 4 and 8 images
@@ -140,13 +140,15 @@ class StudentCard:
     """Hold the facts of an architecture and its published trainings.
 
     `params` leave out the statistics of batch norms. `macs` are the multiply-adds of convolutions and linear layers at
-    `input.size`. Both are those of revision 2.x. `train_resolution` has the pixels of the crops of the published
+    `input.size`. Both are those of revision 2.x with so many `classes`. `published` is empty for a network that the
+    literature compares on other images than ImageNet's. `train_resolution` has the pixels of the crops of the published
     configuration, null where there is none. `printed` holds for every training of the architecture, because the tables
     repeat it.
     """
 
     arch: Text
     series: Text
+    classes: Classes = 1000
     params: Size
     macs: Size
     input: Input
@@ -246,6 +248,11 @@ def all_teachers() -> dict[str, TeacherCard]:
     """Map each teacher to its card. The best one is the last."""
     cards = {name: read(file, TeacherCard) for name, file in _files("teachers").items()}
     return dict(sorted(cards.items(), key=lambda item: item[1].top1))
+
+
+def unpublished() -> dict[str, StudentCard]:
+    """Map each architecture that no published training of ImageNet has to its card, in the order of `all_students`."""
+    return {name: card for name, card in all_students().items() if not card.published}
 
 
 def models() -> dict[str, Model]:

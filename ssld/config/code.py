@@ -20,8 +20,9 @@ from importlib.util import decode_source
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from ssld.config.run_folder import AGAIN
 from ssld.errors import RecipeError, RunError, did_you_mean
-from ssld.files import json_digest, sha256, whole
+from ssld.files import PARTIAL, json_digest, sha256, whole
 
 COPIES = "code"  # folder of a run, with a folder for each file that is named by the beginning of its digest
 SHORT = 16  # digits of a digest in the name of that folder
@@ -81,25 +82,39 @@ def load(files: Iterable[str], folder: Path) -> dict[str, str]:
 def reload(digests: Mapping[str, str], run: Path) -> None:
     """Import the copies that a run folder keeps of the files of its plan.
 
-    Raises RunError where a copy is missing or changed.
+    Raises RunError where a copy is missing or changed. Nothing of it is then executed.
     """
     for file, digest in digests.items():
         if digest in _LOADED:
             continue
-        copy = run / COPIES / digest[:SHORT] / Path(file).name
+        folder = run / COPIES / digest[:SHORT]
+        copy = folder / Path(file).name
         if not copy.is_file():
-            raise RunError(f"{copy}: the copy of {file} that this run was made with is missing; put it back")
-        if _load(copy, str(copy)).digest != digest:
-            raise RunError(f"{copy}: is not the {file} that this run was made with; restore it, or run the recipe anew")
+            raise RunError(f"{copy}: the copy of {file} that this run was made with is missing; {AGAIN}")
+        if _digest_of_copies(folder) != digest:
+            raise RunError(f"{copy}: is not the {file} that this run was made with; {AGAIN}")
+        _load(copy, str(copy))
+
+
+def _digest_of_copies(folder: Path) -> str | None:
+    """Return the digest of the files in a folder as `OwnFile.digest` counts it; None where one cannot be read."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not PARTIAL.search(path.name)]
+    try:
+        return json_digest({path.relative_to(folder).as_posix(): sha256(path) for path in files})
+    except OSError:
+        return None
 
 
 def keep(digests: Mapping[str, str], run: Path) -> None:
-    """Copy the files of a plan into the folder of its run."""
+    """Copy the files of a plan into the folder of its run, where the same copies are not there yet.
+
+    Raises OSError where the disk does not take them.
+    """
     for digest in digests.values():
         for name, content in _LOADED[digest].contents.items():
             copy = run / COPIES / digest[:SHORT] / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            if not copy.is_file():
+            if _content(copy) != hashlib.sha256(content).hexdigest():
+                copy.parent.mkdir(parents=True, exist_ok=True)
                 with whole(copy) as partial:
                     partial.write_bytes(content)
 

@@ -21,7 +21,7 @@ class Export:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    formats: Annotated[tuple[FormatName, ...], Several()] = ("paddle", "onnx")
+    formats: tuple[FormatName, ...] = ("paddle", "onnx")  # without any, nothing is exported, and nothing is timed
     opset: Opset = 17
     preprocess: bool = key(False, later=True)  # true for a file that takes uint8 NHWC images and gives probabilities
     softmax: bool = key(False, later=True)  # true for a file that gives probabilities

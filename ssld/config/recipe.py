@@ -18,9 +18,10 @@ from ssld.config.keys import Tree, digested, key, plain
 from ssld.config.mine_step import Mine
 from ssld.config.optim import Optim
 from ssld.config.quantize import Quantize
+from ssld.config.run_folder import AGAIN, PLAN, RESULT, read_plan
 from ssld.config.teachers import Combine, Teacher
 from ssld.errors import RecipeError, RunError, shown
-from ssld.files import json_digest
+from ssld.files import damaged, json_digest
 from ssld.losses import Term
 from ssld.losses.recorded import with_recorded
 from ssld.losses.registry import with_own
@@ -513,11 +514,18 @@ def of_record(tree: Tree, where: str) -> Plan:
 
 
 def of_run(folder: Path) -> Plan:
-    """Return the plan that a run folder keeps, as `dump` wrote it."""
-    file = folder / "plan.yaml"
-    tree = yaml_text.read_mapping(file, "the plan of a run")
-    code.reload(_digests(tree, str(file)), folder)
-    return build(tree, str(file))
+    """Return the plan that a run folder keeps, as `dump` wrote it. Raises RunError where it is damaged."""
+    file, digest = folder / PLAN, read_plan(folder)[0]
+    try:
+        tree = yaml_text.read_mapping(file, "the plan of a run")
+        digests = _digests(tree, str(file))
+    except RecipeError as error:
+        raise damaged(file, str(error).removeprefix(f"{file}: "), AGAIN) from None
+    code.reload(digests, folder)
+    plan = build(tree, str(file))
+    if plan.digest != digest:
+        raise damaged(file, "its digest is that of another plan", AGAIN)
+    return plan
 
 
 def of_finished_run(folder: Path) -> Plan:
@@ -525,10 +533,10 @@ def of_finished_run(folder: Path) -> Plan:
 
     Raises RunError where the folder holds no run, and where the run is not finished.
     """
-    if not (folder / "plan.yaml").is_file():
-        raise RunError(f"{folder}: no run here (no plan.yaml); give the folder that `ssld run` printed")
-    if not (folder / "result.json").is_file():
-        raise RunError(f"{folder}: this run is not finished; repeat its `ssld run` command")
+    if not ((folder / PLAN).exists() or (folder / "stages").is_dir()):
+        raise RunError(f"{folder}: no run here (no {PLAN}); give the folder that `ssld run` printed")
+    if not (folder / RESULT).exists():
+        raise RunError(f"{folder}: this run is not finished (no {RESULT}); repeat its `ssld run` command")
     return of_run(folder)
 
 

@@ -1,8 +1,9 @@
 """Finish a batch on a CPU in compiled code: decoded images are resized, cut, flipped, normalised and erased.
 
 It takes a fifth of the time of DALI's resize and NumPy's normalisation, for the same bits. resample.c is compiled for
-this processor when it is first needed, compared with the installed DALI, and kept in `paths.cache_root()`. Where that
-cannot be done, one line says why and DALI resizes. A GPU has no use for it.
+this processor when it is first needed, compared with the installed DALI, and kept in `paths.cache_root()` with its
+sha256 behind it. What is kept there is loaded only while it is whole and nobody else can have changed it; otherwise it
+is compiled anew. Where that cannot be done, one line says why and DALI resizes. A GPU has no use for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -28,12 +30,13 @@ from nvidia.dali import fn, types
 from ssld import paths
 from ssld.data.graph import INTERPOLATION
 from ssld.data.normalise import empty, scaling
-from ssld.files import clear, whole
+from ssld.files import alone, clear, whole
 from ssld.spec.printable import printable
 
 SOURCE = Path(__file__).with_suffix(".c")
 COMPILERS = ("cc", "gcc", "clang")  # the first that is installed, unless $CC names one
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno", "-fPIC", "-shared")
+SEAL = hashlib.sha256().digest_size  # bytes of the sha256 behind the compiled code
 JOB = 9  # numbers of int32 that one image's `struct job` of resample.c has
 IMAGE = np.dtype([("pixels", np.uintp), ("height", np.int32), ("width", np.int32)])  # its `struct image`
 
@@ -133,10 +136,14 @@ def _library() -> Any:
         if not isinstance(error, Missing):
             what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else reason
             reason = f"{what}; set XDG_CACHE_HOME to a folder for compiled code"
-        if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
-            text = f"images are resized by DALI, for the same pixels in more time: {reason}"
-            sys.stderr.write(printable(text) + "\n")
+        _tell(f"images are resized by DALI, for the same pixels in more time: {reason}")
         return None
+
+
+def _tell(line: str) -> None:
+    """Write a line on standard error, of several ranks once."""
+    if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
+        sys.stderr.write(f"{printable(line)}\n")
 
 
 def library() -> Any:
@@ -145,23 +152,51 @@ def library() -> Any:
     It raises Missing or OSError where that cannot be done.
     """
     place = paths.cache_root() / "compiled" / f"{_key()}.so"
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        clear(place.parent)
-        with whole(place) as compiled:
-            _compile(compiled)
-            if not agrees(_opened(compiled)):
-                raise Missing(
-                    f"DALI {dali.__version__} rounds otherwise than {SOURCE.name}; use the version of setup.py"
-                )
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with alone(place.parent):  # of several ranks one compiles
+        reason = distrust(place) if os.path.lexists(place) else ""
+        if reason:
+            _tell(f"{place}: {reason}; it is compiled anew")
+        if reason is not None:
+            clear(place.parent)
+            with whole(place) as partial:
+                _compile(partial)
+                if not agrees(_opened(partial)):
+                    what = f"DALI {dali.__version__} rounds otherwise than {SOURCE.name}"
+                    raise Missing(f"{what}; use the version of setup.py")
+                with open(partial, "ab") as stream:  # what is loaded may grow, but not change
+                    stream.write(hashlib.sha256(partial.read_bytes()).digest())
+                partial.chmod(0o700)
+            if reason := distrust(place):
+                raise Missing(f"{place}: {reason}; set XDG_CACHE_HOME to a folder of your own")
     return _opened(place)
+
+
+def distrust(file: Path) -> str | None:
+    """Return, in words, why compiled code is not loaded, or None where it may be.
+
+    It may be where file and folder belong to the user of this process, nobody else can write to them, and the file ends
+    with the sha256 of what stands before it. Loading half a library would end the process with a signal.
+    """
+    if not stat.S_ISREG(file.lstat().st_mode):
+        return "it is no file"
+    for path in (file.parent, file):
+        state = path.lstat()
+        if state.st_uid != os.geteuid():
+            return f"{path.name} belongs to another user"
+        if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return f"other users can write to {path.name} (mode {stat.S_IMODE(state.st_mode):o})"
+    content = file.read_bytes()
+    if hashlib.sha256(content[:-SEAL]).digest() != content[-SEAL:]:
+        return "it is damaged (sha256)"
+    return None
 
 
 def _key() -> str:
     """Return a key of all that the compiled code and its agreement depend on."""
     description = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
     processor = sorted(line for line in description if line.startswith(("model name", "flags", "Features", "CPU p")))
-    parts = [SOURCE.read_bytes(), repr((FLAGS, dali.__version__, processor)).encode()]
+    parts = [SOURCE.read_bytes(), repr((FLAGS, dali.__version__, processor, SEAL)).encode()]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
 
 

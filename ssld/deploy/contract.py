@@ -12,17 +12,17 @@ model.nb                          for phones                                form
 contract.json                     what they take and return, from what, how they were checked
 """
 
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssld.errors import DeployError, did_you_mean
-from ssld.files import sha256
+from ssld.files import check_content, damaged, read_json, sha256, write_json
 
 CONTRACT = "contract.json"
 REJECTED = ".rejected"
+AGAIN = "export it again (`ssld export`), or repeat the `ssld run` command that wrote it"
 REQUIRED = ("arch", "classes", "digest", "input")
 REQUIRED_INPUT = ("size", "mean", "std", "resize")
 
@@ -77,20 +77,26 @@ def check_given(contract: dict[str, Any]) -> None:
 def read(folder: Path) -> dict[str, Any]:
     """Read the contract of an export. Raises DeployError when the folder holds none or it is not readable."""
     file = Path(folder) / CONTRACT
-    try:
-        contract = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DeployError(f"{file}: {error.strerror}; export the model first") from error
-    except ValueError as error:
-        raise DeployError(f"{file}: is no JSON; export the model again") from error
-    if not isinstance(contract, dict) or not {"size", "dynamic"} <= contract.get("input", {}).keys():
-        raise DeployError(f"{file}: says no input size; export the model again")
+    contract = read_json(file, AGAIN, DeployError)
+    parts = {key: contract.get(key) for key in ("input", "files")}
+    if not all(isinstance(part, dict) for part in parts.values()) or not {"size", "dynamic"} <= set(contract["input"]):
+        raise damaged(file, "it names no input size or no files", AGAIN, DeployError)
+    return contract
+
+
+def read_of(folder: Path, digest: str) -> dict[str, Any]:
+    """Read the contract of an export that was made of what has this digest. Raises DeployError as `read` does, and for
+    the export of something else.
+    """
+    contract = read(folder)
+    if contract.get("digest") != digest:
+        raise DeployError(f"{folder}: holds the export of another run or stage; remove it, and {AGAIN}")
     return contract
 
 
 def write(folder: Path, contract: dict[str, Any]) -> None:
-    """Write the contract into the folder of an export."""
-    (folder / CONTRACT).write_text(json.dumps(contract, indent=2) + "\n", encoding="utf-8")
+    """Write the contract into the folder of an export. Raises OSError where the disk does not take it."""
+    write_json(folder / CONTRACT, contract)
 
 
 def formats_of(contract: dict[str, Any]) -> list[str]:
@@ -115,7 +121,6 @@ def check_files(folder: Path, contract: dict[str, Any], names: Iterable[str]) ->
     """Raise DeployError when a file is missing or is not, byte for byte, the one that was exported."""
     for name in names:
         file = folder / name
-        if name not in contract["files"] or not file.is_file():
+        if name not in contract["files"]:
             raise DeployError(f"{file}: no such file in this export; export the model in that format")
-        if describe(file)["sha256"] != contract["files"][name]["sha256"]:
-            raise DeployError(f"{file}: changed since it was exported (sha256); export the model again")
+        check_content(file, contract["files"][name]["sha256"], AGAIN, DeployError)

@@ -21,7 +21,7 @@ from ssld.deploy import formats as forms
 from ssld.deploy.formats import PLAIN, How
 from ssld.deploy.processing import as_file_input, with_processing
 from ssld.errors import DeployError
-from ssld.files import alone, clear, exchange, unfinished, writing
+from ssld.files import alone, clear, put_in_place, unfinished, writing
 from ssld.spec.colours import WHITE
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def export_model(
     """
     folder = Path(folder)
     if (folder / contracts.CONTRACT).is_file():
-        existing = contracts.read(folder)
+        try:
+            existing = contracts.read(folder)
+        except DeployError:
+            existing = contract  # a damaged contract says nothing, and this export replaces it
         if existing.get("digest") != contract.get("digest"):
             description = f"{existing.get('name')} ({str(existing.get('digest'))[:8]})"
             raise DeployError(f"{folder}: holds the export of {description}; choose another folder or remove that one")
@@ -173,9 +176,7 @@ def replace(partial: Path, folder: Path) -> None:
         others = sorted(p.name for p in folder.iterdir() if p.name.removesuffix(contracts.REJECTED) not in ours)
         if others:
             raise DeployError(f"{folder}: holds {others[0]!r}, which is no export; choose an empty or a new folder")
-        exchange(partial, folder)
-    else:
-        partial.rename(folder)
+    put_in_place(partial, folder)
 
 
 def _class_number(classes: int | Sequence[str]) -> int:

@@ -23,7 +23,7 @@ class Job:
     the number of classes of the recipe. `labels`, int64 [images], has the label of every training image, -1 where an
     image has none. `norm_images` are batches float32 [n, 3, S, S], from which batch norms get their statistics after
     the last step. `helpers` maps the path of a layer of a loss, such as `ft.paraphraser`, to the arrays that it begins
-    with, by the keys of its state.
+    with, by the keys of its state. `digest` is that of the stage, which its checkpoints name.
     """
 
     name: str
@@ -38,3 +38,4 @@ class Job:
     labels: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
     norm_images: Sequence[Floats] = ()
     helpers: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    digest: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -12,11 +12,14 @@ from paddle import nn
 from ssld import models, quantize, weights
 from ssld.config import cards, code
 from ssld.config.recipe import Data, Head, Network, Plan
+from ssld.config.run_folder import AGAIN
 from ssld.config.teachers import Teacher
+from ssld.distill.checkpoint import disk_errors, write_json
 from ssld.distill.pretrained import start_file
-from ssld.distill.runs import Int8Notes, Run, StageRun
+from ssld.distill.runs import RECORD, Int8Notes, Run, StageRun, record_of
+from ssld.distill.teacher_weights import save_trained
 from ssld.errors import RecipeError, RunError, SsldError
-from ssld.files import json_digest
+from ssld.files import json_digest, read_json, sha256
 from ssld.losses.layers.regressor import Bottleneck
 from ssld.models.own import create_own
 from ssld.models.taps import called
@@ -191,7 +194,7 @@ def make_network(stage: StageRun) -> nn.Layer:
         return _build_block(plan, plan.student, "student", settings.data.size, ("init", "student"), given)
     network = build(plan, settings.network, settings.data.size)
     if stage.start:
-        weights.load_into(network, stage.start.model_file)
+        weights.load_into(network, stage.start.weights_file())
     return network
 
 
@@ -205,16 +208,28 @@ def make_peers(stage: StageRun) -> dict[str, nn.Layer]:
         given = start_file(stage.plan, block, f"stages.{stage.name}.peers.{name}") if block.pretrained else None
         peers[name] = build_peer(stage, name, stage.settings.data.size, given)
         if stage.start and name in stage.start.settings.peers:
-            weights.load_into(peers[name], stage.start.file_of_peer(name))
+            weights.load_into(peers[name], stage.start.peers_weights(name))
     return peers
 
 
 def trained_peer(stage: StageRun, name: str) -> nn.Layer:
     """Return the result of a peer of a finished stage in evaluation mode."""
     network = build_peer(stage, name, stage.settings.data.crop)
-    weights.load_into(network, stage.file_of_peer(name))
+    weights.load_into(network, stage.peers_weights(name))
     network.eval()
     return network
+
+
+def save_result(stage: StageRun, network: nn.Layer, record: Mapping[str, object]) -> None:
+    """Write the weights that a stage ended with, and then its record, which finishes the stage.
+
+    The record has the digest of the stage and the sha256 of the weights beside what is given. Raises RunError or
+    WeightsError where the disk does not take them.
+    """
+    with disk_errors(stage.folder):
+        save_trained(network, stage.model_file, stage.settings.data, stage.digest)
+    named = {"digest": stage.digest, "sha256": sha256(stage.model_file)}
+    write_json(stage.folder / RECORD, {**named, **record})
 
 
 def trained_network(stage: StageRun) -> nn.Layer:
@@ -222,11 +237,11 @@ def trained_network(stage: StageRun) -> nn.Layer:
 
     The result of a quantised stage is the network that rounds.
     """
-    settings = stage.settings
+    settings, file = stage.settings, stage.weights_file()
     network = build(stage.plan, settings.network, settings.data.crop)
     if settings.quantize:
-        quantize.quantise(network, noted(stage.folder)["kept_float"])
-    weights.load_into(network, stage.model_file)
+        quantize.quantise(network, int8_layers(stage.folder)["kept_float"])
+    weights.load_into(network, file)
     network.eval()
     return network
 
@@ -236,7 +251,11 @@ def student_of(run: Run) -> nn.Layer:
     return trained_network(run.last)
 
 
+def int8_layers(folder: Path) -> Int8Notes:
+    """Return what the record of a finished stage in int8 says of its layers, or `noted` for one of an early version."""
+    return record_of(folder).get("int8") or noted(folder)
+
+
 def noted(folder: Path) -> Int8Notes:
-    """Return what a stage in int8 noted."""
-    notes: Int8Notes = json.loads((folder / QUANTIZE).read_text(encoding="utf-8"))
-    return notes
+    """Return what a stage in int8 noted before its first step. Raises RunError where the file is missing or damaged."""
+    return cast(Int8Notes, read_json(folder / QUANTIZE, AGAIN))

@@ -21,6 +21,7 @@ from ssld import models, weights
 from ssld.config.foreign import AccuracyCheck
 from ssld.config.keys import digested
 from ssld.config.recipe import Data, Stage
+from ssld.config.run_folder import METRICS
 from ssld.config.teachers import Combine
 from ssld.config.views import check_named_views
 from ssld.data import ImageSource, sampler
@@ -32,13 +33,13 @@ from ssld.distill.images import centre_crops, check_images, check_precision, ran
 from ssld.distill.job import Job
 from ssld.distill.networks import check_crop
 from ssld.distill.optim import check_stages
-from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, damage, kept_parts, source_digest
-from ssld.distill.runs import MODEL, RECORD
+from ssld.distill.reuse import MADE_OF, PACKAGES, Parts, changes, source_digest
+from ssld.distill.runs import MODEL, RECORD, damage
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_weights import save_trained, weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher, pass_check
 from ssld.errors import RecipeError, RunError
-from ssld.files import alone, clear, is_empty, json_digest, sha256
+from ssld.files import alone, clear, is_empty, json_digest, read_json, sha256
 from ssld.interfaces import Labeller, Record, StageScores
 from ssld.losses import Loss
 from ssld.losses.views import split
@@ -113,16 +114,17 @@ def train_in(training: Training, folder: Path | None) -> tuple[StageScores, list
     check(training)
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="ssld-distill-") as scratch:
-            return _train(training, Path(scratch)), _history(Path(scratch))
+            return _train(training, Path(scratch), ""), _history(Path(scratch))
     parts = made_of(training)
     with _claimed(folder, parts):
         if (folder / RECORD).is_file():
             note(f"{folder}: already finished")
             return _finished(training, folder), _history(folder)
-        scores = _train(training, folder)
+        scores = _train(training, folder, json_digest(parts))
         with disk_errors(folder):
             save_trained(training.student, folder / MODEL, training.settings.data, json_digest(parts))
         record = {"digest": json_digest(parts), "sha256": sha256(folder / MODEL), "scores": scores}
+        record["curve"] = Jsonl(folder / METRICS).curve(NAME)
         write_json(folder / RECORD, record)
         return scores, _history(folder)
 
@@ -206,7 +208,8 @@ def _claimed(folder: Path, parts: Parts) -> Iterator[None]:
         except BlockingIOError:
             raise RunError(f"{folder}: another process is at work in it; let it end, or give another folder") from None
         clear(folder)
-        recorded = kept_parts(folder)
+        advice = "remove the folder, and the training is repeated"
+        recorded = read_json(folder / MADE_OF, advice) if (folder / MADE_OF).exists() else None
         if recorded is None and not is_empty(folder):
             raise RunError(f"{folder}: is not empty and holds no training; give another folder")
         reason = None if recorded is None else changes(recorded, parts)
@@ -222,11 +225,14 @@ def _finished(training: Training, folder: Path) -> StageScores:
     if reason := damage(folder):
         raise RunError(f"{folder}: {reason}; remove the folder, and the training is repeated")
     weights.load_into(training.student, folder / MODEL)
-    scores: StageScores = json.loads((folder / RECORD).read_text(encoding="utf-8"))["scores"]
+    record = read_json(folder / RECORD, "remove the folder, and the training is repeated")
+    if record.get("curve") not in (None, Jsonl(folder / METRICS).curve(NAME)):
+        note(f"{folder / METRICS}: is not what the training logged; its history is not whole")
+    scores: StageScores = record["scores"]
     return scores
 
 
-def _train(training: Training, folder: Path) -> StageScores:
+def _train(training: Training, folder: Path, digest: str) -> StageScores:
     settings, runtime = training.settings, training.runtime
     with untouched(teacher.network for teacher in training.teachers.values()):
         labeller = _labeller(training, _Taught(settings, runtime, folder))
@@ -237,11 +243,12 @@ def _train(training: Training, folder: Path) -> StageScores:
             folder=folder,
             seed=training.seed,
             runtime=runtime,
-            track=Track(Jsonl(folder / "metrics.jsonl")),
+            track=Track(Jsonl(folder / METRICS)),
             train=crops,
             val=centre_crops(settings.data, training.val, runtime),
             classes=training.classes,
             labels=training.train.labels,
+            digest=digest,
         )
         return run_stage(job, training.student, labeller)
 
@@ -284,7 +291,7 @@ def untouched(networks: Iterable[nn.Layer]) -> Iterator[None]:
 
 
 def _history(folder: Path) -> list[Record]:
-    return [record for _, record in Jsonl(folder / "metrics.jsonl").records()]
+    return [record for _, record in Jsonl(folder / METRICS).records()]
 
 
 def logits_of(network: nn.Layer, data: Data, images: ImageSource, runtime: Runtime) -> tuple[Floats, Numbers]:

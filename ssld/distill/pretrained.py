@@ -66,7 +66,7 @@ def published_file(name: str, where: str) -> Path:
     if not file.exists():
         raise RunError(f"{where}: no weights at {file}; run `ssld weights fetch {name}`")
     if published.sha256 and sha256(file) != published.sha256:
-        raise RunError(f"{where}: {file} is not the file of {name} (sha256); fetch it again")
+        raise RunError(f"{where}: {file} is not the file of {name} (sha256); run `ssld weights fetch {name}` again")
     return file
 
 

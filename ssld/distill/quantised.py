@@ -1,5 +1,7 @@
 """Prepare a stage in int8. Its int8 layers are chosen before its first step, and `quantize.json` records them."""
 
+from pathlib import Path
+
 from paddle import nn
 
 from ssld import quantize
@@ -10,7 +12,7 @@ from ssld.distill.images import crops
 from ssld.distill.networks import QUANTIZE, noted
 from ssld.distill.runs import Int8Notes, StageRun
 from ssld.errors import RunError
-from ssld.progress import progress
+from ssld.progress import note, progress
 from ssld.runtime import barrier
 
 
@@ -32,7 +34,7 @@ def in_int8(stage: StageRun, network: nn.Layer) -> list[Floats]:
     if options.keep >= len(layers):
         raise RunError(f"stage {name}: quantize.keep: {options.keep} of {len(layers)} layers; leave some for int8")
     batches = crops(stage, options.images)
-    if stage.runtime.main and not file.is_file():
+    if stage.runtime.main and not _is_noted(file):
         sensitivity = rank_layers(network, batches, name) if options.keep else {}
         kept_float = quantize.most_sensitive(sensitivity, options.keep)
         notes: Int8Notes = {"layers": layers, "kept_float": kept_float, "sensitivity": sensitivity}
@@ -43,6 +45,15 @@ def in_int8(stage: StageRun, network: nn.Layer) -> list[Floats]:
     quantize.quantise(network, noted(file.parent)["kept_float"])
     quantize.calibrate(network, batches)
     return crops(stage, options.recalibrate) if options.recalibrate else []
+
+
+def _is_noted(file: Path) -> bool:
+    """Return whether the layers of the stage are chosen. A line says where the record of that is damaged."""
+    try:
+        return file.exists() and bool(noted(file.parent))
+    except RunError as error:
+        note(f"{str(error).partition(';')[0]}; the layers are chosen anew, from the same images")
+        return False
 
 
 def rank_layers(network: nn.Layer, batches: list[Floats], name: str) -> dict[str, float]:

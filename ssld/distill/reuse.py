@@ -8,9 +8,9 @@ digest in the name of its folder covers the keys of the recipe; this record cove
 from __future__ import annotations
 
 import ast
-import json
-import shutil
+import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -19,14 +19,14 @@ import ssld
 from ssld.config import cards, code, fresh
 from ssld.config.keys import digested
 from ssld.config.teachers import Teacher
-from ssld.distill.checkpoint import NAMES, disk_errors, write_json
+from ssld.distill.checkpoint import NAMES, disk_errors, newest_step, write_json
 from ssld.distill.images import content_of
-from ssld.distill.networks import QUANTIZE
+from ssld.distill.networks import QUANTIZE, int8_layers
 from ssld.distill.pretrained import pretrained_file
-from ssld.distill.runs import HELPERS, MODEL, RECORD, Run, StageRun, peer_file
+from ssld.distill.runs import MODEL, RECORD, Run, StageRecord, StageRun, damage, record_of, weights_files
 from ssld.distill.teacher_weights import file_digest, teacher_weights
 from ssld.errors import DataError, RunError
-from ssld.files import json_digest, sha256, whole
+from ssld.files import copy_whole, json_digest, read_json, sha256
 from ssld.foreign import onnx_digests, program_digests
 from ssld.losses import Loss
 from ssld.progress import note
@@ -46,6 +46,7 @@ REPLACED = "replaced"  # folder in `stages` for the old results of stages that a
 WITHOUT_VALUES = ("ssld.errors", "ssld.interfaces", "ssld.runtime")
 """Losses import these modules for messages, types and the ranks of a run, and for no arithmetic."""
 Parts = dict[str, str]
+Carry = Callable[[Path, StageRecord], None]
 
 
 def made_of(stage: StageRun) -> Parts:
@@ -113,7 +114,7 @@ def _of_teacher(stage: StageRun, name: str, teacher: Teacher) -> Parts:
     if teacher.stage:
         return {f"{OF_STAGE} {teacher.stage}": sha256(stage.run.stage(teacher.stage).model_file)}
     if teacher.run:
-        return {"run": sha256(Run.of_folder(Path(teacher.run), stage.runtime).last.model_file)}
+        return {"run": sha256(Run.of_folder(Path(teacher.run), stage.runtime).last.weights_file())}
     if teacher.card:
         card = cards.find_teacher(teacher.card)
         shown: Parts = {"card": json_digest([card.arch, digested(card.input)])}
@@ -176,51 +177,26 @@ def _differing(recorded: Mapping[str, str], parts: Parts) -> list[str]:
     return [name for name in dict.fromkeys([*parts, *recorded]) if recorded.get(name) != parts.get(name)]
 
 
-def damage(folder: Path) -> str | None:
-    """Return, in words, what is wrong with the weights of a finished stage, or None where they match its record."""
-    for name, recorded in _digests(folder).items():
-        if not (folder / name).is_file():
-            return f"{name} is missing"
-        if recorded not in (None, sha256(folder / name)):
-            return f"{name} is damaged (sha256)"
-    return None
-
-
-def lacks(stage: StageRun, folder: Path) -> str | None:
-    """Return, in words, what a folder with a finished result of a stage lacks, or what is wrong with it, or None."""
-    record = _read(folder / RECORD)
-    if stage.plan.handed_on(stage.name) and "helpers" not in record:
-        return "it kept no layers of losses, and a later stage begins with them"
-    return damage(folder)
-
-
-def _digests(folder: Path) -> dict[str, object]:
-    """Return the files of weights of a finished stage with the sha256 of each; None where the record has none."""
-    record = _read(folder / RECORD)
-    peers = record.get("peers")
-    of_peers = peers.items() if isinstance(peers, dict) else ()
-    handed = {HELPERS: record["helpers"]} if "helpers" in record else {}
-    return {MODEL: record.get("sha256"), **handed, **{peer_file(name): peer.get("sha256") for name, peer in of_peers}}
-
-
-def take_over(
-    stage: StageRun, trust: Trust, known: KnownParts, carry: Callable[[Path], None] = lambda run: None
-) -> Parts:
+def take_over(stage: StageRun, trust: Trust, known: KnownParts, carry: Carry = lambda run, record: None) -> Parts:
     """See to it that the folder of a stage holds a result that may be used, or a training that may go on, or nothing.
 
     A finished result is used where what made it is the same, from this run or from one beside it. Else a line says what
-    changed, and the result is put aside: the stage is trained anew. `trust` is `any` to use it all the same. In a run
+    changed, and the result is put aside: the stage is trained anew. A damaged result is put aside too, and made again
+    from the last checkpoint of its training. `trust` is `any` to use what something else made all the same. In a run
     that begins anew no result from beside it is used. `carry` is called with the folder of another run whose result is
-    taken over, before that is done. Returns what the stage is made of now.
+    taken over, and with its record of the stage, before that is done. Returns what the stage is made of now.
 
     Raises RunError for a stopped training that would go on with something else, because its result would be neither.
     """
     parts, runtime = known.of(stage), stage.runtime
     barrier(runtime)  # no rank reads what another one changes
-    if stage.is_done:
-        fault, change = lacks(stage, stage.folder), changes(kept_parts(stage.folder), parts)
-        if fault or (change and trust != "any"):
-            _put_aside(stage, fault or str(change))
+    broken = _broken(stage)
+    if broken or stage.is_done:
+        change = changed(stage, stage.folder, parts, trust)
+        if change and trust != "any":
+            _put_aside(stage, change)
+        elif broken:
+            _put_result_aside(stage, broken)
         elif change:
             note(f"stage {stage.name}: {change}; its result is used all the same (--reuse)")
     elif _has_begun(stage):
@@ -238,6 +214,39 @@ def take_over(
     return parts
 
 
+def changed(stage: StageRun, folder: Path, parts: Parts, trust: Trust = "equal") -> str | None:
+    """Return, in words, what differs between what made the finished stage of a folder and what would make it now.
+
+    Its record names the digest of what made it; made_of.json says what that was. Raises RunError where both are of no
+    use, unless `trust` is `any`: then this is the difference.
+    """
+    with suppress(RunError):  # a damaged record is told elsewhere
+        if record_of(folder, stage.digest).get("made_of") == json_digest(parts):
+            return None
+    try:
+        return changes(kept_parts(folder), parts)
+    except RunError as error:
+        if trust != "any":
+            raise
+        return str(error).partition(";")[0]
+
+
+def _broken(stage: StageRun) -> str | None:
+    """Return, in words, what is wrong with the result of a stage, or None where it is whole or not there."""
+    for name in (RECORD, MODEL):
+        if (stage.folder / name).is_dir():
+            return f"{name} is a folder"
+    return lacks(stage, stage.folder) if stage.is_done else None
+
+
+def lacks(stage: StageRun, folder: Path) -> str | None:
+    """Return, in words, what is wrong with a finished result of a stage, or what a later stage needs of it in vain."""
+    reason = damage(folder, stage.digest)
+    if reason is None and stage.plan.handed_on(stage.name) and "helpers" not in record_of(folder, stage.digest):
+        return "it kept no layers of losses, and a later stage begins with them"
+    return reason
+
+
 def is_current(stage: StageRun, trust: Trust, known: KnownParts) -> bool:
     """Return whether a stage is finished and what made it is the same as now. With `any` as `trust` it may differ.
 
@@ -245,19 +254,16 @@ def is_current(stage: StageRun, trust: Trust, known: KnownParts) -> bool:
     """
     before = [*_teaching(stage), *stage.settings.takes_from]
     earlier_stages = [stage.start, *(stage.run.stage(name) for name in before)]
-    if not all(required is None or required.is_done for required in [stage, *earlier_stages]):
-        return False
-    if lacks(stage, stage.folder):
+    if not all(required is None or required.is_done for required in [stage, *earlier_stages]) or _broken(stage):
         return False
     if trust == "any":
         return True
-    recorded = kept_parts(stage.folder)
     try:
         parts = known.of(stage)
     except (DataError, OSError, RunError) as error:
         note(f"stage {stage.name}: what made it cannot be looked at: {error}")
-        return recorded is not None
-    return changes(recorded, parts) is None
+        return kept_parts(stage.folder) is not None
+    return changed(stage, stage.folder, parts) is None
 
 
 def trust_now(run: Run, trust: Trust) -> Trust:
@@ -330,15 +336,18 @@ def _check_begun(stage: StageRun, parts: Parts, trust: Trust) -> None:
     A training that would go on from, or learn from, another result of an earlier stage is put aside: that stage was
     trained anew, and so is this one.
     """
-    recorded = kept_parts(stage.folder)
-    reason = changes(recorded, parts)
-    if reason and trust == "any":
+    reason = changed(stage, stage.folder, parts, trust)
+    if reason is None:
+        return
+    if trust == "any":
         note(f"stage {stage.name}: {reason} since its training began; it goes on all the same (--reuse)")
-    elif changed_stages := [name for name in _differing(recorded or parts, parts) if OF_STAGE in name]:
+        return
+    differing = _differing(kept_parts(stage.folder) or parts, parts)
+    if changed_stages := [name for name in differing if OF_STAGE in name]:
         _put_aside(stage, f"{changed_stages[0]} changed")
-    elif reason:
-        advice = f"put it back, go on all the same with --reuse, or remove {stage.folder} to train it anew"
-        raise RunError(f"stage {stage.name}: {reason}, and its training had begun; {advice}")
+        return
+    advice = f"put it back, go on all the same with --reuse, or remove {stage.folder} to train it anew"
+    raise RunError(f"stage {stage.name}: {reason}, and its training had begun; {advice}")
 
 
 def _put_aside(stage: StageRun, reason: str) -> None:
@@ -346,53 +355,72 @@ def _put_aside(stage: StageRun, reason: str) -> None:
     note(f"stage {stage.name}: {reason}; it is trained anew")
     barrier(stage.runtime)
     if stage.runtime.main:
-        place = stage.folder.parent / REPLACED
-        place.mkdir(exist_ok=True)
-        names = (f"{stage.folder.name}-{number}" for number in count(1))
-        stage.folder.rename(next(place / name for name in names if not (place / name).exists()))
+        with disk_errors(stage.folder):
+            stage.folder.rename(_place_aside(stage))
     barrier(stage.runtime)
 
 
-def _borrow(stage: StageRun, parts: Parts, carry: Callable[[Path], None]) -> None:
+def _put_result_aside(stage: StageRun, reason: str) -> None:
+    """Move a damaged result to a place where no run looks for results. The checkpoints of its training stay."""
+    checkpoint = newest_step(stage.folder)
+    how = "trained anew" if checkpoint is None else f"made again from its checkpoint of step {checkpoint}"
+    note(f"stage {stage.name}: {reason}; it is {how}")
+    barrier(stage.runtime)
+    if stage.runtime.main:
+        with disk_errors(stage.folder):
+            place = _place_aside(stage)
+            place.mkdir()
+            weights_of_stage = (file.name for file in stage.folder.glob("*.safetensors"))
+            for name in (RECORD, *weights_of_stage):  # without its record it counts as a training that was stopped
+                if os.path.lexists(stage.folder / name):
+                    (stage.folder / name).rename(place / name)
+    barrier(stage.runtime)
+
+
+def _place_aside(stage: StageRun) -> Path:
+    """Return a path for what a stage made that is no longer used. Nothing is there yet."""
+    place = stage.folder.parent / REPLACED
+    place.mkdir(exist_ok=True)
+    paths = (place / f"{stage.folder.name}-{number}" for number in count(1))
+    return next(path for path in paths if not path.exists())
+
+
+def _borrow(stage: StageRun, parts: Parts, carry: Carry) -> None:
     """Take over the finished stage of the same digest, made of the same things, from a run beside this one."""
     if not stage.runtime.main:
         return
     for folder in lenders(stage):
         lender = folder.parent.parent.name
-        if reason := lacks(stage, folder) or changes(kept_parts(folder), parts):
+        if reason := lacks(stage, folder) or changed(stage, folder, parts, "any"):
             note(f"{stage.name}: not taken over from {lender}: {reason}")
             continue
         note(f"{stage.name}: taken over from {lender}")
-        carry(folder.parent.parent)
-        stage.folder.mkdir(parents=True, exist_ok=True)
-        files = [*_digests(folder)]
-        beside = [name for file in files if (folder / (name := str(Path(file).with_suffix(BESIDE)))).is_file()]
-        optional = [*beside, *([QUANTIZE] if stage.settings.quantize else [])]
-        for name in (*optional, *files, MADE_OF, RECORD):
-            with whole(stage.folder / name) as partial:
-                shutil.copyfile(folder / name, partial)
+        record = record_of(folder, stage.digest)
+        carry(folder.parent.parent, record)
+        with disk_errors(stage.folder):
+            stage.folder.mkdir(parents=True, exist_ok=True)
+            for name in weights_files(record):
+                if (beside := (folder / name).with_suffix(BESIDE)).is_file():
+                    copy_whole(beside, stage.folder / beside.name)
+                copy_whole(folder / name, stage.folder / name)
+            if stage.settings.quantize:
+                write_json(stage.folder / QUANTIZE, int8_layers(folder))
+            write_json(stage.folder / MADE_OF, parts)
+            copy_whole(folder / RECORD, stage.folder / RECORD)
         return
 
 
 def lenders(stage: StageRun) -> Iterator[Path]:
-    """Yield the folders of finished stages of the same digest in the runs beside that of a stage."""
+    """Yield the folders of finished stages of the same digest in the runs beside that of a stage.
+
+    Their files may be damaged.
+    """
     records = stage.run.folder.absolute().parent.glob(f"*/stages/{stage.folder.name}/{RECORD}")
-    for folder in sorted(record.parent for record in records):
-        if folder != stage.folder.absolute() and _read(folder / RECORD).get("digest") == stage.digest:
-            yield folder
+    yield from sorted(record.parent for record in records if record.parent != stage.folder.absolute())
 
 
 def kept_parts(folder: Path) -> Parts | None:
-    """Return what a stage was made of, or None where it kept no record."""
+    """Return what a stage was made of, or None where it kept no record. Raises RunError where that is damaged."""
     file = folder / MADE_OF
-    return {name: str(digest) for name, digest in _read(file).items()} if file.is_file() else None
-
-
-def _read(file: Path) -> dict[str, object]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: cannot be read ({error}); remove its folder, and the stage is trained anew") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{file}: holds no mapping; remove its folder, and the stage is trained anew")
-    return content
+    advice = f"go on all the same with --reuse, or remove {folder}, and the stage is trained anew"
+    return read_json(file, advice) if file.exists() else None

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from safetensors.numpy import load_file
 
 from ssld.config import recipe
 from ssld.config.recipe import Plan, Stage
+from ssld.config.run_folder import AGAIN
 from ssld.distill.arrays import Array
-from ssld.interfaces import Scores, StageScores
+from ssld.errors import RunError, SsldError
+from ssld.files import damaged, read_json, sha256
+from ssld.interfaces import Curve, Scores, StageScores
 from ssld.paths import data_root
+from ssld.progress import note
 from ssld.runtime import Runtime
 
 MODEL, RECORD = "model.safetensors", "stage.json"  # files of a finished stage; the record is written last
@@ -44,13 +47,13 @@ class Int8Notes(TypedDict):
 
 
 class StageMade(TypedDict):
-    """Hold what every stage records of itself beside its scores."""
+    """Hold what the training of every stage records of itself beside its scores."""
 
-    digest: str
     network: str  # the student, or the name of a teacher
     size: int  # pixels of the evaluation
     ranks: int
-    sha256: str  # of the weights
+    made_of: str  # digest of what made the stage, see `reuse.made_of`
+    curve: Curve | None  # tells what the stage logged
 
 
 class PeerRecord(Scores):
@@ -66,6 +69,8 @@ class StageRecord(StageMade, StageScores, total=False):
     In `peers` there is a `PeerRecord` of each network that it trained beside its own.
     """
 
+    digest: str
+    sha256: str  # of the weights
     helpers: str  # sha256 of the layers of losses that it hands on
     teacher_engine: str
     labels: str  # folder of its label cache
@@ -157,8 +162,17 @@ class StageRun:
 
     @property
     def model_file(self) -> Path:
-        """Return the file of the weights that the stage ended with."""
+        """Return the file of the weights that the stage ended with. Who reads it asks `weights_file`."""
         return self.folder / MODEL
+
+    def weights_file(self) -> Path:
+        """Return the file of the weights that the stage ended with, which are those that its record names.
+
+        Raises RunError where the stage is not finished, or one of its files is damaged.
+        """
+        if reason := damage(self.folder, self.digest):
+            raise RunError(f"{self.folder}: {reason}; {AGAIN}")
+        return self.model_file
 
     @property
     def helpers_file(self) -> Path:
@@ -167,6 +181,7 @@ class StageRun:
 
     def handed(self, terms: Collection[str]) -> dict[str, Array]:
         """Return the arrays that the layers of these terms ended with, by keys such as `paraphrase.encode.0.bias`."""
+        self.weights_file()  # which looks at all files of the stage
         arrays = load_file(self.helpers_file)
         return {key: value for key, value in arrays.items() if key.partition(".")[0] in terms}
 
@@ -181,8 +196,13 @@ class StageRun:
         return begin
 
     def file_of_peer(self, name: str) -> Path:
-        """Return the file of the weights that a peer of the stage ended with."""
+        """Return the file of the weights that a peer of the stage ended with. Who reads it asks `peers_weights`."""
         return self.folder / peer_file(name)
+
+    def peers_weights(self, name: str) -> Path:
+        """Return what `file_of_peer` says. Raises RunError as `weights_file` does."""
+        self.weights_file()
+        return self.file_of_peer(name)
 
     @property
     def is_done(self) -> bool:
@@ -196,6 +216,55 @@ class StageRun:
         return self.run.stage(name) if name else None
 
     def record(self) -> StageRecord:
-        """Return what a finished stage records of itself."""
-        record: StageRecord = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
-        return record
+        """Return what a finished stage records of itself.
+
+        Raises RunError where the record is missing, damaged or that of another stage.
+        """
+        return record_of(self.folder, self.digest)
+
+
+def record_of(folder: Path, digest: str | None = None, advice: str = AGAIN) -> StageRecord:
+    """Return the record of a finished stage, which names the `digest` of the stage where one is given.
+
+    Raises RunError, whose message ends with `advice`, where it is missing or damaged, or names another digest.
+    """
+    record = read_json(folder / RECORD, advice)
+    if digest is not None and record.get("digest") != digest:
+        raise damaged(folder / RECORD, "it is of another stage", advice)
+    return cast(StageRecord, record)
+
+
+def damage(folder: Path, digest: str | None = None) -> str | None:
+    """Return, in words, what is wrong with the files of a finished stage, or None where nothing is.
+
+    The weights have the sha256 that the record says, and the record the `digest`, where one is given. Records of early
+    versions name no sha256; a line says so once, and their weights are used.
+    """
+    try:
+        files = weights_files(record_of(folder, digest, ""))
+    except SsldError as error:
+        return str(error).removeprefix(f"{folder}/")
+    for name, recorded in files.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if recorded is None:
+            _tell_unchecked(folder)
+            continue
+        try:
+            if recorded != sha256(folder / name):
+                return f"{name} is damaged (sha256)"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+    return None
+
+
+def weights_files(record: StageRecord) -> dict[str, str | None]:
+    """Map the files of weights that a finished stage has to their sha256, None where its record does not name it."""
+    peers = cast("Mapping[str, PeerRecord]", record.get("peers", {}))
+    handed = {HELPERS: record["helpers"]} if "helpers" in record else {}
+    return {MODEL: record.get("sha256"), **handed, **{peer_file(name): peer["sha256"] for name, peer in peers.items()}}
+
+
+@cache
+def _tell_unchecked(folder: Path) -> None:
+    note(f"{folder}: an early version wrote {RECORD}, without the sha256 of {MODEL}: it is used as it is")

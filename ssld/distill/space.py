@@ -17,7 +17,7 @@ from ssld.distill.images import images_of
 from ssld.distill.labelling import caches
 from ssld.distill.networks import build, build_peer
 from ssld.distill.reuse import lenders
-from ssld.distill.runs import Run, StageRun
+from ssld.distill.runs import Run, StageRun, damage
 from ssld.errors import RunError
 from ssld.files import existing
 
@@ -56,7 +56,7 @@ def stage_bytes(stage: StageRun, state: int, trained: int) -> int:
     its networks, and `trained` that of their parameters with a gradient. Layers that losses own are left out, and for a
     stage that trains the head alone what its optimiser keeps.
     """
-    if next(lenders(stage), None):
+    if not all(damage(folder, stage.digest) for folder in lenders(stage)):
         return cost.FLOAT * state
     optim = stage.settings.optim
     slots = cost.SLOTS[optim.algorithm] * trained if stage.settings.train == "all" else 0

@@ -38,7 +38,7 @@ def run_stage(
     start = state.restore()
     for one in state.networks:
         set_mode(one, job.stage.train)
-    job.track.rewind(job.name, start, evaluated=start < state.steps)
+    job.track.rewind(job.name, start, evaluated=start < state.steps, curve=state.curve)
     waiting = Waiting(job)
     batches = waiting.batches(job.train.batches(start, state.steps))
     if labeller is not None:

@@ -30,7 +30,7 @@ from ssld.distill.step import (
 )
 from ssld.distill.update import OneGradient, TwoGradients, Update
 from ssld.errors import RecipeError, RunError
-from ssld.interfaces import EveryScore, Labeller, Parameter, Scores, StageScores
+from ssld.interfaces import Curve, EveryScore, Labeller, Parameter, Scores, StageScores
 from ssld.losses import About
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
@@ -80,6 +80,7 @@ class TrainState:
             else OneGradient(self.optimizer, self.ranks, self.scaler)
         )
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
+        self.curve: Curve | None = None  # tells what the stage had logged when its checkpoint was saved
 
     @property
     def networks(self) -> list[nn.Layer]:
@@ -191,9 +192,12 @@ class TrainState:
             "averages": self._state_of_averages(),
         }
         scaler = self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}
+        assert self.job.track is not None, "a job that is run keeps its numbers"
         state: checkpoint.State = {
             "seconds": self._elapsed(),
             "scaler": {key: value.tolist() if hasattr(value, "tolist") else value for key, value in scaler.items()},
+            "stage": self.job.digest,
+            "curve": self.job.track.curve(self.job.name),
         }
         checkpoint.save(self.job.folder, step, {k: _arrays(v) for k, v in tensors.items() if v}, state)
         self.saved = time.monotonic()
@@ -201,9 +205,9 @@ class TrainState:
     def restore(self) -> int:
         """Take over the newest whole checkpoint, and return the step to go on from.
 
-        The modes of layers do not change.
+        The modes of layers do not change. `curve` is then what the stage had logged at that step.
         """
-        saved = checkpoint.load(self.job.folder)
+        saved = checkpoint.load(self.job.folder, self.job.digest)
         if saved is not None:
             _assign(self.network.state_dict(), saved.tensors["model"], self.job.folder)
             self.optimizer.set_state_dict(
@@ -217,7 +221,7 @@ class TrainState:
                 self.scaler.load_state_dict(
                     {k: np.asarray(v) if isinstance(v, list) else v for k, v in saved.state["scaler"].items()}
                 )
-            self.seconds = saved.state["seconds"]
+            self.seconds, self.curve = saved.state["seconds"], saved.state.get("curve")
         return saved.step if saved else 0
 
     def _state_of_peers(self) -> dict[str, Tensor]:

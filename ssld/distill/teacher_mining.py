@@ -5,7 +5,6 @@ The teacher is one of the recipe, that of a card, or the one that a finished run
 
 from __future__ import annotations  # a type of `mine` needs the extra `mine`, and every run imports this file
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -189,8 +188,7 @@ def of_run(folder: Path) -> tuple[OfRun, Path]:
     if block.code:
         what = f"its teacher is a network of one's own, {block.code}"
         raise RunError(f"teacher {folder}: {what}; give a run whose teacher is of the zoo")
-    top1 = json.loads((stage.folder / "stage.json").read_text(encoding="utf-8"))["top1"]
-    return OfRun(str(block.arch), top1, stage.settings.data.evaluated), stage.model_file
+    return OfRun(str(block.arch), stage.record()["top1"], stage.settings.data.evaluated), stage.weights_file()
 
 
 def load_network(card: Trained, file: Path) -> nn.Layer:

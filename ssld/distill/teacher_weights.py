@@ -17,7 +17,7 @@ from ssld.config.keys import plain
 from ssld.config.recipe import Data
 from ssld.errors import RecipeError, RunError, WeightsError
 from ssld.files import sha256
-from ssld.paths import weights_root
+from ssld.paths import shelf, weights_root
 from ssld.progress import note
 
 CLASSES = 1000  # the number of classes of a weights file that does not say it
@@ -34,7 +34,9 @@ def teacher_weights(name: str, card: TeacherCard, weights_path: str | None, opti
     if not file.exists():  # a folder of version 1.x is accepted
         raise RunError(f"teacher {name}: no weights at {file}; download {card.weights.url} to there, or give {option}")
     if card.weights.sha256 and not weights_path and sha256(file) != card.weights.sha256:
-        raise RunError(f"teacher {name}: {file} is not the file of its card (sha256); download it again")
+        card_file = name if name.endswith(".yaml") else shelf("teachers") / f"{name}.yaml"
+        what = f"{file} is not the file of its card (sha256)"
+        raise RunError(f"teacher {name}: {what}; run `ssld weights fetch {card_file}` again")
     return file
 
 

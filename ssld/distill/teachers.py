@@ -18,6 +18,7 @@ from ssld.config.foreign import AccuracyCheck
 from ssld.config.recipe import Data, Stage
 from ssld.config.teachers import FOREIGN, Combine
 from ssld.data import sampler
+from ssld.deploy.engines.registry import ENGINES
 from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.engine import EngineLogits, check_engine, in_engine
@@ -30,7 +31,7 @@ from ssld.distill.several import Together, combined
 from ssld.distill.teacher import TeacherLogits, gate
 from ssld.distill.teacher_weights import check_card, teacher_weights, tell_other_input, weights_digest
 from ssld.errors import RunError
-from ssld.files import write_whole
+from ssld.files import damaged, read_json, read_text, write_json
 from ssld.foreign import check_accuracy
 from ssld.interfaces import Evaluator
 from ssld.models import evaluating
@@ -93,7 +94,7 @@ class Teacher:
         logits = TeacherLogits(
             self.network, self.norm, settings.data, look.size, look.mean, look.std, settings.teacher_reads
         )
-        engine = file.read_text(encoding="utf-8") if file.is_file() else self.engine
+        engine = chosen_engine(file) or self.engine
         batch = sampler.micro_size(settings.data.batch, settings.optim.accumulate, runtime.world)
         labeller = in_engine(logits, engine, settings.data.size, batch, runtime, f"{self.key}.engine")
         if engine == "auto":
@@ -101,7 +102,7 @@ class Teacher:
             if runtime.main:
                 with disk_errors(file):
                     stage.folder.mkdir(parents=True, exist_ok=True)
-                    write_whole(file, labeller.engine)
+                    write_json(file, {"engine": labeller.engine})
         return labeller
 
     def identity(self) -> dict[str, object]:
@@ -127,6 +128,25 @@ class Teacher:
             return {"arch": arch, "norm": self.norm, "params": None, "macs": None}
         params, macs = models.count(self.network, self.look.crop)
         return {"arch": arch, "norm": self.norm, "params": params, "macs": macs}
+
+
+def chosen_engine(file: Path) -> str | None:
+    """Return the engine that `engine: auto` chose for a stage, or None where nothing was chosen yet.
+
+    A line on standard error says where the file is damaged; the engine is then chosen anew. An early version wrote
+    nothing but the name.
+    """
+    if not file.exists():
+        return None
+    try:
+        text = read_text(file, "")
+        name = read_json(file, "").get("engine") if text.startswith("{") else text
+        if name not in ("eager", *ENGINES.names()):
+            raise damaged(file, "it names no engine", "")
+    except RunError as error:
+        note(f"{error}; the engine of the teacher is chosen anew, and its logits may differ in their last bits")
+        return None
+    return str(name)
 
 
 @dataclass(frozen=True)

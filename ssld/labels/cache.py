@@ -7,10 +7,12 @@ A view needs no random state on disk: its crop, flip, colours, erasing and mixin
 manifest's seed, the number of the view and the place of the image (`data/augment.py`).
 """
 
-import json
+import os
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from scipy.special import softmax
 
 from ssld.data.sampler import evenly
 from ssld.errors import DataError
-from ssld.files import alone, clear, differences, is_empty, short, write_whole
+from ssld.files import PARTIAL, alone, clear, differences, json_digest, read_json, short, write_json
 from ssld.interfaces import Batch, Outputs
 from ssld.labels import shard
 from ssld.labels.record import Layout
@@ -28,6 +30,7 @@ from ssld.progress import note, progress
 from ssld.runtime import Runtime, barrier
 
 MANIFEST = "manifest.json"
+ANEW = "remove the folder, its labels are made anew"
 APART = 1e-3  # the allowed difference of two softmax values: float16 rounds the probability of a class by less
 
 Say = Callable[[int, list[int]], Iterator[np.ndarray]]
@@ -53,9 +56,18 @@ class Cache:
     # The records of the view that was read last.
     view_cache: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
 
+    @cached_property
+    def identity(self) -> str:
+        """Return the digest of the manifest: shards of another cache are none of this one."""
+        return json_digest(self.manifest)
+
     def file(self, view: int, number: int) -> Path:
         """Return the file of a shard."""
         return self.folder / f"view-{view:03d}" / f"shard-{number:05d}.labels"
+
+    def name(self, view: int, number: int) -> str:
+        """Return the name of the records of a shard."""
+        return f"{self.identity} view {view} shard {number}"
 
     def count(self, number: int) -> int:
         """Return the number of records of a shard."""
@@ -73,7 +85,8 @@ class Cache:
         if view not in self.view_cache:
             self.view_cache.clear()
             numbers = [n for v, n in self.shards() if v == view]
-            parts = [shard.read_whole(self.file(view, n), self.layout.size, self.count(n)) for n in numbers]
+            size = self.layout.size
+            parts = [shard.read_whole(self.file(view, n), size, self.count(n), self.name(view, n)) for n in numbers]
             self.view_cache[view] = np.concatenate(parts)
         return self.layout.decode(self.view_cache[view][places])
 
@@ -110,33 +123,56 @@ class CachedLogits:
 def claim(folder: Path, manifest: dict[str, Any], runtime: Runtime) -> None:
     """Make the folder a cache of this manifest, or check that it is one. Raises DataError, which names what differs.
 
-    A folder that another manifest has claimed and that holds no label yet becomes this one's.
+    A folder that another manifest has claimed and that holds no label yet becomes this one's. Where it holds labels, a
+    manifest that is damaged or missing is written anew if every shard says which cache it belongs to: `missing` then
+    finds those of other caches. Raises OSError where the disk does not take it.
     """
+    file = folder / MANIFEST
     if runtime.main:
-        if folder.exists() and not (folder / MANIFEST).is_file() and not is_empty(folder):
-            raise DataError(f"{folder}: is not empty and holds no label cache; choose another labels.folder")
+        _check_folder(file)
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder):
             for place in (folder, *folder.glob("view-*")):
                 clear(place)
-            if not any(folder.glob("view-*/*.labels")):
-                write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+            if any(folder.glob("view-*/*.labels")):
+                _restore_manifest(file, manifest)
+            elif not file.is_dir():
+                write_json(file, manifest)
     barrier(runtime)
     check(folder, manifest)
 
 
 def check(folder: Path, manifest: dict[str, Any]) -> None:
     """Raise DataError, which names what differs, unless the folder is the cache of this manifest."""
-    file = folder / MANIFEST
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read ({error}); remove the folder, its labels are made anew") from None
+    content = read_json(folder / MANIFEST, ANEW, DataError)
     for key, new_value, old_value in differences(manifest, content):
         raise DataError(
             f"{folder}: its labels were made with {key} {short(old_value)}, this run has {short(new_value)}; "
             "choose another labels.folder"
         )
+
+
+def _check_folder(file: Path) -> None:
+    """Raise DataError where the folder of a manifest is there and is none of a cache."""
+    folder = file.parent
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is no folder; choose another labels.folder")
+    others = [path for path in folder.iterdir() if not (re.match(r"view-\d+$", path.name) or PARTIAL.search(path.name))]
+    if others and not os.path.lexists(file):
+        raise DataError(f"{folder}: is not empty and holds no label cache; choose another labels.folder")
+
+
+def _restore_manifest(file: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest anew where it is damaged or missing and every shard says which cache it is of."""
+    try:
+        read_json(file, "", DataError)
+    except DataError as error:
+        shards = file.parent.glob("view-*/shard-*.labels")
+        if not file.is_dir() and all(map(shard.says_its_name, shards)):
+            note(f"{error}; it is written anew, and the labels that do not belong to it are made anew")
+            write_json(file, manifest)
 
 
 def missing(cache: Cache, rank: int = 0, world: int = 1) -> list[tuple[int, int, list[int]]]:
@@ -147,7 +183,9 @@ def missing(cache: Cache, rank: int = 0, world: int = 1) -> list[tuple[int, int,
     result = []
     for view, number in cache.shards()[rank::world]:
         file, count = cache.file(view, number), cache.count(number)
-        _, blocks = shard.read(file, cache.layout.size, count)
+        _, blocks = shard.read(file, cache.layout.size, count, cache.name(view, number))
+        if file.is_dir():
+            raise DataError(f"{file}: is a folder; remove it, and the same command makes its labels anew")
         if blocks and file.exists():
             note(f"{file}: {len(blocks)} of {-(-count // shard.BLOCK)} blocks are damaged; they are made anew")
         if blocks:
@@ -176,7 +214,7 @@ def fill(cache: Cache, make_teacher: Callable[[], Say], runtime: Runtime) -> Non
 def make(cache: Cache, logits_of: Say, view: int, number: int, blocks: list[int]) -> None:
     """Ask the teacher for the micro-batches that reach into these blocks of a shard, and write the shard."""
     file, count = cache.file(view, number), cache.count(number)
-    records, _ = shard.read(file, cache.layout.size, count)
+    records, _ = shard.read(file, cache.layout.size, count, cache.name(view, number))
     first, mask = number * shard.RECORDS, _places(cache, number, blocks)
     places = first + np.flatnonzero(mask)
     numbers = np.unique(places // cache.micro).tolist()
@@ -190,7 +228,7 @@ def make(cache: Cache, logits_of: Say, view: int, number: int, blocks: list[int]
         if cache.manifest is not None:
             check(cache.folder, cache.manifest)  # nobody has claimed the empty cache meanwhile
         file.parent.mkdir(exist_ok=True)
-        shard.write(file, records)
+        shard.write(file, records, cache.name(view, number))
 
 
 def verify(cache: Cache, logits_of: Say, number: int) -> float:
@@ -212,8 +250,7 @@ def verify(cache: Cache, logits_of: Say, number: int) -> float:
             if largest > APART:
                 raise DataError(
                     f"{cache.folder}: view {view}, place {places[distances.argmax()]}: "
-                    f"the teacher says something else now (softmax differs by {largest:.2g}); "
-                    "remove the folder, its labels are made anew"
+                    f"the teacher says something else now (softmax differs by {largest:.2g}); {ANEW}"
                 )
     return largest
 

@@ -142,6 +142,9 @@ class Loss:
     """When to use it, in a sentence or two."""
     traps: ClassVar[tuple[str, ...]] = ()
     """What goes wrong with it, a sentence or two each."""
+    cost: ClassVar[str] = ""
+    """What is computed beside the passes of the networks of plain distillation, in a sentence; nothing where it is that
+    of a few softmaxes."""
 
     def __post_init__(self) -> None:
         """Check each option against the range in its type. Raises RecipeError for one outside."""

@@ -52,9 +52,10 @@ class Method:
     ledger: tuple[str, ...]
     use: str
     traps: tuple[str, ...]
+    cost: str
 
 
-FACTS = ("every_class", "coupled", "paper", "golden", "ledger", "use", "traps")
+FACTS = ("every_class", "coupled", "paper", "golden", "ledger", "use", "traps", "cost")
 """What a class of a loss says of itself, beside its options and what it reads."""
 
 UNLABELLED = {
@@ -93,10 +94,10 @@ DOT = Method(
     ledger=("KD+DOT",),
     use="With any losses that learn from labels and from a teacher at once, and pull in different directions.",
     traps=(
-        "A step has two backward passes.",
         "`delta` 0.075 is of CIFAR-100; the authors take 0.09 on ImageNet.",
         "Weight decay belongs to the task alone.",
     ),
+    cost="The gradients of the task and of the distillation are kept apart, so a step has two backward passes.",
 )
 
 
@@ -190,4 +191,5 @@ def facts(method: Method) -> dict[str, object]:
         "published_as": list(method.ledger),
         "use": method.use,
         "traps": list(method.traps),
+        "cost": method.cost or "a few softmaxes, which hardly show beside the networks",
     }

@@ -5,20 +5,31 @@ shards -> score (each result named by the digest of what made it) -> choose -> l
 
 from __future__ import annotations
 
-import json
-import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from ssld.config.keys import digested
-from ssld.config.mine_step import DONE
+from ssld.config.mine_step import DONE, LIST
 from ssld.data import FileList
 from ssld.errors import RunError
-from ssld.files import clear, first_difference, is_empty, json_digest, sha256, whole, write_whole, writing
+from ssld.files import (
+    check_content,
+    clear,
+    copy_whole,
+    damaged,
+    first_difference,
+    is_empty,
+    json_digest,
+    read_json,
+    sha256,
+    write_json,
+    writing,
+)
 from ssld.mine import candidates, duplicates, picture, results, topk
 from ssld.mine.output import write_out
 from ssld.mine.score import Teacher, score
@@ -94,9 +105,9 @@ def mine(job: Job) -> Mined:
     and for a validation image that cannot be read.
     """
     open_folder(job)
-    if (job.out / DONE).is_file():
+    if (done := finished(job)) is not None:
         note(f"{job.out}: already mined")
-        return _done(job)
+        return done
     files = job.files()
     borrow(job, files)
     score_shards(job, files)
@@ -113,13 +124,32 @@ def mine(job: Job) -> Mined:
     names = job.teacher.names or [str(label) for label in range(job.teacher.classes)]
     about = job.about() | {"sources": job.sources, "counts": choice.counts}
     about |= write_out(about, choice, files, job.against, names, job.out, job.quiet)
-    write_whole(job.out / DONE, json.dumps(about, indent=1) + "\n")
-    return _done(job)
+    write_json(job.out / DONE, about)
+    return cast(Mined, read_json(job.out / DONE, "repeat the command"))
 
 
-def _done(job: Job) -> Mined:
-    """Read mining.json."""
-    return json.loads((job.out / DONE).read_text(encoding="utf-8"))
+def finished(job: Job) -> Mined | None:
+    """Return what mining.json holds of a finished mining; None where work is left.
+
+    Where mining.json is damaged or its list is lost, a line says so, and the images are chosen anew. Raises RunError
+    for a list that was changed, because somebody may have meant to.
+    """
+    file = job.out / DONE
+    if not file.exists():
+        return None
+    try:
+        done = read_json(file, "")
+        if done.get("digest") != job.about()["digest"]:
+            raise damaged(file, "it is of another mining", "")
+        listed = job.out / done["list"]
+        if not listed.exists():
+            raise RunError(f"{listed}: no such file")
+    except RunError as error:
+        note(f"{error}; the images are chosen anew")
+        return None
+    advice = "remove it, and the same command writes it anew; a list of your own needs another name"
+    check_content(listed, done["list_sha256"], advice)
+    return cast(Mined, done)
 
 
 def open_folder(job: Job) -> None:
@@ -128,38 +158,57 @@ def open_folder(job: Job) -> None:
     A folder in which another mining was begun and nothing was scored, for example because its teacher failed, becomes
     this one's.
     """
-    about, file, digest = job.about(), job.out / JOB, None
-    if file.is_file():
-        try:
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            digest = kept.pop("digest")
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise RunError(f"{file}: damaged or not of `ssld mine`; choose another --out") from None
-        if digest != about["digest"] and any(job.out.glob("scores-*/*.npz")):
-            difference = first_difference({**about, "digest": None}, kept)
-            raise RunError(f"{job.out}: holds another mining{difference}; choose another --out")
-    elif job.out.exists() and not is_empty(job.out):
-        raise RunError(f"{job.out}: is not empty and holds no mining; choose another --out")
+    for file in (job.out / JOB, job.out / DONE, job.out / LIST, *job.files()):
+        if file.is_dir():
+            raise RunError(f"{file}: is a folder; remove it, and repeat the command")
+    about, kept = job.about(), kept_job(job) if job.out.exists() and not is_empty(job.out) else None
+    is_ours = kept is not None and kept.get("digest") == about["digest"]
+    if kept is not None and not is_ours and any(job.out.glob("scores-*/*.npz")):
+        keys = [key for key in about if key != "digest"]
+        difference = first_difference({key: about[key] for key in keys}, {key: kept.get(key) for key in keys})
+        raise RunError(f"{job.out}: holds another mining{difference}; choose another --out")
     with writing(job.out, RunError, "choose another --out"):
         job.out.mkdir(parents=True, exist_ok=True)
         for folder in (job.out, *job.out.glob("scores-*"), *job.out.glob(f"{IMAGES}/*")):
             clear(folder)
-        if digest != about["digest"]:
-            write_whole(file, json.dumps(about, indent=1) + "\n")
+        if not is_ours:
+            write_json(job.out / JOB, about)
         job.files()[0].parent.mkdir(exist_ok=True)
 
 
+def kept_job(job: Job) -> dict[str, Any] | None:
+    """Return the mining that a folder holds, as `Job.about`; None where its job.json is to be written anew.
+
+    A folder without a readable job.json is that of this mining where it has results that are scored as this one scores,
+    and no mining.json of another one. Raises RunError for any other folder.
+    """
+    try:
+        return read_json(job.out / JOB, "")
+    except RunError as error:
+        if not job.files()[0].parent.is_dir():
+            what = str(error) if (job.out / JOB).exists() else f"{job.out}: is not empty and holds no mining"
+            raise RunError(f"{what}; choose another --out") from None
+        note(f"{error}; it is written anew")
+    with suppress(RunError):
+        return read_json(job.out / DONE, "")
+    return None
+
+
 def borrow(job: Job, files: list[Path]) -> None:
-    """Copy the results of shards that a mining beside this one scored alike.
+    """Copy the results of shards that a mining beside this one scored alike, unless they are damaged.
 
     So another k, or a pool that grew, costs little.
     """
     count = 0
     for folder in sorted(job.out.absolute().parent.glob(f"*/{files[0].parent.name}")):
         for file in files:
-            if not file.is_file() and (other := folder / file.name).is_file():
-                with whole(file) as unfinished:
-                    shutil.copyfile(other, unfinished)
+            if not file.exists() and (other := folder / file.name).is_file():
+                try:
+                    results.load(other)
+                except RunError as error:
+                    note(f"{str(error).partition(';')[0]}; it is not taken over")
+                    continue
+                copy_whole(other, file)
                 count += 1
     if count:
         note(f"{count} shards: taken over from beside {job.out}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ssld.errors import RunError
-from ssld.files import flush, whole
+from ssld.files import damaged, read_arrays, whole
 from ssld.mine.picture import DIGEST
 from ssld.mine.sources import Item
 
@@ -53,6 +51,7 @@ ARRAYS = ("state", "digest", "image", "label", "score")
 def save(result: Result, file: Path) -> None:
     """Write a result, whole or not at all. Raises OSError when the disk does not take it."""
     rest = {
+        "name": _name(file),
         "items": [[getattr(item, part.name) for part in fields(Item)] for item in result.items],
         "reasons": result.reasons,
         "near": result.near,
@@ -61,22 +60,28 @@ def save(result: Result, file: Path) -> None:
     arrays: dict[str, Any] = {name: getattr(result, name) for name in ARRAYS}
     with whole(file) as partial, open(partial, "wb") as stream:
         np.savez_compressed(stream, rest=np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8), **arrays)
-    flush(file.parent)
+
+
+def _name(file: Path) -> str:
+    """Return the digests of what was scored and of how, which the path of a result ends with."""
+    return f"{file.parent.name}/{file.stem}"
 
 
 def load(file: Path) -> Result:
-    """Read a result. Raises RunError when the file was damaged since it was written."""
+    """Read a result. Raises RunError when the file was damaged since it was written, or is that of another shard."""
+    advice = "remove it, and the same command scores this shard again"
+    content = read_arrays(file, advice)
     try:
-        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ARRAYS}
-            rest = json.loads(archive["rest"].tobytes())
+        arrays = {name: content[name] for name in ARRAYS}
+        rest = json.loads(content["rest"].tobytes())
         count = len(rest["items"])
         if arrays["state"].shape != (count,) or arrays["digest"].shape != (count, DIGEST):
             raise ValueError("its parts do not fit together")
+        if rest.get("name", _name(file)) != _name(file):  # early versions wrote none
+            raise ValueError("it is of another shard")
         items = [Item(*item) for item in rest["items"]]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        why = " ".join(str(error).split())
-        raise RunError(f"{file}: damaged ({why}); remove it, and the same command scores this shard again") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(file, error, advice) from None
     reasons, near = ({int(key): value for key, value in rest[name].items()} for name in ("reasons", "near"))
     return Result(items=items, reasons=reasons, near=near, looked=rest["looked"], **arrays)
 

@@ -114,9 +114,7 @@ class Classifier(nn.Layer):
         activation; `map`: the last map, which is pooled; `embedding`: the vector [N, d] that the classifier takes, so
         that the classifier makes the logits of it. It raises RecipeError for a tap that this network does not give.
         """
-        for name in taps:
-            if name not in self.taps:
-                raise RecipeError(self._no_tap(name))
+        self._check(taps)
         values, x = {}, self._enter(x)
         for number, stage in enumerate(self.stages):  # Paddle cannot trace enumerate(start=1)
             name = f"stage{number + 1}"
@@ -151,12 +149,19 @@ class Classifier(nn.Layer):
         """Return what a tap shows of the output of a stage."""
         return x
 
+    def _check(self, taps: Collection[str]) -> None:
+        """Raise RecipeError for the first tap that this network does not give."""
+        for name in taps:
+            if name not in self.taps:
+                raise RecipeError(self._no_tap(name))
+
     def _no_tap(self, name: str) -> str:
         what = f"model {self.arch}: no tap {name!r}{did_you_mean(name, self.taps)}"
         if name.endswith(".pre") and name.removesuffix(".pre") in self.taps:
             what = f"model {self.arch}: no tap {name!r}: that stage does not end in an activation"
         return f"{what}; it gives {', '.join(self.taps)}"
 
+    @paddle.jit.not_to_static  # no branch depends on a value, so Paddle need not rewrite the code of every layer
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.stem(x)
         for stage in self.stages:
@@ -201,8 +206,8 @@ class Family:
 
 @cache
 def _load_series() -> None:
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        importlib.import_module(f"ssld.models.{module.name}")
+    for module in pkgutil.walk_packages([str(Path(__file__).parent)], "ssld.models."):
+        importlib.import_module(module.name)
 
 
 def _family(name: str) -> Family:

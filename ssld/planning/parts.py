@@ -3,7 +3,6 @@
 Each part has its number of images and its arithmetic.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ssld.data import from_samples, sampler
 from ssld.data.imagenet import CLASSES, TRAIN_IMAGES, VAL_IMAGES
 from ssld.data.lists import count_lines
 from ssld.errors import DataError
+from ssld.files import read_json
 from ssld.labels import Layout
 from ssld.paths import data_root_said
 from ssld.planning.batch_split import split
@@ -95,7 +95,7 @@ def mining(plan: Plan, name: str, step: Mine, root: Path) -> Part:
     """
     macs, done_file = cost.mine_macs(plan, step), root / name / mine_step.DONE
     if done_file.is_file():
-        counts = json.loads(done_file.read_text(encoding="utf-8"))["counts"]
+        counts = read_json(done_file, "remove it, and `ssld run` chooses the images anew")["counts"]
         return Part(kind="mine", name=name, images=counts["images"], counted="already mined", macs=macs)
     images, origins = 0, list[str]()
     for source in step.sources:

@@ -179,7 +179,7 @@ def _numbers(tree: Mapping[str, Any], path: str = "") -> list[str]:
     """Return the names of the numbers that are measurements. (The plan holds what was asked for.)"""
     names: list[str] = []
     for key, item in tree.items():
-        if isinstance(item, Mapping) and key not in ("plan", "stages", "export", "student"):
+        if isinstance(item, Mapping) and key not in ("plan", "stages", "export", "student", "curve"):
             names += _numbers(item, f"{path}{key}.")
         elif isinstance(item, (int, float)) and not isinstance(item, bool) and key not in ("seed", "claim"):
             names.append(f"{path}{key}")

@@ -115,6 +115,16 @@ def training_word(result: dict[str, Any]) -> baseline.Training:
     return result["student"].get("training") or baseline.training(coverage.plan_of(result))
 
 
+def on_other_images(result: dict[str, Any]) -> dict[str, str]:
+    """Map each stage that was not evaluated on the validation images of the last stage to the list that it was.
+
+    Its top-1 says nothing beside that of the others.
+    """
+    stages = (result.get("plan") or {}).get("stages") or {}
+    lists = {name: stage["data"]["val"] for name, stage in stages.items() if name in result["stages"]}
+    return {name: listed for name, listed in lists.items() if listed != list(lists.values())[-1]}
+
+
 def baseline_remark(result: dict[str, Any]) -> str | None:
     """Return why a result has no baseline, or what is to be known of the one that it has.
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError
-from ssld.files import clear, write_whole, writing
-from ssld.report.headline import NOT_STEADY, failed, points, ratios, training_word, unsteady
+from ssld.files import clear, json_text, read_json, write_whole, writing
+from ssld.report.headline import NOT_STEADY, failed, on_other_images, points, ratios, training_word, unsteady
 from ssld.report.seed_statistics import RESAMPLES, PairedTest, Spread, deviation, p_value, paired_test, spread
 from ssld.spec.names import check_name
 from ssld.spec.printable import in_code, in_markdown, printable
@@ -19,7 +19,10 @@ from ssld.spec.printable import in_code, in_markdown, printable
 
 @dataclass(frozen=True)
 class StageSummary:
-    """Sum up a stage over seeds, percent top-1. A stage of the student has its gain over the baseline, in points."""
+    """Sum up a stage over seeds, percent top-1.
+
+    A stage of the student that was evaluated on the images of the baseline has its gain over it, in points.
+    """
 
     name: str
     network: str  # the network of the stage, teacher or student
@@ -49,6 +52,7 @@ class Summary:
     wall_seconds: float  # the time of the longest run
     training: str
     baseline_missing: str | None
+    other_images: dict[str, str]  # maps a stage that was evaluated on other images than the baseline to their list
 
     @property
     def n(self) -> int:
@@ -72,7 +76,7 @@ def record(result: dict[str, Any], experiments: Path) -> Path:
                 f"{file}: holds another measurement of the same plan, which is kept; move it away to record this one"
             )
         return file
-    write_text(file, json.dumps(result, indent=1) + "\n")
+    write_text(file, json_text(result))
     return file
 
 
@@ -109,13 +113,7 @@ def _whole(file: Path) -> dict[str, Any]:
 
 def load(file: Path) -> dict[str, Any]:
     """Read a recorded result or a result.json. Raises RunError when it is missing or damaged."""
-    try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: is no result ({error}); finish the run first") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{file}: is no result ({type(content).__name__} instead of keys); finish the run first")
-    return content
+    return read_json(Path(file), "restore it, or move it away and record the run again")
 
 
 def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
@@ -154,6 +152,7 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
         wall_seconds=max(result["wall_seconds"] for result in runs),
         training=student,
         baseline_missing=runs[0].get("baseline_missing"),
+        other_images=on_other_images(runs[0]),
     )
 
 
@@ -260,6 +259,10 @@ def write_seed_report(
         "",
         stages(summary),
         "",
+        *(
+            in_markdown(f"- {name}: evaluated on other images, {listed}")
+            for name, listed in summary.other_images.items()
+        ),
         f"- seeds: {', '.join(map(str, seeds))} (n = {summary.n})",
         f"- command: `{in_code(command)}`",
         f"- hardware: {'; '.join(summary.hardware)}",
@@ -315,7 +318,7 @@ def _stage(results: list[dict[str, Any]], name: str) -> StageSummary:
 
     network, baseline = results[0]["stages"][name]["network"], results[0]["plan"]["baseline"]
     gain = test = None
-    if network == "student" and baseline not in (None, name):
+    if network == "student" and baseline not in (None, name) and name not in on_other_images(results[0]):
         gain = spread([own - other for own, other in zip(tops(name), tops(baseline), strict=True)])
         test = paired_test(tops(name), tops(baseline))
     return StageSummary(name, network, spread(tops(name)), gain, test)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from ssld import yaml_text
+from ssld.config.run_folder import PLAN, REPORT, read_result
 from ssld.errors import RunError
 from ssld.files import write_whole, writing
-from ssld.report import evaluation_sections, int8_section, run_files, samples, sections
+from ssld.report import evaluation_sections, int8_section, run_files, sections
 from ssld.report.style import CSS
 from ssld.spec.printable import in_markup
 
@@ -32,12 +33,11 @@ def write_report(folder: str | Path) -> Path:
     Raises RunError when the run is not finished, or one of its files is damaged.
     """
     folder = Path(folder)
-    result = run_files.result(folder / "result.json")
-    records = run_files.metrics(folder / "metrics.jsonl")
-    rows = run_files.bench(folder / "bench.csv") or result.get("bench") or []
-    plan = run_files.text(folder / "plan.yaml")
-    tree = yaml_text.read_mapping(folder / "plan.yaml", "the plan of a run") if plan else {}
-    arrays = samples.read(folder / "samples.npz") if (folder / "samples.npz").is_file() else {}
+    result = read_result(folder)
+    records, rows = run_files.metrics(folder, result), run_files.bench(folder, result)
+    plan = run_files.plan(folder)
+    tree = yaml_text.read_mapping(folder / PLAN, "the plan of a run") if plan else {}
+    arrays, contract = run_files.samples(folder, result), run_files.contract(folder)
     names = [str(name) for name in arrays.get("classes", [])]
     parts = [
         sections.header(result, rows),
@@ -50,11 +50,11 @@ def write_report(folder: str | Path) -> Path:
         evaluation_sections.beyond(result, names),
         evaluation_sections.worst(result, arrays, names),
         sections.pictures(arrays),
-        sections.export(result, run_files.contract(folder / "export", result["digest"])),
+        sections.export(result, contract if contract.get("digest") == result["digest"] else {}),
         sections.about(result),
         sections.plan_text(plan),
     ]
-    page = folder / "report.html"
+    page = folder / REPORT
     with writing(page, RunError, "repeat `ssld report`"):
         write_whole(page, PAGE.format(title=in_markup(f"{result['recipe']} · ssld"), css=CSS, body="".join(parts)))
     return page

@@ -2,27 +2,16 @@
 
 import base64
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ssld.errors import RunError
 from ssld.spec.printable import in_markup
 
 SHOWN = 12
 NETWORKS = ("teacher", "baseline", "student")
 LARGEST = 176  # the pixels of a picture in the page are twice its size on the screen
 JPEG_FROM = 96  # pictures of more pixels are photographs
-
-
-def read(file: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a samples.npz. Raises RunError when it is damaged."""
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise RunError(f"{file}: cannot be read ({error}); remove it and repeat the run") from None
 
 
 def choose(arrays: dict[str, np.ndarray], count: int = SHOWN) -> list[int]:

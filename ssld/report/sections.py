@@ -9,6 +9,7 @@ from ssld.report.headline import (
     failed,
     is_unsteady,
     megabytes,
+    on_other_images,
     percent,
     points,
     speed,
@@ -129,7 +130,13 @@ def results(result: dict[str, Any]) -> str:
     for name, stage in result["stages"].items():
         peers = stage.get("peers", {})
         rows += [{"name": name, **stage}, *({**stage, **peer, "name": f"{name}: {one}"} for one, peer in peers.items())]
-    return section("Stages", "Scores on the validation images after each stage.", card(table(STAGE_COLUMNS, rows)))
+    how = "Scores on the validation images after each stage."
+    return section("Stages", how + _other_images(result), card(table(STAGE_COLUMNS, rows)))
+
+
+def _other_images(result: dict[str, Any]) -> str:
+    """Return a sentence for each stage whose accuracy is not that of the other stages' images."""
+    return "".join(f" Those of {name} are others: {listed}." for name, listed in on_other_images(result).items())
 
 
 def glance(
@@ -140,7 +147,8 @@ def glance(
     if records:
         after = {name: stage.get("init", "") for name, stage in plan.get("stages", {}).items()}
         drawing = figures.accuracy(records, result, after, colours_of(result, plan))
-        figures_html = figure("Validation accuracy", "A stage begins where the stage it continues ended.", drawing)
+        how = "A stage begins where the stage it continues ended." + _other_images(result)
+        figures_html = figure("Validation accuracy", how, drawing)
     if latency_drawing := figures.latency(rows, result):
         text = "Up and left is better."
         text += " The baseline is the student's architecture." if result.get("baseline") else ""
@@ -165,7 +173,7 @@ def training(result: dict[str, Any], records: list[dict[str, Any]], plan: dict[s
             panels.append(figure(name, text, drawing, dot=figures.VARIABLES[colours[name]]))
         else:
             without_curves.append(name)
-    missing = f"No curves of {', '.join(without_curves)}: taken over from another run."
+    missing = f"No curves of {', '.join(without_curves)}: this run's metrics.jsonl does not hold them."
     note = f'<p class="note">{in_markup(missing)}</p>' if without_curves else ""
     how = "Thin: single batches. Thick: their moving average. Points: evaluations on the validation images."
     return section("Training", how, f'<div class="grid">{"".join(panels)}</div>{note}')
@@ -239,16 +247,16 @@ def pictures(arrays: dict[str, Any]) -> str:
 def export(result: dict[str, Any], contract: dict[str, Any]) -> str:
     """Show the numbers of the gate, a row a format.
 
-    Where the export of the run failed, they are those of the export that was made since, whose contract that is.
+    Where the run itself has no export, they are those of the export that was made since, whose contract that is.
     """
     how = "Every exported file was run on real images and compared with the trained network."
-    gates, gate = result.get("export"), contract.get("gate")
+    gates, gate, why = result.get("export"), contract.get("gate"), result.get("failures", {}).get("export")
     if gate and not gates:
         gates = gate["formats"]
-        how = f"The export of the run failed. This one was made since, {_within(gate.get('allowed') or {})}."
+        before = "The export of the run failed." if why else "The run exported nothing."
+        how = f"{before} This one was made since, {_within(gate.get('allowed') or {})}."
     rows = [{"name": name, **gate} for name, gate in (gates or {}).items()]
     if not rows:
-        why = result.get("failures", {}).get("export")
         return section("Export", f"This run was not exported: {why}." if why else "This run was not exported.", "")
     return section("Export", how, card(table(EXPORT_COLUMNS, rows)))
 

@@ -1,12 +1,12 @@
 """This module puts every row of a run's bench beside that of its teacher, with the accuracy of that format."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ssld.config.run_folder import AGAIN, read_result
 from ssld.errors import RunError
 from ssld.report import run_files
 from ssld.report.run_files import Bench
@@ -70,21 +70,23 @@ def read_run(folder: Path) -> Run:
     """Read a finished run. Raises RunError for a folder that is none."""
     if not folder.is_dir():
         raise RunError(f"{folder}: no such folder; give the folder of a finished run")
-    result = run_files.result(folder / "result.json")
+    result, contract = read_result(folder), run_files.contract(folder)
     try:
-        contract = json.loads(run_files.text(folder / "export" / "contract.json") or "{}")
         gate = contract.get("gate") or {"images": None, "formats": {}}
         gates = {**(result.get("export") or {}), **gate["formats"]}
         result["top1"], result["student"]["arch"], result["hardware"]
         return Run(folder.resolve().name, result, gates, gate["images"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise RunError(f"{folder}: result.json or export/contract.json is not that of a run; repeat the run") from None
+        raise RunError(f"{folder}: result.json or export/contract.json is not that of a run; {AGAIN}") from None
 
 
 def own_bench(folder: Path, run: Run) -> list[Bench]:
     """Return what the run measured itself; [] where it did not."""
-    file = folder / "bench.csv"
-    return [replace(run_files.bench_file(file, run.result["hardware"]), own=True)] if file.is_file() else []
+    file = folder / run_files.BENCH
+    if not file.exists():
+        return []
+    run_files.check(file, run.result)
+    return [replace(run_files.bench_file(file, run.result["hardware"]), own=True)]
 
 
 def gains(folders: Sequence[Path], files: Sequence[Path]) -> tuple[list[Gain], list[str]]:

@@ -58,7 +58,8 @@ def names(plan: Plan) -> list[str]:
     """
     of_run = [name for name in WHOLE if name != "gain" or baseline.missing(plan, data_root()) is None]
     precisions = dict.fromkeys(["fp32", "int8", *plan.bench.precisions])  # the bench measures a student in int8 in int8
-    engines = [where(engine, precision) for engine in plan.bench.engines for precision in precisions]
+    timed = plan.bench.engines if plan.export.formats else ()
+    engines = [where(engine, precision) for engine in timed for precision in precisions]
     trained = [[stage, *(f"{stage}/{peer}" for peer in settings.peers)] for stage, settings in plan.stages.items()]
     stages = [f"{name}/{key}" for names_of_stage in trained for name in names_of_stage for key in OF_A_STAGE]
     latency = [f"{network}/{engine}/p50_ms" for network in NETWORKS for engine in engines]

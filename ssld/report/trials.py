@@ -31,7 +31,7 @@ def write_trials(rows: list[Row], path: Path, about: Row) -> Path:
     rows = ordered(rows, about["metric"], about["goal"])
     with writing(path, RunError, "choose another folder"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path.with_suffix(".csv"), _csv(rows))
+        write_whole(path.with_suffix(".csv"), csv_of(rows))
         write_whole(path.with_suffix(".json"), json.dumps({**about, "rows": rows}, indent=1) + "\n")
         write_whole(path, _page(rows, about))
     return path
@@ -49,7 +49,7 @@ def _page(rows: list[Row], about: Row) -> str:
         f"Sorted by `{about['metric']}` ({about['goal']}). Each trial is one run of one seed: neighbours in the table "
         "may differ by chance alone. `ssld run ... --seeds 5` of two of them says whether they do.",
         "",
-        *_table(rows),
+        *table(rows),
         "",
         f"- recipe: {in_markdown(about['recipe'])}, method {about['method']}",
         f"- command: `{in_code(about['command'])}`",
@@ -68,7 +68,7 @@ def _without_gain(rows: list[Row]) -> list[str]:
     return ["- gain `-`: the run has no baseline to compare with; its report says why"]
 
 
-def _table(rows: list[Row]) -> list[str]:
+def table(rows: list[Row]) -> list[str]:
     """Return the table in Markdown."""
     columns = list(rows[0])
     lines = ["| " + " | ".join(map(in_markdown, columns)) + " |", "|" + "---|" * len(columns)]
@@ -84,7 +84,7 @@ def _cell(key: str, value: Any) -> str:
     return in_markdown(f"{value:.4f}" if isinstance(value, float) and "." not in key else value)
 
 
-def _csv(rows: list[Row]) -> str:
+def csv_of(rows: list[Row]) -> str:
     """Return the rows as CSV."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")

@@ -4,6 +4,7 @@
 page that holds several series names them in its mark: `<!-- published: resnext resnext_vd -->`.
 """
 
+import csv
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ssld.config import cards
-from ssld.config.cards import FAMILIES, Model
+from ssld.config.cards import FAMILIES, Model, StudentCard
 from ssld.errors import RecipeError
 from ssld.files import write_whole
 from ssld.report.scatter import Panel, Point, scatter
@@ -25,6 +26,13 @@ COLOURS = dict(
         strict=True,
     )
 )
+PUBLISHED, COMPARED_IN = "data/published.csv", "HobbitLong/RepDistiller"
+LEDGER_NAMES = {  # architecture -> what the tables of papers call it
+    "MobileNetV2_cifar_x0_5": "MobileNetV2",
+    "ShuffleNetV1_cifar": "ShuffleNetV1",
+    "ShuffleNetV2_cifar": "ShuffleNetV2",
+    "ResNet50_cifar": "ResNet50",
+}
 Column = tuple[str, Callable[[Model], str]]
 
 INTRO = """\
@@ -43,6 +51,9 @@ card, which holds the addresses of its weights, its sources, and notes on what t
 - **Input**: side of the central crop, pixels.
 - **Latency**: milliseconds a batch, published in 2020. V100: FP32, batch 1. T4: TensorRT, batch 1 (batches 4 and 8
   are on the card and the page of the series). SD855: a phone's CPU, one thread. All weights of a network share a row.
+
+The networks for images of 32 pixels, with which papers compare methods on CIFAR-100, have a page of their own:
+[cifar.md](zoo/cifar.md).
 
 `ssld list models` prints the names, `ssld show NAME` a card; `ssld.create_model(NAME)` builds the network.
 
@@ -67,6 +78,11 @@ From the same cards, by `ssld report figures`; the captions say what the publish
 
 [![Snapdragon 855, batch 1](figures/sd855_batch1.png)](figures/sd855_batch1.svg)
 """
+COMPARED_HEAD = """\
+Parameters (of 100 classes) and FLOPs (2 x MACs at 32 pixels) are counted here. Top-1 is published by
+HobbitLong/RepDistiller for CIFAR-100, from labels alone, and was not measured here; `-`: not published there.
+
+"""
 HEAD = """\
 Published by PaddleClas, not measured here; but parameters and FLOPs (2 x MACs at the input size) are counted here.
 Latency: milliseconds a batch, published in 2020; V100 FP32 batch 1, T4 (TensorRT) batch 1 / 4 / 8, SD855 one thread.
@@ -79,11 +95,15 @@ def pages(docs: Path) -> dict[str, str]:
     Raises RecipeError when such a page has no place for it.
     """
     models = list(cards.models().values())
+    unpublished = list(cards.unpublished().values())
     series_page = series_pages(docs)
     files = {"zoo.md": _overview(models, series_page)}
     files |= {f"zoo/{name}.svg": text for name, text in _figures(models).items()}
     for page in dict.fromkeys(series_page.values()):
-        files[f"zoo/{page.name}"] = _filled(page, [model for model in models if series_page.get(model.series) == page])
+        published = [model for model in models if series_page.get(model.series) == page]
+        others = [card for card in unpublished if series_page.get(card.series) == page]
+        table = _published(published) if published else _compared(others, docs)
+        files[f"zoo/{page.name}"] = _filled(page, table)
     return files
 
 
@@ -126,13 +146,13 @@ def _overview(models: Sequence[Model], series_page: dict[str, Path]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _filled(page: Path, models: Sequence[Model]) -> str:
-    """Return the text of a page with the table between its marks."""
+def _filled(page: Path, table: str) -> str:
+    """Return the text of a page with this table between its marks."""
     text = page.read_text(encoding="utf-8")
     begin, end = MARK.search(text), text.find(END)
     if not begin or end < begin.end():
         raise RecipeError(f"{page}: has no line <!-- published --> before {END}; add both where the table belongs")
-    return text[: begin.end()] + _published(models) + text[end:]
+    return text[: begin.end()] + table + text[end:]
 
 
 def _published(models: Sequence[Model]) -> str:
@@ -151,6 +171,26 @@ def _published(models: Sequence[Model]) -> str:
     lines = [f"{HEAD}Latencies are from {', '.join(pages)}.\n" if pages else HEAD, _table(columns, models)]
     notes = [f"- **{model.name}**: {' '.join(model.notes)}" for model in models if model.notes]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
+
+
+def _compared(networks: Sequence[StudentCard], docs: Path) -> str:
+    """Return the table of networks that no training of ImageNet was published of.
+
+    It shows the top-1 on CIFAR-100, from labels alone, that one repository prints, if that trained the network.
+    """
+    top1: dict[str, str] = {}
+    with (docs / PUBLISHED).open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            if row["source"].startswith(COMPARED_IN) and row["data"] == "CIFAR-100":
+                top1 |= {row["teacher"]: row["teacher_top1"], row["student"]: row["student_top1"]}
+    rows = [["name", "params", "MFLOPs", "top-1, %"], ["---", "---:", "---:", "---:"]]
+    for card in networks:
+        name, costs = (
+            f"[{card.arch}](../../students/{card.arch}.yaml)",
+            (f"{card.params:,}", f"{2 * card.macs / 1e6:,.0f}"),
+        )
+        rows.append([name, *costs, top1.get(LEDGER_NAMES.get(card.arch, card.arch)) or "-"])
+    return COMPARED_HEAD + "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
 def _facts() -> list[Column]:

@@ -144,6 +144,7 @@ Prose: TypeAlias = Annotated[str, Words(most=100_000, free=True)]
 Share: TypeAlias = Annotated[float, Range(least=0, most=1)]
 Part: TypeAlias = Annotated[float, Range(above=0, most=1)]  # a share of something that is not nothing
 Decay: TypeAlias = Annotated[float, Range(least=0, below=1)]  # the share of an average that a step keeps
+Slice: TypeAlias = Annotated[float, Range(above=0, below=1)]  # a share of something that is neither nothing nor all
 Percent: TypeAlias = Annotated[float, Range(least=0, most=100)]
 Factor: TypeAlias = Annotated[float, Range(least=0, most=1_000_000_000)]  # a weight in a sum; 0 leaves a part out
 Positive: TypeAlias = Annotated[float, Range(above=0, most=1_000_000)]
@@ -159,6 +160,7 @@ Classes: TypeAlias = Annotated[int, Range(least=2, most=1_000_000)]
 Size: TypeAlias = Annotated[int, Range(least=1, most=10**12)]  # how many parameters, multiply-adds or bytes
 Ranks: TypeAlias = Annotated[int, Range(least=1, most=1024)]
 Trials: TypeAlias = Annotated[int, Range(least=1, most=10_000)]
+Budget: TypeAlias = Annotated[int, Range(least=2, most=10_000)]  # trials of a search: the first is the recipe itself
 Rate: TypeAlias = Annotated[float, Range(above=0, most=1_000_000_000)]
 Opset: TypeAlias = Annotated[int, Range(least=9, most=21)]  # paddle2onnx 2.1 writes these; 22 aborts it
 Means: TypeAlias = tuple[Share, Share, Share]  # of red, green, blue, of pixels from 0 to 1

@@ -4,7 +4,6 @@ A logger never stops a run: whatever it raises costs one warning, and the run go
 """
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ssld.errors import RunError, SsldError, did_you_mean
-from ssld.interfaces import Record
+from ssld.files import read_arrays
+from ssld.interfaces import Curve, Record
 from ssld.spec.choices import WANDB_MODES
-from ssld.spec.printable import printable
-from ssld.track.jsonl import Jsonl, records_of
+from ssld.track.jsonl import Jsonl, curve_of, records_of, warn
 from ssld.track.logger import About, Artifact, Cell, Logger
 from ssld.track.tensorboard import TensorBoard
 from ssld.track.wandb import Wandb, check_login
@@ -108,23 +107,45 @@ class Track:
         self.metrics.log(step, record)
         self._tell(lambda logger: logger.log(step, record))
 
-    def rewind(self, stage: str, step: int, evaluated: bool = True) -> None:
+    def rewind(self, stage: str, step: int, evaluated: bool = True, curve: Curve | None = None) -> None:
         """Forget what `stage` logged after `step`: it resumes there, and no logger may get a step twice.
 
-        Without `evaluated` the evaluation after `step` is forgotten too, because it is made again.
+        Without `evaluated` the evaluation after `step` is forgotten too, because it is made again. `curve` is what
+        `curve` returned at that step. A line on standard error says where the first records of the stage are no longer
+        those.
         """
         if self.metrics is None:
             return
         if self.metrics.rewind(stage, step, evaluated):
             self._begun = False
         self.begin()
+        records = [record for _, record in self.metrics.records() if record["stage"] == stage]
+        if curve and curve_of(records[: curve["records"]]) != curve:
+            what = f"what stage {stage} logged before step {step} was lost or changed"
+            warn(f"{self.metrics.file}: {what}; the training is not affected, its curve is")
 
-    def adopt(self, stage: str, file: Path) -> None:
-        """Keep what another run's `metrics.jsonl` holds of a stage whose result is taken over from there."""
+    def curve(self, stage: str) -> Curve | None:
+        """Return what tells the records of a stage from others; None where no records are kept."""
+        return None if self.metrics is None else self.metrics.curve(stage)
+
+    def adopt(self, stage: str, file: Path, curve: Curve | None = None) -> None:
+        """Keep what another run's `metrics.jsonl` holds of a stage whose result is taken over from there.
+
+        `curve` is what that run noted of it. Where the file is damaged, a line on standard error says so, and the stage
+        has no curve here.
+        """
         if self.metrics is None or not file.is_file():
             return
         self.rewind(stage, -1)
-        for record in records_of(file, stage):
+        try:
+            records = records_of(file, stage)
+        except RunError as error:
+            warn(f"{error}; the curve of stage {stage} is not taken over")
+            return
+        if curve and curve_of(records) != curve:
+            warn(f"{file}: damaged; the curve of stage {stage} is not taken over")
+            return
+        for record in records:
             self.log(record)
 
     def begin(self) -> None:
@@ -169,17 +190,18 @@ class Track:
             except Exception as error:  # noqa: BLE001 - W&B raises anything; the numbers are in metrics.jsonl
                 self.loggers.remove(logger)
                 reason = " ".join(str(error).split())[:200]
-                warning = f"warning: {logger.name}: {type(error).__name__}: {reason}; the run goes on without it"
-                sys.stderr.write(f"{printable(warning)}, its numbers are in metrics.jsonl\n")
+                what = f"{logger.name}: {type(error).__name__}: {reason}"
+                warn(f"{what}; the run goes on without it, its numbers are in metrics.jsonl")
 
 
 def sample_rows(file: Path) -> tuple[list[str], list[list[Cell]]]:
     """Return columns and rows of a samples.npz.
 
-    They are image, label, and of every network its answer and the answer's probability.
+    They are image, label, and of every network its answer and the answer's probability. Raises RunError where the file
+    is damaged.
     """
-    with np.load(file, allow_pickle=False) as archive:
-        names, arrays = archive["classes"], {key: archive[key][:SAMPLES] for key in archive.files if key != "classes"}
+    content = read_arrays(file, "remove it, and repeat the `ssld run` command of this run")
+    names, arrays = content["classes"], {key: array[:SAMPLES] for key, array in content.items() if key != "classes"}
     networks = [name for name in ("teacher", "baseline", "student") if name in arrays]
     rows: list[list[Cell]] = []
     for index, label in enumerate(arrays["label"]):

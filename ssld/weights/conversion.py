@@ -14,7 +14,7 @@ from ssld.errors import WeightsError
 from ssld.files import sha256
 from ssld.progress import note
 from ssld.spec.revisions import Revision
-from ssld.weights import store
+from ssld.weights import first_checksums, store
 from ssld.weights.loading import check, floats, read
 from ssld.weights.recognise import mismatch, num_classes, shapes, twins
 
@@ -55,6 +55,8 @@ def convert(
     must_write = force or not _already(out, state, facts)
     if must_write:
         store.save(state, out, beside=None, **facts)
+        if (pins := out.with_name(first_checksums.NAME)).exists():
+            first_checksums.add(pins, out.name, sha256(out), out.stat().st_size)
     return {
         "file": str(out),
         "status": "written" if must_write else "already there",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import http.client
-import json
 import os
 import shutil
 import socket
@@ -25,8 +24,8 @@ from typing import IO, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from ssld import __version__
-from ssld.errors import WeightsError
-from ssld.files import flush, sha256
+from ssld.errors import SsldError, WeightsError
+from ssld.files import flush, read_json, sha256, write_json
 from ssld.progress import Bar, note, progress
 from ssld.spec.names import fault_of
 from ssld.weights import first_checksums, store
@@ -68,13 +67,19 @@ def fetch(
     cut.
 
     Returns file, sha256, bytes and status. The sha256 has to be the card's, or, where the card has none, the one that
-    `checksum_file` recorded at the first time. Raises WeightsError when it is another one (the file is then kept beside
-    as `.rejected`), when the file cannot be had, and with `offline` instead of using a network.
+    `checksum_file` recorded at the first time. A file of another one is kept beside as `.rejected`: where it was there
+    already, it is fetched again. Raises WeightsError where what was fetched is another one, when the file cannot be
+    had, and with `offline` instead of using a network.
     """
     path = folder / _file_name(published)
     first_checksums.read(checksum_file)  # a damaged file is noticed before anything is downloaded
     if path.is_file():
-        return _accept(path, path, published, checksum_file, "already there")
+        try:
+            return _accept(path, path, published, checksum_file, "already there")
+        except _Refused as error:
+            if offline:
+                raise
+            note(f"{error.what}; it is fetched again")
     remote = _is_remote(mirror or published.url)
     name = quote(path.name) if remote else path.name
     source = f"{mirror.rstrip('/')}/{name}" if mirror else published.url
@@ -91,6 +96,14 @@ def fetch(
         else:
             _copy(Path(source), part)
         return _accept(part, path, published, checksum_file, "downloaded" if remote else "copied")
+
+
+class _Refused(WeightsError):
+    """The content of a file is not the expected one."""
+
+    def __init__(self, what: str):
+        super().__init__(f"{what}; find out which is right before you use it or change the sha256")
+        self.what = what
 
 
 def _file_name(published: Published) -> str:
@@ -124,10 +137,8 @@ def _accept(part: Path, path: Path, published: Published, checksum_file: Path, s
         if other and part == path:
             raise WeightsError(f"{path}: is the file of {other}; give another --out for {published.url}")
         if expected:
-            raise WeightsError(
-                f"{path}: sha256 {digest} is not {expected} of {authority}: refused and kept as "
-                f"{_rejected(part, path)}; find out which is right before you use it or change the sha256"
-            )
+            what = f"{path}: sha256 {digest} is not {expected} of {authority}"
+            raise _Refused(f"{what}: refused and kept as {_rejected(part, path)}")
         try:
             store.contents(part, path.suffix)
         except WeightsError as error:
@@ -238,7 +249,7 @@ def _go_on(url: str, part: Path, limit: _Limit) -> None:
                 return _go_on(url, part, limit)
         _check_answer(url, answer, 206 if resumed else 200)
         with _disk(part):
-            _notes(part).write_text(json.dumps(new_identity), encoding="utf-8")
+            write_json(_notes(part), new_identity)
         _receive(answer, part, size if resumed else 0, new_identity["bytes"], limit)
 
 
@@ -260,11 +271,11 @@ def _too_large(url: str) -> WeightsError:
 def _bytes_and_identity(url: str, part: Path) -> tuple[int, dict[str, Any]]:
     """Return the bytes that are there, and what the server said of the file then; nothing counts without both."""
     try:
-        identity = json.loads(_notes(part).read_text(encoding="utf-8"))
+        identity = read_json(_notes(part), "")
         size = part.stat().st_size
-        return (size, identity) if identity["url"] == url and "bytes" in identity else (0, {})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, SsldError):
         return 0, {}
+    return (size, identity) if identity.get("url") == url and "bytes" in identity else (0, {})
 
 
 def _notes(part: Path) -> Path:

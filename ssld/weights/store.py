@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ssld.errors import WeightsError
-from ssld.files import clear, flush, told, whole, write_whole
+from ssld.files import clear, damaged, flush, read_json, told, whole, write_json
 from ssld.spec.printable import printable
-from ssld.weights import lodtensor, pdparams
+from ssld.weights import first_checksums, lodtensor, pdparams
 from ssld.weights.lodtensor import StoredArray
 
 LazyArray = np.ndarray | StoredArray
@@ -65,7 +65,7 @@ def save(model_or_state: Any, path: str | Path, *, beside: Mapping[str, str] | N
         path.parent.mkdir(parents=True, exist_ok=True)
         clear(path.parent, path.name)
         if beside is not None:
-            write_whole(path.with_suffix(BESIDE), json.dumps({"digest": metadata["digest"], **beside}, indent=1) + "\n")
+            write_json(path.with_suffix(BESIDE), {"digest": metadata["digest"], **beside})
         with whole(path) as partial:
             save_file(state, partial, {key: str(value) for key, value in metadata.items()})
             _sort_metadata(partial)
@@ -126,10 +126,12 @@ def noted_classes(path: str | Path) -> int | None:
 def contents(path: str | Path, suffix: str | None = None) -> Contents:
     """Return what a `.safetensors`, `.pdparams` or `.tar` file or a folder holds.
 
-    `suffix` says which of them a file is whose own name has not got that ending. Raises WeightsError as `load` does.
+    `suffix` says which of them a file is whose own name has not got that ending. Raises WeightsError as `load` does,
+    and for a file that is not the one that was fetched to its place.
     """
     suffix = Path(path).suffix if suffix is None else suffix
     path = _existing(path, suffix)
+    first_checksums.check(path)
     if path.is_dir() or suffix == ".tar":
         return Contents(path, *lodtensor.listing(path), archive=True)
     if suffix == ".pdparams":
@@ -172,13 +174,10 @@ def _metadata(path: Path) -> Mapping[str, str]:
 
 def _beside(file: Path, digest: str | None) -> Mapping[str, str]:
     """Return what a file beside weights says of those with this digest; nothing where they are others."""
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        if not (isinstance(facts, dict) and all(isinstance(value, str) for value in facts.values())):
-            raise ValueError("it is no mapping of names to texts")
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{file}: damaged ({reason}); remove it, and images are shown as the card says") from None
+    advice = "remove it, and images are shown as the card says"
+    facts = read_json(file, advice, WeightsError)
+    if not all(isinstance(value, str) for value in facts.values()):
+        raise damaged(file, "it is no mapping of names to texts", advice, WeightsError)
     return facts if facts.get("digest") == digest else {}
 
 

@@ -6,8 +6,10 @@ A reader may return or raise an `SsldError` of one line; it may take the memory 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,10 +22,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 
 from ssld.errors import SsldError
-from tests.campaign.readers import MB, READERS, Reader, changed
+from tests.campaign.readers import MB, PIXELS, READERS, Reader, changed
+from tests.unit.test_imports import ROOT
 
 CHECKS: dict[str, Any] = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 LONGEST = 2000  # characters of a message
+SECONDS = 60  # of a campaign, for each reader
 BATCH = 300  # so many files come from one seed
 SPARE = 512 * MB  # of address space, for threads and for the fragments of an allocator
 
@@ -97,6 +101,17 @@ def warm(reader: Reader) -> int:
         for data in valid:
             once(replace(reader, fixed=1 << 40), data, Path(place) / "file", Resident())
     return max(map(len, valid))
+
+
+def in_a_process(name: str, seconds: int) -> dict[str, int]:
+    """Fuzz a reader for so many seconds in a process of its own, whose memory gets a limit; return what it counted."""
+    words = [sys.executable, "-m", "tests.campaign.fuzz", name, str(seconds)]
+    environment = {**os.environ, "SSLD_MAX_PIXELS": str(PIXELS), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-5000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert min(said["read"], said["refused"]) > 0, said
+    return {"read": said["read"], "refused": said["refused"]}
 
 
 def main(name: str, seconds: str) -> None:

@@ -83,14 +83,19 @@ def image(size: int) -> np.ndarray:
     return images[:1].astype(np.float32)
 
 
+def zoo() -> list[str]:
+    """The architectures of the reference, in the order of the registry, which has those of the literature too."""
+    return [arch for arch in models.names() if arch in reference()]
+
+
 def smallest() -> list[str]:
     """Of every series the architecture with the fewest multiply-adds, in the order of the registry."""
     cost = {arch: spec["macs"] for arch, spec in reference().items()}
-    first = {models.series(arch): arch for arch in sorted(models.names(), key=lambda arch: -cost[arch])}
-    return [arch for arch in models.names() if first[models.series(arch)] == arch]
+    first = {models.series(arch): arch for arch in sorted(zoo(), key=lambda arch: -cost[arch])}
+    return [arch for arch in zoo() if first[models.series(arch)] == arch]
 
 
 def one_of_each_series() -> list[Any]:
     """Every architecture as a test parameter; all but the smallest of a series are marked `zoo`."""
     small = smallest()
-    return [arch if arch in small else pytest.param(arch, marks=pytest.mark.zoo) for arch in models.names()]
+    return [arch if arch in small else pytest.param(arch, marks=pytest.mark.zoo) for arch in zoo()]

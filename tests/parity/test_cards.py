@@ -26,7 +26,7 @@ def shapes_alone():
 
 @pytest.mark.parametrize(("arch", "revision", "size"), COUNTED)
 def test_parameters_and_multiplications_of_every_network_are_those_of_its_cards(arch, revision, size, shapes_alone):
-    model = models.create(arch, in_size=size, revision=revision)
+    model = models.create(arch, STUDENTS[arch].classes, in_size=size, revision=revision)
     assert models.count(model, size) == COUNTS[arch, revision, size]
 
 

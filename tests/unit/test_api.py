@@ -15,6 +15,7 @@ from paddle import nn
 import ssld
 from ssld import api, losses, models
 from ssld.commands.eval import eval_
+from ssld.config.run_folder import read_result
 from ssld.data import fake
 from ssld.distill.checkpoint import load
 from ssld.distill.code_digests import code_digest
@@ -191,7 +192,7 @@ def test_a_list_of_the_data_folder_is_found_from_any_folder_for_a_run_too(place,
 def test_a_finished_run_is_loaded_with_its_networks(place, finished):
     assert (place / "run/report.html").is_file()
     run = ssld.load_run(place / "run")
-    assert run.result == json.loads((place / "run/result.json").read_text())
+    assert run.result == read_result(place / "run")
     assert weights_digest(run.teacher()) == weights_digest(run.stage("teach").network())
     assert weights_digest(run.student()) == weights_digest(run.stage("distill").network())
     assert run.evaluate(place / "train_labelled.txt").logits.shape == (16, CLASSES)

@@ -1,5 +1,8 @@
 """Compiled resizing on a CPU: the bits of DALI's, wherever it can be compiled."""
 
+import hashlib
+import os
+import re
 import shutil
 
 import numpy as np
@@ -8,6 +11,7 @@ from PIL import Image
 
 from ssld.data import Augment, EvalLoader, FileList, Loader, resample
 from ssld.data.normalise import normalised
+from tests.campaign.damage import WAYS, damage
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -151,7 +155,55 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, cache, monkeypatch, c
     assert said in says(capfd)
 
 
-def test_a_damaged_file_in_the_cache_is_named(cache, capfd):
+@pytest.fixture
+def kept(cache, tmp_path, monkeypatch):
+    """The compiled code in a cache that this process has loaded nothing from: to change what is loaded ends it."""
+    resample.library()
+    shutil.copytree(tmp_path / "cache", tmp_path / "other")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    (kept,) = (tmp_path / "other" / "ssld" / "compiled").iterdir()
+    return kept
+
+
+def test_damaged_code_in_the_cache_is_never_loaded_but_named_and_compiled_anew(kept, capfd):
+    """Half a library ends the process with SIGBUS when it is loaded."""
+    content, mode = kept.read_bytes(), kept.stat().st_mode
+    assert content[-32:] == hashlib.sha256(content[:-32]).digest()
+    tried = []
+    for way in WAYS:
+        if way != "deleted" and damage(kept, way):
+            assert resample.distrust(kept) in ("it is damaged (sha256)", "it is no file"), way
+            tried.append(way)
+        kept.rmdir() if kept.is_dir() else kept.unlink(missing_ok=True)
+        kept.write_bytes(content)
+        kept.chmod(mode)
+    assert len(tried) >= len(WAYS) - 3
+    assert resample.distrust(kept) is None
+    damage(kept, "cut in its middle")
+    resample.library()
+    assert capfd.readouterr().err == f"{kept}: it is damaged (sha256); it is compiled anew\n"
+    assert resample.distrust(kept) is None
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize(
+    ("of", "change", "said"),
+    [
+        ("file", lambda path: path.chmod(0o770), r"other users can write to \w+.so \(mode 770\)"),
+        ("folder", lambda path: path.chmod(0o777), r"other users can write to compiled \(mode 777\)"),
+        ("file", lambda path: os.chown(path, 12345, -1), r"\w+.so belongs to another user"),
+    ],
+    ids=["mode of the file", "mode of the folder", "owner of the file"],
+)
+def test_code_that_somebody_else_may_have_changed_is_not_loaded(of, change, said, kept):
+    try:
+        change(kept if of == "file" else kept.parent)
+    except PermissionError:
+        pytest.skip("only root gives files away")
+    assert re.fullmatch(said, resample.distrust(kept))
+
+
+def test_a_cache_that_others_can_write_to_is_named_and_not_used(cache, capfd):
     cache.mkdir(parents=True)
-    (kept := cache / f"{resample._key()}.so").write_bytes(b"no library")
-    assert f"{kept}: file too short" in says(capfd)
+    cache.chmod(0o777)
+    assert "other users can write to compiled (mode 777); set XDG_CACHE_HOME to a folder of your own" in says(capfd)

@@ -1,28 +1,37 @@
 """These tests ask what a record keeps, what damage costs, and whether a view comes back bit for bit."""
 
+import errno
 import json
+import re
+import shutil
+import struct
+import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 from PIL import Image
 
-from ssld import labels, models, weights
+from ssld import labels, models
 from ssld.config import recipe
 from ssld.config.keys import digested
 from ssld.data import Augment, Loader, Views, fake
 from ssld.data.lists import FileList
 from ssld.distill.images import images_of, train_loader
 from ssld.distill.labelling import filled_cache, labeller_of, manifest, open_cache
+from ssld.distill.networks import save_result
 from ssld.distill.runs import Run
 from ssld.distill.teachers import load_teacher
 from ssld.errors import DataError, RecipeError
+from ssld.files import read_json
 from ssld.interfaces import Outputs
 from ssld.labels import Cache, CachedLogits, Layout, shard
 from ssld.labels.cache import missing
 from ssld.losses.objective import Objective
 from ssld.runtime import Runtime
+from tests.campaign.damage import WAYS, damage
 from tests.unit.some_recipe import written
 
 HERE = Runtime(rank=0, world=1, gpu=None)
@@ -89,24 +98,37 @@ def test_equal_and_far_logits_are_kept_and_infinite_ones_are_refused():
 
 def test_a_damaged_block_is_known_by_its_number_and_costs_no_other(tmp_path):
     records = np.random.default_rng(0).integers(0, 256, (2500, 7), dtype=np.uint8)
-    shard.write(tmp_path / "s", records)
-    assert (shard.read_whole(tmp_path / "s", 7, 2500) == records).all()
+    shard.write(tmp_path / "s", records, "one")
+    assert (shard.read_whole(tmp_path / "s", 7, 2500, "one") == records).all()
     data = bytearray((tmp_path / "s").read_bytes())
     data[-1] ^= 1
     (tmp_path / "s").write_bytes(data)
-    content, damaged = shard.read(tmp_path / "s", 7, 2500)
+    content, damaged = shard.read(tmp_path / "s", 7, 2500, "one")
     assert damaged == [2]
     assert (content[:2048] == records[:2048]).all()
     with pytest.raises(DataError, match=r"/s: block 2 \(records 2048 to 2499\) is damaged or missing; `ssld label`"):
-        shard.read_whole(tmp_path / "s", 7, 2500)
+        shard.read_whole(tmp_path / "s", 7, 2500, "one")
 
 
 @pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: b"X" + data[1:], lambda data: b""])
 def test_a_short_file_and_one_that_is_no_shard_are_damage_throughout(tmp_path, spoil):
-    shard.write(tmp_path / "s", np.ones((1500, 7), np.uint8))
+    shard.write(tmp_path / "s", np.ones((1500, 7), np.uint8), "one")
     (tmp_path / "s").write_bytes(spoil((tmp_path / "s").read_bytes()))
-    assert shard.read(tmp_path / "s", 7, 1500)[1] == [0, 1]
-    assert shard.read(tmp_path / "none", 7, 1500)[1] == [0, 1]
+    assert shard.read(tmp_path / "s", 7, 1500, "one")[1] == [0, 1]
+    assert shard.read(tmp_path / "none", 7, 1500, "one")[1] == [0, 1]
+
+
+def test_a_shard_of_another_name_is_damage_throughout_and_one_of_an_earlier_version_has_no_name(tmp_path):
+    records = np.arange(14, dtype=np.uint8).reshape(2, 7)
+    shard.write(tmp_path / "s", records, "cache view 0 shard 1")
+    assert shard.read(tmp_path / "s", 7, 2, "cache view 1 shard 0")[1] == [0]
+    assert shard.says_its_name(tmp_path / "s")
+    old = struct.pack("<8sII", b"ssldlab1", 7, 2) + struct.pack("<I", zlib.crc32(records.tobytes())) + records.tobytes()
+    (tmp_path / "old").write_bytes(old)
+    content, damaged = shard.read(tmp_path / "old", 7, 2, "cache view 1 shard 0")
+    assert damaged == []
+    assert (content == records).all()
+    assert not shard.says_its_name(tmp_path / "old")
 
 
 # --- filling
@@ -193,8 +215,12 @@ def test_verify_asks_the_teacher_again_and_names_a_label_that_is_another_one(cac
         labels.verify(cache, other, 63)
 
 
+NOBODY = 4194304  # no process has this number
+ABOUT = {"teacher": {"weights": "a" * 64, "norm": "running"}, "labels": {"k": 10}}
+
+
 def test_a_folder_of_other_labels_is_refused_by_what_differs(tmp_path):
-    about = {"teacher": {"weights": "a" * 64, "norm": "running"}, "labels": {"k": 10}}
+    about = ABOUT
     labels.claim(tmp_path / "c", about, HERE)
     labels.claim(tmp_path / "c", about, HERE)
     a_label(tmp_path / "c")
@@ -205,6 +231,7 @@ def test_a_folder_of_other_labels_is_refused_by_what_differs(tmp_path):
     with pytest.raises(DataError, match=r"made with labels\.k 10, this run has 5; choose another labels.folder"):
         labels.claim(tmp_path / "c", about | {"labels": {"k": 5}}, HERE)
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.json.partial").write_text('{"tea')
     (tmp_path / "mine" / "thesis.txt").write_text("not a cache")
     with pytest.raises(DataError, match=r"/mine: is not empty and holds no label cache"):
         labels.claim(tmp_path / "mine", about, HERE)
@@ -219,11 +246,8 @@ def a_label(folder):
 def test_a_kill_while_a_cache_is_claimed_leaves_nothing_that_refuses_a_run(left, tmp_path):
     (tmp_path / left).write_text('{"teach')
     labels.claim(tmp_path, {"k": 10}, HERE)
-    assert [(file.name, json.loads(file.read_text())) for file in tmp_path.iterdir()] == [("manifest.json", {"k": 10})]
-    a_label(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"teach')
-    with pytest.raises(DataError, match=r"manifest.json: cannot be read .*; remove the folder, its labels are made"):
-        labels.claim(tmp_path, {"k": 10}, HERE)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+    assert read_json(tmp_path / "manifest.json", "") == {"k": 10}
 
 
 def test_a_cache_without_a_label_is_claimed_by_another_run_and_the_first_one_does_not_write_into_it(cache, tmp_path):
@@ -240,6 +264,84 @@ def test_a_cache_without_a_label_is_claimed_by_another_run_and_the_first_one_doe
     labels.fill(second, lambda: Teacher(second), HERE)
     assert content(second) == WHOLE
     assert not [*tmp_path.glob("*/*.partial*")]
+
+
+class Killed(BaseException):
+    """Ends the process as SIGKILL does."""
+
+
+@pytest.mark.parametrize("fault", [Killed(), OSError(errno.ENOSPC, "No space left on device")], ids=["kill", "full"])
+def test_a_cache_whose_manifest_was_never_finished_is_begun_again(fault, tmp_path, monkeypatch):
+    """The process dies, or the disk is full, at the rename of the manifest, as it was seen once."""
+
+    def fails(self, target):
+        shutil.copyfile(self, tmp_path / "left")
+        raise fault
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(type(fault)):
+        labels.claim(tmp_path / "c", ABOUT, HERE)
+    monkeypatch.undo()
+    shutil.move(
+        tmp_path / "left", tmp_path / "c" / f"manifest.json.partial-{NOBODY}"
+    )  # a killed process cannot remove it
+    labels.claim(tmp_path / "c", ABOUT, HERE)
+    assert json.loads((tmp_path / "c" / "manifest.json").read_text())["labels"] == {"k": 10}
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if "folder" not in way])
+def test_a_damaged_manifest_is_named_and_written_anew_and_foreign_labels_are_not_used(way, cache, capsys):
+    """Every shard says which cache it is of, so that nothing is lost with the manifest but its text."""
+    labels.claim(cache.folder, ABOUT, HERE)
+    labels.fill(cache, lambda: Teacher(cache), HERE)
+    other = replace(cache, folder=cache.folder / "view-other", manifest={"k": 5})
+    labels.claim(other.folder, {"k": 5}, HERE)
+    labels.fill(other, lambda: Teacher(other), HERE)
+    shutil.move(other.file(2, 1), cache.file(2, 1))
+    shutil.rmtree(other.folder)
+    manifest = cache.folder / "manifest.json"
+    text = manifest.read_text()
+    if not damage(manifest, way):
+        return
+    capsys.readouterr()
+    labels.claim(cache.folder, ABOUT, HERE)
+    assert manifest.read_text() == text
+    said = capsys.readouterr().err
+    anew = "it is written anew, and the labels that do not belong to it are made anew"
+    assert re.match(rf"{manifest}: .*; {anew}\n$", said)
+    mend = Teacher(cache)
+    labels.fill(cache, lambda: mend, HERE)
+    assert {view for view, _ in mend.asked} == {2}
+    assert content(cache) == WHOLE
+
+
+def test_a_manifest_beside_labels_of_an_earlier_version_is_not_guessed(cache):
+    labels.claim(cache.folder, ABOUT, HERE)
+    labels.fill(cache, lambda: Teacher(cache), HERE)
+    file = cache.file(0, 0)
+    file.write_bytes(b"ssldlab1" + file.read_bytes()[8:])
+    (cache.folder / "manifest.json").write_text("")
+    with pytest.raises(DataError, match=r"manifest\.json: damaged \(empty\); remove the folder, its labels are made"):
+        labels.claim(cache.folder, ABOUT, HERE)
+    shutil.rmtree(cache.folder)
+    labels.claim(cache.folder, ABOUT, HERE)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "view-001/shard-00001.labels"])
+def test_a_folder_in_the_place_of_a_file_of_the_cache_is_named_and_the_advice_works(name, cache):
+    labels.claim(cache.folder, ABOUT, HERE)
+    labels.fill(cache, lambda: Teacher(cache), HERE)
+    damage(cache.folder / name, "replaced by a folder")
+    with pytest.raises(DataError, match=rf"{name}: .*; remove (the folder|it), ") as caught:
+        claim_and_fill(cache)
+    shutil.rmtree(cache.folder if "the folder" in str(caught.value) else cache.folder / name)
+    claim_and_fill(cache)
+    assert content(cache) == WHOLE
+
+
+def claim_and_fill(cache):
+    labels.claim(cache.folder, ABOUT, HERE)
+    labels.fill(cache, lambda: Teacher(cache), HERE)
 
 
 # --- replay
@@ -332,7 +434,7 @@ TREE = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Return a function from overrides to a plan, a run folder with a trained teacher, and the folder of the lists."""
+    """Yield a function from overrides to a plan, a run folder with a trained teacher, and the folder of the lists."""
     folder = tmp_path_factory.mktemp("run")
     fake(folder, 4, train=8, val=4, unlabelled=10, size=30)
     file = written(folder, TREE)
@@ -340,10 +442,10 @@ def trained(tmp_path_factory):
     net = models.create("MobileNetV3_small_x1_0", num_classes=4, in_size=32)
     for _ in range(3):
         net(paddle.randn([8, 3, 32, 32]))
-    stage = folder / "out" / "stages" / f"teach-{plan.stage_digest('teach')[:8]}"
-    stage.mkdir(parents=True)
-    weights.save(net, stage / "model.safetensors", digest="d")
-    return lambda *overrides: recipe.load(file, overrides), folder / "out", folder
+    save_result(Run(plan, folder / "out", folder, HERE).stage("teach"), net, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSLD_LABELS", str(folder / "labels"))
+        yield lambda *overrides: recipe.load(file, overrides), folder / "out", folder
 
 
 def test_labels_from_a_cache_are_those_of_the_teacher_on_the_same_images(trained, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ DIGITS = {file.stem: file for file in parse.recipes() if file.parent.name == "me
 IMAGENET = {file.stem: file for file in parse.recipes() if file.parent.parts[-2:] == ("methods", "imagenet")}
 NONE = {
     "ce": "it is in every recipe",
+    "bce": "it learns from labels alone; the recipe of VanillaKD has it",
     "vitkd": "its networks are transformers, which are of one's own",
     "paraphrase": "it is the first stage of ft",
 }
@@ -21,6 +22,7 @@ WAYS = {  # recipes that are ways to use a method
     "simkd_head": "simkd",
     "deit_head": "soft_ce",
     "funmatch": "kl",
+    "vanillakd": "kl",
     "fixmatch": "soft_ce",
     "noisy_student": "soft_ce",
 }

@@ -16,6 +16,7 @@ from ssld.data import read_list
 from ssld.errors import DataError, RecipeError, RunError
 from ssld.mine import mine, mining_job, results, sources
 from ssld.mine.select import choose
+from tests.campaign.damage import WAYS, counterpart, damage
 from tests.unit.mine_place import colours, job, plain, png, teacher, tiles, write_tar, write_validation
 
 LEVELS = (90, 130, 170, 210)
@@ -284,6 +285,88 @@ def test_a_damaged_result_is_named_with_what_to_do(tmp_path):
         mine(asked)
     file.unlink()
     assert mine(asked)["counts"]["selected"] == 6
+
+
+def test_a_mining_is_never_used_in_silence_when_one_of_its_files_was_damaged(tmp_path, monkeypatch, capsys):
+    """Each file in every way: the folder is as before, after the same command or after what its message says to do."""
+    shard_by_shard(monkeypatch, 6)
+    folder, asked = pool(tmp_path / "pool"), Counting()
+    mine(job(tmp_path, folder, out="good/out"))
+    mine(job(tmp_path, folder, k=1, out="else/out", scorer=teacher(weights="x")))
+    good, tried = bytes_of(tmp_path / "good/out"), 0
+    scores = [path.relative_to(tmp_path / "good/out").as_posix() for path in (tmp_path / "good/out").glob("scores-*/*")]
+    assert len(scores) == 2
+    for name in ("job.json", "mining.json", "mined.txt", *scores):
+        for way in WAYS:
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
+            shutil.copytree(tmp_path / "good/out", tmp_path / "out")
+            if name in scores:
+                (tmp_path / "out/mining.json").unlink()  # they are read until the mining is finished
+            file, other = tmp_path / "out" / name, counterpart(tmp_path / "else/out", name)
+            if not damage(file, way, other):
+                continue
+            tried += 1
+            capsys.readouterr()
+            said = refusal(job(tmp_path, folder, scorer=teacher(asked)))
+            if said:
+                follow(said, file, tmp_path / "out", tmp_path / "good/out")
+                mine(job(tmp_path, folder, scorer=teacher(asked)))
+            unread = name not in ("job.json", "mined.txt") and way in ("deleted", "replaced by a link to itself")
+            unread = unread or (name in scores and "byte" in way)  # some bytes of an archive mean nothing
+            said = said or capsys.readouterr().err
+            assert unread or file.name in said or "holds another mining" in said, (name, way)
+            assert bytes_of(tmp_path / "out") == good, (name, way)
+    assert tried > 4 * (len(WAYS) - 3)
+    assert asked.asked <= 6 * 2 * len(WAYS)  # only what was damaged is scored again
+
+
+def refusal(asked):
+    """What a mining says where it stops, or None."""
+    try:
+        mine(asked)
+    except (RunError, DataError) as error:
+        return str(error)
+    return None
+
+
+def follow(message, file, out, good):
+    """Do what a message says: remove the file, or choose another --out, for which a copy of what is whole stands."""
+    if "; remove it" in message or ": is a folder" in message:
+        file.rmdir() if file.is_dir() else file.unlink()
+    else:
+        assert "choose another --out" in message, message
+        shutil.rmtree(out)
+        shutil.copytree(good, out)
+
+
+def test_a_damaged_result_of_a_mining_beside_is_not_taken_over(tmp_path, capsys):
+    """Else the advice to remove it would bring it back."""
+    folder, asked = pool(tmp_path / "pool"), Counting()
+    mine(job(tmp_path, folder, k=1))
+    (file,) = (tmp_path / "out").glob("scores-*/*.npz")
+    damage(file, "cut in its middle")
+    mine(job(tmp_path, folder, k=3, out="more", scorer=teacher(asked)))
+    assert f"{file}: damaged" in capsys.readouterr().err
+    assert asked.asked == 12
+    assert len(lines(tmp_path / "more")) == 9
+
+
+def test_a_list_that_somebody_changed_is_named_and_not_written_over(tmp_path):
+    asked = job(tmp_path, pool(tmp_path / "pool"))
+    mine(asked)
+    listed = (tmp_path / "out/mined.txt").read_text()
+    (tmp_path / "out/mined.txt").write_text(listed.partition("\n")[2])
+    with pytest.raises(RunError, match=r"mined.txt: damaged .*; remove it, and the same command writes it anew"):
+        mine(asked)
+    (tmp_path / "out/mined.txt").unlink()
+    mine(asked)
+    assert (tmp_path / "out/mined.txt").read_text() == listed
+
+
+def test_a_mining_that_was_killed_while_it_wrote_its_first_file_goes_on(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/job.json.partial-4194304").write_text('{"dig')
+    assert mine(job(tmp_path, pool(tmp_path / "pool")))["counts"]["selected"] == 6
 
 
 def test_a_result_is_read_back_as_it_was_written(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from ssld.cli import main
 from ssld.config import cards, cost, recipe
+from ssld.config.run_folder import write_plan
 from ssld.distill import training_rate
 from ssld.distill.optim import make_optimizer
 from ssld.distill.teachers import Teacher
@@ -141,9 +142,13 @@ def test_a_trained_teacher_costs_what_its_stage_and_its_forward_passes_cost(list
     )  # fmt: skip
 
 
+def keep_plan(folder, plan):
+    write_plan(folder, plan.digest, recipe.dump(plan))
+
+
 def test_a_pool_that_a_run_s_teacher_scores_costs_its_forward_passes(lists, capsys, monkeypatch):
     (lists / "run").mkdir()
-    (lists / "run/plan.yaml").write_text(recipe.dump(recipe.load("some.yaml", ["stages.teach.data.size=64"])))
+    keep_plan(lists / "run", recipe.load("some.yaml", ["stages.teach.data.size=64"]))
     mine = ("dataset=null", "prepare={mined: {sources: [pool], teacher: run, against: val.txt, k: 5}}")
     parts_by_name = parts(planned(capsys, "some.yaml", *mine))
     large = cards.find_student("ResNet18").macs
@@ -151,7 +156,7 @@ def test_a_pool_that_a_run_s_teacher_scores_costs_its_forward_passes(lists, caps
     assert refused(capsys, "some.yaml", *mine, "--rate", "measured", "--device", "cpu") == (
         "ssld plan: teacher run: this run has trained no teacher; give another run, or a card"
     )
-    (lists / "run/plan.yaml").write_text(recipe.dump(recipe.load("fashion_mnist_int8_resnet")))
+    keep_plan(lists / "run", recipe.load("fashion_mnist_int8_resnet"))
     assert "this run trains no teacher" in refused(capsys, "some.yaml", *mine)
 
 

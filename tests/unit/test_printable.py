@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ssld import cli, progress
+from ssld.config.run_folder import read_result, write_plan
 from ssld.errors import DataError
 from ssld.report import closing_table, speed_page, trials, write_report
 from ssld.spec.printable import in_code, in_markdown, in_markup, printable, printable_lines
@@ -89,7 +90,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_of_a_run_escapes(run: Path) -> None:
-    (run / "plan.yaml").write_text("name: x\n# \u202ecomment\n", encoding="utf-8")  # YAML holds no control characters
+    write_plan(run, read_result(run)["digest"], "name: x\n# \u202ecomment\n")  # YAML holds no control characters
     page = write_report(run).read_text(encoding="utf-8")
     assert harmful(page) == set()
     assert page.count("\\u202eevil") > 10

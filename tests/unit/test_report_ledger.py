@@ -90,6 +90,19 @@ def test_every_stage_has_its_spread_and_the_students_their_gain_over_the_baselin
     assert summary.stages[-1].test == summary.test
 
 
+def test_a_stage_on_other_images_than_the_baseline_has_no_gain_and_the_page_says_why(tmp_path: Path) -> None:
+    """As in recipes/transfer/digits_from_fashion.yaml, whose first student is trained and evaluated on clothes."""
+    stages = {name: {"data": {"val": "digits/val.txt"}} for name in ("teach", "baseline", "distill", "finetune", "fix")}
+    plan = {"baseline": "baseline", "stages": {**stages, "distill": {"data": {"val": "clothes/val.txt"}}}}
+    results = [{**result, "plan": plan} for result in five_seeds()]
+    gains = {stage.name: (stage.gain, stage.test) for stage in ledger.summarise(results).stages}
+    assert gains["distill"] == (None, None)
+    assert None not in gains["finetune"]
+    page = ledger.write_seed_report(results, tmp_path / "page.md").read_text()
+    assert "- distill: evaluated on other images, clothes/val.txt\n" in page
+    assert page.count("evaluated on other images") == 1
+
+
 def stage_rows(summary: ledger.Summary) -> list[str]:
     return ledger.stages(summary).splitlines()[2:]
 

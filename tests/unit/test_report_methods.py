@@ -103,18 +103,18 @@ def test_papers_of_one_arxiv_number_are_one_paper_and_its_year_is_that_of_the_nu
 
 def test_every_published_number_of_a_loss_that_there_is_stands_under_its_name():
     taken = {name for method in METHODS.values() for name in method.ledger}
-    known = {row["method"] for row in pages.ledger(ROOT / "docs" / pages.LEDGER)}
+    known = {row["method"] for row in pages.rows_of(ROOT / "docs" / pages.LEDGER)}
     assert known - taken == set(NOT_HERE)
 
 
 def test_numbers_of_a_method_are_in_the_table_of_published_numbers():
-    known = {row["method"] for row in pages.ledger(ROOT / "docs" / pages.LEDGER)}
+    known = {row["method"] for row in pages.rows_of(ROOT / "docs" / pages.LEDGER)}
     for method in METHODS.values():
         assert set(method.ledger) <= known, method.name
 
 
 def test_every_published_number_has_a_source_and_says_whose_it_is():
-    for row in pages.ledger(ROOT / "docs" / pages.LEDGER):
+    for row in pages.rows_of(ROOT / "docs" / pages.LEDGER):
         assert row["source"], row
         assert row["kind"] in ("published", "re-run"), row
         assert re.fullmatch(r"\d\d(\.\d+)?([-±]\d+(\.\d+)?)?", row["top1"]), row
@@ -174,10 +174,7 @@ def test_a_page_shows_the_numbers_of_shared_pairs_with_their_source_and_no_other
         ("SP", "CIFAR-100", "vgg13", "vgg8", "74.64", "70.36", "72.68", "re-run", "another page"),
         ("none of ours", *pages.PAIRS[2], "73.31", "69.75", "71.11", "re-run", "a third page"),
     ]
-    with (tmp_path / pages.LEDGER).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*fields, "seeds", "notes"])
-        writer.writerows([*row, "1", "a | b"] for row in rows)
+    write_table(tmp_path / pages.LEDGER, [*fields, "seeds", "notes"], ([*row, "1", "a | b"] for row in rows))
     text = pages.page(tmp_path)
     wanted = "| ImageNet, ResNet34, ResNet18 | 69.75 | 70.62 | SP | published | a page of theirs | a \\| b; seeds: 1 |"
     assert wanted in text
@@ -186,8 +183,85 @@ def test_a_page_shows_the_numbers_of_shared_pairs_with_their_source_and_no_other
 
 
 def test_a_method_without_a_paper_or_numbers_has_an_entry_all_the_same(monkeypatch):
-    bare = replace(METHODS["sp"], coupled=False, paper=None, golden=None, ledger=(), use="", traps=())
+    bare = replace(METHODS["sp"], coupled=False, paper=None, golden=None, ledger=(), use="", traps=(), cost="")
     monkeypatch.setattr(pages, "methods", lambda: [bare])
     text = pages.page(ROOT / "docs")
-    assert "| [`sp`](#sp) | features, teacher | no | - | - |" in text
-    assert "**" not in text.partition("### sp")[2]
+    assert re.search(r"\| \[`sp`\]\(#sp\) \| features, teacher \| no \| [\d.-]+ \| - \| - \|", text)
+    assert re.findall(r"\*\*.*?\*\*", text.partition("### sp")[2]) == ["**Cost of a step**"]
+
+
+COSTS = (
+    "method", "teacher", "student", "time", "time_low", "time_high", "memory", "parameters", "parameters_of_student",
+    "size", "batch", "rounds", "device",
+)  # fmt: skip
+
+
+@pytest.fixture
+def docs(tmp_path):
+    """A folder of docs without a published number, and without a measured cost."""
+    (tmp_path / "data").mkdir()
+    write_table(tmp_path / pages.LEDGER, ["method"], [])
+    return tmp_path
+
+
+def write_table(file, fields, rows):
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([fields, *rows])
+
+
+def entry(page, name):
+    return page.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
+
+
+def test_without_a_measurement_the_page_says_that_no_step_was_measured_and_how_to(docs):
+    page = pages.page(docs)
+    assert "**What a step costs** has not been measured: `python benchmarks/methods.py --csv docs/data/" in page
+    assert page.count("**Cost of a step**: the time of a step was not measured.") == len(METHODS)
+    assert f"the time of a step was not measured. {METHODS['dot'].cost}\n" in entry(page, "dot")
+    assert "| [`sp`](#sp) | features, teacher | no | - |" in page
+
+
+def test_the_page_says_what_was_measured_which_steps_are_longest_and_what_was_not_measured(docs):
+    usual = ("ResNet18_vd", "MobileNetV3_small_x1_0")
+    said = ("1000000", "32", "64", "15", "some processor, 2 cores")
+    rows = [
+        ("kl", *usual, "1.001", "0.99", "1.013", "1.0", "0", *said),
+        ("hint", *usual, "1.25", "1.2", "1.3", "1.114", "250000", *said),
+        ("dot", *usual, "1.75", "1.7", "1.8", "1.02", "0", *said),
+        ("ca_mkd", "ResNet18_vd+ResNet34_vd", usual[1], "1.06", "1.0", "1.1", "1.2", "10000", *said),
+        ("fsp", "ResNet18_vd", "ResNet10", "1.5", "1.4", "1.6", "0.996", "0", *said),
+        ("uskd", "-", usual[1], "0.48", "0.4", "0.5", "0.5", "960", *said),
+    ]
+    write_table(docs / pages.COSTS, COSTS, rows)
+    page = pages.page(docs)
+    told = {row[0]: entry(page, row[0]).partition("**Cost of a step**: ")[2].partition("\n")[0] for row in rows}
+    of = "of the memory of plain distillation"
+    assert told["kl"] == f"1.00 (0.99 to 1.01) of the time and 1.00 {of}; no layers."
+    layers = "its layers have 250,000 parameters, 0.25 of the student's."
+    assert told["hint"] == f"1.25 (1.20 to 1.30) of the time and 1.11 {of}; {layers} {METHODS['hint'].cost}".rstrip()
+    assert f"{of} by ResNet18_vd and ResNet34_vd and MobileNetV3_small_x1_0; its" in told["ca_mkd"]
+    assert f"{of} by ResNet18_vd and ResNet10; no layers." in told["fsp"]
+    assert (
+        f"{of}; its layers have 960 parameters" in told["uskd"]
+    )  # it asks no teacher, and the student is the usual one
+    assert "| [`hint`](#hint) | features, teacher | yes | 1.25 |" in page
+    intro = page.partition("\n## ")[0]
+    assert intro.endswith("".join(f"\n- [`{name}`](#{name}): {told[name]}" for name in ("dot", "fsp", "hint")) + "\n")
+    assert "a network of 1,000,000 parameters, at 32 pixels, 64 images a step" in intro.replace("\n", " ")
+    (missing,) = re.findall(r"Not measured: (.*?)\.\n", intro)
+    assert missing.split(", ") == [f"`{name}`" for name in METHODS if name not in told]
+
+
+def test_measured_costs_are_those_of_methods_that_there_are_and_what_takes_longer_says_why():
+    if not (ROOT / "docs" / pages.COSTS).is_file():
+        pytest.skip("no cost is measured yet")
+    rows = {row["method"]: row for row in pages.rows_of(ROOT / "docs" / pages.COSTS)}
+    assert set(rows) <= set(METHODS)
+    assert [name for name, row in rows.items() if float(row["time_low"]) > 1.1 and not METHODS[name].cost] == []
+    assert {name for name, row in rows.items() if row["parameters"] != "0"} <= {
+        m.name for m in METHODS.values() if m.helpers
+    }
+
+
+def test_a_reason_for_a_cost_is_a_sentence():
+    assert all(method.cost.endswith(".") for method in METHODS.values() if method.cost)

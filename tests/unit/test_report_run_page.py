@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssld.config.run_folder import write_plan
 from ssld.errors import RunError
 from ssld.report import samples, write_report
 from tests.unit.fake_run import make_result, make_run, metrics, sample_arrays, short
@@ -171,7 +172,7 @@ def test_an_export_that_was_made_since_is_shown_with_its_thresholds(tmp_path: Pa
         since = "This one was made since, within fp32 0 points and what rounding explains, int8 1.5 points and a share"
         assert (since in text) == ("model.int8.onnx" in text) == shown
     (folder / "export/contract.json").write_text("{", encoding="utf-8")
-    with pytest.raises(RunError, match=r"contract\.json: is no JSON .*; export the run again"):
+    with pytest.raises(RunError, match=r"contract\.json: damaged \(no JSON.*; `ssld export` of this run"):
         write_report(folder)
 
 
@@ -198,7 +199,7 @@ def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
     lines = [json.dumps({**record, "stage": evil}) for record in metrics() if record["stage"] == "distill"]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     np.savez(folder / "samples.npz", **{**sample_arrays(), "classes": np.array([evil] * 10)})
-    (folder / "plan.yaml").write_text(json.dumps({"title": evil, "stages": {}}))
+    write_plan(folder, result["digest"], json.dumps({"title": evil, "stages": {}}))
     (folder / "bench.csv").write_text((folder / "bench.csv").read_text().replace("onednn", evil))
     text = write_report(folder).read_text(encoding="utf-8")
     assert "<script" not in text
@@ -322,7 +323,7 @@ def test_stages_taken_over_from_another_run_have_no_curves_but_a_note(tmp_path: 
     lines = [json.dumps(record) for record in metrics() if record["stage"] == "distill"]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     text = write_report(folder).read_text(encoding="utf-8")
-    assert "No curves of teach: taken over from another run." in text
+    assert "No curves of teach: this run" in text
     assert text.count('aria-label="Training loss and accuracy over steps"') == 1
 
 
@@ -369,10 +370,10 @@ def test_an_unfinished_run_has_no_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("result.json", "{", r"result\.json: is no JSON"),
+        ("result.json", "{", r"result\.json: damaged \(no JSON"),
         ("metrics.jsonl", '{"kind": "eval"\n', "line 1"),
-        ("bench.csv", "network,batch\nstudent,many\n", r"bench\.csv: has a damaged row"),
-        ("samples.npz", "no archive", r"samples\.npz: cannot be read"),
+        ("bench.csv", "network,batch\nstudent,many\n", r"bench\.csv: damaged \(no column engine\)"),
+        ("samples.npz", "no archive", r"samples\.npz: damaged"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, file: str, text: str, message: str) -> None:

@@ -224,8 +224,8 @@ def test_without_a_teacher_there_is_a_table_and_no_gain(tmp_path):
     ("words", "message"),
     [
         (["speed", "nowhere"], "nowhere: no such folder; give the folder of a finished run"),
-        (["speed", "empty"], "empty/result.json: no such file; the run is not finished, repeat its command"),
-        (["speed", "other"], "other: result.json or export/contract.json is not that of a run; repeat the run"),
+        (["speed", "empty"], "empty: this run is not finished (no result.json); repeat its `ssld run` command"),
+        (["speed", "other"], "other/result.json: damaged (holds no mapping); repeat the `ssld run` command"),
         (["speed", "bare"], "bare: no row of a student in a bench.csv or a given file; `ssld bench bare "),
         (["speed", "run", "--csv", "none.csv"], "none.csv: no such file; give one that `ssld bench --csv` wrote"),
         (["speed", "run", "--csv", "text.csv"], "text.csv: is no bench file; give one that `ssld bench --csv` wrote"),
@@ -270,5 +270,5 @@ def test_a_wrong_command_line_is_told_what_there_is(words, capsys):
 
 def test_a_damaged_contract_is_named(run):
     (run / "export" / "contract.json").write_text("{")
-    with pytest.raises(RunError, match=r"quickstart-1: result\.json or export/contract\.json is not that of a run; re"):
+    with pytest.raises(RunError, match=r"export/contract\.json: damaged \(no JSON.*; `ssld export` of this run"):
         speed.read_run(run)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ssld import cli, processes
+from ssld import trials as trial_runs
 from ssld.commands import sweep as runner
 from ssld.config import sweep
 from ssld.errors import RecipeError, RunError
@@ -204,7 +205,7 @@ def test_the_file_for_wandb_replaces_its_older_self_and_nothing_else(tmp_path: P
 def test_a_sweep_that_cannot_run_stops_before_its_first_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str, local: list[str]
 ) -> None:
-    monkeypatch.setattr(runner, "run_alone", lambda *_: pytest.fail("a trial was started"))
+    monkeypatch.setattr(trial_runs, "run_alone", lambda *_: pytest.fail("a trial was started"))
     file = some_sweep(tmp_path, **changes)
     with pytest.raises(RecipeError) as caught:
         swept(file, "--out", str(tmp_path / "w"), *local)
@@ -216,7 +217,7 @@ def test_a_sweep_that_cannot_run_stops_before_its_first_trial(
 def test_a_sweep_on_the_gain_of_a_recipe_without_a_baseline_stops_before_its_first_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: list[str]
 ) -> None:
-    monkeypatch.setattr(runner, "run_alone", lambda *_: pytest.fail("a trial was started"))
+    monkeypatch.setattr(trial_runs, "run_alone", lambda *_: pytest.fail("a trial was started"))
     recipe = str(written(tmp_path, {key: value for key, value in TREE.items() if key != "baseline"}, "none.yaml"))
     file = some_sweep(tmp_path, recipe=recipe, metric={"name": "gain"})
     with pytest.raises(RecipeError) as caught:
@@ -256,7 +257,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         (out / "result.json").write_text(json.dumps(result))
         return 0
 
-    monkeypatch.setattr(runner, "run_alone", run_alone)
+    monkeypatch.setattr(trial_runs, "run_alone", run_alone)
     return typed
 
 
@@ -320,6 +321,9 @@ def test_every_number_of_a_summary_may_be_a_metric() -> None:
     assert (values["top1"], values["gain"], values["teacher_top1"]) == (96.33, pytest.approx(5.16), 96.83)
     assert values["speedup/onnxruntime"] == pytest.approx(1.7 / 0.31, rel=1e-3)
     assert (values["nll"], values["ece"], values["distill/loss"]) == (0.1234, 2.34, 0.2)
+    bare = names(load_plan("quickstart", ["export.formats=[]"]))
+    assert {"top1", "distill/loss"} <= set(bare)
+    assert not [name for name in bare if name.startswith("speedup/") or name.endswith("p50_ms")]
 
 
 def test_precisions_of_one_engine_are_told_apart() -> None:

@@ -17,6 +17,7 @@ from ssld.distill.evaluate import predict
 from ssld.distill.runs import Run
 from ssld.distill.teachers import Teachers
 from ssld.errors import DataError, RecipeError, RunError
+from ssld.files import sha256, write_json
 from ssld.run import ensure_data, open_folder
 from ssld.runtime import Runtime
 from tests.unit.mine_place import plain, tiles, write_validation
@@ -185,10 +186,11 @@ def test_a_run_lends_the_teacher_that_it_trained(place):
     open_folder(Run.of_plan(plan, run, HERE))
     with pytest.raises(RunError, match=r"prepare\.mined: teacher .*run: this run has trained no teacher; give another"):
         prepared(load(place, teacher=str(run), weights=None), place)
-    folder = Run.of_plan(plan, run, HERE).stage("teach").folder
-    folder.mkdir(parents=True)
-    (folder / "stage.json").write_text('{"top1": 90.0}')
-    shutil.copy(place / "teacher.safetensors", folder / "model.safetensors")
+    stage = Run.of_plan(plan, run, HERE).stage("teach")
+    stage.folder.mkdir(parents=True)
+    record = {"digest": stage.digest, "top1": 90.0, "sha256": sha256(place / "teacher.safetensors")}
+    write_json(stage.folder / "stage.json", record)
+    shutil.copy(place / "teacher.safetensors", stage.model_file)
     with pytest.raises(RunError, match=r"prepare\.mined: teacher .*run: a run has its own weights; leave weights out"):
         prepared(load(place, teacher=str(run)), place)
     root = prepared(load(place), place)

@@ -20,6 +20,7 @@ from ssld.errors import RecipeError, WeightsError
 from ssld.paths import shelf
 from ssld.weights import download, first_checksums
 from ssld.weights.download import Published
+from tests.campaign.damage import WAYS, damage
 from tests.unit.file_server import serving
 
 NAME = "Net_pretrained.pdparams"
@@ -241,6 +242,20 @@ def test_a_file_that_was_put_there_by_hand_is_held_to_the_pin_too(server, folder
     (folder / NAME).write_bytes(b"damaged since")
     assert "refused and kept as" in fails(server, folder, offline=True)
     assert (folder / f"{NAME}.rejected").read_bytes() == b"damaged since"
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if "folder" not in way])
+def test_a_file_that_was_damaged_on_the_shelf_is_not_read_and_the_advice_brings_it_back(way, server, folder, capsys):
+    fetch(server, folder)
+    if not damage(folder / NAME, way):
+        return
+    if (folder / NAME).is_file():
+        with pytest.raises(WeightsError, match=r"it is not what was fetched.* remove it, and fetch or import it"):
+            weights.load(folder / NAME)
+    said = "" if not (folder / NAME).is_file() else f"kept as {NAME}.rejected; it is fetched again"
+    assert fetch(server, folder)["status"] == "downloaded"
+    assert said in capsys.readouterr().err
+    assert (folder / NAME).read_bytes() == CONTENT
 
 
 def test_two_addresses_of_one_file_name_are_kept_apart(server, folder, tmp_path):

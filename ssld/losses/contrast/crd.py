@@ -54,6 +54,9 @@ class Crd(Loss):
         "Its constants come from the first batch and stay.",
         "The official code has memories of its own on each GPU; here all ranks share one.",
     )
+    cost: ClassVar = (
+        "For each image the vectors of `negatives` others are gathered from two memories and compared with it."
+    )
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.contrast import Contrast

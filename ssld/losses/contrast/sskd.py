@@ -78,6 +78,7 @@ class Sskd(Labelled):
         "Published rows use teachers of their own, which are stronger than those of the common benchmark, and plain "
         "distillation in addition.",
     )
+    cost: ClassVar = "Both networks see each image in four rotations, so their passes have four times the rows."
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -50,6 +50,9 @@ class Ab(PairsLoss):
         "It is meant as a first stage of training, whose epochs belong to the cost of the method.",
         "Taps have to be those before an activation, and an activation that is not a ReLU has no such boundary.",
     )
+    cost: ClassVar = (
+        "Each pair of maps has a 1x1 convolution and a batch norm, on the large maps of the early stages as well."
+    )
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.ab import Connectors

@@ -53,6 +53,7 @@ class Afd(PairsLoss):
         "Every tap is compared with every other one, so its cost grows with the product of their numbers.",
         "Weights differ by a factor of four: 200 beside plain distillation in the official code, 50 in PaddleClas.",
     )
+    cost: ClassVar = "Each map of the student is compared with each map of the teacher, at the size of the latter."
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.afd import Attention

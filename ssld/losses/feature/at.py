@@ -42,6 +42,7 @@ class At(PairsLoss):
         "Maps are averaged to one size before the square, not after it.",
         "The paper divides a length by two; the mean of squares of the common benchmark has the weight 1000.",
     )
+    cost: ClassVar = "The squares of all numbers of the maps are averaged, those of the large early ones as well."
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         total = 0.0

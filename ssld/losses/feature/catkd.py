@@ -51,6 +51,7 @@ class Catkd(TapLoss):
         "A network with further layers between the last map and its classifier has no class maps and is refused.",
         "The bias of the classifiers is not part of the maps; the official code rebuilds its networks without one.",
     )
+    cost: ClassVar = "The weight of each class is multiplied with the averaged maps of both networks."
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

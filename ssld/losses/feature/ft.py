@@ -47,6 +47,7 @@ class Ft(TapLoss):
         "The row FT of the common benchmark compares attention maps of the factors and is not the paper's loss, "
         "which is `form: factor`.",
     )
+    cost: ClassVar = "Both maps pass through three 3x3 convolutions, those of the student forward and backward."
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.ft import Factors

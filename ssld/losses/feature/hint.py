@@ -38,6 +38,7 @@ class Hint(TapLoss):
         "The paper trains the hint first and the rest afterwards; the common benchmark, and this, do both at once.",
         "Its weight is 100: the value is a mean over all numbers of a map.",
     )
+    cost: ClassVar = "A convolution of the student's map makes all channels of the teacher's."
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.regressor import Regressor

@@ -52,6 +52,7 @@ class Mgd(TapLoss):
         "The generator has two 3x3 convolutions as wide as the teacher: with 2048 channels that is 75 million "
         "parameters.",
     )
+    cost: ClassVar = "Two 3x3 convolutions of as many channels as the teacher's map has, forward and backward."
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

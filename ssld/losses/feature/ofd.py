@@ -58,6 +58,9 @@ class Ofd(PairsLoss):
         "It is a sum over a map, with the weights 1e-3 on CIFAR-100 and 1e-4 on ImageNet.",
         "The teacher's network has to name the batch norm before the activation of each stage; one without is refused.",
     )
+    cost: ClassVar = (
+        "Each pair of maps has a 1x1 convolution and a batch norm, on the large maps of the early stages as well."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -36,6 +36,7 @@ class Paraphrase(Loss):
     golden: ClassVar = "ft"
     use: ClassVar = "The stage before `ft`, and nothing else: no student learns from it."
     traps: ClassVar = ("It reads the teacher alone. The student has no gradient of it.",)
+    cost: ClassVar = "Six 3x3 convolutions of as many channels as the teacher's map has, forward and backward."
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

@@ -51,6 +51,7 @@ class Pefd(TapLoss):
         "Projections are never negative, so the teacher's vector should be one after a ReLU.",
         "Its weight is 25.",
     )
+    cost: ClassVar = "Three linear layers from the student's vector to the teacher's."
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.pefd import Projectors

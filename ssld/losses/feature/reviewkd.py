@@ -58,6 +58,10 @@ class Reviewkd(PairsLoss):
         "The fusions can have more parameters than a small student, and cost accordingly in each step.",
         "For MobileNetV1 the official width is 256; a port ignores its own setting and takes 512.",
     )
+    cost: ClassVar = (
+        "Each level has a 3x3 convolution of as many channels as the teacher's map has, at the size of the "
+        "teacher's map."
+    )
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.reviewkd import Review

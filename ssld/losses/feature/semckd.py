@@ -52,6 +52,10 @@ class Semckd(PairsLoss):
         "Every pair of taps has three convolutions of its own.",
         "Its weight is 400.",
     )
+    cost: ClassVar = (
+        "Each map of the student passes through three convolutions of its own for each map of the teacher, one of "
+        "them 3x3 with twice the teacher's channels."
+    )
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.semckd import Calibration

@@ -54,6 +54,7 @@ class Simkd(TapLoss):
         "term alone trains the projector and does not export it.",
         "Without such a head it does not train the student's own classifier.",
     )
+    cost: ClassVar = "Three convolutions, of which the last makes all channels of the teacher's map."
 
     def check(self, about: About) -> None:
         own, other = about.student[self.student], about.teacher[self.teacher]

@@ -49,6 +49,7 @@ class Srd(TapLoss):
         "Its batch norms, and the logarithm, see one micro-batch of one rank.",
         "The official code for DeiT computes another loss.",
     )
+    cost: ClassVar = "One linear layer and two batch norms of vectors."
 
     def helpers(self, about: About) -> nn.Layer:
         from paddle import nn

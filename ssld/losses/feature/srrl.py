@@ -55,6 +55,7 @@ class Srrl(TapLoss):
         "teach it.",
         "A port works on pooled vectors, where the official code projects the map.",
     )
+    cost: ClassVar = "A 1x1 convolution to the teacher's channels, and the teacher's classifier once more."
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -49,6 +49,9 @@ class Vid(PairsLoss):
         "Three convolutions as wide as the teacher belong to each pair of taps.",
         "The value can be negative.",
     )
+    cost: ClassVar = (
+        "Three 1x1 convolutions for each pair of maps, two of them from and to all channels of the teacher."
+    )
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.vid import Predictions

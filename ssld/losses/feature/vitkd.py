@@ -49,6 +49,9 @@ class Vitkd(PairsLoss):
         "The networks of this package have no tokens: it is for networks of one's own.",
         "It is published beside `nkd` too, and those rows hold both.",
     )
+    cost: ClassVar = (
+        "Linear layers of the tokens of three blocks, and two 3x3 convolutions of as many channels as the teacher has."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

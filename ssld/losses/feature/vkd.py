@@ -48,6 +48,9 @@ class Vkd(TapLoss):
         "student's vector is free.",
         "The published rows have a divergence on a distillation head in addition.",
     )
+    cost: ClassVar = (
+        "A Cholesky factor and the solution of a system of equations, both of the width of the narrower vector."
+    )
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.vkd import Orthogonal

@@ -58,6 +58,9 @@ class WkdF(TapLoss):
         "The published rows that are highest have `wkd_l` beside it.",
         "In a cell of one pixel the deviation is 0 for both networks: a map needs more pixels than the grid has cells.",
     )
+    cost: ClassVar = (
+        "Three convolutions, of which one is 3x3, and mean and deviation of each channel in each cell of the grid."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

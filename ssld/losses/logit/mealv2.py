@@ -45,6 +45,7 @@ class MealV2(Loss):
         "teacher and not to deceive; the official code has it so.",
         "The last layer of the discriminator has a ReLU too, so that its scores are never negative.",
     )
+    cost: ClassVar = "Three linear layers judge the logits of both networks."
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.discriminator import Discriminator

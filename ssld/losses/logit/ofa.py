@@ -56,6 +56,9 @@ class Ofa(Labelled):
         "its tables.",
         "Branches are trained for every stage: with a small student they can cost more than the student itself.",
     )
+    cost: ClassVar = (
+        "Each branch has separable convolutions, forward and backward, on the map of a stage of the student."
+    )
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

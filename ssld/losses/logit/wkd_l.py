@@ -63,6 +63,9 @@ class WkdL(Labelled):
         "It needs the weights of the teacher's classifier, so a teacher from an engine or a label cache cannot "
         "teach it.",
     )
+    cost: ClassVar = (
+        "Ten rounds of products with a matrix of all pairs of classes, which the gradient passes through as well."
+    )
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         z_s, z_t = student["logits"], teacher["logits"]

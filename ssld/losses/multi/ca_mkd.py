@@ -49,6 +49,7 @@ class CaMkd(Labelled):
         "scale of `aver`: a gain over `aver` at equal weights holds this factor too.",
         "A teacher that learnt the training images by heart is always believed.",
     )
+    cost: ClassVar = "A convolution for each teacher makes all channels of its map."
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]

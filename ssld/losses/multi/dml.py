@@ -48,6 +48,7 @@ class Dml(Loss):
         "a loss of its own and the sum is minimised, so `symmetric` with `detached: true` gives the same gradients, "
         "and with `detached: false` it gives twice as large ones.",
     )
+    cost: ClassVar = "There is no teacher to pass forward; each network makes a step of its own, forward and backward."
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         others = of_peers(batch, student["logits"])

@@ -47,6 +47,7 @@ class Kdcl(Labelled):
         "neither is part of this loss.",
         "`min_logit` takes a minimum over all networks, which peers with logits of other sizes disturb.",
     )
+    cost: ClassVar = "There is no teacher to pass forward; each network makes a step of its own, forward and backward."
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         networks = [student["logits"], *of_peers(batch, student["logits"])]

@@ -58,6 +58,7 @@ class Cc(BatchLoss, TapLoss):
         "Both linear layers are trained, the teacher's too: the loss can fall without the student learning anything.",
         "It compares the images of one micro-batch of one rank, and `differences` depends on their order.",
     )
+    cost: ClassVar = "Two linear layers, and the products of neighbours or of all pairs of images."
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import Embeddings

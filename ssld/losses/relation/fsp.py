@@ -45,6 +45,7 @@ class Fsp(PairsLoss):
         "Alone it reaches nothing behind the last tap, and a stage that trains what no loss reaches stops: add `ce`.",
         "It is meant as a first stage of training, whose epochs belong to the cost of the method.",
     )
+    cost: ClassVar = "Products of all pairs of channels of two maps in a row, summed over all places, of both networks."
 
     def __post_init__(self) -> None:
         super().__post_init__()

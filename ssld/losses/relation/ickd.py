@@ -46,6 +46,7 @@ class Ickd(TapLoss):
         "The recipe for ImageNet was never released; a much lower number that is sometimes quoted comes from a guessed "
         "optimiser of a port.",
     )
+    cost: ClassVar = "A 1x1 convolution to the teacher's channels, and products of all pairs of channels of both maps."
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import EmbedMap

@@ -56,6 +56,7 @@ class Itrd(BatchLoss, TapLoss):
         "The value is a logarithm: it can be negative, and its size says nothing about the gap.",
         "Deviations are of a micro-batch of one rank; small ones make them noise.",
     )
+    cost: ClassVar = "A linear layer, and products of all pairs of images."
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -47,6 +47,7 @@ class Nst(PairsLoss):
         "Every pair of channels of an image is compared: in wide networks with large maps it is the slowest loss "
         "without layers. Leave out early stages first.",
     )
+    cost: ClassVar = "Products of all pairs of channels, or of all pairs of places, of each map of both networks."
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         total = 0.0

@@ -47,6 +47,7 @@ class Pkt(BatchLoss, TapLoss):
         "The value is a mean over N^2 and tiny: the usual weight is 30000.",
         "It compares the images of one micro-batch of one rank; `accumulate` and ranks change its value.",
     )
+    cost: ClassVar = "Products of all pairs of images."
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         p_s, p_t = _neighbours(student[self.student]), _neighbours(teacher[self.teacher])

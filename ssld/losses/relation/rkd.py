@@ -58,6 +58,9 @@ class Rkd(BatchLoss, TapLoss):
         "It compares the images of one micro-batch of one rank; `accumulate` and ranks change its value.",
         "Ports divide by other means, so a weight from PaddleClas or mmrazor does not carry over.",
     )
+    cost: ClassVar = (
+        "The angles of all N^3 triples of images of a micro-batch, which the gradient passes through as well."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -43,6 +43,7 @@ class Sp(BatchLoss, TapLoss):
         "and with the number of ranks.",
         "Its value is a mean over N^2 of small numbers: the usual weight is 3000, for batches of 64.",
     )
+    cost: ClassVar = "Products of all pairs of images, each as long as a whole map."
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         return (_similarity(student[self.student]) - _similarity(teacher[self.teacher])).square().mean()

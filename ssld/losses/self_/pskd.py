@@ -45,6 +45,7 @@ class Pskd(Labelled):
         "It keeps a prediction for each training image: on ImageNet 5.1 GB in memory and in each checkpoint.",
         "The prediction is of the view of the epoch before, which was cropped and flipped otherwise.",
     )
+    cost: ClassVar = "There is no teacher to pass forward; predictions are read from a memory and written to it."
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.predictions import Predictions

@@ -58,6 +58,9 @@ class Uskd(Labelled):
         "The order of the classes adds logarithms of the student to probabilities of the weak head, as the "
         "official code does.",
     )
+    cost: ClassVar = (
+        "There is no teacher to pass forward; one linear layer, and the order of the classes of each image."
+    )
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]
