@@ -106,6 +106,8 @@ def test_the_version_is_that_of_the_package(tmp_path):
             "run: unknown argument '--devise'; `ssld run --help`",
         ),
         (["list", "models", "seed=1"], "list: unknown argument 'seed=1'"),
+        (["export", "ResNet18", "--out", ""], "export: out is empty; give it a value, or leave it out"),
+        (["bench", ""], "bench: target is empty"),
         (["run", "quickstart", "--device", "tpu"], "invalid choice: 'tpu'"),
         (["run", "quickstart", "--seeds", "many"], "argument --seeds: should be an integer from 1 to 10,000; got many"),
         (["data", "prepair", "x"], "invalid choice: 'prepair'"),
