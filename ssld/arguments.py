@@ -218,8 +218,8 @@ def _tune_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--term", required=True, metavar="NAME", help="The term of the block `loss` of a stage.")
     command.add_argument("--stage", metavar="NAME", help="The stage, where several have a term of this name.")
     command.add_argument(
-        "--option", nargs="+", default=[], metavar="NAME",
-        help="Options of the loss that are searched too, beside the weight and the temperature.",
+        "--option", action="append", default=[], metavar="NAME",
+        help="An option of the loss that is searched too, beside weight and temperature; it may be repeated.",
     )  # fmt: skip
     command.add_argument(
         "--budget", type=_number(Budget), default=8, metavar="N",

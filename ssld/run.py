@@ -203,7 +203,7 @@ def kept_digest(run: Run) -> str | None:
     Returns None where there is no plan, or the damaged one of this run, and "" for the damaged plan of a run that never
     began. Raises RunError where the folder is that of another run that has begun, or of something else.
     """
-    folder = run.folder
+    folder, plan_digest = run.folder, run.plan.digest
     for name in (*OUTPUTS, METRICS, PLAN, RESULT):
         if (folder / name).is_dir():
             raise RunError(f"{folder / name}: is a folder; remove it, and repeat the command")
@@ -212,28 +212,33 @@ def kept_digest(run: Run) -> str | None:
     except RunError as error:
         if not folder.exists() or is_empty(folder, but=(fresh.FRESH, code.COPIES)):
             return None  # a process may have been killed before it wrote the plan
-        is_there, is_ours = (folder / PLAN).exists(), holds_stages_of(run)
+        is_there = (folder / PLAN).exists()
+        is_ours = holds_stages_of(run) and digest_of_result(folder) in (None, plan_digest)
         if not is_ours and (not is_there or has_results(folder)):
             what = str(error) if is_there else f"{folder}: is not empty and holds no run"
             raise RunError(f"{what}; choose another --out") from None
         note(f"{error}; it is written anew")
         return None if is_ours else ""
-    if digest != run.plan.digest and has_results(folder):
+    if digest == plan_digest or not has_results(folder):
+        return digest
+    if not (holds_stages_of(run) and digest_of_result(folder) == plan_digest):
         raise RunError(f"{folder}: holds the run of another recipe{_difference(run)}; choose another --out")
-    return digest
+    note(f"{folder / PLAN}: damaged (it is of another run than {RESULT}); it is written anew")
+    return None
 
 
 def holds_stages_of(run: Run) -> bool:
-    """Return whether a folder without a readable plan is that of this run.
-
-    It then holds stages of this plan, and no other ones, and no result of another plan.
-    """
+    """Return whether a run folder holds stages of this plan, and no other ones."""
     stages = {path.name for path in (run.folder / "stages").glob("*")} - {REPLACED}
+    return bool(stages) and stages <= {stage.folder.name for stage in run.stages.values()}
+
+
+def digest_of_result(folder: Path) -> str | None:
+    """Return the digest of the plan that the result of a run names; None without a result that can be read."""
     try:
-        digest = read_json(run.folder / RESULT, "").get("digest")
+        return read_json(folder / RESULT, "").get("digest")
     except RunError:
-        digest = run.plan.digest  # there is none that could be read
-    return bool(stages) and stages <= {stage.folder.name for stage in run.stages.values()} and digest == run.plan.digest
+        return None
 
 
 def has_results(folder: Path) -> bool:

@@ -153,7 +153,7 @@ class Search:
     def command(self, out: Path) -> str:
         """Return the command that goes on with the search."""
         words = ["ssld", "tune", self.recipe, *self.overrides, "--term", self.term, "--stage", self.stage]
-        words += ["--option", *self.options] if self.options else []
+        words += [word for name in self.options for word in ("--option", name)]
         words += ["--budget", str(self.budget), "--held-out", f"{self.share:g}", "--seed", str(self.seed)]
         return shlex.join([*words, *(["--smoke"] if self.smoke else []), "--out", str(out)])
 

@@ -18,7 +18,13 @@ FORWARDS = {"all": 3, "head_and_norms": 2, "head": 1}  # cost of a step in forwa
 FLOAT = 4  # bytes of a float32
 NOT_COUNTED = "a network without a card has no arithmetic that is known without making it; `ssld run` counts it"
 WEIGHT_BYTES = {"fp16": 2, "paddle2_int8": 1}  # of a weight in a file; other formats, int8 too, hold float32
-SLOTS = {"momentum": 1, "adamw": 2, "rmsprop": 3, "dot": 2}  # numbers that an optimizer keeps for each weight
+SLOTS = {
+    "momentum": 1,
+    "adamw": 2,
+    "lamb": 2,
+    "rmsprop": 3,
+    "dot": 2,
+}  # numbers that an optimizer keeps for each weight
 CHECKPOINTS = 2  # number of the newest checkpoints that a stage keeps
 
 

@@ -26,7 +26,7 @@ class Optim:
     lr: Rate
     # These numbers multiply lr for the stem and then for each stage of the network; the head has 1.
     stage_lr: tuple[Multiple, ...] = key((), later=True)
-    algorithm: Literal["momentum", "adamw", "rmsprop", "dot"] = "momentum"
+    algorithm: Literal["momentum", "adamw", "lamb", "rmsprop", "dot"] = "momentum"
     momentum: Decay = 0.9
     nesterov: bool = False
     rho: Decay = key(0.9, later=True)  # for rmsprop, the share of the mean square that a step keeps

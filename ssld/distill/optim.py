@@ -62,7 +62,7 @@ def _left(optim: Optim, step: int, warmup: int, steps: int, steps_per_epoch: int
 
 
 def make_optimizer(optim: Optim, parameters: list[Parameter]) -> Optimizer:
-    """Make the optimizer that the recipe names: Momentum, AdamW, RMSProp or DOT.
+    """Make the optimizer that the recipe names: Momentum, AdamW, LAMB, RMSProp or DOT.
 
     Biases and the scales of normalisations (parameters of one dimension) decay only with `decay_all`. There are no
     parameter groups, because Paddle clips the gradient norm of each group by itself.
@@ -73,6 +73,10 @@ def make_optimizer(optim: Optim, parameters: list[Parameter]) -> Optimizer:
     if optim.algorithm == "adamw":
         kind = paddle.optimizer.AdamW
         own = {"weight_decay": optim.weight_decay, "apply_decay_param_fun": decayed.__contains__}
+    elif optim.algorithm == "lamb":
+        kind = paddle.optimizer.Lamb
+        spared = {p.name for p in parameters} - decayed
+        own = {"lamb_weight_decay": optim.weight_decay, "exclude_from_weight_decay_fn": lambda p: p.name in spared}
     else:
         for p in parameters:
             p.regularizer = paddle.regularizer.L2Decay(optim.weight_decay if p.name in decayed else 0.0)

@@ -158,6 +158,7 @@ class Classifier(nn.Layer):
             what = f"model {self.arch}: no tap {name!r}: that stage does not end in an activation"
         return f"{what}; it gives {', '.join(self.taps)}"
 
+    @paddle.jit.not_to_static  # no branch depends on a value, so Paddle need not rewrite the code of every layer
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.stem(x)
         for stage in self.stages:

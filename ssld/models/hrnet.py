@@ -67,10 +67,16 @@ class Exchange(Activated):
         for source in range(last - 1, target - 1, -1):
             # They are added from low to high resolution, so one map is enlarged at a time. Published weights expect
             # nearest neighbours. It takes a size and not a factor: maps may be odd, and ONNX export knows no factor.
-            y = paths[source](xs[source]) + interpolate(y, xs[source].shape[2:], mode="nearest")
+            y = paths[source](xs[source]) + interpolate(y, _size(xs[source]), mode="nearest")
         for source in range(target):
             y = y + paths[source](xs[source])
         return y
+
+
+def _size(x: paddle.Tensor) -> Sequence[int] | paddle.Tensor:
+    """Return height and width of a map; where a program is traced for images of any size, as a tensor in it."""
+    size: list[int] = x.shape[2:]
+    return paddle.shape(x)[2:] if -1 in size else size
 
 
 def _path(widths: Sequence[int], source: int, target: int) -> nn.Layer:
@@ -142,6 +148,7 @@ class HRNet(Classifier):
     def _chain(self) -> nn.Sequential:
         return self.head.out
 
+    @paddle.jit.not_to_static  # as that of every network of the zoo
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         branches = [self.stem(x)]
         for stage in self.stages:

@@ -19,6 +19,7 @@ from ssld.report.trials import csv_of, table
 from ssld.spec.printable import in_code, in_markdown
 
 Row = dict[str, Any]
+SMOKE = "**A smoke run: its numbers mean nothing. Each trial was evaluated on fake images of its own.**"
 NUMBERS = ("top1", "low", "high", "difference", "difference_low", "difference_high", "p")
 
 
@@ -76,14 +77,18 @@ def choose(tried: Sequence[Tried]) -> Choice:
     rights = {number: one.right for number, one in enumerate(tried, 1) if one.right is not None}
     best, others = max(rights, key=lambda number: (rights[number].sum(), -number)), len(rights) - 1
     if best == 1:
-        what = f"None of {others} other trials has more held-out images right" if others else "No other trial finished"
+        what = (
+            f"None of the others that finished ({others}) has more held-out images right"
+            if others
+            else "No other trial finished"
+        )
         return Choice(best, 1, f"{what}: the recipe's own values stay.")
     beside = gap(rights[best], first)
     numbers = (
         f"{beside.points:+.2f} points, 95 % interval {beside.low:+.2f} to {beside.high:+.2f}; {beside.only_ours} "
         f"images are right with it alone and {beside.only_theirs} with the recipe's own values alone"
     )
-    tested = f"p = {p_value(beside.p)} (McNemar), times {others}, the number of trials that it is the best of"
+    tested = f"p = {p_value(beside.p)} (McNemar), {p_value(min(1.0, others * beside.p))} as the best of {others}"
     if is_clear(beside.p, others):
         return Choice(best, best, f"Trial {best} is better than the recipe's own values: {numbers}; {tested}.")
     within = f"Trial {best} has most images right, but within the noise of {len(first)} images: {numbers}; {tested}."
@@ -119,7 +124,7 @@ def write(file: Path, tried: Sequence[Tried], place: str, about: Row) -> Path:
 
 def _page(rows: list[Row], tried: Sequence[Tried], choice: Choice | None, about: Row) -> str:
     title = f"{in_markdown(about['term'])} of {in_markdown(about['recipe'])}"
-    smoke = ["**A smoke run: its numbers mean nothing.**", ""] if about["scope"] == "smoke" else []
+    smoke = [SMOKE, ""] if about["scope"] == "smoke" else []
     lines = [
         f"# {title}: {len(rows)} of {about['trials']} trials",
         "",

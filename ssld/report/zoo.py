@@ -95,12 +95,13 @@ def pages(docs: Path) -> dict[str, str]:
     Raises RecipeError when such a page has no place for it.
     """
     models = list(cards.models().values())
+    unpublished = list(cards.unpublished().values())
     series_page = series_pages(docs)
     files = {"zoo.md": _overview(models, series_page)}
     files |= {f"zoo/{name}.svg": text for name, text in _figures(models).items()}
     for page in dict.fromkeys(series_page.values()):
         published = [model for model in models if series_page.get(model.series) == page]
-        others = [card for card in cards.unpublished().values() if series_page.get(card.series) == page]
+        others = [card for card in unpublished if series_page.get(card.series) == page]
         table = _published(published) if published else _compared(others, docs)
         files[f"zoo/{page.name}"] = _filled(page, table)
     return files

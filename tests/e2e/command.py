@@ -1,10 +1,21 @@
-"""`ssld` as a user types it: a process of its own, in a folder of its own."""
+"""`ssld` as a user types it, in a folder of its own.
+
+`ssld`, `succeeds` and `fails` run a command line in this process, whose imports are done; `process` and `unread` start
+a process, which costs seconds: for signals, closed pipes, and what a process does at its beginning and its end.
+"""
 
 import os
 import subprocess
 import sys
+import tempfile
+import traceback
+import warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from unittest import mock
 
 import yaml
+
+from ssld import cli
 
 
 def command(*words):
@@ -17,15 +28,71 @@ def surroundings(**changes):
     return {**kept, "OMP_NUM_THREADS": "1", **changes}
 
 
-def ssld(*words, cwd, seconds=280, **changes):
-    """The finished process; `changes` are environment variables."""
+def process(*words, cwd, seconds=280, **changes):
+    """The finished process of a command; `changes` are environment variables."""
     options = {"capture_output": True, "text": True, "timeout": seconds, "check": False}
     return subprocess.run(command(*words), cwd=cwd, env=surroundings(**changes), **options)
 
 
-def succeeds(*words, cwd, **options):
+def ssld(*words, cwd, **changes):
+    """What `process` gives, of a command in this process: its exit code, and all that it and its children print."""
+    before = os.getcwd()
+    with tempfile.TemporaryFile("w+", 1) as output, tempfile.TemporaryFile("w+", 1) as errors:
+        with prints_into(output, errors), mock.patch.dict(os.environ, surroundings(**changes), clear=True), warns():
+            os.chdir(cwd)
+            try:
+                code = exit_code([*map(str, words)])
+            finally:
+                os.chdir(before)
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(words, code, output.read(), errors.read())
+
+
+def exit_code(words):
+    """The exit code that Python gives a process, which prints the reason if it is a text, or the traceback."""
+    try:
+        cli.main(words)
+    except SystemExit as end:
+        if not isinstance(end.code, str):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")
+    except Exception:  # noqa: BLE001 - whatever it is, a user would see it
+        traceback.print_exc()
+    else:
+        return 0
+    return 1
+
+
+@contextmanager
+def prints_into(output, errors):
+    """Let Python, libraries in C and child processes print into two files."""
+    files = {1: output, 2: errors}
+    kept = {number: os.dup(number) for number in files}
+    for number, file in files.items():
+        os.dup2(file.fileno(), number)
+    try:
+        with redirect_stdout(output), redirect_stderr(errors):
+            yield
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+@contextmanager
+def warns():
+    """Show warnings as Python shows them to a user: none is an error, and some are for developers alone."""
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", kind)
+        yield
+
+
+def succeeds(*words, cwd, **changes):
     """Standard output of a command that must succeed."""
-    done = ssld(*words, cwd=cwd, **options)
+    done = ssld(*words, cwd=cwd, **changes)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

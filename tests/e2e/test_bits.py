@@ -14,7 +14,7 @@ import pytest
 from ssld.files import sha256
 from ssld.paths import shelf
 from ssld.runtime import hardware
-from tests.e2e.command import succeeds
+from tests.e2e.command import process
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "bits.json").read_text())
 FEW = ("stages.teach.epochs=2", "stages.baseline.epochs=2", "stages.distill.epochs=0.3")
@@ -41,7 +41,8 @@ def test_the_weights_of_every_stage_have_the_bits_that_were_recorded(name, tmp_p
         pytest.skip(f"the bits were recorded on {RECORDED['made on']}, this is {machine}")
     recipe, overrides = RUNS[name]
     words = ("run", shelf("recipes") / f"{recipe}.yaml", "--wandb", "disabled", "--out", "run", *overrides, *QUICK)
-    succeeds(*words, cwd=tmp_path, seconds=3500)
+    done = process(*words, cwd=tmp_path, seconds=3500)
+    assert done.returncode == 0, done.stderr
     stages = sorted((tmp_path / "run" / "stages").glob("*/model.safetensors"))
     bits = {file.parent.name.rpartition("-")[0]: sha256(file) for file in stages}
     assert bits == RECORDED["sha256"][name]

@@ -7,22 +7,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.e2e.command import command, fails, ssld, succeeds, surroundings
+from ssld import __version__
+from tests.e2e.command import command, fails, process, ssld, succeeds, surroundings
 
 LISTS = ("models", "teachers", "students", "losses", "methods", "recipes", "engines")
-AT_ONCE = [["--help"], ["run", "--help"], ["sweep", "--help"], *(["list", what] for what in LISTS)]
-SHOWN = ("quickstart", "recipes/resnet50_vd_ssld.yaml", "ResNet50_vd", "ssld", "reviewkd", "paddle")
-AT_ONCE += [["show", name] for name in SHOWN]
-ids = pytest.mark.parametrize("words", AT_ONCE, ids=" ".join)
-
-
-@ids
-def test_a_command_that_answers_at_once_imports_nothing_heavy(words, tmp_path):
-    watched = [command()[0], "-X", "importtime", *command(*words)[1:]]
-    done = subprocess.run(watched, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=True)
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
-    assert "argparse" in loaded
-    assert not loaded & {"paddle", "nvidia", "wandb", "matplotlib", "onnxruntime", "onnx", "sklearn"}
 
 
 @pytest.mark.parametrize("what", LISTS)
@@ -86,10 +74,14 @@ def test_show_fills_in_base_overrides_and_defaults(tmp_path):
     assert (smoke["scope"], smoke["digest"] != plan["digest"]) == ("smoke", True)
 
 
-def test_the_version_is_that_of_the_package(tmp_path):
-    import ssld
-
-    assert succeeds("--version", cwd=tmp_path) == f"ssld {ssld.__version__}\n"
+def test_a_process_ends_with_the_code_and_the_words_of_its_command(tmp_path):
+    """The other tests here ask in their own process."""
+    ended = [process(*words, cwd=tmp_path) for words in (["--version"], ["run", "quikstart"], ["rum"])]
+    assert [done.returncode for done in ended] == [0, 1, 2]
+    assert (ended[0].stdout, ended[0].stderr) == (f"ssld {__version__}\n", "")
+    for done, said in zip(ended[1:], ("ssld run: quikstart: no such recipe", "ssld: argument COMMAND: "), strict=True):
+        assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+        assert done.stderr.startswith(said)
 
 
 # --- wrong command lines

@@ -25,7 +25,8 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("doors")
     write_code(place)
     write_recipe(place, TREE, "own.yaml")
-    succeeds(*run("seeds", "--seeds", "2", "--experiments", "kept", recipe="own.yaml"), cwd=place)
+    told = succeeds(*run("seeds", "--seeds", "2", "--experiments", "kept", "--json", recipe="own.yaml"), cwd=place)
+    (place / "stdout").write_text(told)
     return place
 
 
@@ -42,9 +43,16 @@ def elsewhere(tmp_path_factory):
 
 
 def test_two_seeds_of_own_code_are_run_and_compared(place, first):
+    told = json.loads((place / "stdout").read_text())
+    assert told["report"] == "kept/own.md"
+    results = [json.loads((place / run / "result.json").read_text()) for run in told["runs"]]
+    assert [result["seed"] for result in results] == [0, 1]
     recorded = [json.loads(file.read_text()) for file in sorted(place.glob("kept/results/own/*.json"))]
-    assert sorted(result["seed"] for result in recorded) == [0, 1]
+    assert sorted(recorded, key=lambda result: result["seed"]) == results
     assert len({result["group"] for result in recorded}) == 1
+    twin = json.loads((place / "kept/own.json").read_text())
+    assert twin["spreads"]["distilled"]["mean"] == pytest.approx(np.mean([result["top1"] for result in results]))
+    assert "± " in (place / "kept/own.md").read_text()
     assert len({result["student"]["arch"] for result in recorded}) == 1
     assert state(first, "distill") != state(*(set((place / "seeds").iterdir()) - {first}), "distill")
     said = succeeds("compare", "own", "seeds", "--experiments", "kept", cwd=place)

@@ -11,7 +11,7 @@ import pytest
 
 from ssld import weights
 from ssld.data import fake
-from tests.e2e.command import fails, ssld, succeeds, write_recipe
+from tests.e2e.command import fails, process, ssld, succeeds, write_recipe
 from tests.unit.wandb_file import kinds, plain
 
 TREE = {
@@ -39,6 +39,12 @@ TREE = {
     "bench": {"repeats": 2, "warmup": 1},
 }  # fmt: skip
 STAGES = list(TREE["stages"])
+PLAIN = (
+    "export.formats=[paddle]",
+    "bench.engines=[paddle]",
+    "--wandb",
+    "disabled",
+)  # of runs that ask for stages alone
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +53,7 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     fake(place / "data" / "d", 4, train=16, val=12, unlabelled=8, size=20)
     write_recipe(place, TREE)
-    done = ssld("run", "some.yaml", "--out", "runs/a", cwd=place)
+    done = process("run", "some.yaml", "--out", "runs/a", cwd=place)
     assert done.returncode == 0, done.stderr
     (place / "stdout").write_text(done.stdout)
     (place / "stderr").write_text(done.stderr)
@@ -262,8 +268,7 @@ def test_a_model_is_exported_with_the_weights_of_a_file_and_never_without(place)
 
 
 def test_a_changed_last_stage_takes_over_the_others(place):
-    words = ["run", "some.yaml", "stages.fix.optim.lr=0.01", "--out", "runs/b", "--wandb", "disabled"]
-    done = ssld(*words, cwd=place)
+    done = ssld("run", "some.yaml", "stages.fix.optim.lr=0.01", *PLAIN, "--out", "runs/b", cwd=place)
     assert done.returncode == 0, done.stderr
     for stage in STAGES[:-1]:
         assert f"{stage}: taken over from a" in done.stderr
@@ -272,20 +277,6 @@ def test_a_changed_last_stage_takes_over_the_others(place):
         one, other = (state(place / "runs" / run, stage) for run in "ab")
         same = all((one[key] == other[key]).all() for key in one)
         assert same == (stage != "fix")
-
-
-def test_seeds_are_run_and_compared(place):
-    words = ["run", "some.yaml", "--seeds", "2", "--out", "seeds", "--wandb", "disabled", "--experiments", "kept"]
-    told = json.loads(succeeds(*words, "--json", cwd=place))
-    assert told["report"] == "kept/some.md"
-    results = [json.loads((place / run / "result.json").read_text()) for run in told["runs"]]
-    assert [found["seed"] for found in results] == [0, 1]
-    assert len({found["group"] for found in results}) == 1
-    recorded = [json.loads(file.read_text()) for file in sorted((place / "kept/results/some").glob("*.json"))]
-    assert sorted(recorded, key=lambda found: found["seed"]) == results
-    twin = json.loads((place / "kept/some.json").read_text())
-    assert twin["spreads"]["distilled"]["mean"] == pytest.approx(np.mean([found["top1"] for found in results]))
-    assert "± " in (place / "kept/some.md").read_text()
 
 
 def test_the_smallest_recipe_of_the_documentation_ends_without_a_gain_and_says_why(tmp_path):
@@ -334,7 +325,7 @@ CACHED = ("teacher.norm=running", "stages.distill.labels={views: 1, k: 2}")
 
 def test_labels_are_made_once_compared_with_the_teacher_mended_and_shared_by_two_seeds(place):
     """The teacher is taken over from the run beside it; a second seed of the views' students finds the labels."""
-    words = ("label", "some.yaml", *CACHED, "--out", "runs/l", "--json")
+    words = ("label", "some.yaml", *CACHED, *PLAIN[:2], "--out", "runs/l", "--json")
     (row,) = json.loads(succeeds(*words, cwd=place))
     assert (row["stage"], row["views"], row["labels"], row["bytes a label"]) == ("distill", 1, 24, 7)
     (file,) = (place / row["folder"]).glob("view-000/*.labels")
@@ -345,7 +336,7 @@ def test_labels_are_made_once_compared_with_the_teacher_mended_and_shared_by_two
     assert f"{row['folder']}/view-000/shard-00000.labels: 1 of 1 blocks are damaged; they are made anew" in done.stderr
     assert json.loads(done.stdout)[0]["max |diff| of softmax"] < 1e-3
     assert file.read_bytes() == made
-    trained = ssld("run", "some.yaml", *CACHED, "--out", "runs/l", cwd=place)
+    trained = ssld("run", "some.yaml", *CACHED, *PLAIN, "--out", "runs/l", cwd=place)
     assert trained.returncode == 0, trained.stderr
     assert "labels:" not in trained.stderr  # nothing was missing
     (about,) = (place / "runs/l/stages").glob("distill-*/stage.json")

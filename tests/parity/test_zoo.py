@@ -40,13 +40,16 @@ def test_every_parameter_gets_a_gradient(arch):
 
 
 @pytest.mark.parametrize("arch", one_of_each_series())
-def test_evaluation_repeats_itself_and_a_compiled_network_agrees(arch):
+def test_evaluation_repeats_itself_and_a_compiled_network_agrees(arch, tmp_path, monkeypatch):
+    """Paddle compiles it without writing its code anew, which takes many times as long; it would write below HOME."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     model, images = small(arch), paddle.to_tensor(images_of(arch))
     model.eval()
     with paddle.no_grad():
         first, again = model(images).numpy(), model(images).numpy()
         taps = stages(model, images)
         compiled = paddle.jit.to_static(model, full_graph=True)(images).numpy()
+    assert not list(tmp_path.rglob("*.py"))
     assert (first == again).all()
     assert list(taps) == [f"stage{n}" for n in range(1, len(taps) + 1)]
     sides = [tap.shape[2] for tap in taps.values()]

@@ -323,6 +323,12 @@ def test_a_folder_whose_plan_was_lost_is_known_by_its_stages_and_another_one_is_
     open_folder(Run.of_plan(plan_of(), RUN, HERE))
     assert f"{RUN}/plan.yaml: no such file; it is written anew\n" in capsys.readouterr().err
     assert recipe.of_run(RUN).digest == plan_of().digest
+    shutil.copyfile("others/two/plan.yaml", RUN / "plan.yaml")
+    open_folder(Run.of_plan(plan_of(), RUN, HERE))
+    assert "plan.yaml: damaged (it is of another run than result.json); it is written anew" in capsys.readouterr().err
+    assert recipe.of_run(RUN).digest == plan_of().digest
+    with pytest.raises(SsldError, match=r"one: holds the run of another recipe \(seed is 0 there and 1 here\); choose"):
+        open_folder(Run.of_plan(plan_of("seed=1"), RUN, HERE))
     for text in ("", "name: other\n"):
         (Path("others/two") / "plan.yaml").write_text(text)
         with pytest.raises(SsldError, match=r"others/two/plan.yaml: damaged .*; choose another --out"):

@@ -174,6 +174,7 @@ def test_engines_that_read_nothing_of_the_export_are_refused_before_the_first_st
         checked("bench.engines=[paddle]", "export.formats=[paddle]", "bench.precisions=[int8]")
     checked("export.formats=[int8]", "bench.precisions=[int8]", "bench.engines=[paddle, openvino]")
     checked("export.formats=[paddlelite]", "bench.engines=[paddle2]")
+    checked("export.formats=[]", "bench.engines=[onednn]")  # nothing is exported, and nothing is timed
 
 
 def test_formats_that_cannot_be_written_here_are_refused_before_the_first_step(tmp_path):
@@ -183,6 +184,7 @@ def test_formats_that_cannot_be_written_here_are_refused_before_the_first_step(t
     checked("export.formats=[int8]", "export.opset=13")
     with pytest.raises(DeployError, match=r"int8 needs an opset of 13 or more, not 12; raise --opset$"):
         checked("export.formats=[int8]", "export.opset=12")
+    checked("export.formats=[]", "export.opset=12")
 
 
 def test_a_run_that_no_engine_can_measure_says_why_of_each(networks, tmp_path):

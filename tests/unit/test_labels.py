@@ -434,7 +434,7 @@ TREE = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Return a function from overrides to a plan, a run folder with a trained teacher, and the folder of the lists."""
+    """Yield a function from overrides to a plan, a run folder with a trained teacher, and the folder of the lists."""
     folder = tmp_path_factory.mktemp("run")
     fake(folder, 4, train=8, val=4, unlabelled=10, size=30)
     file = written(folder, TREE)
@@ -443,7 +443,9 @@ def trained(tmp_path_factory):
     for _ in range(3):
         net(paddle.randn([8, 3, 32, 32]))
     save_result(Run(plan, folder / "out", folder, HERE).stage("teach"), net, {})
-    return lambda *overrides: recipe.load(file, overrides), folder / "out", folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSLD_LABELS", str(folder / "labels"))
+        yield lambda *overrides: recipe.load(file, overrides), folder / "out", folder
 
 
 def test_labels_from_a_cache_are_those_of_the_teacher_on_the_same_images(trained, tmp_path, monkeypatch):

@@ -417,6 +417,20 @@ def test_ce_reads_the_logits_that_it_names(networks):
     assert np.abs(student["strong.logits"].grad.numpy()).max() > 0
 
 
+@pytest.mark.parametrize(("smoothing", "wanted"), [(0.0, [2500.4, 0.18566]), (0.1, [2437.8943, 62.8357])])
+def test_binary_cross_entropy_is_that_of_torch(smoothing, wanted):
+    """`binary_cross_entropy_with_logits` of PyTorch 2.13, the mean over the classes, with logits as large as 1e4."""
+    logits = paddle.to_tensor([[2.0, -1.0, 0.5, 1e4], [0.0, -3.0, 7.0, -1e4]], stop_gradient=False)
+    loss = registry.built_in()["bce"](smoothing=smoothing)
+    values = loss({"logits": logits}, {}, {"label": paddle.to_tensor([0, 2])}, None)
+    np.testing.assert_allclose(values.numpy(), wanted, rtol=1e-4)
+    values.sum().backward()
+    target = np.full((2, 4), smoothing / 4)
+    target[[0, 1], [0, 2]] += 1 - smoothing
+    sigmoid = 1 / (1 + np.exp(-logits.numpy().astype("float64").clip(-500, 500)))
+    np.testing.assert_allclose(logits.grad.numpy(), (sigmoid - target) / 4, atol=1e-6)
+
+
 def test_a_standardised_mlkd_does_not_see_the_scale(networks):
     def total(scale, **options):
         return float(term("mlkd", *given(networks, lambda z: scale * z), batch(networks), **options)[0])

@@ -14,13 +14,19 @@ DIGITS = {file.stem: file for file in parse.recipes() if file.parent.name == "me
 IMAGENET = {file.stem: file for file in parse.recipes() if file.parent.parts[-2:] == ("methods", "imagenet")}
 NONE = {
     "ce": "it is in every recipe",
+    "bce": "it learns from labels alone; the recipe of VanillaKD has it",
     "vitkd": "its networks are transformers, which are of one's own",
     "ft": "its paraphraser has to come from another stage",
     "paraphrase": "it is the first stage of ft",
     "dml": "it needs several students",
     "kdcl": "it needs several students",
 }
-WAYS = {"funmatch": "kl", "fixmatch": "soft_ce", "noisy_student": "soft_ce"}  # recipes that are ways to use a method
+WAYS = {
+    "funmatch": "kl",
+    "vanillakd": "kl",
+    "fixmatch": "soft_ce",
+    "noisy_student": "soft_ce",
+}  # recipes that are ways to use a method
 PAIRS = {"resnet18": ("ResNet34", "ResNet18"), "mobilenetv1": ("ResNet50", "MobileNetV1")}
 
 

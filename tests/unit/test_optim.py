@@ -121,9 +121,9 @@ def test_without_weight_decay_nothing_decays(algorithm):
     assert not any(change.any() for change in changes.values())
 
 
-def one_weight(optim, gradients, rates=None):
+def one_weight(optim, gradients, rates=None, shape=(1, 1)):
     """The values of a single weight 1.0 under given gradients."""
-    weight = paddle.create_parameter([1, 1], "float32", default_initializer=nn.initializer.Constant(1.0))
+    weight = paddle.create_parameter(shape, "float32", default_initializer=nn.initializer.Constant(1.0))
     optimizer, values = make_optimizer(optim, [weight]), []
     for step, gradient in enumerate(gradients):
         optimizer.set_lr(rates[step] if rates else optim.lr)
@@ -181,6 +181,23 @@ def test_adamw_decays_apart_from_the_gradient():
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
+def test_lamb_is_the_step_of_adam_scaled_by_the_length_of_the_weight():
+    """arXiv:1904.00962, algorithm 2: |w| / |r + decay w| scales the step. That of a bias stays: no decay."""
+    gradients, decay, rate = [1.0, -0.5, 0.25], 0.1, 0.01
+    for shape in ((1, 1), (1,)):
+        first, second, weight, wanted = 0.0, 0.0, 1.0, []
+        for step, gradient in enumerate(gradients, 1):
+            first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+            update = (first / (1 - 0.9**step)) / (math.sqrt(second / (1 - 0.999**step)) + 1e-6)
+            if len(shape) > 1:
+                update += decay * weight
+                update *= abs(weight) / abs(update)
+            weight -= rate * update
+            wanted.append(weight)
+        optim = Optim(lr=rate, algorithm="lamb", weight_decay=decay)
+        np.testing.assert_allclose(one_weight(optim, gradients, shape=shape), wanted, rtol=1e-5)
+
+
 def test_the_gradient_norm_is_clipped_over_all_groups_together():
     network = small_network()
     trained = [p for p in network.parameters() if not p.stop_gradient]
@@ -209,7 +226,7 @@ class Staged(nn.Layer):
 MULTIPLES = {"stem": 0.1, "stages.0": 0.0, "stages.1": 0.5, "head": 1.0, "aux": 1.0}
 
 
-@pytest.mark.parametrize("algorithm", ["momentum", "adamw", "rmsprop"])
+@pytest.mark.parametrize("algorithm", ["momentum", "adamw", "lamb", "rmsprop"])
 def test_a_stage_s_multiple_is_that_of_its_whole_step_weight_decay_included(algorithm):
     """Two steps of every weight, as a weight alone takes them at that multiple of the rate."""
     network, numbers = Staged(), {"lr": 0.1, "algorithm": algorithm, "weight_decay": 0.1, "decay_all": True}

@@ -76,6 +76,7 @@ ALLOWED = {  # key -> which of WRONG mean something there; every other one is re
     "Optim.rho": {"0"}, "Optim.weight_decay": {"0", "1.5"}, "Optim.decay_all": {"0", "true"},
     "Optim.warmup_epochs": {"0", "1.5"}, "Optim.milestones": {"no list"}, "Optim.decay_epochs": {"0", "1.5"},
     "Optim.clip_norm": {"0", "1.5"}, "Optim.ema": {"0"},
+    "Export.formats": {"no list"},
     "Export.preprocess": {"0", "true"}, "Export.softmax": {"0", "true"}, "Export.dynamic_batch": {"0", "true"},
     "Export.gate_top1": {"0", "1.5"}, "Export.gate_top1_fp16": {"0", "1.5"}, "Export.gate_top1_int8": {"0", "1.5"},
     "Export.gate_diff": {"1.5"}, "Export.gate_diff_fp16": {"1.5"}, "Export.gate_diff_int8": {"1.5"},
@@ -261,8 +262,8 @@ CLAIM = {
     "also_at": {288: {"resize": 320, "top1": 71.0, "source": "a page"}}, "input": INPUT, "printed": PRINTED,
 }  # fmt: skip
 STUDENT = {
-    "arch": "Net", "series": "nets", "params": 1, "macs": 1, "input": INPUT, "train_resolution": 224, "notes": "none",
-    "printed": PRINTED, "published": {"plain": CLAIM},
+    "arch": "Net", "series": "nets", "classes": 10, "params": 1, "macs": 1, "input": INPUT, "train_resolution": 224,
+    "notes": "none", "printed": PRINTED, "published": {"plain": CLAIM},
 }  # fmt: skip
 TEACHER = {
     "arch": "Net", "top1": 70.0, "top5": 90.0, "trained_on": "images", "source": "a page", "params": 1, "macs": 1,

@@ -321,6 +321,9 @@ def test_every_number_of_a_summary_may_be_a_metric() -> None:
     assert (values["top1"], values["gain"], values["teacher_top1"]) == (96.33, pytest.approx(5.16), 96.83)
     assert values["speedup/onnxruntime"] == pytest.approx(1.7 / 0.31, rel=1e-3)
     assert (values["nll"], values["ece"], values["distill/loss"]) == (0.1234, 2.34, 0.2)
+    bare = names(load_plan("quickstart", ["export.formats=[]"]))
+    assert {"top1", "distill/loss"} <= set(bare)
+    assert not [name for name in bare if name.startswith("speedup/") or name.endswith("p50_ms")]
 
 
 def test_precisions_of_one_engine_are_told_apart() -> None:
