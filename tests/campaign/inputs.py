@@ -33,7 +33,7 @@ from tests.campaign.small_run import QUIET, WHOLE
 
 NEVER = "runs/never"
 LONGEST = 2000  # characters of a line
-BEGUN = re.compile(r"\S.* (\.\.\.|\(stopped\))")  # a bar that was shown before the line, and ended with it
+BEGUN = re.compile(r"\S.* (\.\.\.|\(stopped\))")
 
 
 @dataclass
@@ -52,9 +52,7 @@ class Found:
             self._fault(what, words, "succeeded")
         elif code not in (1, 2):
             self._fault(what, words, f"exit code {code}: {errors[-600:]}")
-        elif not lines or not lines[-1].startswith("ssld") or len(errors) > LONGEST or printed:
-            self._fault(what, words, f"said {errors[:600]!r} {printed[:100]!r}")
-        elif not all(BEGUN.fullmatch(line) for line in lines[:-1]):
+        elif printed or len(errors) > LONGEST or not is_one_line(lines):
             self._fault(what, words, f"said {errors[:600]!r} {printed[:100]!r}")
 
     def values(self, key: str, what: str, file: str, overrides: list[str]) -> None:
@@ -82,6 +80,11 @@ class Found:
 
     def _fault(self, what: str, words: list[str], said: str) -> None:
         self.faults.append(f"{what}: `ssld {' '.join(words)[:300]}` {said}")
+
+
+def is_one_line(lines: list[str]) -> bool:
+    """Return whether lines are an error of one line, behind bars that were shown before and ended with it."""
+    return bool(lines) and lines[-1].startswith("ssld") and all(BEGUN.fullmatch(line) for line in lines[:-1])
 
 
 def answer(words: list[str]) -> tuple[object, str, str]:
