@@ -109,8 +109,9 @@ def whole(file: Path, durable: bool = True) -> Iterator[Path]:
 
     It is the old or the new one, never half of it; with `durable` this holds after a power cut too. Where the block
     fails, nothing is left under the temporary name; what a kill leaves there, `clear` removes. Raises OSError where the
-    disk does not take it.
+    disk does not take it, and where a device or a pipe has the name, because it would be replaced.
     """
+    check_replaceable(file)
     partial = unfinished(file)
     with held(partial):
         try:
@@ -125,6 +126,16 @@ def whole(file: Path, durable: bool = True) -> Iterator[Path]:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+
+
+def check_replaceable(file: Path) -> None:
+    """Raise OSError where something has the name of a file that is neither a file nor a link."""
+    with suppress(FileNotFoundError):
+        kind = file.lstat().st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
+            raise OSError(errno.EINVAL, "no regular file", str(file))
 
 
 def unfinished(path: Path) -> Path:
@@ -275,6 +286,13 @@ def check_writable(folder: Path, kind: type[SsldError], advice: str) -> None:
     place = existing(folder)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise kind(f"{place}: cannot be written to; {advice}")
+
+
+def check_target(file: Path, kind: type[SsldError], advice: str) -> None:
+    """Raise an error of this `kind` where a file cannot be written. Nothing is written."""
+    check_writable(file.parent, kind, advice)
+    with writing(file, kind, advice):
+        check_replaceable(file)
 
 
 def place_of(error: BaseException, place: str | Path) -> str:

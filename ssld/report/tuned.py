@@ -77,7 +77,11 @@ def choose(tried: Sequence[Tried]) -> Choice:
     rights = {number: one.right for number, one in enumerate(tried, 1) if one.right is not None}
     best, others = max(rights, key=lambda number: (rights[number].sum(), -number)), len(rights) - 1
     if best == 1:
-        what = f"None of {others} other trials has more held-out images right" if others else "No other trial finished"
+        what = (
+            f"None of the others that finished ({others}) has more held-out images right"
+            if others
+            else "No other trial finished"
+        )
         return Choice(best, 1, f"{what}: the recipe's own values stay.")
     beside = gap(rights[best], first)
     numbers = (

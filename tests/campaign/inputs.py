@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import sys
@@ -29,7 +31,9 @@ import yaml
 from tests.campaign.commands import call
 from tests.campaign.small_run import QUIET, WHOLE
 
+NEVER = "runs/never"
 LONGEST = 2000  # characters of a line
+BEGUN = re.compile(r"\S.* (\.\.\.|\(stopped\))")
 
 
 @dataclass
@@ -39,20 +43,35 @@ class Found:
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
-    def ask(self, what: str, words: list[str], may_succeed: bool = False) -> bool:
-        """Run a command of which `what` is wrong. Returns whether it was refused."""
+    def ask(self, what: str, words: list[str]) -> None:
+        """Run a command of which `what` is wrong. It must end with one line."""
         code, printed, errors = answer(words)
         lines = errors.splitlines()
-        if code == 0 and may_succeed:
-            return False
         self.counts["refused"] += 1
         if code == 0:
             self._fault(what, words, "succeeded")
         elif code not in (1, 2):
             self._fault(what, words, f"exit code {code}: {errors[-600:]}")
-        elif len(lines) != 1 or not lines[0].startswith("ssld") or len(errors) > LONGEST or printed:
+        elif printed or len(errors) > LONGEST or not is_one_line(lines):
             self._fault(what, words, f"said {errors[:600]!r} {printed[:100]!r}")
-        return True
+
+    def values(self, key: str, what: str, file: str, overrides: list[str]) -> None:
+        """Load a recipe in which a key has a wrong value. It must be refused, but where ALLOWED has it."""
+        from ssld.errors import SsldError
+        from ssld.plans import load_plan
+
+        try:
+            load_plan(file, overrides)
+        except SsldError as error:
+            self.counts["refused"] += 1
+            if "\n" in str(error):
+                self._fault(f"{key}: {what}", [], f"said {str(error)[:600]!r}")
+        except Exception:  # noqa: BLE001 - this is what must not happen
+            self._fault(f"{key}: {what}", [], traceback.format_exc())
+        else:
+            self.counts["allowed"] += 1
+            if what not in ALLOWED.get(key.rpartition(".")[2], ()):
+                self._fault(f"{key}: {what}", [], "is taken")
 
     def unchanged(self, what: str, before: str, place: Path) -> None:
         """Compare a folder with the digest that it had."""
@@ -61,6 +80,11 @@ class Found:
 
     def _fault(self, what: str, words: list[str], said: str) -> None:
         self.faults.append(f"{what}: `ssld {' '.join(words)[:300]}` {said}")
+
+
+def is_one_line(lines: list[str]) -> bool:
+    """Return whether lines are an error of one line, behind bars that were shown before and ended with it."""
+    return bool(lines) and lines[-1].startswith("ssld") and all(BEGUN.fullmatch(line) for line in lines[:-1])
 
 
 def answer(words: list[str]) -> tuple[object, str, str]:
@@ -81,10 +105,13 @@ def answer(words: list[str]) -> tuple[object, str, str]:
 
 
 def digest(place: Path) -> str:
-    """Return a digest of the names, kinds and bytes of all that is in a folder, but for what commands print."""
+    """Return a digest of the names, kinds and bytes of all that is in a folder, but for what commands print.
+
+    A run whose recipe can be read begins with the folder NEVER, in which its plan stands; that is left out too.
+    """
     found = hashlib.sha256()
     for path in sorted(place.rglob("*")):
-        if ".printed" in path.parts:
+        if ".printed" in path.parts or path.is_relative_to(place / NEVER):
             continue
         found.update(f"{path.relative_to(place)} {path.lstat().st_mode}\n".encode(errors="surrogateescape"))
         if path.is_file() and not path.is_symlink():
@@ -106,8 +133,16 @@ VALUES = {
     "very many digits": "9" * 6000,
     "a path out of the folder": "../../../x/../../y",
 }
-# These keys may have such a value: a text that nothing but a reader looks at, a path, a number below zero.
-ALLOWED: dict[str, tuple[str, ...]] = {}
+# These keys may have such a value when a recipe is loaded: texts that are there for people, paths and names of kinds of
+# data sets, which are looked at where their files are, names of taps, which a network has or has not, and options of
+# networks of one's own. What becomes of wrong paths is asked below.
+_TEXT = ("a date", "a path out of the folder")
+ALLOWED = {
+    **dict.fromkeys(("against", "dataset", "folder", "student", "teacher", "val", "weights"), _TEXT),
+    "name": ("a date",),
+    "title": (*_TEXT, "very long"),
+    "options": ("a mapping",),
+}
 
 
 def keys(tree: Any, path: str = "") -> Iterator[str]:
@@ -120,43 +155,32 @@ def keys(tree: Any, path: str = "") -> Iterator[str]:
 
 
 def ask_keys(place: Path) -> None:
-    """Give every key of the whole recipe, and every option of every loss, each of VALUES."""
+    """Give every key of the whole recipe, and every option of every loss, each of VALUES.
+
+    One of the values of a key goes through the command line, the others to what loads a recipe for every command.
+    """
     from ssld.config import recipe
     from ssld.plans import load_plan
 
-    found, before = Found(), digest(place)
-    never = [*QUIET, "--out", "runs/never"]
+    found, before, turn = Found(), digest(place), itertools.count()
+
+    def give(key: str, what: str, file: str, overrides: list[str]) -> None:
+        found.values(key, what, file, overrides)
+        if next(turn) % (len(VALUES) + 1) == 0 and what not in ALLOWED.get(key.rpartition(".")[2], ()):
+            found.ask(f"{key}: {what}", ["run", file, *overrides, *QUIET, "--out", NEVER])
+
     for key in keys(recipe.plan_tree(load_plan("whole.yaml", []))):
         for what, value in VALUES.items():
-            if not is_valid(what, key, "whole.yaml", [f"{key}={value}"], found):
-                found.ask(f"{key} {what}", ["run", "whole.yaml", f"{key}={value}", *never])
+            give(key, what, "whole.yaml", [f"{key}={value}"])
     for name, option in options_of_losses():
         for what, value in VALUES.items():
             term = {"kind": name, option: value if what.startswith("very") else yaml.safe_load(value)}
             changed = {**WHOLE, "stages": {**WHOLE["stages"], "plain": {"epochs": 1, "loss": {"one": term}}}}
             Path("wrong.yaml").write_text(yaml.safe_dump(changed))
-            if not is_valid(what, f"{name}.{option}", "wrong.yaml", [], found):
-                found.ask(f"{name}.{option} {what}", ["run", "wrong.yaml", *never])
+            give(f"{name}.{option}", what, "wrong.yaml", [])
     Path("wrong.yaml").unlink()
     found.unchanged("keys", before, place)
     tell(found)
-
-
-def is_valid(what: str, key: str, recipe: str, overrides: list[str], found: Found) -> bool:
-    """Return whether a recipe may have a value; where it should not, that is a fault."""
-    from ssld.errors import SsldError
-    from ssld.plans import load_plan
-
-    try:
-        load_plan(recipe, overrides)
-    except SsldError:
-        return False
-    except Exception:  # noqa: BLE001 - the command will show it
-        return False
-    found.counts["allowed"] += 1
-    if what not in ALLOWED.get(key.rpartition(".")[2], ()):
-        found.faults.append(f"{key}: {what} is taken")
-    return True
 
 
 def options_of_losses() -> Iterator[tuple[str, str]]:
@@ -204,6 +228,7 @@ def make_wrong_paths(place: Path) -> dict[str, str]:
     (wrong / "junk").write_bytes(np.random.default_rng(0).bytes(5000))
     (wrong / "zeros").write_bytes(bytes(5000))
     os.mkfifo(wrong / "pipe")
+    (wrong / "device").symlink_to("/dev/zero")  # a command that replaced it would replace the link alone
     (wrong / "loop").symlink_to("loop")
     (wrong / "dangling").symlink_to("nowhere")
     return {
@@ -213,7 +238,7 @@ def make_wrong_paths(place: Path) -> dict[str, str]:
         "junk": "wrong/junk",
         "zeros": "wrong/zeros",
         "a pipe": "wrong/pipe",
-        "a device": "/dev/zero",
+        "a device": "wrong/device",
         "a link to itself": "wrong/loop",
         "a dangling link": "wrong/dangling",
         "below a file": "wrong/junk/below",
@@ -226,12 +251,12 @@ def make_wrong_paths(place: Path) -> dict[str, str]:
 
 IN = "{in}"  # a path that is read
 OUT = "{out}"  # a path that is written to
-_RUN = ["run", "whole.yaml", *QUIET]
+_RUN = ["run", "whole.yaml", *QUIET, "--out", NEVER]
 _NETWORK = ["MobileNetV3_small_x0_35", "--weights"]
 _TEACHER = ["--teacher", "card.yaml", "--weights", "weights/teacher.safetensors"]
 _MINE = [*_TEACHER, "--against", "data/digits/val.txt", "--k", "1", "--gate", "0", "--device", "cpu"]
 TEMPLATES = [
-    ["run", IN], [*_RUN, "--out", OUT], [*_RUN, "stages.fix.data.train=[{in}]"],
+    ["run", IN], ["run", "whole.yaml", *QUIET, "--out", OUT], [*_RUN, "stages.fix.data.train=[{in}]"],
     [*_RUN, "stage.data.val={in}"], [*_RUN, "teacher.code={in}"],
     [*_RUN, "prepare.pool.sources=[{in}]"], [*_RUN, "prepare.pool.teacher={in}"],
     [*_RUN, "prepare.pool.against={in}"],
@@ -250,6 +275,15 @@ TEMPLATES = [
     ["report", IN],
 ]  # fmt: skip
 NO_TARGET = ("missing", "an empty folder", "control characters")  # a command may write there
+REPLACED = (
+    *NO_TARGET,
+    "an empty file",
+    "junk",
+    "zeros",
+    "a device",
+    "a link to itself",
+    "a dangling link",
+)  # by a file
 
 
 def ask_paths(place: Path) -> None:
@@ -257,10 +291,8 @@ def ask_paths(place: Path) -> None:
     found, wrong = Found(), make_wrong_paths(place)
     before = digest(place)
     for template in TEMPLATES:
-        is_target = OUT in template
-        for what, path in wrong.items():
-            if is_target and what in NO_TARGET:
-                continue
+        may = REPLACED if "--csv" in template else NO_TARGET if OUT in template else ()
+        for what, path in ((what, path) for what, path in wrong.items() if what not in may):
             words = [word.replace(IN, path).replace(OUT, path) for word in template]
             found.ask(f"{what} in {' '.join(template)}", words)
             found.unchanged(f"{what} in {' '.join(template)}", before, place)
@@ -417,7 +449,7 @@ def _foreign_words(file: str) -> list[list[str]]:
     del tree["prepare"], tree["baseline"]
     tree["stages"] = {"distill": {"epochs": 1, "loss": {"ssld": {}}}}
     Path("foreign.yaml").write_text(yaml.safe_dump(tree))
-    return [["run", "foreign.yaml", *QUIET, "--out", "runs/never"]]
+    return [["run", "foreign.yaml", *QUIET, "--out", NEVER]]
 
 
 FORMATS |= {

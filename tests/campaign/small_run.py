@@ -74,7 +74,8 @@ def _write_teacher() -> None:
     card["weights"] = {"url": "https://example.org/none", "path": "teacher.safetensors"}
     written(Path(), card, "card.yaml")
     Path("weights").mkdir()
-    weights.save(network, Path("weights/teacher.safetensors"))
+    shown = {"input": json.dumps(given)}
+    weights.save(network, Path("weights/teacher.safetensors"), digest="a test", beside=shown)
 
 
 def run_words(recipe: str, out: str) -> list[str]:

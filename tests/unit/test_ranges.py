@@ -262,8 +262,8 @@ CLAIM = {
     "also_at": {288: {"resize": 320, "top1": 71.0, "source": "a page"}}, "input": INPUT, "printed": PRINTED,
 }  # fmt: skip
 STUDENT = {
-    "arch": "Net", "series": "nets", "params": 1, "macs": 1, "input": INPUT, "train_resolution": 224, "notes": "none",
-    "printed": PRINTED, "published": {"plain": CLAIM},
+    "arch": "Net", "series": "nets", "classes": 10, "params": 1, "macs": 1, "input": INPUT, "train_resolution": 224,
+    "notes": "none", "printed": PRINTED, "published": {"plain": CLAIM},
 }  # fmt: skip
 TEACHER = {
     "arch": "Net", "top1": 70.0, "top5": 90.0, "trained_on": "images", "source": "a page", "params": 1, "macs": 1,
