@@ -84,6 +84,7 @@ class RunResult(TypedDict, total=False):
     seed: int
     claim: float | None
     student: NetworkFacts
+    peers: dict[str, NetworkFacts]  # there only where the last stage trained several networks
     teacher: NetworkFacts | None
     baseline: NetworkFacts | None
     baseline_missing: str | None
@@ -262,11 +263,18 @@ class FinishedStage:
         """Return its scores on its validation images, and what it took."""
         return self._stage.record()
 
-    def network(self) -> nn.Layer:
-        """Load the network that it ended with anew, in evaluation mode."""
-        from ssld.distill.networks import trained_network
+    def network(self, peer: str | None = None) -> nn.Layer:
+        """Load the network that it ended with anew, in evaluation mode, or one that it trained beside that.
 
-        return trained_network(self._stage)
+        Raises RecipeError where there is no peer of this name.
+        """
+        from ssld.distill.networks import trained_network, trained_peer
+
+        peers = self.settings.peers
+        if peer is not None and peer not in peers:
+            hint = did_you_mean(peer, peers) or (f"; its peers: {', '.join(peers)}" if peers else "; it has none")
+            raise RecipeError(f"{self.folder}: no peer named {peer!r}{hint}")
+        return trained_network(self._stage) if peer is None else trained_peer(self._stage, peer)
 
 
 @dataclass(frozen=True)
@@ -526,7 +534,7 @@ def _look(keys: Settings, where: str) -> Data:
 
 
 _OF_IMAGES = ("train", "val", "size")
-_OF_RECIPE = ("network", "init", "labels", "quantize", "teacher", "teachers")  # they belong to several stages
+_OF_RECIPE = ("network", "init", "labels", "quantize", "teacher", "teachers", "peers")  # they belong to several stages
 _OF_STAGE = ("epochs", "data", "loss", "optim", "combine", *_OF_RECIPE)
 """Keys of these blocks that `distill` does not take in them."""
 

@@ -48,14 +48,15 @@ _KNOWN: dict[tuple[int, ...], str] = {}  # maps the identity of a file to its sh
 def sha256(file: Path) -> str:
     """Return the hexadecimal digest of a file's content.
 
-    A file whose size and times are those of an earlier call is not read again.
+    A file whose size and times are those of an earlier call is not read again. Raises OSError where it cannot be read,
+    and for what is no regular file.
     """
     state = os.stat(file)
     identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     if identity in _KNOWN:
         return _KNOWN[identity]
     digest = hashlib.sha256()
-    with open(file, "rb") as stream:
+    with open_regular(file, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > SETTLED:

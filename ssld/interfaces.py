@@ -84,7 +84,17 @@ class Scores(TypedDict):
     loss: float
 
 
-class StageScores(Scores):
+class ScoresOfPeers(TypedDict, total=False):
+    """Hold the scores of the networks that a stage trains beside the one that it hands on, by name."""
+
+    peers: Mapping[str, Scores]
+
+
+class EveryScore(Scores, ScoresOfPeers):
+    """Hold the scores of every network that a stage trains; `peers` is there only where several train together."""
+
+
+class StageScores(EveryScore):
     """Hold what a finished training says: the scores at its end, and what it took."""
 
     epochs: float

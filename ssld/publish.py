@@ -46,7 +46,10 @@ def publish(run: Run, result: dict[str, Any], log: Track) -> None:
 
 
 def lineage(run: Run, result: dict[str, Any]) -> list[Artifact]:
-    """Return teachers, label caches, student and export as artifacts. Each names by digest what it was made from."""
+    """Return teachers, label caches, student, its peers and export as artifacts.
+
+    Each names by digest what it was made from.
+    """
     plan, arch = run.plan, result["student"]["arch"]
     teachers = teacher_artifacts(run, result["teacher"] or {})
     made_from = {item.name: item.digest for item in teachers}
@@ -64,8 +67,19 @@ def lineage(run: Run, result: dict[str, Any]) -> list[Artifact]:
         made_from={item.name: item.digest for item in sources.values()},
         metadata={key: result.get(key) for key in ("top1", "gain", "baseline_missing")} | {"run": plan.digest},
     )
+    peers = [
+        Artifact(
+            name=f"{plan.name}-{name}-{facts['arch']}",
+            kind="model",
+            files=(run.last.file_of_peer(name),),
+            digest=run.last.digest,
+            made_from=student.made_from,
+            metadata={"top1": facts["top1"], "run": plan.digest},
+        )
+        for name, facts in result.get("peers", {}).items()
+    ]
     if not result["export"]:
-        return [*sources.values(), student]
+        return [*sources.values(), student, *peers]
     export = Artifact(
         name=f"{plan.name}-{arch}",
         kind="model",
@@ -74,7 +88,7 @@ def lineage(run: Run, result: dict[str, Any]) -> list[Artifact]:
         made_from={student.name: student.digest},
         metadata={"top1": result["top1"], "formats": list(plan.export.formats)},
     )
-    return [*sources.values(), student, export]
+    return [*sources.values(), student, *peers, export]
 
 
 def publish_labels(run: Run, cached: dict[str, str], options: Options) -> None:

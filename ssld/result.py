@@ -27,7 +27,7 @@ from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
 from ssld.distill.images import centre_crops, class_names_of, crops, eval_loader
-from ssld.distill.networks import build, trained_network
+from ssld.distill.networks import build, trained_network, trained_peer
 from ssld.distill.runs import Run, StageRecord, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
 from ssld.errors import DeployError, RecipeError
@@ -52,6 +52,8 @@ def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | Several
     scored = {kind: metrics.score(values, labels) for kind, values in logits.items()}
     scores = {kind: metrics.summary(score, run.plan.classes) for kind, score in scored.items()}
     result = describe(run, stages, scores, len(labels), compared)
+    if run.last.settings.peers:
+        result["peers"] = {name: describe_peer(run.last, name) for name in run.last.settings.peers}
     if "teacher" in logits:
         result["agreement"] = metrics.agreement(logits["student"], logits["teacher"], labels)
     mistakes = metrics.worst_images(scored["student"], result["worst"], WRONG)
@@ -249,7 +251,7 @@ def describe(
         "seed": plan.seed,
         "claim": plan.claim,
         "student": {
-            "arch": plan.student.arch or student.arch,
+            "arch": plan.student.card_arch or student.arch,
             "params": params,
             "macs": macs,
             "size": size,
@@ -314,6 +316,15 @@ def describe_teacher(
     if imagenet:
         return facts | {"top1": card.top1, "source": card.source}
     return facts | {"top1": top1, "source": "measured"}
+
+
+def describe_peer(last: StageRun, name: str) -> dict[str, Any]:
+    """Return the costs and the scores of a network that the last stage trained beside the student."""
+    network, size = trained_peer(last, name), last.settings.data.crop
+    params, macs = models.count(network, size)
+    score = metrics.summary(metrics.score(*predict(network, eval_loader(last))), last.plan.classes)
+    measured = {key: score[key] for key in ("top1", "top5", "nll", "ece")}
+    return {"arch": network.arch, "params": params, "macs": macs, "size": size, **measured}
 
 
 def predictions(run: Run, compared: Teacher | SeveralTeachers | None) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -7,23 +7,24 @@ bench and report.
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from ssld import FAST_MKL, labels, yaml_text
+from ssld import FAST_MKL, labels, weights, yaml_text
 from ssld.callable import make_callable
 from ssld.config import baseline, code, fresh, recipe
 from ssld.config.mine_step import DONE
 from ssld.config.recipe import Plan
 from ssld.config.run_folder import METRICS, PLAN, REPORT, RESULT, read_plan, read_result, write_plan, write_result
 from ssld.data import fake, prepare
+from ssld.distill import checkpoint
 from ssld.distill.checkpoint import NAMES, disk_errors, write_json
 from ssld.distill.images import check_data, check_lists, images_of, loaders, steps_of
 from ssld.distill.job import Job
 from ssld.distill.labelling import filled_cache, labeller_of
-from ssld.distill.networks import make_network, noted, save_result
+from ssld.distill.networks import make_network, make_peers, noted, save_result
 from ssld.distill.pretrained import check_starts
 from ssld.distill.quantised import check_installed, in_int8
 from ssld.distill.reuse import (
@@ -39,14 +40,16 @@ from ssld.distill.reuse import (
     to_train,
     trust_now,
 )
-from ssld.distill.runs import RECORD, Run, StageMade, StageRecord, StageRun
+from ssld.distill.runs import RECORD, PeerRecord, Run, StageMade, StageRecord, StageRun
 from ssld.distill.space import check_space
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
-from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files
+from ssld.distill.teacher_weights import save_trained
+from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files, take_ends
 from ssld.distill.trial import check_sizes, try_stages
 from ssld.errors import RunError, SsldError
-from ssld.files import alone, clear, first_difference, is_empty, json_digest, read_json
+from ssld.files import alone, clear, first_difference, is_empty, json_digest, read_json, sha256
+from ssld.interfaces import Scores
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
 from ssld.report import write_report
@@ -343,7 +346,8 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
     parts = take_over(stage, trust, known, _adopt(log, stage.name))
     if not stage.is_done:
         settings, run, folder = stage.settings, stage.run, stage.folder
-        network = make_network(stage)
+        network, peers = make_network(stage), make_peers(stage)
+        take_ends(stage, teachers, network, peers)
         train, val = loaders(stage)
         norm_images = in_int8(stage, network) if settings.quantize else ()
         job = Job(
@@ -358,11 +362,15 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
             classes=run.plan.classes,
             labels=images_of(run, *settings.data.train).labels,
             norm_images=norm_images,
+            helpers=stage.taken,
             digest=stage.digest,
         )
         labeller = labeller_of(stage, teachers.of(stage)) if settings.is_taught else None
-        scores = run_stage(job, network, labeller)
+        scores = run_stage(job, network, labeller, peers)
         if run.runtime.main:
+            with disk_errors(folder):
+                for name, peer in peers.items():
+                    save_trained(peer, stage.file_of_peer(name), settings.data, stage.digest)
             made: StageMade = {
                 "network": settings.network,
                 "size": settings.data.crop,
@@ -371,6 +379,12 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
                 "curve": log.curve(stage.name),
             }
             record = cast(StageRecord, {**made, **scores})
+            if peers:
+                record["peers"] = {
+                    name: _record_of_peer(stage, name, of_peer) for name, of_peer in scores["peers"].items()
+                }
+            if terms := run.plan.handed_on(stage.name):
+                record["helpers"] = hand_on(stage, terms)
             if labeller:
                 record["teacher_engine"] = labeller.engine
             if isinstance(labeller, labels.CachedLogits):
@@ -381,3 +395,16 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
             save_result(stage, network, record)
         barrier(run.runtime)
     return stage.record()
+
+
+def hand_on(stage: StageRun, terms: Collection[str]) -> str:
+    """Write the layers of these terms, as a stage ended with them, for later stages. Return the sha256 of the file."""
+    ended = checkpoint.load(stage.folder)
+    layers = {} if ended is None else ended.tensors.get("helpers", {})
+    weights.save({key: layers[key] for key in layers if key.partition(".")[0] in terms}, stage.helpers_file)
+    return sha256(stage.helpers_file)
+
+
+def _record_of_peer(stage: StageRun, name: str, scores: Scores) -> PeerRecord:
+    """Return what the record of a stage says of a peer whose weights are written."""
+    return {**scores, "network": stage.settings.peers[name].title, "sha256": sha256(stage.file_of_peer(name))}

@@ -41,9 +41,9 @@ def training(plan: Plan) -> Training:
 def unequal(plan: Plan, steps: Mapping[str, int]) -> str | None:
     """Return a remark where the baseline was trained for another number of steps than the student.
 
-    `steps` maps the stages to their numbers of steps. A stage counts with those that it continues, and stages that both
-    continue count for neither. Returns None where the numbers differ by no more than the share NEAR of the larger one,
-    where no stage is the baseline, and where the student continues the baseline.
+    `steps` maps the stages to their numbers of steps. A stage counts with those that it continues or whose layers of
+    losses it begins with, and stages that both need count for neither. Returns None where the numbers differ by no more
+    than the share NEAR of the larger one, where no stage is the baseline, and where the student continues the baseline.
     """
     student = _chain(plan, plan.last)
     if plan.baseline is None or plan.baseline in student or plan.scope == "smoke":
@@ -64,9 +64,10 @@ def unequal(plan: Plan, steps: Mapping[str, int]) -> str | None:
 
 
 def _chain(plan: Plan, name: str) -> list[str]:
-    """Return a stage behind those that it continues, in their order."""
-    start = plan.stages[name].continues
-    return [*(_chain(plan, start) if start else []), name]
+    """Return a stage behind those that it continues, and whose layers of losses it begins with, in their order."""
+    stage = plan.stages[name]
+    needed = {before for start in {stage.continues, *stage.takes_from} - {None} for before in _chain(plan, str(start))}
+    return [*(one for one in plan.stages if one in needed), name]
 
 
 def missing(plan: Plan, root: Path) -> str | None:
@@ -89,6 +90,8 @@ def _other_training(plan: Plan) -> str | None:
     arch = plan.student.arch
     if arch is None:
         return f"no training of {plan.student.code} is published"
+    if plan.student.head:
+        return f"the card's published number is of {arch} with its own classifier"
     if "plain" not in cards.find_student(arch).published:
         return f"no plain training of {arch} is published"
     if plan.student.pretrained:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ssld.config import code
@@ -17,13 +18,16 @@ from ssld.losses.views import by_view
 from ssld.spec.names import check_name
 
 if TYPE_CHECKING:
-    from ssld.config.recipe import Network, Plan, Stage
+    from ssld.config.recipe import Head, Network, Plan, Stage
 
 
 def check_plan(plan: Plan, where: str) -> None:
     """Check that a plan can be run as it says. Raises RecipeError for the first part that cannot."""
     check_stages(plan, where)
     check_student(plan, where)
+    for name in plan.stages:
+        check_peers(plan, name, where)
+        check_taken(plan, name, where)
     check_teachers(plan, where)
     for name in plan.stages:
         check_asked(plan, name, where)
@@ -146,14 +150,110 @@ def check_settings(stage: Stage, where: str) -> None:
 
 def check_student(plan: Plan, where: str) -> None:
     """Check that the student is an architecture or a network of one's own. Raises RecipeError otherwise."""
-    student = plan.student
-    if (student.arch is None) == (student.code is None):
-        what = "arch and code are both given" if student.arch else "neither arch nor code is given"
-        raise RecipeError(f"{where}: student: {what}; give arch (`ssld list students`), or code such as nets.py:Tiny")
-    if student.arch and (student.options or student.taps):
-        key = "options" if student.options else "taps"
-        raise RecipeError(f"{where}: student.{key}: it belongs to a network of code; leave it out")
-    _check_code(student, plan, f"{where}: student.code")
+    _check_network(plan.student, plan, f"{where}: student")
+
+
+def _check_network(network: Network, plan: Plan, where: str) -> None:
+    """Check that a block describes one network. Raises RecipeError otherwise; `where` is the path of the block."""
+    if (network.arch is None) == (network.code is None):
+        what = "arch and code are both given" if network.arch else "neither arch nor code is given"
+        raise RecipeError(f"{where}: {what}; give arch (`ssld list students`), or code such as nets.py:Tiny")
+    if network.arch and (network.options or network.taps):
+        key = "options" if network.options else "taps"
+        raise RecipeError(f"{where}.{key}: it belongs to a network of code; leave it out")
+    _check_code(network, plan, f"{where}.code")
+    if network.head:
+        _check_head(network, network.head, plan, f"{where}.head")
+
+
+def _check_head(network: Network, head: Head, plan: Plan, where: str) -> None:
+    """Check that a network can end otherwise than in its own classifier. Raises RecipeError otherwise."""
+    if network.code:
+        raise RecipeError(f"{where}: a network of your own ends as its code says; leave head out")
+    if head.kind != "teacher":
+        if head.teacher:
+            raise RecipeError(f"{where}.teacher: {head.kind} is a layer of the network's own; leave it out")
+        return
+    name = plan.head_teacher(head)
+    teacher = plan.all_teachers.get(name)
+    if teacher is None:
+        hint = did_you_mean(name, plan.all_teachers) or "; name a teacher of the recipe"
+        raise RecipeError(f"{where}.teacher: {f'no teacher named {name!r}' if name else 'no teacher is named'}{hint}")
+    if teacher.source not in ("card", "stage", "weights"):
+        what = f"teacher {name!r} comes from {teacher.source}, whose last layers are not at hand"
+        raise RecipeError(f"{where}.teacher: {what}; name one of a card, a stage or weights")
+    stages = [*plan.stages]
+    uses = [
+        stages.index(of)
+        for of, stage in plan.stages.items()
+        if network in (plan.network_of(stage.network), *stage.peers.values())
+    ]
+    if teacher.stage in stages and uses and stages.index(teacher.stage) >= min(uses):
+        what = f"stage {teacher.stage!r} trains it, and stage {stages[min(uses)]!r} already needs it"
+        raise RecipeError(f"{where}.teacher: {what}; put that stage first, or name another teacher")
+
+
+def check_taken(plan: Plan, name: str, where: str) -> None:
+    """Check that the layers of losses with which a stage begins come from layers of an earlier stage.
+
+    Raises RecipeError otherwise. Whether they have the same shapes shows before the first stage, in a step of each.
+    """
+    stage, path = plan.stages[name], f"{where}: stages.{name}"
+    if stage.train == "helpers" and not any(
+        type(term.loss).helpers is not Loss.helpers for term in stage.loss.values()
+    ):
+        raise RecipeError(f"{path}.train: no loss of this stage has layers of its own; give another value")
+    if stage.helpers and stage.peers:
+        raise RecipeError(f"{path}.helpers: which of the networks are they of? leave peers or helpers out")
+    earlier = list(plan.stages)[: list(plan.stages).index(name)]
+    for target, source in stage.helpers.items():
+        key, (term, *_), (of, *rest) = f"{path}.helpers.{target}", target.split("."), source.split(".")
+        if term not in stage.loss:
+            raise RecipeError(
+                f"{key}: no term named {term!r} in the loss of this stage{did_you_mean(term, stage.loss)}"
+            )
+        if of not in earlier:
+            raise RecipeError(f"{key}: no earlier stage named {of!r}{did_you_mean(of, earlier) or '; give stage.term'}")
+        terms = plan.stages[of].loss
+        if not rest or rest[0] not in terms:
+            hint = did_you_mean(rest[0] if rest else "", terms) or f"; it has {', '.join(terms)}"
+            raise RecipeError(f"{key}: no term named {'.'.join(rest)!r} in the loss of stage {of!r}{hint}")
+        if plan.stages[of].peers:
+            raise RecipeError(f"{key}: stage {of!r} trains several networks; name a stage that trains one")
+
+
+TAKEN_BY_LOG = ("student", "loss", "weight", "passed")
+"""A peer cannot have these names, because records of a training begin other keys with them."""
+
+
+def check_peers(plan: Plan, name: str, where: str) -> None:
+    """Check that the networks that a stage trains together are described, and that they learn from each other.
+
+    Raises RecipeError otherwise.
+    """
+    stage, path = plan.stages[name], f"{where}: stages.{name}"
+    readers = [term for term, of_term in stage.loss.items() if "peers" in of_term.loss.reads.batch]
+    if readers and not stage.peers:
+        what = "compares networks that train together, and this stage trains one alone"
+        raise RecipeError(f"{path}.loss.{readers[0]}: {what}; add peers: {{second: {{arch: ...}}}} to the stage")
+    if stage.peers and not readers:
+        what = "no loss of this stage compares the networks that it trains"
+        raise RecipeError(f"{path}.peers: {what}; add a loss such as dml: {{}}, or leave peers out")
+    if stage.peers and stage.quantize:
+        raise RecipeError(f"{path}.peers: a stage in int8 trains one network; leave peers or quantize out")
+    for peer, network in stage.peers.items():
+        key = f"{path}.peers.{peer}"
+        check_name(peer, f"{path}.peers")
+        if peer in (*TAKEN_BY_LOG, *stage.loss):
+            raise RecipeError(f"{key}: metrics begin other names with {peer!r}; rename it")
+        _check_network(network, plan, key)
+        first = plan.stages[stage.continues].peers.get(peer) if stage.continues else None
+        if first and replace(first, pretrained=None) != replace(network, pretrained=None):
+            what = f"it goes on from peer {peer!r} of stage {stage.continues!r}, which is another network"
+            raise RecipeError(f"{key}: {what}; describe it as there, or rename it")
+        if first and network.pretrained:
+            what = f"it goes on from peer {peer!r} of stage {stage.continues!r}"
+            raise RecipeError(f"{key}.pretrained: {what}; leave it out, or rename the peer")
 
 
 def _check_code(network: Network | Teacher, plan: Plan, where: str) -> None:

@@ -14,7 +14,12 @@ from ssld.errors import RecipeError
 
 PEAK = 15.7e12 / 2  # multiply-adds (two operations) a second of a V100 (SXM2) in float32, by NVIDIA's data sheet
 SHARE = 0.5  # assumed share of the peak in a training; it is too high for depthwise convolutions
-FORWARDS = {"all": 3, "head_and_norms": 2, "head": 1}  # cost of a step in forward passes, by what the stage trains
+FORWARDS = {
+    "all": 3,
+    "head_and_norms": 2,
+    "head": 1,
+    "helpers": 1,
+}  # cost of a step in forward passes, by what the stage trains
 FLOAT = 4  # bytes of a float32
 NOT_COUNTED = "a network without a card has no arithmetic that is known without making it; `ssld run` counts it"
 WEIGHT_BYTES = {"fp16": 2, "paddle2_int8": 1}  # of a weight in a file; other formats, int8 too, hold float32
@@ -40,10 +45,11 @@ def gpu_hours(macs: float) -> float:
 def student_macs(plan: Plan, stage: Stage) -> float:
     """Return the multiply-adds of a training step for one image, in all the views that the student sees of it.
 
+    Where several networks train together, it is their sum.
     They are a forward pass, and twice that for the gradients of the activations and of the weights. A stage that trains
     less than everything needs fewer, see FORWARDS.
     """
-    macs = network_macs(plan, plan.network_of(stage.network).arch, stage.data.size)
+    macs = sum(network_macs(plan, arch, stage.data.size) for arch in trained(plan, stage))
     return FORWARDS[stage.train] * stage.student_rows * macs
 
 
@@ -67,7 +73,7 @@ def teacher_macs(plan: Plan, teacher: Teacher) -> float:
         return cards.find_teacher(teacher.card).macs
     if teacher.run:
         plan_of_run = recipe.of_finished_run(Path(teacher.run))
-        return network_macs(plan_of_run, plan_of_run.student.arch, plan_of_run.stages[plan_of_run.last].data.crop)
+        return network_macs(plan_of_run, plan_of_run.student.card_arch, plan_of_run.stages[plan_of_run.last].data.crop)
     if teacher.stage:
         stage = plan.stages[teacher.stage]
         return network_macs(plan, plan.network_of(stage.network).arch, stage.data.size)
@@ -104,7 +110,7 @@ def taught_macs(plan: Plan, stage: Stage) -> float:
     if not stage.is_taught:
         return 0.0
     if not stage.asks_teacher:  # a stage in int8 learns from the float network that it starts from
-        return stage.teacher_rows * network_macs(plan, plan.student.arch, stage.data.size)
+        return stage.teacher_rows * network_macs(plan, plan.student.card_arch, stage.data.size)
     name = next(name for name, candidate in plan.stages.items() if candidate is stage)
     return stage.teacher_rows * sum(teacher_macs(plan, teacher) for teacher in plan.teachers_of(name).values())
 
@@ -115,14 +121,14 @@ def checkpoint_bytes(plan: Plan, stage: Stage) -> int:
     Statistics of batch norms are left out. For a stage that trains the head alone the number is an upper bound, because
     its optimizer keeps less.
     """
-    params = _params(plan, plan.network_of(stage.network).arch)
+    params = sum(_params(plan, arch) for arch in trained(plan, stage))
     copies = CHECKPOINTS * (1 + SLOTS[stage.optim.algorithm] + bool(stage.optim.ema)) + 1
     return FLOAT * copies * params
 
 
 def export_bytes(plan: Plan) -> int:
     """Return the bytes of the exported weights in all formats together."""
-    params = _params(plan, plan.student.arch)
+    params = _params(plan, plan.student.card_arch)
     return sum(WEIGHT_BYTES.get(name, FLOAT) for name in plan.export.formats) * params
 
 
@@ -132,6 +138,12 @@ def scaled_lr(lr: float, batch: int, new_batch: int) -> float:
     `lr` is the rate for `batch` images.
     """
     return lr * new_batch / batch
+
+
+def trained(plan: Plan, stage: Stage) -> list[str | None]:
+    """Return the architectures of the networks that a stage trains, None for a network that no card has."""
+    first = plan.network_of(stage.network)
+    return [getattr(first, "card_arch", first.arch), *(peer.card_arch for peer in stage.peers.values())]
 
 
 def _params(plan: Plan, arch: str | None) -> int:

@@ -54,15 +54,16 @@ def recipes() -> list[Path]:
 
 
 def merge_base(file: Path) -> Tree:
-    """Merge the tree of a recipe over that of its `base:` file, which may have no base of its own."""
+    """Merge the tree of a recipe over that of its `base:` file, which may have a base of its own."""
     return based(yaml_text.read_mapping(file, "a recipe"), file.parent, str(file))
 
 
-def based(tree: Tree, folder: Path, where: str) -> Tree:
-    """Merge the tree of a recipe in `folder` over that of its `base:` file.
+def based(tree: Tree, folder: Path, where: str, above: tuple[Path, ...] = ()) -> Tree:
+    """Merge the tree of a recipe in `folder` over that of its `base:` file, and this one over that of its own base.
 
     The base is a path relative to the folder, or a name on the recipe shelf, where bases of the shelf begin with
-    `_base/`. `where` begins the error messages.
+    `_base/`. `where` begins the error messages. `above` are the files whose bases led here; RecipeError is raised where
+    one of them is the base.
     """
     if "base" not in tree:
         return copy.deepcopy(tree)
@@ -74,10 +75,10 @@ def based(tree: Tree, folder: Path, where: str) -> Tree:
     if not base_file.is_file():
         missing = f"{where}: base: no file {base_file}, and no recipe of this name"
         base_file = _on_shelf(Path(name), [*recipes(), *sorted(shelf("recipes").glob("_base/*.yaml"))], missing)
+    if base_file.resolve() in above:
+        raise RecipeError(f"{where}: base: {name} leads back to itself; leave one of these bases out")
     base = yaml_text.read_mapping(base_file, "a recipe")
-    if "base" in base:
-        raise RecipeError(f"{base_file}: base: a base cannot have a base; one level only")
-    return merge(base, tree)
+    return merge(based(base, base_file.parent, str(base_file), (*above, base_file.resolve())), tree)
 
 
 def merge(below: Tree, above: Tree) -> Tree:

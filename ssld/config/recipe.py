@@ -165,12 +165,49 @@ class Labels(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Head(Strict):
+    """Say in what a network of the zoo ends instead of its own classifier; see models/heads.py."""
+
+    kind: Literal["distillation", "teacher"]
+    # Of `teacher`: the name of the teacher whose end it has; null is the only one.
+    teacher: Text | None = None
+    # Of `teacher`: how many times fewer channels its projector has inside than the teacher's last map.
+    factor: Count = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Strict):
+    """Describe a network that is trained: an architecture of the zoo, or with `code` a network of one's own."""
+
+    arch: Text | None = None
+    bn_momentum: Decay | None = None  # share of the running statistics that is kept; null is that of the architecture
+    # The stage with `init: pretrained`, or a peer, starts from this weights file, or from the published training of
+    # this name.
+    pretrained: Text | None = key(None, later=True)
+    code: Text | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
+    options: dict[str, object] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
+    taps: dict[str, Text] = key(factory=dict, later=True)  # maps a tap to the path of a layer of that network
+    head: Head | None = key(None, later=True)  # with null it ends in its own classifier
+
+    @property
+    def title(self) -> str:
+        """Return its name in messages and results."""
+        return str(self.arch or self.code)
+
+    @property
+    def card_arch(self) -> str | None:
+        """Return the architecture whose card has the costs of this network, or None where no card has them."""
+        return None if self.head else self.arch
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage(Strict):
     """Describe one training of a network with one loss."""
 
     network: Text = "student"  # network that it trains: the student, or a teacher by its name
     init: Text = "scratch"  # one of STARTS, or the earlier stage whose result it continues
-    train: Literal["all", "head", "head_and_norms"] = "all"  # parameters that are updated; see distill/state.py
+    # Parameters that are updated, see distill/state.py; with `helpers` those of the layers that losses own.
+    train: Literal["all", "head", "head_and_norms", "helpers"] = "all"
     epochs: Epochs
     data: Data
     loss: Terms  # terms by name; see losses/terms.py
@@ -183,6 +220,10 @@ class Stage(Strict):
     teacher: Text | None = key(None, later=True)  # name of the teacher in `teachers`; null is the only teacher
     teachers: tuple[Text, ...] = key((), later=True)  # names of several teachers in `teachers`
     combine: Combine = key(factory=Combine, later=True)  # how several teachers are combined
+    # Networks by name that are trained beside `network`, with the same losses; they read each other's outputs.
+    peers: dict[str, Network] = key(factory=dict, later=True)
+    # Layers of losses, such as `ft.paraphraser`, begin as what an earlier stage made of one of its own: `stage.term`.
+    helpers: dict[str, Text] = key(factory=dict, later=True)
     # Batch statistics are taken over all ranks; with false each rank has its own, and rank 0's running ones are kept.
     sync_bn: bool = False
 
@@ -217,6 +258,11 @@ class Stage(Strict):
         return sum(map(self.data.rows, by_view(self.teacher_reads, self.data.views)))
 
     @property
+    def takes_from(self) -> set[str]:
+        """Return the names of the earlier stages whose layers of losses it begins with, where these names are known."""
+        return {source.partition(".")[0] for source in self.helpers.values()}
+
+    @property
     def needs_labels(self) -> bool:
         """Return whether a loss stops at an image without a label."""
         terms = [term.loss for term in self.loss.values() if "label" in term.loss.reads.batch]
@@ -229,24 +275,6 @@ class Stage(Strict):
         A quantised stage may learn from the float network that it starts from instead.
         """
         return self.is_taught and not (self.quantize and self.quantize.teacher == "float")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network(Strict):
-    """Describe the student: an architecture of the zoo, or with `code` a network of one's own."""
-
-    arch: Text | None = None
-    bn_momentum: Decay | None = None  # share of the running statistics that is kept; null is that of the architecture
-    # The stage with `init: pretrained` starts from this weights file, or from the published training of this name.
-    pretrained: Text | None = key(None, later=True)
-    code: Text | None = key(None, later=True)  # a network of one's own instead of `arch`, such as nets.py:Tiny
-    options: dict[str, object] = key(factory=dict, later=True)  # keyword arguments of the class of `code`
-    taps: dict[str, Text] = key(factory=dict, later=True)  # maps a tap to the path of a layer of that network
-
-    @property
-    def title(self) -> str:
-        """Return its name in messages and results."""
-        return str(self.arch or self.code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,6 +395,8 @@ class Plan(Strict):
         network: list[object] = [block.arch, block.bn_momentum]
         if block.code:
             network += [block.code, block.options, block.taps]
+        if head := getattr(block, "head", None):
+            network.append(self._digest_of_head(head))
         parts: Tree = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
         parts |= {"name": name, "stage": digested(stage), "network": network}
         if code_of_stage := self.code_of(name):
@@ -375,6 +405,8 @@ class Plan(Strict):
             parts["init"] = self.stage_digest(stage.continues)
         if stage.init == "pretrained":
             parts["init"] = {"pretrained": self.student.pretrained}
+        if stage.helpers:
+            parts["helpers"] = {of: self.stage_digest(of) for of in sorted(stage.takes_from)}
         teachers = self.teachers_of(name)
         if list(teachers) == ["teacher"] and self.teacher:
             parts["teacher"] = digested(self.teacher)
@@ -387,6 +419,27 @@ class Plan(Strict):
             ]
         return json_digest(parts)
 
+    def handed_on(self, name: str) -> set[str]:
+        """Return the terms of a stage whose layers a later stage begins with."""
+        sources = [source for stage in self.stages.values() for source in stage.helpers.values()]
+        return {path.split(".")[1] for path in sources if path.split(".")[0] == name}
+
+    def head_teacher(self, head: Head) -> str:
+        """Return the name of the teacher whose end a head has: the one that it names, or else the only one there is.
+
+        Returns an empty name where there is none, or there are several (a check refuses that).
+        """
+        names = [*self.all_teachers]
+        return head.teacher or ("teacher" if self.teacher else names[0] if len(names) == 1 else "")
+
+    def _digest_of_head(self, head: Head) -> object:
+        """Return what enters the digest of a stage for the end of its network: also the teacher that it is of."""
+        if head.kind != "teacher":
+            return digested(head)
+        teacher = self.all_teachers[self.head_teacher(head)]
+        stage = self.stage_digest(teacher.stage) if teacher.stage else None
+        return [digested(head), digested(teacher), stage]
+
     def code_of(self, name: str) -> dict[str, str]:
         """Map the own files that a stage uses to their sha256: those of its losses, network, images and teachers.
 
@@ -394,7 +447,7 @@ class Plan(Strict):
         """
         stage = self.stages[name]
         files = {code.file_of(type(term.loss), self.code) for term in stage.loss.values()}
-        networks = [self.network_of(stage.network), *self.teachers_of(name).values()]
+        networks = [self.network_of(stage.network), *stage.peers.values(), *self.teachers_of(name).values()]
         values = [*(network.code for network in networks), *stage.data.train, stage.data.val]
         files |= {code.split(text)[0] for text in values if text and code.is_code(text)}
         return {file: self.code[file] for file in sorted(filter(None, files))}
@@ -518,7 +571,8 @@ def _named_files(tree: Tree) -> list[str]:
     """Return the Python files that networks and images of one's own name, in a tree that is not checked yet."""
     values = [_get(block, "code") for block in (tree.get("student"), tree.get("teacher"), *_values(tree, "teachers"))]
     for stage in _values(tree, "stages"):
-        data = _get(stage, "data")
+        data, peers = _get(stage, "data"), _get(stage, "peers")
+        values += [_get(peer, "code") for peer in peers.values()] if isinstance(peers, dict) else []
         train = _get(data, "train")
         values += [*(train if isinstance(train, list) else [train]), _get(data, "val")]
     return [code.split(text)[0] for text in values if isinstance(text, str) and code.is_code(text)]
@@ -575,6 +629,7 @@ def _shrink_stage(stage: Stage, smoke: Smoke) -> Stage:
         optim=optim,
         labels=stage.labels and replace(stage.labels, folder=None),
         quantize=stage.quantize and quantize.shrink(stage.quantize, smoke.images),
+        peers={name: replace(peer, bn_momentum=MOMENTUM) for name, peer in stage.peers.items()},
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ssld.config.recipe import Stage
-from ssld.distill.arrays import Floats, Numbers
+from ssld.distill.arrays import Array, Floats, Numbers
 from ssld.interfaces import Evaluator, Loader, Recorder
 from ssld.runtime import Runtime
 
@@ -22,7 +22,8 @@ class Job:
     the numbers; it is None for a job that logs nothing. `train` and `val` load the images of this rank. `classes` is
     the number of classes of the recipe. `labels`, int64 [images], has the label of every training image, -1 where an
     image has none. `norm_images` are batches float32 [n, 3, S, S], from which batch norms get their statistics after
-    the last step. `digest` is that of the stage, which its checkpoints name.
+    the last step. `helpers` maps the path of a layer of a loss, such as `ft.paraphraser`, to the arrays that it begins
+    with, by the keys of its state. `digest` is that of the stage, which its checkpoints name.
     """
 
     name: str
@@ -36,4 +37,5 @@ class Job:
     classes: int
     labels: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
     norm_images: Sequence[Floats] = ()
+    helpers: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     digest: str = ""

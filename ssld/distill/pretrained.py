@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import paddle
-from paddle import nn
 
-from ssld import models, weights
+from ssld import models
 from ssld.config import cards
-from ssld.config.recipe import Plan
+from ssld.config.recipe import Network, Plan
 from ssld.distill import optim
 from ssld.errors import RecipeError, RunError
 from ssld.files import sha256
@@ -21,34 +20,39 @@ def check_starts(plan: Plan) -> None:
     Raises RunError for weights that are missing or are not the pinned ones, and for a `stage_lr` of another network.
     Raises RecipeError for an unknown training, and for one of another architecture.
     """
-    if plan.student.pretrained and plan.scope != "smoke":
-        pretrained_file(plan)
+    peers = {
+        f"stages.{name}.peers.{peer}": block for name, one in plan.stages.items() for peer, block in one.peers.items()
+    }
+    for where, block in {"student": plan.student, **peers}.items():
+        if block.pretrained and plan.scope != "smoke":
+            pretrained_file(block, where)
     for name, stage in plan.stages.items():
         if stage.optim.stage_lr:
-            block = plan.network_of(stage.network)
-            if block.arch is None:
-                what = "the network has no stages that are known here"
-                raise RecipeError(f"stages.{name}.optim.stage_lr: {what}; leave it out")
-            with paddle.LazyGuard():
-                optim.check_stages(stage.optim, models.create(block.arch), f"stages.{name}")
+            for network in (plan.network_of(stage.network), *stage.peers.values()):
+                if network.arch is None:
+                    what = "the network has no stages that are known here"
+                    raise RecipeError(f"stages.{name}.optim.stage_lr: {what}; leave it out")
+                with paddle.LazyGuard():
+                    optim.check_stages(stage.optim, models.create(network.arch), f"stages.{name}")
 
 
-def pretrained_file(plan: Plan) -> Path:
-    """Return the file of `student.pretrained`.
+def pretrained_file(block: Network, where: str) -> Path:
+    """Return the file of the weights that a network starts from, its key `pretrained`.
 
     A value with a slash or a dot in it is a path. Any other value is the name of a training whose published file is in
-    the weights folder. Raises as `check_starts` does.
+    the weights folder. `where` is the path of its block. Raises as `check_starts` does.
     """
-    source = str(plan.student.pretrained)
+    source = str(block.pretrained)
     if "/" in source or "." in source:
         if not Path(source).exists():  # a folder of version 1.x is accepted
-            raise RunError(f"student.pretrained: no file {source}; name one, or a published training")
+            raise RunError(f"{where}.pretrained: no file {source}; name one, or a published training")
         return Path(source)
     arch = cards.find_weights(source)[0]
-    if arch != plan.student.arch:
-        what = f"{source} is of {arch}, the student is {plan.student.title}"
-        raise RecipeError(f"student.pretrained: {what}; name another")
-    return published_file(source, "student.pretrained")
+    if arch != block.arch:
+        role = "the student" if where == "student" else "this network"
+        what = f"{source} is of {arch}, {role} is {block.title}"
+        raise RecipeError(f"{where}.pretrained: {what}; name another")
+    return published_file(source, f"{where}.pretrained")
 
 
 def published_file(name: str, where: str) -> Path:
@@ -66,12 +70,12 @@ def published_file(name: str, where: str) -> Path:
     return file
 
 
-def start_pretrained(plan: Plan, network: nn.Layer) -> None:
-    """Load `student.pretrained` into a network.
+def start_file(plan: Plan, block: Network, where: str) -> Path | None:
+    """Return the file of the weights that the block of a network names, or None in a smoke run, which has fresh ones.
 
-    Where the weights have another number of classes, only the last layer stays fresh.
+    `where` is the path of the block.
     """
     if plan.scope == "smoke":
-        note(f"student.pretrained {plan.student.pretrained}: fresh weights, this is a smoke run")
-        return
-    weights.load_into(network, pretrained_file(plan), fresh_head=True)
+        note(f"{where}.pretrained {block.pretrained}: fresh weights, this is a smoke run")
+        return None
+    return pretrained_file(block, where)

@@ -23,7 +23,7 @@ from ssld.distill.checkpoint import NAMES, disk_errors, newest_step, write_json
 from ssld.distill.images import content_of
 from ssld.distill.networks import QUANTIZE, int8_layers
 from ssld.distill.pretrained import pretrained_file
-from ssld.distill.runs import MODEL, RECORD, Run, StageRecord, StageRun, damage, record_of
+from ssld.distill.runs import MODEL, RECORD, Run, StageRecord, StageRun, damage, record_of, weights_files
 from ssld.distill.teacher_weights import file_digest, teacher_weights
 from ssld.errors import DataError, RunError
 from ssld.files import copy_whole, json_digest, read_json, sha256
@@ -64,12 +64,28 @@ def made_of(stage: StageRun) -> Parts:
     if stage.start:
         parts[f"{OF_STAGE} {stage.start.name}"] = sha256(stage.start.model_file)
     elif settings.init == "pretrained" and not run.is_smoke:
-        parts["weights student.pretrained"] = file_digest(pretrained_file(stage.plan))
-    for name, teacher in stage.plan.teachers_of(stage.name).items():
+        parts["weights student.pretrained"] = file_digest(pretrained_file(stage.plan.student, "student"))
+    for of in sorted(settings.takes_from):
+        parts[f"{OF_STAGE} {of}, layers of losses"] = sha256(run.stage(of).helpers_file)
+    for name, peer in settings.peers.items():
+        where = f"stages.{stage.name}.peers.{name}"
+        if stage.start and name in stage.start.settings.peers:
+            parts[f"{OF_STAGE} {stage.start.name}, peer {name}"] = sha256(stage.start.file_of_peer(name))
+        elif peer.pretrained and not run.is_smoke:
+            parts[f"weights {where}.pretrained"] = file_digest(pretrained_file(peer, where))
+    for name, teacher in {**stage.plan.teachers_of(stage.name), **_of_heads(stage)}.items():
         parts |= {f"teacher {name}: {key}": digest for key, digest in _of_teacher(stage, name, teacher).items()}
     installed = versions()
     parts |= {f"version of {package}": str(installed[package]) for package in PACKAGES if installed.get(package)}
     return parts
+
+
+def _of_heads(stage: StageRun) -> dict[str, Teacher]:
+    """Return the teachers whose end a network of a stage has, by name."""
+    plan, settings = stage.plan, stage.settings
+    heads = [getattr(block, "head", None) for block in (plan.network_of(settings.network), *settings.peers.values())]
+    names = [plan.head_teacher(head) for head in heads if head is not None and head.kind == "teacher"]
+    return {name: plan.all_teachers[name] for name in names}
 
 
 class KnownParts:
@@ -220,7 +236,15 @@ def _broken(stage: StageRun) -> str | None:
     for name in (RECORD, MODEL):
         if (stage.folder / name).is_dir():
             return f"{name} is a folder"
-    return damage(stage.folder, stage.digest) if stage.is_done else None
+    return lacks(stage, stage.folder) if stage.is_done else None
+
+
+def lacks(stage: StageRun, folder: Path) -> str | None:
+    """Return, in words, what is wrong with a finished result of a stage, or what a later stage needs of it in vain."""
+    reason = damage(folder, stage.digest)
+    if reason is None and stage.plan.handed_on(stage.name) and "helpers" not in record_of(folder, stage.digest):
+        return "it kept no layers of losses, and a later stage begins with them"
+    return reason
 
 
 def is_current(stage: StageRun, trust: Trust, known: KnownParts) -> bool:
@@ -228,7 +252,8 @@ def is_current(stage: StageRun, trust: Trust, known: KnownParts) -> bool:
 
     Something that is no longer there, such as images that were moved, counts as unchanged; a line says so.
     """
-    earlier_stages = [stage.start, *(stage.run.stage(name) for name in _teaching(stage))]
+    before = [*_teaching(stage), *stage.settings.takes_from]
+    earlier_stages = [stage.start, *(stage.run.stage(name) for name in before)]
     if not all(required is None or required.is_done for required in [stage, *earlier_stages]) or _broken(stage):
         return False
     if trust == "any":
@@ -280,7 +305,8 @@ def to_train(run: Run, trust: Trust, known: KnownParts) -> list[StageRun]:
 
 
 def _depends_on(stage: StageRun, others: list[StageRun]) -> bool:
-    return bool({stage.settings.continues, *_teaching(stage)} & {one.name for one in others})
+    before = {stage.settings.continues, *stage.settings.takes_from, *_teaching(stage)}
+    return bool(before & {one.name for one in others})
 
 
 def check_begun(stages: list[StageRun], trust: Trust, known: KnownParts) -> None:
@@ -299,8 +325,9 @@ def _has_begun(stage: StageRun) -> bool:
 
 
 def _teaching(stage: StageRun) -> list[str]:
-    """Return the names of the stages that train the teachers of a stage."""
-    return [teacher.stage for teacher in stage.plan.teachers_of(stage.name).values() if teacher.stage]
+    """Return the names of the stages that train the teachers of a stage, or those whose end its networks have."""
+    teachers = [*stage.plan.teachers_of(stage.name).values(), *_of_heads(stage).values()]
+    return [teacher.stage for teacher in teachers if teacher.stage]
 
 
 def _check_begun(stage: StageRun, parts: Parts, trust: Trust) -> None:
@@ -343,7 +370,8 @@ def _put_result_aside(stage: StageRun, reason: str) -> None:
         with disk_errors(stage.folder):
             place = _place_aside(stage)
             place.mkdir()
-            for name in (RECORD, MODEL):  # without its record it counts as a training that was stopped
+            weights_of_stage = (file.name for file in stage.folder.glob("*.safetensors"))
+            for name in (RECORD, *weights_of_stage):  # without its record it counts as a training that was stopped
                 if os.path.lexists(stage.folder / name):
                     (stage.folder / name).rename(place / name)
     barrier(stage.runtime)
@@ -363,7 +391,7 @@ def _borrow(stage: StageRun, parts: Parts, carry: Carry) -> None:
         return
     for folder in lenders(stage):
         lender = folder.parent.parent.name
-        if reason := damage(folder, stage.digest) or changed(stage, folder, parts, "any"):
+        if reason := lacks(stage, folder) or changed(stage, folder, parts, "any"):
             note(f"{stage.name}: not taken over from {lender}: {reason}")
             continue
         note(f"{stage.name}: taken over from {lender}")
@@ -371,9 +399,10 @@ def _borrow(stage: StageRun, parts: Parts, carry: Carry) -> None:
         carry(folder.parent.parent, record)
         with disk_errors(stage.folder):
             stage.folder.mkdir(parents=True, exist_ok=True)
-            if (beside := (folder / MODEL).with_suffix(BESIDE)).is_file():
-                copy_whole(beside, stage.folder / beside.name)
-            copy_whole(folder / MODEL, stage.folder / MODEL)
+            for name in weights_files(record):
+                if (beside := (folder / name).with_suffix(BESIDE)).is_file():
+                    copy_whole(beside, stage.folder / beside.name)
+                copy_whole(folder / name, stage.folder / name)
             if stage.settings.quantize:
                 write_json(stage.folder / QUANTIZE, int8_layers(folder))
             write_json(stage.folder / MADE_OF, parts)

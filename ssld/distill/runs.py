@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TypedDict, cast
 
+from safetensors.numpy import load_file
+
 from ssld.config import recipe
 from ssld.config.recipe import Plan, Stage
 from ssld.config.run_folder import AGAIN
+from ssld.distill.arrays import Array
 from ssld.errors import RunError, SsldError
 from ssld.files import damaged, read_json, sha256
-from ssld.interfaces import Curve, StageScores
+from ssld.interfaces import Curve, Scores, StageScores
 from ssld.paths import data_root
 from ssld.progress import note
 from ssld.runtime import Runtime
 
 MODEL, RECORD = "model.safetensors", "stage.json"  # files of a finished stage; the record is written last
+HELPERS = "helpers.safetensors"  # layers of losses with which later stages begin
+
+
+def of_layer(arrays: Mapping[str, Array], path: str) -> dict[str, Array]:
+    """Return the arrays of a layer of a loss under the keys of its own state, from those of all layers."""
+    return {key.removeprefix(f"{path}."): value for key, value in arrays.items() if key.startswith(f"{path}.")}
+
+
+def peer_file(name: str) -> str:
+    """Return the name of the file, in the folder of a stage, of the weights that a peer ended with."""
+    return f"peer-{name}.safetensors"
 
 
 class Int8Notes(TypedDict):
@@ -41,11 +56,22 @@ class StageMade(TypedDict):
     curve: Curve | None  # tells what the stage logged
 
 
+class PeerRecord(Scores):
+    """Hold the scores of a peer of a finished stage, its architecture, and the sha256 of its weights."""
+
+    network: str
+    sha256: str
+
+
 class StageRecord(StageMade, StageScores, total=False):
-    """Hold what a finished stage records of itself: its scores, its digest, and where its labels came from."""
+    """Hold what a finished stage records of itself: its scores, its digest, and where its labels came from.
+
+    In `peers` there is a `PeerRecord` of each network that it trained beside its own.
+    """
 
     digest: str
     sha256: str  # of the weights
+    helpers: str  # sha256 of the layers of losses that it hands on
     teacher_engine: str
     labels: str  # folder of its label cache
     int8: Int8Notes
@@ -149,6 +175,36 @@ class StageRun:
         return self.model_file
 
     @property
+    def helpers_file(self) -> Path:
+        """Return the file of the layers of losses that later stages begin with."""
+        return self.folder / HELPERS
+
+    def handed(self, terms: Collection[str]) -> dict[str, Array]:
+        """Return the arrays that the layers of these terms ended with, by keys such as `paraphrase.encode.0.bias`."""
+        self.weights_file()  # which looks at all files of the stage
+        arrays = load_file(self.helpers_file)
+        return {key: value for key, value in arrays.items() if key.partition(".")[0] in terms}
+
+    @property
+    def taken(self) -> dict[str, dict[str, Array]]:
+        """Return what layers of losses begin with, for `Job.helpers`, from the finished stages that `helpers` names."""
+        begin = {}
+        for target, source in self.settings.helpers.items():
+            of, path = source.split(".", 1)
+            arrays = self.run.stage(of).handed({path.partition(".")[0]})
+            begin[target] = of_layer(arrays, path)
+        return begin
+
+    def file_of_peer(self, name: str) -> Path:
+        """Return the file of the weights that a peer of the stage ended with. Who reads it asks `peers_weights`."""
+        return self.folder / peer_file(name)
+
+    def peers_weights(self, name: str) -> Path:
+        """Return what `file_of_peer` says. Raises RunError as `weights_file` does."""
+        self.weights_file()
+        return self.file_of_peer(name)
+
+    @property
     def is_done(self) -> bool:
         """Return whether the stage is finished."""
         return (self.folder / RECORD).is_file()
@@ -185,19 +241,28 @@ def damage(folder: Path, digest: str | None = None) -> str | None:
     versions name no sha256; a line says so once, and their weights are used.
     """
     try:
-        recorded = record_of(folder, digest, "").get("sha256")
+        files = weights_files(record_of(folder, digest, ""))
     except SsldError as error:
         return str(error).removeprefix(f"{folder}/")
-    file = folder / MODEL
-    if not file.is_file():
-        return f"{MODEL} is missing"
-    if recorded is None:
-        _tell_unchecked(folder)
-        return None
-    try:
-        return None if recorded == sha256(file) else f"{MODEL} is damaged (sha256)"
-    except OSError as error:
-        return f"{MODEL} cannot be read ({error.strerror})"
+    for name, recorded in files.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if recorded is None:
+            _tell_unchecked(folder)
+            continue
+        try:
+            if recorded != sha256(folder / name):
+                return f"{name} is damaged (sha256)"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+    return None
+
+
+def weights_files(record: StageRecord) -> dict[str, str | None]:
+    """Map the files of weights that a finished stage has to their sha256, None where its record does not name it."""
+    peers = cast("Mapping[str, PeerRecord]", record.get("peers", {}))
+    handed = {HELPERS: record["helpers"]} if "helpers" in record else {}
+    return {MODEL: record.get("sha256"), **handed, **{peer_file(name): peer["sha256"] for name, peer in peers.items()}}
 
 
 @cache

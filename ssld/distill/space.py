@@ -8,12 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from paddle import nn
+
 from ssld import labels
 from ssld.config import cost
 from ssld.config.recipe import Plan
 from ssld.distill.images import images_of
 from ssld.distill.labelling import caches
-from ssld.distill.networks import build
+from ssld.distill.networks import build, build_peer
 from ssld.distill.reuse import lenders
 from ssld.distill.runs import Run, StageRun, damage
 from ssld.errors import RunError
@@ -35,7 +37,10 @@ def check_space(run: Run, stages: Iterable[StageRun]) -> None:
     if guess is not None and _fits({run.folder: PLENTY * guess, **of_caches}) is None:
         return
     sizes = {name: _size(run.plan, name) for name in {stage.settings.network for stage in to_train}}
-    writes = sum(max(0, stage_bytes(stage, *sizes[stage.settings.network]) - held(stage.folder)) for stage in to_train)
+    writes = sum(
+        max(0, stage_bytes(stage, *_with_peers(stage, sizes[stage.settings.network])) - held(stage.folder))
+        for stage in to_train
+    )
     lacking = _fits({run.folder: writes, **of_caches})
     if lacking:
         folder, free, needed = lacking
@@ -48,7 +53,7 @@ def stage_bytes(stage: StageRun, state: int, trained: int) -> int:
     """Return the bytes that a stage takes: its newest checkpoints, one that is being written, and its result.
 
     Of a stage that is taken over from a run beside this one it is the result alone. `state` is the number of values of
-    its network, and `trained` that of its parameters with a gradient. Layers that losses own are left out, and for a
+    its networks, and `trained` that of their parameters with a gradient. Layers that losses own are left out, and for a
     stage that trains the head alone what its optimiser keeps.
     """
     if not all(damage(folder, stage.digest) for folder in lenders(stage)):
@@ -65,13 +70,23 @@ def held(folder: Path) -> int:
 
 
 def _has_cards(plan: Plan) -> bool:
-    return all(plan.network_of(stage.network).arch for stage in plan.stages.values())
+    trained = (arch for stage in plan.stages.values() for arch in cost.trained(plan, stage))
+    return all(trained)
 
 
 def _size(plan: Plan, name: str) -> tuple[int, int]:
     """Return how many values a network of the plan has, and how many of them are parameters with a gradient."""
     size = next(stage.data.size for stage in plan.stages.values() if stage.network == name)
-    network = build(plan, name, size)
+    return _counted(build(plan, name, size))
+
+
+def _with_peers(stage: StageRun, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the numbers of `_size` of a stage's own network with those of its peers."""
+    peers = [_counted(build_peer(stage, name, stage.settings.data.size)) for name in stage.settings.peers]
+    return size[0] + sum(state for state, _ in peers), size[1] + sum(trained for _, trained in peers)
+
+
+def _counted(network: nn.Layer) -> tuple[int, int]:
     state = sum(int(value.size) for value in network.state_dict().values())
     return state, sum(int(parameter.size) for parameter in network.parameters() if parameter.trainable)
 

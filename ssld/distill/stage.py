@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import paddle
@@ -12,7 +12,6 @@ from paddle import Tensor, nn
 from ssld.distill import checkpoint, optim
 from ssld.distill.job import Job
 from ssld.distill.state import TrainState, set_mode
-from ssld.distill.step import check_gradients, check_terms
 from ssld.distill.waiting import Waiting
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Labeller, StageScores
@@ -21,11 +20,13 @@ from ssld.stopping import Stop, caught
 
 
 @caught()
-def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageScores:
+def run_stage(
+    job: Job, network: nn.Layer, labeller: Labeller | None, peers: Mapping[str, nn.Layer] | None = None
+) -> StageScores:
     """Train `network` in place, from the newest checkpoint of `job.folder` if there is one.
 
     Returns the final scores. `labeller` puts a teacher's outputs beside the batches; it is None where no loss learns
-    from a teacher.
+    from a teacher. `peers` are networks by name that are trained beside it, in place too.
 
     Step s is a function of the state after step s-1 and of (seed, stage, s) alone: sample order, augmentation, dropout
     and learning rate are closed forms of the step, so that a resumed run ends with the same weights bit for bit. Raises
@@ -33,9 +34,10 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageSc
     Raises KeyboardInterrupt, after it has saved a checkpoint, for Ctrl-C and the other signals of `stopping`.
     """
     assert job.track is not None, "a job that is run keeps its numbers"
-    state = TrainState(job, network, labeller)
+    state = TrainState(job, network, labeller, peers)
     start = state.restore()
-    set_mode(network, job.stage.train)
+    for one in state.networks:
+        set_mode(one, job.stage.train)
     job.track.rewind(job.name, start, evaluated=start < state.steps, curve=state.curve)
     waiting = Waiting(job)
     batches = waiting.batches(job.train.batches(start, state.steps))
@@ -47,7 +49,7 @@ def run_stage(job: Job, network: nn.Layer, labeller: Labeller | None) -> StageSc
         for step in range(start, state.steps):
             state.optimizer.set_lr(optim.learning_rate(job.stage.optim, step, state.steps, job.train.steps_per_epoch))
             metrics, batch = train_step(state, batches, step, first=step == start)
-            state.average.update(network, step)
+            state.update_averages(step)
             pending.append(metrics["loss"])
             completed = step + 1
             images = completed * job.stage.data.batch
@@ -109,10 +111,9 @@ def train_step(
             loss_of_sides[0].detach() if len(loss_of_sides) == 1 else (loss_of_sides[0] + loss_of_sides[1]).detach()
         )
     if first:
-        check_terms(state.objective, state.job.name)
-        check_gradients(state.named_trained(), state.update.reached, state.job.name)
+        state.check_first_step()
     state.update.step()
-    state.step.after_step(state.job.runtime)
+    state.whole.after_step(state.job.runtime)
     mean = losses[0] if len(losses) == 1 else paddle.stack(losses).mean()  # it is not finite where one loss is not
     return {"loss": mean, **parts, "logits": logits.detach()}, batch
 
@@ -135,11 +136,14 @@ def check_finite(losses: list[Tensor], last_step: int, job: Job) -> None:
 def read(metrics: dict[str, Tensor], batch: Batch) -> dict[str, float]:
     """Return the metrics as numbers.
 
-    Where no images were mixed, they have the top-1 (percent) on the labelled images of the batch.
+    Where no images were mixed, they have the top-1 (percent) on the labelled images of the batch, of a peer as
+    `<name>/top1`.
     """
-    values = {name: float(value) for name, value in metrics.items() if name != "logits"}
+    logits = {name: value for name, value in metrics.items() if name.rpartition("/")[2] == "logits"}
+    values = {name: float(value) for name, value in metrics.items() if name not in logits}
     labels = batch["label"].numpy()
     if (labels >= 0).any() and "lam" not in batch:
-        hits = metrics["logits"].numpy().argmax(1) == labels
-        values["top1"] = 100 * float(hits[labels >= 0].mean())
+        for name, value in logits.items():
+            hits = value.numpy().argmax(1) == labels
+            values[f"{name.removesuffix('logits')}top1"] = 100 * float(hits[labels >= 0].mean())
     return values

@@ -19,39 +19,60 @@ from ssld.distill.arrays import Array
 from ssld.distill.dot import Dot
 from ssld.distill.evaluate import evaluate
 from ssld.distill.job import Job
-from ssld.distill.step import Step, check_helpers, shapes, shapes_in_views
+from ssld.distill.step import (
+    Step,
+    Together,
+    check_gradients,
+    check_helpers,
+    check_terms,
+    shapes,
+    shapes_in_views,
+)
 from ssld.distill.update import OneGradient, TwoGradients, Update
-from ssld.errors import RunError
-from ssld.interfaces import Curve, Labeller, Parameter, Scores, StageScores
+from ssld.errors import RecipeError, RunError
+from ssld.interfaces import Curve, EveryScore, Labeller, Parameter, Scores, StageScores
 from ssld.losses import About
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
 from ssld.losses.views import split
+from ssld.models.taps import no_layer, sublayer
 from ssld.progress import Bar, progress
 from ssld.quantize import recalibrate
 from ssld.runtime import seed_networks, seed_of
 
 
 class TrainState:
-    """Hold everything that a stage changes while it trains; save and restore it."""
+    """Hold everything that a stage changes while it trains; save and restore it.
 
-    def __init__(self, job: Job, network: nn.Layer, labeller: Labeller | None = None):
-        self.job, self.stage, self.network = job, job.stage, network
+    `network` is what the stage hands on. `peers` are the networks that train beside it, by name.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        network: nn.Layer,
+        labeller: Labeller | None = None,
+        peers: Mapping[str, nn.Layer] | None = None,
+    ):
+        self.job, self.stage, self.network, self.peers = job, job.stage, network, dict(peers or {})
         self.steps = sampler.steps(job.stage.epochs, job.train.steps_per_epoch)
         self.eval_every = job.stage.eval_every * job.train.steps_per_epoch
         self.log_every = max(1, min(10, self.steps // 100))
-        trained = set_trainable(network, job.stage.train)
-        views = job.stage.data.views
-        self.objective = Objective(job.stage.loss, job.train.steps_per_epoch, views)
+        trained = [p for one in self.networks for p in set_trainable(one, job.stage.train)]
         self.abouts: dict[str, About] = {}  # maps the name of a term to what its layers were made for
-        separate = job.stage.optim.algorithm in APART
-        self.step = Step(network, self.objective, self._helpers(labeller), separate, views)
-        trained += [p for p in self.step.helpers.parameters() if not p.stop_gradient]
+        self.step = self._step(network, labeller)
+        self.steps_of_peers = {name: self._step(peer, labeller, name) for name, peer in self.peers.items()}
+        begin_helpers(self.step.helpers, job.helpers, job.name)
+        all_steps = [self.step, *self.steps_of_peers.values()]
+        self.whole = Together(self.step, self.steps_of_peers) if self.peers else self.step
+        trained += [p for step in all_steps for p in step.helpers.parameters() if not p.stop_gradient]
         self._trained = {id(parameter) for parameter in trained}
-        self.ranks = parallel.Ranks(self.step, trained, job.runtime, job.stage.sync_bn, separate)
-        optim.scale_rates(job.stage.optim, network)
+        self.ranks = parallel.Ranks(self.whole, trained, job.runtime, job.stage.sync_bn, self.step.apart)
+        for one in self.networks:
+            optim.scale_rates(job.stage.optim, one)
         self.optimizer = optim.make_optimizer(job.stage.optim, trained)
         self.average = optim.Average(network, job.stage.optim.ema)
+        self.averages = {name: optim.Average(peer, job.stage.optim.ema) for name, peer in self.peers.items()}
         self.scaler = paddle.amp.GradScaler(enable=job.stage.optim.amp == "O1", init_loss_scaling=2.0**15)
         self.update: Update = (
             TwoGradients(self.optimizer, self.ranks)
@@ -61,36 +82,51 @@ class TrainState:
         self.seconds, self.since, self.saved = 0.0, time.monotonic(), time.monotonic()
         self.curve: Curve | None = None  # tells what the stage had logged when its checkpoint was saved
 
-    def _helpers(self, labeller: Labeller | None) -> dict[str, nn.Layer]:
+    @property
+    def networks(self) -> list[nn.Layer]:
+        """Return the networks that the stage trains; the first one is what it hands on."""
+        return [self.network, *self.peers.values()]
+
+    def _step(self, network: nn.Layer, labeller: Labeller | None, peer: str = "") -> Step:
+        """Make the step of a network with the layers of its losses. `peer` is its name where it is one of the peers."""
+        views = self.stage.data.views
+        objective = Objective(self.stage.loss, self.job.train.steps_per_epoch, views)
+        helpers = self._helpers(network, objective, labeller, peer)
+        return Step(network, objective, helpers, self.stage.optim.algorithm in APART, views)
+
+    def _helpers(
+        self, network: nn.Layer, objective: Objective, labeller: Labeller | None, peer: str
+    ) -> dict[str, nn.Layer]:
         """Make the layers of the losses that own any, with fresh weights that are the same on every rank."""
         job, size = self.job, self.stage.data.size
-        if not self.objective.helped:
+        if not objective.helped:
             return {}
         views = self.stage.data.views
-        student = shapes_in_views(lambda names: shapes(self.network, names, size), self.objective.student_reads, views)
+        student = shapes_in_views(lambda names: shapes(network, names, size), objective.student_reads, views)
         teacher: Mapping[str, Shape] = {}
         shapes_of_each: Mapping[str, Mapping[str, Shape]] = {}
         if labeller:
-            reads = self.objective.teacher_reads
+            reads = objective.teacher_reads
             teacher = shapes_in_views(lambda names: labeller.shapes(names, size), reads, views)
-            if any(loss.reads.each for loss in self.objective.helped.values()):
+            if any(loss.reads.each for loss in objective.helped.values()):
                 shapes_of_each = labeller.shapes_of_each({split(name, views)[1] for name in reads}, size)
         micro = sampler.micro_size(self.stage.data.batch, self.stage.optim.accumulate, job.runtime.world)
 
+        of_peer = (peer,) if peer else ()
+
         def about(name: str) -> About:
-            seed_networks(job.seed, job.name, "helper", name)
-            self.abouts[name] = About(
+            seed_networks(job.seed, job.name, "helper", *of_peer, name)
+            about_term = About(
                 student=student, teacher=teacher, classes=job.classes, images=len(job.labels), labels=job.labels,
                 steps=self.steps, steps_per_epoch=job.train.steps_per_epoch, micro=micro, world=job.runtime.world,
-                seed=seed_of(job.seed, job.name, name), each=shapes_of_each,
+                seed=seed_of(job.seed, job.name, *of_peer, name), each=shapes_of_each,
             )  # fmt: skip
-            return self.abouts[name]
+            return about_term if peer else self.abouts.setdefault(name, about_term)
 
-        with paddle.utils.unique_name.guard(
-            "helper_"
-        ):  # the parameters of networks have names that begin with their architecture
-            helpers = self.objective.helpers(about)
-        check_helpers(self.network, helpers)
+        # The parameters of networks have names that begin with their architecture, or with the name of a peer.
+        with paddle.utils.unique_name.guard(f"helper_{peer}_" if peer else "helper_"):
+            helpers = objective.helpers(about)
+        check_helpers(self.networks, helpers)
         return helpers
 
     def seed(self, step: int, part: int) -> None:
@@ -102,10 +138,32 @@ class TrainState:
         seed_networks(self.job.seed, self.job.name, step, part * runtime.world + runtime.rank)
 
     def named_trained(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield (key, parameter) of what the stage updates: the network's own keys, then `helpers.<term>.<key>`."""
-        helpers = ((f"helpers.{name}", parameter) for name, parameter in self.step.helpers.named_parameters())
-        parameters = [*self.network.named_parameters(), *helpers]
-        return ((name, parameter) for name, parameter in parameters if id(parameter) in self._trained)
+        """Yield (key, parameter) of what the stage updates.
+
+        The keys are the network's own, then `helpers.<term>.<key>`, then all those of a peer with `peers.<name>.`
+        before them.
+        """
+        steps = {"": self.step, **{f"peers.{name}.": step for name, step in self.steps_of_peers.items()}}
+        for prefix, step in steps.items():
+            helpers = ((f"helpers.{name}", parameter) for name, parameter in step.helpers.named_parameters())
+            for name, parameter in (*step.student.named_parameters(), *helpers):
+                if id(parameter) in self._trained:
+                    yield f"{prefix}{name}", parameter
+
+    def check_first_step(self) -> None:
+        """Check, after the first step, that every term and every trained parameter of every network had a gradient.
+
+        Raises RunError for the first one that had none.
+        """
+        for step in (self.step, *self.steps_of_peers.values()):
+            check_terms(step.objective, self.job.name)
+        check_gradients(self.named_trained(), self.update.reached, self.job.name)
+
+    def update_averages(self, step: int) -> None:
+        """Add the weights of every network after a step to its average, where the recipe asks for averages."""
+        self.average.update(self.network, step)
+        for name, peer in self.peers.items():
+            self.averages[name].update(peer, step)
 
     def precision(self) -> AbstractContextManager[object]:
         """Return the context of a forward pass, in which mixed precision is on where the recipe asks for it."""
@@ -130,6 +188,8 @@ class TrainState:
             "optimizer": _tensors(self.optimizer.state_dict()),
             "average": self.average.state,
             "helpers": self.step.helpers.state_dict(),
+            "peers": self._state_of_peers(),
+            "averages": self._state_of_averages(),
         }
         scaler = self.scaler.state_dict() if self.stage.optim.amp == "O1" else {}
         assert self.job.track is not None, "a job that is run keeps its numbers"
@@ -155,6 +215,8 @@ class TrainState:
             )
             _assign(self.average.state, saved.tensors.get("average", {}), self.job.folder)
             _assign(self.step.helpers.state_dict(), saved.tensors.get("helpers", {}), self.job.folder)
+            _assign(self._state_of_peers(), saved.tensors.get("peers", {}), self.job.folder)
+            _assign(self._state_of_averages(), saved.tensors.get("averages", {}), self.job.folder)
             if saved.state["scaler"]:
                 self.scaler.load_state_dict(
                     {k: np.asarray(v) if isinstance(v, list) else v for k, v in saved.state["scaler"].items()}
@@ -162,16 +224,40 @@ class TrainState:
             self.seconds, self.curve = saved.state["seconds"], saved.state.get("curve")
         return saved.step if saved else 0
 
-    def evaluate(self, step: int) -> Scores:
-        """Evaluate on the validation images, with the averaged weights if there are any, and log the scores."""
-        weights = {key: value.clone() for key, value in self.network.state_dict().items()} if self.average.state else {}
+    def _state_of_peers(self) -> dict[str, Tensor]:
+        """Return the state of the peers, their helpers among it; its keys begin with the name of the peer."""
+        states = {name: step.state_dict() for name, step in self.steps_of_peers.items()}
+        return {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
+
+    def _state_of_averages(self) -> dict[str, Tensor]:
+        """Return the averaged weights of the peers; the keys begin with the name of the peer."""
+        return {f"{name}.{key}": value for name, one in self.averages.items() for key, value in one.state.items()}
+
+    def evaluate(self, step: int) -> EveryScore:
+        """Evaluate on the validation images, with the averaged weights if there are any, and log the scores.
+
+        What the log gets of a peer has its name before it, such as `second/top1`.
+        """
+        scores = self._scores(self.network, self.average)
+        of_peers = {name: self._scores(peer, self.averages[name]) for name, peer in self.peers.items()}
+        logged = _logged(scores)
+        for name, of_peer in of_peers.items():
+            logged |= {f"{name}/{key}": value for key, value in _logged(of_peer).items()}
+        self.log("eval", step, logged)
+        every: EveryScore = {"top1": scores["top1"], "top5": scores["top5"], "loss": scores["loss"]}
+        if of_peers:
+            every["peers"] = of_peers
+        return every
+
+    def _scores(self, network: nn.Layer, average: optim.Average) -> Scores:
+        """Return the scores of one of the networks on the validation images, with its averaged weights if any."""
+        weights = {key: value.clone() for key, value in network.state_dict().items()} if average.state else {}
         if weights:
-            self.network.set_state_dict(self.average.state)
+            network.set_state_dict(average.state)
         assert self.job.val is not None, "a job that is evaluated has images for it"
-        scores = evaluate(self.network, self.job.val, self.job.runtime)
+        scores = evaluate(network, self.job.val, self.job.runtime)
         if weights:
-            self.network.set_state_dict(weights)
-        self.log("eval", step, {"top1": scores["top1"], "top5": scores["top5"], "loss": scores["loss"]})
+            network.set_state_dict(weights)
         return scores
 
     def log(self, kind: str, step: int, values: Mapping[str, float]) -> None:
@@ -185,11 +271,13 @@ class TrainState:
         self.job.track.log({"kind": kind, "stage": self.job.name, **position, **values})
 
     def finish(self) -> StageScores:
-        """Evaluate the network after its last step, and hand on the averaged weights if there are any."""
+        """Evaluate the networks after their last step, and hand on the averaged weights if there are any."""
         if len(self.job.norm_images):
             recalibrate(self.network, self.job.norm_images)
         scores = self.evaluate(self.steps)
         self.network.set_state_dict(self.average.weights(self.network))
+        for name, peer in self.peers.items():
+            peer.set_state_dict(self.averages[name].weights(peer))
         images = self.steps * self.stage.data.batch
         return {
             **scores,
@@ -203,20 +291,52 @@ class TrainState:
         return self.seconds + time.monotonic() - self.since
 
 
+def begin_helpers(layers: nn.LayerDict, given: Mapping[str, Mapping[str, Array]], stage: str) -> None:
+    """Set the state of layers of losses, in place, to what an earlier stage made.
+
+    `given` maps the path of a layer to its arrays. Raises RecipeError where there is no such layer, or it has other
+    keys or shapes.
+    """
+    for path, arrays in given.items():
+        layer = sublayer(layers, path)
+        if layer is None:
+            raise RecipeError(f"stages.{stage}.helpers.{path}: {no_layer(layers, path)}")
+        state = layer.state_dict()
+        wrong = [key for key in sorted({*state, *arrays}) if _shape(state, key) != _shape(arrays, key)]
+        if wrong:
+            shown = [str(_shape(of, wrong[0]) or "not there") for of in (arrays, state)]
+            what = f"{wrong[0]!r} is {shown[0]} where it comes from, and {shown[1]} here"
+            raise RecipeError(f"stages.{stage}.helpers.{path}: {what}; give both terms the same options")
+        for key, tensor in state.items():
+            tensor.set_value(arrays[key])
+
+
+def _shape(state: Mapping[str, Tensor] | Mapping[str, Array], key: str) -> list[int] | None:
+    return list(state[key].shape) if key in state else None
+
+
+def _logged(scores: Scores) -> dict[str, float]:
+    """Return the scores of an evaluation that the log gets."""
+    return {"top1": scores["top1"], "top5": scores["top5"], "loss": scores["loss"]}
+
+
 def set_trainable(network: nn.Layer, train: str) -> list[Parameter]:
     """Return the parameters that a stage updates; the others get no gradient.
 
-    'all' updates whatever the logits depend on. 'head' updates only the classifier, which makes the logits, as SSLD's
-    Fix models were made. 'head_and_norms' updates the scales, shifts and statistics of the batch norms too, as FixRes
-    proposes (arXiv:1906.06423). Paddle lists running statistics among the parameters, without a gradient; they stay
-    without one. Raises RunError for a network that does not say which layer its classifier is.
+    'all' updates whatever the logits depend on, 'helpers' nothing of the network. 'head' updates only the classifier,
+    which makes the logits, as SSLD's Fix models were made. 'head_and_norms' updates the scales, shifts and statistics
+    of the batch norms too, as FixRes proposes (arXiv:1906.06423). Paddle lists running statistics among the parameters,
+    without a gradient; they stay without one. Raises RunError for a network that does not say which layer its
+    classifier is.
     """
-    layers_to_train = [network] if train == "all" else [_classifier(network, train)]
+    layers_to_train = {"all": [network], "helpers": []}.get(train) or []
+    if train in ("head", "head_and_norms"):
+        layers_to_train = [_classifier(network, train)]
     layers_to_train += [
         layer for layer in network.sublayers() if train == "head_and_norms" and isinstance(layer, models.BATCH_NORMS)
     ]
-    auxiliary = network.auxiliary if isinstance(network, models.Classifier) else []
-    unused = {id(p) for layer in auxiliary for p in layer.parameters()}
+    left = [*network.auxiliary, *network.frozen] if isinstance(network, models.Classifier) else []
+    unused = {id(p) for layer in left for p in layer.parameters()}
     updated = {id(p) for layer in layers_to_train for p in layer.parameters() if p.trainable} - unused
     for parameter in network.parameters():
         parameter.stop_gradient = id(parameter) not in updated
@@ -224,11 +344,13 @@ def set_trainable(network: nn.Layer, train: str) -> list[Parameter]:
 
 
 def set_mode(network: nn.Layer, train: str) -> None:
-    """Set training mode, or evaluation mode where the body is frozen.
+    """Set training mode, or evaluation mode where the body is frozen, and for layers that are never trained.
 
     In evaluation mode the statistics stay, and training sees what inference sees.
     """
-    network.eval() if train == "head" else network.train()
+    network.eval() if train in ("head", "helpers") else network.train()
+    for layer in network.frozen if isinstance(network, models.Classifier) else ():
+        layer.eval()
 
 
 def _classifier(network: nn.Layer, train: str) -> nn.Layer:

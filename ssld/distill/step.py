@@ -42,8 +42,16 @@ class Step(nn.Layer):
         self._weights = {of for term in objective.terms.values() for of in term.loss.reads.weights.get("student", ())}
 
     def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:
+        return self.compared(self.outputs(batch), batch)
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return the outputs of the student that the losses read, with the weights that they read."""
         outputs = outputs_of_views(self._outputs, batch, self.passes)
         outputs.weights = weights_of(self.student, self._weights)
+        return outputs
+
+    def compared(self, outputs: Outputs, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:
+        """Return what a call returns, from the outputs of the student for a batch."""
         arguments = outputs, batch.get("teacher"), batch, dict(self.helpers.items())
         logits, images = outputs[self.objective.logits], len(batch["label"])
         if len(logits) != images:  # of a view of rotations the images themselves
@@ -66,6 +74,45 @@ class Step(nn.Layer):
     def after_step(self, runtime: Runtime) -> None:
         """Tell the helpers that keep something of past batches that the optimiser has made its step."""
         self.objective.after_step(dict(self.helpers.items()), runtime)
+
+
+class Together(nn.Layer):
+    """Compute one step of several networks that train together, as one layer that data parallelism wraps.
+
+    `first` is the step of the network that the stage hands on, and `peers` maps names to the steps of the others. In
+    the loss of each network a batch has the outputs of all the others under `peers`, with their gradient. The losses of
+    all networks are summed. What the log gets of a peer has its name before it, such as `second/loss/dml`, and its
+    logits are `second/logits`.
+    """
+
+    def __init__(self, first: Step, peers: Mapping[str, Step]):
+        super().__init__()
+        self.first, self.peers = first, nn.LayerDict(dict(peers))
+
+    def forward(self, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor], Tensor]:
+        steps: dict[str, Step] = {FIRST: self.first, **dict(self.peers.items())}
+        outputs = {name: step.outputs(batch) for name, step in steps.items()}
+        losses, parts, logits = self.first.compared(outputs[FIRST], _beside(batch, outputs, FIRST))
+        for name, step in self.peers.items():
+            losses_of_peer, parts_of_peer, logits_of_peer = step.compared(outputs[name], _beside(batch, outputs, name))
+            losses = tuple(loss + more for loss, more in zip(losses, losses_of_peer, strict=True))
+            values = {"loss": sum(losses_of_peer).detach(), **parts_of_peer, "logits": logits_of_peer.detach()}
+            parts |= {f"{name}/{key}": value for key, value in values.items()}
+        return losses, parts, logits
+
+    def after_step(self, runtime: Runtime) -> None:
+        """Tell the helpers of every network that the optimiser has made its step."""
+        for step in (self.first, *self.peers.values()):
+            step.after_step(runtime)
+
+
+FIRST = "student"
+"""The name under which the losses of its peers see the network that a stage hands on."""
+
+
+def _beside(batch: Batch, outputs: Mapping[str, Outputs], name: str) -> Batch:
+    """Return a batch that has the outputs of all networks but one as `peers`."""
+    return {**batch, "peers": {other: of_other for other, of_other in outputs.items() if other != name}}
 
 
 def outputs_of_views(
@@ -132,12 +179,12 @@ def shapes_in_views(
     return {**known, **{name: known[output] for name, output in plain.items() if output in known}}
 
 
-def check_helpers(student: nn.Layer, helpers: dict[str, nn.Layer]) -> None:
+def check_helpers(networks: Iterable[nn.Layer], helpers: Mapping[str, nn.Layer]) -> None:
     """Check that no two parameters have one name, because they would silently share the state of the optimiser.
 
-    Raises RunError, which says the name.
+    `networks` are those that train, whose own names differ. Raises RunError, which says the name.
     """
-    names = {parameter.name for parameter in student.parameters()}
+    names = {parameter.name for network in networks for parameter in network.parameters()}
     for term, layer in helpers.items():
         for parameter in layer.parameters():
             if parameter.name in names:

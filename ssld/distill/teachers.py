@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypedDict
@@ -228,6 +228,18 @@ class Teachers:
             for name, teacher in stage.plan.teachers_of(stage.name).items():
                 if teacher.source != "stage":
                     self.named(name)
+
+
+def take_ends(stage: StageRun, teachers: Teachers, network: nn.Layer, peers: Mapping[str, nn.Layer]) -> None:
+    """Give the networks of a stage that end in the end of a teacher the weights of that, where they begin with it."""
+    plan, settings = stage.plan, stage.settings
+    begun = {*(("student",) if stage.start else ()), *(stage.start.settings.peers if stage.start else ())}
+    blocks = {settings.network: (plan.network_of(settings.network), network)}
+    blocks |= {name: (settings.peers[name], peer) for name, peer in peers.items()}
+    for name, (block, trained) in blocks.items():
+        head = getattr(block, "head", None)
+        if head is not None and head.kind == "teacher" and name not in begun:
+            models.take_end(trained, teachers.named(plan.head_teacher(head)).network)
 
 
 def check_engines(run: Run) -> None:

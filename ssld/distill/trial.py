@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +21,13 @@ import paddle
 from ssld import quantize
 from ssld.config.recipe import Data, Plan
 from ssld.data.pipeline import with_rotations
+from ssld.distill.arrays import Array
 from ssld.distill.engine import drawn
 from ssld.distill.job import Job
-from ssld.distill.networks import build, check_crop
-from ssld.distill.runs import Run, StageRun
+from ssld.distill.networks import build, build_peer, check_crop
+from ssld.distill.runs import Run, StageRun, of_layer
 from ssld.distill.stage import train_step
-from ssld.distill.state import TrainState, set_mode
+from ssld.distill.state import TrainState, begin_helpers, set_mode
 from ssld.distill.teachers import Teachers, fresh_teacher
 from ssld.errors import RecipeError, SsldError
 from ssld.interfaces import Batch, Outputs
@@ -46,10 +48,22 @@ def try_stages(stages: Iterable[StageRun], teachers: Teachers) -> None:
         if needs_trial(stage):
             try:
                 with on_trial(stage.plan, stage.name, IMAGES, stage.run.alone.runtime, teachers) as (state, batches):
+                    begin_helpers(state.step.helpers, _handed(stage, teachers), stage.name)
                     train_step(state, batches, 0, first=True)
             except SsldError as error:
                 text = str(error)
                 raise type(error)(text if text.startswith("stage ") else f"stage {stage.name}: {text}") from None
+
+
+def _handed(stage: StageRun, teachers: Teachers) -> dict[str, dict[str, Array]]:
+    """Return what the layers of losses of a stage will begin with, with fresh weights in place of trained ones."""
+    begin = {}
+    for target, source in stage.settings.helpers.items():
+        of, path = source.split(".", 1)
+        with on_trial(stage.plan, of, IMAGES, stage.run.alone.runtime, teachers) as (state, _):
+            layers = {key: value.numpy() for key, value in state.step.helpers.state_dict().items()}
+        begin[target] = of_layer(layers, path)
+    return begin
 
 
 def check_sizes(stages: Iterable[StageRun]) -> None:
@@ -61,14 +75,16 @@ def check_sizes(stages: Iterable[StageRun]) -> None:
     checked = set()
     for stage in stages:
         data, role = stage.settings.data, stage.settings.network
-        if (role, data.size, data.crop) not in checked:
+        peers = [partial(build_peer, stage, name) for name in stage.settings.peers]
+        if peers or (role, data.size, data.crop) not in checked:
             checked.add((role, data.size, data.crop))
             with paddle.utils.unique_name.guard():
-                try:
-                    network = build(stage.plan, role, data.size)
-                except RecipeError as error:
-                    raise RecipeError(f"stage {stage.name}: {error}") from None
-                check_crop(network, data, f"stages.{stage.name}")
+                for make in (partial(build, stage.plan, role), *peers):
+                    try:
+                        network = make(data.size)
+                    except RecipeError as error:
+                        raise RecipeError(f"stage {stage.name}: {error}") from None
+                    check_crop(network, data, f"stages.{stage.name}")
 
 
 def needs_trial(stage: StageRun) -> bool:
@@ -109,13 +125,15 @@ def on_trial(
             train=SimpleNamespace(steps_per_epoch=1), classes=plan.classes, labels=labels,
         )  # fmt: skip
         network = build(plan, settings.network, settings.data.size)
+        peers = {peer: build_peer(stage, peer, settings.data.size) for peer in settings.peers}
         if settings.quantize:
             quantize.quantise(network)
         labeller = None
         if settings.is_taught and settings.labels is None:
             labeller = fresh_teacher(stage, teachers).on(stage)
-        state = TrainState(job, network, labeller)
-        set_mode(network, settings.train)
+        state = TrainState(job, network, labeller, peers)
+        for one in state.networks:
+            set_mode(one, settings.train)
         batch = drawn_batch(plan, settings.data, images)
         if labeller is None:
             teacher_outputs = Outputs({"logits": paddle.randn([images, plan.classes])})

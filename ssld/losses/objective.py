@@ -102,6 +102,7 @@ class Objective:
         """Return (name -> value times weight, parts for the log)."""
         taught = Outputs(_wide(teacher, keep_gradient=False), *_also(teacher)) if teacher is not None else Outputs()
         own, step = Outputs(_wide(student), *_also(student)), batch.get("step", 0)
+        peers = {name: Outputs(_wide(outputs)) for name, outputs in batch.get("peers", {}).items()}
         with paddle.amp.auto_cast(enable=False):  # level O2 would subtract log-probabilities in 16 bits
             for name, term in self.terms.items():
                 _check_weights(name, term.loss, own, taught)
@@ -109,7 +110,8 @@ class Objective:
             parts, passed = {}, {}
             for name, term in self.terms.items():
                 seen, shown = of_view(own, term.student_view), of_view(taught, term.teacher_view)
-                value = labels.value(name, term.loss, seen, shown, (helpers or {}).get(name))
+                beside = {peer: of_view(outputs, term.student_view) for peer, outputs in peers.items()}
+                value = labels.value(name, term.loss, seen, shown, (helpers or {}).get(name), beside)
                 if term.min_teacher is not None:
                     value, passed[f"passed/{name}"] = _selected(name, term, value, shown)
                 parts[name] = value.mean() if value.ndim else value
@@ -227,21 +229,31 @@ class _Labels:
         self.clipped = [values.clip(min=0) for values in labels]
         self.known = [values >= 0 for values in labels]
 
-    def value(self, name: str, loss: Loss, student: Outputs, teacher: Outputs, helpers: nn.Layer | None) -> Tensor:
+    def value(
+        self,
+        name: str,
+        loss: Loss,
+        student: Outputs,
+        teacher: Outputs,
+        helpers: nn.Layer | None,
+        peers: Mapping[str, Outputs],
+    ) -> Tensor:
         """Return the value of a loss for each image, [N], or the number that it gives for all of them.
 
+        `peers` are the outputs of the networks that train beside the student, as the loss sees those of the student.
         Images that the loss ignores count 0, and are among those that the mean is taken over: so it is the same for any
         number of ranks and micro-batches.
         """
+        batch: Batch = {**self.batch, "peers": peers} if peers else self.batch
         if "label" not in loss.reads.batch or not self.clipped:
-            return _computed(name, loss, student, teacher, self.batch, helpers)
+            return _computed(name, loss, student, teacher, batch, helpers)
         rule, labels = loss.on_unlabelled(), self.clipped
         if rule == "teacher_argmax":
             answer = _answers(loss, teacher).argmax(axis=-1)
             pairs = zip(self.known, self.clipped, strict=True)
             labels = [paddle.where(known, label, answer) for known, label in pairs]
-        batches: list[Batch] = [{**self.batch, "label": label} for label in labels]
-        rows = [_computed(name, loss, student, teacher, batch, helpers) for batch in batches]
+        batches: list[Batch] = [{**batch, "label": label} for label in labels]
+        rows = [_computed(name, loss, student, teacher, one, helpers) for one in batches]
         value, share = rows[0], self.batch.get("lam", 1.0)
         if len(rows) == 2:
             value = share * rows[0] + (1 - share) * rows[1]

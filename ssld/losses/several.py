@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ssld.errors import RunError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.lazy import Tensor
@@ -23,7 +25,15 @@ def of_peers(batch: Batch, like: Tensor) -> list[Tensor]:
 
     It raises RunError where the student trains alone.
     """
+    return [peer["logits"].astype(like.dtype) for peer in peers_of(batch).values()]
+
+
+def peers_of(batch: Batch) -> Mapping[str, Outputs]:
+    """Return the outputs of each network that trains beside the student, by name, with gradient.
+
+    It raises RunError where the student trains alone.
+    """
     if not batch.get("peers"):
         what = "a loss compares networks that train together, and this stage trains one alone"
         raise RunError(f"peers: {what}; drop this loss, or learn from a teacher with the loss kl")
-    return [peer["logits"].astype(like.dtype) for peer in batch["peers"].values()]
+    return batch["peers"]

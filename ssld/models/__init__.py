@@ -4,6 +4,7 @@
 """
 
 from ssld.models.base import Classifier, Family, count, counting, create, keymap, names, parameters, revised, series
+from ssld.models.heads import add_distillation_head, add_teacher_head, take_end
 from ssld.models.modes import BATCH_NORMS, evaluating
 from ssld.models.own import adopt, classes_of, create_own
 from ssld.models.taps import called, classifier_of, outputs_of, taps_of
@@ -12,6 +13,8 @@ __all__ = [
     "BATCH_NORMS",
     "Classifier",
     "Family",
+    "add_distillation_head",
+    "add_teacher_head",
     "adopt",
     "called",
     "classes_of",
@@ -27,5 +30,6 @@ __all__ = [
     "parameters",
     "revised",
     "series",
+    "take_end",
     "taps_of",
 ]

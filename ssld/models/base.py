@@ -28,7 +28,7 @@ from paddle import nn
 
 from ssld.errors import RecipeError, did_you_mean
 from ssld.models.modes import BATCH_NORMS, evaluating
-from ssld.models.taps import is_activated, is_linear, last_of, norm_before, read_head, split
+from ssld.models.taps import TwoHeads, is_activated, is_linear, last_of, norm_before, read_head, split
 from ssld.spec.revisions import Flavour, Revision
 
 
@@ -72,6 +72,8 @@ class Classifier(nn.Layer):
 
     arch: str
     revision: Revision
+    frozen: Sequence[nn.Layer] = ()
+    """Layers at its end that another network trained. They are not trained, and stay in evaluation mode."""
 
     def __init__(self, num_classes: int, in_size: int):
         super().__init__()
@@ -91,7 +93,8 @@ class Classifier(nn.Layer):
         for number, stage in enumerate(self.stages):
             names += [f"stage{number + 1}.pre"] if is_activated(stage) else []
             names.append(f"stage{number + 1}")
-        return (*names, "map", *(["embedding"] if is_linear(self.classifier) else []))
+        names += ["map"] + (["embedding"] if is_linear(self.classifier) else [])
+        return (*names, *(["distillation"] if isinstance(self.classifier, TwoHeads) else []))
 
     @property
     def norms(self) -> dict[str, nn.Layer]:

@@ -141,30 +141,65 @@ def is_linear(layer: nn.Layer) -> bool:
     return weight is not None and len(weight.shape) == 2
 
 
-def read_head(head: nn.Sequential, x: paddle.Tensor, taps: Collection[str]) -> dict[str, paddle.Tensor]:
-    """Return the logits of a chain that ends in a classifier, and `map` and `embedding` where `taps` names them.
+class TwoHeads(nn.Layer):
+    """Make logits with a network's own classifier and, for a teacher, with a second one of the same kind.
 
-    `map` is the last map [N, C, H, W]: what is pooled or flattened or, where neither comes before the classifier, what
-    the classifier takes. `embedding` is the vector [N, d] that the classifier takes.
+    Both are chains of a classifier and what comes after it. While it trains it returns the logits of the first; in use
+    the mean of both.
+    """
+
+    def __init__(self, own: nn.Sequential, second: nn.Sequential):
+        super().__init__()
+        self.own, self.second = own, second
+
+    @property
+    def weight(self) -> paddle.Tensor:
+        """Return the weight of the network's own classifier."""
+        return last_of(self.own).weight
+
+    @property
+    def bias(self) -> paddle.Tensor | None:
+        """Return the bias of the network's own classifier."""
+        return last_of(self.own).bias
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        own = self.own(x)
+        return own if self.training else (own + self.second(x)) / 2
+
+
+def place_of_map(head: nn.Sequential) -> int:
+    """Return the place of the first layer of a chain that takes the last map: what pools or flattens it, or where
+    neither comes before the classifier, the classifier.
+    """
+    classifier = last_of(head)
+    pools = (nn.AdaptiveAvgPool2D, nn.Flatten)
+    takes_map = (inside(layer) is classifier or isinstance(layer, pools) for layer in head.children())
+    return list(takes_map).index(True)
+
+
+def read_head(head: nn.Sequential, x: paddle.Tensor, taps: Collection[str]) -> dict[str, paddle.Tensor]:
+    """Return the logits of a chain that ends in a classifier, and what of its other outputs `taps` names.
+
+    `map` is the last map [N, C, H, W], see `place_of_map`. `embedding` is the vector [N, d] that the classifier takes.
+    `distillation` are the logits of the second one of `TwoHeads`.
     """
     outputs: dict[str, paddle.Tensor] = {}
-    classifier, has_map = last_of(head), False
-    for layer in head.children():
-        last = inside(layer) is classifier
-        if not has_map and (last or isinstance(layer, (nn.AdaptiveAvgPool2D, nn.Flatten))):
-            has_map = True
-            if "map" in taps:
-                outputs["map"] = x
-        if last and "embedding" in taps:
+    classifier, map_at, second = last_of(head), place_of_map(head), None
+    for place, layer in enumerate(head.children()):
+        if place == map_at and "map" in taps:
+            outputs["map"] = x
+        if inside(layer) is classifier and "embedding" in taps:
             outputs["embedding"] = x
+        if isinstance(layer, TwoHeads):
+            second = layer.second(x) if DISTILLATION in taps else None
         x = layer(x)
     outputs["logits"] = x
-    return outputs
+    return outputs if second is None else {**outputs, DISTILLATION: second}
 
 
 # --- these functions ask any network
 
-CLASSIFIER, EMBEDDING, LOGITS = "classifier", "embedding", "logits"
+CLASSIFIER, EMBEDDING, LOGITS, DISTILLATION = "classifier", "embedding", "logits", "distillation"
 
 
 def outputs_of(network: nn.Layer, images: paddle.Tensor, names: Collection[str]) -> Outputs:

@@ -125,8 +125,11 @@ def speed_tiles(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def results(result: dict[str, Any]) -> str:
-    """Show the scores, a row a stage."""
-    rows = [{"name": name, **stage} for name, stage in result["stages"].items()]
+    """Show the scores, a row a stage, and below it a row for each network that the stage trained beside its own."""
+    rows = []
+    for name, stage in result["stages"].items():
+        peers = stage.get("peers", {})
+        rows += [{"name": name, **stage}, *({**stage, **peer, "name": f"{name}: {one}"} for one, peer in peers.items())]
     how = "Scores on the validation images after each stage."
     return section("Stages", how + _other_images(result), card(table(STAGE_COLUMNS, rows)))
 

@@ -41,6 +41,8 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
     values |= {"wall_seconds": result.get("wall_seconds")}
     for name, stage in result["stages"].items():
         values |= {f"{name}/{key}": stage[key] for key in OF_A_STAGE}
+        for peer, of_peer in stage.get("peers", {}).items():
+            values |= {f"{name}/{peer}/{key}": of_peer[key] for key in OF_A_STAGE}
     rows = result.get("bench") or []
     values |= {f"speedup/{engine}": ratio for engine, ratio in ratios(rows).items()}
     least = min((row["batch"] for row in rows), default=None)
@@ -58,6 +60,7 @@ def names(plan: Plan) -> list[str]:
     precisions = dict.fromkeys(["fp32", "int8", *plan.bench.precisions])  # the bench measures a student in int8 in int8
     timed = plan.bench.engines if plan.export.formats else ()
     engines = [where(engine, precision) for engine in timed for precision in precisions]
-    stages = [f"{stage}/{key}" for stage in plan.stages for key in OF_A_STAGE]
+    trained = [[stage, *(f"{stage}/{peer}" for peer in settings.peers)] for stage, settings in plan.stages.items()]
+    stages = [f"{name}/{key}" for names_of_stage in trained for name in names_of_stage for key in OF_A_STAGE]
     latency = [f"{network}/{engine}/p50_ms" for network in NETWORKS for engine in engines]
     return [*of_run, *stages, *(f"speedup/{engine}" for engine in engines), *latency]

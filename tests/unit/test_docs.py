@@ -31,6 +31,7 @@ PARTS = (
     "Plan",
     "Mine",
     "Quantize",
+    "Head",
     "Network",
     "Teacher",
     "Combine",

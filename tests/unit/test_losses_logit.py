@@ -22,6 +22,7 @@ OURS = [
     for name, cls in registry.built_in().items()
     if cls.__module__.startswith(FOLDERS)
     and name != "wkd_l"  # it reads the teacher's classifier, see the losses of features
+    and name != "udml"  # it reads maps of peers of one architecture, see the peers
 ]
 LABELLED = [name for name in OURS if issubclass(registry.built_in()[name], Labelled) and name != "lskd"]
 LABELS = np.array([0, 3, 4, 1, 2, 3])

@@ -16,17 +16,16 @@ NONE = {
     "ce": "it is in every recipe",
     "bce": "it learns from labels alone; the recipe of VanillaKD has it",
     "vitkd": "its networks are transformers, which are of one's own",
-    "ft": "its paraphraser has to come from another stage",
     "paraphrase": "it is the first stage of ft",
-    "dml": "it needs several students",
-    "kdcl": "it needs several students",
 }
-WAYS = {
+WAYS = {  # recipes that are ways to use a method
+    "simkd_head": "simkd",
+    "deit_head": "soft_ce",
     "funmatch": "kl",
     "vanillakd": "kl",
     "fixmatch": "soft_ce",
     "noisy_student": "soft_ce",
-}  # recipes that are ways to use a method
+}
 PAIRS = {"resnet18": ("ResNet34", "ResNet18"), "mobilenetv1": ("ResNet50", "MobileNetV1")}
 
 

@@ -19,7 +19,7 @@ from ssld.distill.parallel import SharedMean
 from ssld.errors import RunError
 from ssld.runtime import Runtime
 from tests.e2e.command import surroundings
-from tests.unit import dot_ranks, sync_ranks, two_ranks
+from tests.unit import dot_ranks, peer_ranks, sync_ranks, two_ranks
 from tests.unit.test_imports import ROOT
 
 ALONE = Runtime(rank=0, world=1, gpu=None)
@@ -98,7 +98,7 @@ def of_two_ranks(tmp_path_factory):
     )  # fmt: skip
     log = "\n".join(file.read_text() for file in (folder / "log").glob("workerlog.*"))
     assert done.returncode == 0, done.stderr + log
-    ways = ("shared", "sockets", "sync")
+    ways = ("shared", "sockets", "peers shared", "peers sockets", "sync")
     return {way: [dict(np.load(folder / f"{way}-{rank}.npz")) for rank in (0, 1)] for way in ways}
 
 
@@ -112,6 +112,13 @@ def agree(alone, ranks, tolerance):
 def test_two_ranks_are_two_micro_batches_of_one_process_with_and_without_shared_memory(way, of_two_ranks):
     alone = dot_ranks.train(ALONE)
     assert len(alone) == 8  # of the network, and of the layers of the hint
+    agree(alone, of_two_ranks[way], 1e-6)
+
+
+@pytest.mark.parametrize("way", ["peers shared", "peers sockets"])
+def test_networks_that_train_together_do_so_over_ranks_as_in_micro_batches_of_one_process(way, of_two_ranks):
+    alone = peer_ranks.train(ALONE)
+    assert len(alone) == 8  # of both networks
     agree(alone, of_two_ranks[way], 1e-6)
 
 

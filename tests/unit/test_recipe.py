@@ -55,10 +55,18 @@ def test_mappings_merge_with_those_of_the_base_and_everything_else_is_replaced(t
     assert (distill.epochs, list(distill.loss), distill.data.train) == (9, ["ssld"], ("d/train.txt", "d/more.txt"))
 
 
-def test_a_base_with_a_base_is_refused(tmp_path, load):
-    written(tmp_path, TREE, "a.yaml")
+def test_a_base_may_have_a_base_of_its_own_relative_to_its_folder(tmp_path, load):
+    written(tmp_path, TREE, "_base/a.yaml")
+    written(tmp_path, {"base": "a.yaml", "classes": 5, "title": "b"}, "_base/b.yaml")
+    plan = load({"base": "_base/b.yaml", "title": "c"})
+    assert (plan.title, plan.classes, list(plan.stages)) == ("c", 5, ["teach", "plain", "distill", "finetune"])
+
+
+def test_bases_that_lead_back_to_themselves_are_refused(tmp_path, load):
+    written(tmp_path, {"base": "b.yaml"}, "a.yaml")
     written(tmp_path, {"base": "a.yaml"}, "b.yaml")
-    assert "a base cannot have a base" in fails(load, {"base": "b.yaml"})
+    message = fails(load, {"base": "a.yaml"})
+    assert "b.yaml: base: a.yaml leads back to itself; leave one of these bases out" in message
 
 
 @pytest.mark.parametrize("base", ["quickstart", "quickstart.yaml", "recipes/quickstart.yaml"])

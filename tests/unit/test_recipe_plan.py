@@ -232,12 +232,13 @@ def another(path, value):
     if path.endswith(".side"):
         return "distil"
     if value is None:
-        blocks = {"labels": CACHE, "quantize": INT8}
+        blocks = {"labels": CACHE, "quantize": INT8, "head": {"kind": "distillation"}}
         names = ("code", "run", "onnx", "program", "output", "classes_file", "teacher", "student_view", "teacher_view")
         texts = {**dict.fromkeys(names, "x"), "min_teacher": 0.5}
         return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path) or texts.get(path.rpartition(".")[2], 7)
     if value == {}:
         values = {"teachers": {"x": {"card": "x"}}, "taps": {"x": "y"}, "views": {"x": {}}}
+        values |= {"helpers": {"x": "y"}, "peers": {"x": {"arch": "x"}}}
         return values.get(path.rpartition(".")[2], {"x": 1})
     if isinstance(value, bool):
         return not value

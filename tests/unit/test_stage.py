@@ -75,7 +75,7 @@ class Raises(Objective):
         return (Raises.act(loss) if Raises.calls - 1 == Raises.number else loss), parts
 
 
-def run(images, folder, stage, teacher=None):
+def run(images, folder, stage, teacher=None, peers=None):
     """(network, scores) of a stage in `folder`, begun or taken up."""
     folder.mkdir(exist_ok=True)
     data = stage.data
@@ -96,7 +96,7 @@ def run(images, folder, stage, teacher=None):
         val=EvalLoader(images["val"], size=SIZE, resize=SIZE, batch=data.eval_batch, **options),
     )  # fmt: skip
     net = network()
-    return net, run_stage(job, net, teacher)
+    return net, run_stage(job, net, teacher, peers)
 
 
 def state(net):

@@ -110,7 +110,7 @@ def test_a_name_is_the_published_file_in_the_weights_folder(load, monkeypatch, t
     with pytest.raises(RunError, match=message):
         check_starts(plan)
     file.write_bytes(b"")
-    assert pretrained_file(plan) == file
+    assert pretrained_file(plan.student, "student") == file
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ With z_s the logits of the class head and z_d those of the distillation head:
     soft  (1 - alpha) CE(z_s, label) + alpha T^2 KL(p_t || p_d) / classes, softmaxes of logits / T
 
 alpha is 0.5 and T is 3. The official code (github.com/facebookresearch/deit) divides the soft form by images and
-classes, where other methods divide by the images alone, so its weight means something else. A student without a
-distillation head learns with its class head. Where some images have no label, {ce: {unlabelled: ignore, weight: 0.5},
+classes, where other methods divide by the images alone, so its weight means something else. A student of the zoo gets a
+distillation head by `student: {head: {kind: distillation}}`, whose logits are the tap `distillation` (`head:
+distillation`); in use the mean of the logits of both heads counts, as in the official code. Without one the student
+learns with its class head. Where some images have no label, {ce: {unlabelled: ignore, weight: 0.5},
 soft_ce: {hard: true, weight: 0.5}} is the hard form that uses them too.
 """
 
@@ -51,7 +53,8 @@ class Deit(Labelled):
     )
     traps: ClassVar = (
         "The soft form divides by the classes too, so its weight is not that of `kl`.",
-        "In use the softmaxes of both heads are averaged; a student without a second head learns both with one.",
+        "In use the logits of both heads are averaged, so the exported network has more than its own classifier; a "
+        "student without a second head learns both with one.",
     )
 
     @property

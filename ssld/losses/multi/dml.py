@@ -5,8 +5,8 @@ With p_s the softmax of a network and p_k those of the K other ones:
     loss  mean over k of T^2 KL(p_k || p_s), where p_k has no gradient
 
 The paper has T 1, beside a cross entropy of weight 1 for each network, and lets the networks step in turn; here they
-step together. PaddleClas computes another loss: half the symmetrised divergence, whose gradient reaches both networks
-(`symmetric`, with `detached: false`).
+step together. PaddleClas computes another loss, half the symmetrised divergence of the pair, once for both networks
+(`symmetric`). A stage sums the losses of its networks, so that `detached: true` gives that gradient.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ class Dml(Loss):
     reads: ClassVar = Reads(batch={"peers"})
     paper: ClassVar = Paper("Deep Mutual Learning", 2017, "1706.00384")
     golden: ClassVar = "dml"
-    ledger: ClassVar = ("DML", "UDML")
+    ledger: ClassVar = ("DML",)
     use: ClassVar = "No teacher at all: two or more networks train from fresh weights and learn from each other."
     traps: ClassVar = (
         "Peers need different fresh weights: equal ones stay equal for ever.",
         "In the paper the networks step in turn; here they step together.",
-        "PaddleClas computes a symmetric loss whose gradient reaches both networks; UDML is that with a squared "
-        "gap of maps in addition.",
+        "PaddleClas computes one symmetric loss of a pair, whose gradient reaches both networks. Here each network has "
+        "a loss of its own and the sum is minimised, so `symmetric` with `detached: true` gives the same gradients, "
+        "and with `detached: false` it gives twice as large ones.",
     )
     cost: ClassVar = "There is no teacher to pass forward; each network makes a step of its own, forward and backward."
 
