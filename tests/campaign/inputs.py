@@ -29,7 +29,7 @@ import numpy as np
 import yaml
 
 from tests.campaign.commands import call
-from tests.campaign.small_run import QUIET, WHOLE
+from tests.campaign.small_run import OTHER, QUIET, WHOLE
 
 NEVER = "runs/never"
 LONGEST = 2000  # characters of a line
@@ -105,13 +105,13 @@ def answer(words: list[str]) -> tuple[object, str, str]:
 
 
 def digest(place: Path) -> str:
-    """Return a digest of the names, kinds and bytes of all that is in a folder, but for what commands print.
+    """Return a digest of the names, kinds and bytes of all that is in a folder.
 
-    A run whose recipe can be read begins with the folder NEVER, in which its plan stands; that is left out too.
+    NEVER is left out: a run whose recipe can be read begins with its folder, in which its plan stands, and a mining too.
     """
     found = hashlib.sha256()
     for path in sorted(place.rglob("*")):
-        if ".printed" in path.parts or path.is_relative_to(place / NEVER):
+        if path.is_relative_to(place / NEVER):
             continue
         found.update(f"{path.relative_to(place)} {path.lstat().st_mode}\n".encode(errors="surrogateescape"))
         if path.is_file() and not path.is_symlink():
@@ -154,7 +154,7 @@ def keys(tree: Any, path: str = "") -> Iterator[str]:
             yield from keys(value, f"{path}.{name}" if path else str(name))
 
 
-def ask_keys(place: Path) -> None:
+def ask_keys(place: Path, every: int) -> None:
     """Give every key of the whole recipe, and every option of every loss, each of VALUES.
 
     One of the values of a key goes through the command line, the others to what loads a recipe for every command.
@@ -165,8 +165,10 @@ def ask_keys(place: Path) -> None:
     found, before, turn = Found(), digest(place), itertools.count()
 
     def give(key: str, what: str, file: str, overrides: list[str]) -> None:
+        if (number := next(turn)) % every:
+            return
         found.values(key, what, file, overrides)
-        if next(turn) % (len(VALUES) + 1) == 0 and what not in ALLOWED.get(key.rpartition(".")[2], ()):
+        if number % (len(VALUES) + 1) == 0 and what not in ALLOWED.get(key.rpartition(".")[2], ()):
             found.ask(f"{key}: {what}", ["run", file, *overrides, *QUIET, "--out", NEVER])
 
     for key in keys(recipe.plan_tree(load_plan("whole.yaml", []))):
@@ -198,23 +200,27 @@ def tell(found: Found) -> None:
     sys.stdout.write(json.dumps({"figures": found.counts, "faults": found.faults}) + "\n")
 
 
-def asked(function: Callable[[Path], None], name: str) -> Callable[[Path, Path], dict[str, int]]:
-    """Return a case that calls one of these functions in a process of its own, in a copy of the place."""
+def asked(function: Callable[[Path, int], None], every: int = 1) -> Callable[[Path, Path], dict[str, int]]:
+    """Return a case that calls one of these functions in a process of its own, in a copy of the place.
+
+    It asks every question, or one in `every`.
+    """
 
     def find(place: Path, own: Path) -> dict[str, int]:
         copy = own / "copy"
-        shutil.copytree(place, copy, ignore=shutil.ignore_patterns(".printed"))
-        done = call(_call, (function, copy), copy, None).wait(900)
+        shutil.copytree(place, copy, ignore=shutil.ignore_patterns(OTHER))
+        done = call(_call, (function, copy, every), copy, None).wait(900)
         assert done.code == 0, done.errors
         said = json.loads(done.output.splitlines()[-1])
         assert not said["faults"], "\n".join(said["faults"])
+        name = function.__name__.removeprefix("ask_")
         return {f"{name} {what}": count for what, count in said["figures"].items()}
 
     return find
 
 
-def _call(function: Callable[[Path], None], place: Path) -> None:
-    function(place)
+def _call(function: Callable[[Path, int], None], place: Path, every: int) -> None:
+    function(place, every)
 
 
 # --- wrong paths for every command
@@ -265,12 +271,12 @@ TEMPLATES = [
     ["compare", IN, "runs/whole"], ["compare", "runs/whole", IN],
     ["export", IN], ["export", "runs/whole", "--out", OUT], ["export", *_NETWORK, IN],
     ["bench", IN], ["bench", "runs/whole", "--quick", "--csv", OUT],
-    ["data", "check", IN], ["data", "prepare", "folder", "--source", IN, "--out", "new"],
-    ["data", "prepare", "unlabelled", "--source", IN, "--out", "new"], ["data", "prepare", "digits", "--out", OUT],
-    ["mine", IN, *_MINE, "--out", "new"], ["mine", "data/pool_a.tar", *_MINE, "--out", OUT],
-    ["mine", "data/pool_a.tar", *_MINE, "--against", IN, "--out", "new"],
-    ["mine", "data/pool_a.tar", *_MINE, "--teacher", IN, "--out", "new"],
-    ["mine", "data/pool_a.tar", *_MINE, "--weights", IN, "--out", "new"],
+    ["data", "check", IN], ["data", "prepare", "folder", "--source", IN, "--out", NEVER],
+    ["data", "prepare", "unlabelled", "--source", IN, "--out", NEVER], ["data", "prepare", "digits", "--out", OUT],
+    ["mine", IN, *_MINE, "--out", NEVER], ["mine", "data/pool_a.tar", *_MINE, "--out", OUT],
+    ["mine", "data/pool_a.tar", *_MINE, "--against", IN, "--out", NEVER],
+    ["mine", "data/pool_a.tar", *_MINE, "--teacher", IN, "--out", NEVER],
+    ["mine", "data/pool_a.tar", *_MINE, "--weights", IN, "--out", NEVER],
     ["weights", "import", IN, "--arch", "MobileNetV3_small_x0_35", "--out", "new.safetensors"],
     ["report", IN],
 ]  # fmt: skip
@@ -286,13 +292,15 @@ REPLACED = (
 )  # by a file
 
 
-def ask_paths(place: Path) -> None:
+def ask_paths(place: Path, every: int) -> None:
     """Give every command each wrong path, wherever it takes one."""
-    found, wrong = Found(), make_wrong_paths(place)
+    found, wrong, turn = Found(), make_wrong_paths(place), itertools.count()
     before = digest(place)
     for template in TEMPLATES:
         may = REPLACED if "--csv" in template else NO_TARGET if OUT in template else ()
-        for what, path in ((what, path) for what, path in wrong.items() if what not in may):
+        for what, path in wrong.items():
+            if what in may or next(turn) % every:
+                continue
             words = [word.replace(IN, path).replace(OUT, path) for word in template]
             found.ask(f"{what} in {' '.join(template)}", words)
             found.unchanged(f"{what} in {' '.join(template)}", before, place)
@@ -438,8 +446,8 @@ FORMATS: dict[str, tuple[str, Callable[[Path], dict[str, bytes]], Callable[[str]
 def _weights_words(file: str) -> list[list[str]]:
     return [
         ["eval", *_NETWORK, file, "--data", "data/digits/val.txt"],
-        ["export", *_NETWORK, file, "--out", "new"],
-        ["mine", "data/pool_a.tar", *_MINE, "--weights", file, "--out", "new"],
+        ["export", *_NETWORK, file, "--out", NEVER],
+        ["mine", "data/pool_a.tar", *_MINE, "--weights", file, "--out", NEVER],
         ["weights", "import", file, "--arch", "MobileNetV3_small_x0_35", "--out", "new.safetensors"],
     ]
 
@@ -460,12 +468,14 @@ FORMATS |= {
 }
 
 
-def ask_weights(place: Path) -> None:
+def ask_weights(place: Path, every: int) -> None:
     """Give every command that reads weights the malicious files of each format."""
-    found, ran = Found(), place / "ran"
+    found, ran, turn = Found(), place / "ran", itertools.count()
     Path("foreign.yaml").touch()
     for name, (ending, files, words_of) in FORMATS.items():
         for what, content in files(ran).items():
+            if next(turn) % every:
+                continue
             file = Path(f"hostile{ending}")
             file.write_bytes(content)
             words_of(str(file))
@@ -478,12 +488,8 @@ def ask_weights(place: Path) -> None:
                 with suppress(OSError):
                     ran.unlink()
             file.unlink()
-        found.counts[f"{name} files"] += len(files(ran))
+            found.counts[f"{name} files"] += 1
     tell(found)
 
 
-CASES = {
-    "keys": asked(ask_keys, "keys"),
-    "paths": asked(ask_paths, "paths"),
-    "weights": asked(ask_weights, "weights"),
-}
+CASES = {"keys": asked(ask_keys), "paths": asked(ask_paths), "weights": asked(ask_weights)}
