@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from ssld.arguments import parser
 from ssld.errors import SsldError, UsageError
 from ssld.files import place_of, reason_of
-from ssld.spec.printable import printable, printable_lines
+from ssld.spec.printable import message, printable, printable_lines
 from ssld.stopping import STOPPED, caught
 from ssld.streams import (
     PIPE_CLOSED,
@@ -64,23 +64,21 @@ def main(argv: list[str] | None = None) -> None:
             if result is not None:  # a rank has no result: the process that started the ranks prints it
                 _deliver(args, result)
         except UsageError as error:
-            parser().error(printable(error))
+            parser().error(message(error))
         except SsldError as error:
             if args.debug:
                 raise
-            sys.exit(printable(f"ssld {args.command}: {str(error).removeprefix(f'{args.command}: ')}"))
+            sys.exit(message(f"ssld {args.command}: {str(error).removeprefix(f'{args.command}: ')}"))
         except KeyboardInterrupt:
             _stopped(args)
         except Exception as error:
-            if args.debug or not (stop.asked or isinstance(error, OSError)):
+            if args.debug or not (stop.asked or isinstance(error, OSError | MemoryError)):
                 raise
             if stop.asked:  # a library was interrupted, and says so in its own way
                 _stopped(args)
-            sys.exit(
-                printable(
-                    f"ssld {args.command}: {place_of(error, 'the system')}: {reason_of(error)}; mend that and repeat"
-                )
-            )
+            full = isinstance(error, MemoryError)  # its text is a library's, and often none
+            what = "the system: not enough memory" if full else f"{place_of(error, 'the system')}: {reason_of(error)}"
+            sys.exit(message(f"ssld {args.command}: {what}; mend that and repeat"))
 
 
 def _stopped(args: Args) -> NoReturn:
@@ -104,6 +102,9 @@ def _parse(argv: list[str]) -> Args:
         parser().error(
             f"{args.command}: unknown argument {(unknown or overrides)[0]!r}; `ssld {args.command} --help` lists them"
         )
+    for name, value in vars(args).items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            parser().error(f"{args.command}: {name.replace('_', '-')} is empty; give it a value, or leave it out")
     if overrides:
         args.overrides = [*args.overrides, *overrides]
     args.argv = argv

@@ -48,14 +48,15 @@ _KNOWN: dict[tuple[int, ...], str] = {}  # maps the identity of a file to its sh
 def sha256(file: Path) -> str:
     """Return the hexadecimal digest of a file's content.
 
-    A file whose size and times are those of an earlier call is not read again.
+    A file whose size and times are those of an earlier call is not read again. Raises OSError where it cannot be read,
+    and for what is no regular file.
     """
     state = os.stat(file)
     identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     if identity in _KNOWN:
         return _KNOWN[identity]
     digest = hashlib.sha256()
-    with open(file, "rb") as stream:
+    with open_regular(file, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > SETTLED:
@@ -108,8 +109,9 @@ def whole(file: Path, durable: bool = True) -> Iterator[Path]:
 
     It is the old or the new one, never half of it; with `durable` this holds after a power cut too. Where the block
     fails, nothing is left under the temporary name; what a kill leaves there, `clear` removes. Raises OSError where the
-    disk does not take it.
+    disk does not take it, and where a device or a pipe has the name, because it would be replaced.
     """
+    check_replaceable(file)
     partial = unfinished(file)
     with held(partial):
         try:
@@ -124,6 +126,16 @@ def whole(file: Path, durable: bool = True) -> Iterator[Path]:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+
+
+def check_replaceable(file: Path) -> None:
+    """Raise OSError where something has the name of a file that is neither a file nor a link."""
+    with suppress(FileNotFoundError):
+        kind = file.lstat().st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
+            raise OSError(errno.EINVAL, "no regular file", str(file))
 
 
 def unfinished(path: Path) -> Path:
@@ -274,6 +286,13 @@ def check_writable(folder: Path, kind: type[SsldError], advice: str) -> None:
     place = existing(folder)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise kind(f"{place}: cannot be written to; {advice}")
+
+
+def check_target(file: Path, kind: type[SsldError], advice: str) -> None:
+    """Raise an error of this `kind` where a file cannot be written. Nothing is written."""
+    check_writable(file.parent, kind, advice)
+    with writing(file, kind, advice):
+        check_replaceable(file)
 
 
 def place_of(error: BaseException, place: str | Path) -> str:

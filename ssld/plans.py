@@ -32,7 +32,8 @@ def load_plan(source: str | Path | Mapping[str, object], overrides: Sequence[str
         plan = recipe.of_mapping(source, list(overrides), smoke=smoke)
     else:
         plan = recipe.load(source, list(overrides), smoke=smoke)
-    for engine in plan.bench.engines:
+    of_minings = [step.engine for step in (plan.prepare or {}).values() if step.engine != "eager"]
+    for engine in (*plan.bench.engines, *of_minings):
         ENGINES.check(engine)
     if plan.student.arch:
         cards.find_student(plan.student.arch)

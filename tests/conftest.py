@@ -27,10 +27,12 @@ def pytest_collection_modifyitems(config, items):
     part, _, parts = config.getoption("--shard").partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise pytest.UsageError(f"--shard {part}/{parts}: give I/N with I from 1 to N, e.g. 2/4")
-    kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % int(parts) == int(part) - 1]
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = kept
-    for item in kept if config.pluginmanager.hasplugin("xdist") else ():
+    shards = {True: [], False: []}
+    for item in items:
+        shards[zlib.crc32(item.nodeid.encode()) % int(parts) == int(part) - 1].append(item)
+    config.hook.pytest_deselected(items=shards[False])
+    items[:] = shards[True]
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
         alone = item.path.parent.name == "parity" or item.path.stem == "test_smoke"
         if not alone or "_wsl" in item.name:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))

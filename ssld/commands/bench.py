@@ -14,7 +14,7 @@ from ssld.deploy import contract as contracts
 from ssld.deploy.bench import bench as measure_rows
 from ssld.deploy.bench import check_asked
 from ssld.errors import DeployError, RunError
-from ssld.files import check_writable
+from ssld.files import check_target
 from ssld.progress import note
 from ssld.spec.choices import Span
 from ssld.spec.formats import Precision
@@ -58,7 +58,8 @@ def bench(
     if csv and not Path(csv).absolute().parent.is_dir():
         raise DeployError(f"{csv}: there is no such folder; make it first: what was measured would be lost")
     if csv:
-        check_writable(Path(csv).parent, DeployError, "choose another --csv: what was measured would be lost")
+        for file in (Path(csv), Path(csv).with_suffix(".json")):
+            check_target(file, DeployError, "choose another --csv: what was measured would be lost")
     if images and "end-to-end" not in span:
         raise DeployError("bench: --images are for end-to-end; add that to --span")
     check_asked(engine, precision, threads)

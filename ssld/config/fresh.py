@@ -3,17 +3,22 @@
 The same command then resumes a run that was stopped, instead of beginning it anew again and again.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ssld.files import write_whole
+from ssld.files import damaged, read_text, write_whole
 
 FRESH = "fresh"  # file of a run folder
 ASKED, BEGUN = "asked", "begun"  # what it holds: before and after the old results were put aside
+ADVICE = "remove it, and repeat the command, with --fresh to begin anew"
 
 
 def ask(folders: Iterable[Path]) -> None:
-    """Ask the runs of one command to begin anew. Where one of them has not ended since it was asked, they all go on."""
+    """Ask the runs of one command to begin anew. Where one of them has not ended since it was asked, they all go on.
+
+    Raises RunError as `state` does.
+    """
     all_folders = list(folders)
     if not any(state(folder) for folder in all_folders):
         for folder in all_folders:
@@ -22,9 +27,17 @@ def ask(folders: Iterable[Path]) -> None:
 
 
 def state(folder: Path) -> str | None:
-    """Return ASKED or BEGUN, or None for a run that is finished or was not asked to begin anew."""
+    """Return ASKED or BEGUN, or None for a run that is finished or was not asked to begin anew.
+
+    Raises RunError where the file is damaged.
+    """
     file = folder / FRESH
-    return file.read_text(encoding="utf-8") if file.is_file() else None
+    if not os.path.lexists(file):
+        return None
+    text = read_text(file, ADVICE)
+    if text not in (ASKED, BEGUN):
+        raise damaged(file, f"it says neither {ASKED} nor {BEGUN}", ADVICE)
+    return text
 
 
 def begin(folder: Path) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ssld import files
 from ssld.errors import DataError
+from ssld.files import open_regular
 
 MAGIC, OLD_MAGIC = b"ssldlab2", b"ssldlab1"
 HEAD = struct.Struct("<8sII")
@@ -47,7 +48,8 @@ def read(file: Path, size: int, count: int, name: str) -> tuple[np.ndarray, list
     blocks = -(-count // BLOCK)
     nothing = np.zeros((count, size), np.uint8), list(range(blocks))
     try:
-        data = file.read_bytes()
+        with open_regular(file, "rb") as stream:
+            data = stream.read()
     except OSError:
         return nothing
     heads = {MAGIC: HEAD.pack(MAGIC, size, count) + _digest(name), OLD_MAGIC: HEAD.pack(OLD_MAGIC, size, count)}
@@ -62,7 +64,7 @@ def read(file: Path, size: int, count: int, name: str) -> tuple[np.ndarray, list
 def says_its_name(file: Path) -> bool:
     """Return whether a file says which records it holds. Those of early versions do not."""
     try:
-        with open(file, "rb") as stream:
+        with open_regular(file, "rb") as stream:
             return stream.read(len(MAGIC)) != OLD_MAGIC
     except OSError:
         return True  # nothing is read from it

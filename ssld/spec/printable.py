@@ -5,6 +5,7 @@ A control character moves the cursor, colours a terminal or changes what it show
 its escape, `\\x1b` or `\\u202e`, as Python writes it.
 """
 
+import re
 import unicodedata
 from html import escape
 
@@ -22,12 +23,18 @@ class _Escapes(dict[int, str]):
         return self[code]
 
 
+_ENDLESS = re.compile(r"([^\s:;]{200})[^\s:;]{800,}")  # no path that a person chose is longer than 1,000 characters
 _LINE, _LINES = _Escapes(), _Escapes({ord("\n"): "\n"})
 
 
 def printable(text: object) -> str:
     """Return a text as one line that can be printed."""
     return str(text).translate(_LINE)
+
+
+def message(text: object) -> str:
+    """Return the text of an error as one line that can be printed. A word that nobody reads to its end is cut."""
+    return _ENDLESS.sub(r"\1...", printable(text))
 
 
 def printable_lines(text: object) -> str:

@@ -99,7 +99,8 @@ class Kept:
 
     def keep(self, case: Case, **record: Any) -> None:
         with self._lock, self.file.open("a") as stream:
-            stream.write(json.dumps({"code": self._code, "part": case.part, "name": case.name, **record}) + "\n")
+            # A kill may have cut the last line short.
+            stream.write("\n" + json.dumps({"code": self._code, "part": case.part, "name": case.name, **record}) + "\n")
 
 
 def code_digest() -> str:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -64,7 +65,10 @@ class Running:
         if self.process.exitcode is None:
             os.killpg(self.process.pid or 0, signal.SIGKILL)
             raise TimeoutError(f"a command has not ended after {seconds:.0f} s:\n{self.errors()[-2000:]}")
-        return Done(self.process.exitcode, _text(self.printed.with_suffix(".out")), self.errors())
+        done = Done(self.process.exitcode, _text(self.printed.with_suffix(".out")), self.errors())
+        for ending in (".out", ".err"):
+            self.printed.with_suffix(ending).unlink(missing_ok=True)
+        return done
 
 
 def _text(file: Path) -> str:
@@ -93,8 +97,8 @@ def call(
     global _started
     _started += 1
     os.environ["OMP_NUM_THREADS"] = "1"  # of the server: libraries read it when they are imported
-    printed = place / ".printed" / f"{os.getpid()}-{_started}-{time.monotonic_ns()}"
-    printed.parent.mkdir(parents=True, exist_ok=True)
+    # Not in the place, whose disk may be full or read only.
+    printed = Path(tempfile.gettempdir()) / f"ssld-campaign-{os.getpid()}-{_started}-{time.monotonic_ns()}"
     process = _FORKS.Process(
         target=_in_child, args=(function, arguments, place, printed, surroundings(**environment), dict(limits or {}))
     )

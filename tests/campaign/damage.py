@@ -89,6 +89,13 @@ def make_loop(file: Path, other: Path | None) -> bool:
     return True
 
 
+def make_pipe(file: Path, other: Path | None) -> bool:
+    """Replace the file by a named pipe. Who opens it to read waits until somebody writes, which nobody does."""
+    file.unlink()
+    os.mkfifo(file)
+    return True
+
+
 WAYS: Mapping[str, Way] = {
     "its first byte flipped": flip(0.0),
     "a byte in its first quarter flipped": flip(0.25),
@@ -103,6 +110,7 @@ WAYS: Mapping[str, Way] = {
     "replaced by a folder": make_folder,
     "not readable": make_unreadable,
     "replaced by a link to itself": make_loop,
+    "replaced by a pipe": make_pipe,
 }
 
 

@@ -7,16 +7,15 @@ needs it any more. Anything else would be a file that is used in silence.
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.campaign.commands import ssld
 from tests.campaign.damage import WAYS, damage
 from tests.campaign.kills import WORDS, assert_like_the_whole_run
-from tests.campaign.small_run import fresh_copy, run_words
+from tests.campaign.small_run import OTHER, fresh_copy, run_words
 
-OTHER = "other"  # the folder of another run, of another seed, with its own cache and mining
 RUN = "runs/whole"
 _CHECKPOINT = ("average.safetensors", "manifest.json", "model.safetensors", "optimizer.safetensors", "state.json")
 
@@ -38,9 +37,9 @@ class Kind:
     read_again: bool = True
 
 
-_END = (f"{RUN}/result.json", f"{RUN}/report.html")
-_LAST = (*_END, f"{RUN}/stages/fix-*", f"{RUN}/stages/distill-*")
-_TRAINED = (*_END, f"{RUN}/stages/distill-*/stage.json", f"{RUN}/stages/distill-*/model.safetensors")
+END = (f"{RUN}/result.json", f"{RUN}/report.html")
+_LAST = (*END, f"{RUN}/stages/fix-*", f"{RUN}/stages/distill-*")
+_TRAINED = (*END, f"{RUN}/stages/distill-*/stage.json", f"{RUN}/stages/distill-*/model.safetensors")
 KINDS = [
     Kind(f"{RUN}/plan.yaml"),
     Kind(f"{RUN}/code/*/nets.py"),
@@ -73,18 +72,18 @@ def make_other(place: Path) -> None:
     assert done.code == 0, done.errors
 
 
-def damaged(kind: Kind) -> Callable[[Path, Path], Counter[str]]:
+def damaged(kind: Kind, ways: Collection[str] = tuple(WAYS)) -> Callable[[Path, Path], Counter[str]]:
     """Return the case that damages a kind of file."""
 
     def find(place: Path, own: Path) -> Counter[str]:
         met = Counter[str]()
         (file, *_) = sorted(place.glob(kind.pattern), reverse=True)  # of checkpoints, the newest
-        (other, *_) = sorted((place / OTHER).glob(kind.pattern), reverse=True)
+        other = next(iter(sorted((place / OTHER).glob(kind.pattern), reverse=True)), None)
         name = file.relative_to(place)
-        for way in WAYS:
+        for way in ways:
             copy = own / "copy"
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(place, copy, ignore=shutil.ignore_patterns(".printed", OTHER), symlinks=True)
+            shutil.copytree(place, copy, ignore=shutil.ignore_patterns(OTHER), symlinks=True)
             for pattern in kind.without:
                 for path in copy.glob(pattern):
                     if path != copy / name:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import sys
@@ -27,9 +29,11 @@ import numpy as np
 import yaml
 
 from tests.campaign.commands import call
-from tests.campaign.small_run import QUIET, WHOLE
+from tests.campaign.small_run import OTHER, QUIET, WHOLE
 
+NEVER = "runs/never"
 LONGEST = 2000  # characters of a line
+BEGUN = re.compile(r"\S.* (\.\.\.|\(stopped\))")
 
 
 @dataclass
@@ -39,20 +43,35 @@ class Found:
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
-    def ask(self, what: str, words: list[str], may_succeed: bool = False) -> bool:
-        """Run a command of which `what` is wrong. Returns whether it was refused."""
+    def ask(self, what: str, words: list[str]) -> None:
+        """Run a command of which `what` is wrong. It must end with one line."""
         code, printed, errors = answer(words)
         lines = errors.splitlines()
-        if code == 0 and may_succeed:
-            return False
         self.counts["refused"] += 1
         if code == 0:
             self._fault(what, words, "succeeded")
         elif code not in (1, 2):
             self._fault(what, words, f"exit code {code}: {errors[-600:]}")
-        elif len(lines) != 1 or not lines[0].startswith("ssld") or len(errors) > LONGEST or printed:
+        elif printed or len(errors) > LONGEST or not is_one_line(lines):
             self._fault(what, words, f"said {errors[:600]!r} {printed[:100]!r}")
-        return True
+
+    def values(self, key: str, what: str, file: str, overrides: list[str]) -> None:
+        """Load a recipe in which a key has a wrong value. It must be refused, but where ALLOWED has it."""
+        from ssld.errors import SsldError
+        from ssld.plans import load_plan
+
+        try:
+            load_plan(file, overrides)
+        except SsldError as error:
+            self.counts["refused"] += 1
+            if "\n" in str(error):
+                self._fault(f"{key}: {what}", [], f"said {str(error)[:600]!r}")
+        except Exception:  # noqa: BLE001 - this is what must not happen
+            self._fault(f"{key}: {what}", [], traceback.format_exc())
+        else:
+            self.counts["allowed"] += 1
+            if what not in ALLOWED.get(key.rpartition(".")[2], ()):
+                self._fault(f"{key}: {what}", [], "is taken")
 
     def unchanged(self, what: str, before: str, place: Path) -> None:
         """Compare a folder with the digest that it had."""
@@ -61,6 +80,11 @@ class Found:
 
     def _fault(self, what: str, words: list[str], said: str) -> None:
         self.faults.append(f"{what}: `ssld {' '.join(words)[:300]}` {said}")
+
+
+def is_one_line(lines: list[str]) -> bool:
+    """Return whether lines are an error of one line, behind bars that were shown before and ended with it."""
+    return bool(lines) and lines[-1].startswith("ssld") and all(BEGUN.fullmatch(line) for line in lines[:-1])
 
 
 def answer(words: list[str]) -> tuple[object, str, str]:
@@ -81,10 +105,13 @@ def answer(words: list[str]) -> tuple[object, str, str]:
 
 
 def digest(place: Path) -> str:
-    """Return a digest of the names, kinds and bytes of all that is in a folder, but for what commands print."""
+    """Return a digest of the names, kinds and bytes of all that is in a folder.
+
+    NEVER is left out: a run whose recipe can be read begins with its folder, in which its plan stands, and a mining too.
+    """
     found = hashlib.sha256()
     for path in sorted(place.rglob("*")):
-        if ".printed" in path.parts:
+        if path.is_relative_to(place / NEVER):
             continue
         found.update(f"{path.relative_to(place)} {path.lstat().st_mode}\n".encode(errors="surrogateescape"))
         if path.is_file() and not path.is_symlink():
@@ -106,8 +133,16 @@ VALUES = {
     "very many digits": "9" * 6000,
     "a path out of the folder": "../../../x/../../y",
 }
-# These keys may have such a value: a text that nothing but a reader looks at, a path, a number below zero.
-ALLOWED: dict[str, tuple[str, ...]] = {}
+# These keys may have such a value when a recipe is loaded: texts that are there for people, paths and names of kinds of
+# data sets, which are looked at where their files are, names of taps, which a network has or has not, and options of
+# networks of one's own. What becomes of wrong paths is asked below.
+_TEXT = ("a date", "a path out of the folder")
+ALLOWED = {
+    **dict.fromkeys(("against", "dataset", "folder", "student", "teacher", "val", "weights"), _TEXT),
+    "name": ("a date",),
+    "title": (*_TEXT, "very long"),
+    "options": ("a mapping",),
+}
 
 
 def keys(tree: Any, path: str = "") -> Iterator[str]:
@@ -119,44 +154,35 @@ def keys(tree: Any, path: str = "") -> Iterator[str]:
             yield from keys(value, f"{path}.{name}" if path else str(name))
 
 
-def ask_keys(place: Path) -> None:
-    """Give every key of the whole recipe, and every option of every loss, each of VALUES."""
+def ask_keys(place: Path, every: int) -> None:
+    """Give every key of the whole recipe, and every option of every loss, each of VALUES.
+
+    One of the values of a key goes through the command line, the others to what loads a recipe for every command.
+    """
     from ssld.config import recipe
     from ssld.plans import load_plan
 
-    found, before = Found(), digest(place)
-    never = [*QUIET, "--out", "runs/never"]
+    found, before, turn = Found(), digest(place), itertools.count()
+
+    def give(key: str, what: str, file: str, overrides: list[str]) -> None:
+        if (number := next(turn)) % every:
+            return
+        found.values(key, what, file, overrides)
+        if number % (len(VALUES) + 1) == 0 and what not in ALLOWED.get(key.rpartition(".")[2], ()):
+            found.ask(f"{key}: {what}", ["run", file, *overrides, *QUIET, "--out", NEVER])
+
     for key in keys(recipe.plan_tree(load_plan("whole.yaml", []))):
         for what, value in VALUES.items():
-            if not is_valid(what, key, "whole.yaml", [f"{key}={value}"], found):
-                found.ask(f"{key} {what}", ["run", "whole.yaml", f"{key}={value}", *never])
+            give(key, what, "whole.yaml", [f"{key}={value}"])
     for name, option in options_of_losses():
         for what, value in VALUES.items():
             term = {"kind": name, option: value if what.startswith("very") else yaml.safe_load(value)}
             changed = {**WHOLE, "stages": {**WHOLE["stages"], "plain": {"epochs": 1, "loss": {"one": term}}}}
             Path("wrong.yaml").write_text(yaml.safe_dump(changed))
-            if not is_valid(what, f"{name}.{option}", "wrong.yaml", [], found):
-                found.ask(f"{name}.{option} {what}", ["run", "wrong.yaml", *never])
+            give(f"{name}.{option}", what, "wrong.yaml", [])
     Path("wrong.yaml").unlink()
     found.unchanged("keys", before, place)
     tell(found)
-
-
-def is_valid(what: str, key: str, recipe: str, overrides: list[str], found: Found) -> bool:
-    """Return whether a recipe may have a value; where it should not, that is a fault."""
-    from ssld.errors import SsldError
-    from ssld.plans import load_plan
-
-    try:
-        load_plan(recipe, overrides)
-    except SsldError:
-        return False
-    except Exception:  # noqa: BLE001 - the command will show it
-        return False
-    found.counts["allowed"] += 1
-    if what not in ALLOWED.get(key.rpartition(".")[2], ()):
-        found.faults.append(f"{key}: {what} is taken")
-    return True
 
 
 def options_of_losses() -> Iterator[tuple[str, str]]:
@@ -174,23 +200,27 @@ def tell(found: Found) -> None:
     sys.stdout.write(json.dumps({"figures": found.counts, "faults": found.faults}) + "\n")
 
 
-def asked(function: Callable[[Path], None], name: str) -> Callable[[Path, Path], dict[str, int]]:
-    """Return a case that calls one of these functions in a process of its own, in a copy of the place."""
+def asked(function: Callable[[Path, int], None], every: int = 1) -> Callable[[Path, Path], dict[str, int]]:
+    """Return a case that calls one of these functions in a process of its own, in a copy of the place.
+
+    It asks every question, or one in `every`.
+    """
 
     def find(place: Path, own: Path) -> dict[str, int]:
         copy = own / "copy"
-        shutil.copytree(place, copy, ignore=shutil.ignore_patterns(".printed"))
-        done = call(_call, (function, copy), copy, None).wait(900)
+        shutil.copytree(place, copy, ignore=shutil.ignore_patterns(OTHER))
+        done = call(_call, (function, copy, every), copy, None).wait(900)
         assert done.code == 0, done.errors
         said = json.loads(done.output.splitlines()[-1])
         assert not said["faults"], "\n".join(said["faults"])
+        name = function.__name__.removeprefix("ask_")
         return {f"{name} {what}": count for what, count in said["figures"].items()}
 
     return find
 
 
-def _call(function: Callable[[Path], None], place: Path) -> None:
-    function(place)
+def _call(function: Callable[[Path, int], None], place: Path, every: int) -> None:
+    function(place, every)
 
 
 # --- wrong paths for every command
@@ -204,6 +234,7 @@ def make_wrong_paths(place: Path) -> dict[str, str]:
     (wrong / "junk").write_bytes(np.random.default_rng(0).bytes(5000))
     (wrong / "zeros").write_bytes(bytes(5000))
     os.mkfifo(wrong / "pipe")
+    (wrong / "device").symlink_to("/dev/zero")  # a command that replaced it would replace the link alone
     (wrong / "loop").symlink_to("loop")
     (wrong / "dangling").symlink_to("nowhere")
     return {
@@ -213,7 +244,7 @@ def make_wrong_paths(place: Path) -> dict[str, str]:
         "junk": "wrong/junk",
         "zeros": "wrong/zeros",
         "a pipe": "wrong/pipe",
-        "a device": "/dev/zero",
+        "a device": "wrong/device",
         "a link to itself": "wrong/loop",
         "a dangling link": "wrong/dangling",
         "below a file": "wrong/junk/below",
@@ -226,12 +257,12 @@ def make_wrong_paths(place: Path) -> dict[str, str]:
 
 IN = "{in}"  # a path that is read
 OUT = "{out}"  # a path that is written to
-_RUN = ["run", "whole.yaml", *QUIET]
+_RUN = ["run", "whole.yaml", *QUIET, "--out", NEVER]
 _NETWORK = ["MobileNetV3_small_x0_35", "--weights"]
 _TEACHER = ["--teacher", "card.yaml", "--weights", "weights/teacher.safetensors"]
 _MINE = [*_TEACHER, "--against", "data/digits/val.txt", "--k", "1", "--gate", "0", "--device", "cpu"]
 TEMPLATES = [
-    ["run", IN], [*_RUN, "--out", OUT], [*_RUN, "stages.fix.data.train=[{in}]"],
+    ["run", IN], ["run", "whole.yaml", *QUIET, "--out", OUT], [*_RUN, "stages.fix.data.train=[{in}]"],
     [*_RUN, "stage.data.val={in}"], [*_RUN, "teacher.code={in}"],
     [*_RUN, "prepare.pool.sources=[{in}]"], [*_RUN, "prepare.pool.teacher={in}"],
     [*_RUN, "prepare.pool.against={in}"],
@@ -240,26 +271,35 @@ TEMPLATES = [
     ["compare", IN, "runs/whole"], ["compare", "runs/whole", IN],
     ["export", IN], ["export", "runs/whole", "--out", OUT], ["export", *_NETWORK, IN],
     ["bench", IN], ["bench", "runs/whole", "--quick", "--csv", OUT],
-    ["data", "check", IN], ["data", "prepare", "folder", "--source", IN, "--out", "new"],
-    ["data", "prepare", "unlabelled", "--source", IN, "--out", "new"], ["data", "prepare", "digits", "--out", OUT],
-    ["mine", IN, *_MINE, "--out", "new"], ["mine", "data/pool_a.tar", *_MINE, "--out", OUT],
-    ["mine", "data/pool_a.tar", *_MINE, "--against", IN, "--out", "new"],
-    ["mine", "data/pool_a.tar", *_MINE, "--teacher", IN, "--out", "new"],
-    ["mine", "data/pool_a.tar", *_MINE, "--weights", IN, "--out", "new"],
+    ["data", "check", IN], ["data", "prepare", "folder", "--source", IN, "--out", NEVER],
+    ["data", "prepare", "unlabelled", "--source", IN, "--out", NEVER], ["data", "prepare", "digits", "--out", OUT],
+    ["mine", IN, *_MINE, "--out", NEVER], ["mine", "data/pool_a.tar", *_MINE, "--out", OUT],
+    ["mine", "data/pool_a.tar", *_MINE, "--against", IN, "--out", NEVER],
+    ["mine", "data/pool_a.tar", *_MINE, "--teacher", IN, "--out", NEVER],
+    ["mine", "data/pool_a.tar", *_MINE, "--weights", IN, "--out", NEVER],
     ["weights", "import", IN, "--arch", "MobileNetV3_small_x0_35", "--out", "new.safetensors"],
     ["report", IN],
 ]  # fmt: skip
 NO_TARGET = ("missing", "an empty folder", "control characters")  # a command may write there
+REPLACED = (
+    *NO_TARGET,
+    "an empty file",
+    "junk",
+    "zeros",
+    "a device",
+    "a link to itself",
+    "a dangling link",
+)  # by a file
 
 
-def ask_paths(place: Path) -> None:
+def ask_paths(place: Path, every: int) -> None:
     """Give every command each wrong path, wherever it takes one."""
-    found, wrong = Found(), make_wrong_paths(place)
+    found, wrong, turn = Found(), make_wrong_paths(place), itertools.count()
     before = digest(place)
     for template in TEMPLATES:
-        is_target = OUT in template
+        may = REPLACED if "--csv" in template else NO_TARGET if OUT in template else ()
         for what, path in wrong.items():
-            if is_target and what in NO_TARGET:
+            if what in may or next(turn) % every:
                 continue
             words = [word.replace(IN, path).replace(OUT, path) for word in template]
             found.ask(f"{what} in {' '.join(template)}", words)
@@ -406,8 +446,8 @@ FORMATS: dict[str, tuple[str, Callable[[Path], dict[str, bytes]], Callable[[str]
 def _weights_words(file: str) -> list[list[str]]:
     return [
         ["eval", *_NETWORK, file, "--data", "data/digits/val.txt"],
-        ["export", *_NETWORK, file, "--out", "new"],
-        ["mine", "data/pool_a.tar", *_MINE, "--weights", file, "--out", "new"],
+        ["export", *_NETWORK, file, "--out", NEVER],
+        ["mine", "data/pool_a.tar", *_MINE, "--weights", file, "--out", NEVER],
         ["weights", "import", file, "--arch", "MobileNetV3_small_x0_35", "--out", "new.safetensors"],
     ]
 
@@ -417,7 +457,7 @@ def _foreign_words(file: str) -> list[list[str]]:
     del tree["prepare"], tree["baseline"]
     tree["stages"] = {"distill": {"epochs": 1, "loss": {"ssld": {}}}}
     Path("foreign.yaml").write_text(yaml.safe_dump(tree))
-    return [["run", "foreign.yaml", *QUIET, "--out", "runs/never"]]
+    return [["run", "foreign.yaml", *QUIET, "--out", NEVER]]
 
 
 FORMATS |= {
@@ -428,12 +468,14 @@ FORMATS |= {
 }
 
 
-def ask_weights(place: Path) -> None:
+def ask_weights(place: Path, every: int) -> None:
     """Give every command that reads weights the malicious files of each format."""
-    found, ran = Found(), place / "ran"
+    found, ran, turn = Found(), place / "ran", itertools.count()
     Path("foreign.yaml").touch()
     for name, (ending, files, words_of) in FORMATS.items():
         for what, content in files(ran).items():
+            if next(turn) % every:
+                continue
             file = Path(f"hostile{ending}")
             file.write_bytes(content)
             words_of(str(file))
@@ -446,12 +488,8 @@ def ask_weights(place: Path) -> None:
                 with suppress(OSError):
                     ran.unlink()
             file.unlink()
-        found.counts[f"{name} files"] += len(files(ran))
+            found.counts[f"{name} files"] += 1
     tell(found)
 
 
-CASES = {
-    "keys": asked(ask_keys, "keys"),
-    "paths": asked(ask_paths, "paths"),
-    "weights": asked(ask_weights, "weights"),
-}
+CASES = {"keys": asked(ask_keys), "paths": asked(ask_paths), "weights": asked(ask_weights)}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.campaign.commands import Running, ssld, start
-from tests.campaign.small_run import curve_of, fresh_copy, run_words, weights_of
+from tests.campaign.small_run import OTHER, curve_of, fresh_copy, run_words, weights_of
 
 KILLED = -9
 PHASES = {  # phase of a run -> what a line of its standard error begins with when the phase begins
@@ -61,7 +61,8 @@ def spans(place: Path, scratch: Path) -> dict[str, float]:
         if (phase := phase_of(running, copy / "runs/whole")) != now:
             begun[phase], now = time.monotonic(), phase
         time.sleep(0.002)
-    assert running.wait().code == 0, running.errors()
+    done = running.wait()
+    assert done.code == 0, done.errors
     ends = [*list(begun.values())[1:], time.monotonic()]
     return {phase: end - begin for (phase, begin), end in zip(begun.items(), ends, strict=True)}
 
@@ -93,7 +94,8 @@ def _killed(copy: Path, aim: str, seconds: float) -> str | None:
     order = [*SHARES]
     while begun is None or time.monotonic() < begun + seconds:
         if running.ended():
-            assert running.wait().code == 0, running.errors()
+            done = running.wait()
+            assert done.code == 0, done.errors
             return None
         if begun is None and order.index(phase_of(running, run)) >= order.index(aim):
             begun = time.monotonic()
@@ -228,7 +230,7 @@ class Command:
 
     def _fresh(self, place: Path, to: Path) -> Path:
         shutil.rmtree(to, ignore_errors=True)
-        shutil.copytree(place, to, ignore=shutil.ignore_patterns(".printed"))
+        shutil.copytree(place, to, ignore=shutil.ignore_patterns(OTHER))
         for pattern in self.made:
             for path in [*to.glob(pattern)]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -100,7 +100,7 @@ def _killed(place: Path, out: str, target: str, after: int, seconds: float) -> b
 def _kills(target: str) -> Callable[[Path, Path], Counter[str]]:
     def find(place: Path, own: Path) -> Counter[str]:
         generator, met = random.Random(target), Counter[str]()
-        shutil.copytree(place, own / "copy", ignore=shutil.ignore_patterns("runs", "pool", "labels", ".printed"))
+        shutil.copytree(place, own / "copy", ignore=shutil.ignore_patterns("runs", "pool", "labels"))
         place = own / "copy"
         written(place, TREE, "ranks.yaml")
         _finish(place, "runs/undisturbed")

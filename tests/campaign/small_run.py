@@ -45,6 +45,7 @@ WHOLE = {
     "bench": {"engines": ["paddle"], "repeats": 1, "warmup": 1, "seconds": 0.01},
 }  # fmt: skip
 MINES = "MobileNetV3_small_x0_35"  # the teacher that mines is of the zoo
+OTHER = "other"  # folder of a place: another run, of another seed, with its own cache and mining
 QUIET = ["--wandb", "disabled", "--device", "cpu"]
 PARTS = {"train": 48, "val": 20, "a": 16, "b": 16, "c": 16}
 
@@ -74,7 +75,8 @@ def _write_teacher() -> None:
     card["weights"] = {"url": "https://example.org/none", "path": "teacher.safetensors"}
     written(Path(), card, "card.yaml")
     Path("weights").mkdir()
-    weights.save(network, Path("weights/teacher.safetensors"))
+    shown = {"input": json.dumps(given)}
+    weights.save(network, Path("weights/teacher.safetensors"), digest="a test", beside=shown)
 
 
 def run_words(recipe: str, out: str) -> list[str]:
@@ -84,7 +86,7 @@ def run_words(recipe: str, out: str) -> list[str]:
 def fresh_copy(place: Path, to: Path) -> Path:
     """Copy what a run of `whole.yaml` begins with."""
     shutil.rmtree(to, ignore_errors=True)
-    shutil.copytree(place, to, ignore=shutil.ignore_patterns("runs", "pool", "labels", "other", ".printed"))
+    shutil.copytree(place, to, ignore=shutil.ignore_patterns("runs", "pool", "labels", OTHER))
     return to
 
 

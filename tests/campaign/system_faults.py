@@ -21,7 +21,7 @@ from pathlib import Path
 from ssld.processes import children
 from tests.campaign.commands import Done, Limits, call, ssld, start
 from tests.campaign.kills import WORDS, assert_like_the_whole_run, finish, moments
-from tests.campaign.small_run import curve_of, fresh_copy, weights_of
+from tests.campaign.small_run import OTHER, curve_of, fresh_copy, weights_of
 
 ERRORS = ("ENOSPC", "EIO", "EROFS", "EMFILE", "EDQUOT")
 MB = 1 << 20
@@ -38,16 +38,15 @@ def assert_one_line(done: Done) -> None:
 # --- a disk that fails
 
 
-def failing_disk(place: Path, own: Path) -> Counter[str]:
+def failing_disk(place: Path, own: Path, first: int = 0, step: int = 1) -> Counter[str]:
     """Let the system refuse each kind of file of a run, at each moment, with one of ERRORS; the next command resumes.
 
-    A file that is not needed may be left out: then the run goes on, and says so.
+    With `first` and `step` it is a share of the moments. A file that is not needed may be left out: then the run goes
+    on, and says so.
     """
     generator, met, fresh = random.Random("disk"), Counter[str](), lambda: fresh_copy(place, own / "copy")
     copy = fresh()
-    for name, pattern in moments(WORDS, fresh()):
-        if name == "added":
-            continue
+    for name, pattern in moments(WORDS, fresh())[first::step]:
         error = generator.choice(ERRORS)
         for _ in range(2):
             done = ssld(*WORDS, place=copy, SSLD_FAULT=f"{error} {name} {pattern} 1")
@@ -89,7 +88,7 @@ def remounted(folder: Path, options: str) -> None:
 def full_disk(place: Path, own: Path) -> Counter[str]:
     """Let a run meet the end of a real disk again and again; each time there is some more room."""
     met, disk = Counter[str](), own / "disk"
-    needed = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    needed = sum(file.stat().st_size for file in place.rglob("*") if file.is_file() and OTHER not in file.parts)
     try:
         with small_disk(disk, 4 * needed):
             copy = fresh_copy(place, disk / "copy")

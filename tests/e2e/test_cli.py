@@ -98,6 +98,8 @@ def test_a_process_ends_with_the_code_and_the_words_of_its_command(tmp_path):
             "run: unknown argument '--devise'; `ssld run --help`",
         ),
         (["list", "models", "seed=1"], "list: unknown argument 'seed=1'"),
+        (["export", "ResNet18", "--out", ""], "export: out is empty; give it a value, or leave it out"),
+        (["bench", ""], "bench: target is empty"),
         (["run", "quickstart", "--device", "tpu"], "invalid choice: 'tpu'"),
         (["run", "quickstart", "--seeds", "many"], "argument --seeds: should be an integer from 1 to 10,000; got many"),
         (["data", "prepair", "x"], "invalid choice: 'prepair'"),

@@ -105,19 +105,13 @@ def assert_ends_like_the_whole_run(place, out, *words):
     assert records(place / out) == records(place / "whole/run")
 
 
-@pytest.mark.parametrize("after", [2, 9, 17, 30])
-def test_a_run_killed_at_any_step_ends_with_the_same_weights_bit_for_bit(after, place):
-    out = f"killed-{after}/run"
-    code, _ = stopped(place, out, signal.SIGKILL, after)
-    assert code == -signal.SIGKILL
-    assert not (place / out / "result.json").exists()
-    assert_ends_like_the_whole_run(place, out)
-
-
-def test_a_run_killed_again_and_again_ends_alike_and_its_curves_are_whole_in_wandb_and_tensorboard(place):
+def test_a_run_killed_at_four_steps_ends_with_the_same_weights_bit_for_bit_and_whole_curves(place):
+    """In its first stage and three times in its second; W&B and TensorBoard show every step once."""
     words = ["--wandb", "offline", "--tensorboard"]
-    for after in (3, 8, 14):
-        stopped(place, "again/run", signal.SIGKILL, after, *words)
+    for after in (2, 9, 17, 30):
+        code, _ = stopped(place, "again/run", signal.SIGKILL, after, *words)
+        assert code == -signal.SIGKILL
+        assert not (place / "again/run/result.json").exists()
     assert_ends_like_the_whole_run(place, "again/run", *words)
     folder = place / "again/run"
     assert len(list(folder.glob("wandb/offline-run-*"))) == 1
@@ -131,27 +125,27 @@ def test_a_run_killed_again_and_again_ends_alike_and_its_curves_are_whole_in_wan
         assert curves(folder / "tensorboard" / stage)["train/loss"] == every  # float32 in both
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_ctrl_c_saves_the_step_says_so_and_the_same_command_resumes(number, place):
-    out = f"stopped-{number.name}/run"
-    code, errors = stopped(place, out, number, 12)
-    assert code == 130
-    assert errors.splitlines()[-1] == "ssld run: stopped; the same command resumes"
-    assert "Traceback" not in errors
-    done = max(line["step"] for line in records(place / out) if line["stage"] == "distill")
-    assert any((place / out).glob(f"stages/distill-*/checkpoint-{done:08d}/manifest.json"))
-    assert_ends_like_the_whole_run(place, out)
+def test_ctrl_c_and_a_closed_terminal_save_the_step_say_so_and_the_same_command_resumes(place):
+    for number, after in ((signal.SIGINT, 12), (signal.SIGHUP, 24)):
+        code, errors = stopped(place, "stopped/run", number, after)
+        assert code == 130
+        assert errors.splitlines()[-1] == "ssld run: stopped; the same command resumes"
+        assert "Traceback" not in errors
+        done = max(line["step"] for line in records(place / "stopped/run") if line["stage"] == "distill")
+        assert any((place / "stopped/run").glob(f"stages/distill-*/checkpoint-{done:08d}/manifest.json"))
+    assert_ends_like_the_whole_run(place, "stopped/run")
 
 
 def test_ctrl_c_while_seeds_run_saves_the_step_of_the_seed_that_runs(place):
-    words = ["run", "some.yaml", "--wandb", "disabled", "--seeds", "2", "--out", "seeds", "--experiments", "kept"]
+    """That a command of several seeds resumes is asked below, of one that was killed."""
+    words = ["--seeds", "2", "--experiments", "kept"]
     digest = json.loads(succeeds("show", "some.yaml", "seed=0", "--json", cwd=place))["digest"][:8]
     first = place / "seeds" / f"some-{digest}"
-    code, errors = stopped(place, "seeds", signal.SIGINT, 12, *words[4:], metrics=first / "metrics.jsonl")
+    code, errors = stopped(place, "seeds", signal.SIGINT, 12, *words, metrics=first / "metrics.jsonl")
     assert (code, errors.splitlines()[-1]) == (130, "ssld run: stopped; the same command resumes")
     done = max(line["step"] for line in records(first) if line["stage"] == "distill")
     assert any(first.glob(f"stages/distill-*/checkpoint-{done:08d}/manifest.json"))
-    succeeds(*words, cwd=place)
+    succeeds(*run(first.relative_to(place), "seed=0"), cwd=place)
     assert state(first, "distill") == state(place / "whole/run", "distill")
 
 

@@ -1,8 +1,7 @@
 """Every recipe of the shelf, whole, in seconds: each stage, loss and network, and the gate of the export.
 
-A file of its own: side by side the tests of a file stay in one process, and these take minutes. Most of it is Paddle's
-tracing for the export: an HRNet has hundreds of layers, and is traced once for images of any size and, as ONNX cannot
-say that of it, once for one size.
+A file of its own: these take minutes, and go wherever a process is free. Most of it is the export: an HRNet has
+hundreds of layers, and is exported once for images of any size and, as ONNX cannot say that of it, once for one size.
 """
 
 import json

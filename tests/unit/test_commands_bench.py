@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from typing import Any
 
 import pytest
@@ -53,6 +54,14 @@ def test_a_student_that_gives_no_rows_is_named_and_the_others_are_kept(two_stude
     with pytest.raises(DeployError, match=f"^bench: 1 of 2 gave no rows: {two_students[0]}; see above why"):
         benched(*words, "--csv", str(tmp_path / "b.csv"))
     assert (tmp_path / "b.csv").read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.json"])
+def test_a_pipe_in_the_place_of_a_file_is_told_before_anything_is_measured(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(bench, "_measure", None)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DeployError, match=rf"/{name}: cannot be written \(no regular file\); choose another --csv"):
+        benched("x", "--csv", str(tmp_path / "b.csv"))
 
 
 def test_images_that_would_not_be_used_are_refused():

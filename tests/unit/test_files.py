@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from ssld import files
-from ssld.errors import DeployError, SsldError, WeightsError
+from ssld.errors import DeployError, RunError, SsldError, WeightsError
 from ssld.files import (
+    check_target,
     clear,
     differences,
     exchange,
@@ -322,3 +323,25 @@ def test_a_filled_folder_takes_the_place_of_the_old_one_and_is_on_the_disk_befor
     assert flushed == [(new / "model", "old"), (new, "old"), (tmp_path, "new")]
     put_in_place(new, tmp_path / "other")
     assert names(tmp_path) == ["export", "other"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
+def test_what_is_neither_a_file_nor_a_link_is_not_replaced(tmp_path, make):
+    target = tmp_path / "a"
+    make(target)
+    kind = target.stat().st_mode
+    with pytest.raises(OSError, match=r"regular file|directory") as caught:
+        write_whole(target, "1")
+    assert caught.value.filename == str(target)
+    with pytest.raises(RunError, match=rf"^{target}: .*; choose another$"):
+        check_target(target, RunError, "choose another")
+    assert target.stat().st_mode == kind
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_link_is_replaced_and_what_it_names_is_kept(tmp_path):
+    (tmp_path / "named").write_text("0")
+    (tmp_path / "link").symlink_to("named")
+    check_target(tmp_path / "link", RunError, "choose another")
+    write_whole(tmp_path / "link", "1")
+    assert [(tmp_path / name).read_text() for name in ("link", "named")] == ["1", "0"]

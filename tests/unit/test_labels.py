@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import shutil
 import struct
@@ -116,6 +117,12 @@ def test_a_short_file_and_one_that_is_no_shard_are_damage_throughout(tmp_path, s
     (tmp_path / "s").write_bytes(spoil((tmp_path / "s").read_bytes()))
     assert shard.read(tmp_path / "s", 7, 1500, "one")[1] == [0, 1]
     assert shard.read(tmp_path / "none", 7, 1500, "one")[1] == [0, 1]
+
+
+def test_a_pipe_in_the_place_of_a_shard_is_damage_throughout_and_nobody_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "s")
+    assert shard.read(tmp_path / "s", 7, 1500, "one")[1] == [0, 1]
+    assert shard.says_its_name(tmp_path / "s")
 
 
 def test_a_shard_of_another_name_is_damage_throughout_and_one_of_an_earlier_version_has_no_name(tmp_path):

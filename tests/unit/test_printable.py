@@ -73,6 +73,31 @@ def test_an_error_escapes_names_of_files(tmp_path: Path, monkeypatch: pytest.Mon
     assert ended.value.code == f"ssld list: {SHOWN}: cannot be read; mend it"
 
 
+@pytest.mark.parametrize(
+    ("length", "shown"), [(999, "x" * 999), (1000, "x" * 200 + "..."), (50_000, "x" * 200 + "...")]
+)
+def test_a_word_of_an_error_that_nobody_reads_to_its_end_is_cut(
+    length: int, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(**_: object) -> None:
+        raise DataError(f"a {'x' * length}: no such file; check it")
+
+    monkeypatch.setattr(cli, "function", lambda command: failing)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["list", "students"])
+    assert ended.value.code == f"ssld list: a {shown}: no such file; check it"
+
+
+def test_want_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(**_: object) -> None:
+        raise MemoryError("\n--- C++ Traceback\nResourceExhaustedError")
+
+    monkeypatch.setattr(cli, "function", lambda command: failing)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["list", "students"])
+    assert ended.value.code == "ssld list: the system: not enough memory; mend that and repeat"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of which every text that others wrote is hostile."""

@@ -36,6 +36,7 @@ from ssld.publish import start_track
 from ssld.run import finished, opened, run_plan, stage_result
 from ssld.runtime import Runtime
 from ssld.track import Options
+from tests.campaign.damage import WAYS, damage
 from tests.unit import foreign_files
 from tests.unit.own_code.images import Train as OwnImages
 from tests.unit.own_recipe import write_code
@@ -315,6 +316,19 @@ def test_seeds_that_begin_anew_are_asked_for_it_together_and_resumed_together(tm
     fresh.begin(folders[1])
     fresh.ask(folders)  # stopped in the second, and repeated
     assert [fresh.state(folder) for folder in folders] == [None, "begun", "asked"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_note_that_a_run_is_fresh_is_named(way, tmp_path):
+    fresh.ask([tmp_path])
+    file = tmp_path / "fresh"
+    if damage(file, way) and way != "deleted":
+        with pytest.raises(
+            RunError, match=r"/fresh: .*; remove it, and repeat the command, with --fresh"
+        ):
+            fresh.state(tmp_path)
+        file.rmdir() if file.is_dir() else file.unlink()
+        assert fresh.state(tmp_path) is None
 
 
 @pytest.mark.parametrize("trust", ["equal", "any"])

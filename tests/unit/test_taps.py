@@ -46,11 +46,16 @@ def made():
     return network
 
 
+@pytest.fixture(scope="module", params=parameters())
+def arch(request):
+    """One network of each series; as the fixture is of the module, the tests of a network follow each other."""
+    return request.param
+
+
 def ends_in_activation(arch):
     return not {models.series(arch)} & (LINEAR_BOTTLENECKS | PRE_ACTIVATION | OTHERWISE)
 
 
-@pytest.mark.parametrize("arch", parameters())
 def test_taps_have_the_same_names_everywhere_and_are_those_of_the_forward_pass(arch, made):
     network, images = made(arch)
     network.eval()
@@ -133,7 +138,6 @@ def test_norms_are_those_that_make_what_enters_the_last_activation(arch, made):
             np.testing.assert_allclose(gap.numpy(), wanted.numpy(), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("arch", parameters())
 def test_training_the_head_frees_the_classifier_alone_and_reaches_it(arch, made):
     network, images = made(arch)
     network.eval()
