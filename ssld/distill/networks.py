@@ -89,10 +89,9 @@ def _end_in_teacher(
     if not isinstance(teacher, models.Classifier):
         what = f"{called(teacher)} is a network of your own, and no one knows where it ends"
         raise RecipeError(f"student.head: {what}; name a teacher of the zoo")
-    training = (
-        of.data.size for of in plan.stages.values() if block in (plan.network_of(of.network), *of.peers.values())
-    )
-    own, target = _map(network, next(training, size)), _map(teacher, of_teacher)
+    stages = (of for of in plan.stages.values() if block in (plan.network_of(of.network), *of.peers.values()))
+    trained_on = next((of.data.size for of in stages), size)
+    own, target = _map(network, trained_on), _map(teacher, of_teacher)
     seed_networks(plan.seed, *seed, "head")
     with paddle.utils.unique_name.guard(f"{network.arch}_head_"):
         projector = Bottleneck(own[0], max(1, target[0] // head.factor), target[0])

@@ -34,8 +34,9 @@ def add_teacher_head(network: Classifier, projector: nn.Layer, teacher: Classifi
     """Let a network end, in place, in a projector and in the end of its teacher, as SimKD does (arXiv:2203.14001).
 
     `projector` brings maps [N, C, H, W] of the network to the channels of the teacher's map. With `size` maps are
-    averaged to so many pixels a side first, whatever size the images have. What comes behind are the layers of `teacher`, which is used for
-    nothing else. They are never trained and stay in evaluation mode. The tap `map` is what the projector makes.
+    averaged to so many pixels a side first, whatever size the images have. What comes behind are the layers of
+    `teacher`, which is used for nothing else. They are never trained and stay in evaluation mode. The tap `map` is what
+    the projector makes.
     """
     chain, end = network._chain, _end(teacher)
     for name in _end(network):
