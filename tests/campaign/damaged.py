@@ -20,7 +20,7 @@ RUN = "runs/whole"
 _CHECKPOINT = ("average.safetensors", "manifest.json", "model.safetensors", "optimizer.safetensors", "state.json")
 
 
-_EXPORT = ("contract.json", "model.json", "model.onnx", "model.pdiparams")
+_EXPORT = ("contract.json", "model.json", "model.pdiparams")
 _TABLES = ("mined.csv", "removed.csv", "unreadable.csv", "sheet.html")
 
 

@@ -107,7 +107,8 @@ def answer(words: list[str]) -> tuple[object, str, str]:
 def digest(place: Path) -> str:
     """Return a digest of the names, kinds and bytes of all that is in a folder.
 
-    NEVER is left out: a run whose recipe can be read begins with its folder, in which its plan stands, and a mining too.
+    NEVER is left out: a run whose recipe can be read begins with its folder, in which its plan stands, and so does a
+    mining.
     """
     found = hashlib.sha256()
     for path in sorted(place.rglob("*")):

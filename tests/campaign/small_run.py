@@ -41,7 +41,7 @@ WHOLE = {
         },
         "fix": {"init": "distill", "epochs": 2, "loss": {"ssld": {}}, "train": "head"},
     },
-    "export": {"formats": ["paddle", "onnx"], "gate_images": 4},
+    "export": {"formats": ["paddle"], "gate_images": 4},
     "bench": {"engines": ["paddle"], "repeats": 1, "warmup": 1, "seconds": 0.01},
 }  # fmt: skip
 MINES = "MobileNetV3_small_x0_35"  # the teacher that mines is of the zoo
