@@ -130,9 +130,9 @@ def run(chosen: list[Case], folder: Path, minutes: float, jobs: int) -> dict[str
         if time.monotonic() > end:
             return
         own, begun = folder / f"{case.part} {case.name}".replace("/", " of ").replace(" ", "-"), time.monotonic()
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir()
         try:
+            system_faults.remove(own)
+            own.mkdir()
             found: dict[str, Any] = {"figures": dict(case.find(place, own))}
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what the case has found
             found = {"figures": {}, "failure": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}

@@ -164,7 +164,7 @@ def moments(words: list[str], copy: Path) -> list[tuple[str, str]]:
 def kind_of(file: str) -> str:
     """Return a pattern of all files of a kind: of every stage, step, digest and number."""
     pattern = re.sub(r"stages/[^/]*", "stages/*", file)
-    pattern = re.sub(r"(?<![a-z])[0-9a-f]{2}/", "*/", pattern)
+    pattern = re.sub(r"(?<=/)[0-9a-f]{2}/", "*/", pattern)  # the folders of mined images
     return re.sub(r"(?<![a-z])(?=[0-9a-f]*\d)[0-9a-f]{3,}", "*", pattern)
 
 

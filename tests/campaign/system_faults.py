@@ -25,6 +25,7 @@ from tests.campaign.small_run import OTHER, curve_of, fresh_copy, weights_of
 
 ERRORS = ("ENOSPC", "EIO", "EROFS", "EMFILE", "EDQUOT")
 MB = 1 << 20
+DISK = "disk"  # folder of a case in which a file system is mounted
 
 
 def assert_one_line(done: Done) -> None:
@@ -81,13 +82,20 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+def remove(folder: Path) -> None:
+    """Remove the folder of a case that was killed, and a disk that is still mounted in it."""
+    if (folder / DISK).is_mount():
+        subprocess.run(["umount", "-l", folder / DISK], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def remounted(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
 
 
 def full_disk(place: Path, own: Path) -> Counter[str]:
     """Let a run meet the end of a real disk again and again; each time there is some more room."""
-    met, disk = Counter[str](), own / "disk"
+    met, disk = Counter[str](), own / DISK
     needed = sum(file.stat().st_size for file in place.rglob("*") if file.is_file() and OTHER not in file.parts)
     try:
         with small_disk(disk, 4 * needed):
