@@ -1,7 +1,7 @@
 """Training ends with the bits that it had before: sha256 of the weights of every stage, recorded in data/bits.json.
 
 The bits are those of one kind of processor and one version of Paddle, which the file names; elsewhere the tests are
-skipped. What oneDNN computes, such as the teacher's logits on Fashion-MNIST, also follows from the instructions that the
+skipped. What oneDNN computes, such as the teacher's logits on Fashion-MNIST, follows from the instructions that the
 processor has: the code of the same commit was recorded on two, of which one has no AVX-512.
 
 The first steps of the quickstart are tested every day. The whole quickstart, and the first 200 steps of every stage on
