@@ -6,6 +6,7 @@ A reader gets a folder with the file in it, and returns or raises an `SsldError`
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -289,25 +290,30 @@ def _shard(folder: Path) -> None:
 
     layout = Layout(10, 4)
     for whole in (Layout(10, 10), layout):
-        records, _ = shard.read(folder / "s.labels", whole.size, 3)
+        records, _ = shard.read(folder / "s.labels", whole.size, 3, "s")
         assert np.isfinite(records).all()
-    layout.decode(shard.read_whole(folder / "s.labels", layout.size, 3))
+    layout.decode(shard.read_whole(folder / "s.labels", layout.size, 3, "s"))
 
 
 def _valid_shards() -> list[bytes]:
     from ssld.labels.record import Layout
 
     logits = np.random.default_rng(0).standard_normal((3, 10)).astype("float32")
-    return [_shard_of(Layout(10, k).encode(logits)) for k in (4, 10)]
+    records = [Layout(10, k).encode(logits) for k in (4, 10)]
+    return [_shard_of(these, magic) for these in records for magic in _NAMES]
 
 
-def _shard_of(records: np.ndarray) -> bytes:
-    head = struct.pack("<8sII", b"ssldlab1", records.shape[1], len(records))
+_NAMES = {b"ssldlab1": b"", b"ssldlab2": hashlib.sha256(b"s").digest()}  # of each version what stands before the sums
+
+
+def _shard_of(records: np.ndarray, magic: bytes) -> bytes:
+    head = struct.pack("<8sII", magic, records.shape[1], len(records)) + _NAMES[magic]
     return head + struct.pack("<I", zlib.crc32(records.tobytes())) + records.tobytes()
 
 
 def _repaired_shard(data: bytes) -> bytes:
-    return data[:16] + struct.pack("<I", zlib.crc32(data[20:])) + data[20:]
+    end = 16 + len(_NAMES.get(data[:8], b""))
+    return data[:end] + struct.pack("<I", zlib.crc32(data[end + 4 :])) + data[end + 4 :]
 
 
 def _image(folder: Path) -> None:

@@ -40,7 +40,7 @@ def test_what_is_shown_is_also_json(name, keys, tmp_path):
 
 def test_the_list_of_models_states_its_convention_and_fits_a_terminal(tmp_path):
     lines = succeeds("list", "models", cwd=tmp_path).splitlines()
-    assert len(lines) == 132
+    assert len(lines) == 1 + 131 + 16  # the published trainings, and the networks for images of 32 pixels
     assert {len(line) for line in lines} == {len(lines[0])}  # the last column ends in one line: numbers to the right
     assert len(lines[0]) <= 110
     assert lines[0].split("  ")[0] == "name"
