@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CHECKSUM = "checksum"  # the last key of a JSON file
 LONGEST_HEADER = 1 << 20  # bytes of a header of an archive
+FOLDER = "is a folder"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PARTIAL = re.compile(r"\.?([^/]*)\.partial-\d+(?=/|$)")  # the name of what is not whole yet, see `unfinished`
 SETTLED = 2_000_000_000  # nanoseconds after which another change of a file cannot have the same time
@@ -130,12 +131,24 @@ def whole(file: Path, durable: bool = True) -> Iterator[Path]:
 
 def check_replaceable(file: Path) -> None:
     """Raise OSError where something has the name of a file that is neither a file nor a link."""
-    with suppress(FileNotFoundError):
+    if what := obstacle(file):
+        is_folder = what == FOLDER
+        number, reason = (errno.EISDIR, os.strerror(errno.EISDIR)) if is_folder else (errno.EINVAL, "no regular file")
+        raise OSError(number, reason, str(file))
+
+
+def obstacle(file: Path) -> str | None:
+    """Return, in words, what has the name of a file and is neither a file nor a link, or None.
+
+    No file replaces it, because somebody may need it: it is to be removed by hand.
+    """
+    try:
         kind = file.lstat().st_mode
-        if stat.S_ISDIR(kind):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
-        if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind)):
-            raise OSError(errno.EINVAL, "no regular file", str(file))
+    except OSError:
+        return None
+    if stat.S_ISREG(kind) or stat.S_ISLNK(kind):
+        return None
+    return FOLDER if stat.S_ISDIR(kind) else "is no regular file"
 
 
 def unfinished(path: Path) -> Path:
@@ -328,7 +341,7 @@ def told(error: BaseException, place: str | Path, advice: str) -> str:
     full = getattr(error, "errno", None) in FULL or any(f"os error {number})" in str(error) for number in FULL)
     what = "the disk is full; free some space" if full else f"cannot be written ({reason_of(error)})"
     if isinstance(error, IsADirectoryError):
-        what = "is a folder; remove it"
+        what = f"{FOLDER}; remove it"
     return f"{file}: {what}; {advice}"
 
 

@@ -48,7 +48,7 @@ from ssld.distill.teacher_weights import save_trained
 from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files, take_ends
 from ssld.distill.trial import check_sizes, try_stages
 from ssld.errors import RunError, SsldError
-from ssld.files import alone, clear, first_difference, is_empty, json_digest, read_json, sha256
+from ssld.files import alone, clear, first_difference, is_empty, json_digest, obstacle, read_json, sha256
 from ssld.interfaces import Scores
 from ssld.progress import note, progress
 from ssld.publish import publish, publish_labels, start_track
@@ -208,8 +208,8 @@ def kept_digest(run: Run) -> str | None:
     """
     folder, plan_digest = run.folder, run.plan.digest
     for name in (*OUTPUTS, METRICS, PLAN, RESULT):
-        if (folder / name).is_dir():
-            raise RunError(f"{folder / name}: is a folder; remove it, and repeat the command")
+        if what := obstacle(folder / name):
+            raise RunError(f"{folder / name}: {what}; remove it, and repeat the command")
     try:
         digest = read_plan(folder, "")[0]
     except RunError as error:

@@ -71,22 +71,31 @@ def _build_block(
     if head.kind == "distillation":
         models.add_distillation_head(network, cast(models.Classifier, _plain(plan, block, role, size, (*seed, "head"))))
     else:
-        _end_in_teacher(plan, head, network, size, seed)
+        _end_in_teacher(plan, block, network, size, seed)
     return network
 
 
-def _end_in_teacher(plan: Plan, head: Head, network: models.Classifier, size: int, seed: tuple[str, ...]) -> None:
-    """Let a network, in place, end in the end of its teacher, which has fresh weights."""
+def _end_in_teacher(
+    plan: Plan, block: Network | Teacher, network: models.Classifier, size: int, seed: tuple[str, ...]
+) -> None:
+    """Let a network, in place, end in the end of its teacher, which has fresh weights.
+
+    Where it is trained on images whose map is larger than the teacher's, its maps are averaged to that size first, for
+    images of every size: what is exported cannot ask for a size.
+    """
+    head: Head = getattr(block, "head")  # noqa: B009  # a teacher has none
     name = plan.head_teacher(head)
     teacher = build(plan, _role_of(plan, name), of_teacher := _size_of(plan, name))
     if not isinstance(teacher, models.Classifier):
         what = f"{called(teacher)} is a network of your own, and no one knows where it ends"
         raise RecipeError(f"student.head: {what}; name a teacher of the zoo")
-    own, target = _map(network, size), _map(teacher, of_teacher)
+    stages = (of for of in plan.stages.values() if block in (plan.network_of(of.network), *of.peers.values()))
+    trained_on = next((of.data.size for of in stages), size)
+    own, target = _map(network, trained_on), _map(teacher, of_teacher)
     seed_networks(plan.seed, *seed, "head")
     with paddle.utils.unique_name.guard(f"{network.arch}_head_"):
         projector = Bottleneck(own[0], max(1, target[0] // head.factor), target[0])
-    models.add_teacher_head(network, projector, teacher, target[1])
+    models.add_teacher_head(network, projector, teacher, target[1] if own[1] > target[1] else None)
     try:
         _map(network, size)
     except Exception as error:  # that of a layer of Paddle: an end such as VGG's takes maps of one size alone

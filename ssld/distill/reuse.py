@@ -26,7 +26,7 @@ from ssld.distill.pretrained import pretrained_file
 from ssld.distill.runs import MODEL, RECORD, Run, StageRecord, StageRun, damage, record_of, weights_files
 from ssld.distill.teacher_weights import file_digest, teacher_weights
 from ssld.errors import DataError, RunError
-from ssld.files import copy_whole, json_digest, read_json, sha256
+from ssld.files import copy_whole, json_digest, obstacle, read_json, sha256
 from ssld.foreign import onnx_digests, program_digests
 from ssld.losses import Loss
 from ssld.progress import note
@@ -234,8 +234,8 @@ def changed(stage: StageRun, folder: Path, parts: Parts, trust: Trust = "equal")
 def _broken(stage: StageRun) -> str | None:
     """Return, in words, what is wrong with the result of a stage, or None where it is whole or not there."""
     for name in (RECORD, MODEL):
-        if (stage.folder / name).is_dir():
-            return f"{name} is a folder"
+        if what := obstacle(stage.folder / name):
+            return f"{name} {what}"
     return lacks(stage, stage.folder) if stage.is_done else None
 
 

@@ -50,16 +50,29 @@ def _of_stage(plan: Plan, name: str, names: list[str]) -> dict[str, object]:
         batch: Batch = {**next(batches), "step": 0, "epoch": 1}
         terms = {term_name: _of_term(state, term_name, batch, stage) for term_name in names}
         params, macs = models.count(state.network, stage.data.size)
-    cost = {"parameters": params, "multiply_adds": macs * stage.data.batch}
+        peers = {peer: models.count(network, stage.data.size) for peer, network in state.peers.items()}
+        title = models.called(state.network)
+    cost = _cost((params, macs), stage)
+    end = getattr(plan.network_of(stage.network), "head", None)
     exported = f"the network alone, {params} parameters; no layer of a loss"
+    if end is not None:
+        exported = f"the network with its {end.kind} head, {params} parameters; no layer of a loss"
+    if peers:
+        exported += ", and no peer"
     if name != plan.last:
         exported = f"nothing of this stage; stage {plan.last} is the last one"
     return {
         "images": stage.data.batch,
-        "trains": {"network": plan.network_of(stage.network).title, **cost},
+        "trains": {"network": title if end is not None else plan.network_of(stage.network).title, **cost},
+        **({"peers": {peer: _cost(counted, stage) for peer, counted in peers.items()}} if peers else {}),
         "terms": terms,
         "exported": exported,
     }
+
+
+def _cost(counted: tuple[int, int], stage: Stage) -> dict[str, int]:
+    """Return parameters, and the multiply-adds of a forward pass of a step, of a network."""
+    return {"parameters": counted[0], "multiply_adds": counted[1] * stage.data.batch}
 
 
 def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[str, object]:

@@ -22,7 +22,7 @@ from scipy.special import softmax
 
 from ssld.data.sampler import evenly
 from ssld.errors import DataError
-from ssld.files import PARTIAL, alone, clear, differences, json_digest, read_json, short, write_json
+from ssld.files import PARTIAL, alone, clear, differences, json_digest, obstacle, read_json, short, write_json
 from ssld.interfaces import Batch, Outputs
 from ssld.labels import shard
 from ssld.labels.record import Layout
@@ -136,7 +136,7 @@ def claim(folder: Path, manifest: dict[str, Any], runtime: Runtime) -> None:
                 clear(place)
             if any(folder.glob("view-*/*.labels")):
                 _restore_manifest(file, manifest)
-            elif not file.is_dir():
+            elif not obstacle(file):
                 write_json(file, manifest)
     barrier(runtime)
     check(folder, manifest)
@@ -170,7 +170,7 @@ def _restore_manifest(file: Path, manifest: dict[str, Any]) -> None:
         read_json(file, "", DataError)
     except DataError as error:
         shards = file.parent.glob("view-*/shard-*.labels")
-        if not file.is_dir() and all(map(shard.says_its_name, shards)):
+        if not obstacle(file) and all(map(shard.says_its_name, shards)):
             note(f"{error}; it is written anew, and the labels that do not belong to it are made anew")
             write_json(file, manifest)
 
@@ -184,8 +184,8 @@ def missing(cache: Cache, rank: int = 0, world: int = 1) -> list[tuple[int, int,
     for view, number in cache.shards()[rank::world]:
         file, count = cache.file(view, number), cache.count(number)
         _, blocks = shard.read(file, cache.layout.size, count, cache.name(view, number))
-        if file.is_dir():
-            raise DataError(f"{file}: is a folder; remove it, and the same command makes its labels anew")
+        if what := obstacle(file):
+            raise DataError(f"{file}: {what}; remove it, and the same command makes its labels anew")
         if blocks and file.exists():
             note(f"{file}: {len(blocks)} of {-(-count // shard.BLOCK)} blocks are damaged; they are made anew")
         if blocks:

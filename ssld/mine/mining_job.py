@@ -25,6 +25,7 @@ from ssld.files import (
     first_difference,
     is_empty,
     json_digest,
+    obstacle,
     read_json,
     sha256,
     write_json,
@@ -159,8 +160,8 @@ def open_folder(job: Job) -> None:
     this one's.
     """
     for file in (job.out / JOB, job.out / DONE, job.out / LIST, *job.files()):
-        if file.is_dir():
-            raise RunError(f"{file}: is a folder; remove it, and repeat the command")
+        if what := obstacle(file):
+            raise RunError(f"{file}: {what}; remove it, and repeat the command")
     about, kept = job.about(), kept_job(job) if job.out.exists() and not is_empty(job.out) else None
     is_ours = kept is not None and kept.get("digest") == about["digest"]
     if kept is not None and not is_ours and any(job.out.glob("scores-*/*.npz")):

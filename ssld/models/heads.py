@@ -30,17 +30,18 @@ def add_distillation_head(network: Classifier, other: Classifier) -> None:
     _become(network, f"{network.arch}+distillation")
 
 
-def add_teacher_head(network: Classifier, projector: nn.Layer, teacher: Classifier, size: int) -> None:
+def add_teacher_head(network: Classifier, projector: nn.Layer, teacher: Classifier, size: int | None = None) -> None:
     """Let a network end, in place, in a projector and in the end of its teacher, as SimKD does (arXiv:2203.14001).
 
-    `projector` brings maps [N, C, H, W] of the network to the channels of the teacher's map, whose side has `size`
-    pixels: a larger map is averaged to it first. What comes behind are the layers of `teacher`, which is used for
-    nothing else. They are never trained and stay in evaluation mode. The tap `map` is what the projector makes.
+    `projector` brings maps [N, C, H, W] of the network to the channels of the teacher's map. With `size` maps are
+    averaged to so many pixels a side first, whatever size the images have. What comes behind are the layers of
+    `teacher`, which is used for nothing else. They are never trained and stay in evaluation mode. The tap `map` is what
+    the projector makes.
     """
     chain, end = network._chain, _end(teacher)
     for name in _end(network):
         del chain._sub_layers[name]
-    chain.add_sublayer(PROJECT, Projected(projector, size))
+    chain.add_sublayer(PROJECT, projector if size is None else Projected(projector, size))
     for name, layer in end.items():
         chain.add_sublayer(f"{REUSED}{name}", layer)
     network.frozen = list(end.values())
@@ -57,14 +58,14 @@ def take_end(network: Classifier, teacher: Classifier) -> None:
 
 
 class Projected(nn.Layer):
-    """Average a larger map to `size` pixels a side, and project it."""
+    """Average a map to `size` pixels a side, and project it."""
 
     def __init__(self, projector: nn.Layer, size: int):
         super().__init__()
         self.projector, self.size = projector, size
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.projector(adaptive_avg_pool2d(x, self.size) if x.shape[2] > self.size else x)
+        return self.projector(adaptive_avg_pool2d(x, self.size))
 
 
 def _taken_off(network: Classifier) -> tuple[str, nn.Sequential]:

@@ -88,13 +88,13 @@ def mlkd(inputs: Arrays, wanted: list[str]) -> Arrays:
     results = {"total": total.numpy(), "loss_ce": 0.1 * (parts["loss/weak"] + parts["loss/strong"]).numpy()}
     results |= {f"grad_z_s_{view}": student[name].grad.numpy() for name, view in names.items()}
     pairs = {view: (student[name].detach(), teacher[name]) for name, view in names.items()}
-    row_share, class_share = levels.shares(teacher["logits"])
+    row_share, class_share = (mask.mean() for mask in levels.masks_of(teacher["logits"]))
     of = {"kd": levels.of_logits, "cc": levels.of_classes, "bc": levels.of_images}
     for key in wanted:
         if part := re.fullmatch(r"(kd|cc|bc)_(weak|strong)_T([\d.]+)", key):
-            results[key] = of[part[1]](*pairs[part[2]], float(part[3])).numpy()
+            results[key] = of[part[1]](*pairs[part[2]], float(part[3])).mean().numpy()
     for name, share in (("cc", class_share), ("bc", row_share)):
-        values = (of[name](*pairs["weak"], t) for t in (first, *levels.BOTH, *levels.WEAK))
+        values = (of[name](*pairs["weak"], t).mean() for t in (first, *levels.BOTH, *levels.WEAK))
         results[f"loss_{name}"] = 0.9 * (share * sum(values)).numpy()
     results["loss_kd"] = 0.9 * parts["loss/mlkd"].numpy() - results["loss_cc"] - results["loss_bc"]
     return results

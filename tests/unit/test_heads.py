@@ -82,16 +82,15 @@ PAIRS = [
 def test_a_network_ends_in_the_end_of_its_teacher_which_stays_as_it_is(arch, of_teacher):
     network, teacher, trained = created(arch), created(of_teacher, 1), created(of_teacher, 2)
     with paddle.no_grad():
-        (_, own, _, _), (_, width, _, side) = (
-            models.outputs_of(n, images(), {"map"})["map"].shape for n in (network, teacher)
-        )
-    models.add_teacher_head(network, Bottleneck(own, 4, width), teacher, side)
+        own, width = (models.outputs_of(one, images(), {"map"})["map"].shape for one in (network, teacher))
+    models.add_teacher_head(network, Bottleneck(own[1], 4, width[1]), teacher, width[2] if own[2] > width[2] else None)
     models.take_end(network, trained)
     for net in (network, trained):
         net.eval()
     with paddle.no_grad():
         found = models.outputs_of(network, images(), {"map"})
-        assert found["map"].shape[1] == width
+        assert found["map"].shape[1] == width[1]
+        assert found["map"].shape[2] == min(own[2], width[2])
         wanted = found["map"]  # through the end of the teacher that was trained
         for layer in models.heads._end(trained).values():
             wanted = layer(wanted)

@@ -296,7 +296,10 @@ def test_a_cache_whose_manifest_was_never_finished_is_begun_again(fault, tmp_pat
     assert json.loads((tmp_path / "c" / "manifest.json").read_text())["labels"] == {"k": 10}
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if "folder" not in way])
+IN_PLACE = ("replaced by a folder", "replaced by a pipe")
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in IN_PLACE])
 def test_a_damaged_manifest_is_named_and_written_anew_and_foreign_labels_are_not_used(way, cache, capsys):
     """Every shard says which cache it is of, so that nothing is lost with the manifest but its text."""
     labels.claim(cache.folder, ABOUT, HERE)
@@ -334,14 +337,17 @@ def test_a_manifest_beside_labels_of_an_earlier_version_is_not_guessed(cache):
     labels.claim(cache.folder, ABOUT, HERE)
 
 
+@pytest.mark.parametrize("way", IN_PLACE)
 @pytest.mark.parametrize("name", ["manifest.json", "view-001/shard-00001.labels"])
-def test_a_folder_in_the_place_of_a_file_of_the_cache_is_named_and_the_advice_works(name, cache):
+def test_a_folder_or_a_pipe_in_the_place_of_a_file_of_the_cache_is_named_and_the_advice_works(name, way, cache):
     labels.claim(cache.folder, ABOUT, HERE)
     labels.fill(cache, lambda: Teacher(cache), HERE)
-    damage(cache.folder / name, "replaced by a folder")
+    file = cache.folder / name
+    damage(file, way)
     with pytest.raises(DataError, match=rf"{name}: .*; remove (the folder|it), ") as caught:
         claim_and_fill(cache)
-    shutil.rmtree(cache.folder if "the folder" in str(caught.value) else cache.folder / name)
+    place = cache.folder if "the folder" in str(caught.value) else file
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
     claim_and_fill(cache)
     assert content(cache) == WHOLE
 

@@ -432,6 +432,34 @@ def test_binary_cross_entropy_is_that_of_torch(smoothing, wanted):
     np.testing.assert_allclose(logits.grad.numpy(), (sigmoid - target) / 4, atol=1e-6)
 
 
+def test_masks_of_mlkd_select_rows_and_classes_where_the_paper_is_followed(networks):
+    student, teacher = given(networks)
+    value = float(term("mlkd", student, teacher, batch(networks), masks="as_paper")[0])
+    soft = {}
+    for who, outputs in (("s", student), ("t", teacher)):
+        for view in ("logits", "strong.logits"):
+            for t in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0):
+                z = outputs[view].numpy().astype(np.float64) / t
+                soft[who, view, t] = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    p = soft["t", "logits", 1.0]
+
+    def mask(values):  # Paddle's median of an even number of values is the mean of the two in the middle
+        return (values <= np.median(values)).astype(float)
+
+    rows, classes = mask(p.max(axis=1)), mask(p.sum(axis=0))
+    assert 0 < rows.mean() < 1
+    assert 0 < classes.mean() < 1
+    wanted = 0.0
+    for t in (4.0, 3.0, 5.0, 2.0, 6.0):
+        for view, of_rows, of_classes in (("logits", rows, classes), ("strong.logits", 1.0, 1.0)):
+            s, q = soft["s", view, t], soft["t", view, t]
+            wanted += (of_rows * t * t * (q * np.log(q / s)).sum(axis=1)).mean()
+            wanted += (of_classes * ((q.T @ q - s.T @ s) ** 2).sum(axis=1)).mean()
+            wanted += (of_rows * ((q @ q.T - s @ s.T) ** 2).sum(axis=1)).mean()
+    assert value == pytest.approx(wanted, rel=1e-5)
+    assert value != pytest.approx(float(term("mlkd", student, teacher, batch(networks))[0]), rel=1e-3)
+
+
 def test_a_standardised_mlkd_does_not_see_the_scale(networks):
     def total(scale, **options):
         return float(term("mlkd", *given(networks, lambda z: scale * z), batch(networks), **options)[0])

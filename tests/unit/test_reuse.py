@@ -323,9 +323,7 @@ def test_a_damaged_note_that_a_run_is_fresh_is_named(way, tmp_path):
     fresh.ask([tmp_path])
     file = tmp_path / "fresh"
     if damage(file, way) and way != "deleted":
-        with pytest.raises(
-            RunError, match=r"/fresh: .*; remove it, and repeat the command, with --fresh to begin anew"
-        ):
+        with pytest.raises(RunError, match=r"/fresh: .*; remove it, and repeat the command, with --fresh"):
             fresh.state(tmp_path)
         file.rmdir() if file.is_dir() else file.unlink()
         assert fresh.state(tmp_path) is None

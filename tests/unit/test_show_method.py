@@ -2,7 +2,10 @@
 
 import pytest
 
+from ssld import models
 from ssld.commands.show import show
+from ssld.config import recipe
+from ssld.distill.terms import facts_of_terms
 from ssld.errors import RecipeError
 from tests.unit.some_recipe import TREE, changed, written
 
@@ -101,3 +104,16 @@ def test_a_recipe_without_the_method_is_refused(tmp_path):
 def test_a_name_that_nothing_has_brings_the_nearest_method():
     with pytest.raises(RecipeError, match="reviewkd"):
         show(name="review_kd", overrides=[], smoke=False)
+
+
+def test_the_end_of_a_network_and_its_peers_are_counted_and_told():
+    plan = recipe.load("methods/simkd_head")
+    stage = facts_of_terms(plan, "simkd")["distill"]
+    assert stage["trains"]["network"] == "MobileNetV3_small_x0_35+ResNet18_vd"
+    params = stage["trains"]["parameters"]
+    assert stage["exported"] == f"the network with its teacher head, {params} parameters; no layer of a loss"
+    assert stage["terms"]["simkd"]["helpers"] is None
+    stage = facts_of_terms(recipe.load("methods/kdcl"), "kdcl")["distill"]
+    larger = models.create("MobileNetV3_large_x0_35", num_classes=10, in_size=28)
+    assert stage["peers"]["second"]["parameters"] == models.parameters(larger)
+    assert stage["exported"].endswith("no layer of a loss, and no peer")
