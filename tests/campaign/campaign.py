@@ -29,9 +29,9 @@ from tests.campaign.readers import READERS
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("ssld/**/*.py", "ssld/**/*.c", "tests/campaign/*.py", "tests/unit/own_code/*.py")
 UNFINISHED = 3  # exit code where the time was over first
-SEEDS = 5  # so many cases kill runs by chance
-KILLS = 32  # in each of them
-PARTS_OF_MOMENTS = 3
+SEEDS = 10  # so many cases kill runs by chance
+KILLS = 16  # in each of them
+PARTS_OF_MOMENTS = 6
 
 Figures = Mapping[str, int]
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssld.files import write_whole
 from tests.campaign.commands import Running, ssld, start
 from tests.campaign.small_run import OTHER, curve_of, fresh_copy, run_words, weights_of
 
@@ -54,13 +55,21 @@ def phase_of(running: Running, run: Path) -> str:
 
 
 def spans(place: Path, scratch: Path) -> dict[str, float]:
-    """Return how many seconds each phase of an undisturbed run takes here."""
+    """Return how many seconds each phase of an undisturbed run takes here, which is measured once."""
+    kept = place / "spans.json"
+    if not kept.is_file():
+        measured = _spans(place, scratch)
+        write_whole(kept, json.dumps(measured))
+    return dict(json.loads(kept.read_text()))
+
+
+def _spans(place: Path, scratch: Path) -> dict[str, float]:
     copy = fresh_copy(place, scratch)
     running, begun, now = start(WORDS, copy), {"start": time.monotonic()}, "start"
     while not running.ended():
         if (phase := phase_of(running, copy / "runs/whole")) != now:
             begun[phase], now = time.monotonic(), phase
-        time.sleep(0.002)
+        time.sleep(0.005)
     done = running.wait()
     assert done.code == 0, done.errors
     ends = [*list(begun.values())[1:], time.monotonic()]
@@ -99,7 +108,7 @@ def _killed(copy: Path, aim: str, seconds: float) -> str | None:
             return None
         if begun is None and order.index(phase_of(running, run)) >= order.index(aim):
             begun = time.monotonic()
-        time.sleep(0.001)
+        time.sleep(0.005)
     met = phase_of(running, run)
     running.kill()
     done = running.wait()
