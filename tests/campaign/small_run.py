@@ -116,7 +116,7 @@ def weights_of(run: Path) -> dict[str, str]:
 
 
 def curve_of(run: Path) -> list[dict[str, object]]:
-    """Return the lines of metrics.jsonl without the speed, stage by stage: one that is made anew writes its lines last."""
+    """Return the lines of metrics.jsonl without the speed, stage by stage: a stage that is made anew writes last."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     lines.sort(key=lambda line: str(line.get("stage")))
     return [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines]
