@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.campaign import campaign, damaged, inputs, kills, small_run, system_faults
+from tests.campaign import campaign, damaged, inputs, kills, small_run
 from tests.campaign.campaign import Case, Kept
 
 SLICE = {
@@ -16,7 +16,6 @@ SLICE = {
     "values of keys": inputs.asked(inputs.ask_keys, 61),
     "paths": inputs.asked(inputs.ask_paths, 53),
     "weights": inputs.asked(inputs.ask_weights, 11),
-    "a disk that fails": lambda place, own: system_faults.failing_disk(place, own, 7, 30),
 }
 
 
