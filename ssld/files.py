@@ -89,7 +89,9 @@ def first_difference(new_tree: object, old_tree: object) -> str:
 def short(value: object) -> str:
     """Return a value as JSON, cut where it is long."""
     text = json.dumps(value)
-    return f"{text[:12]}..." if len(text) > 60 else text
+    if len(text) <= 60:
+        return text
+    return json.dumps(f"{value[:11]}...") if isinstance(value, str) else f"{text[:12]}..."
 
 
 # --- writing
