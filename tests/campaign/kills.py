@@ -87,7 +87,7 @@ def run_killed_by_chance(place: Path, scratch: Path, seed: int, kills: int) -> C
     while met.total() < kills:
         aims = sorted(generator.choices([*SHARES], [*SHARES.values()], k=kills - met.total()), key=[*SHARES].index)
         for aim in aims:
-            if killed_in := _killed(copy, aim, generator.uniform(0, 1.1) * times.get(aim, 0)):
+            if killed_in := _killed(copy, aim, generator.uniform(0, 0.7) * times.get(aim, 0)):
                 met[killed_in] += 1
             else:
                 break  # the run was faster
