@@ -38,12 +38,12 @@ class Kind:
 
 
 END = (f"{RUN}/result.json", f"{RUN}/report.html")
-_LAST = (*END, f"{RUN}/stages/fix-*", f"{RUN}/stages/distill-*")
+LAST = (*END, f"{RUN}/stages/fix-*", f"{RUN}/stages/distill-*")
 _TRAINED = (*END, f"{RUN}/stages/distill-*/stage.json", f"{RUN}/stages/distill-*/model.safetensors")
 KINDS = [
     Kind(f"{RUN}/plan.yaml"),
     Kind(f"{RUN}/code/*/nets.py"),
-    Kind(f"{RUN}/metrics.jsonl", _LAST),
+    Kind(f"{RUN}/metrics.jsonl", LAST),
     Kind(f"{RUN}/result.json"),
     Kind(f"{RUN}/samples.npz"),
     Kind(f"{RUN}/bench.csv"),
@@ -51,15 +51,15 @@ KINDS = [
     *(Kind(f"{RUN}/{folder}/{name}") for folder in ("export", "teacher_export") for name in _EXPORT),
     *(Kind(f"{RUN}/stages/distill-*/{name}") for name in ("stage.json", "made_of.json", "model.safetensors")),
     Kind(f"{RUN}/stages/distill-*/model.facts.json", read_again=False),
-    Kind(f"{RUN}/stages/teach-*/model.safetensors", _LAST),
-    Kind(f"{RUN}/stages/teach-*/stage.json", _LAST),
+    Kind(f"{RUN}/stages/teach-*/model.safetensors", LAST),
+    Kind(f"{RUN}/stages/teach-*/stage.json", LAST),
     *(Kind(f"{RUN}/stages/distill-*/checkpoint-*/{name}", _TRAINED) for name in _CHECKPOINT),
-    Kind("labels/*/manifest.json", _LAST),
-    Kind("labels/*/view-001/shard-*.labels", _LAST),
-    Kind("data/pool/job.json", _LAST),
-    Kind("data/pool/mining.json", _LAST),
-    Kind("data/pool/mined.txt", _LAST),
-    Kind("data/pool/scores-*/*.npz", ("data/pool/mining.json", "data/pool/mined.txt", *_LAST)),
+    Kind("labels/*/manifest.json", LAST),
+    Kind("labels/*/view-001/shard-*.labels", LAST),
+    Kind("data/pool/job.json", LAST),
+    Kind("data/pool/mining.json", LAST),
+    Kind("data/pool/mined.txt", LAST),
+    Kind("data/pool/scores-*/*.npz", ("data/pool/mining.json", "data/pool/mined.txt", *LAST)),
     *(Kind(f"data/pool/{name}", read_again=False) for name in _TABLES),
 ]  # fmt: skip
 

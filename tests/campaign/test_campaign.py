@@ -11,7 +11,7 @@ SLICE = {
     "kills by chance": lambda place, own: kills.run_killed_by_chance(place, own / "copy", 0, 2),
     "kills at named moments": lambda place, own: kills.run_killed_at_each_moment(place, own / "copy", 16, 30),
     "a label cache without its manifest": damaged.damaged(
-        damaged.Kind("labels/*/manifest.json", (*damaged.END, f"{damaged.RUN}/stages/distill-*")), ["deleted"]
+        damaged.Kind("labels/*/manifest.json", damaged.LAST), ["deleted"]
     ),
     "values of keys": inputs.asked(inputs.ask_keys, 61),
     "paths": inputs.asked(inputs.ask_paths, 53),
