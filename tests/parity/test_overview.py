@@ -17,6 +17,7 @@ from ssld.config import cards
 DATA = Path(__file__).parent / "data" / "overview.csv.gz"
 OVERVIEW = {row["name"]: row for row in csv.DictReader(io.StringIO(gzip.decompress(DATA.read_bytes()).decode()))}
 MODELS, STUDENTS = cards.models(), cards.all_students()
+OF_OVERVIEW = {row["arch"] for row in OVERVIEW.values()}
 NAMED = {
     "ResNet50_vd_ssld": "2.0 and develop have different weights under this name: each claim takes its own",
     "ResNet50_vd_ssld_v2": "develop names its file ResNet50_vd_ssld",
@@ -40,9 +41,9 @@ def test_the_names_of_the_overview_are_exactly_the_claims():
 
 
 def test_a_card_has_the_name_of_its_architecture_and_holds_the_claim_of_that_name():
-    assert {arch: (card.arch, card.published["plain"].name) for arch, card in STUDENTS.items()} == {
-        arch: (arch, arch) for arch in STUDENTS
-    }
+    assert all(card.arch == arch for arch, card in STUDENTS.items())
+    claims = {arch: card.published["plain"].name for arch, card in STUDENTS.items() if card.published}
+    assert claims == {arch: arch for arch in OF_OVERVIEW}
 
 
 @each_name
