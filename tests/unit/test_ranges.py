@@ -41,10 +41,12 @@ FOREIGN = {"onnx": "m.onnx", "gives": "logits", "input": {"size": 8, "mean": [0,
 OF_ONNX = {key: value for key, value in changed(TREE, "teacher", FOREIGN).items() if key != "baseline"}
 OF_ONNX["stages"] = {"distill": TREE["stages"]["distill"]}
 
+WITH_A_HEAD = changed(TREE, "student.head", {"kind": "teacher"})
 BLOCKS = {  # block -> its class, a recipe that has it, and where
     "Plan": (recipe.Plan, TREE, ""),
     "Mine": (recipe.Mine, WHOLE, "prepare.mined."),
     "Network": (recipe.Network, TREE, "student."),
+    "Head": (recipe.Head, WITH_A_HEAD, "student.head."),
     "Teacher": (recipe.Teacher, OF_ONNX, "teacher."),
     "InputSpec": (InputSpec, OF_ONNX, "teacher.input."),
     "Combine": (recipe.Combine, OF_ONNX, "stages.distill.combine."),
@@ -175,7 +177,8 @@ NUMBERS = [
     if ranges.told(kind).startswith(("number", "integer"))
 ]
 MAY_BE_0 = {  # loss -> its options that mean something at 0
-    "ce": "smoothing", "deit": "alpha", "dist": "beta gamma", "dkd": "alpha beta", "lskd": "alpha beta", "nkd": "gamma",
+    "ce": "smoothing", "bce": "smoothing", "deit": "alpha", "dist": "beta gamma", "dkd": "alpha beta",
+    "lskd": "alpha beta", "nkd": "gamma",
     "rld": "alpha beta", "skd_layer_norm": "alpha", "skd_spherical": "alpha", "wkd_l": "gamma", "wsld": "alpha",
     "ca_mkd": "features", "pskd": "share", "tfkd": "alpha multiplier", "uskd": "alpha beta mu", "mgd": "dropped",
     "srrl": "features logits", "vitkd": "mimic generate", "wkd_f": "mean deviation", "itrd": "correlation mutual",

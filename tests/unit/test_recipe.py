@@ -204,7 +204,7 @@ def test_an_unknown_key_at_any_depth_is_named_with_the_nearest_known_one(load, p
 
 def test_an_unknown_key_that_resembles_none_lists_the_known_ones(load):
     assert fails(load, changed(TREE, "student.xyzzy", 1)).endswith(
-        "unknown key; known: arch, bn_momentum, pretrained, code, options, taps"
+        "unknown key; known: arch, bn_momentum, pretrained, code, options, taps, head"
     )
 
 

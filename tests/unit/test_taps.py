@@ -13,9 +13,15 @@ from ssld.errors import RecipeError, RunError
 from ssld.models.taps import is_linear
 
 SMALLEST = {"inception_v3": 75, "inception_v4": 75, "googlenet": 64, "alexnet": 64, "vgg": 32, "squeezenet": 64}
-LINEAR_BOTTLENECKS = {"mobilenet_v2", "mobilenet_v3", "ghostnet", "efficientnet"}
+LINEAR_BOTTLENECKS = {"mobilenet_v2", "mobilenet_v2_cifar", "mobilenet_v3", "ghostnet", "efficientnet"}
 PRE_ACTIVATION = {"densenet", "dpn"}
-OTHERWISE = {"vgg", "alexnet", "darknet", "shufflenet_v2"}  # a pool, a sum, or a shuffle ends their stages
+OTHERWISE = {
+    "vgg",
+    "alexnet",
+    "darknet",
+    "shufflenet_v2",
+    "shufflenet_v2_cifar",
+}  # a pool, a sum, or a shuffle ends their stages
 
 
 def parameters():

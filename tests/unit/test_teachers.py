@@ -492,7 +492,6 @@ def test_a_stage_is_tried_only_where_a_step_shows_more_than_the_check_of_the_rec
     zoo["stage"] = {**zoo["stage"], "data": {**STAGE["data"], "train": ["a.txt"], "val": "b.txt"}}
     cases = {
         "ce": False, "kl": False, "ssld": False, "dkd": False, "at": True, "crd": True, "ebkd": True, "wkd_l": True,
-        "dml": True,
     }  # fmt: skip
     for loss, wanted in cases.items():
         tree = {**taught({"arch": "ResNet18", "weights": "x", "input": INPUT}, {loss: {}}), **zoo}
