@@ -32,14 +32,20 @@ def environment_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def wandb_ends_with_this_file() -> Iterator[None]:
-    """End W&B's process, which is named in the environment: a later test's subprocess would use it too."""
-    yield
+def end_wandb() -> None:
+    """End W&B's process, which is named in the environment and keeps the folders that it was started with."""
     import wandb
 
     wandb.teardown()
     os.environ.pop("WANDB_SERVICE", None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_wandb() -> Iterator[None]:
+    """Neither use the process of an earlier test nor leave one to a later test, whose subprocess would use it too."""
+    end_wandb()
+    yield
+    end_wandb()
 
 
 ABOUT = track.About(
