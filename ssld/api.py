@@ -134,17 +134,15 @@ def create_model(
     """
     from ssld.models import create
 
-    card = cards.unpublished().get(name)
-    model = card or cards.find_model(name)
-    usual: Revision = "2.x" if card else cards.find_model(name).revision
-    classes = (card.classes if card else 1000) if num_classes is None else num_classes
+    model = cards.find_named(name)
+    classes = model.classes if num_classes is None else num_classes
     size = model.input.size if in_size is None else in_size
-    return create(model.arch, num_classes=classes, in_size=size, revision=revision or usual)
+    return create(model.arch, num_classes=classes, in_size=size, revision=revision or model.revision)
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names that `create_model` knows and that match a pattern such as "ResNet*_vd*", in card order."""
-    return [name for name in (*cards.models(), *cards.unpublished()) if fnmatchcase(name, pattern)]
+    return [name for name in cards.named() if fnmatchcase(name, pattern)]
 
 
 def run(
@@ -688,7 +686,7 @@ def _own_size(network: Network) -> int | None:
     if isinstance(network, Distilled):
         return network.settings.data.size
     if isinstance(network, str):
-        return cards.find_model(network).input.size
+        return cards.find_named(network).input.size
     own: int | None = getattr(network, "in_size", None)
     return own
 

@@ -25,13 +25,14 @@ def list_(*, what: str) -> list[Row]:
 
 
 def _models() -> list[Row]:
-    rows = [
-        {"name": model.name, "series": model.series, **_cost(model), "top-1 (published)": model.top1}
-        for model in cards.models().values()
-    ]
-    return rows + [
-        {"name": name, "series": card.series, **_cost(card), "top-1 (published)": None}
-        for name, card in cards.unpublished().items()
+    return [
+        {
+            "name": name,
+            "series": model.series,
+            **_cost(model),
+            "top-1 (published)": model.top1 if isinstance(model, cards.Model) else None,
+        }
+        for name, model in cards.named().items()
     ]
 
 

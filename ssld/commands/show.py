@@ -33,7 +33,7 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
     `overrides` and `smoke` change a recipe. The first of the `overrides` may be a recipe, where the name is that of a
     method: then its terms in that recipe are looked at too. It raises RecipeError when nothing has that name.
     """
-    models, methods, others = cards.models(), overview.names(), cards.unpublished()
+    models, methods = cards.named(), overview.names()
     if name.endswith((".yaml", ".yml")) or name in _recipe_names():
         plan = load_plan(name, overrides, smoke=smoke)
         tree = {**recipe.plan_tree(plan), "digest": plan.digest}
@@ -50,10 +50,8 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
         tree = _facts(models[name]) if name in models else {"arch": cards.find_teacher(name).arch}
         if name in cards.all_teachers():
             tree["as a teacher"] = _given(plain(cards.find_teacher(name)))
-    elif name in others:
-        tree = _given(plain(others[name]))
     else:
-        all_names = [*_recipe_names(), *models, *others, *cards.all_teachers(), *methods, *ENGINES.names()]
+        all_names = [*_recipe_names(), *models, *cards.all_teachers(), *methods, *ENGINES.names()]
         raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, all_names)}")
     return Facts(tree, yaml_text.dump(tree).rstrip())
 
@@ -86,10 +84,10 @@ def _in_recipe(method: str, plan: recipe.Plan) -> dict[str, Any]:
     return facts_of_terms(plan, method)
 
 
-def _facts(model: cards.Model) -> dict[str, Any]:
+def _facts(model: cards.Model | cards.StudentCard) -> dict[str, Any]:
     """Return the card of an architecture; of its claims all under its own name, one under the name of a training."""
     tree = _given(plain(cards.find_student(model.arch)))
-    if model.name != model.arch:
+    if isinstance(model, cards.Model) and model.name != model.arch:
         tree["published"] = {model.kind: tree["published"][model.kind]}
     return tree
 

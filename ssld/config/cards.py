@@ -157,6 +157,11 @@ class StudentCard:
     published: dict[Kind, Claim]
     notes: Prose | None = None
 
+    @property
+    def revision(self) -> Revision:
+        """Return the revision that `params` and `macs` are of."""
+        return "2.x"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -170,6 +175,7 @@ class Model:
     arch: str
     series: str
     revision: Revision
+    classes: int
     params: int
     macs: int
     input: Input
@@ -250,23 +256,44 @@ def all_teachers() -> dict[str, TeacherCard]:
     return dict(sorted(cards.items(), key=lambda item: item[1].top1))
 
 
+def named() -> dict[str, Model | StudentCard]:
+    """Map each name that a network can be made by to its facts: published names, then architectures without one.
+
+    Both are in the order of `all_students`.
+    """
+    every = all_students()
+    published = [_model(card, kind) for card in every.values() for kind in card.published]
+    others = {name: card for name, card in every.items() if not card.published}
+    return {**{model.name: model for model in published}, **others}
+
+
 def unpublished() -> dict[str, StudentCard]:
-    """Map each architecture that no published training of ImageNet has to its card, in the order of `all_students`."""
-    return {name: card for name, card in all_students().items() if not card.published}
+    """Map each architecture that no published training of ImageNet has to its card."""
+    return {name: facts for name, facts in named().items() if isinstance(facts, StudentCard)}
 
 
 def models() -> dict[str, Model]:
-    """Map each published name to its facts, in the order of `all_students`."""
-    published = [_model(card, kind) for card in all_students().values() for kind in card.published]
-    return {model.name: model for model in published}
+    """Map each published name to its facts."""
+    return {name: facts for name, facts in named().items() if isinstance(facts, Model)}
+
+
+def find_named(name: str) -> Model | StudentCard:
+    """Return the facts behind a name of `named`. Raises RecipeError, with the nearest name, when there are none."""
+    by_name = named()
+    if name not in by_name:
+        raise RecipeError(f"no model named {name!r}{did_you_mean(name, by_name)}; see `ssld list models`")
+    return by_name[name]
 
 
 def find_model(name: str) -> Model:
-    """Return the facts of a published name. Raises RecipeError, with the nearest name, when there is none."""
-    models_by_name = models()
-    if name not in models_by_name:
-        raise RecipeError(f"no model named {name!r}{did_you_mean(name, models_by_name)}; see `ssld list models`")
-    return models_by_name[name]
+    """Return the facts of a published name.
+
+    Raises RecipeError when there is none, with the nearest name, and for an architecture without a published training.
+    """
+    facts = find_named(name)
+    if isinstance(facts, StudentCard):
+        raise RecipeError(f"{name}: no training of it is published; take a name with a top-1 of `ssld list models`")
+    return facts
 
 
 def family(series: str) -> str:
@@ -314,6 +341,7 @@ def _model(card: StudentCard, kind: Kind) -> Model:
         kind=kind,
         arch=card.arch,
         series=card.series,
+        classes=card.classes,
         params=claim.params or card.params,
         macs=claim.macs or card.macs,
         input=claim.input or card.input,

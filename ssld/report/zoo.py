@@ -94,8 +94,9 @@ def pages(docs: Path) -> dict[str, str]:
 
     Raises RecipeError when such a page has no place for it.
     """
-    models = list(cards.models().values())
-    unpublished = list(cards.unpublished().values())
+    named = list(cards.named().values())
+    models = [model for model in named if isinstance(model, Model)]
+    unpublished = [card for card in named if isinstance(card, StudentCard)]
     series_page = series_pages(docs)
     files = {"zoo.md": _overview(models, series_page)}
     files |= {f"zoo/{name}.svg": text for name, text in _figures(models).items()}

@@ -55,8 +55,11 @@ def train(here):
     step = Step(student, objective, objective.helpers(lambda name: about), apart=True)
     trained = [parameter for parameter in step.parameters() if not parameter.stop_gradient]
     ranks = parallel.Ranks(step, trained, here, sync_bn=False, apart=True)
-    optimizer = make_optimizer(OPTIM, trained)
-    update = TwoGradients(optimizer, ranks)
+    return after_steps(here, ranks, TwoGradients(make_optimizer(OPTIM, trained), ranks), trained)
+
+
+def after_steps(here, ranks, update, trained):
+    """The trained parameters after STEPS steps of a process with all parts of a batch, or of a rank with its own."""
     parts = range(PARTS) if here.world == 1 else [here.rank]
     for number in range(STEPS):
         for part in parts:

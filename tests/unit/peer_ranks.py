@@ -9,7 +9,7 @@ from ssld.distill.step import Step, Together
 from ssld.distill.update import OneGradient
 from ssld.losses import build_terms
 from ssld.losses.objective import Objective
-from tests.unit.dot_ranks import PARTS, STEPS, Small, batch
+from tests.unit.dot_ranks import Small, after_steps
 
 LOSSES = {"ce": {}, "dml": {"weight": 2.0}, "udml": {"taps": ["map"]}}
 
@@ -26,10 +26,4 @@ def train(here):
     ranks = parallel.Ranks(whole, trained, here, sync_bn=False)
     optimizer = make_optimizer(Optim(lr=0.1, weight_decay=1e-3), trained)
     update = OneGradient(optimizer, ranks, paddle.amp.GradScaler(enable=False))
-    parts = range(PARTS) if here.world == 1 else [here.rank]
-    for number in range(STEPS):
-        for part in parts:
-            losses, _, _ = ranks.forward(batch(number, part))
-            update.backward(losses, len(parts))
-        update.step()
-    return {str(number): parameter.numpy() for number, parameter in enumerate(trained)}
+    return after_steps(here, ranks, update, trained)

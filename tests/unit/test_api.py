@@ -78,6 +78,11 @@ def test_the_names_of_models_match_a_pattern_and_make_networks():
     assert ssld.list_models("ResNet18*") == ["ResNet18", "ResNet18_vd"]
     made = ssld.create_model("ResNet18", num_classes=3, in_size=32)
     assert (type(made).__mro__[1], made.num_classes, made.in_size) == (models.Classifier, 3, 32)
+    assert ssld.list_models("vgg*") == ["vgg8", "vgg13"]
+    small = np.zeros((4, 32, 32, 3), "uint8"), [0, 1, 2, 3]
+    settings = {"data": {"batch": 4, "augment": {"flip": 0.0}}, "epochs": 1, "lr": 0.01}
+    trained = ssld.distill("vgg8", None, small, small, classes=4, loss={"ce": {}}, **settings)
+    assert (trained.student.arch, trained.settings.data.size) == ("vgg8", 32)
 
 
 def test_a_copy_of_the_student_learns_and_what_was_handed_over_stays_as_it_was():

@@ -74,6 +74,8 @@ def test_an_unknown_name_suggests_the_nearest():
         cards.find_student("MobileNetV3_large_x10")
     with pytest.raises(RecipeError, match=r"no model named 'VGG_16'; did you mean 'VGG16'\?; see `ssld list models`"):
         cards.find_model("VGG_16")
+    with pytest.raises(RecipeError, match=r"^resnet20: no training of it is published; take a name with a top-1 of"):
+        cards.find_model("resnet20")
 
 
 def test_every_published_training_has_a_name_of_its_own():

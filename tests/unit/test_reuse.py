@@ -34,28 +34,19 @@ from ssld.paths import shelf
 from ssld.plans import load_plan
 from ssld.publish import start_track
 from ssld.run import finished, opened, run_plan, stage_result
-from ssld.runtime import Runtime
-from ssld.track import Options
 from tests.campaign.damage import WAYS, damage
 from tests.unit import foreign_files
 from tests.unit.own_code.images import Train as OwnImages
 from tests.unit.own_recipe import write_code
 from tests.unit.some_recipe import changed, written
+from tests.unit.tiny_run import HERE, QUIET, STAGE
 
-HERE = Runtime(rank=0, world=1, gpu=None)
-QUIET = Options(wandb="disabled")
 TREE = {
     "classes": 4,
     "code": ["losses.py"],
     "student": {"code": "nets.py:Tiny"},
     "teachers": {"big": {"code": "nets.py:Large", "stage": "teach"}},
-    "stage": {
-        "data": {
-            "train": ["d/train_labelled.txt"], "val": "d/val.txt", "size": 16, "batch": 8, "eval_batch": 8, "threads": 1
-        },
-        "optim": {"lr": 0.05},
-        "epochs": 1,
-    },
+    "stage": STAGE,
     "stages": {
         "teach": {"network": "big", "loss": {"ce": {}}},
         "plain": {"loss": {"labelled": {}}, "data": {"train": ["d/more.txt"]}},

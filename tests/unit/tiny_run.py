@@ -13,19 +13,20 @@ from tests.unit.some_recipe import written
 
 HERE = Runtime(rank=0, world=1, gpu=None)
 QUIET = Options(wandb="disabled")
+STAGE = {
+    "data": {
+        "train": ["d/train_labelled.txt"], "val": "d/val.txt", "size": 16, "batch": 8, "eval_batch": 8, "threads": 1
+    },
+    "optim": {"lr": 0.05},
+    "epochs": 1,
+}  # fmt: skip
 TREE = {
     "classes": 4,
     "code": ["losses.py"],
     "student": {"code": "nets.py:Tiny"},
     "teacher": {"code": "nets.py:Large", "stage": "teach", "norm": "running"},
     "baseline": "plain",
-    "stage": {
-        "data": {
-            "train": ["d/train_labelled.txt"], "val": "d/val.txt", "size": 16, "batch": 8, "eval_batch": 8, "threads": 1
-        },
-        "optim": {"lr": 0.05},
-        "epochs": 1,
-    },
+    "stage": STAGE,
     "stages": {
         "teach": {"network": "teacher", "loss": {"ce": {}}},
         "plain": {"loss": {"labelled": {}}},
