@@ -65,7 +65,8 @@ class Wandb(Logger):
 
     def _open(self) -> None:
         """Begin or continue the W&B run."""
-        home = self.folder.resolve() / "wandb"
+        folder = self.folder.resolve()  # W&B writes in a process of its own, which keeps the folder it was started in
+        home = folder / "wandb"
         home.mkdir(parents=True, exist_ok=True)  # without it W&B would use the system's temporary folder
         # Online, the server's address is in the user's own configuration.
         kinds = ["CACHE", "DATA", "ARTIFACT"] + ([] if self.online else ["CONFIG"])
@@ -83,7 +84,7 @@ class Wandb(Logger):
         self._stages: set[str] = set()
         self._step = 0
         settings = wandb.Settings(**QUIET)
-        self.run = wandb.init(dir=str(self.folder), reinit="finish_previous", settings=settings, **self._options)
+        self.run = wandb.init(dir=str(folder), reinit="finish_previous", settings=settings, **self._options)
 
     def log(self, step: int, record: Record) -> None:
         stage, kind, self._step = str(record["stage"]), record["kind"], step

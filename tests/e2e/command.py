@@ -44,9 +44,17 @@ def ssld(*words, cwd, **changes):
                 code = exit_code([*map(str, words)])
             finally:
                 os.chdir(before)
+                end_wandb()
         output.seek(0)
         errors.seek(0)
         return subprocess.CompletedProcess(words, code, output.read(), errors.read())
+
+
+def end_wandb():
+    """End W&B's process, as the end of a command's process would: it keeps the folder and the environment that it was
+    started with, which are those of one test."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
 
 
 def exit_code(words):

@@ -121,6 +121,18 @@ def test_a_resumed_offline_run_is_one_part_with_every_step_once(offline_run: Pat
     assert next(row for row in rows if "distill/train/loss/ssld" in row)["distill/train/loss/ssld"] == 0.25
 
 
+def test_a_process_that_has_changed_its_folder_writes_into_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B's own process, which writes, keeps the folder in which the first run started it."""
+    for name in ("first", "second"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        with start(Path("run")) as log:
+            log.log(metric_line("teach", 1))
+        assert len(kinds(tmp_path / name / "run", "history")) == 1
+
+
 def test_a_part_of_another_run_is_left_alone(tmp_path: Path) -> None:
     others = [tmp_path / "wandb" / f"offline-run-20200101_000000-{run_id}" for run_id in ("4567", "labels-0123")]
     for other in others:
