@@ -290,6 +290,8 @@ def test_the_group_is_the_digest_without_the_seed(load):
         ("bench.threads=2", ""),
         ("export.opset=16", ""),
         ("baseline=distill", ""),
+        ("stages.finetune.data.test=d/test.txt", ""),  # the test comes after the training
+        ("stages.distill.data.augment.pad=4", "distill finetune"),
     ],
 )
 def test_a_changed_key_redoes_the_stages_that_depend_on_it_and_no_other(load, override, redone):
