@@ -45,7 +45,8 @@ class Pen:
     """Draw characters of a face as grey images, white on black, uint8 [SIZE, SIZE].
 
     All stand on one line, in the middle of the image, and capitals of all faces are equally high; so size and place
-    tell c from C, and tell nothing of the font. `OSError` or ValueError is raised where the face cannot be drawn.
+    tell c from C, and tell nothing of the font. It raises OSError for a face that cannot be drawn, ValueError for one
+    without an H.
     """
 
     def __init__(self, face: Face):

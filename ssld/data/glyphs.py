@@ -149,8 +149,10 @@ def _drawn(families: Mapping[str, Face], left_out: LeftOut, work: _Work) -> Iter
     for name, face in families.items():
         try:
             images = _images(Pen(face))
-        except (OSError, ValueError) as error:
+        except OSError as error:
             left_out.add(face.file, "a font that cannot be drawn", f"{name}: {error}")
+        except ValueError as error:
+            left_out.add(face.file, "a family without letters or digits", f"{name} {error}")
         else:
             family = Family(name, face, images)
             if lacking := [c for c, has in zip(BASIC, family.has, strict=False) if not has]:

@@ -233,7 +233,18 @@ def another(path, value):
         return "distil"
     if value is None:
         blocks = {"labels": CACHE, "quantize": INT8, "head": {"kind": "distillation"}}
-        names = ("code", "run", "onnx", "program", "output", "classes_file", "teacher", "student_view", "teacher_view")
+        names = (
+            "code",
+            "run",
+            "onnx",
+            "program",
+            "output",
+            "classes_file",
+            "teacher",
+            "student_view",
+            "teacher_view",
+            "test",
+        )
         texts = {**dict.fromkeys(names, "x"), "min_teacher": 0.5}
         return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path) or texts.get(path.rpartition(".")[2], 7)
     if value == {}:
