@@ -36,6 +36,12 @@ TWINS = 4  # at most so many letters and digits of a family look like an earlier
 NEAR, DOUBLED = 0.02, 0.5  # a family repeats another one where so large a share of letters and digits is so near to its
 MERGED = 0.03  # of two characters that more than this share of the families draw alike, one is kept
 FAMILIES, HAVING = 120, 0.5  # so many families have all classes, of fewer than 240 this share of them
+# What docs/glyphs.md describes: the fonts that were given, what came of them, and the FreeType that drew them.
+PUBLISHED = {
+    "fonts": "caedfbd9b71e34a6",
+    "digest": "e1dacf50d50d041545f1f2bb2c8c72fd9e58b5a2b6ef018c38ce26a54a52d2f0",
+    "freetype": "2.14.3",
+}
 PARTS = {"labelled": 0.3, "unlabelled": 0.35, "val": 0.15, "test": 0.2}  # shares of the families
 
 
@@ -79,7 +85,8 @@ def prepare(
         raise DataError(
             f"{some([str(folder) for folder in folders])}: no TrueType or OpenType fonts; {_told(left_out)}"
         )
-    target = Target("glyphs", out, {"seed": seed, "fonts": _sha256("\n".join(sorted(digests)))[:16]})
+    of_fonts = _sha256("\n".join(sorted(digests)))[:16]
+    target = Target("glyphs", out, {"seed": seed, "fonts": of_fonts})
     target.left_out = left_out
     if data_set := target.done():
         return data_set
@@ -93,7 +100,25 @@ def prepare(
     parts = parts_of([family.name for family in kept], families, seed)
     if not all(parts.values()):
         raise DataError(f"{some([str(folder) for folder in folders])}: too few families that are not kin; add fonts")
-    return _written(target, kept, classes, parts, work)
+    prepared = _written(target, kept, classes, parts, work)
+    if remark := beside_published({"seed": seed, "fonts": of_fonts}, prepared["digest"], str(freetype())):
+        prepared["remarks"] = [*prepared.get("remarks", []), remark]
+    return prepared
+
+
+def beside_published(options: Mapping[str, object], digest: str, freetype: str) -> str | None:
+    """Return what is to be known of a set whose digest is not the published one, or None where it is."""
+    if digest == PUBLISHED["digest"]:
+        return None
+    if options == {"seed": 0, "fonts": PUBLISHED["fonts"]}:
+        what = f"the fonts are those of docs/glyphs.md and the images are not: FreeType {freetype} draws here"
+        return f"{what}, {PUBLISHED['freetype']} drew those; compare results of one digest alone"
+    return "other fonts, or another seed, than docs/glyphs.md has; compare results of one digest alone"
+
+
+def freetype() -> str | None:
+    """Return the version of the FreeType that Pillow draws with."""
+    return features.version("freetype2")
 
 
 class _Work:
@@ -284,7 +309,7 @@ def _written(
     target.facts = {
         "digest": digest.hexdigest(),
         "families": {part: len(names) for part, names in parts.items()},
-        "drawn_with": {"pillow": PIL.__version__, "freetype": features.version("freetype2")},
+        "drawn_with": {"pillow": PIL.__version__, "freetype": freetype()},
         "fonts": _font_facts([family.face for family in families], parts),
     }
     return target.finish(characters)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ssld.data import prepare, read_list
 from ssld.data.font_files import BASE, CAPITAL, SIZE, Face, Pen, faces_of, packages_of
-from ssld.data.glyphs import BASIC, CANDIDATES, alike, parts_of
+from ssld.data.glyphs import BASIC, CANDIDATES, PUBLISHED, alike, beside_published, parts_of
 from ssld.errors import DataError
 from tests.e2e.command import fails, succeeds
 
@@ -195,6 +195,17 @@ def test_families_whose_names_begin_alike_are_in_one_part():
         for number in range(20):
             kin = {part for part, members in parts.items() for name in members if name.split()[0] == f"family-{number}"}
             assert len(kin) == 1
+
+
+def test_a_set_that_is_not_the_published_one_says_why(glyphs):
+    _, found, _ = glyphs
+    assert found["remarks"][-1].startswith("other fonts, or another seed, than docs/glyphs.md has; compare results of")
+    published = {"seed": 0, "fonts": PUBLISHED["fonts"]}
+    assert beside_published(published, PUBLISHED["digest"], "2.14.3") is None
+    told = beside_published(published, "another", "2.11.1")
+    assert "FreeType 2.11.1 draws here, 2.14.3 drew those" in told
+    page = (Path(__file__).parents[2] / "docs/glyphs.md").read_text(encoding="utf-8")
+    assert all(value in page for value in PUBLISHED.values())
 
 
 def test_images_are_alike_up_to_rounding_and_a_blank_one_is_like_none():
