@@ -11,7 +11,9 @@ from PIL import Image
 
 from ssld.data import prepare, read_list
 from ssld.data.cifar100 import DEV, FOLDER, prepare_pinned
+from ssld.data.cifar100 import EACH as PUBLISHED_EACH
 from ssld.errors import DataError
+from ssld.planning.parts import KNOWN
 
 CLASSES, EACH, OF_A_TEST = 3, DEV + 10, 4
 NAMES = ["apple", "beetle", "crab"]
@@ -100,6 +102,11 @@ def test_the_unpacked_folder_is_read_as_well(cifar, contents, tmp_path, inner):
         (folder / name).write_bytes(content)
     made(tmp_path / "out", tmp_path if inner else folder, contents)
     assert (tmp_path / "out" / "val.txt").read_bytes() == (cifar[0] / "val.txt").read_bytes()
+
+
+def test_a_plan_knows_the_sizes_of_the_lists_of_the_published_files():
+    sizes = {name: KNOWN[f"cifar100/{name}.txt"] for name in ("train_all", "val", "test")}
+    assert sizes == {"train_all": 100 * (PUBLISHED_EACH - DEV), "val": 100 * DEV, "test": 10_000}
 
 
 def test_other_content_is_refused_before_it_is_unpickled(contents, tmp_path):

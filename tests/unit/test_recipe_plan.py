@@ -58,6 +58,8 @@ def plan(tmp_path_factory):
         ("stages.plain.optim.lr", 0, "stages.plain.optim.lr: should be a number above 0, at most 1,000; got 0"),
         ("stages.plain.optim.accumulate", 3, "stages.plain.optim.accumulate: 3 does not divide data.batch 8"),
         ("stages.plain.data.eval_resize", 31, "stages.plain.data.eval_resize: 31 pixels are less than the 32 of the"),
+        ("stages.plain.data.augment", {"pad": 32}, "stages.plain.data.augment.pad: 32 pixels on every side of 32 can"),
+        ("stages.plain.data.views", {"s": {"pad": 40}}, "stages.plain.data.views.s.pad: 40 pixels on every side of 32"),
         ("stages.plain.optim.warmup_epochs", 3, "stages.plain.optim.warmup_epochs: epoch 3 is not within the 3 epochs"),
         ("stages.plain.data.train", [], "stages.plain.data.train: should have 1 or more entries; got []"),
     ],
