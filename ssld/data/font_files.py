@@ -97,7 +97,8 @@ def _face(file: Path, number: int, digest: str, content: bytes, start: int) -> F
     tables = {}
     for i in range(count):
         tag, _, place, length = struct.unpack_from(">4sIII", content, start + 12 + 16 * i)
-        tables[tag] = content[place : place + length]
+        if tag in (b"name", b"OS/2"):
+            tables[tag] = content[place : place + length]
     names = _names(tables.get(b"name", b""))
     family, style = names.get(16) or names.get(1), names.get(17) or names.get(2) or ""
     if not family:

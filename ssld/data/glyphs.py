@@ -287,7 +287,8 @@ def _written(
     target: Target, families: Sequence[Family], classes: Sequence[int], parts: Mapping[str, list[str]], work: _Work
 ) -> Prepared:
     """Write images, lists and manifest."""
-    characters, digest, paths = [CANDIDATES[number] for number in classes], hashlib.sha256(), dict[str, list[str]]()
+    characters = [CANDIDATES[number] for number in classes]
+    digest, paths = hashlib.sha256(), dict[str, list[str]]()
     work.total += len(families) * len(classes)
     for number, family in enumerate(families):
         folder = f"images/{number:03d}-{_plain(family.name)}"
@@ -316,10 +317,8 @@ def _written(
 
 
 def _font_facts(faces: Sequence[Face], parts: Mapping[str, list[str]]) -> list[dict[str, object]]:
-    packages, part_of = (
-        packages_of({face.file for face in faces}),
-        {n: part for part, names in parts.items() for n in names},
-    )
+    packages = packages_of({face.file for face in faces})
+    part_of = {name: part for part, names in parts.items() for name in names}
     return [
         {
             "family": face.family,
