@@ -16,6 +16,9 @@ from ssld.report.seed_statistics import RESAMPLES, PairedTest, Spread, deviation
 from ssld.spec.names import check_name
 from ssld.spec.printable import in_code, in_markdown, printable
 
+OF_A_TEST = ("test", "test gain")  # columns of results with test images
+GAINS = ("gain", "test gain")  # columns of points
+
 
 @dataclass(frozen=True)
 class StageSummary:
@@ -136,7 +139,7 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
     spreads = {
         name: spread([row[name] for row in rows])
         for name in _names(student)
-        if all(row[name] is not None for row in rows)
+        if all(row.get(name) is not None for row in rows)
     }
     measured = all((result.get("baseline") or {}).get("source", "measured") == "measured" for result in runs)
     return Summary(
@@ -157,8 +160,11 @@ def summarise(results: Sequence[dict[str, Any] | Path | str]) -> Summary:
 
 
 def _names(student: str) -> tuple[str, ...]:
-    """Return the columns of the table over seeds; `student` is what the student is called."""
-    return ("teacher", "baseline", student, "gain")
+    """Return the columns of the table over seeds; `student` is what the student is called.
+
+    Rows of results without a test lack the last two.
+    """
+    return ("teacher", "baseline", student, "gain", *OF_A_TEST)
 
 
 def verdict(summary: Summary) -> str:
@@ -180,11 +186,24 @@ def verdict(summary: Summary) -> str:
     return f"{student} is {'better' if gain > 0 else 'worse'} than the baseline over {summary.n} seeds: {numbers}."
 
 
+def tested(summary: Summary) -> list[str]:
+    """Return, as a list of at most one sentence, what the seeds allow to conclude on the test images."""
+    if "test gain" not in summary.spreads:
+        return []
+    gains = [row["test gain"] for row in summary.rows]
+    mean = f"On the test images, which no choice has seen, the mean gain is {points(summary.spreads['test gain'].mean)}"
+    if (test := paired_test(gains, [0.0] * len(gains))) is None:
+        return [f"{mean} points; no paired test (one seed, or all gains are equal)."]
+    interval = f"95 % interval {points(test.low)} to {points(test.high)}"
+    clear = "" if test.distinguishable else "; student and baseline are not distinguishable there"
+    return [f"{mean} points, {interval}, paired t({test.df}) = {test.t:.2f}, p = {p_value(test.p)}{clear}."]
+
+
 def table(summary: Summary) -> str:
     """Return one row a seed, then mean ± standard deviation, in Markdown."""
     names = [name for name in _names(summary.training) if name in summary.spreads]
     lines = [
-        "| seed | " + " | ".join(f"{name}, %" if name != "gain" else "gain, points" for name in names) + " | digest |"
+        "| seed | " + " | ".join(f"{name}, {'points' if name in GAINS else '%'}" for name in names) + " | digest |"
     ]
     lines.append("|---|" + "---:|" * len(names) + "---|")
     for row in summary.rows:
@@ -254,6 +273,7 @@ def write_seed_report(
         *smoke,
         "",
         printable(verdict(summary)),
+        *tested(summary),
         "",
         table(summary),
         "",
@@ -291,6 +311,7 @@ def _row(result: dict[str, Any]) -> dict[str, Any]:
         **tops,
         training_word(result): result["top1"],
         "gain": gain,
+        **({"test": result["test_top1"], "test gain": result.get("test_gain")} if "test_top1" in result else {}),
     }
 
 
@@ -326,7 +347,7 @@ def _stage(results: list[dict[str, Any]], name: str) -> StageSummary:
 
 def _cell(name: str, value: float) -> str:
     """Write a number of a column."""
-    return str(points(value)) if name == "gain" else f"{value:.2f}"
+    return str(points(value)) if name in GAINS else f"{value:.2f}"
 
 
 def write_text(file: Path, text: str) -> None:

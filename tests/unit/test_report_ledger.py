@@ -132,6 +132,27 @@ def test_equal_gains_allow_no_test() -> None:
     assert "no paired test" in ledger.verdict(summary)
 
 
+def test_the_test_images_have_columns_and_a_sentence_of_their_own(tmp_path: Path) -> None:
+    results = five_seeds()
+    for result, gain in zip(results, (1.0, -0.5, 0.75, -0.25, 0.5), strict=True):
+        result |= {"test_top1": 90 + gain, "test_gain": gain}
+    summary = ledger.summarise(results)
+    heading, _, first, *_ = ledger.table(summary).splitlines()
+    assert heading.endswith("| distilled, % | gain, points | test, % | test gain, points | digest |")
+    assert "| 91.00 | +1.00 |" in first
+    (sentence,) = ledger.tested(summary)
+    assert sentence.startswith(
+        "On the test images, which no choice has seen, the mean gain is +0.30 points, 95 % inter"
+    )
+    assert sentence.endswith("; student and baseline are not distinguishable there.")
+    assert sentence in ledger.write_seed_report(results, tmp_path / "page.md").read_text()
+    assert ledger.tested(ledger.summarise(results[:1])) == [
+        "On the test images, which no choice has seen, the mean gain is +1.00 points; no paired test (one seed, or all "
+        "gains are equal)."
+    ]
+    assert ledger.tested(ledger.summarise(five_seeds())) == []
+
+
 def test_a_published_baseline_allows_no_test() -> None:
     results = five_seeds()
     for result in results:
