@@ -107,7 +107,7 @@ class Grid:
 
 
 def _of_stage(stage: object, pair: Pair, teachers: tuple[str, ...]) -> Tree:
-    """Return a stage of a method with the networks of a pair: the teachers that it names, and fresh students as peers."""
+    """Return a stage of a method with the networks of a pair: these teachers, and fresh students as peers."""
     tree = dict(_mapping(stage))
     if teachers:
         tree["teachers"] = [*teachers]
@@ -233,7 +233,8 @@ def _companion(method: Tree) -> Tree | None:
     weight = _mapping(tree[hot[0]]).get("weight", 1.0)
     plain: Tree = {"weight": weight, "temperature": terms[hot[0]].loss.temperature}  # type: ignore[attr-defined]
     task = {name: tree[name] for name in terms if name not in taught}
-    return {"student": {}, "stages": {DISTILL: {"loss": {**task, "kl": plain}}}}
+    data = {"data": stage["data"]} if "data" in stage else {}  # views that the terms of the task read
+    return {"student": {}, "stages": {DISTILL: {**data, "loss": {**task, "kl": plain}}}}
 
 
 def check_fair(grid: Grid, plans: Mapping[str, Plan]) -> None:
