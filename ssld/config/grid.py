@@ -35,6 +35,8 @@ DISTILL, TEACH = "distill", "teach"  # the last stage of a method, and the stage
 SHELF = "grids"  # folder of the recipe shelf
 FREE = ("loss", "teacher", "teachers", "combine", "peers", "helpers", "epochs", "init", "eval_every", "data.views")
 """Keys of a stage that belong to a method. All others are settings, which every method of a grid has alike."""
+ASKED: Tree = {"norm": "running", "gate": 0}
+"""How students ask a teacher. The grid has trained and evaluated it itself, so that it needs no check."""
 COMPANION = "kl of "  # beginning of the name of plain distillation at the weight and temperature of another method
 
 
@@ -97,7 +99,7 @@ class Grid:
         tree: Tree = {
             "name": f"{pair}-{name}".replace(" ", "-"),
             "student": {**of_pair.student, **_mapping(method.get("student"))},
-            "teachers": {teacher: {"run": runs[teacher], "norm": "running"} for teacher in names},
+            "teachers": {teacher: {"run": runs[teacher], **ASKED} for teacher in names},
             "stages": {key: _of_stage(stage, of_pair, names if several else ()) for key, stage in stages.items()},
         }
         return self._over_base(tree)
@@ -202,6 +204,11 @@ def _method(grid: Grid, name: str, changes: Tree) -> Tree:
         raise RecipeError(f"{grid.name}: methods.{name}: no recipes/methods/{given or name}.yaml{hint}")
     part = _part(changes)
     stages = _mapping(part["stages"])
+    for stage, tree in stages.items():
+        try:
+            _terms(_mapping(tree))
+        except RecipeError as error:
+            raise RecipeError(f"{grid.name}: methods.{name}: stages.{stage}.loss{error}") from None
     if [*stages][-1:] != [DISTILL]:
         raise RecipeError(f"{grid.name}: methods.{name}: its last stage is not `{DISTILL}`; call it so")
     return part
