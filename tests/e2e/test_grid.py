@@ -84,7 +84,7 @@ def test_a_run_that_fails_is_named_with_its_log_and_the_others_go_on(place):
     result = json.loads(done.stdout)
     assert (result["finished"], len(result["failed"])) == (0, 2)
     log = min(place.glob("out/logs/small-bad-*.log"))
-    assert "the loss became" in log.read_text()
+    assert "loss is nan; lower optim.lr" in log.read_text()
     assert str(log.relative_to(place)) in done.stderr
 
 
