@@ -26,14 +26,17 @@ from ssld.config.keys import Tree, digested
 from ssld.config.recipe import Plan, Stage
 from ssld.errors import RecipeError, did_you_mean, shown
 from ssld.files import differences
-from ssld.losses import Term
+from ssld.losses import Term, build_terms
 from ssld.paths import shelf
 from ssld.spec.names import check_name
 from ssld.spec.ranges import Count, Prose, Seed, Several, Text
 
 DISTILL, TEACH = "distill", "teach"  # the last stage of a method, and the stage that trains a teacher
 SHELF = "grids"  # folder of the recipe shelf
-FREE = ("loss", "teacher", "teachers", "combine", "peers", "helpers", "epochs", "init", "eval_every", "data.views")
+FREE = (
+    "loss", "teacher", "teachers", "combine", "peers", "helpers", "init", "train", "epochs", "eval_every", "data.views",
+    "optim.algorithm", "optim.delta",
+)  # fmt: skip
 """Keys of a stage that belong to a method. All others are settings, which every method of a grid has alike."""
 ASKED: Tree = {"norm": "running", "gate": 0}
 """How students ask a teacher. The grid has trained and evaluated it itself, so that it needs no check."""
@@ -92,7 +95,7 @@ class Grid:
         """
         of_pair, stages = self.pairs[pair], _mapping(method.get("stages"))
         several = any(_asks_several(stage) for stage in stages.values())
-        taught = several or any(term.reads.teacher for stage in stages.values() for term in _terms(_mapping(stage)))
+        taught = several or any(term.reads.teacher for stage in stages.values() for term in _terms(stage).values())
         names = of_pair.teachers if several else of_pair.teachers[:1] if taught else ()
         if several and len(names) < 2:
             raise RecipeError(f"{self.name}: pairs.{pair}: {name} asks several teachers; name two or more")
@@ -120,17 +123,16 @@ def _of_stage(stage: object, pair: Pair, teachers: tuple[str, ...]) -> Tree:
 
 def _asks_several(stage: object) -> bool:
     """Return whether a stage names several teachers, or has a loss that reads each teacher apart."""
-    tree = _mapping(stage)
-    named = tree.get("teachers")
+    named = _mapping(stage).get("teachers")
     if isinstance(named, list) and len(named) > 1:
         return True
-    return any(term.loss.reads.each for term in _terms(tree))
+    return any(term.loss.reads.each for term in _terms(stage).values())
 
 
-def _terms(stage: Tree) -> list[Term]:
-    from ssld.losses import build_terms
-
-    return [*build_terms(stage.get("loss")).values()] if stage.get("loss") else []
+def _terms(stage: object) -> dict[str, Term]:
+    """Return the terms of a stage of a method, none where it leaves them to the base."""
+    tree = _mapping(stage).get("loss")
+    return build_terms(tree) if tree else {}
 
 
 def _mapping(value: object) -> Tree:
@@ -204,9 +206,9 @@ def _method(grid: Grid, name: str, changes: Tree) -> Tree:
         raise RecipeError(f"{grid.name}: methods.{name}: no recipes/methods/{given or name}.yaml{hint}")
     part = _part(changes)
     stages = _mapping(part["stages"])
-    for stage, tree in stages.items():
+    for stage, block in stages.items():
         try:
-            _terms(_mapping(tree))
+            _terms(block)
         except RecipeError as error:
             raise RecipeError(f"{grid.name}: methods.{name}: stages.{stage}.loss{error}") from None
     if [*stages][-1:] != [DISTILL]:
@@ -229,17 +231,14 @@ def _companion(method: Tree) -> Tree | None:
     Returns None where no term of the method reads a teacher and has one temperature.
     """
     stage = _mapping(_mapping(method["stages"])[DISTILL])
-    tree = _mapping(stage.get("loss"))
-    from ssld.losses import build_terms
-
-    terms = build_terms(tree)
+    given, terms = _mapping(stage.get("loss")), _terms(stage)
     taught = {name: term for name, term in terms.items() if term.loss.reads.teacher}
-    hot = [name for name, term in taught.items() if isinstance(getattr(term.loss, "temperature", None), float)]
-    if not hot or any(terms[name].loss.reads.each for name in taught):
+    hot = {name: getattr(term.loss, "temperature", None) for name, term in taught.items()}
+    name, temperature = next(((name, value) for name, value in hot.items() if isinstance(value, float)), ("", None))
+    if temperature is None or any(term.loss.reads.each for term in taught.values()):
         return None
-    weight = _mapping(tree[hot[0]]).get("weight", 1.0)
-    plain: Tree = {"weight": weight, "temperature": terms[hot[0]].loss.temperature}  # type: ignore[attr-defined]
-    task = {name: tree[name] for name in terms if name not in taught}
+    plain: Tree = {"weight": _mapping(given[name]).get("weight", 1.0), "temperature": temperature}
+    task = {name: given[name] for name in terms if name not in taught}
     data = {"data": stage["data"]} if "data" in stage else {}  # views that the terms of the task read
     return {"student": {}, "stages": {DISTILL: {**data, "loss": {**task, "kl": plain}}}}
 
@@ -266,12 +265,6 @@ def _settings(stage: Stage) -> Tree:
     """Return the settings of a stage that no method may change. An algorithm of its own brings its own options."""
     tree = digested(stage)
     for path in FREE:
-        block, *keys = [tree, *path.split(".")]
-        for key in keys[:-1]:
-            block = _mapping(block[key]) if isinstance(block, dict) else {}
-        if isinstance(block, dict):
-            block.pop(keys[-1], None)
-    optim = _mapping(tree["optim"])
-    for key in ("algorithm", "delta"):
-        optim.pop(key, None)
-    return {key: value for key, value in tree.items() if key != "train"}
+        block, _, key = path.rpartition(".")
+        (_mapping(tree.get(block)) if block else tree).pop(key, None)
+    return tree

@@ -297,7 +297,7 @@ def _main_table(
             f"`{name}`",
             _kind(name),
             *(_difference(by_pair[pair].get(name)) for pair in measured.pairs),
-            points(fmean(own)) if own else "-",
+            str(points(fmean(own))) if own else "-",
             f"{measured.gap(name):.2f}",
             f"{time[name]:.2f}" if name in time else "-",
             _published(name, published),

@@ -77,8 +77,8 @@ def test_the_same_command_repeats_no_finished_run_and_makes_anew_what_is_lost(pl
 
 
 def test_a_run_that_fails_is_named_with_its_log_and_the_others_go_on(place):
-    changed = {**GRID, "methods": {**GRID["methods"], "bad": {"stages": {"distill": {"loss": {"ce": {"weight": 1e9}}}}}}}
-    write_recipe(place, changed, "worse.yaml")
+    bad = {"stages": {"distill": {"loss": {"ce": {"weight": 1e9}}}}}
+    write_recipe(place, {**GRID, "methods": {**GRID["methods"], "bad": bad}}, "worse.yaml")
     done = ssld("grid", "worse.yaml", *WORDS[2:], "--only", "bad", "--json", cwd=place)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -92,9 +92,7 @@ def test_an_unfair_method_is_refused_before_anything_is_trained(place):
     slow = {"recipe": "kl", "stages": {"distill": {"optim": {"lr": 0.02}}}}
     write_recipe(place, {**GRID, "methods": {"kl": None, "slow": slow}}, "unfair.yaml")
     line = fails("grid", "unfair.yaml", "--out", "elsewhere", cwd=place)
-    assert line == (
-        "ssld grid: unfair: methods.slow: optim.lr is 0.02, and 0.01 for kl; give all methods the same"
-    )
+    assert line == ("ssld grid: unfair: methods.slow: optim.lr is 0.02, and 0.01 for kl; give all methods the same")
     assert not list(place.glob("elsewhere/runs/*"))
 
 

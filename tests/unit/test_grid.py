@@ -9,6 +9,7 @@ from ssld.config import grid as grids
 from ssld.config import recipe
 from ssld.errors import RecipeError
 
+SHELF = sorted((Path(__file__).parents[2] / "recipes" / "grids").glob("*.yaml"))
 TREE = """
 base: base.yaml
 seeds: 2
@@ -84,7 +85,7 @@ def test_two_stages_count_as_many_epochs_as_one(load):
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    ("change", "said"),
     [
         ("optim: {lr: 0.05}", "optim.lr is 0.05, and 0.1 for kl"),
         ("data: {batch: 16}", "data.batch is 16, and 8 for kl"),
@@ -107,7 +108,7 @@ def test_views_and_an_optimiser_that_is_the_method_are_no_settings(load):
 
 
 @pytest.mark.parametrize(
-    "methods, more, said",
+    ("methods", "more", "said"),
     [
         (["kl:", "dkdd:"], "", "g: methods.dkdd: no recipes/methods/dkdd.yaml; did you mean 'dkd'?"),
         (["kl: {epochs: 3}"], "", "g: methods.kl: no key 'epochs'; give recipe, student"),
@@ -132,11 +133,11 @@ def test_several_teachers_are_asked_of_a_pair_that_has_one(load, tmp_path):
     load(["kl:", "aver:"])
     file = tmp_path / "g.yaml"
     file.write_text(file.read_text().replace("[large, other]", "[large]"))
-    with pytest.raises(RecipeError, match="^g: pairs.one: aver asks several teachers; name two or more$"):
+    with pytest.raises(RecipeError, match=r"^g: pairs.one: aver asks several teachers; name two or more$"):
         plans_of(grids.load("g.yaml"))
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "recipes" / "grids").glob("*.yaml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", SHELF, ids=lambda file: file.stem)
 def test_every_grid_of_the_shelf_is_fair(file):
     grid = grids.load(str(file))
     runs = {name: f"runs/{name}" for name in grid.teachers}
