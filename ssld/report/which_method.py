@@ -223,8 +223,8 @@ def _section(measured: Measured, time: Mapping[str, float], published: Sequence[
     seeds = sorted({row["seed"] for row in measured.rows})
     parts = [
         f"## {grid.title or grid.name}",
-        f"`ssld grid {grid.name}`: {len(measured.methods)} methods, {len(measured.pairs)} pairs of networks, "
-        f"{len(seeds)} seeds, {len(measured.rows)} runs. {_what(measured)}",
+        f"`ssld grid {grid.name}`: {_count(measured.methods, 'method')}, {_count(measured.pairs, 'pair')} of networks, "
+        f"{_count(seeds, 'seed')}, {_count(measured.rows, 'run')}. {_what(measured)}",
         "\n".join(_pairs(measured)),
         "\n".join(_answers(measured, by_pair)),
         _main_table(measured, by_pair, time, published),
@@ -244,6 +244,10 @@ the pairs; `-`: the method has no such weight. *best - last*: how much higher th
 which tables of papers often print. *step*: time of a training step beside plain distillation
 ([methods.md](methods.md)). *published*: median of what papers and re-runs print beside plain distillation, on
 CIFAR-100, and how many pairs that are."""
+
+
+def _count(things: Sequence[object], word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 def _what(measured: Measured) -> str:
@@ -274,7 +278,7 @@ def _answers(measured: Measured, by_pair: Mapping[str, Mapping[str, Against]]) -
     for word in (BETTER, WORSE):
         found = {name: said.count(word) for name, said in verdicts.items() if word in said}
         order = sorted(found, key=lambda name: -found[name])
-        what = ", ".join(f"`{name}` on {found[name]} of {len(measured.pairs)} pairs" for name in order) or "none"
+        what = ", ".join(f"`{name}` on {found[name]} of {_count(measured.pairs, 'pair')}" for name in order) or "none"
         lines.append(f"- **{word} than `{measured.grid.against}`**: {what}.")
     both = [name for name, said in verdicts.items() if set(said) == {SAME}]
     lines.append(f"- **{SAME} on every pair**: {', '.join(f'`{name}`' for name in both) or 'none'}.")
