@@ -63,7 +63,7 @@ def test_the_page_says_what_was_found_and_is_known_to_be_stale(experiments, caps
     assert "With one pair, or with fewer than three methods, there is no test of ranks." in text
     main(["report", "methods", "--check", "--out", str(experiments)])
     grid_results.write(experiments / "grids/digits.csv", planted({**SHIFT, "dkd": 5.0}))
-    with pytest.raises(SystemExit, match="which_method.md: is not what .* says now; `ssld report methods` writes it"):
+    with pytest.raises(SystemExit, match=r"which_method.md: is not what .* says now; `ssld report methods` writes it"):
         main(["report", "methods", "--check", "--out", str(experiments)])
 
 
