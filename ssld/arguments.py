@@ -249,8 +249,7 @@ def _grid_arguments(command: argparse.ArgumentParser) -> None:
         "--jobs", type=_number(Jobs), default=2, metavar="N", help="How many runs go on side by side (default 2)."
     )
     command.add_argument(
-        "--only", type=lambda text: text.split(","), default=(), metavar="A,B",
-        help="Run these methods of the grid alone.",
+        "--only", nargs="+", default=(), metavar="METHOD", help="Run these methods of the grid alone.",
     )  # fmt: skip
     command.add_argument("--out", help="The folder of the recipes, the runs and their logs (default runs/grid-<name>).")
     command.add_argument(
