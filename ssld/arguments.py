@@ -126,6 +126,13 @@ def _tags(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
 
+def _jobs(command: argparse.ArgumentParser, what: str, default: int) -> None:
+    command.add_argument(
+        "--jobs", type=_number(Jobs), default=default, metavar="N",
+        help=f"How many {what} go on side by side, each with its share of the cores (default {default}).",
+    )  # fmt: skip
+
+
 def _running(command: argparse.ArgumentParser) -> None:
     """Add what changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
     command.add_argument(
@@ -205,6 +212,7 @@ def _sweep_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed", type=_number(Seed), default=0, help="The seed of the values that the method random draws (default 0)."
     )
+    _jobs(command, "trials with --local", 1)
     command.add_argument("--smoke", action="store_true", help="Try every trial in seconds, on fake images.")
     command.add_argument("--out", help="The folder of the trials' run folders, or of the file for W&B (default runs).")
     command.add_argument(
@@ -234,6 +242,7 @@ def _tune_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed", type=_number(Seed), default=0, help="The seed of the choice of the held-out images (default 0)."
     )
+    _jobs(command, "trials", 1)
     command.add_argument(
         "--out", help="The folder of the lists, the runs and the table (default runs/<recipe>-<term>-tune-<digest>)."
     )
@@ -245,9 +254,7 @@ def _grid_arguments(command: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", help="A grid file (docs/grids.md says how to write one), or a name in recipes/grids."
     )
     command.add_argument("--smoke", action="store_true", help="Try every run in seconds, on fake images.")
-    command.add_argument(
-        "--jobs", type=_number(Jobs), default=2, metavar="N", help="How many runs go on side by side (default 2)."
-    )
+    _jobs(command, "runs", 2)
     command.add_argument(
         "--only", nargs="+", default=(), metavar="METHOD", help="Run these methods of the grid alone.",
     )  # fmt: skip
