@@ -110,7 +110,7 @@ def _run_here(
     options: RunOptions,
     jobs: int,
 ) -> LocalSweep:
-    """Run every trial, `jobs` at a time, a finished one not again; put its result in the ledger and all of them in one table.
+    """Run every trial, `jobs` at a time, a finished one not again; put each in the ledger and all of them in one table.
 
     A trial that fails, as one whose loss becomes NaN, leaves a row without numbers. It raises RecipeError before the
     first trial for keys and values that do not hold, RunError when none could finish; Ctrl-C ends the sweep.

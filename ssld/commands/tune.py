@@ -68,10 +68,11 @@ def tune(
 
     The share `held_out` of the labelled training images of each class, chosen by `seed`, leaves the training of every
     stage, and the students of all trials are compared on them, see `distill.held_out`. The recipe's own validation
-    images are not looked at. `jobs` trials go on side by side. `stage` names the stage where several have the term. Lists, runs and the table are in
-    `out`; a finished trial is not repeated, and a larger budget goes on where a smaller one ended. It raises
-    RecipeError, before anything is trained, for a term, stage or option that is none, DataError for too few labelled
-    images, RunError for a folder of another search, and where the recipe's own values do not finish.
+    images are not looked at. `jobs` trials go on side by side. `stage` names the stage where several have the term.
+    Lists, runs and the table are in `out`; a finished trial is not repeated, and a larger budget goes on where a
+    smaller one ended. It raises RecipeError, before anything is trained, for a term, stage or option that is none,
+    DataError for too few labelled images, RunError for a folder of another search, and where the recipe's own values do
+    not finish.
     """
     plan = load_plan(recipe, overrides, smoke=smoke)
     stage = _stage_of(plan, term, stage, recipe)
