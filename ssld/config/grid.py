@@ -31,7 +31,7 @@ from ssld.paths import shelf
 from ssld.spec.names import check_name
 from ssld.spec.ranges import Count, Prose, Seed, Several, Text
 
-DISTILL, TEACH = "distill", "teach"  # the last stage of a method, and the stage that trains a teacher
+TEACH = "teach"  # the stage that trains a teacher
 SHELF = "grids"  # folder of the recipe shelf
 FREE = (
     "loss", "teacher", "teachers", "combine", "peers", "helpers", "init", "train", "epochs", "eval_every", "data.views",
@@ -211,8 +211,6 @@ def _method(grid: Grid, name: str, changes: Tree) -> Tree:
             _terms(block)
         except RecipeError as error:
             raise RecipeError(f"{grid.name}: methods.{name}: stages.{stage}.loss{error}") from None
-    if [*stages][-1:] != [DISTILL]:
-        raise RecipeError(f"{grid.name}: methods.{name}: its last stage is not `{DISTILL}`; call it so")
     return part
 
 
@@ -230,7 +228,8 @@ def _companion(method: Tree) -> Tree | None:
 
     Returns None where no term of the method reads a teacher and has one temperature.
     """
-    stage = _mapping(_mapping(method["stages"])[DISTILL])
+    last, block = list(_mapping(method["stages"]).items())[-1]
+    stage = _mapping(block)
     given, terms = _mapping(stage.get("loss")), _terms(stage)
     taught = {name: term for name, term in terms.items() if term.loss.reads.teacher}
     hot = {name: getattr(term.loss, "temperature", None) for name, term in taught.items()}
@@ -240,7 +239,7 @@ def _companion(method: Tree) -> Tree | None:
     plain: Tree = {"weight": _mapping(given[name]).get("weight", 1.0), "temperature": temperature}
     task = {name: given[name] for name in terms if name not in taught}
     data = {"data": stage["data"]} if "data" in stage else {}  # views that the terms of the task read
-    return {"student": {}, "stages": {DISTILL: {**data, "loss": {**task, "kl": plain}}}}
+    return {"student": {}, "stages": {last: {**data, "loss": {**task, "kl": plain}}}}
 
 
 def check_fair(grid: Grid, plans: Mapping[str, Plan]) -> None:
@@ -249,7 +248,7 @@ def check_fair(grid: Grid, plans: Mapping[str, Plan]) -> None:
     Raises RecipeError, which names the key, for a setting of a stage that is not that of `grid.against`, and for stages
     that are not as long as its own in all.
     """
-    theirs = plans[grid.against].stages[DISTILL]
+    theirs = plans[grid.against].stages[plans[grid.against].last]
     for name, plan in plans.items():
         for stage in plan.stages.values():
             for key, here, there in differences(_settings(stage), _settings(theirs)):

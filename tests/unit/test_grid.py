@@ -115,8 +115,6 @@ def test_views_and_an_optimiser_that_is_the_method_are_no_settings(load):
         (["kl: {stages: {distill: {loss: {kl: {temprature: 2.0}}}}}"], "",
          "g: methods.kl: stages.distill.loss.kl: no option 'temprature'; did you mean 'temperature'?"),
         (["kl:"], "against: k1", "g.yaml: against: no method 'k1'; did you mean 'kl'?"),
-        (["kl:", "own: {stages: {last: {loss: {ce: {}}}}}"], "",
-         "g: methods.own: its last stage is not `distill`; call it so"),
         (["kl:", "../x:"], "", "g: methods: '../x' has a path separator; write a plain name, which may be in any "
          "language"),
         (["kl:"], "seed: -1", "g.yaml: seed: should be"),
