@@ -203,6 +203,8 @@ def _files(experiments: Path) -> dict[Path, str]:
     time = {row["method"]: float(row["time"]) for row in costs}
     against = all_grids[0].grid.against if all_grids else "kl"
     parts, files = [INTRO.format(against=against, level=ALPHA, same=SAME)], dict[Path, str]()
+    if not all_grids:
+        parts.append("**No runs are recorded yet.**\n")
     for measured in all_grids:
         parts.append(_section(measured, time, published))
         for name, text in _figures(measured, time).items():

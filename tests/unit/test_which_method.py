@@ -1,5 +1,7 @@
 """docs/which_method.md asked for its verdicts, from grids whose numbers are planted."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,13 @@ def test_a_damaged_table_is_named(experiments):
     (experiments / "grids/digits.csv").write_text("pair,method\na,b\n")
     with pytest.raises(RunError, match=r"digits.csv: .*`ssld grid` writes it anew"):
         which_method.load(experiments)
+
+
+def test_the_committed_page_is_what_the_recorded_grids_say():
+    root = Path(__file__).parents[2]
+    assert which_method.check(root / "experiments") == root / "docs/which_method.md"
+
+
+def test_a_page_without_runs_says_so(tmp_path):
+    (tmp_path / "docs").mkdir()
+    assert "**No runs are recorded yet.**" in which_method.write(tmp_path / "experiments").read_text()
