@@ -39,7 +39,7 @@ INTRO = """\
 # Which method
 
 This page compares methods to distil with, on data and networks at a size that runs on two cores. It is written from
-recorded runs ([experiments/grids/](../experiments/grids/)); `ssld grid FILE` repeats them.
+recorded runs (`experiments/grids/`); `ssld grid FILE` repeats them.
 
 What is the same for every method of a pair: the weights of the teacher, the weights that the student starts with, the
 images and their order, the number of steps (a first stage is part of them), the optimiser and its rate. `ssld grid`
