@@ -13,6 +13,7 @@ from ssld.interfaces import Outputs
 from ssld.losses import About, build_terms, registry
 from ssld.losses.base import Labelled, unlabelled_options
 from ssld.losses.objective import Objective
+from ssld.losses.terms import fitted
 from ssld.runtime import Runtime, seed_networks
 
 IMAGES, CLASSES, SIZE = 6, 5, 64
@@ -26,6 +27,7 @@ OURS = [
 ]
 LABELLED = [name for name in OURS if issubclass(registry.built_in()[name], Labelled) and name != "lskd"]
 LABELS = np.array([0, 3, 4, 1, 2, 3])
+OF_BRANCHES = ("byot",)  # the network's own logits teach, and only branches learn
 FEW_CLASSES = {"mealv2": {"divisor": 1}}
 ALONE = Runtime(rank=0, world=1, gpu=None)
 
@@ -70,9 +72,15 @@ def about(student, teacher, **more):
     return About(student=shapes[0], teacher=shapes[1], micro=IMAGES, world=1, seed=0, each=each, **options)
 
 
+def fitting(tree, student, teacher):
+    """Terms with the taps that these outputs have."""
+    shapes = [{name: tuple(v.shape[1:]) for name, v in one.items()} for one in (student, teacher)]
+    return fitted(build_terms(tree), *shapes)[0]
+
+
 def term(kind, student, teacher, values, /, **options):
     """(total, parts, layers) of one term."""
-    objective = Objective(build_terms({kind: FEW_CLASSES.get(kind, {}) | options}))
+    objective = Objective(fitting({kind: FEW_CLASSES.get(kind, {}) | options}, student, teacher))
     seed_networks(1)
     layers = objective.helpers(lambda name: about(student, teacher))
     total, parts = objective(student, teacher, values, layers)
@@ -86,11 +94,11 @@ def test_a_term_with_default_options_trains_on_networks_of_the_zoo(kind, network
     total.backward()
     assert math.isfinite(float(total))
     cls = registry.built_in()[kind]
-    reads = build_terms({kind: {}})[kind].loss.reads
+    reads = fitting({kind: {}}, student, teacher)[kind].loss.reads
     reached = {name for name, value in student.items() if value.grad is not None}
     assert reached <= reads.student
     assert all(np.abs(student[name].grad.numpy()).max() > 0 for name in reached)
-    assert "logits" in reached
+    assert ("logits" in reached) == (kind not in OF_BRANCHES)
     for name, parameter in [pair for layer in layers.values() for pair in layer.named_parameters()]:
         if not parameter.stop_gradient:
             assert parameter.grad is not None, f"{cls.__name__}: {name}"
@@ -137,10 +145,10 @@ def test_an_image_without_a_label_stops_the_run_or_counts_nothing(kind, networks
         return
     total, _, _ = term(kind, student, teacher, batch(networks, label), unlabelled="ignore")
     total.backward()
-    slope = student["logits"].grad.numpy()
+    slope = student["stage1" if kind in OF_BRANCHES else "logits"].grad.numpy()
     others = [row for row in range(IMAGES) if row != 2]
     assert np.abs(slope[others]).max() > 0
-    if kind != "uskd":  # the mean of its batch is a constant for every image
+    if kind not in ("uskd", *OF_BRANCHES):  # a mean of its batch, or a batch norm, is the same for every image
         assert not slope[2].any()
 
 
