@@ -58,7 +58,7 @@ class Fsp(PairsLoss):
             shapes = about.student[own], about.teacher[other]
             if any(len(shape) != 3 for shape in shapes) or shapes[0][0] != shapes[1][0]:
                 what = f"{own} of the student is {shapes[0]} and {other} of the teacher {shapes[1]}"
-                raise RecipeError(f"loss fsp: {what}; it needs maps (C, H, W) of equal C: name others, or take nst")
+                raise RecipeError(f"{what}; it needs maps (C, H, W) of equal C: name others, or take nst")
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
         flows_s = _flows([student[name] for name in self.student_taps])
