@@ -13,7 +13,7 @@ from ssld.deploy import contract
 from ssld.distill.runs import Run
 from ssld.result import slice_images
 from ssld.runtime import Runtime
-from tests.e2e.command import fails, succeeds, write_recipe
+from tests.e2e.command import succeeds, write_recipe
 from tests.e2e.test_resume import records, run, state, stopped
 from tests.unit.digit_teachers import ONNX, taught
 from tests.unit.own_recipe import MACS, PARAMS, TREE, write_code

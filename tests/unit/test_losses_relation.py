@@ -254,7 +254,7 @@ def test_options_that_make_no_loss_are_refused(kind, options, message):
         ("ickd", r"^loss ickd: shapes \(8,\) and \(8, 4, 4\) are no maps"),
         (
             "fsp",
-            r"^loss fsp: stage4 of the student is \(8, 4, 4\) and stage4 of the teacher \(12, 2, 2\); it needs maps .* equal",
+            r"^loss fsp: stage4 of the student is \(8, 4, 4\) and stage4 of the teacher \(12, 2, 2\); it needs maps ",
         ),
     ],
 )
