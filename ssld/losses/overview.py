@@ -83,13 +83,13 @@ DOT = Method(
     summary="Two momenta, of the task and of the distillation; it is no loss: optim: {algorithm: dot}.",
     text=textwrap.dedent(
         """\
-        u_task is the momentum of the gradient of the terms that learn from labels, u_distil that of the terms that learn
-        from a teacher:
+        u_task is the momentum of the gradient of the terms that learn from labels, u_distil that of the terms that
+        learn from a teacher:
 
             w <- w - rate (u_task + u_distil), momentum - delta and momentum + delta
 
-        Formula and numbers are those of the official code (github.com/megvii-research/mdistiller). The weight decay of a
-        parameter that only one of the two reaches is a choice of this implementation (`ssld/distill/dot.py`)."""
+        Formula and numbers are those of the official code (github.com/megvii-research/mdistiller). The weight decay of
+        a parameter that only one of the two reaches is a choice of this implementation (`ssld/distill/dot.py`)."""
     ),
     formula="w <- w - rate (u_task + u_distil), momentum - delta and momentum + delta",
     needs=("two gradients",),

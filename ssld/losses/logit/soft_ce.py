@@ -4,9 +4,9 @@ With t and s the softmaxes of the logits of teacher and student at temperature 1
 
     loss  - sum over classes of t ln s
 
-It is KL(t || s) plus the entropy of the teacher, a constant, and so has the gradient of `kl` at temperature 1. It is the
-loss to which the paper of SSLD (arXiv:2103.05959) compares its own; value and gradient are those of the class `CELoss`
-of PaddleClas with soft labels. There are no constants.
+It is KL(t || s) plus the entropy of the teacher, a constant, and so has the gradient of `kl` at temperature 1. It is
+the loss to which the paper of SSLD (arXiv:2103.05959) compares its own; value and gradient are those of the class
+`CELoss` of PaddleClas with soft labels. There are no constants.
 """
 
 from __future__ import annotations
