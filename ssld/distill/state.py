@@ -34,8 +34,8 @@ from ssld.interfaces import Curve, EveryScore, Labeller, Parameter, Scores, Stag
 from ssld.losses import About
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
-from ssld.losses.stages import of_stages
-from ssld.losses.terms import Term, are_open, fitted
+from ssld.losses.stages import is_open, of_stages
+from ssld.losses.terms import Term, are_open, fitted, teacher_reads
 from ssld.losses.views import split
 from ssld.models.taps import no_layer, sublayer
 from ssld.progress import Bar, note, progress
@@ -65,11 +65,10 @@ class TrainState:
         self.remarks: list[str] = []  # on the taps that were chosen
         self.step = self._step(network, labeller)
         self.steps_of_peers = {name: self._step(peer, labeller, name) for name, peer in self.peers.items()}
-        if labeller and are_open(job.stage.loss.values()):
-            steps = (self.step, *self.steps_of_peers.values())
-            labeller.read(frozenset().union(*(step.objective.teacher_reads for step in steps)))
-        begin_helpers(self.step.helpers, job.helpers, job.name)
         all_steps = [self.step, *self.steps_of_peers.values()]
+        if labeller:
+            labeller.read(frozenset().union(*(step.objective.teacher_reads for step in all_steps)))
+        begin_helpers(self.step.helpers, job.helpers, job.name)
         self.whole = Together(self.step, self.steps_of_peers) if self.peers else self.step
         trained += [p for step in all_steps for p in step.helpers.parameters() if not p.stop_gradient]
         self._trained = {id(parameter) for parameter in trained}
@@ -333,12 +332,16 @@ def fitted_to(
 ) -> tuple[dict[str, Term], list[str]]:
     """Return the terms with the taps of a network and its teacher that fit each other, where they leave them open.
 
-    The remarks beside them say what was chosen otherwise than a method asks for. Images have `size` pixels a side.
+    The remarks beside them say what was chosen otherwise than a method asks for. Images have `size` pixels a side. A
+    network without a stage is asked for the first one, and says what is missing.
     """
     if not are_open(terms.values()):
         return dict(terms), []
-    student = shapes(network, of_stages(models.taps_of(network)), size)
-    return fitted(terms, student, labeller.shapes(of_stages(labeller.gives), size) if labeller else {})
+    student = shapes(network, of_stages(models.taps_of(network)) or {"stage1"}, size)
+    teacher: Mapping[str, Shape] = {}
+    if labeller and is_open(teacher_reads(terms.values())):
+        teacher = labeller.shapes(of_stages(labeller.gives) or {"stage1"}, size)
+    return fitted(terms, student, teacher)
 
 
 def _logged(scores: Scores) -> dict[str, float]:

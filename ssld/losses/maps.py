@@ -129,14 +129,11 @@ class PairsLoss(Loss):
         is_open = self.student is None, self._teacher_is_open
         if not any(is_open):
             return self
-        own, others = stages_of("student", student, self.student), stages_of("teacher", teacher, self.teacher)
-        if self.paired:
-            own, others = in_pairs(own, others)
+        stages = stages_of("student", student, self.student), stages_of("teacher", teacher, self.teacher)
+        own, others = in_pairs(*stages) if self.paired else ([*stages[0]], [*stages[1]])
         count = self.first if all(is_open) else None
         return replace(
             self,
-            student=(*taps_of(self.kinds[0], list(own)[:count], student), *self.also) if is_open[0] else self.student,
-            teacher=(*taps_of(self.kinds[1], list(others)[:count], teacher), *self.also)
-            if is_open[1]
-            else self.teacher,
+            student=(*taps_of(self.kinds[0], own[:count], student), *self.also) if is_open[0] else self.student,
+            teacher=(*taps_of(self.kinds[1], others[:count], teacher), *self.also) if is_open[1] else self.teacher,
         )

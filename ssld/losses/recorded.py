@@ -35,7 +35,7 @@ def leave_out_former_defaults(blocks: Iterable[object]) -> None:
     """
     for block in blocks:
         for name, term in block.items() if isinstance(block, dict) else ():
-            cls = built_in().get(term.get("kind", name)) if isinstance(term, dict) else None
+            cls = built_in().get(str(term.get("kind", name))) if isinstance(term, dict) else None
             for field in dataclasses.fields(cls) if cls else ():
                 former = field.metadata.get("was")
                 if former is not None and term.get(field.name) == (

@@ -72,7 +72,7 @@ def in_pairs(own: Mapping[str, float], others: Mapping[str, float]) -> tuple[lis
     compared stage by stage, as the code of the literature does.
     """
     count = min(len(own), len(others))
-    choices = product(combinations(reversed(own), count), combinations(reversed(others), count))
+    choices = product(combinations([*own][::-1], count), combinations([*others][::-1], count))
 
     def apart(choice: tuple[tuple[str, ...], tuple[str, ...]]) -> float:
         return sum(abs(math.log2(own[a] / others[b])) for a, b in zip(*choice, strict=True))

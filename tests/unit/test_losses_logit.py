@@ -181,7 +181,7 @@ def test_a_term_counts_the_images_of_which_the_teacher_is_sure(kind, networks):
     z = teacher["logits"].numpy().astype(np.float64)
     confidence = (np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)).max(axis=1)
     value = float(np.sort(confidence)[2:4].mean())  # three of six images have more
-    loss = build_terms({kind: FEW_CLASSES.get(kind, {})})[kind].loss
+    loss = fitting({kind: FEW_CLASSES.get(kind, {})}, student, teacher)[kind].loss
     seed_networks(1)
     layers = loss.helpers(about(student, teacher))
     rows = loss(student, teacher, batch(networks), layers)
