@@ -23,6 +23,7 @@ def pytest_addoption(parser):
     parser.addoption("--shard", default="1/1", metavar="I/N", help="run the I-th of N parts of the tests")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config, items):
     part, _, parts = config.getoption("--shard").partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):

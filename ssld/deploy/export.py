@@ -156,7 +156,7 @@ def staging(folder: Path) -> Iterator[Path]:
     hidden = folder.with_name(f".{folder.name}")
     partial = unfinished(hidden)
     try:
-        with writing(folder, DeployError, "free it or choose another"):
+        with writing(folder, DeployError, "choose another folder"):
             clear(folder.parent, hidden.name)
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)

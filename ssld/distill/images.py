@@ -28,13 +28,14 @@ from ssld.data import (
     refuse_scoring,
     sampler,
 )
-from ssld.data.lists import compare_classes
+from ssld.data.lists import CLASSES, compare_classes, read_names
 from ssld.data.sources import joined
 from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.runs import Run, StageRun
 from ssld.errors import DataError, RunError
 from ssld.files import sha256
 from ssld.losses.base import unlabelled_options
+from ssld.progress import note
 from ssld.runtime import Runtime, seed_of
 from ssld.spec.colours import Colour
 from ssld.spec.ranges import Deviations, Means
@@ -139,6 +140,20 @@ def check_data(run: Run) -> None:
                 _compare_classes(run, stage.data.val, stage.data.train)
         except DataError as error:
             raise DataError(f"stage {name}: {error}") from None
+    if run.runtime.main:
+        _tell_other_classes(run)
+
+
+def _tell_other_classes(run: Run) -> None:
+    """Write a line where the classes.txt beside a validation list names more or fewer classes than the recipe has.
+
+    It is no error: a list may lack the last classes, and a network may have outputs for classes to come.
+    """
+    lists = {stage.data.val for stage in run.plan.stages.values() if not code.is_code(stage.data.val)}
+    for file in sorted({(run.data_root / name).parent / CLASSES for name in lists}):
+        names = read_names(file)
+        if names is not None and len(names) != run.plan.classes:
+            note(f"{file}: names {len(names)} classes, and the recipe has {run.plan.classes} (classes: ...)")
 
 
 def steps_of(run: Run) -> dict[str, int]:

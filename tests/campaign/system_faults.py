@@ -54,9 +54,10 @@ def failing_disk(place: Path, own: Path, first: int = 0, step: int = 1) -> Count
             reason = os.strerror(getattr(errno, error))
             if done.code:
                 assert_one_line(done)
-                last = done.errors.splitlines()[-1]
-                assert reason in last or "disk is full" in last, (pattern, last)
-            if done.code or reason in done.errors or "disk is full" in done.errors:
+            said = done.errors.splitlines()[-1] if done.code else done.errors + done.output
+            told = reason in said or "disk is full" in said
+            assert told or not done.code, (pattern, said)
+            if told:
                 met[f"{error} at a moment"] += 1
                 break
             assert_like_the_whole_run(copy, place)

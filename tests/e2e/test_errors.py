@@ -9,6 +9,10 @@ import pytest
 
 from ssld import models, weights
 from ssld.data import fake
+from ssld.distill.images import check_data
+from ssld.distill.runs import Run
+from ssld.plans import load_plan
+from ssld.runtime import Runtime
 from tests.e2e.command import command, fails, ssld, succeeds, surroundings, write_recipe
 
 TREE = {
@@ -122,6 +126,17 @@ def test_a_validation_set_with_other_classes_than_the_training_set_is_refused(pl
     assert "stage plain: " in line
     assert "apart/classes.txt: label 1 is 'cat', beside " in line
     assert line.endswith("d/train_labelled.txt it is 'bee'; prepare this set anew with --class-list data/d/classes.txt")
+
+
+@pytest.mark.parametrize(("names", "said"), [("ant bee cat dog elk", "names 5"), ("ant bee", "names 2"), (None, "")])
+def test_more_or_fewer_names_of_classes_than_the_recipe_has_are_remarked(place, names, said, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    if names:
+        (place / "data/d/classes.txt").write_text(names.replace(" ", "\n") + "\n")
+    check_data(Run.of_plan(load_plan("some.yaml", ()), place / "out", Runtime(rank=0, world=1, gpu=None)))
+    errors = capsys.readouterr().err
+    expected = f"data/d/classes.txt: {said} classes, and the recipe has 4 (classes: ...)\n" if names else ""
+    assert errors == expected
 
 
 def test_a_list_that_is_not_scored_by_its_labels_alone_is_refused_as_validation_images(place):

@@ -249,7 +249,7 @@ def test_a_run_is_exported_with_its_ends_inside_and_in_int8(place, result):
     told = fails("export", "runs/a", "--gate", "top=1", "--out", "y", cwd=place)
     assert told == "ssld export: override export.gate_top: no key 'gate_top'; did you mean 'gate_top1'?"
     told = fails("export", "runs/a", "--out", "some.yaml/x", cwd=place, begun=True)
-    assert told == "ssld export: some.yaml/x: cannot be written (Not a directory); free it or choose another"
+    assert told == "ssld export: some.yaml/x: cannot be written (Not a directory); choose another folder"
     told = fails("export", "runs/a", "--opset", "22", "--out", "y", cwd=place, code=2)
     assert told == "ssld: argument --opset: should be an integer from 9 to 21; got 22"
 

@@ -140,3 +140,10 @@ def test_data_and_weights_lie_in_the_current_folder_or_where_the_environment_say
         assert find() == Path(default)
         monkeypatch.setenv(name, "/elsewhere")
         assert find() == Path("/elsewhere")
+
+
+def test_the_tests_of_a_file_run_in_one_process(request):
+    """What the tests of a file share is then made once. Some versions of pytest and pytest-xdist do not go together."""
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("the tests are not shared among processes")
+    assert request.node.nodeid.endswith(f"@{Path(__file__).stem}")
