@@ -145,6 +145,32 @@ def test_losses_and_gradients_of_zeros_and_of_large_features_are_finite(name, sc
     assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", FEATURE)
+def test_features_and_logits_of_10_000_in_16_bits_have_the_value_of_these_numbers_in_32_bits(name, dtype):
+    terms = fitting({name: {}})
+
+    def total(*types):
+        _, layers = layered(name)
+        student, teacher, batch = drawn(terms[name].loss, 1e4)
+        for outputs in (student, teacher):
+            for values in (outputs, outputs.weights):
+                for key in [*values]:
+                    value = values[key].detach()
+                    for kind in types:
+                        value = value.astype(kind)
+                    value.stop_gradient = outputs is teacher
+                    values[key] = value
+        value, _ = Objective(terms)(student, teacher, batch, {name: layers} if layers is not None else {})
+        value.backward()
+        read = [student[key] for key in terms[name].loss.reads.student if student[key].grad is not None]
+        assert all(np.isfinite(tensor.grad.astype("float32").numpy()).all() for tensor in read)
+        return float(value)
+
+    assert np.isfinite(total(dtype))
+    assert total(dtype) == pytest.approx(total(dtype, "float32"), rel=1e-6)
+
+
 @pytest.mark.parametrize("name", ["at", "catkd", "mgd", "paraphrase", "pefd", "vid", "vitkd", "vkd", "wkd_l"])
 def test_the_value_of_an_image_does_not_depend_on_the_others(name):
     loss, layers = layered(name)

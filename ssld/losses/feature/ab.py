@@ -52,7 +52,8 @@ class Ab(PairsLoss):
     )
     traps: ClassVar = (
         "It is meant as a first stage of training, whose epochs belong to the cost of the method.",
-        "Taps have to be those before an activation, and an activation that is not a ReLU has no such boundary.",
+        "A boundary is where a ReLU begins. Of a stage that ends in another activation, or in none, the sign of the "
+        "values is compared all the same.",
     )
     cost: ClassVar = (
         "Each pair of maps has a 1x1 convolution and a batch norm, on the large maps of the early stages as well."
