@@ -51,7 +51,8 @@ class Axis:
     def ticks(self) -> list[float]:
         """Return about five round numbers of the axis."""
         if self.log:
-            digits = (1, 2, 5) if log10(self.high / self.low) < 2 else (1,)
+            decades = log10(self.high / self.low)
+            digits = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1 else (1, 2, 5) if decades < 2.5 else (1,)
             powers = range(floor(log10(self.low)), ceil(log10(self.high)) + 1)
             found = [digit * 10.0**power for power in powers for digit in digits]
         else:
