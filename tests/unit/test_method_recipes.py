@@ -1,6 +1,8 @@
 """recipes/methods: a recipe for each method on digits, and on ImageNet those whose numbers are published."""
 
 import csv
+import os
+import runpy
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,25 @@ def test_peers_on_imagenet_claim_nothing_since_what_is_published_is_of_another_n
         assert {peer.arch for peer in plan.stages["distill"].peers.values()} == {plan.student.arch}
         text = file.read_text(encoding="utf-8")
         assert all(word in text for word in published[method.upper()])
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """benchmarks/methods.py, which sets the threads of its own process when it is loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", ""))  # it is set back afterwards
+        return runpy.run_path(str(ROOT / "benchmarks/methods.py"))
+
+
+@pytest.mark.parametrize("name", [name for name in DIGITS if name in METHODS])
+def test_what_a_step_of_a_method_costs_can_be_measured_beside_plain_distillation(name, benchmark):
+    plan = benchmark["planned"](name, 32)
+    plain = benchmark["distilled"](plan)
+    stage, beside = plan.stages["distill"], plain.stages["distill"]
+    assert plain.teachers_of("distill"), "plain distillation has a teacher, also where the method has none"
+    assert {term.kind for term in beside.loss.values()} == {"ce", "kl"}
+    assert not beside.peers
+    assert (beside.data.size, stage.data.size) == (32, 32)
+    assert plain.network_of(beside.network) == plan.network_of(stage.network)
+    if name == "udml":  # its networks are of one architecture
+        assert {peer.arch for peer in stage.peers.values()} == {plan.student.arch}
