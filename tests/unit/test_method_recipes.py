@@ -24,6 +24,7 @@ WAYS = {  # recipes that are ways to use a method
     "simkd_head": "simkd",
     "deit_head": "soft_ce",
     "funmatch": "kl",
+    "mean_of_probabilities": "kl",
     "vanillakd": "kl",
     "fixmatch": "soft_ce",
     "noisy_student": "soft_ce",
