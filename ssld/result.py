@@ -23,6 +23,7 @@ from ssld.deploy import Allowed, How, calibrated, check_writable, export_model, 
 from ssld.deploy import contract as contracts
 from ssld.deploy.bench import bench
 from ssld.deploy.engines.registry import ENGINES
+from ssld.deploy.machine import SATURATES, sums_8_bits_exactly
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
@@ -65,6 +66,8 @@ def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | Several
         with noting_failure(result, "export", again):
             result["export"] = release_student(run, run.folder / "export", result)
     result["student"]["bytes"] = next((file["bytes"] for file in result["export"].values()), None)
+    if run.last.settings.quantize and not sums_8_bits_exactly():
+        result["remarks"] = [SATURATES]
     if result["export"]:
         with noting_failure(result, "bench", f"`ssld bench {run.folder}` repeats it"):
             result["bench"] = measure(run)

@@ -79,7 +79,8 @@ def bench(
 
     facts = machine.describe()
     rows = _every_student(question, facts, csv) if all_students else _keep(_measure(target, question), facts, csv)
-    for sentence in [*deploy.unsteady(rows), *facts["notes"]]:
+    exact = machine.sums_8_bits_exactly() or all(row.precision != "int8" for row in rows)
+    for sentence in [*deploy.unsteady(rows), *facts["notes"], *([] if exact else [machine.SATURATES])]:
         note(f"bench: {sentence}")
     return {"machine": facts, "rows": [asdict(row) for row in rows]}
 

@@ -1,6 +1,7 @@
 """This module records what a measurement of speed depends on beside the network: machine, clock, load and libraries."""
 
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,12 @@ PACKAGES = ("openvino", "onnxruntime-gpu", "tensorrt", "paddlelite", "pillow")
 POLICY = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 TURBO = {Path("/sys/devices/system/cpu/intel_pstate/no_turbo"): "0", Path("/sys/devices/system/cpu/cpufreq/boost"): "1"}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+CPUINFO = Path("/proc/cpuinfo")
+DOT_PRODUCTS = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
+SATURATES = (
+    "this processor adds products of 8-bit numbers in 16 bits, where large sums saturate: an engine in int8 may answer "
+    "here otherwise than on a processor with VNNI, and otherwise than the file says"
+)
 GPU_FACTS = ("name", "driver_version", "clocks.sm", "clocks.max.sm", "persistence_mode", "power.limit", "memory.total")
 
 
@@ -51,6 +58,19 @@ def notes(facts: dict[str, Any]) -> list[str]:
         if card.get("clocks.sm") != card.get("clocks.max.sm"):
             sentences.append(f"the clock of the {card.get('name')} is not fixed; `nvidia-smi --lock-gpu-clocks`")
     return sentences
+
+
+def sums_8_bits_exactly() -> bool:
+    """Return whether the processor adds products of 8-bit numbers in 32 bits.
+
+    Older x86 processors add two of them in 16 bits (VPMADDUBSW), where large ones saturate. Where the system does not
+    say what the processor can do, True is returned.
+    """
+    if platform.machine() not in ("x86_64", "aarch64") or not CPUINFO.is_file():
+        return True
+    lines = CPUINFO.read_text(encoding="utf-8").splitlines()
+    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+    return bool(flags & DOT_PRODUCTS)
 
 
 def gpu() -> list[dict[str, str]]:

@@ -83,6 +83,11 @@ def failed(result: dict[str, Any]) -> list[str]:
     return [f"{what} failed: {why}" for what, why in result.get("failures", {}).items()]
 
 
+def warnings(result: dict[str, Any]) -> list[str]:
+    """Return a line for each thing about a result that its reader should know: what failed, and what was remarked."""
+    return [*failed(result), *result.get("remarks", [])]
+
+
 def where(engine: str, precision: str) -> str:
     """Return `openvino`, or `openvino-int8` for a precision other than fp32."""
     return engine if precision == "fp32" else f"{engine}-{precision}"
@@ -145,7 +150,7 @@ def closing_table(result: dict[str, Any]) -> None:
     smoke = " (smoke run: these numbers mean nothing)" if result.get("scope") == "smoke" else ""
     table(closing_rows(result), (result.get("title") or result["recipe"]) + smoke)
     speeds = speed(result.get("bench") or [])
-    remarks = [baseline_remark(result), NOT_STEADY if speeds and speeds.unsteady else None, *failed(result)]
+    remarks = [baseline_remark(result), NOT_STEADY if speeds and speeds.unsteady else None, *warnings(result)]
     for remark in filter(None, remarks):
         sys.stdout.write(printable(remark) + "\n")
 

@@ -6,7 +6,6 @@ from ssld.report import figures, samples
 from ssld.report.headline import (
     NOT_STEADY,
     baseline_remark,
-    failed,
     is_unsteady,
     megabytes,
     on_other_images,
@@ -14,6 +13,7 @@ from ssld.report.headline import (
     points,
     speed,
     training_word,
+    warnings,
 )
 from ssld.report.markup import Columns, card, duration, figure, number, section, table, tile
 from ssld.spec.printable import in_markup, in_markup_lines
@@ -75,7 +75,7 @@ def header(result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         + f'<div class="grid tiles">{"".join(score_tiles(result) + speed_tiles(rows))}</div>\n'
         + (f'<p class="note">This run has no {" and no ".join(missing)}.</p>\n' if missing else "")
         + (f'<p class="note">{in_markup(reason[0].upper() + reason[1:])}.</p>\n' if reason else "")
-        + "".join(f'<p class="warn">{in_markup(line[0].upper() + line[1:])}.</p>\n' for line in failed(result))
+        + "".join(f'<p class="warn">{in_markup(line[0].upper() + line[1:])}.</p>\n' for line in warnings(result))
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from ssld import weights
 from ssld.data import fake
+from ssld.deploy.machine import SATURATES, sums_8_bits_exactly
 from tests.e2e.command import fails, ssld, succeeds, write_recipe
 
 pytest.importorskip("paddleslim", reason="of the extra int8")
@@ -60,6 +61,9 @@ def test_a_run_trains_in_int8_and_leaves_in_int8(place):
     assert result["stages"]["ptq"]["int8"]["sensitivity"] == {}
     assert {(row["network"], row["precision"]) for row in result["bench"]} == {("student", "int8"), ("float", "fp32")}
     page = (run / "report.html").read_text()
+    remarks = [] if sums_8_bits_exactly() else [SATURATES]
+    assert result.get("remarks", []) == remarks
+    assert all(remark[1:] in page for remark in remarks)
     assert "53 of 55 layers are in int8" in page
     assert "55 of 55 layers are in int8" in page
 

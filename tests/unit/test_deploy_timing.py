@@ -132,3 +132,22 @@ def test_a_gpu_is_described_by_what_nvidia_smi_says(tmp_path: Path, monkeypatch)
     assert machine.gpu_memory(42) == 512 << 20
     assert machine.gpu_memory(43) is None
     assert machine.gpu_memory(44) is None
+
+
+@pytest.mark.parametrize(
+    ("system", "text", "exact"),
+    [
+        ("x86_64", "flags\t\t: fpu avx2 avx512_vnni\n", True),
+        ("x86_64", "flags\t\t: fpu avx2 avx512f\n", False),
+        ("aarch64", "Features\t: fp asimd asimddp\n", True),
+        ("aarch64", "Features\t: fp asimd\n", False),
+        ("riscv64", "", True),
+        ("x86_64", None, True),
+    ],
+)
+def test_a_processor_without_exact_sums_of_8_bit_numbers_is_known(system, text, exact, tmp_path, monkeypatch):
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine.platform, "machine", lambda: system)
+    assert machine.sums_8_bits_exactly() is exact

@@ -1,5 +1,6 @@
 """Default taps: which stages of residual, plain and mobile networks a method compares, where a recipe names none."""
 
+import dataclasses
 import math
 import re
 
@@ -7,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ssld import models
+from ssld import models, yaml_text
 from ssld.commands.show import show
 from ssld.config import recipe, run_folder
 from ssld.distill.stage import train_step
@@ -18,6 +19,7 @@ from ssld.interfaces import Outputs
 from ssld.losses import About, build_terms
 from ssld.losses.objective import Objective
 from ssld.losses.overview import methods
+from ssld.losses.registry import built_in
 from ssld.losses.stages import in_pairs, stages_of
 from ssld.losses.terms import fitted
 from ssld.models import outputs_of
@@ -268,14 +270,57 @@ def test_show_says_which_stages_end_in_no_activation(tmp_path):
     assert remark in " ".join(facts.text.split())
 
 
-def test_a_plan_that_was_recorded_with_the_defaults_of_then_has_the_digest_of_then(tmp_path):
-    plan = recipe.load("methods/at")
-    text = recipe.dump(plan)
-    before = text.replace("student: null, teacher: null", "student: [stage1, stage2, stage3], teacher: null")
-    assert before != text
-    run_folder.write_plan(tmp_path, plan.digest, before)
+def test_each_peer_compares_the_stages_that_it_has(tmp_path):
+    tree = changed(TREE, "student.arch", "MobileNetV1_x0_25")
+    tree = changed(tree, "stages.finetune.peers", {"second": {"arch": "MobileNetV3_small_x0_35"}})
+    tree = changed(tree, "stages.finetune.loss", {"ce": {}, "dml": {}, "vid": {}, "ab": {}})
+    for name in ("plain", "distill"):
+        tree = changed(tree, f"stages.{name}.loss", {"ce": {"unlabelled": "ignore"}})
+    with on_trial(recipe.of_mapping(tree), "finetune", IMAGES, ALONE) as (state, batches):
+        losses = {
+            name: {kind: step.objective.terms[kind].loss for kind in ("vid", "ab")}
+            for name, step in {"first": state.step, **state.steps_of_peers}.items()
+        }
+        metrics, batch = train_step(state, batches, 0, first=True)
+    four = ("stage1", "stage2", "stage3", "stage4")
+    assert losses["first"]["vid"].pairs == list(zip(("stage2", "stage3", "stage4", "stage5"), four, strict=True))
+    assert losses["second"]["vid"].pairs == list(zip(four, four, strict=True))
+    assert state.remarks == [
+        "second: loss ab: of the student stage1, stage2, stage3, stage4 end in no activation and are taken as they are"
+    ]
+    assert set(batch["teacher"]) == {*four, *(f"{stage}.pre" for stage in four), "logits"}
+    assert math.isfinite(float(metrics["second/loss/vid"]))
+
+
+FORMER = {
+    kind: {field.name: field.metadata["was"] for field in dataclasses.fields(cls) if "was" in field.metadata}
+    for kind, cls in built_in().items()
+}
+FORMER = {kind: options for kind, options in FORMER.items() if options}
+
+
+@pytest.mark.parametrize("kind", FORMER)
+def test_a_plan_that_was_recorded_with_the_defaults_of_then_has_the_digest_of_then(kind, tmp_path):
+    plan = recipe.of_mapping(changed(TREE, "stages.distill.loss", {kind: {}, "ssld": {}}))
+    tree = recipe.plan_tree(plan)
+    block = tree["stages"]["distill"]["loss"][kind]
+    for option, value in FORMER[kind].items():
+        assert block[option] is None
+        block[option] = list(value) if isinstance(value, tuple) else value
+    run_folder.write_plan(tmp_path, plan.digest, yaml_text.dump(tree))
     read = recipe.of_run(tmp_path)
     assert read.digest == plan.digest
-    assert read.stages["distill"].loss["at"].loss.student is None
-    explicit = recipe.load("methods/at", ["stages.distill.loss.at.student=[stage1, stage2, stage3]"])
-    assert explicit.digest != plan.digest
+    assert read.stages["distill"].loss[kind] == plan.stages["distill"].loss[kind]
+
+
+def test_taps_that_are_written_out_are_another_recipe_than_those_that_are_found():
+    found, written_out = (
+        recipe.load("methods/at", words) for words in ((), ("stages.distill.loss.at.student=[stage1]",))
+    )
+    assert found.digest != written_out.digest
+
+
+def test_the_losses_that_find_their_taps_are_those_that_named_stages():
+    assert {*FORMER} == {
+        "ab", "afd", "at", "fsp", "hint", "nst", "ofa", "ofd", "reviewkd", "semckd", "uskd", "vid",
+    }  # fmt: skip

@@ -41,14 +41,15 @@ def test_the_closing_table_holds_the_whole_result(capsys: pytest.CaptureFixture[
 
 
 def test_a_speed_up_that_was_not_steady_and_a_part_that_failed_say_so(capsys: pytest.CaptureFixture[str]) -> None:
-    result = make_result(failures={"bench": "onnx cannot run; `ssld bench a` repeats it"})
+    result = make_result(failures={"bench": "onnx cannot run; `ssld bench a` repeats it"}, remarks=["sums saturate"])
     for row in result["bench"]:
         row["steady"] = not (row["network"] == "teacher" and row["engine"] == "onnxruntime")
     closing_table(result)
-    *_, row, steady, failed = capsys.readouterr().out.splitlines()
+    *_, row, steady, failed, remark = capsys.readouterr().out.splitlines()
     assert row.endswith("5.5 x (not steady)")
     assert steady.startswith("Not steady: the times of a network drifted or spread too much while they were measured, ")
     assert failed == "bench failed: onnx cannot run; `ssld bench a` repeats it"
+    assert remark == "sums saturate"
 
 
 def test_the_closing_table_of_a_student_alone_has_one_row() -> None:

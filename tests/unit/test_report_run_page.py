@@ -153,10 +153,11 @@ def without_csv(folder: Path) -> Path:
 
 def test_what_failed_after_the_training_stands_at_the_head_and_in_its_section(tmp_path: Path) -> None:
     failures = {"export": "onnx differs from the model; `ssld export a` repeats it"}
-    result = short(export={}, bench=[], failures=failures)
+    result = short(export={}, bench=[], failures=failures, remarks=["large sums saturate"])
     text = Reader(write_report(without_csv(make_run(tmp_path / "a", result))).read_text(encoding="utf-8")).text
     assert "Export failed: onnx differs from the model; `ssld export a` repeats it." in text
     assert "This run was not exported: onnx differs from the model; `ssld export a` repeats it." in text
+    assert "Large sums saturate." in text
 
 
 def test_an_export_that_was_made_since_is_shown_with_its_thresholds(tmp_path: Path) -> None:
