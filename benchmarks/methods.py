@@ -43,6 +43,7 @@ from ssld.files import whole
 from ssld.losses import build_terms, overview
 from ssld.progress import progress
 
+STUDENT = "MobileNetV3_small_x1_0"
 STAGE = "distill"  # the stage that uses the method, in every recipe of recipes/methods
 PLAIN = {"ce": {"unlabelled": "ignore"}, "kl": {"temperature": 4.0}}
 SETTINGS = ("size", "batch", "rounds")
@@ -178,17 +179,23 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def planned(name: str, size: int) -> Plan:
     """Return the plan of a recipe of recipes/methods for images of this size, with the student of this benchmark.
 
-    A recipe that names another student than plain distillation has needs it, and keeps it.
+    A recipe that names another student than plain distillation has needs it, and keeps it. A peer of the student's
+    architecture has that of the student here too.
     """
-    file, plain = parse.locate(f"methods/{name}"), parse.locate("methods/kl")
+    file, usual = parse.locate(f"methods/{name}"), recipe.load(parse.locate("methods/kl")).student.arch
     overrides = [f"stages.{STAGE}.data.size={size}", f"stages.{STAGE}.data.eval_resize={size}"]
-    if recipe.load(file).student.arch == recipe.load(plain).student.arch:
-        overrides.append("student.arch=MobileNetV3_small_x1_0")
+    own = recipe.load(file)
+    if own.student.arch == usual:
+        equals = [name for name, peer in own.stages[STAGE].peers.items() if peer.arch == usual]
+        places = ["student", *(f"stages.{STAGE}.peers.{name}" for name in equals)]
+        overrides += [f"{place}.arch={STUDENT}" for place in places]
     return recipe.load(file, overrides)
 
 
 def distilled(plan: Plan) -> Plan:
-    """Return the plan whose stage distils plainly, from a teacher of the recipe where the method asks none."""
+    """Return the plan whose stage distils plainly, with the teacher of the recipe `kl` where this recipe has none."""
+    if not plan.all_teachers:
+        plan = planned("kl", plan.stages[STAGE].data.size)
     stage = plan.stages[STAGE]
     stage = replace(stage, loss=build_terms(PLAIN), optim=replace(stage.optim, algorithm="momentum"))
     return replace(plan, stages={**plan.stages, STAGE: stage})

@@ -18,6 +18,7 @@ from ssld.spec.ranges import (
     Count,
     CountOrNone,
     Decay,
+    Jobs,
     Opset,
     Pixels,
     Ranks,
@@ -125,6 +126,13 @@ def _tags(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
 
+def _jobs(command: argparse.ArgumentParser, what: str, default: int) -> None:
+    command.add_argument(
+        "--jobs", type=_number(Jobs), default=default, metavar="N",
+        help=f"How many {what} go on side by side, each with its share of the cores (default {default}).",
+    )  # fmt: skip
+
+
 def _running(command: argparse.ArgumentParser) -> None:
     """Add what changes no number of a run: where it runs, and who is told (docs/tracking.md)."""
     command.add_argument(
@@ -204,6 +212,7 @@ def _sweep_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed", type=_number(Seed), default=0, help="The seed of the values that the method random draws (default 0)."
     )
+    _jobs(command, "trials with --local", 1)
     command.add_argument("--smoke", action="store_true", help="Try every trial in seconds, on fake images.")
     command.add_argument("--out", help="The folder of the trials' run folders, or of the file for W&B (default runs).")
     command.add_argument(
@@ -233,8 +242,27 @@ def _tune_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed", type=_number(Seed), default=0, help="The seed of the choice of the held-out images (default 0)."
     )
+    _jobs(command, "trials", 1)
     command.add_argument(
         "--out", help="The folder of the lists, the runs and the table (default runs/<recipe>-<term>-tune-<digest>)."
+    )
+    _running(command)
+
+
+def _grid_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "file", metavar="FILE", help="A grid file (docs/grids.md says how to write one), or a name in recipes/grids."
+    )
+    command.add_argument("--smoke", action="store_true", help="Try every run in seconds, on fake images.")
+    _jobs(command, "runs", 2)
+    command.add_argument(
+        "--only", nargs="+", default=(), metavar="METHOD", help="Run these methods of the grid alone.",
+    )  # fmt: skip
+    command.add_argument("--out", help="The folder of the recipes, the runs and their logs (default runs/grid-<name>).")
+    command.add_argument(
+        "--experiments",
+        default="experiments",
+        help="The folder in whose `grids` the results are (default experiments).",
     )
     _running(command)
 
@@ -537,18 +565,20 @@ def _report_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "what", nargs="+", metavar="RUN",
         help="The folder of a finished run; `speed` and run folders; `figures`; `ledger` for REPORT.md of "
-        "experiments/; `ablation` for docs/what_moves_ssld.md beside that folder.",
+        "experiments/; `ablation` for docs/what_moves_ssld.md beside that folder, `methods` for docs/which_method.md.",
     )  # fmt: skip
     command.add_argument(
-        "--check", action="store_true", help="ledger, ablation: write nothing; exit code 1 when the page is stale."
+        "--check",
+        action="store_true",
+        help="ledger, ablation, methods: only say, by exit code 1, whether the page is stale.",
     )
     command.add_argument(
         "--csv", nargs="+", default=[], metavar="FILE", help="speed, figures: more files of `ssld bench --csv`."
     )
     command.add_argument(
         "--out", metavar="FOLDER",
-        help="The target folder (default speed or figures), for ledger and ablation the folder of the recorded results "
-        "(default experiments).",
+        help="The target folder (default speed or figures), for ledger, ablation and methods that of the recorded "
+        "results (default experiments).",
     )  # fmt: skip
 
 
@@ -564,6 +594,10 @@ COMMANDS: dict[str, Command] = {
         "Find weight and temperature of a term of a recipe on training images that are held out. The same command "
         "resumes.",
         _tune_arguments,
+    ),
+    "grid": Command(
+        "Run methods by pairs of networks by seeds, in which nothing but the method differs. The same command resumes.",
+        _grid_arguments,
     ),
     "label": Command(
         "Make the soft-label caches of a recipe, mend damaged ones, or compare them with the teacher.", _label_arguments

@@ -39,6 +39,7 @@ RESUMES = (
     "run",
     "sweep",
     "tune",
+    "grid",
     "label",
     "reproduce",
     "mine",
@@ -185,6 +186,10 @@ def _print_tuned(result: Mapping[str, Any]) -> None:
     _print_facts({**facts, "held out": result["held_out"], "report": result["report"]})
 
 
+def _print_grid(result: Mapping[str, Any]) -> None:
+    _print_facts({**result, "failed": "; ".join(result["failed"]) or "none"})
+
+
 def _print_plan(result: Any) -> None:
     from ssld import planning
     from ssld.progress import table
@@ -259,6 +264,7 @@ FOR_A_PERSON: dict[str, Callable[[Any], None]] = {
     "run": _print_run,
     "sweep": _print_sweep,
     "tune": _print_tuned,
+    "grid": _print_grid,
     "label": _print_rows,
     "list": _print_rows,
     "show": lambda facts: print(printable_lines(facts.text)),

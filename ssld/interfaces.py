@@ -131,7 +131,8 @@ class Labeller(Protocol):
 
     `engine` says, for the record, what computes them. `gives` has the names of the outputs that it can give. `shapes`
     returns the shape of each of these outputs, without the batch, for images of the student of `size` pixels a side.
-    `shapes_of_each` returns the same for every teacher by its name, or {} where there is only one.
+    `shapes_of_each` returns the same for every teacher by its name, or {} where there is only one. `read` says which
+    outputs the losses read, where that shows when the networks are made.
     """
 
     @property
@@ -143,6 +144,8 @@ class Labeller(Protocol):
     def shapes(self, names: Collection[str], size: int) -> dict[str, tuple[int, ...]]: ...
 
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, tuple[int, ...]]]: ...
+
+    def read(self, names: Collection[str]) -> None: ...
 
     def labelled(self, batches: Iterable[Batch], precision: Precision) -> Iterator[Batch]: ...
 

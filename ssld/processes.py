@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,24 +124,30 @@ def call(command: list[str], ranks_of: Callable[[int], list[int]] | None = None)
     return child.returncode
 
 
-def _start(command: list[str], copied: bool) -> subprocess.Popen[str]:
+def _start(
+    command: list[str], *, copied: bool = False, log: Path | None = None, threads: int | None = None
+) -> subprocess.Popen[str]:
     """Start a command that ends with this process.
 
     With `copied` its output is read and written on, so that it does not matter to the command whether anybody reads
-    it. Otherwise it sees whether standard error is a terminal.
+    it; with `log` it is added to that file. Otherwise the command sees whether standard error is a terminal. `threads`
+    is how many threads libraries may use.
     """
     caller = os.getpid()
+    environment = {**os.environ, PARENT: str(caller)}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
 
     def in_child() -> None:
         ask_for_death_of_parent()
         if os.getppid() != caller:  # it is gone already
             os.kill(os.getpid(), signal.SIGTERM)
 
-    child = subprocess.Popen(
-        command, env={**os.environ, PARENT: str(caller)}, start_new_session=True, preexec_fn=in_child,
-        stdout=subprocess.PIPE if copied else sys.stderr, stderr=subprocess.STDOUT if copied else None,
-        text=True, errors="replace",
-    )  # fmt: skip
+    with log.open("a") if log else nullcontext(subprocess.PIPE if copied else sys.stderr) as output:
+        child = subprocess.Popen(
+            command, env=environment, start_new_session=True, preexec_fn=in_child,
+            stdout=output, stderr=subprocess.STDOUT if copied or log else None, text=True, errors="replace",
+        )  # fmt: skip
     if copied:
         assert child.stdout is not None
         threading.Thread(target=sys.stderr.writelines, args=(child.stdout,), daemon=True).start()
@@ -167,8 +173,38 @@ def children(pid: int) -> list[int]:
 
 def run_alone(recipe: str, overrides: Sequence[str], out: Path, options: RunOptions) -> int:
     """Run `ssld run` in a process of its own and return its exit code."""
+    return call(command_of_run(recipe, overrides, out, options))
+
+
+def command_of_run(recipe: str, overrides: Sequence[str], out: Path, options: RunOptions) -> list[str]:
+    """Return the command that runs a recipe in a process of its own."""
     words = ["--ranks", options.ranks, "--device", options.device, "--wandb", options.wandb, "--out", str(out)]
     words += ["--wandb-project", options.wandb_project, "--wandb-tags", ",".join(options.wandb_tags)]
     flags = {"--smoke": options.smoke, "--tensorboard": options.tensorboard, "--reuse": options.reuse}
     words += [flag for flag, given in flags.items() if given]
-    return call([sys.executable, "-m", "ssld", "run", recipe, *overrides, *words])
+    return [sys.executable, "-m", "ssld", "run", recipe, *overrides, *words]
+
+
+def side_by_side(commands: Sequence[list[str]], logs: Sequence[Path], jobs: int) -> Iterator[tuple[int, int]]:
+    """Run commands, `jobs` of them at a time, and yield the number and the exit code of each one that has ended.
+
+    What a command prints is added to its log. Each gets its share of the cores of this process, since two that take
+    all of them are slower than one after the other. A signal that asks for a stop goes to all that run; they are
+    waited for, and KeyboardInterrupt is raised.
+    """
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    waiting, running = list(enumerate(commands)), dict[int, subprocess.Popen[str]]()
+
+    def hand_on(number: int) -> None:
+        for child in [*running.values()]:
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, number)
+
+    with caught() as stop, stop.handed_on(hand_on):
+        while running or (waiting and not stop.asked):
+            while waiting and len(running) < jobs and not stop.asked:
+                number, command = waiting.pop(0)
+                running[number] = _start(command, log=logs[number], threads=threads)
+            time.sleep(0.1)
+            for number in [number for number, child in running.items() if child.poll() is not None]:
+                yield number, running.pop(number).returncode

@@ -96,14 +96,18 @@ class Bar:
         if finished:
             seconds = time.monotonic() - self.began
             done_in_process = self.done - self.start
-            parts += [f"{done_in_process / seconds:,.0f} {self.unit}/s"] if done_in_process > 1 and seconds > 0 else []
+            parts += [self._speed(done_in_process / seconds)] if done_in_process > 1 and seconds > 0 else []
             parts += [f"in {clock(seconds)}"]
         elif self.total > 1:
             left = self.seconds_left()
-            parts += [f"{self.rate():,.0f} {self.unit}/s"] if self.rate() else []
+            parts += [self._speed(self.rate())] if self.rate() else []
             parts += [f"{clock(left)} left"] if left is not None else []
         parts += [form.format(self.values[name]) for name, form in SHOWN.items() if self.values.get(name) is not None]
         return "  ".join(parts)
+
+    def _speed(self, rate: float) -> str:
+        """Return a rate in words, a minute where it is slow: runs take seconds or minutes each."""
+        return f"{rate:,.0f} {self.unit}/s" if rate >= 1 else f"{60 * rate:.2g} {self.unit}/min"
 
     def open(self) -> None:
         """Show that the work begins."""

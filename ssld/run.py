@@ -44,7 +44,7 @@ from ssld.distill.runs import RECORD, PeerRecord, Run, StageMade, StageRecord, S
 from ssld.distill.space import check_space
 from ssld.distill.stage import run_stage
 from ssld.distill.teacher_mining import mine_pool
-from ssld.distill.teacher_weights import save_trained
+from ssld.distill.teacher_weights import save_trained, weights_digest
 from ssld.distill.teachers import SeveralTeachers, Teacher, Teachers, check_engines, check_files, take_ends
 from ssld.distill.trial import check_sizes, try_stages
 from ssld.errors import RunError, SsldError
@@ -348,6 +348,7 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
         settings, run, folder = stage.settings, stage.run, stage.folder
         network, peers = make_network(stage), make_peers(stage)
         take_ends(stage, teachers, network, peers)
+        start = weights_digest(network)
         train, val = loaders(stage)
         norm_images = in_int8(stage, network) if settings.quantize else ()
         job = Job(
@@ -375,6 +376,7 @@ def stage_result(stage: StageRun, teachers: Teachers, log: Track, trust: Trust, 
                 "network": settings.network,
                 "size": settings.data.crop,
                 "ranks": run.runtime.world,
+                "start": start,
                 "made_of": json_digest(parts),
                 "curve": log.curve(stage.name),
             }

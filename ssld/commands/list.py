@@ -83,7 +83,8 @@ def _losses() -> list[Row]:
 
 
 def _methods() -> list[Row]:
-    return [overview.row(method) for method in overview.methods()]
+    ways = [overview.row_of_way(way) for way in overview.WAYS]
+    return [*(overview.row(method) for method in overview.methods()), *ways]
 
 
 def _engines() -> list[Row]:

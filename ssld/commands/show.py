@@ -33,7 +33,7 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
     `overrides` and `smoke` change a recipe. The first of the `overrides` may be a recipe, where the name is that of a
     method: then its terms in that recipe are looked at too. It raises RecipeError when nothing has that name.
     """
-    models, methods = cards.named(), overview.names()
+    models, methods, ways = cards.named(), overview.names(), {way.name: way for way in overview.WAYS}
     if name.endswith((".yaml", ".yml")) or name in _recipe_names():
         plan = load_plan(name, overrides, smoke=smoke)
         tree = {**recipe.plan_tree(plan), "digest": plan.digest}
@@ -44,14 +44,17 @@ def show(*, name: str, overrides: Sequence[str], smoke: bool) -> Facts:
         if overrides and "=" not in overrides[0]:
             stages = {"stages": _in_recipe(name, load_plan(overrides[0], overrides[1:], smoke=smoke))}
         return Facts({**tree, **stages}, f"{_in_words(tree)}{yaml_text.dump(stages) if stages else ''}".rstrip())
-    elif name in ENGINES.names():
+    if name in ways:
+        tree = _given(overview.facts_of_way(ways[name]))
+        return Facts(tree, _in_words(tree).rstrip())
+    if name in ENGINES.names():
         tree = {"engine": name, "summary": ENGINES.summary(name), "options": ENGINES.options(name)}
     elif name in models or name in cards.all_teachers():
         tree = _facts(models[name]) if name in models else {"arch": cards.find_teacher(name).arch}
         if name in cards.all_teachers():
             tree["as a teacher"] = _given(plain(cards.find_teacher(name)))
     else:
-        all_names = [*_recipe_names(), *models, *cards.all_teachers(), *methods, *ENGINES.names()]
+        all_names = [*_recipe_names(), *models, *cards.all_teachers(), *methods, *ways, *ENGINES.names()]
         raise RecipeError(f"nothing is named {name!r}{did_you_mean(name, all_names)}")
     return Facts(tree, yaml_text.dump(tree).rstrip())
 

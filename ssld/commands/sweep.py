@@ -45,6 +45,7 @@ def sweep(
     local: bool,
     count: int | None,
     seed: int,
+    jobs: int,
     smoke: bool,
     out: str | None,
     experiments: str,
@@ -55,7 +56,7 @@ def sweep(
     wandb_tags: tuple[str, ...],
     tensorboard: bool,
 ) -> WandbSweep | LocalSweep:
-    """Run a sweep here (`local`), one trial after the other, or write it as a file for W&B.
+    """Run a sweep here (`local`), `jobs` trials at a time, or write it as a file for W&B.
 
     `file` is a sweep file, or the name of one in recipes/sweeps. `count` limits the trials, and `seed` is that of the
     values which method random draws. `out` is the folder of the run folders, or of the file for W&B; what is measured
@@ -76,7 +77,7 @@ def sweep(
     if not local:
         return _write_wandb(spec, file, count, seed, parent, options)
     ledger_folder = parent / "smoke" if smoke else Path(experiments) / "sweeps"
-    return _run_here(spec, file, count, seed, parent, ledger_folder, options)
+    return _run_here(spec, file, count, seed, parent, ledger_folder, options, jobs)
 
 
 def _write_wandb(spec: Sweep, file: str, count: int | None, seed: int, parent: Path, options: RunOptions) -> WandbSweep:
@@ -100,9 +101,16 @@ def _write_wandb(spec: Sweep, file: str, count: int | None, seed: int, parent: P
 
 
 def _run_here(
-    spec: Sweep, file: str, count: int | None, seed: int, parent: Path, ledger_folder: Path, options: RunOptions
+    spec: Sweep,
+    file: str,
+    count: int | None,
+    seed: int,
+    parent: Path,
+    ledger_folder: Path,
+    options: RunOptions,
+    jobs: int,
 ) -> LocalSweep:
-    """Run every trial in turn, a finished one not again; put its result in the ledger and all of them in one table.
+    """Run every trial, `jobs` at a time, a finished one not again; put each in the ledger and all of them in one table.
 
     A trial that fails, as one whose loss becomes NaN, leaves a row without numbers. It raises RecipeError before the
     first trial for keys and values that do not hold, RunError when none could finish; Ctrl-C ends the sweep.
@@ -115,7 +123,7 @@ def _run_here(
     rows: list[dict[str, Any]] = []
     hardware: set[str] = set()
     folders = [run_folder(plan, parent) for plan in todo]
-    results = run_trials(spec.recipe, [sweeps.overrides(trial) for trial in trials], folders, options)
+    results = run_trials(spec.recipe, [sweeps.overrides(trial) for trial in trials], folders, options, jobs=jobs)
     for number, (trial, plan, result) in enumerate(zip(trials, todo, results, strict=True), 1):
         if result:
             hardware.add(result["hardware"])

@@ -55,6 +55,7 @@ def tune(
     budget: int,
     held_out: float,
     seed: int,
+    jobs: int,
     out: str | None,
     ranks: str,
     device: Device,
@@ -67,10 +68,11 @@ def tune(
 
     The share `held_out` of the labelled training images of each class, chosen by `seed`, leaves the training of every
     stage, and the students of all trials are compared on them, see `distill.held_out`. The recipe's own validation
-    images are not looked at. `stage` names the stage where several have the term. Lists, runs and the table are in
-    `out`; a finished trial is not repeated, and a larger budget goes on where a smaller one ended. It raises
-    RecipeError, before anything is trained, for a term, stage or option that is none, DataError for too few labelled
-    images, RunError for a folder of another search, and where the recipe's own values do not finish.
+    images are not looked at. `jobs` trials go on side by side. `stage` names the stage where several have the term.
+    Lists, runs and the table are in `out`; a finished trial is not repeated, and a larger budget goes on where a
+    smaller one ended. It raises RecipeError, before anything is trained, for a term, stage or option that is none,
+    DataError for too few labelled images, RunError for a folder of another search, and where the recipe's own values do
+    not finish.
     """
     plan = load_plan(recipe, overrides, smoke=smoke)
     stage = _stage_of(plan, term, stage, recipe)
@@ -92,7 +94,7 @@ def tune(
             lock.enter_context(alone(folder, 0))
         except BlockingIOError:
             raise RunError(f"{folder}: another process is at work in it; let it end, or choose another --out") from None
-        return _tried(search, folder, options)
+        return _tried(search, folder, options, jobs)
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def _claim(folder: Path, search: Search) -> None:
         write_whole(file, text)
 
 
-def _tried(search: Search, folder: Path, options: RunOptions) -> Tuned:
+def _tried(search: Search, folder: Path, options: RunOptions, jobs: int) -> Tuned:
     """Hold images out, run every trial in turn, and say what they allow to choose."""
     from ssld.data import fake
     from ssld.distill.held_out import hold_out
@@ -219,7 +221,7 @@ def _tried(search: Search, folder: Path, options: RunOptions) -> Tuned:
         "command": search.command(folder),
     }
     tried: list[tuned.Tried] = []
-    results = run_trials(search.recipe, [words_of(trial) for trial in search.trials], folders, options, shared)
+    results = run_trials(search.recipe, [words_of(trial) for trial in search.trials], folders, options, shared, jobs)
     for trial, plan, where, result in zip(search.trials, plans, folders, results, strict=True):
         if not (result or tried):
             raise RunError(f"{where}: the recipe's own values did not finish; mend that first, its line is above")

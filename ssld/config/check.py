@@ -14,6 +14,7 @@ from ssld.config.views import check_named_views, check_views
 from ssld.errors import RecipeError, did_you_mean
 from ssld.interfaces import FIRST_VIEW
 from ssld.losses import Loss
+from ssld.losses.stages import is_open, of_stages
 from ssld.losses.views import by_view
 from ssld.spec.names import check_name
 
@@ -416,7 +417,12 @@ def _check_taps(teachers: dict[str, Teacher], taps: list[str], loss: Loss, where
         raise RecipeError(f"{where}: {what}; name one teacher")
     for name, teacher in teachers.items():
         for tap in taps if teacher.is_foreign else ():
-            if tap not in teacher.taps:
+            if is_open([tap]):
+                if not of_stages(teacher.taps):
+                    what = f"reads stages of the teacher, and teacher {name!r} names none"
+                    advice = "call its taps stage1, stage2 ..., or name taps in the options student and teacher"
+                    raise RecipeError(f"{where}: {what}; {advice}")
+            elif tap not in teacher.taps:
                 hint = did_you_mean(tap, teacher.taps) or f"; add it to the taps of teacher {name!r}"
                 raise RecipeError(f"{where}: reads {tap!r} of the teacher, and teacher {name!r} has no such tap{hint}")
 

@@ -1,14 +1,16 @@
 """Compute what the parts of a recipe cost from the plan and the cards. Nothing here is measured.
 
 The only estimate is `gpu_hours`: multiply-adds over an assumed share of the peak of one kind of GPU. All else is
-counted.
+counted. No card has the costs of a network of one's own, or of one with another end. Such a network has to be made for
+that, which whoever asks does with a `Count`; without one it is refused.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ssld.config import cards, recipe
 from ssld.config.mine_step import Mine
-from ssld.config.recipe import Plan, Stage
+from ssld.config.recipe import Network, Plan, Stage
 from ssld.config.teachers import Teacher
 from ssld.errors import RecipeError
 
@@ -31,6 +33,14 @@ SLOTS = {
     "dot": 2,
 }  # numbers that an optimizer keeps for each weight
 CHECKPOINTS = 2  # number of the newest checkpoints that a stage keeps
+Block = Network | Teacher
+Count = Callable[[Plan, Block, int], tuple[int, int]]
+"""Return (parameters, multiply-adds of an image of so many pixels a side) of a network of a plan that no card has."""
+
+
+def refuse(plan: Plan, network: Block, size: int) -> tuple[int, int]:
+    """Raise RecipeError for a network that no card has."""
+    raise RecipeError(f"{plan.name}: {NOT_COUNTED}")
 
 
 def gpu_hours(macs: float) -> float:
@@ -42,14 +52,14 @@ def gpu_hours(macs: float) -> float:
     return macs / (SHARE * PEAK) / 3600
 
 
-def student_macs(plan: Plan, stage: Stage) -> float:
+def student_macs(plan: Plan, stage: Stage, count: Count = refuse) -> float:
     """Return the multiply-adds of a training step for one image, in all the views that the student sees of it.
 
     Where several networks train together, it is their sum.
     They are a forward pass, and twice that for the gradients of the activations and of the weights. A stage that trains
     less than everything needs fewer, see FORWARDS.
     """
-    macs = sum(network_macs(plan, arch, stage.data.size) for arch in trained(plan, stage))
+    macs = sum(block_macs(plan, network, stage.data.size, count) for network in networks_of(plan, stage))
     return FORWARDS[stage.train] * stage.student_rows * macs
 
 
@@ -64,29 +74,43 @@ def network_macs(plan: Plan, arch: str | None, size: int) -> float:
     return card.macs * (size / card.input.size) ** 2
 
 
-def teacher_macs(plan: Plan, teacher: Teacher) -> float:
+def block_macs(plan: Plan, network: Block, size: int, count: Count) -> float:
+    """Return the multiply-adds of one image of `size` pixels of a network of the plan."""
+    arch = card_of(network)
+    return count(plan, network, size)[1] if arch is None else network_macs(plan, arch, size)
+
+
+def card_of(network: Block) -> str | None:
+    """Return the architecture whose card has the costs of a network, or None where no card has them."""
+    return network.card_arch if isinstance(network, Network) else network.arch
+
+
+def teacher_macs(plan: Plan, teacher: Teacher, count: Count = refuse) -> float:
     """Return the multiply-adds of a teacher's forward pass for one image at its own size.
 
-    Raises RecipeError for a teacher without a card.
+    Raises RecipeError for a teacher of another framework.
     """
     if teacher.card:
         return cards.find_teacher(teacher.card).macs
     if teacher.run:
         plan_of_run = recipe.of_finished_run(Path(teacher.run))
-        return network_macs(plan_of_run, plan_of_run.student.card_arch, plan_of_run.stages[plan_of_run.last].data.crop)
+        size = plan_of_run.stages[plan_of_run.last].data.crop
+        return block_macs(plan_of_run, plan_of_run.student, size, count)
     if teacher.stage:
         stage = plan.stages[teacher.stage]
-        return network_macs(plan, plan.network_of(stage.network).arch, stage.data.size)
-    return network_macs(plan, teacher.arch, teacher.input.size if teacher.input else 0)
+        return block_macs(plan, plan.network_of(stage.network), stage.data.size, count)
+    if teacher.is_foreign:
+        return refuse(plan, teacher, 0)[1]
+    return block_macs(plan, teacher, teacher.input.size if teacher.input else 0, count)
 
 
-def mine_macs(plan: Plan, step: Mine) -> float:
+def mine_macs(plan: Plan, step: Mine, count: Count = refuse) -> float:
     """Return the multiply-adds of scoring one image of the pool.
 
     Raises RecipeError for a run that trains no teacher.
     """
     if step.teacher in plan.all_teachers:
-        return teacher_macs(plan, plan.all_teachers[step.teacher])
+        return teacher_macs(plan, plan.all_teachers[step.teacher], count)
     if not is_run(step.teacher):
         return cards.find_teacher(step.teacher).macs
     plan_of_run = recipe.of_run(Path(step.teacher))
@@ -94,7 +118,7 @@ def mine_macs(plan: Plan, step: Mine) -> float:
     if not stages:
         raise RecipeError(f"teacher {step.teacher}: this run trains no teacher; give another run, or a card")
     stage = plan_of_run.stages[stages[0]]
-    return network_macs(plan_of_run, plan_of_run.network_of(stage.network).arch, stage.data.crop)
+    return block_macs(plan_of_run, plan_of_run.network_of(stage.network), stage.data.crop, count)
 
 
 def is_run(teacher: str) -> bool:
@@ -102,7 +126,7 @@ def is_run(teacher: str) -> bool:
     return (Path(teacher) / "plan.yaml").is_file()
 
 
-def taught_macs(plan: Plan, stage: Stage) -> float:
+def taught_macs(plan: Plan, stage: Stage, count: Count = refuse) -> float:
     """Return the multiply-adds of the forward passes that label an image of a stage, in all the views that it reads.
 
     They are 0 where no loss learns from a teacher.
@@ -110,25 +134,25 @@ def taught_macs(plan: Plan, stage: Stage) -> float:
     if not stage.is_taught:
         return 0.0
     if not stage.asks_teacher:  # a stage in int8 learns from the float network that it starts from
-        return stage.teacher_rows * network_macs(plan, plan.student.card_arch, stage.data.size)
+        return stage.teacher_rows * block_macs(plan, plan.student, stage.data.size, count)
     name = next(name for name, candidate in plan.stages.items() if candidate is stage)
-    return stage.teacher_rows * sum(teacher_macs(plan, teacher) for teacher in plan.teachers_of(name).values())
+    return stage.teacher_rows * sum(teacher_macs(plan, teacher, count) for teacher in plan.teachers_of(name).values())
 
 
-def checkpoint_bytes(plan: Plan, stage: Stage) -> int:
+def checkpoint_bytes(plan: Plan, stage: Stage, count: Count = refuse) -> int:
     """Return the bytes that a stage leaves: its newest checkpoints, and its result.
 
     Statistics of batch norms are left out. For a stage that trains the head alone the number is an upper bound, because
     its optimizer keeps less.
     """
-    params = sum(_params(plan, arch) for arch in trained(plan, stage))
+    params = sum(_params(plan, network, stage.data.size, count) for network in networks_of(plan, stage))
     copies = CHECKPOINTS * (1 + SLOTS[stage.optim.algorithm] + bool(stage.optim.ema)) + 1
     return FLOAT * copies * params
 
 
-def export_bytes(plan: Plan) -> int:
+def export_bytes(plan: Plan, count: Count = refuse) -> int:
     """Return the bytes of the exported weights in all formats together."""
-    params = _params(plan, plan.student.card_arch)
+    params = _params(plan, plan.student, plan.stages[plan.last].data.size, count)
     return sum(WEIGHT_BYTES.get(name, FLOAT) for name in plan.export.formats) * params
 
 
@@ -140,13 +164,11 @@ def scaled_lr(lr: float, batch: int, new_batch: int) -> float:
     return lr * new_batch / batch
 
 
-def trained(plan: Plan, stage: Stage) -> list[str | None]:
-    """Return the architectures of the networks that a stage trains, None for a network that no card has."""
-    first = plan.network_of(stage.network)
-    return [getattr(first, "card_arch", first.arch), *(peer.card_arch for peer in stage.peers.values())]
+def networks_of(plan: Plan, stage: Stage) -> list[Block]:
+    """Return the networks that a stage trains."""
+    return [plan.network_of(stage.network), *stage.peers.values()]
 
 
-def _params(plan: Plan, arch: str | None) -> int:
-    if arch is None:
-        raise RecipeError(f"{plan.name}: {NOT_COUNTED}")
-    return cards.find_student(arch).params
+def _params(plan: Plan, network: Block, size: int, count: Count) -> int:
+    arch = card_of(network)
+    return count(plan, network, size)[0] if arch is None else cards.find_student(arch).params

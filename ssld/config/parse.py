@@ -48,9 +48,9 @@ def _on_shelf(path: Path, files: list[Path], missing: str) -> Path:
 
 
 def recipes() -> list[Path]:
-    """Return all recipe files of the shelf, without bases and sweeps."""
+    """Return all recipe files of the shelf, without bases, sweeps and grids."""
     files = {file: file.relative_to(shelf("recipes")).parts[0] for file in shelf("recipes").rglob("*.yaml")}
-    return sorted(file for file, top in files.items() if not (top.startswith("_") or top == "sweeps"))
+    return sorted(file for file, top in files.items() if not (top.startswith("_") or top in ("sweeps", "grids")))
 
 
 def merge_base(file: Path) -> Tree:

@@ -23,7 +23,7 @@ from ssld.config.teachers import Combine, Teacher
 from ssld.errors import RecipeError, RunError, shown
 from ssld.files import damaged, json_digest
 from ssld.losses import Term
-from ssld.losses.recorded import with_recorded
+from ssld.losses.recorded import leave_out_former_defaults, with_recorded
 from ssld.losses.registry import with_own
 from ssld.losses.terms import student_reads, teacher_reads
 from ssld.losses.views import by_view
@@ -533,6 +533,9 @@ def of_run(folder: Path) -> Plan:
         raise damaged(file, str(error).removeprefix(f"{file}: "), AGAIN) from None
     code.reload(digests, folder)
     plan = build(tree, str(file))
+    if plan.digest != digest:
+        leave_out_former_defaults(_blocks_of_losses(tree))
+        plan = build(tree, str(file))
     if plan.digest != digest:
         raise damaged(file, "its digest is that of another plan", AGAIN)
     return plan

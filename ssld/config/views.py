@@ -13,7 +13,7 @@ from ssld.losses.views import by_view, split
 if TYPE_CHECKING:
     from ssld.config.recipe import Data, Stage
 
-TAPS = r"logits|map|embedding|classifier|stage\d*"  # what networks call their outputs and layers
+TAPS = r"logits|map|embedding|classifier|stage\d*|stages"  # what networks call their outputs and layers
 
 
 def check_views(stage: Stage, where: str) -> None:

@@ -60,6 +60,9 @@ class EngineLogits:
         """Return no shapes, because there is only one teacher."""
         return {}
 
+    def read(self, names: Collection[str]) -> None:
+        """Keep to the logits, which are all that an engine gives."""
+
     def labelled(self, batches: Iterable[Batch], precision: Precision = nullcontext) -> Iterator[Batch]:
         """Yield each batch with the logits of its images under `teacher`.
 

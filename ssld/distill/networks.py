@@ -192,6 +192,12 @@ def architecture(plan: Plan, block: Network | Teacher, role: str) -> str:
     return cards.find_teacher(card).arch
 
 
+def count(plan: Plan, block: Network | Teacher, size: int) -> tuple[int, int]:
+    """Return (parameters, multiply-adds of an image of `size` pixels a side) of a network of the plan, made anew."""
+    with paddle.utils.unique_name.guard():
+        return models.count(_build_block(plan, block, block.title, size, ("init", "counted")), size)
+
+
 def make_network(stage: StageRun) -> nn.Layer:
     """Make the network that a stage starts from.
 

@@ -52,6 +52,7 @@ class StageMade(TypedDict):
     network: str  # the student, or the name of a teacher
     size: int  # pixels of the evaluation
     ranks: int
+    start: str  # digest of the weights that the training began with
     made_of: str  # digest of what made the stage, see `reuse.made_of`
     curve: Curve | None  # tells what the stage logged
 

@@ -42,6 +42,11 @@ class Together:
         """Map the name of each teacher to the shapes of its outputs."""
         return {name: part.shapes(names, size) for name, part in self.parts.items()}
 
+    def read(self, names: Collection[str]) -> None:
+        """Let every teacher compute the outputs of these names."""
+        for part in self.parts.values():
+            part.read(names)
+
     def labelled(self, batches: Iterable[Batch], precision: Precision = nullcontext) -> Iterator[Batch]:
         """Yield each batch with the outputs of all teachers for its images. The outputs carry no gradient."""
         labelled: Iterator[tuple[Batch, dict[str, Outputs]]] = ((batch, {}) for batch in batches)

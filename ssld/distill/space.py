@@ -70,8 +70,8 @@ def held(folder: Path) -> int:
 
 
 def _has_cards(plan: Plan) -> bool:
-    trained = (arch for stage in plan.stages.values() for arch in cost.trained(plan, stage))
-    return all(trained)
+    trained = (network for stage in plan.stages.values() for network in cost.networks_of(plan, stage))
+    return all(map(cost.card_of, trained))
 
 
 def _size(plan: Plan, name: str) -> tuple[int, int]:

@@ -35,6 +35,7 @@ def run_stage(
     """
     assert job.track is not None, "a job that is run keeps its numbers"
     state = TrainState(job, network, labeller, peers)
+    state.tell()
     start = state.restore()
     for one in state.networks:
         set_mode(one, job.stage.train)

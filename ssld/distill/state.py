@@ -34,9 +34,11 @@ from ssld.interfaces import Curve, EveryScore, Labeller, Parameter, Scores, Stag
 from ssld.losses import About
 from ssld.losses.base import Shape
 from ssld.losses.objective import Objective
+from ssld.losses.stages import is_open, of_stages
+from ssld.losses.terms import Term, are_open, fitted, teacher_reads
 from ssld.losses.views import split
 from ssld.models.taps import no_layer, sublayer
-from ssld.progress import Bar, progress
+from ssld.progress import Bar, note, progress
 from ssld.quantize import recalibrate
 from ssld.runtime import seed_networks, seed_of
 
@@ -60,10 +62,13 @@ class TrainState:
         self.log_every = max(1, min(10, self.steps // 100))
         trained = [p for one in self.networks for p in set_trainable(one, job.stage.train)]
         self.abouts: dict[str, About] = {}  # maps the name of a term to what its layers were made for
+        self.remarks: list[str] = []  # on the taps that were chosen
         self.step = self._step(network, labeller)
         self.steps_of_peers = {name: self._step(peer, labeller, name) for name, peer in self.peers.items()}
-        begin_helpers(self.step.helpers, job.helpers, job.name)
         all_steps = [self.step, *self.steps_of_peers.values()]
+        if labeller:
+            labeller.read(frozenset().union(*(step.objective.teacher_reads for step in all_steps)))
+        begin_helpers(self.step.helpers, job.helpers, job.name)
         self.whole = Together(self.step, self.steps_of_peers) if self.peers else self.step
         trained += [p for step in all_steps for p in step.helpers.parameters() if not p.stop_gradient]
         self._trained = {id(parameter) for parameter in trained}
@@ -87,10 +92,17 @@ class TrainState:
         """Return the networks that the stage trains; the first one is what it hands on."""
         return [self.network, *self.peers.values()]
 
+    def tell(self) -> None:
+        """Say on standard error where taps were chosen otherwise than a method asks for."""
+        for remark in self.remarks if self.job.runtime.main else ():
+            note(f"stage {self.job.name}: {remark}")
+
     def _step(self, network: nn.Layer, labeller: Labeller | None, peer: str = "") -> Step:
         """Make the step of a network with the layers of its losses. `peer` is its name where it is one of the peers."""
         views = self.stage.data.views
-        objective = Objective(self.stage.loss, self.job.train.steps_per_epoch, views)
+        terms, remarks = fitted_to(self.stage.loss, network, labeller, self.stage.data.size)
+        self.remarks += [f"{peer}: {remark}" if peer else remark for remark in remarks]
+        objective = Objective(terms, self.job.train.steps_per_epoch, views)
         helpers = self._helpers(network, objective, labeller, peer)
         return Step(network, objective, helpers, self.stage.optim.algorithm in APART, views)
 
@@ -313,6 +325,23 @@ def begin_helpers(layers: nn.LayerDict, given: Mapping[str, Mapping[str, Array]]
 
 def _shape(state: Mapping[str, Tensor] | Mapping[str, Array], key: str) -> list[int] | None:
     return list(state[key].shape) if key in state else None
+
+
+def fitted_to(
+    terms: Mapping[str, Term], network: nn.Layer, labeller: Labeller | None, size: int
+) -> tuple[dict[str, Term], list[str]]:
+    """Return the terms with the taps of a network and its teacher that fit each other, where they leave them open.
+
+    The remarks beside them say what was chosen otherwise than a method asks for. Images have `size` pixels a side. A
+    network without a stage is asked for the first one, and says what is missing.
+    """
+    if not are_open(terms.values()):
+        return dict(terms), []
+    student = shapes(network, of_stages(models.taps_of(network)) or {"stage1"}, size)
+    teacher: Mapping[str, Shape] = {}
+    if labeller and is_open(teacher_reads(terms.values())):
+        teacher = labeller.shapes(of_stages(labeller.gives) or {"stage1"}, size)
+    return fitted(terms, student, teacher)
 
 
 def _logged(scores: Scores) -> dict[str, float]:

@@ -42,7 +42,8 @@ class TeacherLogits(nn.Layer):
         reads: Collection[str] = ("logits",),
     ):  # fmt: skip
         super().__init__()
-        self.network, self.passes = network, by_view(reads, student.views)
+        self.network, self.views = network, tuple(student.views)
+        self.read(reads)
         self.gives = taps_of(network) | {"logits"}
         self.register_buffer("enlarge", _enlarge(student.size, size, MODES[student.interpolation]))
         self.scale, self.shift = _renormalise(student, mean, std)
@@ -84,6 +85,10 @@ class TeacherLogits(nn.Layer):
     def shapes_of_each(self, names: Collection[str], size: int) -> dict[str, dict[str, Shape]]:
         """Return no shapes, because there is only one teacher."""
         return {}
+
+    def read(self, names: Collection[str]) -> None:
+        """Compute the outputs of these names from now on."""
+        self.passes = by_view(names, self.views)
 
     def labelled(self, batches: Iterable[Batch], precision: Precision = nullcontext) -> Iterator[Batch]:
         """Yield each batch with the teacher's outputs for its images under `teacher`. The outputs carry no gradient."""

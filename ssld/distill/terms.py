@@ -19,7 +19,7 @@ from ssld.distill.trial import IMAGES, on_trial
 from ssld.errors import RecipeError
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.objective import Objective
-from ssld.losses.terms import Term
+from ssld.losses.terms import Term, unlike_default
 from ssld.losses.views import by_view
 from ssld.models import evaluating, outputs_of
 from ssld.runtime import Runtime
@@ -77,7 +77,7 @@ def _cost(counted: tuple[int, int], stage: Stage) -> dict[str, int]:
 
 def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[str, object]:
     """Return the facts of one term of a stage. `state` has the stage on trial with a batch of two images."""
-    term = stage.loss[name]
+    term = state.step.objective.terms[name]
     reads, teacher_outputs = term.reads, batch.get("teacher") or Outputs()
     with evaluating(state.network), paddle.no_grad():
         passes = by_view(reads.student | state.step.objective.student_reads, stage.data.views)
@@ -96,6 +96,8 @@ def _of_term(state: TrainState, name: str, batch: Batch, stage: Stage) -> dict[s
         }
     if reads.weights:
         facts["weights"] = {of: sorted(layers) for of, layers in reads.weights.items() if layers}
+    if said := unlike_default(stage.loss[name].loss, term.loss):
+        facts["remarks"] = said
     if reads.batch:
         facts["batch"] = sorted(reads.batch)
     layers = dict(state.step.helpers.items()).get(name)

@@ -108,6 +108,9 @@ class CachedLogits:
         """Return no shapes, because a cache keeps what several teachers say together."""
         return {}
 
+    def read(self, names: Collection[str]) -> None:
+        """Keep to the logits, which are all that a cache holds."""
+
     def labelled(
         self, batches: Iterable[Batch], precision: Callable[[], AbstractContextManager[Any]] = nullcontext
     ) -> Iterator[Batch]:

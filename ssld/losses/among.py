@@ -19,4 +19,4 @@ class BatchLoss(Loss):
         """Raise RecipeError for micro-batches of one image."""
         if about.micro < 2:
             what = f"it compares the images of a micro-batch, and a rank has {about.micro} in one"
-            raise RecipeError(f"loss {type(self).__name__}: {what}; raise data.batch, or lower optim.accumulate")
+            raise RecipeError(f"{what}; raise data.batch, or lower optim.accumulate")

@@ -26,7 +26,8 @@ class Reads:
     """Say what a loss reads.
 
     student, teacher: names of outputs, `logits` or taps such as `stage3` or `embedding`, after the name of a view where
-    a loss compares views (`strong.logits`); an empty teacher means that the loss needs none. batch: keys of `Batch`,
+    a loss compares views (`strong.logits`); `stages` and `stages.pre` stand for stages of which `Loss.fitted` chooses.
+    An empty teacher means that the loss needs none. batch: keys of `Batch`,
     such as `label` or `index`. weights: of `student` or `teacher` the layers whose weights it reads: `classifier` makes
     the logits, `stage3.norm` is the batch norm that makes `stage3.pre`. each: it reads every teacher apart.
     """
@@ -157,6 +158,13 @@ class Loss:
         logit ("teacher_argmax").
         """
         return "refuse"
+
+    def fitted(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> Loss:
+        """Return this loss with taps that the two networks have, where its options leave open which (`losses/stages`).
+
+        student, teacher: the shape of each tap of a stage, without the batch. It is called for such a loss alone.
+        """
+        return self
 
     def check(self, about: About) -> None:
         """Raise RecipeError where the loss cannot be computed of these outputs; it is called before `helpers`."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ssld.errors import RecipeError
-from ssld.losses.base import Loss, Reads
+from ssld.losses.base import Loss, Reads, Shape
 from ssld.losses.lazy import Tensor, paddle
+from ssld.losses.stages import AFTER, in_pairs, instead_of, stages_of, taps_of
 from ssld.spec.ranges import Text
 
-STAGES = ("stage1", "stage2", "stage3", "stage4")
-PRE = tuple(f"{stage}.pre" for stage in STAGES)
+FOUR = ("stage1", "stage2", "stage3", "stage4")
+FOUR_BEFORE = tuple(f"{stage}.pre" for stage in FOUR)
 
 
 def pooled(features: Tensor) -> Tensor:
@@ -72,17 +74,27 @@ class TapLoss(Loss):
 class PairsLoss(Loss):
     """Compare taps in pairs: the first of the student with the first of the teacher, and so on.
 
-    student, teacher: names of taps; without `teacher` they are those of `same`, by default the names of the student.
+    student, teacher: names of taps. Without both they are stages of the two networks that belong together, see
+    `fitted`; without `teacher` alone they have the names of the student's, and without `student` alone the student's
+    stages are those that belong to the teacher's taps.
     """
 
-    student: tuple[Text, ...] = STAGES
+    student: tuple[Text, ...] | None = instead_of(FOUR)
     teacher: tuple[Text, ...] | None = None
 
     paired: ClassVar[bool] = True
     """Whether there must be one tap of the teacher for each of the student; else each is compared with each."""
+    kinds: ClassVar[tuple[str, str]] = (AFTER, AFTER)
+    """Where a stage of the student, and of the teacher, is caught: AFTER its last activation or BEFORE it."""
+    first: ClassVar[int | None] = None
+    """How many pairs of stages are taken, the shallow ones first; None takes all."""
+    also: ClassVar[tuple[str, ...]] = ()
+    """Taps that come after those of the stages."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.student is None or self._teacher_is_open:
+            return
         own, others = len(self.student), len(self.teacher_taps)
         if self.paired and (not own or own != others):
             counts = f"{others} taps of the teacher for {own} of the student"
@@ -91,14 +103,37 @@ class PairsLoss(Loss):
             raise RecipeError(f"teacher: {own} taps of the student and {others} of the teacher; give one at least")
 
     @property
+    def _teacher_is_open(self) -> bool:
+        return self.teacher is None and (self.student is None or self.kinds[0] != self.kinds[1])
+
+    @property
+    def student_taps(self) -> tuple[str, ...]:
+        return (self.kinds[0], *self.also) if self.student is None else self.student
+
+    @property
     def teacher_taps(self) -> tuple[str, ...]:
-        return self.student if self.teacher is None else self.teacher
+        if self.teacher is None:
+            return (self.kinds[1], *self.also) if self._teacher_is_open else self.student_taps
+        return self.teacher
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student=self.student, teacher=self.teacher_taps)
+        return Reads(student=self.student_taps, teacher=self.teacher_taps)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """Return (tap of the student, tap of the teacher) of each pair."""
-        return list(zip(self.student, self.teacher_taps, strict=True))
+        return list(zip(self.student_taps, self.teacher_taps, strict=True))
+
+    def fitted(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> PairsLoss:
+        is_open = self.student is None, self._teacher_is_open
+        if not any(is_open):
+            return self
+        stages = stages_of("student", student, self.student), stages_of("teacher", teacher, self.teacher)
+        own, others = in_pairs(*stages) if self.paired else ([*stages[0]], [*stages[1]])
+        count = self.first if all(is_open) else None
+        return replace(
+            self,
+            student=(*taps_of(self.kinds[0], own[:count], student), *self.also) if is_open[0] else self.student,
+            teacher=(*taps_of(self.kinds[1], others[:count], teacher), *self.also) if is_open[1] else self.teacher,
+        )

@@ -300,7 +300,7 @@ def _check(values: NDArray[np.int64], classes: int, strict: str | None, batch: B
     raise DataError(f"{image}: label {value} is not in 0..{classes - 1}; correct the list file or `classes`")
 
 
-def _wide(outputs: Outputs, keep_gradient: bool = True) -> dict[str, Tensor]:
+def _wide(outputs: Mapping[str, Tensor], keep_gradient: bool = True) -> dict[str, Tensor]:
     """Return the outputs in 32 bits or more: sums and differences of 16-bit numbers lose what a loss is about."""
     narrow = (paddle.float16, paddle.bfloat16)
     wide = {name: value.astype("float32") if value.dtype in narrow else value for name, value in outputs.items()}
@@ -310,4 +310,4 @@ def _wide(outputs: Outputs, keep_gradient: bool = True) -> dict[str, Tensor]:
 def _also(outputs: Outputs) -> tuple[dict[str, Outputs], Mapping[str, Tensor]]:
     """Return what accompanies the outputs themselves: those of each teacher, and weights."""
     each = {name: Outputs(_wide(of_teacher, keep_gradient=False)) for name, of_teacher in outputs.each.items()}
-    return each, outputs.weights
+    return each, _wide(outputs.weights)

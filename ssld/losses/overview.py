@@ -81,7 +81,16 @@ DOT = Method(
     name="dot",
     group="optimiser",
     summary="Two momenta, of the task and of the distillation; it is no loss: optim: {algorithm: dot}.",
-    text="",
+    text=textwrap.dedent(
+        """\
+        u_task is the momentum of the gradient of the terms that learn from labels, u_distil that of the terms that
+        learn from a teacher:
+
+            w <- w - rate (u_task + u_distil), momentum - delta and momentum + delta
+
+        Formula and numbers are those of the official code (github.com/megvii-research/mdistiller). The weight decay of
+        a parameter that only one of the two reaches is a choice of this implementation (`ssld/distill/dot.py`)."""
+    ),
     formula="w <- w - rate (u_task + u_distil), momentum - delta and momentum + delta",
     needs=("two gradients",),
     helpers=False,
@@ -99,6 +108,119 @@ DOT = Method(
     ),
     cost="The gradients of the task and of the distillation are kept apart, so a step has two backward passes.",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """Describe a method that is no loss of its own but a way to use losses.
+
+    losses: their names. written: what of it a recipe writes. text: what it is, and where it differs from its paper.
+    recipes: those that use it, below recipes/. ledger: as of a `Loss`.
+    """
+
+    name: str
+    losses: tuple[str, ...]
+    written: str
+    text: str
+    recipes: tuple[str, ...]
+    paper: Paper | Without
+    ledger: tuple[str, ...] = ()
+
+
+WAYS = (
+    Way(
+        name="funmatch",
+        losses=("kl",),
+        written="loss: {kl: {}}, data: {augment: {mixup: 1.0}}",
+        text="The student matches the function of the teacher: both see the same crop and the same mixture of images, "
+        "no label is read, and the training is very long. A short one does not show it.",
+        recipes=("methods/funmatch", "methods/imagenet/funmatch_resnet50"),
+        paper=Paper("Knowledge distillation: A good teacher is patient and consistent", 2021, "2106.05237"),
+    ),
+    Way(
+        name="vanillakd",
+        losses=("kl", "bce"),
+        written="loss: {bce: {}, kl: {}}, optim: {algorithm: lamb}",
+        text="Plain distillation in a strong recipe of training: it asks how much of what other losses gain is left "
+        "there. Its published teacher, BEiTv2-B, comes in as an ONNX file.",
+        recipes=("methods/vanillakd", "methods/imagenet/vanillakd_resnet50"),
+        paper=Paper(
+            "VanillaKD: Revisit the Power of Vanilla Knowledge Distillation from Small Scale to Large Scale",
+            2023,
+            "2305.15781",
+        ),
+        ledger=("VanillaKD",),
+    ),
+    Way(
+        name="hard_label",
+        losses=("ce", "soft_ce"),
+        written="loss: {ce: {weight: 0.5}, soft_ce: {hard: true, weight: 0.5}}",
+        text="The class that the teacher holds for the most probable one is a second label. With a head of its own for "
+        "it, `student: {head: {kind: distillation}}`, it is the hard form of `deit`; images without a label count too.",
+        recipes=("methods/deit_head",),
+        paper=Paper("Training data-efficient image transformers & distillation through attention", 2020, "2012.12877"),
+    ),
+    Way(
+        name="mean_of_probabilities",
+        losses=("kl",),
+        written="teachers: [big, other], combine: {mean: probabilities}, loss: {kl: {}}",
+        text="Several teachers speak as one, whose probabilities are the mean of theirs, for any loss that reads "
+        "logits. At temperature 1 that is exact; at another one `aver` with `mean: probabilities` is.",
+        recipes=("methods/mean_of_probabilities",),
+        paper=Without("Averaging teachers is a baseline of many papers and the invention of none."),
+    ),
+    Way(
+        name="fixmatch",
+        losses=("ce", "soft_ce"),
+        written="pseudo: {kind: soft_ce, hard: true, student_view: strong, min_teacher: 0.95}",
+        text="The teacher labels a weak view of an image, the student learns that class in a strong view, where the "
+        "teacher is sure. In the paper the network labels for itself; here a teacher does.",
+        recipes=("methods/fixmatch", "methods/imagenet/fixmatch_resnet50"),
+        paper=Paper(
+            "FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence", 2020, "2001.07685"
+        ),
+    ),
+    Way(
+        name="noisy_student",
+        losses=("ce", "soft_ce"),
+        written="pseudo: {kind: soft_ce, student_view: noisy, min_teacher: 0.3}",
+        text="A network that labels taught labels images as they are; a larger one learns from changed images, and "
+        "teaches in its turn. It needs long stages: the recipe on the digits says what happens in short ones.",
+        recipes=("methods/noisy_student", "methods/imagenet/noisy_student_efficientnetb2"),
+        paper=Paper("Self-training with Noisy Student improves ImageNet classification", 2019, "1911.04252"),
+    ),
+)
+"""Methods of the literature that are recipes."""
+
+
+def row_of_way(way: Way) -> dict[str, object]:
+    """Return the line of `ssld list methods` of a way to use losses."""
+    needed = {need for name in way.losses for need in method(name).needs}
+    paper = way.paper if isinstance(way.paper, Paper) else None
+    return {
+        "name": way.name,
+        "kind": "recipe",
+        "needs": ", ".join(need for need in NEEDS if need in needed),
+        "helpers": "no",
+        "paper": paper and f"arXiv:{paper.arxiv}",
+        "golden": None,
+        "year": paper and str(paper.year),
+    }
+
+
+def facts_of_way(way: Way) -> dict[str, object]:
+    """Return all that is known of a way to use losses, as a tree of plain values."""
+    paper = {"none": way.paper.reason} if isinstance(way.paper, Without) else dataclasses.asdict(way.paper)
+    return {
+        "method": way.name,
+        "kind": "recipe",
+        "summary": way.text,
+        "written": way.written,
+        "losses": list(way.losses),
+        "recipes": [f"recipes/{name}.yaml" for name in way.recipes],
+        "paper": paper,
+        "published_as": list(way.ledger),
+    }
 
 
 def names() -> list[str]:

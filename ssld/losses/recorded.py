@@ -28,6 +28,22 @@ def with_recorded(blocks: Iterable[object], known: Mapping[str, type[Loss]] | No
     return losses | {kind: _recorded(kind, sorted(keys)) for kind, keys in options.items()}
 
 
+def leave_out_former_defaults(blocks: Iterable[object]) -> None:
+    """Take out of recorded blocks the options whose values were the defaults of built-in losses when they were written.
+
+    They then have the defaults of today, which mean the same; a digest names no option at its default.
+    """
+    for block in blocks:
+        for name, term in block.items() if isinstance(block, dict) else ():
+            cls = built_in().get(str(term.get("kind", name))) if isinstance(term, dict) else None
+            for field in dataclasses.fields(cls) if cls else ():
+                former = field.metadata.get("was")
+                if former is not None and term.get(field.name) == (
+                    list(former) if isinstance(former, tuple) else former
+                ):
+                    del term[field.name]
+
+
 def _recorded(kind: str, options: Iterable[str]) -> type[Loss]:
     fields = [(name, object, dataclasses.field(default=None)) for name in options]
     reads = ("reads", ClassVar, Reads())

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, TypeVar, cast, get_args
 
 import pydantic
 
 from ssld.errors import RecipeError, call_own, did_you_mean, shown
-from ssld.losses.base import LOGITS, Loss, Reads
+from ssld.losses.base import LOGITS, Loss, Reads, Shape
 from ssld.losses.confidence import Confidence
 from ssld.losses.registry import built_in, find
 from ssld.losses.schedule import Schedule, Weight
+from ssld.losses.stages import BEFORE, is_open, of_stages
 from ssld.losses.views import named
 from ssld.spec.ranges import Factor, check
 
@@ -231,3 +232,39 @@ def teacher_reads(terms: Iterable[Term]) -> frozenset[str]:
 def student_reads(terms: Iterable[Term]) -> frozenset[str]:
     """Return the outputs of the student that any of the terms reads."""
     return frozenset().union(*(term.reads.student for term in terms))
+
+
+def are_open(terms: Iterable[Term]) -> bool:
+    """Return whether one of the terms leaves open which stages of the networks it reads."""
+    return any(is_open(term.loss.reads.student | term.loss.reads.teacher) for term in terms)
+
+
+def fitted(
+    terms: Mapping[str, Term], student: Mapping[str, Shape], teacher: Mapping[str, Shape]
+) -> tuple[dict[str, Term], list[str]]:
+    """Return the terms with taps that two networks have where they leave that open, and remarks on what was chosen.
+
+    student, teacher: the shape of each tap of a stage, without the batch. Raises RecipeError, one line, where nothing
+    fits.
+    """
+    chosen, remarks = {}, []
+    for name, term in terms.items():
+        chosen[name] = term
+        if are_open([term]):
+            try:
+                chosen[name] = replace(term, loss=term.loss.fitted(student, teacher))
+            except RecipeError as error:
+                raise RecipeError(f"loss {name}: {error}") from None
+            remarks += [f"loss {name}: {remark}" for remark in unlike_default(term.loss, chosen[name].loss)]
+    return chosen, remarks
+
+
+def unlike_default(loss: Loss, chosen: Loss) -> list[str]:
+    """Say of which stages the loss `chosen` reads what they give, where `loss` asks for what enters an activation."""
+    said = []
+    for role in ("student", "teacher"):
+        asked, read = getattr(loss.reads, role), getattr(chosen.reads, role)
+        plain = sorted(tap for tap in of_stages(read) if "." not in tap) if BEFORE in asked else []
+        if plain:
+            said.append(f"of the {role} {', '.join(plain)} end in no activation and are taken as they are")
+    return said

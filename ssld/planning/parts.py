@@ -85,7 +85,7 @@ def labelling(plan: Plan, labels: Labels, stage: Part) -> Part:
         images=stage.images,
         counted=stage.counted,
         epochs=labels.views,
-        macs=cost.taught_macs(plan, plan.stages[stage.name]),
+        macs=cost.taught_macs(plan, plan.stages[stage.name], count_made),
         record=Layout(plan.classes, labels.kept(plan.classes)).size,
     )
 
@@ -95,7 +95,7 @@ def mining(plan: Plan, name: str, step: Mine, root: Path) -> Part:
 
     Its images are those that a finished mining counted, those of its list files, or known by the name of the folder.
     """
-    macs, done_file = cost.mine_macs(plan, step), root / name / mine_step.DONE
+    macs, done_file = cost.mine_macs(plan, step, count_made), root / name / mine_step.DONE
     if done_file.is_file():
         counts = read_json(done_file, "remove it, and `ssld run` chooses the images anew")["counts"]
         return Part(kind="mine", name=name, images=counts["images"], counted="already mined", macs=macs)
@@ -129,13 +129,21 @@ def training(plan: Plan, name: str, root: Path, cards: int, per_card: int | None
         images=images,
         counted=joined([how for _, how in counts]),
         epochs=stage.epochs,
-        macs=cost.student_macs(plan, stage) + (0 if stage.labels else cost.taught_macs(plan, stage)),
+        macs=cost.student_macs(plan, stage, count_made)
+        + (0 if stage.labels else cost.taught_macs(plan, stage, count_made)),
         steps=steps,
         batch=batch,
         micro=sampler.micro_size(batch, accumulate, cards),
         accumulate=accumulate,
         lr=stage.optim.lr,
     )
+
+
+def count_made(plan: Plan, network: cost.Block, size: int) -> tuple[int, int]:
+    """Return (parameters, multiply-adds) of a network that no card has: it is made with fresh weights and counted."""
+    from ssld.distill.networks import count
+
+    return count(plan, network, size)
 
 
 def images_of(plan: Plan, root: Path, list_name: str, where: str) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from ssld.config import cost
 from ssld.config.recipe import Plan
 from ssld.data.imagenet import TRAIN_IMAGES
-from ssld.planning.parts import Part
+from ssld.planning.parts import Part, count_made
 
 
 class Row(TypedDict):
@@ -111,8 +111,8 @@ def _sum(values: Iterable[float | None]) -> float:
 def storage(plan: Plan, parts: Sequence[Part]) -> dict[str, int]:
     """Return bytes: label caches to the byte, checkpoints and exports by the number of weights. Images are left out."""
     labels = sum((part.samples or 0) * part.record for part in parts)
-    checkpoints = sum(cost.checkpoint_bytes(plan, stage) for stage in plan.stages.values())
-    return {"label_caches": labels, "checkpoints": checkpoints, "exports": cost.export_bytes(plan)}
+    checkpoints = sum(cost.checkpoint_bytes(plan, stage, count_made) for stage in plan.stages.values())
+    return {"label_caches": labels, "checkpoints": checkpoints, "exports": cost.export_bytes(plan, count_made)}
 
 
 def cost_line(parts: Sequence[Part]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ssld.files import write_whole
 from ssld.losses.base import Paper, Without
-from ssld.losses.overview import GROUPS, NEEDS, Method, methods
+from ssld.losses.overview import GROUPS, NEEDS, WAYS, Method, methods
 from ssld.report.drawings import DRAWINGS
 
 LEDGER = "data/published.csv"
@@ -72,6 +72,12 @@ is without what the process held before the networks were made. The layers of a 
 and a GPU has other ratios.{missing}
 
 {longest}"""
+WAYS_INTRO = """
+## Recipes that are methods
+
+These methods of the literature are no losses of their own: a recipe writes them with losses from above. Their numbers
+are of the pairs that were published.
+"""
 LONGEST = 3  # methods whose cost is told above all others
 
 
@@ -93,7 +99,23 @@ def page(docs: Path) -> str:
         drawing = f"![{DRAWINGS[group]().title}]({_figure(group)})"
         parts += [f"\n## {GROUPS[group]}\n\n{drawing}\n\n{_table(some, costs)}"]
         parts += [_entry(method, numbers, costs) for method in some]
-    return "".join(parts)
+    return "".join([*parts, *_ways(numbers)])
+
+
+def _ways(numbers: Sequence[Row]) -> list[str]:
+    """Return what is said of the methods that are recipes."""
+    parts = [WAYS_INTRO]
+    for way in WAYS:
+        losses = ", ".join(f"[`{name}`](#{name})" for name in way.losses)
+        recipes = ", ".join(f"[{name}](../recipes/{name}.yaml)" for name in way.recipes)
+        lines = [f"\n### {way.name}", "", way.text, "", f"    {way.written}", "", f"**Losses**: {losses}", ""]
+        lines += [f"**Recipes**: {recipes}", ""]
+        paper = f"**Without a paper**: {way.paper.reason}" if isinstance(way.paper, Without) else _paper(way.paper)
+        lines += [paper if paper.startswith("**") else f"**Paper**: {paper}"]
+        rows = [row for row in numbers if row["method"] in way.ledger]
+        lines += ["", *_numbers(rows)] if rows else []
+        parts.append("\n".join(lines) + "\n")
+    return parts
 
 
 def _figure(group: str) -> str:
@@ -191,7 +213,8 @@ def _unlabelled(method: Method) -> str:
 def _numbers(rows: Sequence[Row]) -> list[str]:
     titles = ("data, teacher, student", "student alone", "distilled", "as", "kind", "source", "note")
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for row in sorted(rows, key=lambda row: PAIRS.index(_pair(row))):
+    places = {pair: place for place, pair in enumerate(PAIRS)}
+    for row in sorted(rows, key=lambda row: places.get(_pair(row), len(PAIRS))):
         seeds = f"seeds: {row['seeds']}" if row["seeds"] else ""
         note = "; ".join(text.replace("|", "\\|") for text in (row["notes"], seeds) if text)
         names = f"{row['data']}, {row['teacher']}, {row['student']}"

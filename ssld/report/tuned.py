@@ -1,4 +1,7 @@
-"""This module says what trials on held-out images allow to choose, and writes their table: Markdown, CSV and JSON."""
+"""This module says what trials on held-out images allow to choose, and writes their table: Markdown, CSV and JSON.
+
+A figure beside the page shows them, see tuned_figure.py.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from ssld.files import write_whole, writing
 from ssld.report.image_statistics import accuracy, gap, is_clear
 from ssld.report.seed_statistics import p_value
 from ssld.report.trials import csv_of, table
+from ssld.report.tuned_figure import figure
 from ssld.spec.printable import in_code, in_markdown
 
 Row = dict[str, Any]
@@ -107,7 +111,7 @@ def lines_of(values: Mapping[str, object]) -> str:
 
 
 def write(file: Path, tried: Sequence[Tried], place: str, about: Row) -> Path:
-    """Write the page of the trials so far, and the same beside it as .csv and .json; return the page.
+    """Write the page of the trials so far, its figure, and the same beside it as .csv and .json; return the page.
 
     about: recipe, term, stage, trials (how many there will be), images, trained, held_out (its list), share, scope,
     command. Raises RunError where a file cannot be written.
@@ -115,14 +119,20 @@ def write(file: Path, tried: Sequence[Tried], place: str, about: Row) -> Path:
     rows, choice = rows_of(tried, place), choose(tried) if len(tried) == about["trials"] else None
     facts = {**about, "rows": rows} | ({"best": choice.best, "taken": choice.taken} if choice else {})
     facts |= {"verdict": choice.verdict, "values": dict(tried[choice.taken - 1].values)} if choice else {}
+    keys = [key for key in rows[0] if key not in ("trial", *NUMBERS, "state", "digest")]
+    drawn = figure(f"Held-out top-1 of the trials of {about['term']}", rows, keys, choice.best if choice else 1)
     with writing(file, RunError, "choose another --out"):
         write_whole(file.with_suffix(".csv"), csv_of(rows))
         write_whole(file.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
-        write_whole(file, _page(rows, tried, choice, about))
+        if drawn:
+            write_whole(file.with_suffix(".svg"), drawn)
+        write_whole(file, _page(rows, tried, choice, about, file.with_suffix(".svg").name if drawn else None))
     return file
 
 
-def _page(rows: list[Row], tried: Sequence[Tried], choice: Choice | None, about: Row) -> str:
+def _page(
+    rows: list[Row], tried: Sequence[Tried], choice: Choice | None, about: Row, picture: str | None = None
+) -> str:
     title = f"{in_markdown(about['term'])} of {in_markdown(about['recipe'])}"
     smoke = [SMOKE, ""] if about["scope"] == "smoke" else []
     lines = [
@@ -139,6 +149,7 @@ def _page(rows: list[Row], tried: Sequence[Tried], choice: Choice | None, about:
         "(Wilson; of differences on the same images Agresti and Min). Every trial has the same seed, and the intervals "
         "say nothing of other seeds.",
         "",
+        *([f"![Held-out top-1 over the searched values]({picture})", ""] if picture else []),
         *table(rows),
         "",
         f"- term: `{in_code(about['term'])}` of stage `{in_code(about['stage'])}`",

@@ -160,6 +160,7 @@ Classes: TypeAlias = Annotated[int, Range(least=2, most=1_000_000)]
 Size: TypeAlias = Annotated[int, Range(least=1, most=10**12)]  # how many parameters, multiply-adds or bytes
 Ranks: TypeAlias = Annotated[int, Range(least=1, most=1024)]
 Trials: TypeAlias = Annotated[int, Range(least=1, most=10_000)]
+Jobs: TypeAlias = Annotated[int, Range(least=1, most=64)]  # runs side by side
 Budget: TypeAlias = Annotated[int, Range(least=2, most=10_000)]  # trials of a search: the first is the recipe itself
 Rate: TypeAlias = Annotated[float, Range(above=0, most=1_000_000_000)]
 Opset: TypeAlias = Annotated[int, Range(least=9, most=21)]  # paddle2onnx 2.1 writes these; 22 aborts it

@@ -111,9 +111,10 @@ def fitnet(inputs: Arrays, wanted: list[str]) -> Arrays:
     for case in sorted({key.partition(".")[0] for key in wanted}):
         given = {key.removeprefix(f"{case}."): array for key, array in inputs.items() if key.startswith(f"{case}.")}
         student, teacher = one(given, "stage3")
-        layer = made("hint", {}, student, teacher)
+        options = {"student": "stage3", "teacher": "stage3"}
+        layer = made("hint", options, student, teacher)
         put(layer, given, str)
-        loss = value("hint", {}, student, teacher, layer)
+        loss = value("hint", options, student, teacher, layer)
         loss.backward()
         arrays = {"out": layer(student["stage3"]).numpy(), "loss": loss.numpy(), **of_layer(layer, str)}
         arrays["grad_feat_s"] = student["stage3"].grad.numpy()

@@ -135,10 +135,10 @@ def pskd(inputs: Arrays, wanted: list[str]) -> Arrays:
 
 def uskd(inputs: Arrays, wanted: list[str]) -> Arrays:
     student = {"logits": tensor(inputs["z_s"], gradient=True), "stage3": tensor(inputs["feat_mid"], gradient=True)}
-    layer = build_terms({"uskd": {}})["uskd"].loss.helpers(about(student, {}))
+    layer = build_terms({"uskd": {"student": "stage3"}})["uskd"].loss.helpers(about(student, {}))
     layer.weight.set_value(inputs["param.fc.weight"].T)
     layer.bias.set_value(inputs["param.fc.bias"])
-    total = value("uskd", {}, student, {}, layer, label=tensor(inputs["target"]))
+    total = value("uskd", {"student": "stage3"}, student, {}, layer, label=tensor(inputs["target"]))
     total.backward()
     results = {"loss": total.numpy(), "grad_z_s": student["logits"].grad.numpy()}
     results |= {"grad_feat_mid": student["stage3"].grad.numpy(), "grad.fc.bias": layer.bias.grad.numpy()}

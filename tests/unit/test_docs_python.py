@@ -39,6 +39,8 @@ def test_the_page_runs_from_its_first_block_to_its_last(executed, capsys):
     assert found["teacher"].scores["top1"] > 70
     assert all(result.scores["top1"] > 40 for result in found["learnt"].values())
     assert found["own"].scores["steps"] == 18
+    assert sum(found["is_held"]) == len(found["held"][1]) == 240
+    assert found["found"][found["best"]].scores["top1"] == max(one.scores["top1"] for one in found["found"].values())
     assert found["probabilities"].sum() == pytest.approx(1, abs=1e-5)
     (refused,) = re.findall(
         r"^kept: holds another training: epochs changed; .*$", capsys.readouterr().out, re.MULTILINE

@@ -15,6 +15,7 @@ from ssld.distill.state import set_mode, set_trainable
 from ssld.distill.trial import on_trial
 from ssld.errors import RecipeError
 from ssld.losses.layers.regressor import Bottleneck
+from ssld.planning import parts_of, storage
 from ssld.run import run_plan
 from ssld.runtime import Runtime, seed_networks
 from ssld.track import Options
@@ -196,6 +197,33 @@ def test_a_network_with_a_head_is_made_alike_every_time_and_no_card_has_its_cost
         }
         with pytest.raises(RecipeError, match="a network without a card has no arithmetic"):
             cost.student_macs(plan, plan.stages["distill"])
+
+
+@pytest.mark.parametrize("kind", ["teacher", "distillation"])
+def test_a_recipe_whose_student_has_a_head_is_planned_with_what_the_head_costs(kind, tmp_path):
+    plan = recipe.of_mapping(changed(TREE, "student.head", {"kind": kind}))
+    network = build(plan, "student", 32)
+    params, macs = models.count(network, 32)
+    (part,) = [part for part in parts_of(plan, lists_of(plan, tmp_path)) if part.name == "distill"]
+    taught = cost.taught_macs(plan, plan.stages["distill"])
+    assert part.macs == 3 * macs + taught
+    plain = models.create(network.arch.partition("+")[0], num_classes=plan.classes, in_size=32)
+    more = params - models.parameters(plain)
+    if kind == "distillation":
+        classifier = plain.classifier.weight.shape
+        assert more == classifier[0] * classifier[1] + classifier[1]
+    assert more > 0
+    stored = storage(plan, [part])
+    assert stored["exports"] == 4 * params * len(plan.export.formats)
+
+
+def lists_of(plan, folder):
+    """A data folder with the lists of a plan, of 40 images each."""
+    for stage in plan.stages.values():
+        for name in stage.data.train:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("a.jpg 1\n" * 40)
+    return folder
 
 
 def test_a_run_trains_exports_and_counts_the_projector_and_the_teachers_end(tmp_path):

@@ -27,6 +27,8 @@ LOSSES = {
     "mgd": {"weight": 10},
     "ctkd": {"ramp": 2, "weight": 0.1},
     "pskd": {"weight": 0.1},
+    "vid": {"weight": 0.1},  # on the stages that both networks have
+    "byot": {"weight": 0.1},
 }
 STAGE = replace(
     PLAIN,
@@ -35,7 +37,7 @@ STAGE = replace(
     optim=replace(PLAIN.optim, lr=0.01, accumulate=2, weight_decay=1e-4),
     checkpoint_minutes=0,  # after every step
 )
-TERMS = ("hint", "hint2", "crd", "mgd", "ctkd", "pskd")
+TERMS = ("hint", "hint2", "crd", "mgd", "ctkd", "pskd", "vid", "byot")
 
 
 @pytest.fixture(scope="module")

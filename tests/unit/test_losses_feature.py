@@ -13,6 +13,7 @@ from ssld.interfaces import Outputs
 from ssld.losses import About, build_terms
 from ssld.losses.objective import Objective
 from ssld.losses.registry import built_in
+from ssld.losses.terms import fitted
 
 N, CLASSES, SIZE = 8, 10, 64
 FEATURE = [name for name, cls in built_in().items() if ".feature." in cls.__module__] + ["wkd_l"]
@@ -39,10 +40,15 @@ def about(seed=3, micro=N, shapes=SHAPES):
     )  # fmt: skip
 
 
+def fitting(tree, shapes=SHAPES):
+    """Terms with the taps of networks of these shapes."""
+    return fitted(build_terms(tree), shapes["student"], shapes["teacher"])[0]
+
+
 def layered(name, options=None, **more):
     """(loss, its layers)"""
     paddle.seed(1)
-    loss = build_terms({name: options or {}})[name].loss
+    loss = fitting({name: options or {}})[name].loss
     shapes = SHAPES
     if name in TOKENS:
         shapes = {of: dict.fromkeys(loss.student, shape) for of, shape in PATCHES.items()}
@@ -76,13 +82,11 @@ def stepped():
     paddle.seed(0)
     student = models.create("MobileNetV1_x0_25", num_classes=CLASSES, in_size=SIZE)
     other = models.create("ResNet18_vd", num_classes=CLASSES, in_size=SIZE)
-    objective = Objective(build_terms({"ce": {}, **{name: {} for name in names}}))
+    given = {"student": shapes(student, student.taps, SIZE), "teacher": shapes(other, other.taps, SIZE)}
+    given["student"]["logits"] = given["teacher"]["logits"] = (CLASSES,)
+    objective = Objective(fitting({"ce": {}, **{name: {} for name in names}}, given))
     data = Data(train=("t.txt",), val="v.txt", size=SIZE)
     teacher = TeacherLogits(other, "batch", data, SIZE, data.mean, data.std, objective.teacher_reads)
-    given = {
-        "student": shapes(student, objective.student_reads, SIZE),
-        "teacher": teacher.shapes(objective.teacher_reads, SIZE),
-    }
     with paddle.utils.unique_name.guard("helper_"):
         helpers = objective.helpers(lambda name: about(shapes=given))
     step = Step(student, objective, helpers)
@@ -139,6 +143,32 @@ def test_losses_and_gradients_of_zeros_and_of_large_features_are_finite(name, sc
     gradients = [tensor.grad for tensor in trained if tensor.grad is not None]
     assert gradients
     assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", FEATURE)
+def test_features_and_logits_of_10_000_in_16_bits_have_the_value_of_these_numbers_in_32_bits(name, dtype):
+    terms = fitting({name: {}})
+
+    def total(*types):
+        _, layers = layered(name)
+        student, teacher, batch = drawn(terms[name].loss, 1e4)
+        for outputs in (student, teacher):
+            for values in (outputs, outputs.weights):
+                for key in [*values]:
+                    value = values[key].detach()
+                    for kind in types:
+                        value = value.astype(kind)
+                    value.stop_gradient = outputs is teacher
+                    values[key] = value
+        value, _ = Objective(terms)(student, teacher, batch, {name: layers} if layers is not None else {})
+        value.backward()
+        read = [student[key] for key in terms[name].loss.reads.student if student[key].grad is not None]
+        assert all(np.isfinite(tensor.grad.astype("float32").numpy()).all() for tensor in read)
+        return float(value)
+
+    assert np.isfinite(total(dtype))
+    assert total(dtype) == pytest.approx(total(dtype, "float32"), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["at", "catkd", "mgd", "paraphrase", "pefd", "vid", "vitkd", "vkd", "wkd_l"])
@@ -241,7 +271,7 @@ def test_weights_that_a_network_does_not_hand_over_are_named():
     loss, layers = layered("ofd")
     student, teacher, batch = drawn(loss)
     teacher.weights = {"classifier.weight": teacher.weights["classifier.weight"]}
-    objective = Objective(build_terms({"ofd": {}}))
+    objective = Objective(fitting({"ofd": {}}))
     wanted = r"^loss ofd: it reads the weights of 'stage1\.norm', and the teacher hands over classifier\.weight; take "
     with pytest.raises(RunError, match=wanted):
         objective(student, teacher, batch, {"ofd": layers})
@@ -281,7 +311,7 @@ def test_means_and_deviations_in_cells_are_those_of_numpy():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ofd", {"teacher": ["stage1"] * 4}, "teacher: stage1 is not before an activation; write"),
+        ("ofd", {"teacher": ["stage1"] * 4}, "teacher: stage1 is no map before an activation, and only such a map has"),
         ("ofd", {"student": ["stage1.pre"], "teacher": []}, "teacher: 0 taps of the teacher for 1 of the student"),
         ("afd", {"student": []}, "teacher: 0 taps of the student and 0 of the teacher; give one at least"),
         ("vid", {"variance": 0}, "variance: should be a number above 0.0001, at most 1,000,000; got 0"),

@@ -13,6 +13,7 @@ from ssld.interfaces import Outputs
 from ssld.losses import About, build_terms, registry
 from ssld.losses.base import Labelled, unlabelled_options
 from ssld.losses.objective import Objective
+from ssld.losses.terms import fitted
 from ssld.runtime import Runtime, seed_networks
 
 IMAGES, CLASSES, SIZE = 6, 5, 64
@@ -26,6 +27,7 @@ OURS = [
 ]
 LABELLED = [name for name in OURS if issubclass(registry.built_in()[name], Labelled) and name != "lskd"]
 LABELS = np.array([0, 3, 4, 1, 2, 3])
+OF_BRANCHES = ("byot",)  # the network's own logits teach, and only branches learn
 FEW_CLASSES = {"mealv2": {"divisor": 1}}
 ALONE = Runtime(rank=0, world=1, gpu=None)
 
@@ -70,9 +72,15 @@ def about(student, teacher, **more):
     return About(student=shapes[0], teacher=shapes[1], micro=IMAGES, world=1, seed=0, each=each, **options)
 
 
+def fitting(tree, student, teacher):
+    """Terms with the taps that these outputs have."""
+    shapes = [{name: tuple(v.shape[1:]) for name, v in one.items()} for one in (student, teacher)]
+    return fitted(build_terms(tree), *shapes)[0]
+
+
 def term(kind, student, teacher, values, /, **options):
     """(total, parts, layers) of one term."""
-    objective = Objective(build_terms({kind: FEW_CLASSES.get(kind, {}) | options}))
+    objective = Objective(fitting({kind: FEW_CLASSES.get(kind, {}) | options}, student, teacher))
     seed_networks(1)
     layers = objective.helpers(lambda name: about(student, teacher))
     total, parts = objective(student, teacher, values, layers)
@@ -86,11 +94,11 @@ def test_a_term_with_default_options_trains_on_networks_of_the_zoo(kind, network
     total.backward()
     assert math.isfinite(float(total))
     cls = registry.built_in()[kind]
-    reads = build_terms({kind: {}})[kind].loss.reads
+    reads = fitting({kind: {}}, student, teacher)[kind].loss.reads
     reached = {name for name, value in student.items() if value.grad is not None}
     assert reached <= reads.student
     assert all(np.abs(student[name].grad.numpy()).max() > 0 for name in reached)
-    assert "logits" in reached
+    assert ("logits" in reached) == (kind not in OF_BRANCHES)
     for name, parameter in [pair for layer in layers.values() for pair in layer.named_parameters()]:
         if not parameter.stop_gradient:
             assert parameter.grad is not None, f"{cls.__name__}: {name}"
@@ -137,10 +145,10 @@ def test_an_image_without_a_label_stops_the_run_or_counts_nothing(kind, networks
         return
     total, _, _ = term(kind, student, teacher, batch(networks, label), unlabelled="ignore")
     total.backward()
-    slope = student["logits"].grad.numpy()
+    slope = student["stage1" if kind in OF_BRANCHES else "logits"].grad.numpy()
     others = [row for row in range(IMAGES) if row != 2]
     assert np.abs(slope[others]).max() > 0
-    if kind != "uskd":  # the mean of its batch is a constant for every image
+    if kind not in ("uskd", *OF_BRANCHES):  # a mean of its batch, or a batch norm, is the same for every image
         assert not slope[2].any()
 
 
@@ -173,7 +181,7 @@ def test_a_term_counts_the_images_of_which_the_teacher_is_sure(kind, networks):
     z = teacher["logits"].numpy().astype(np.float64)
     confidence = (np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)).max(axis=1)
     value = float(np.sort(confidence)[2:4].mean())  # three of six images have more
-    loss = build_terms({kind: FEW_CLASSES.get(kind, {})})[kind].loss
+    loss = fitting({kind: FEW_CLASSES.get(kind, {})}, student, teacher)[kind].loss
     seed_networks(1)
     layers = loss.helpers(about(student, teacher))
     rows = loss(student, teacher, batch(networks), layers)
@@ -498,3 +506,58 @@ def test_the_option_for_images_without_a_label_stands_in_every_loss_that_reads_i
         assert made.loss.on_unlabelled() == rule
         assert ("logits" in made.reads.teacher) >= (option == "teacher_argmax")
     assert build_terms({kind: {}})[kind].loss.on_unlabelled() == "refuse"
+
+
+def gaps(*values):
+    """Logits of two classes that differ by these values."""
+    return paddle.to_tensor([[value, 0.0] for value in values])
+
+
+def test_masks_as_in_the_paper_select_rows_and_classes_of_the_weak_view_alone():
+    """Two images, two classes, a student that knows nothing: every part can be written out.
+
+    Of the weak view the teacher is surer of image 0 than of image 1, and class 0 has more of its probability than class
+    1: image 1 and class 1 count, each a half of a mean of two.
+    """
+    weak, strong = (2.0, 0.5), (-1.0, 3.0)
+    wanted = 0.0
+    for t in (4.0, 3.0, 5.0, 2.0, 6.0):
+        parts = {}
+        for view, values in (("weak", weak), ("strong", strong)):
+            a, b = (1 / (1 + math.exp(-value / t)) for value in values)  # of class 0
+            k = [t**2 * (p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))) for p in (a, b)]
+            mixed = a * (1 - a) + b * (1 - b) - 0.5  # of classes 0 and 1, less that of the student
+            cc = [mixed**2 + (a**2 + b**2 - 0.5) ** 2, mixed**2 + ((1 - a) ** 2 + (1 - b) ** 2 - 0.5) ** 2]
+            together = a * b + (1 - a) * (1 - b) - 0.5
+            bc = [together**2 + (p**2 + (1 - p) ** 2 - 0.5) ** 2 for p in (a, b)]
+            parts[view] = k, cc, bc
+        wanted += sum(part[1] / 2 for part in parts["weak"]) + sum(sum(part) / 2 for part in parts["strong"])
+    student = Outputs({"logits": gaps(0.0, 0.0), "strong.logits": gaps(0.0, 0.0)})
+    teacher = Outputs({"logits": gaps(*weak), "strong.logits": gaps(*strong)})
+    loss = build_terms({"mlkd": {"masks": "as_paper"}})["mlkd"].loss
+    assert float(loss(student, teacher, {}, None)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_branches_of_byot_learn_from_the_label_and_from_the_last_layer_as_its_formula_says(networks):
+    student, teacher = given(networks)
+    options = {"alpha": 0.25, "temperature": 2.0, "features": 0.5}
+    total, _, layers = term("byot", student, teacher, batch(networks), **options)
+    branches, taps = layers["byot"], ["stage1", "stage2", "stage3"]
+    found = branches.vectors_and_logits([student[tap] for tap in taps])
+    last, vector = student["logits"].numpy().astype("float64"), student["map"].numpy().mean((2, 3))
+
+    def softmax(logits):
+        shifted = np.exp(logits - logits.max(1, keepdims=True))
+        return shifted / shifted.sum(1, keepdims=True)
+
+    wanted = 0.0
+    for own_vector, own in found:
+        z = own.numpy().astype("float64")
+        true = -np.log(softmax(z)[np.arange(IMAGES), LABELS])
+        p, q = softmax(last / 2), softmax(z / 2)
+        gap = ((own_vector.numpy() - vector) ** 2).sum(1)
+        wanted += (0.75 * true + 0.25 * 4 * (p * np.log(p / q)).sum(1) + 0.5 * gap).mean()
+    assert float(total) == pytest.approx(wanted, rel=1e-4)
+    total.backward()
+    assert student["logits"].grad is student["map"].grad is None, "the last layer teaches and does not learn"
+    assert all(np.abs(student[tap].grad.numpy()).max() > 0 for tap in taps)

@@ -181,6 +181,7 @@ MAY_BE_0 = {  # loss -> its options that mean something at 0
     "lskd": "alpha beta", "nkd": "gamma",
     "rld": "alpha beta", "skd_layer_norm": "alpha", "skd_spherical": "alpha", "wkd_l": "gamma", "wsld": "alpha",
     "ca_mkd": "features", "pskd": "share", "tfkd": "alpha multiplier", "uskd": "alpha beta mu", "mgd": "dropped",
+    "byot": "alpha features",
     "srrl": "features logits", "vitkd": "mimic generate", "wkd_f": "mean deviation", "itrd": "correlation mutual",
     "rkd": "distance angle", "crd": "momentum", "sskd": "ce kl tf ss contrast keep_tf keep_ss",
 }  # fmt: skip

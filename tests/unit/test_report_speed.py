@@ -262,10 +262,8 @@ def test_a_wrong_command_line_is_told_what_there_is(words, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["report", *words])
     assert ended.value.code == 2
-    assert (
-        capsys.readouterr().err
-        == "ssld: report: give one RUN alone, or `speed RUN ...`, `figures`, `ledger`, or `ablation`\n"
-    )
+    pages = "`speed RUN ...`, `figures`, `ledger`, `ablation`, `methods`"
+    assert capsys.readouterr().err == f"ssld: report: give one RUN alone, or one of {pages}\n"
 
 
 def test_a_damaged_contract_is_named(run):

@@ -34,6 +34,13 @@ def test_a_method_shows_what_its_class_says():
     assert show(name="kdcl", overrides=[], smoke=False).tree["golden"]["none"].startswith("There is no official code")
 
 
+def test_a_method_that_is_a_recipe_says_what_a_recipe_writes():
+    facts = show(name="hard_label", overrides=[], smoke=False)
+    assert facts.tree["losses"] == ["ce", "soft_ce"]
+    assert facts.tree["recipes"] == ["recipes/methods/deit_head.yaml"]
+    assert "written: loss: {ce: {weight: 0.5}, soft_ce: {hard: true, weight: 0.5}}" in facts.text
+
+
 def test_an_optimiser_is_a_method_too():
     assert show(name="dot", overrides=[], smoke=False).tree["needs"].keys() == {"two gradients"}
 

@@ -1,9 +1,11 @@
 """`ssld tune`: which trials it runs, on what, what it says of them, and one line for each mistake."""
 
 import csv
+import itertools
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -96,6 +98,29 @@ def test_every_trial_trains_without_the_held_out_images_and_the_best_one_is_take
     with (place / "out/tune.csv").open(newline="") as stream:
         assert [row["dkd.weight"] for row in csv.DictReader(stream)] == [str(row["dkd.weight"]) for row in rows]
     assert json.loads((place / "out/tune.json").read_text())["rows"] == rows
+    assert "![Held-out top-1 over the searched values](tune.svg)" in page
+    weights, temperatures = panels(place / "out/tune.svg")
+    finished = [row for row in rows if row["top1"] is not None]
+    for key, dots in (("dkd.weight", weights), ("dkd.temperature", temperatures)):
+        assert sorted(dots) == [row["trial"] for row in finished]
+        for a, b in itertools.product(finished, finished):
+            (ax, ay), (bx, by) = dots[a["trial"]], dots[b["trial"]]
+            assert (ax < bx) == (a[key] < b[key])
+            assert (ay > by) == (a["top1"] < b["top1"])  # y counts from above
+
+
+def panels(file):
+    """Number of a trial -> place of its dot, of each panel of a figure."""
+    names = {"svg": "http://www.w3.org/2000/svg"}
+    found = []
+    for panel in ElementTree.parse(file).getroot().findall("svg:g", names):
+        dots = {}
+        for group in panel.findall("svg:g", names):
+            number = int(re.match(r"trial (\d+): dkd\.", group.find("svg:title", names).text)[1])
+            dot = group.find("svg:circle", names)
+            dots[number] = float(dot.get("cx")), float(dot.get("cy"))
+        found.append(dots)
+    return found
 
 
 def test_a_trial_that_is_better_within_the_noise_leaves_the_recipe_its_values(place, trained):

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.lazy import Tensor
-from ssld.losses.maps import PRE, PairsLoss
+from ssld.losses.maps import FOUR_BEFORE, PairsLoss
+from ssld.losses.stages import BEFORE, instead_of
 from ssld.spec.ranges import Positive, Text
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ FACTOR = 3 / 1000  # of the code
 class Ab(PairsLoss):
     """Weighted sum over pairs of taps of the squared distance to the right side of the boundary, with a margin.
 
-    student, teacher: taps before an activation, such as `stage3.pre`.
+    student, teacher: taps before an activation, such as `stage3.pre`; without them every stage. A stage that ends in
+    none is taken as it is, as the networks of the common benchmark hand it out.
     """
 
-    student: tuple[Text, ...] = PRE
+    student: tuple[Text, ...] | None = instead_of(FOUR_BEFORE)
     margin: Positive = 1.0
+
+    kinds: ClassVar = (BEFORE, BEFORE)
 
     paper: ClassVar = Paper(
         "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons", 2018, "1811.03233"
@@ -48,7 +52,8 @@ class Ab(PairsLoss):
     )
     traps: ClassVar = (
         "It is meant as a first stage of training, whose epochs belong to the cost of the method.",
-        "Taps have to be those before an activation, and an activation that is not a ReLU has no such boundary.",
+        "A boundary is where a ReLU begins. Of a stage that ends in another activation, or in none, the sign of the "
+        "values is compared all the same.",
     )
     cost: ClassVar = (
         "Each pair of maps has a 1x1 convolution and a batch norm, on the large maps of the early stages as well."

@@ -58,11 +58,14 @@ class Afd(PairsLoss):
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.afd import Attention
 
-        widths = [about.student[tap][0] for tap in self.student], [about.teacher[tap][0] for tap in self.teacher_taps]
+        widths = (
+            [about.student[tap][0] for tap in self.student_taps],
+            [about.teacher[tap][0] for tap in self.teacher_taps],
+        )
         return Attention(*widths, self.width)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
-        own, others = [student[tap] for tap in self.student], [teacher[tap] for tap in self.teacher_taps]
+        own, others = [student[tap] for tap in self.student_taps], [teacher[tap] for tap in self.teacher_taps]
         attention = helpers(own, others)
         energy = [features.square().mean(axis=1, keepdim=True) for features in own]
         values: dict[tuple[int, ...], Tensor] = {}  # of the student, at each size that the teacher has

@@ -16,7 +16,8 @@ from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import Paper
 from ssld.losses.functions import match, unit
 from ssld.losses.lazy import Tensor
-from ssld.losses.maps import STAGES, PairsLoss
+from ssld.losses.maps import FOUR, PairsLoss
+from ssld.losses.stages import instead_of
 from ssld.spec.ranges import Text
 
 if TYPE_CHECKING:
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class At(PairsLoss):
-    """Sum over pairs of taps of the mean squared gap of their attention."""
+    """Sum over pairs of taps of the mean squared gap of their attention.
 
-    student: tuple[Text, ...] = STAGES[:3]
+    student, teacher: names of taps that give maps, see `PairsLoss`; without them the first three pairs of stages.
+    """
+
+    student: tuple[Text, ...] | None = instead_of(FOUR[:3])
+
+    first: ClassVar = 3
 
     paper: ClassVar = Paper(
         "Paying More Attention to Attention: Improving the Performance of Convolutional Neural Networks via Attention "

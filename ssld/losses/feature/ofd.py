@@ -26,7 +26,8 @@ from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper, Reads
 from ssld.losses.functions import match
 from ssld.losses.lazy import Tensor, paddle
-from ssld.losses.maps import PRE, PairsLoss
+from ssld.losses.maps import FOUR_BEFORE, PairsLoss
+from ssld.losses.stages import BEFORE, instead_of
 from ssld.spec.ranges import Text
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ RARE = 1e-3  # below this share of negative values the margin is three deviation
 class Ofd(PairsLoss):
     """Weighted sum over pairs of taps of the squared gap to the teacher's map, cut off at its margins.
 
-    The teacher's taps are those before an activation, such as `stage3.pre`; its network has to say which batch norm
-    makes them.
+    student, teacher: names of taps; without them every stage before its last activation. Those of the teacher have to
+    be such taps, as `stage3.pre` is; its network has to say which batch norm makes them.
     """
 
-    student: tuple[Text, ...] = PRE
+    student: tuple[Text, ...] | None = instead_of(FOUR_BEFORE)
+
+    kinds: ClassVar = (BEFORE, BEFORE)
 
     paper: ClassVar = Paper("A Comprehensive Overhaul of Feature Distillation", 2019, "1904.01866")
     golden: ClassVar = "ofd"
@@ -66,12 +69,13 @@ class Ofd(PairsLoss):
         super().__post_init__()
         for tap in self.teacher_taps:
             if not tap.endswith(".pre"):
-                raise RecipeError(f"teacher: {tap} is not before an activation; write such a tap, as {tap}.pre")
+                what = f"{tap} is no map before an activation, and only such a map has a margin"
+                raise RecipeError(f"teacher: {what}; name taps such as stage3.pre, or take another loss or teacher")
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]
         norms = [_norm(tap) for tap in self.teacher_taps]
-        return Reads(student=self.student, teacher=self.teacher_taps, weights={"teacher": norms})
+        return Reads(student=self.student_taps, teacher=self.teacher_taps, weights={"teacher": norms})
 
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.ofd import Connectors

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, ClassVar
 from ssld.interfaces import Batch, Outputs
 from ssld.losses.base import About, Paper
 from ssld.losses.lazy import F, Tensor
-from ssld.losses.maps import PRE, STAGES, PairsLoss, as_map
+from ssld.losses.maps import FOUR, FOUR_BEFORE, PairsLoss, as_map
+from ssld.losses.stages import AFTER, BEFORE, instead_of
 from ssld.spec.ranges import Count, Text
 
 if TYPE_CHECKING:
@@ -37,13 +38,17 @@ SCALES = (4, 2, 1)  # pixels of a side
 class Reviewkd(PairsLoss):
     """Sum over the levels of the mean squared gap at several scales.
 
-    student, teacher: taps from shallow to deep, vectors being maps of one pixel. width: channels of the fused maps;
-    without it those of the student's deepest tap, 512 at most.
+    student, teacher: taps from shallow to deep, vectors being maps of one pixel; without them every stage, of the
+    teacher before its last activation, and `embedding`. width: channels of the fused maps; without it those of the
+    student's deepest tap, 512 at most.
     """
 
-    student: tuple[Text, ...] = (*STAGES, "embedding")
-    teacher: tuple[Text, ...] | None = (*PRE, "embedding")
+    student: tuple[Text, ...] | None = instead_of((*FOUR, "embedding"))
+    teacher: tuple[Text, ...] | None = instead_of((*FOUR_BEFORE, "embedding"))
     width: Count | None = None
+
+    kinds: ClassVar = (AFTER, BEFORE)
+    also: ClassVar = ("embedding",)
 
     paper: ClassVar = Paper("Distilling Knowledge via Knowledge Review", 2021, "2104.09044")
     golden: ClassVar = "reviewkd"
@@ -66,11 +71,14 @@ class Reviewkd(PairsLoss):
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.reviewkd import Review
 
-        own, other = [about.student[tap] for tap in self.student], [about.teacher[tap] for tap in self.teacher_taps]
+        own, other = (
+            [about.student[tap] for tap in self.student_taps],
+            [about.teacher[tap] for tap in self.teacher_taps],
+        )
         return Review(own, other, self.width or min(512, own[-1][0]))
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
-        fused = helpers([as_map(student[tap]) for tap in self.student])
+        fused = helpers([as_map(student[tap]) for tap in self.student_taps])
         return sum(level_gap(x, as_map(teacher[tap])) for x, tap in zip(fused, self.teacher_taps, strict=True))
 
 

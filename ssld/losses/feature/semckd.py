@@ -60,10 +60,13 @@ class Semckd(PairsLoss):
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.semckd import Calibration
 
-        own, other = [about.student[tap] for tap in self.student], [about.teacher[tap] for tap in self.teacher_taps]
+        own, other = (
+            [about.student[tap] for tap in self.student_taps],
+            [about.teacher[tap] for tap in self.teacher_taps],
+        )
         return Calibration(own, other, about.micro, max(1, about.micro // self.reduction))
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
-        own, others = [student[tap] for tap in self.student], [teacher[tap] for tap in self.teacher_taps]
+        own, others = [student[tap] for tap in self.student_taps], [teacher[tap] for tap in self.teacher_taps]
         attention = helpers.attention(own, others, self.temperature)
         return (attention * helpers.gaps(own, others)).sum(axis=[1, 2]) / len(own)

@@ -1,4 +1,13 @@
-"""Binary cross entropy: every class asks for itself whether it is in the image."""
+"""Binary cross entropy: every class asks for itself whether it is in the image. arXiv:2110.00476
+
+With z the logits of the student, C classes and y the label, softened by the smoothing:
+
+    loss  - 1 / C sum over classes of y ln sigmoid(z) + (1 - y) ln sigmoid(-z)
+
+The mean over the classes is that of github.com/huggingface/pytorch-image-models, the code of the paper. Where images
+are mixed that code keeps the shares of both labels for VanillaKD and the recipe A1, as here; the paper counts each
+class as wholly there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Define branches that make logits of the maps of a convolutional student, see `losses/logit/ofa.py`."""
+"""Define branches that make logits of the maps of a convolutional student, see `losses/logit/ofa.py`.
+
+`losses/self_/byot.py` has them too.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,13 @@ class Branches(nn.Layer):
         self.heads = nn.LayerList(nn.Linear(width, classes, weight_attr=TruncatedNormal(std=0.02)) for _ in shapes)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        pairs = zip(self.bodies, self.heads, maps, strict=True)
-        return [head(body(features).mean([2, 3])) for body, head, features in pairs]
+        return [logits for _, logits in self.vectors_and_logits(maps)]
+
+    def vectors_and_logits(self, maps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Return of each map the vector that its branch ends in, [N, width], and the logits of that, [N, classes]."""
+        bodies = zip(self.bodies, maps, strict=True)
+        vectors = [body(features).mean([2, 3]) for body, features in bodies]
+        return [(vector, head(vector)) for vector, head in zip(vectors, self.heads, strict=True)]
 
 
 def _body(shape: Shape, last: Shape, width: int) -> nn.Layer:

@@ -39,10 +39,10 @@ class Embeddings(nn.Layer):
 class EmbedMap(nn.Layer):
     """Apply a convolution without bias, of stride 1, and a batch norm: [N, C_s, H, W] -> [N, C_t, H, W]."""
 
-    def __init__(self, loss: str, student: Shape, teacher: Shape, kernel: int):
+    def __init__(self, student: Shape, teacher: Shape, kernel: int):
         super().__init__()
         if len(student) != 3 or len(teacher) != 3:
-            raise RecipeError(f"loss {loss}: shapes {student} and {teacher} are no maps (C, H, W); name other taps")
+            raise RecipeError(f"shapes {student} and {teacher} are no maps (C, H, W); name other taps")
         self.conv = nn.Conv2D(student[0], teacher[0], kernel, padding=kernel // 2, bias_attr=False)
         self.bn = nn.BatchNorm2D(teacher[0])
 

@@ -1,4 +1,11 @@
-"""The textbook Jensen-Shannon divergence: symmetric, at most log 2, no labels (the `ssld` loss is another one)."""
+"""The textbook Jensen-Shannon divergence: symmetric, at most log 2, no labels (the `ssld` loss is another one).
+
+With t and s the softmaxes of the logits of teacher and student at temperature 1, and m = (s + t) / 2:
+
+    loss  (KL(s || m) + KL(t || m)) / 2
+
+It has no constants and no official code: it is here because the paper of SSLD gives that name to another loss.
+"""
 
 from __future__ import annotations
 

@@ -14,14 +14,17 @@ not part of this loss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Labelled, Paper, Reads
+from ssld.losses.base import About, Labelled, Paper, Reads, Shape
 from ssld.losses.classes import one_hot, soft_cross_entropy
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import Tensor
+from ssld.losses.maps import FOUR
+from ssld.losses.stages import AFTER, instead_of, stages_of, taps_of
 from ssld.spec.ranges import Count, Positive, Text
 
 if TYPE_CHECKING:
@@ -32,12 +35,12 @@ if TYPE_CHECKING:
 class Ofa(Labelled):
     """l of the final logits + l of the logits of a trained branch for each tap.
 
-    eps: the power. student: taps that give maps, from shallow to deep; none: the final logits alone. width: numbers of
-    the vector that a branch ends in.
+    eps: the power. student: taps that give maps, from shallow to deep, by default the four deepest stages; [] is the
+    final logits alone. width: numbers of the vector that a branch ends in.
     """
 
     eps: Positive = 1.5
-    student: tuple[Text, ...] = ("stage1", "stage2", "stage3", "stage4")
+    student: tuple[Text, ...] | None = instead_of(FOUR)
     width: Count | None = None
 
     paper: ClassVar = Paper(
@@ -61,23 +64,34 @@ class Ofa(Labelled):
     )
 
     @property
+    def taps(self) -> tuple[str, ...]:
+        """Return the taps that have a branch."""
+        return (AFTER,) if self.student is None else self.student
+
+    @property
     def reads(self) -> Reads:  # type: ignore[override]
-        if not self.student:
+        if not self.taps:
             return Reads(teacher={"logits"}, batch={"label"})
         widths = {"embedding"} if self.width is None else set()
-        return Reads({"logits", "map", *self.student} | widths, {"logits"} | widths, {"label"})
+        return Reads({"logits", "map", *self.taps} | widths, {"logits"} | widths, {"label"})
+
+    def fitted(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> Ofa:
+        if self.student is not None:
+            return self
+        deepest = [*stages_of("student", student)][-len(FOUR) :]
+        return replace(self, student=tuple(taps_of(AFTER, deepest, student)))
 
     def helpers(self, about: About) -> nn.Layer | None:
-        if not self.student:
+        if not self.taps:
             return None
         from ssld.losses.layers.branch import Branches
 
         width = self.width or max(about.student["embedding"][-1], about.teacher["embedding"][-1])
-        shapes = [about.student[tap] for tap in self.student]
+        shapes = [about.student[tap] for tap in self.taps]
         return Branches(shapes, about.student["map"], width, about.student["logits"][-1])
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
-        branches = helpers([student[tap] for tap in self.student]) if self.student else []
+        branches = helpers([student[tap] for tap in self.taps]) if self.taps else []
         true = one_hot(batch["label"], teacher["logits"])
         target = (log_softmax(teacher["logits"]).exp() + true) ** self.eps - true
         return sum(soft_cross_entropy(log_softmax(z), target) for z in (student["logits"], *branches))

@@ -1,9 +1,14 @@
 """The SSLD loss: half the symmetrised Kullback-Leibler divergence; no labels. arXiv:2103.05959
 
-The paper calls it JS divergence. The published code has no mixture of the two distributions in it: it averages
-KL(teacher || student) and KL(student || teacher) over the classes and multiplies by their number, which is the class
-sum and batch mean of this file. That code adds 1e-12 to probabilities; here logarithms are exact, so the two differ
-only where a probability is about that small.
+With t and s the softmaxes of the logits of teacher and student at temperature 1:
+
+    loss  (KL(t || s) + KL(s || t)) / 2 = sum over classes of (t - s) (ln t - ln s) / 2
+
+The paper calls it JS divergence. The published code (PaddleClas, branch release/static; later its class `DMLLoss`) has
+no mixture of the two distributions in it: it averages KL(teacher || student) and KL(student || teacher) over the
+classes and multiplies by their number, which is the class sum and batch mean of this file. That code adds 1e-12 to
+probabilities; here logarithms are exact, so the two differ only where a probability is about that small. There are no
+constants.
 """
 
 from __future__ import annotations

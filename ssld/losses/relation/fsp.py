@@ -49,7 +49,7 @@ class Fsp(PairsLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.student) < 2:
+        if self.student is not None and len(self.student) < 2:
             raise RecipeError("student: there is only one tap, and a step leads from one to the next; give two or more")
 
     def check(self, about: About) -> None:
@@ -58,10 +58,10 @@ class Fsp(PairsLoss):
             shapes = about.student[own], about.teacher[other]
             if any(len(shape) != 3 for shape in shapes) or shapes[0][0] != shapes[1][0]:
                 what = f"{own} of the student is {shapes[0]} and {other} of the teacher {shapes[1]}"
-                raise RecipeError(f"loss fsp: {what}; it needs maps (C, H, W) of equal C: name others, or take nst")
+                raise RecipeError(f"{what}; it needs maps (C, H, W) of equal C: name others, or take nst")
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer | None) -> Tensor:
-        flows_s = _flows([student[name] for name in self.student])
+        flows_s = _flows([student[name] for name in self.student_taps])
         flows_t = _flows([teacher[name] for name in self.teacher_taps])
         return sum((s - t).square().mean(axis=[1, 2]) for s, t in zip(flows_s, flows_t, strict=True))
 

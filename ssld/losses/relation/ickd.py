@@ -51,7 +51,7 @@ class Ickd(TapLoss):
     def helpers(self, about: About) -> nn.Layer:
         from ssld.losses.layers.embed import EmbedMap
 
-        return EmbedMap("ickd", about.student[self.student], about.teacher[self.teacher], self.kernel)
+        return EmbedMap(about.student[self.student], about.teacher[self.teacher], self.kernel)
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
         own, other = helpers(student[self.student]).flatten(2), teacher[self.teacher].flatten(2)

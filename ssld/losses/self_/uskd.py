@@ -16,15 +16,17 @@ mean is over the micro-batch of a rank.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from ssld.interfaces import Batch, Outputs
-from ssld.losses.base import About, Labelled, Paper, Reads
+from ssld.losses.base import About, Labelled, Paper, Reads, Shape
 from ssld.losses.classes import at, soft_cross_entropy, without
 from ssld.losses.functions import log_softmax
 from ssld.losses.lazy import F, Tensor, paddle
 from ssld.losses.maps import pooled
+from ssld.losses.stages import AFTER, instead_of, stages_of, taps_of
 from ssld.spec.ranges import Factor, Text
 
 if TYPE_CHECKING:
@@ -35,12 +37,15 @@ SMOOTHING = 0.1  # of the label of the weak head, as in the official code
 
 @dataclass(frozen=True)
 class Uskd(Labelled):
-    """alpha target + beta others + mu weak; `student` is the tap of the weak head, a map or a vector."""
+    """alpha target + beta others + mu weak.
+
+    student: the tap of the weak head, a map or a vector; by default the last stage but one.
+    """
 
     alpha: Factor = 1.0
     beta: Factor = 0.1
     mu: Factor = 0.005
-    student: Text = "stage3"
+    student: Text | None = instead_of("stage3")
 
     paper: ClassVar = Paper(
         "From Knowledge Distillation to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and "
@@ -63,14 +68,25 @@ class Uskd(Labelled):
     )
 
     @property
+    def tap(self) -> str:
+        """Return the tap of the weak head."""
+        return self.student or AFTER
+
+    @property
     def reads(self) -> Reads:  # type: ignore[override]
-        return Reads(student={"logits", self.student}, batch={"label"})
+        return Reads(student={"logits", self.tap}, batch={"label"})
+
+    def fitted(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> Uskd:
+        if self.student is not None:
+            return self
+        (tap,) = taps_of(AFTER, [*stages_of("student", student)][-2:][:1], student)
+        return replace(self, student=tap)
 
     def helpers(self, about: About) -> nn.Layer:
-        return paddle.nn.Linear(about.student[self.student][0], about.student["logits"][-1])
+        return paddle.nn.Linear(about.student[self.tap][0], about.student["logits"][-1])
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch, helpers: nn.Layer) -> Tensor:
-        logits, features, label = student["logits"], student[self.student], batch["label"]
+        logits, features, label = student["logits"], student[self.tap], batch["label"]
         log_p = log_softmax(logits)
         log_w = log_softmax(helpers(pooled(features)))
         square = at(log_p.detach(), label).exp().square()
