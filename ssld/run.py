@@ -271,8 +271,9 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
     prepare_sets(run)
     barrier(runtime)
     steps = plan.prepare or {}
-    if not all((root / name / DONE).is_file() for name in steps):
+    if steps:
         check_lists(run)
+    if not all((root / name / DONE).is_file() for name in steps):
         check_files(run)
     loaders_of_teachers = {name: (lambda name=name: teachers.named(name)) for name in plan.all_teachers}
     for name, step in steps.items():

@@ -83,13 +83,13 @@ def _files(source: str | os.PathLike[str] | None, sha256: Mapping[str, str]) -> 
             f"data prepare cifar100: no source given; fetch {ARCHIVE} and name it, or its folder (--source)"
         )
     place = Path(source)
-    if place.is_dir():
+    if os.path.isdir(place):
         folder = place / FOLDER if (place / FOLDER).is_dir() else place
         try:
             files = {name: (folder / name).read_bytes() for name in sha256 if (folder / name).is_file()}
         except OSError as error:
             raise DataError(f"{folder}: cannot be read ({error.strerror}); check who may read its files") from None
-    elif place.is_file():
+    elif os.path.isfile(place):
         files = _of_archive(place, sha256)
     else:
         raise DataError(f"{source}: no such file or folder; give {ARCHIVE}, or the folder that it holds")
@@ -112,7 +112,8 @@ def _of_archive(file: Path, names: Mapping[str, str]) -> dict[str, bytes]:
                 if stream:
                     files[name] = stream.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{file}: cannot be read as an archive ({error}); fetch {ARCHIVE} again") from None
+        reason = str(error).partition(":\n")[0]  # what each way of unpacking says stands behind it
+        raise DataError(f"{file}: cannot be read as an archive ({reason}); fetch {ARCHIVE} again") from None
     return files
 
 

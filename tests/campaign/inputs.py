@@ -264,7 +264,7 @@ _TEACHER = ["--teacher", "card.yaml", "--weights", "weights/teacher.safetensors"
 _MINE = [*_TEACHER, "--against", "data/digits/val.txt", "--k", "1", "--gate", "0", "--device", "cpu"]
 TEMPLATES = [
     ["run", IN], ["run", "whole.yaml", *QUIET, "--out", OUT], [*_RUN, "stages.fix.data.train=[{in}]"],
-    [*_RUN, "stage.data.val={in}"], [*_RUN, "teacher.code={in}"],
+    [*_RUN, "stage.data.val={in}"], [*_RUN, "stages.fix.data.test={in}"], [*_RUN, "teacher.code={in}"],
     [*_RUN, "prepare.pool.sources=[{in}]"], [*_RUN, "prepare.pool.teacher={in}"],
     [*_RUN, "prepare.pool.against={in}"],
     ["sweep", IN], ["label", IN], ["label", "whole.yaml", "--out", OUT], ["show", IN], ["plan", IN],
@@ -274,6 +274,8 @@ TEMPLATES = [
     ["bench", IN], ["bench", "runs/whole", "--quick", "--csv", OUT],
     ["data", "check", IN], ["data", "prepare", "folder", "--source", IN, "--out", NEVER],
     ["data", "prepare", "unlabelled", "--source", IN, "--out", NEVER], ["data", "prepare", "digits", "--out", OUT],
+    ["data", "prepare", "glyphs", "--fonts", IN, "--out", NEVER],
+    ["data", "prepare", "cifar100", "--source", IN, "--out", NEVER],
     ["mine", IN, *_MINE, "--out", NEVER], ["mine", "data/pool_a.tar", *_MINE, "--out", OUT],
     ["mine", "data/pool_a.tar", *_MINE, "--against", IN, "--out", NEVER],
     ["mine", "data/pool_a.tar", *_MINE, "--teacher", IN, "--out", NEVER],
