@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -206,6 +207,11 @@ def test_a_set_that_is_not_the_published_one_says_why(glyphs):
     assert "FreeType 2.11.1 draws here, 2.14.3 drew those" in told
     page = (Path(__file__).parents[2] / "docs/glyphs.md").read_text(encoding="utf-8")
     assert all(value in page for value in PUBLISHED.values())
+    install = page[page.index("apt-get install") :].partition("```")[0]
+    packages = {word for word in install.split() if word.startswith(("fonts-", "texlive-"))}
+    table = dict(re.findall(r"^\| `((?:fonts|texlive)-\S+)` \| .* \| (\d+) \|$", page, flags=re.MULTILINE))
+    assert packages == set(table)
+    assert sum(map(int, table.values())) == 120
 
 
 def test_images_are_alike_up_to_rounding_and_a_blank_one_is_like_none():
