@@ -531,7 +531,7 @@ def _look(keys: Settings, where: str) -> Data:
     return parse.build(Data, {"train": ["train"], "val": "val", **keys}, where)
 
 
-_OF_IMAGES = ("train", "val", "size")
+_OF_IMAGES = ("train", "val", "test", "size")
 _OF_RECIPE = ("network", "init", "labels", "quantize", "teacher", "teachers", "peers")  # they belong to several stages
 _OF_STAGE = ("epochs", "data", "loss", "optim", "combine", *_OF_RECIPE)
 """Keys of these blocks that `distill` does not take in them."""

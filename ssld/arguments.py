@@ -441,10 +441,13 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("action", choices=("prepare", "check"), help="Prepare a data set, or check a list file.")
     command.add_argument(
         "what",
-        help="prepare: digits, fashion_mnist, fashion_pool, imagenet, imagenet_v2, imagenet_real, imagenet_a, "
-        "imagenet_r, imagenet_sketch, imagenet_c, folder or unlabelled. check: a list file.",
+        help="prepare: digits, fashion_mnist, fashion_pool, glyphs, cifar100, imagenet, imagenet_v2, imagenet_real, "
+        "imagenet_a, imagenet_r, imagenet_sketch, imagenet_c, folder or unlabelled. check: a list file.",
     )
     command.add_argument("--source", help="prepare: the folder or file that the images come from.")
+    command.add_argument(
+        "--fonts", nargs="+", metavar="DIR", help="prepare glyphs: folders of font files, whose characters are drawn."
+    )
     command.add_argument(
         "--out",
         help="prepare: the target folder (default <data folder>/<kind>). check: write the list of the images that can "
@@ -467,9 +470,9 @@ def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--labelled",
         type=_number(Count),
-        help="prepare digits, fashion_mnist: how many images of each class keep their label.",
+        help="prepare digits, fashion_mnist, cifar100: how many images of each class keep their label.",
     )
-    command.add_argument("--seed", type=_number(Seed), help="prepare folder: the seed of the split.")
+    command.add_argument("--seed", type=_number(Seed), help="prepare folder, glyphs: the seed of the split.")
     command.add_argument(
         "--class-list", metavar="FILE",
         help="prepare folder: a classes.txt whose order of the classes is taken, as of a training set.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-ORDER, AUGMENT, MIX, LOSS = 1, 2, 3, 4  # streams, so that draws for different purposes never share numbers
+ORDER, AUGMENT, MIX, LOSS, SHIFT = 1, 2, 3, 4, 5  # streams, so that draws for different purposes never share numbers
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -6,7 +6,7 @@ The result is the content of `result.json`, except for the facts of the training
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ from ssld.deploy.machine import SATURATES, sums_8_bits_exactly
 from ssld.distill import metrics
 from ssld.distill.checkpoint import disk_errors
 from ssld.distill.evaluate import predict
-from ssld.distill.images import centre_crops, class_names_of, crops, eval_loader
+from ssld.distill.images import centre_crops, class_names_of, content_of, crops, eval_loader
 from ssld.distill.networks import build, trained_network, trained_peer
 from ssld.distill.runs import Run, StageRecord, StageRun
 from ssld.distill.teachers import SeveralTeachers, Teacher
-from ssld.errors import DeployError, RecipeError
+from ssld.errors import DeployError, RecipeError, RunError
 from ssld.files import check_content, sha256, whole
 from ssld.progress import note, progress
 
@@ -57,6 +57,8 @@ def finish(run: Run, stages: dict[str, StageRecord], compared: Teacher | Several
         result["peers"] = {name: describe_peer(run.last, name) for name in run.last.settings.peers}
     if "teacher" in logits:
         result["agreement"] = metrics.agreement(logits["student"], logits["teacher"], labels)
+    if run.plan.test:
+        add_test(run, run.plan.test, result, compared)
     mistakes = metrics.worst_images(scored["student"], result["worst"], WRONG)
     save_samples(run, logits, labels, mistakes)
     result |= {"export": {}, "bench": []}
@@ -91,8 +93,11 @@ def check_outputs(run: Run, result: dict[str, Any]) -> None:
     """Check that the files of a finished run are those that its result and the contracts of its exports name.
 
     Results of early versions name no file, and a result with `failures` has no export or no bench. Raises RunError or
-    DeployError, which name the first file that is missing, damaged or of another run.
+    DeployError, which name the first file that is missing, damaged or of another run, and RunError for other test
+    images than those of the result.
     """
+    if run.plan.test and result["test"]["content"] != content_of(run, run.plan.test):
+        raise RunError(f"{run.data_root / run.plan.test}: has changed since the test; repeat the command")
     for name, digest in (result.get("files") or {}).items():
         check_content(run.folder / name, digest)
     for name, digest in _exports(run, result).items():
@@ -330,20 +335,42 @@ def describe_peer(last: StageRun, name: str) -> dict[str, Any]:
     return {"arch": network.arch, "params": params, "macs": macs, "size": size, **measured}
 
 
-def predictions(run: Run, compared: Teacher | SeveralTeachers | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return validation logits [n, classes] by network, and the labels [n].
+def add_test(run: Run, test: str, result: dict[str, Any], compared: Teacher | SeveralTeachers | None) -> None:
+    """Add to a result what its networks reach on the test images, which nothing before has looked at.
+
+    `test_top1` is the student's, those of teacher and baseline stand in their blocks, and `test_gain` is measured
+    against that of the baseline. `test` says which images they are.
+    """
+    logits, labels = predictions(run, compared, test)
+    top1 = {kind: metrics.summary(metrics.score(of, labels), run.plan.classes)["top1"] for kind, of in logits.items()}
+    result["test"] = {"list": test, "images": len(labels), "content": content_of(run, test)}
+    result["test_top1"] = top1["student"]
+    for kind in top1.keys() - {"student"}:
+        result[kind]["test_top1"] = top1[kind]
+    if "baseline" in top1:
+        result["test_gain"] = top1["student"] - top1["baseline"]
+
+
+def predictions(
+    run: Run, compared: Teacher | SeveralTeachers | None, listed: str | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return logits [n, classes] by network for the validation images, or for those of another list, and the labels.
 
     The networks are the student, the baseline with the geometry of its own stage, and the teacher that the student is
     `compared` with, to which the images are shown as it expects them.
     """
+
+    def data(stage: StageRun) -> Data:
+        return replace(stage.settings.data, val=listed) if listed else stage.settings.data
+
     stages = {"student": run.last}
     if run.plan.baseline:
         stages["baseline"] = run.stage(run.plan.baseline)
     logits, labels = {}, np.empty(0, "int64")
     for kind, stage in stages.items():
-        logits[kind], labels = predict(trained_network(stage), eval_loader(stage))
+        logits[kind], labels = predict(trained_network(stage), eval_loader(stage, data=data(stage)))
     if compared:
-        logits["teacher"] = compared.predict(run.last)[0]
+        logits["teacher"] = compared.predict(run.last, data(run.last))[0]
     return {kind: logits[kind] for kind in ("student", "teacher", "baseline") if kind in logits}, labels
 
 

@@ -267,7 +267,7 @@ def ensure_data(run: Run, teachers: Teachers) -> None:
     plan, root, runtime = run.plan, run.data_root, run.runtime
     if runtime.main and run.is_smoke and not (root / "fake" / "val.txt").is_file():
         sizes = {"train": plan.smoke.images, "val": plan.smoke.images, "unlabelled": plan.smoke.images}
-        fake(root / "fake", plan.classes, **sizes)
+        fake(root / "fake", plan.classes, **sizes, test=plan.smoke.images if plan.test else 0)
     prepare_sets(run)
     barrier(runtime)
     steps = plan.prepare or {}

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -49,6 +50,7 @@ def data(
     action: Literal["prepare", "check"],
     what: str,
     source: str | None,
+    fonts: Sequence[str] | None,
     out: str | None,
     val_share: float | None,
     allow_partial: bool,
@@ -80,6 +82,7 @@ def data(
         return _check(Path(what), classes, root, other, clean, colour, threads, quiet)
     options: dict[str, Any] = {
         "source": source,
+        "fonts": fonts,
         "ground_truth": ground_truth,
         "imagenet": imagenet,
         "labelled": labelled,

@@ -61,6 +61,10 @@ def check_stages(plan: Plan, where: str) -> None:
         earlier_stages[name] = stage
     if plan.stages[plan.last].network != "student":
         raise RecipeError(f"{where}: stages: the last stage must train the student; it is what is exported")
+    for name, stage in plan.stages.items():
+        if stage.data.test not in (None, plan.test):
+            what = f"test images are shown once, after the last stage, which names {plan.test or 'none'}"
+            raise RecipeError(f"{where}: stages.{name}.data.test: {what}; give both the same, or leave it out here")
     if plan.baseline is not None:
         _check_baseline(plan, plan.baseline, f"{where}: baseline")
 
@@ -106,6 +110,13 @@ def check_numbers(stage: Stage, where: str) -> None:
     if data.resize < data.crop:
         what = f"{data.resize} pixels are less than the {data.crop} of the crop that is taken of them"
         raise RecipeError(f"{where}.data.eval_resize: {what}; give {data.crop} or more")
+    for key, augment in {
+        "augment": data.augment,
+        **{f"views.{name}": view for name, view in data.further.items()},
+    }.items():
+        if augment.pad >= data.size:
+            what = f"{augment.pad} pixels on every side of {data.size} can leave a black image"
+            raise RecipeError(f"{where}.data.{key}.pad: {what}; give less than {data.size}")
     ends = {"warmup_epochs": optim.warmup_epochs}
     if optim.schedule == "step":
         ends["milestones"] = max(optim.milestones, default=0)

@@ -81,6 +81,8 @@ class Augment(Strict):
     erase: Share = 0.0  # probability of random erasing
     mixup: Alpha = 0.0  # alpha of the Beta distribution; 0 is off
     cutmix: Alpha = 0.0
+    # Black pixels on every side after crop and resize, before a square of the former size is cut out at random.
+    pad: Annotated[int, Range(least=0, most=1024)] = key(0, later=True)
 
 
 View = Annotated[Augment | Literal["rotations"], parse.ViewKinds]
@@ -92,6 +94,8 @@ class Data(Strict):
 
     train: Annotated[tuple[Text, ...], Several()]
     val: Text
+    # Of the last stage: the images that the student is shown once, after the training, and that no choice sees.
+    test: Text | None = key(None, later=True)
     size: Pixels = 224  # pixels of the training crop
     eval_size: Pixels | None = None  # pixels of the centre crop of the evaluation; by default size
     eval_resize: Pixels | None = None  # pixels of the short side before that crop; by default eval_size * 256 / 224
@@ -322,6 +326,11 @@ class Plan(Strict):
         return list(self.stages)[-1]
 
     @property
+    def test(self) -> str | None:
+        """Return the images that the student is tested on once, after the last stage; None without such images."""
+        return self.stages[self.last].data.test
+
+    @property
     def timed_precisions(self) -> tuple[Precision, ...]:
         """Return the precisions in which the student is timed: those of `bench`, and int8 of a student in int8."""
         first: tuple[Precision, ...] = ("int8",) if self.stages[self.last].quantize else ()
@@ -398,7 +407,8 @@ class Plan(Strict):
         if head := getattr(block, "head", None):
             network.append(self._digest_of_head(head))
         parts: Tree = {"seed": self.seed, "classes": self.classes, "scope": self.scope}
-        parts |= {"name": name, "stage": digested(stage), "network": network}
+        untested = replace(stage, data=replace(stage.data, test=None))  # the test comes after the training
+        parts |= {"name": name, "stage": digested(untested), "network": network}
         if code_of_stage := self.code_of(name):
             parts["code"] = code_of_stage
         if stage.continues:
@@ -577,7 +587,7 @@ def _named_files(tree: Tree) -> list[str]:
         data, peers = _get(stage, "data"), _get(stage, "peers")
         values += [_get(peer, "code") for peer in peers.values()] if isinstance(peers, dict) else []
         train = _get(data, "train")
-        values += [*(train if isinstance(train, list) else [train]), _get(data, "val")]
+        values += [*(train if isinstance(train, list) else [train]), _get(data, "val"), _get(data, "test")]
     return [code.split(text)[0] for text in values if isinstance(text, str) and code.is_code(text)]
 
 
@@ -622,6 +632,7 @@ def _shrink_stage(stage: Stage, smoke: Smoke) -> Stage:
     size, batch = smoke.size, smoke.batch
     data = replace(stage.data, train=lists, val="fake/val.txt", size=size, batch=batch, threads=1)
     data = replace(data, eval_size=size, eval_resize=size, eval_batch=batch)
+    data = replace(data, test=data.test and "fake/test.txt")
     optim = replace(stage.optim, lr=1e-5, warmup_epochs=0.0, accumulate=1, amp="off")
     if stage.quantize:
         optim = replace(optim, clip_norm=1.0)  # rounding makes channels constant, so that their gradients reach 1e11

@@ -131,6 +131,9 @@ def load(path: str) -> Sweep:
     check_name(sweep.name, f"{path}: name")
     if not sweep.parameters:
         raise RecipeError(f"{path}: parameters: a sweep needs at least one; name a key of the recipe")
+    if sweep.metric.name.startswith("test_"):
+        what = "trials are compared on validation images, and test images are shown after all choices"
+        raise RecipeError(f"{path}: metric.name: {what}; sort by top1 or another number of the validation images")
     for key, parameter in sweep.parameters.items():
         _check(parameter, sweep.method, f"{path}: parameters.{key}")
     return sweep

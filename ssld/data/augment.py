@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssld.data import policies
-from ssld.random import AUGMENT, uniform
+from ssld.random import AUGMENT, SHIFT, uniform
 
 TRIES = 10  # how often a crop or an erased rectangle is tried
 # The columns of the random numbers of one image are fixed: to switch one augmentation on does not change the others.
@@ -24,6 +24,8 @@ class Augment:
 
     area, ratio: range of the crop's share of the image and of its width/height (Inception crop, arXiv:1409.4842);
         area (1, 1) means no random crop: the largest centred square.
+    pad: after crop and resize the image gets so many black pixels on every side, and a square of its size is cut out of
+        that at random: the crop of the literature on small images.
     flip: probability of a horizontal flip (True means 0.5).
     auto: none | autoaugment (arXiv:1805.09501) | randaugment (arXiv:1909.13719), the latter with `ra_ops` operations
         of strength `ra_magnitude` in 0..10.
@@ -40,6 +42,7 @@ class Augment:
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    pad: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class Draw:
     """Hold the numbers for n images; all arrays have n rows.
 
     anchor, shape: int32 [n, 2], crop in pixels of the stored image, (top, left) and (height, width);
+    shift: int32 [n, 2], pixel (y, x) of the output becomes that at (y, x) + shift, before the flip;
     flip: int32 [n]; erase_anchor, erase_shape: float32 [n, 2], whole pixels of the output, shape 0 = nothing erased;
     kind: int32 [n, slots], value: float32 [n, slots], warp: float32 [n, slots, 2, 3], see `policies.parameters`.
     """
 
     anchor: np.ndarray
     shape: np.ndarray
+    shift: np.ndarray
     flip: np.ndarray
     erase_anchor: np.ndarray
     erase_shape: np.ndarray
@@ -68,13 +73,15 @@ def draw(augment: Any, seed: int, epoch: int, index: np.ndarray, sizes: np.ndarr
     """
     u = uniform(seed, AUGMENT, epoch, index, _AUTO + policies.lanes(augment))
     anchor, shape = crop(u[:, _CROP:_CROP_AT], u[:, _CROP_AT:_FLIP], sizes, augment.area, augment.ratio)
+    shift = np.floor(uniform(seed, SHIFT, epoch, index, 2) * (2 * augment.pad + 1)) - augment.pad
     flip = u[:, _FLIP] < (0.5 if augment.flip is True else float(augment.flip))
     erase_anchor, erase_shape = erase(u[:, _ERASE:_ERASE_AT], u[:, _ERASE_AT:_ERASE_IF], out)
     erase_shape = erase_shape * (u[:, _ERASE_IF] < augment.erase)[:, None]
     int32, float32 = np.int32, np.float32
     return Draw(
-        anchor.astype(int32), shape.astype(int32), flip.astype(int32), erase_anchor.astype(float32),
-        erase_shape.astype(float32), *policies.parameters(*policies.draw(augment, u[:, _AUTO:]), out),
+        anchor.astype(int32), shape.astype(int32), shift.astype(int32), flip.astype(int32),
+        erase_anchor.astype(float32), erase_shape.astype(float32),
+        *policies.parameters(*policies.draw(augment, u[:, _AUTO:]), out),
     )  # fmt: skip
 
 

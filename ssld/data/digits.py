@@ -7,36 +7,52 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
 
+from ssld.data.lists import FileList, read_list
 from ssld.data.split import take_per_class
 from ssld.data.target import Prepared, Progress, Target
 from ssld.errors import DataError
 
 VAL = 60  # validation images of each class
+DEV = 30  # how many of these are for choices; the others are the test images
 
 
 def prepare(out: str | os.PathLike[str], progress: Progress, labelled: int = 18) -> Prepared:
-    """Write PNG files (grey 0..16 stretched to 0..255) and the lists train_labelled, train_unlabelled, train_all, val.
+    """Write PNG files (grey 0..16 stretched to 0..255) and lists: `save_parts`, dev, test.
 
     600 images, 60 of each class, are for validation; of the other 1,197 each class keeps the labels of `labelled` (18:
-    180 images, 15 %). The split is fixed (seed 0) and stratified. It raises DataError where scikit-learn is missing.
+    180 images, 15 %). dev and test are the two halves of val: choices are made on dev, and test is looked at once. The
+    split is fixed (seed 0) and stratified. It raises DataError where scikit-learn is missing.
     """
     target = Target("digits", out, {"labelled": labelled})
     if not 1 <= labelled <= 100:
         raise DataError(f"data prepare digits: labelled {labelled} is out of range; give 1..100 images of each class")
-    if data_set := target.done():
+    if data_set := target.done(("dev.txt", "test.txt")):
         return data_set
-    images, labels = load()
-    paths = [f"images/{number:04d}.png" for number in range(len(labels))]
-    for number, (path, image) in enumerate(zip(paths, images, strict=True), start=1):
-        target.save(path, png(image))
-        progress(number, len(paths))
-    val, with_label, without_label = take_per_class(labels, [VAL, labelled], seed=0)
-    save_parts(target, paths, labels, val=val, labelled=with_label, unlabelled=without_label)
+    if not target.older:
+        images, labels = load()
+        paths = [f"images/{number:04d}.png" for number in range(len(labels))]
+        for number, (path, image) in enumerate(zip(paths, images, strict=True), start=1):
+            target.save(path, png(image))
+            progress(number, len(paths))
+        val, with_label, without_label = take_per_class(labels, [VAL, labelled], seed=0)
+        save_parts(target, paths, labels, val=val, labelled=with_label, unlabelled=without_label)
+    val_list = read_list(target.out / "val.txt", target.out)
+    save_subsets(
+        target, val_list, dict(zip(("dev", "test"), take_per_class(val_list.labels, [DEV], seed=0), strict=True))
+    )
     return target.finish([str(digit) for digit in range(10)])
+
+
+def save_subsets(target: Target, files: FileList, parts: Mapping[str, np.ndarray]) -> None:
+    """Write lists of some images of a list that is in the folder already: name -> positions in it."""
+    for name, part in parts.items():
+        subset = files.subset(part)
+        target.save_list(f"{name}.txt", subset.paths, subset.labels.tolist())
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +81,10 @@ def save_parts(
     labelled: np.ndarray,
     unlabelled: np.ndarray,
 ) -> None:
-    """Write the four lists of a semi-labelled data set from positions in `paths`; train_all knows every label."""
+    """Write train_labelled, train_unlabelled, train_all and val from positions in `paths`.
+
+    train_all has every label.
+    """
     train_all = np.sort(np.concatenate([labelled, unlabelled]))
     for name, part in (("train_labelled", labelled), ("train_all", train_all), ("val", val)):
         target.save_list(f"{name}.txt", [paths[i] for i in part], labels[part].tolist())

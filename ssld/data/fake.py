@@ -12,16 +12,19 @@ from ssld.data.lists import write_list
 
 
 def fake(
-    root: str | os.PathLike[str], classes: int, *, train: int = 64, val: int = 32, unlabelled: int = 64, size: int = 64
-) -> dict[str, Path]:
-    """Write images and the lists train_labelled.txt, train_unlabelled.txt, val.txt under `root`; return name -> list.
+    root: str | os.PathLike[str], classes: int, *, train: int = 64, val: int = 32, unlabelled: int = 64, test: int = 0,
+    size: int = 64,
+) -> dict[str, Path]:  # fmt: skip
+    """Write images and the lists train_labelled.txt, train_unlabelled.txt, val.txt, test.txt under `root`.
+
+    It returns name -> list; a list without images is not written.
 
     size: about the short side in pixels. Labels run through 0..classes-1 again and again; the label sets hue and
     stripes, so that even a fake run learns something.
     """
     base, number, lists = Path(root), 0, {}
     (base / "images").mkdir(parents=True, exist_ok=True)
-    for name, count in (("train_labelled", train), ("train_unlabelled", unlabelled), ("val", val)):
+    for name, count in (("train_labelled", train), ("train_unlabelled", unlabelled), ("val", val), ("test", test)):
         paths, labels = [], []
         for i in range(count):
             path = f"images/{number:05d}.jpg"

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ssld.data.digits import png, save_parts
+from ssld.data.digits import png, save_parts, save_subsets
+from ssld.data.lists import read_list
 from ssld.data.split import take_per_class
 from ssld.data.target import Prepared, Progress, Target
 from ssld.errors import DataError
 
 LABELLED = 600  # of each class, unless the caller asks for another number
+EACH, DEV = 6000, 500  # training images of a class, and how many of these are for choices
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DEBIAN = "/usr/share/datasets/fashion-mnist"  # where Debian's package dataset-fashion-mnist puts the files
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"  # plain http is safe here: the content is pinned
@@ -39,26 +41,59 @@ def prepare(
 
     source: a folder with the four IDX files (gzipped or not); without it Debian's package is used where it is
     installed, else the files are downloaded. Each class keeps `labelled` labels (600: 6,000 images, 54,000 are
-    unlabelled); the split is stratified, with seed 0. It raises DataError for missing files and for content whose
-    sha256 is not the pinned one.
+    unlabelled); the split is stratified, with seed 0. `save_apart` adds the lists for choices and for the test. It
+    raises DataError for missing files and for content whose sha256 is not the pinned one.
     """
     target = Target("fashion_mnist", out, {"labelled": labelled})
     if not 1 <= labelled <= 5999:
         raise DataError(f"data prepare fashion_mnist: labelled {labelled} is out of range; give 1..5999 of each class")
-    if data_set := target.done():
+    if data_set := target.done(("test.txt", *(APART if _has_dev(labelled) else ()))):
         return data_set
-    (images, labels), (val_images, val_labels) = (_part(part, source) for part in ("train", "t10k"))
-    paths = [f"train/{i:05d}.png" for i in range(len(images))] + [f"val/{i:05d}.png" for i in range(len(val_images))]
-    for number, (path, image) in enumerate(zip(paths, (*images, *val_images), strict=True), start=1):
-        target.save(path, png(image))
-        if number % 500 == 0:
-            progress(number, len(paths))
-    with_label, without_label = take_per_class(labels, [labelled], seed=0)
-    val = np.arange(len(labels), len(paths))
-    save_parts(
-        target, paths, np.concatenate([labels, val_labels]), val=val, labelled=with_label, unlabelled=without_label
-    )
+    if not target.older:
+        (images, labels), (val_images, val_labels) = (_part(part, source) for part in ("train", "t10k"))
+        paths = [f"train/{i:05d}.png" for i in range(len(images))]
+        paths += [f"val/{i:05d}.png" for i in range(len(val_images))]
+        for number, (path, image) in enumerate(zip(paths, (*images, *val_images), strict=True), start=1):
+            target.save(path, png(image))
+            if number % 500 == 0:
+                progress(number, len(paths))
+        with_label, without_label = take_per_class(labels, [labelled], seed=0)
+        val = np.arange(len(labels), len(paths))
+        save_parts(
+            target, paths, np.concatenate([labels, val_labels]), val=val, labelled=with_label, unlabelled=without_label
+        )
+    save_apart(target, labelled)
     return target.finish(CLASSES)
+
+
+APART = ("dev.txt", "train_unlabelled_without_dev.txt", "train_all_without_dev.txt")
+
+
+def _has_dev(labelled: int) -> bool:
+    """Say whether so many labelled images of each class leave enough others for dev and for training."""
+    return labelled < EACH - DEV
+
+
+def save_apart(target: Target, labelled: int) -> None:
+    """Write what a comparison needs whose choices never see the test images, from the lists that are in the folder.
+
+    test: the published test images, those of val. dev: the last 500 training images of each class in the drawn order,
+    whose first ones are labelled; so it is the same for any number of labels, and shares no image with
+    train_labelled. train_unlabelled_without_dev and train_all_without_dev: what is left for the training. With 5,500
+    labels of a class and more there is no room for dev, and a remark says so.
+    """
+    out = target.out
+    val, train_all, unlabelled = (
+        read_list(out / f"{name}.txt", out) for name in ("val", "train_all", "train_unlabelled")
+    )
+    save_subsets(target, val, {"test": np.arange(len(val))})
+    if not _has_dev(labelled):
+        target.remarks.append(f"no dev.txt: {labelled} labels of a class leave no {DEV} other images of it")
+        return
+    kept, dev = take_per_class(train_all.labels, [EACH - DEV], seed=0)
+    save_subsets(target, train_all, {"dev": dev, "train_all_without_dev": kept})
+    held_out = {train_all.paths[i] for i in dev}
+    target.save_list("train_unlabelled_without_dev.txt", [path for path in unlabelled.paths if path not in held_out])
 
 
 def training_part(source: str | os.PathLike[str] | None = None) -> tuple[np.ndarray, np.ndarray]:

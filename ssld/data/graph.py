@@ -49,16 +49,17 @@ def decode_graph(feed: Callable[[], Any], *, crop: bool, handed: Inputs = (), **
 
 def train_graph(
     feed: Callable[[], Any], *, size: int, slots: int, erase: bool, mean: Sequence[float], std: Sequence[float],
-    interpolation: str, resized: bool = False, **pipeline: Any,
+    interpolation: str, pad: bool = False, resized: bool = False, **pipeline: Any,
 ) -> Any:  # fmt: skip
     """Build the graph of a training batch.
 
     Its output on a GPU is float32 [b, 3, size, size]; on a CPU it is the input of `normalise.finish`. `feed` gives, as
-    in `augment.Draw`: bytes, crop anchor and shape, then what `after_resize` lists. Only the crop is decoded. With
-    `resized`, images uint8 [size, size, 3] stand in the place of the first three.
+    in `augment.Draw`: bytes, crop anchor and shape, with `pad` the shift, then what `after_resize` lists. Only the crop
+    is decoded. With `resized`, images uint8 [size, size, 3] that are shifted already stand in the place of these.
     """
     interp = interpolation_of(interpolation)
-    dtypes, ndims = zip(*([IMAGE] if resized else [BYTES, BOX, BOX]), *after_resize(slots, erase), strict=True)
+    first = [IMAGE] if resized else [BYTES, *[BOX] * (2 + pad)]
+    dtypes, ndims = zip(*first, *after_resize(slots, erase), strict=True)
     layout = ["HWC" if resized else "", *[""] * (len(ndims) - 1)]
 
     @pipeline_def(enable_conditionals=slots > 0, **pipeline)
@@ -70,6 +71,9 @@ def train_graph(
             anchor, shape, *more = more
             image = _decoded(image, anchor, shape, device=_decoder(pipeline))
             image = fn.resize(image, size=[size, size], interp_type=interp, antialias=True)
+        if pad and not resized:
+            shift, *more = more
+            image = _shifted(image, shift, size)
         flip, *more = more
         for slot in range(slots):
             image = _operation(image, *more[3 * slot : 3 * slot + 3])
@@ -125,6 +129,14 @@ def _decoded(image: Any, *box: Any, device: str) -> Any:
     if box:
         return fn.decoders.image_slice(image, *box, axis_names="HW", **options)
     return fn.decoders.image(image, **options)
+
+
+@do_not_convert
+def _shifted(image: Any, shift: Any, size: int) -> Any:
+    """Cut a square out of the image with black pixels around it, whose corner is the shift."""
+    return fn.slice(
+        image, start=shift, shape=[size, size], axis_names="HW", out_of_bounds_policy="pad", fill_values=[0]
+    )
 
 
 @do_not_convert

@@ -160,7 +160,7 @@ class _Crops:
         self._resample = resampler(look["interpolation"], mean, std, threads) if on_cpu else None
         self._slots, erase = policies.slots(augment), augment.erase > 0
         self.feed = feed = Feed(source, self._numbers, threads, background)
-        whole = partial(train_graph, slots=self._slots, erase=erase, **look, **pipeline)
+        whole = partial(train_graph, slots=self._slots, erase=erase, pad=augment.pad > 0, **look, **pipeline)
         if self._resample and self._slots:
             handed = after_resize(self._slots, erase)
             decode = partial(decode_graph, feed, crop=True, handed=handed, **pipeline)
@@ -178,10 +178,10 @@ class _Crops:
         auto = [np.ascontiguousarray(part[:, s]) for s in range(self._slots) for part in (d.kind, d.value, d.warp)]
         after = [d.flip, *auto, *([d.erase_anchor, d.erase_shape] if self._augment.erase > 0 else [])]
         if not self._resample:
-            return [d.anchor, d.shape, *after]
+            return [d.anchor, d.shape, *([d.shift] if self._augment.pad else []), *after]
         if self._slots:
-            return [d.anchor, d.shape, jobs(len(index), self._size), *after]
-        return [d.anchor, d.shape, jobs(len(index), self._size, 0, d.flip, d.erase_anchor, d.erase_shape)]
+            return [d.anchor, d.shape, jobs(len(index), self._size, shift=d.shift), *after]
+        return [d.anchor, d.shape, jobs(len(index), self._size, 0, d.flip, d.erase_anchor, d.erase_shape, d.shift)]
 
 
 def with_rotations(batch: Batch, view: str | None) -> Batch:

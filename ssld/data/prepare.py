@@ -15,6 +15,8 @@ KINDS = {
     "digits": "digits.prepare",
     "fashion_mnist": "fashion_mnist.prepare",
     "fashion_pool": "fashion_pool.prepare",
+    "glyphs": "glyphs.prepare",
+    "cifar100": "cifar100.prepare",
     "imagenet": "imagenet.prepare",
     "imagenet_v2": "imagenet_tests.version_2",
     "imagenet_real": "imagenet_tests.reassessed",

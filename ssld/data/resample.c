@@ -23,7 +23,8 @@ struct job {
     int32_t tall, wide;                                    /* resized to this, */
     int32_t top, left;                                     /* then a square is cut from this corner, */
     int32_t flip;                                          /* mirrored from left to right unless 0, */
-    int32_t erase_top, erase_left, erase_tall, erase_wide; /* normalised, and this box in it made 0 */
+    int32_t erase_top, erase_left, erase_tall, erase_wide; /* normalised, and this box in it made 0; */
+    int32_t down, right; /* before it is mirrored the square is moved by so many pixels to top and left; behind it is black */
 };
 
 /* Weights of one axis: output x is the sum over k of weight[x * support + k] * input[first[x] + k], edges repeated. */
@@ -143,6 +144,13 @@ static void round_off(float *row, const float *away, int count) {
     }
 }
 
+/* Pixel x of the row becomes pixel x + by, black where there is none. */
+static void move(float *row, int by, int size) {
+    size_t moved = 3 * (size_t)at_least(0, size - abs(by)), away = 3 * (size_t)size - moved;
+    memmove(by < 0 ? row + away : row, by < 0 ? row : row + away, moved * sizeof(float));
+    memset(by < 0 ? row : row + moved, 0, away * sizeof(float));
+}
+
 static void write_out(const float *row, const struct job *job, int y, int size, const float *mean, const float *scale,
                       float *out) {
     for (int c = 0; c < 3; c++) {
@@ -189,13 +197,15 @@ static int one(const struct image *image, const struct job *job, int size, int c
         }
     }
     for (int i = 0; i < size; i++) {
+        int from = i + job->down, line = job->top + within(from, size);
         if (down_first) {
-            down(image->pixels, 1, height, 3 * (size_t)width, &y, job->top + i, 3 * width, in);
+            down(image->pixels, 1, height, 3 * (size_t)width, &y, line, 3 * width, in);
             along(in, width, &x, job->left, size, row);
         } else {
-            down(rows, 0, height, stride, &y, job->top + i, (int)stride, row);
+            down(rows, 0, height, stride, &y, line, (int)stride, row);
         }
         round_off(row, away + 3 * job->left, (int)stride);
+        move(row, from == within(from, size) ? job->right : size, size);
         if (mean)
             write_out(row, job, i, size, mean, scale, out);
         else

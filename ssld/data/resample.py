@@ -37,7 +37,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 COMPILERS = ("cc", "gcc", "clang")  # the first that is installed, unless $CC names one
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno", "-fPIC", "-shared")
 SEAL = hashlib.sha256().digest_size  # bytes of the sha256 behind the compiled code
-JOB = 9  # numbers of int32 that one image's `struct job` of resample.c has
+JOB = 11  # numbers of int32 that one image's `struct job` of resample.c has
 IMAGE = np.dtype([("pixels", np.uintp), ("height", np.int32), ("width", np.int32)])  # its `struct image`
 
 Resample = Callable[[Sequence[np.ndarray], np.ndarray, np.ndarray], None]
@@ -48,12 +48,14 @@ class Missing(Exception):
 
 
 def jobs(
-    count: int, resized: Any, corner: Any = 0, flip: Any = 0, erase_anchor: Any = 0, erase_shape: Any = 0
-) -> np.ndarray:
+    count: int, resized: Any, corner: Any = 0, flip: Any = 0, erase_anchor: Any = 0, erase_shape: Any = 0,
+    shift: Any = 0,
+) -> np.ndarray:  # fmt: skip
     """Return what is to be done with each of `count` images, int32 [n, JOB].
 
-    An image is resized to (height, width); a square is cut out from its top-left corner, and mirrored from left to
-    right unless `flip` is 0; a box of whole pixels in it is erased.
+    An image is resized to (height, width); a square is cut out from its top-left corner; pixel (y, x) of it becomes
+    that at (y, x) + `shift`, black outside; it is mirrored from left to right unless `flip` is 0; a box of whole pixels
+    in it is erased.
     """
     table = np.empty((count, JOB), dtype=np.int32)
     table[:, 0:2] = resized
@@ -61,6 +63,7 @@ def jobs(
     table[:, 4] = flip
     table[:, 5:7] = erase_anchor
     table[:, 7:9] = erase_shape
+    table[:, 9:11] = shift
     return table
 
 

@@ -1,4 +1,7 @@
-"""Write the folder of `ssld data prepare`: no file there is ever overwritten, and `dataset.json` says what it is."""
+"""Write the folder of `ssld data prepare`: no file there is ever overwritten, and `dataset.json` says what it is.
+
+That file alone is replaced, where a folder that an older version made gets the lists that a newer version has.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -33,11 +36,13 @@ class Prepared(_Written, total=False):
 
     status: whether this call wrote the data set or found it complete. left_out: reason -> number of files and folders
     of the source that were not taken; left_out.csv names each. remarks: lines about them, and about what is probably
-    not meant. Both are there only where they have content.
+    not meant. digest: sha256 over the content of a data set that is drawn here. All three are there only where they
+    have content.
     """
 
     left_out: dict[str, int]
     remarks: list[str]
+    digest: str
 
 
 class Target:
@@ -52,16 +57,20 @@ class Target:
         self._options, self._prefix = options, "" if source in (None, self.out.resolve()) else f"{source}{os.sep}"
         self._lists: dict[str, dict[str, Any]] = {}
         self._wrote = False
+        self.older = False  # whether the folder holds this data set as an older version made it, see `done`
         self._folders: set[Path] = set()  # those that it has written to
         self.left_out = LeftOut(source or self.out)
         self.remarks: list[str] = []
+        self.facts: dict[str, Any] = {}  # what the manifest says besides options, classes and lists
         if self.out.exists() and not self.out.is_dir():
             raise DataError(f"{self.out}: is a file; give a folder to write the data set to")
 
-    def done(self) -> Prepared | None:
+    def done(self, wanted: Collection[str] = ()) -> Prepared | None:
         """Return the data set that is in the folder already, or None.
 
-        Its manifest must name the same options, and its lists must be untouched; else it raises DataError.
+        Its manifest must name the same options, and its lists must be untouched; else it raises DataError. Where it
+        lacks some of the lists that are `wanted`, an older version made it: `older` becomes true, None is returned, and
+        the caller saves these lists alone; `finish` adds them to the manifest.
         """
         file = self.out / MANIFEST
         if not file.is_file():
@@ -81,8 +90,14 @@ class Target:
             path = self.out / name
             if not path.is_file() or _sha256(path.read_bytes()) != facts["sha256"]:
                 raise DataError(f"{path}: missing or changed since it was prepared; choose another folder")
+        if not set(wanted) <= set(lists):
+            self.older, self._lists = True, lists
+            return None
         counts = {name: facts["images"] for name, facts in lists.items()}
-        return Prepared(kind=self.kind, classes=classes, lists=counts, status="already prepared")
+        prepared = Prepared(kind=self.kind, classes=classes, lists=counts, status="already prepared")
+        if "digest" in manifest:
+            prepared["digest"] = manifest["digest"]
+        return prepared
 
     def save(self, name: str, data: bytes) -> None:
         """Write one file whole or not at all. It raises DataError where a file of other content is in its place."""
@@ -105,6 +120,10 @@ class Target:
         self.save(name, data)
         self._lists[name] = {"images": len(paths), "sha256": _sha256(data)}
 
+    def digest_of_lists(self) -> str:
+        """Return the sha256 of each list that was saved, by name, in one text."""
+        return "".join(f"{name} {facts['sha256']}\n" for name, facts in sorted(self._lists.items()))
+
     def finish(self, classes: Sequence[str] = ()) -> Prepared:
         """Write classes.txt (one name a line, in the order of the labels) and the manifest.
 
@@ -119,8 +138,13 @@ class Target:
             "options": self._options,
             "classes": len(classes),
             "lists": self._lists,
+            **self.facts,
         }
-        self.save(MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+        text = json.dumps(manifest, indent=2) + "\n"
+        if self.older:
+            write_whole(self.out / MANIFEST, text)
+        else:
+            self.save(MANIFEST, text.encode())
         counts = {name: facts["images"] for name, facts in self._lists.items()}
         status: Literal["prepared", "already prepared"] = "prepared" if self._wrote else "already prepared"
         prepared = Prepared(kind=self.kind, classes=len(classes), lists=counts, status=status)
@@ -132,6 +156,8 @@ class Target:
             prepared["left_out"] = self.left_out.counts()
         if self.remarks:
             prepared["remarks"] = self.remarks
+        if "digest" in self.facts:
+            prepared["digest"] = self.facts["digest"]
         return prepared
 
     def _tell_left_out(self) -> None:
@@ -140,7 +166,7 @@ class Target:
         It is no part of the data set: unlike all other files it is written anew by every call.
         """
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *sorted(self.left_out.reasons.items())])
+        csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *self.left_out.rows()])
         write_whole(self.out / LEFT_OUT, text.getvalue(), "surrogateescape")
         self.remarks = [*self.left_out.summary(), *self.remarks]
 

@@ -26,9 +26,14 @@ class LeftOut:
     def __init__(self, root: Path):
         self.root = root
         self.reasons: dict[str, str] = {}
+        self.details: dict[str, str] = {}
 
-    def add(self, path: str | os.PathLike[str], reason: str) -> None:
-        self.reasons[os.path.relpath(path, self.root)] = reason
+    def add(self, path: str | os.PathLike[str], reason: str, detail: str = "") -> None:
+        """Note a path with its reason. The detail is of this path alone, and no summary counts by it."""
+        name = os.path.relpath(path, self.root)
+        self.reasons[name] = reason
+        if detail:
+            self.details[name] = detail
 
     def forget(self, path: str | os.PathLike[str]) -> None:
         """Take back the note about a path, if there is one."""
@@ -43,6 +48,11 @@ class LeftOut:
         faults = [f"{self.root / path} ({reason})" for path, reason in self.reasons.items() if reason in FAULTS]
         if faults:
             raise DataError(f"{some(faults)}; delete what is named, or fetch it again")
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return each path with its reason, and behind it in brackets what is to be said of this path alone."""
+        details = {name: f" ({detail})" for name, detail in self.details.items()}
+        return [(name, reason + details.get(name, "")) for name, reason in sorted(self.reasons.items())]
 
     def counts(self) -> dict[str, int]:
         """Return reason -> number, the most frequent first."""
@@ -90,13 +100,18 @@ def images_under(folder: Path, left_out: LeftOut, suffixes: tuple[str, ...] = SU
 
     `left_out` notes what is left out.
     """
-    images = []
-    for path, reason in _walk(folder, suffixes):
+    return files_under(folder, left_out, suffixes, "image")
+
+
+def files_under(folder: Path, left_out: LeftOut, suffixes: tuple[str, ...], what: str) -> list[str]:
+    """Return files as `images_under` does. `what` names them in the reason of a file of another suffix."""
+    files, start = [], len(str(left_out.root).rstrip(os.sep)) + 1
+    for path, reason in _walk(folder, suffixes, what):
         if reason:
             left_out.add(path, reason)
         else:
-            images.append(path[len(str(left_out.root)) + 1 :])
-    return sorted(images)
+            files.append(path[start:])
+    return sorted(files)
 
 
 NO_NAME_OF_A_LIST = "a name with a line break"
@@ -108,10 +123,10 @@ FAULTS = frozenset(
 )  # fmt: skip
 
 
-def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _walk(folder: Path, suffixes: tuple[str, ...], what: str) -> Iterator[tuple[str, str]]:
     """Yield (path, reason) of the files under a folder, and of the folders that are left out.
 
-    The reason says why it is left out; "" stands for an image.
+    The reason says why it is left out; "" stands for one that is taken.
     """
     unread: list[str] = []
     for parent, folders, files in os.walk(folder, onerror=lambda error: unread.append(str(error.filename))):
@@ -129,19 +144,19 @@ def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         folders[:] = visible_folders
         for name in sorted(files):
             path = os.path.join(parent, name)
-            yield path, _why_not(path, name, suffixes)
+            yield path, _why_not(path, name, suffixes, what)
     for path in unread:
         yield path, "a folder that cannot be read"
 
 
-def _why_not(path: str, name: str, suffixes: tuple[str, ...]) -> str:
+def _why_not(path: str, name: str, suffixes: tuple[str, ...], what: str) -> str:
     if hidden(name):
         return "a hidden file"
     if fault := _fault_of_link(path):
         return fault
     if not name.lower().endswith(suffixes):
         suffix = os.path.splitext(name)[1].lower()
-        return f"no image that is read ({suffix or 'no suffix'})"
+        return f"no {what} that is read ({suffix or 'no suffix'})"
     if not os.path.isfile(path):
         return "no regular file"
     if BREAK.search(name):

@@ -39,12 +39,13 @@ class HeldOut:
     trained: int
 
     def overrides(self, plan: Plan) -> list[str]:
-        """Return what makes every stage of a plan train without the held-out images, and be evaluated on them."""
+        """Return what makes every stage of a plan train without the held-out images, and be evaluated on them alone."""
         changes = []
         for name, stage in plan.stages.items():
             train = [self.train[listed] for listed in stage.data.train]
             changes.append(f"stages.{name}.data.train={json.dumps(train)}")
             changes.append(f"stages.{name}.data.val={json.dumps(self.val)}")
+            changes += [f"stages.{name}.data.test=null"] if stage.data.test else []
         return changes
 
 

@@ -32,7 +32,7 @@ from ssld.data.lists import CLASSES, compare_classes, read_names
 from ssld.data.sources import joined
 from ssld.distill.arrays import Floats, Numbers
 from ssld.distill.runs import Run, StageRun
-from ssld.errors import DataError, RunError
+from ssld.errors import DataError, RunError, some
 from ssld.files import sha256
 from ssld.losses.base import unlabelled_options
 from ssld.progress import note
@@ -140,6 +140,8 @@ def check_data(run: Run) -> None:
                 _compare_classes(run, stage.data.val, stage.data.train)
         except DataError as error:
             raise DataError(f"stage {name}: {error}") from None
+    if run.plan.test:
+        check_test(run, run.plan.test)
     if run.runtime.main:
         _tell_other_classes(run)
 
@@ -154,6 +156,29 @@ def _tell_other_classes(run: Run) -> None:
         names = read_names(file)
         if names is not None and len(names) != run.plan.classes:
             note(f"{file}: names {len(names)} classes, and the recipe has {run.plan.classes} (classes: ...)")
+
+
+def check_test(run: Run, test: str) -> None:
+    """Check that a student can be tested on these images, and that no stage is trained or evaluated on one of them.
+
+    Images are told apart by their paths. Raises DataError otherwise.
+    """
+    if not code.is_code(test):
+        refuse_scoring(run.data_root / test)
+    images = images_of(run, test)
+    check_labelled(images, "every test image needs one")
+    _compare_classes(run, test, [run.last.settings.data.val])
+    files = _files_of(images)
+    for name, stage in run.plan.stages.items() if files else ():
+        for listed in dict.fromkeys((*stage.data.train, stage.data.val)):
+            if shared := sorted(files & _files_of(images_of(run, listed))):
+                what = f"{len(shared):,} of its {len(images):,} images are in {listed} of stage {name} too"
+                raise DataError(f"{test}: {what} ({some(shared)}); test with images that no stage reads")
+
+
+def _files_of(images: ImageSource) -> set[str]:
+    """Return the paths of listed images; of others there are none."""
+    return {os.path.normpath(images.path(i)) for i in range(len(images))} if isinstance(images, FileList) else set()
 
 
 def steps_of(run: Run) -> dict[str, int]:
@@ -208,7 +233,8 @@ def check_lists(run: Run) -> None:
     """
     checked = {f"{name}/{LIST}" for name in run.plan.prepare or {}}  # the loop adds the lists that it has checked
     for name, stage in run.plan.stages.items():
-        for list_name in sorted({*stage.data.train, stage.data.val} - checked):
+        named = {*stage.data.train, stage.data.val, *filter(None, [stage.data.test])}
+        for list_name in sorted(named - checked):
             try:
                 images_of(run, list_name)
             except DataError as error:

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ssld import labels
+from ssld.config.keys import digested
 from ssld.data import FileList, ImageSource, sampler
 from ssld.distill.arrays import Floats
 from ssld.distill.checkpoint import disk_errors
@@ -81,7 +82,7 @@ def manifest(stage: StageRun, teacher: Teacher | SeveralTeachers, images: ImageS
     views["interpolation"] = data.interpolation
     if data.background != WHITE:  # older caches do not have this key and stay valid
         views["background"] = list(data.background)
-    views |= {"augment": asdict(data.augment), "seed": cached.seed, "number": cached.views}
+    views |= {"augment": digested(data.augment), "seed": cached.seed, "number": cached.views}
     # An image is mixed with one of the same micro-batch, and an epoch consists of whole batches.
     if data.augment.mixup > 0 or data.augment.cutmix > 0:
         micro = sampler.micro_size(data.batch, settings.optim.accumulate, stage.runtime.world)

@@ -112,9 +112,9 @@ class Teacher:
             return {"network": self.network.identity(), **look}
         return {"weights": weights_digest(self.network), "norm": self.norm, **look}
 
-    def predict(self, stage: StageRun) -> tuple[Floats, Numbers]:
-        """Return its logits float32 [n, classes] for the stage's validation images, and their labels int64 [n]."""
-        logits, labels = predict(self.network, eval_loader(stage, data=self.shown(stage.settings.data)))
+    def predict(self, stage: StageRun, data: Data) -> tuple[Floats, Numbers]:
+        """Return its logits float32 [n, classes] for the validation images of `data`, and their labels int64 [n]."""
+        logits, labels = predict(self.network, eval_loader(stage, data=self.shown(data)))
         return logits, labels
 
     def shown(self, data: Data) -> Data:
@@ -170,9 +170,9 @@ class SeveralTeachers:
         parts = {name: teacher.identity() for name, teacher in self.teachers.items()}
         return {"mean": self.combine.mean, "weights": self.combine.weights, "teachers": parts}
 
-    def predict(self, stage: StageRun) -> tuple[Floats, Numbers]:
+    def predict(self, stage: StageRun, data: Data) -> tuple[Floats, Numbers]:
         """Return logits and labels as `Teacher.predict` does, of all the teachers combined."""
-        parts = {name: teacher.predict(stage) for name, teacher in self.teachers.items()}
+        parts = {name: teacher.predict(stage, data) for name, teacher in self.teachers.items()}
         labels = next(iter(parts.values()))[1]
         with paddle.no_grad():
             logits = {name: paddle.to_tensor(logits) for name, (logits, _) in parts.items()}

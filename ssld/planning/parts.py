@@ -21,6 +21,8 @@ from ssld.planning.batch_split import split
 
 # These numbers of images serve where there is no list to count. ImageNet-22k: 21,841 classes, 2011 (image-net.org).
 KNOWN = {"imagenet/train_list.txt": TRAIN_IMAGES, "imagenet/val_list.txt": VAL_IMAGES, "imagenet_22k": 14_197_122}
+# CIFAR-100: what `ssld data prepare` makes of 500 training and 100 test images of a class, 50 of the first for choices.
+KNOWN |= {"cifar100/train_all.txt": 45_000, "cifar100/val.txt": 5_000, "cifar100/test.txt": 10_000}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,6 +164,9 @@ def closing_rows(result: dict[str, Any]) -> list[Row]:
         rows.insert(0, _row("baseline", arch, percent(baseline_result["top1"])))
     if teacher:
         rows.insert(0, _row("teacher", teacher["arch"], percent(teacher.get("top1"))))
+    if "test_top1" in result:
+        tested = [part.get("test_top1") for part in (teacher, baseline_result, result) if part]
+        rows = [row | {"test": percent(top1)} for row, top1 in zip(rows, tested, strict=True)]
     if speeds:
         rows[-1] |= {"size": megabytes(speeds.student_bytes), "latency": f"{speeds.student_ms:.2f} ms"}
         if teacher and speeds.ratio and speeds.teacher_bytes:

@@ -90,7 +90,7 @@ def claim(result: dict[str, Any]) -> str:
 
 
 def score_tiles(result: dict[str, Any]) -> list[str]:
-    """Show top-1 of teacher, baseline and student, and the gain."""
+    """Show top-1 of teacher, baseline and student, the gain, and where there was a test what it says."""
     teacher, baseline = result.get("teacher"), result.get("baseline")
     tiles = []
     if teacher:
@@ -102,6 +102,11 @@ def score_tiles(result: dict[str, Any]) -> list[str]:
     tiles.append(tile(training_word(result), percent(result["top1"]), result["student"]["arch"], main=True))
     if result.get("gain") is not None:
         tiles.append(tile("gain", points(result["gain"]), "points of top-1, one seed", main=True))
+    if "test_top1" in result:
+        parts = {"teacher": teacher or {}, "baseline": baseline or {}}
+        others = [f"{name} {percent(part['test_top1'])}" for name, part in parts.items() if "test_top1" in part]
+        shown = f"{result['test']['images']:,} images, shown once after the training"
+        tiles.append(tile("test", percent(result["test_top1"]), "; ".join([shown, *others]), main=True))
     return tiles
 
 

@@ -21,12 +21,13 @@ WHOLE = (
     "bytes",
     "wall_seconds",
 )
+OF_A_TEST = ("test_top1", "test_gain")  # nothing is sorted by them
 OF_A_STAGE = ("top1", "top5", "loss")
 NETWORKS = ("teacher", "student")
 
 
 def summary(result: dict[str, Any]) -> dict[str, float | None]:
-    """Return the numbers of a result.json: percent, points (gain), nats (nll, kl, loss).
+    """Return the numbers of a result.json: percent, points (gain, test_gain), nats (nll, kl, loss).
 
     At the smallest batch there are `speedup/<engine>`, the teacher's median latency over the student's, and the
     medians, `<network>/<engine>/p50_ms`; for a precision other than fp32 the engine is named with it, as
@@ -36,6 +37,7 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
     # Older results do not have nll and ece.
     values = {key: result.get(key) for key in ("top1", "top5", "nll", "ece", "gain")}
     values |= {"teacher_top1": (result["teacher"] or {}).get("top1")}
+    values |= {key: result[key] for key in OF_A_TEST if key in result}
     values |= {"agreement": agreement.get("top1"), "kl": agreement.get("kl")}
     values |= {"params": student["params"], "macs": student["macs"], "bytes": student.get("bytes")}
     values |= {"wall_seconds": result.get("wall_seconds")}

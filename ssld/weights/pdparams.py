@@ -16,7 +16,7 @@ import numpy as np
 
 from ssld.errors import WeightsError
 from ssld.spec.printable import printable
-from ssld.weights.unpickle import check_shape, unpickle
+from ssld.unpickle import check_shape, unpickle
 
 _PARAMETER_NAMES = "StructuredToParameterName@@"
 _SLICES = "UnpackBigParamInfor@@"

@@ -11,6 +11,7 @@ import pytest
 
 from ssld import weights
 from ssld.data import fake
+from ssld.report.summary import summary
 from tests.e2e.command import fails, process, ssld, succeeds, write_recipe
 from tests.unit.wandb_file import kinds, plain
 
@@ -51,7 +52,7 @@ PLAIN = (
 def place(tmp_path_factory):
     """A working folder with a recipe, its images and the finished run `runs/a`."""
     place = tmp_path_factory.mktemp("place")
-    fake(place / "data" / "d", 4, train=16, val=12, unlabelled=8, size=20)
+    fake(place / "data" / "d", 4, train=16, val=12, unlabelled=8, test=20, size=20)
     write_recipe(place, TREE)
     done = process("run", "some.yaml", "--out", "runs/a", cwd=place)
     assert done.returncode == 0, done.stderr
@@ -279,6 +280,54 @@ def test_a_changed_last_stage_takes_over_the_others(place):
         one, other = (state(place / "runs" / run, stage) for run in "ab")
         same = all((one[key] == other[key]).all() for key in one)
         assert same == (stage != "fix")
+
+
+def test_a_student_is_tested_once_after_the_training_and_nothing_else_changes(place, result):
+    words = ["run", "some.yaml", "stages.fix.data.test=d/test.txt", *PLAIN, "--out", "runs/tested"]
+    done = ssld(*words, cwd=place)
+    assert done.returncode == 0, done.stderr
+    for stage in STAGES:  # the test comes after them, so that they are those of a run without one
+        assert f"{stage}: taken over from a" in done.stderr
+    tested = json.loads((place / "runs/tested/result.json").read_text())
+    assert tested["top1"] == result["top1"]
+    assert tested["gain"] == result["gain"]
+    by_hand = json.loads(succeeds("eval", "runs/tested", "--data", "data/d/test.txt", "--json", cwd=place))
+    assert (by_hand["top1"], by_hand["images"]) == (pytest.approx(tested["test_top1"]), 20)
+    assert tested["test"]["images"] == 20
+    assert tested["test_gain"] == tested["test_top1"] - tested["baseline"]["test_top1"]
+    heading, *rows = done.stdout.splitlines()[1:5]
+    assert heading.split()[-1] == "test"
+    tops = [tested["teacher"]["test_top1"], tested["baseline"]["test_top1"], tested["test_top1"]]
+    assert [row.split()[-2:] for row in rows] == [[f"{top1:.2f}", "%"] for top1 in tops]
+    assert "20 images, shown once after the training" in (place / "runs/tested/report.html").read_text()
+    assert summary(tested)["test_top1"] == tested["test_top1"]
+    assert "test_top1" not in summary(result)
+    listed = place / "data/d/test.txt"
+    whole = listed.read_text()
+    listed.write_text("".join(whole.splitlines(keepends=True)[:8]))
+    again = ssld(*words, cwd=place)
+    listed.write_text(whole)
+    assert "test.txt: has changed since the test; what follows the training is made anew" in again.stderr
+    assert json.loads((place / "runs/tested/result.json").read_text())["test"]["images"] == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.fix.data.test=d/val.txt", "d/val.txt: 12 of its 12 images are in d/val.txt of stage teach too"),
+        ("stages.fix.data.test=d/train_unlabelled.txt", "has no label; every test image needs one"),
+        ("stages.fix.data.test=d/none.txt", "d/none.txt: no such list file"),
+        (
+            "stages.teach.data.test=d/test.txt",
+            "stages.teach.data.test: test images are shown once, after the last stage",
+        ),
+    ],
+    ids=["shared", "unlabelled", "missing", "not the last stage"],
+)
+def test_images_that_cannot_be_a_test_are_told_before_the_first_step(place, override, message):
+    told = fails("run", "some.yaml", override, "--out", "runs/refused", cwd=place, begun=True)
+    assert message in told
+    assert not list((place / "runs").glob("refused/stages/*/checkpoint*"))
 
 
 def test_the_smallest_recipe_of_the_documentation_ends_without_a_gain_and_says_why(tmp_path):

@@ -22,6 +22,7 @@ NAMES = [file.relative_to(parse.shelf("recipes")).with_suffix("").as_posix() for
 TOP = [name for name in NAMES if "/" not in name]
 DIGITS = [name for name in NAMES if name.startswith("methods/") and name.count("/") == 1]
 IMAGENET = [name for name in NAMES if name.startswith("methods/imagenet/")]  # other losses of the same networks
+CIFAR = [name for name in NAMES if name.startswith("methods/cifar100/")]  # the networks of the literature
 # Of every kind of recipe one: with a label cache, of a published student, in int8, without a teacher, with a network
 # that was trained on other classes, with layers of a loss, with two teachers.
 EVERY_DAY = (
@@ -36,7 +37,7 @@ NO_LESSON = ("methods/pskd", "methods/uskd")  # their stage `teach` is that of t
 def marked():
     """`make test` takes EVERY_DAY, `make test-smoke` these and every other kind, `make test-zoo` what is left: of the
     published recipes, which have a teacher of a card, all but that of the smallest student of each series, and those of
-    methods on ImageNet.
+    methods on ImageNet and on CIFAR-100.
     """
     plans = {name: recipe.load(f"recipes/{name}.yaml") for name in TOP}
     published = [name for name, plan in plans.items() if plan.teacher and plan.teacher.card]
@@ -44,12 +45,12 @@ def marked():
     smallest = {}
     for name in sorted(published, key=lambda name: cards_of[name].params):
         smallest.setdefault(cards_of[name].series, name)
-    rare = {*published, *IMAGENET} - {*smallest.values()}
+    rare = {*published, *IMAGENET, *CIFAR} - {*smallest.values()}
 
     def mark(name):
         return [] if name in EVERY_DAY else [pytest.mark.zoo if name in rare else pytest.mark.smoke]
 
-    names = [*TOP, *SOME, "ablation/ablation_stages", *DIGITS, *IMAGENET]
+    names = [*TOP, *SOME, "ablation/ablation_stages", *DIGITS, *IMAGENET, *CIFAR]
     return [pytest.param(name, marks=mark(name)) for name in names]
 
 

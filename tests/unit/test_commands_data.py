@@ -10,7 +10,9 @@ from ssld.commands.data import data
 from ssld.data.lists import read_list, write_list
 from ssld.errors import DataError, UsageError
 
-PREPARE = dict.fromkeys(("source", "out", "val_share", "imagenet", "ground_truth", "labelled", "seed", "class_list"))
+PREPARE = dict.fromkeys(
+    ("source", "out", "val_share", "imagenet", "ground_truth", "labelled", "seed", "class_list", "fonts")
+)
 
 
 def run(action, what, **options):

@@ -68,7 +68,7 @@ def test_erased_boxes_lie_inside_and_have_the_published_area_and_ratio():
 
 def test_a_draw_is_the_same_alone_and_in_any_batch_and_one_switch_does_not_move_the_others():
     sizes = np.tile((60, 80), (50, 1))
-    everything = Augment(auto="randaugment", erase=0.5, ra_ops=3)
+    everything = Augment(auto="randaugment", erase=0.5, ra_ops=3, pad=4)
     batch = draw(everything, 7, 3, np.arange(50), sizes, 32)
     alone = draw(everything, 7, 3, np.array([20]), sizes[:1], 32)
     for name in vars(batch):
@@ -78,6 +78,16 @@ def test_a_draw_is_the_same_alone_and_in_any_batch_and_one_switch_does_not_move_
         assert (getattr(batch, name) == getattr(plain, name)).all()
     assert (draw(everything, 7, 4, np.arange(50), sizes, 32).anchor != batch.anchor).any()
     assert (draw(everything, 8, 3, np.arange(50), sizes, 32).anchor != batch.anchor).any()
+
+
+def test_a_padded_image_is_cut_at_every_place_as_often():
+    sizes, index = np.tile((32, 32), (N, 1)), np.arange(N)
+    shift = draw(Augment(area=(1, 1), pad=4), 0, 0, index, sizes, 32).shift
+    counts = np.zeros((9, 9))
+    np.add.at(counts, tuple((shift + 4).T), 1)
+    assert counts.sum() == N
+    assert np.abs(counts - N / 81).max() < 5 * np.sqrt(N / 81)
+    assert not draw(Augment(), 0, 0, index, sizes, 32).shift.any()
 
 
 def test_flip_and_erase_happen_as_often_as_asked():

@@ -216,6 +216,25 @@ def test_training_and_evaluation_resize_as_pillow_does_when_shrinking_and_enlarg
         assert difference.mean() <= mean
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_padded_crop_is_that_of_the_literature(tmp_path, monkeypatch, compiled):
+    """Black pixels around the image, a square of its size from a drawn place, then the flip."""
+    if not compiled:
+        monkeypatch.setattr(resample, "_library", lambda: None)
+    for i in range(8):
+        Image.fromarray(photo(i, 16, 16)).save(tmp_path / f"{i}.png")
+    augment = Augment(area=(1, 1), pad=3)
+    squares = FileList([f"{i}.png" for i in range(8)], np.zeros(8, dtype=np.int64), str(tmp_path))
+    (batch,) = take(make(squares, augment=augment, seed=5).batches(0, 1))
+    drawn = draw(augment, 5, 0, batch["index"], np.full((8, 2), 16), 16)
+    assert len(np.unique(drawn.shift, axis=0)) > 4
+    assert {0, 1} == set(drawn.flip.tolist())
+    for image, index, (down, right), flip in zip(batch["image"], batch["index"], drawn.shift, drawn.flip, strict=True):
+        padded = np.pad(photo(int(index), 16, 16), ((3, 3), (3, 3), (0, 0)))
+        cut = padded[3 + down : 19 + down, 3 + right : 19 + right]
+        assert np.array_equal(image, (cut[:, ::-1] if flip else cut).transpose(2, 0, 1))
+
+
 def test_eval_geometry_keeps_the_ratio_and_centres_the_crop():
     sizes = np.array([[375, 500], [500, 375], [8, 8], [33, 100]])
     resized_to, corner = eval_geometry(sizes, 256, 224)

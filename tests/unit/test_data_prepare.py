@@ -67,6 +67,59 @@ def test_digits_are_the_real_ones_split_evenly_over_the_classes(digits):
         assert labels[number] == label
 
 
+def test_the_lists_that_recorded_results_depend_on_have_not_changed(digits):
+    wanted = {
+        "train_labelled.txt": "46806fc7fffd90456c59612eb008c12a6bb47e0a089dbefcacea545418a78e71",
+        "train_unlabelled.txt": "18335d08991348ceec052d5ff8f558ce0a83571b8e15c37f68e203ff5dae10c9",
+        "train_all.txt": "a818341a8a1ae8027db8825d4638f42673e833bfaa3f9413100f893ff6c59f2e",
+        "val.txt": "ee2b14641b5920db5abafe605878a73a6de6183ee03cbe6389f36d1102fa1338",
+    }
+    out, _, _ = digits
+    assert {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in wanted} == wanted
+
+
+def test_choices_and_tests_have_the_two_halves_of_the_validation_images(digits):
+    out, found, _ = digits
+    val, dev, test = (read_list(out / f"{name}.txt", out, 10) for name in ("val", "dev", "test"))
+    assert sorted(dev.paths + test.paths) == val.paths
+    assert np.bincount(dev.labels).tolist() == np.bincount(test.labels).tolist() == [30] * 10
+    labels = dict(zip(val.paths, val.labels, strict=True))
+    assert all(
+        labels[path] == label for files in (dev, test) for path, label in zip(files.paths, files.labels, strict=True)
+    )
+    assert (found["lists"]["dev.txt"], found["lists"]["test.txt"]) == (300, 300)
+
+
+def older(folder, names):
+    """Make a folder what an older version made, which had no lists of these names."""
+    manifest = json.loads((folder / "dataset.json").read_text())
+    for name in names:
+        (folder / name).unlink()
+        del manifest["lists"][name]
+    (folder / "dataset.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return folder
+
+
+def test_a_folder_of_an_older_version_gets_the_new_lists_and_keeps_every_other_file(digits, tmp_path):
+    out, first, _ = digits
+    shutil.copytree(out, tmp_path / "d")
+    grown = older(tmp_path / "d", ["dev.txt", "test.txt"])
+    (grown / "images/0000.png").write_bytes(b"as another version of Pillow writes it")
+    before = snapshot(grown)
+    assert prepare("digits", grown) == {**first, "status": "prepared"}
+    after = snapshot(grown)
+    assert {name for name in after if before.get(name) != after[name]} == {"dev.txt", "test.txt", "dataset.json"}
+    assert {name: after[name] for name in ("dev.txt", "test.txt", "dataset.json")} == {
+        name: (out / name).read_bytes() for name in ("dev.txt", "test.txt", "dataset.json")
+    }
+    assert prepare("digits", grown)["status"] == "already prepared"
+    changed = older(grown, ["dev.txt"])
+    (changed / "dev.txt").write_text("mine\n")
+    with pytest.raises(DataError, match=r"dev\.txt: exists with other content; choose another folder or delete it"):
+        prepare("digits", changed)
+    assert (changed / "dev.txt").read_text() == "mine\n"
+
+
 def test_preparing_twice_changes_nothing_and_says_so(digits):
     out, first, _ = digits
     before = snapshot(out)
@@ -130,6 +183,8 @@ def tiny_fashion(tmp_path, monkeypatch):
             (folder / f"{name}.gz").write_bytes(gzip.compress(content, 1))
             sums[name] = hashlib.sha256(content).hexdigest()
     monkeypatch.setattr(fashion, "SHA256", sums)
+    monkeypatch.setattr(fashion, "EACH", 60)
+    monkeypatch.setattr(fashion, "DEV", 20)
     return folder
 
 
@@ -137,7 +192,8 @@ def test_fashion_mnist_becomes_files_and_lists(tiny_fashion, tmp_path):
     out = tmp_path / "out"
     found = prepare("fashion_mnist", out, source=tiny_fashion, labelled=6)
     sizes = {"train_labelled.txt": 60, "train_all.txt": 600, "val.txt": 100, "train_unlabelled.txt": 540}
-    assert found["lists"] == sizes
+    sizes |= {"test.txt": 100, "dev.txt": 200, "train_all_without_dev.txt": 400}
+    assert found["lists"] == sizes | {"train_unlabelled_without_dev.txt": 340}
     labelled = read_list(out / "train_labelled.txt", out, 10)
     assert np.bincount(labelled.labels).tolist() == [6] * 10
     for name in ("train_labelled", "train_all", "val"):  # image i has label i % 10
@@ -147,6 +203,34 @@ def test_fashion_mnist_becomes_files_and_lists(tiny_fashion, tmp_path):
     pixels = gzip.decompress((tiny_fashion / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
     assert pixels_of(out / "val/00003.png").tobytes() == pixels[12:16]
     assert prepare("fashion_mnist", out, labelled=6)["status"] == "already prepared"
+
+
+def test_the_images_for_choices_are_training_images_and_the_test_images_are_the_published_ones(tiny_fashion, tmp_path):
+    out, more = tmp_path / "out", tmp_path / "more"
+    prepare("fashion_mnist", out, source=tiny_fashion, labelled=6)
+    assert (out / "test.txt").read_bytes() == (out / "val.txt").read_bytes()
+    names = ("dev", "train_labelled", "train_unlabelled_without_dev", "train_all_without_dev", "train_all")
+    dev, labelled, unlabelled, kept, every = (read_list(out / f"{name}.txt", out) for name in names)
+    assert np.bincount(dev.labels).tolist() == [20] * 10
+    assert all(int(path[-9:-4]) % 10 == label for path, label in zip(dev.paths, dev.labels, strict=True))
+    assert sorted(labelled.paths + unlabelled.paths) == kept.paths
+    assert sorted(kept.paths + dev.paths) == every.paths
+    assert (unlabelled.labels == -1).all()
+    prepare("fashion_mnist", more, source=tiny_fashion, labelled=39)  # the same images for any number of labels
+    assert (more / "dev.txt").read_bytes() == (out / "dev.txt").read_bytes()
+    most = prepare("fashion_mnist", tmp_path / "most", source=tiny_fashion, labelled=40)
+    assert most["remarks"] == ["no dev.txt: 40 labels of a class leave no 20 other images of it"]
+    assert "dev.txt" not in most["lists"]
+    assert prepare("fashion_mnist", tmp_path / "most", labelled=40)["status"] == "already prepared"
+
+
+def test_a_fashion_mnist_of_an_older_version_grows_without_its_source(tiny_fashion, tmp_path):
+    out = tmp_path / "out"
+    prepare("fashion_mnist", out, source=tiny_fashion, labelled=6)
+    whole = snapshot(out)
+    older(out, ["dev.txt", "test.txt", "train_unlabelled_without_dev.txt", "train_all_without_dev.txt"])
+    prepare("fashion_mnist", out, source=tmp_path / "gone", labelled=6)
+    assert snapshot(out) == whole
 
 
 def test_the_fashion_pool_holds_garments_and_digits_apart_from_the_labelled_ones(tiny_fashion, tmp_path, monkeypatch):
@@ -283,6 +367,10 @@ def test_fake_data_is_deterministic_and_readable(tmp_path):
     lists = fake(tmp_path / "a", 5, train=10, val=5, unlabelled=7, size=24)
     fake(tmp_path / "b", 5, train=10, val=5, unlabelled=7, size=24)
     assert snapshot(tmp_path / "a") == snapshot(tmp_path / "b")
+    fake(tmp_path / "c", 5, train=10, val=5, unlabelled=7, test=3, size=24)
+    tested = snapshot(tmp_path / "c")
+    assert {name: tested[name] for name in snapshot(tmp_path / "a")} == snapshot(tmp_path / "a")
+    assert len(read_list(tmp_path / "c" / "test.txt", tmp_path / "c")) == 3
     files = {name: read_list(path, tmp_path / "a", 5) for name, path in lists.items()}
     assert {name: len(f) for name, f in files.items()} == {"train_labelled": 10, "train_unlabelled": 7, "val": 5}
     assert files["train_labelled"].labels.tolist() == [0, 1, 2, 3, 4] * 2

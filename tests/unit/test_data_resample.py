@@ -59,13 +59,16 @@ def test_every_bit_is_that_of_dalis_resize_and_of_numpys_normalisation(interpola
     corner, flip = rng.integers(0, resized - size + 1), rng.integers(0, 2, count)
     erase_anchor = rng.integers(0, size, (count, 2))
     erase_shape = rng.integers(0, size - erase_anchor + 1)
-    jobs = resample.jobs(count, resized, corner, flip, erase_anchor, erase_shape)
+    shift = rng.integers(-size - 2, size + 3, (count, 2)) * (rng.random((count, 1)) < 0.7)
+    jobs = resample.jobs(count, resized, corner, flip, erase_anchor, erase_shape, shift)
 
     whole = resample.resized_by_dali(images, resized, interpolation)
     cut = np.stack([w[t : t + size, x : x + size] for w, (t, x) in zip(whole, corner, strict=True)])
+    padded = np.pad(cut, ((0, 0), (size + 2, size + 2), (size + 2, size + 2), (0, 0)))
+    cut = np.stack([p[t : t + size, x : x + size] for p, (t, x) in zip(padded, shift + size + 2, strict=True)])
     wanted = normalised(cut, MEAN, STD, flip, (erase_anchor, erase_shape))
     pixels = np.empty((count, size, size, 3), dtype=np.uint8)
-    resample.resampler(interpolation, MEAN, STD, 2)(images, resample.jobs(count, resized, corner), pixels)
+    resample.resampler(interpolation, MEAN, STD, 2)(images, resample.jobs(count, resized, corner, shift=shift), pixels)
     assert pixels.tobytes() == cut.tobytes()
     for threads in (1, 3):
         found = np.full((count, 3, size, size), np.nan, dtype=np.float32)
@@ -76,7 +79,7 @@ def test_every_bit_is_that_of_dalis_resize_and_of_numpys_normalisation(interpola
 def batches(files, size, interpolation, threads, auto):
     """Of a training and an evaluation."""
     look = {"size": size, "mean": MEAN, "std": STD, "interpolation": interpolation, "threads": threads}
-    augment = Augment(area=(0.2, 1), erase=0.0 if auto == "autoaugment" else 0.5, auto=auto)
+    augment = Augment(area=(0.2, 1), erase=0.0 if auto == "autoaugment" else 0.5, auto=auto, pad=size // 9)
     train = Loader(files, batch=12, augment=augment, seed=3, **look)
     evaluation = EvalLoader(files, batch=10, resize=size + 9, **look)
     made = [batch["image"].numpy().copy() for batch in (*train.batches(1, 5), *evaluation.batches())]

@@ -105,6 +105,13 @@ def test_held_out_images_leave_every_training_list_and_take_the_place_of_the_val
     assert not (place / "data/d/val.txt").exists()
 
 
+def test_a_trial_on_held_out_images_never_sees_the_test_images(place):
+    written(place, changed(changed(TREE, "classes", 2), "stage.data.test", "d/test.txt"))
+    plan, held = held_of(place)
+    assert plan.test == "d/test.txt"
+    assert {stage.data.test for stage in load_plan("some.yaml", held.overrides(plan)).stages.values()} == {None}
+
+
 def test_the_same_images_give_the_same_lists_wherever_they_lie_and_in_whatever_order(place):
     _, first = held_of(place)
     before = {file.name: file.read_bytes() for file in (place / "out/lists").iterdir()}

@@ -14,6 +14,16 @@ ROOT = Path(__file__).parents[2]
 METHODS = {method.name: method for method in methods()}
 DIGITS = {file.stem: file for file in parse.recipes() if file.parent.name == "methods"}
 IMAGENET = {file.stem: file for file in parse.recipes() if file.parent.parts[-2:] == ("methods", "imagenet")}
+CIFAR = {file.stem: file for file in parse.recipes() if file.parent.parts[-2:] == ("methods", "cifar100")}
+CIFAR_PAIRS = {  # end of a recipe's name: teacher, student, and the student's name in the ledger
+    "resnet20": ("resnet56", "resnet20", "resnet20"),
+    "resnet32": ("resnet110", "resnet32", "resnet32"),
+    "resnet8x4": ("resnet32x4", "resnet8x4", "resnet8x4"),
+    "wrn_16_2": ("wrn_40_2", "wrn_16_2", "wrn_16_2"),
+    "vgg8": ("vgg13", "vgg8", "vgg8"),
+    "shufflenetv1": ("resnet32x4", "ShuffleNetV1_cifar", "ShuffleNetV1"),
+    "mobilenetv2": ("vgg13", "MobileNetV2_cifar_x0_5", "MobileNetV2"),
+}
 NONE = {
     "ce": "it is in every recipe",
     "bce": "it learns from labels alone; the recipe of VanillaKD has it",
@@ -73,6 +83,44 @@ def test_a_recipe_on_imagenet_claims_a_number_that_was_published_for_its_pair(na
     else:
         assert plan.claim in numbers
         assert f"{plan.claim:.2f}" in plan.title
+
+
+def published(data, teacher, student, names):
+    """The numbers of the ledger for a pair and a method, without their deviations."""
+    with (ROOT / "docs/data/published.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] in names]
+    rows = [row for row in rows if (row["data"], row["teacher"], row["student"]) == (data, teacher, student)]
+    return {float(row["top1"].partition("±")[0]) for row in rows if "-" not in row["top1"]}
+
+
+def test_each_pair_of_cifar_100_has_plain_distillation_a_logit_and_a_contrastive_method():
+    assert {f"{method}_{pair}" for method in ("kl", "dkd", "crd") for pair in CIFAR_PAIRS} <= CIFAR.keys()
+
+
+@pytest.mark.parametrize("name", CIFAR)
+def test_a_recipe_on_cifar_100_has_its_protocol_and_claims_a_number_that_was_published_for_its_pair(name):
+    pair = next(pair for pair in CIFAR_PAIRS if name.endswith(f"_{pair}"))
+    plan, method = recipe.load(CIFAR[name]), name.removesuffix(f"_{pair}")
+    teacher, student, in_ledger = CIFAR_PAIRS[pair]
+    assert (plan.network_of("teacher").arch, plan.student.arch) == (teacher, student)
+    assert WAYS.get(method, method) in used(plan)
+    for stage in plan.stages.values():
+        low = stage.network == "student" and pair in ("shufflenetv1", "mobilenetv2")
+        assert (stage.epochs, stage.data.batch, stage.optim.lr) == (240, 64, 0.01 if low else 0.05)
+        assert (stage.optim.milestones, stage.optim.gamma, stage.optim.weight_decay) == ((150, 180, 210), 0.1, 5e-4)
+        assert (stage.data.size, stage.data.resize, stage.data.augment.pad, stage.data.augment.area) == (
+            32,
+            32,
+            4,
+            (1, 1),
+        )
+        assert (stage.data.train, stage.data.val) == (
+            ("cifar100/train_all.txt", "cifar100/val.txt"),
+            "cifar100/test.txt",
+        )
+    assert plan.claim in published("CIFAR-100", teacher, in_ledger, METHODS[WAYS.get(method, method)].ledger)
+    assert f"{plan.claim:.2f}" in plan.title
+    assert plan.stages["teach"] == recipe.load(CIFAR[f"kl_{pair}"]).stages["teach"]  # runs side by side train it once
 
 
 def test_peers_on_imagenet_claim_nothing_since_what_is_published_is_of_another_network():

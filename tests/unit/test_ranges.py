@@ -73,7 +73,7 @@ ALLOWED = {  # key -> which of WRONG mean something there; every other one is re
     "Stage.sync_bn": {"0", "true"},
     "Quantize.keep": {"0"}, "Quantize.recalibrate": {"0"},
     "Augment.flip": {"0"}, "Augment.ra_magnitude": {"0"}, "Augment.erase": {"0"}, "Augment.mixup": {"0", "1.5"},
-    "Augment.cutmix": {"0", "1.5"},
+    "Augment.cutmix": {"0", "1.5"}, "Augment.pad": {"0"},
     "Optim.lr": {"1.5"}, "Optim.stage_lr": {"no list"}, "Optim.momentum": {"0"}, "Optim.nesterov": {"0", "true"},
     "Optim.rho": {"0"}, "Optim.weight_decay": {"0", "1.5"}, "Optim.decay_all": {"0", "true"},
     "Optim.warmup_epochs": {"0", "1.5"}, "Optim.milestones": {"no list"}, "Optim.decay_epochs": {"0", "1.5"},

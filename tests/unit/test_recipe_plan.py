@@ -58,6 +58,8 @@ def plan(tmp_path_factory):
         ("stages.plain.optim.lr", 0, "stages.plain.optim.lr: should be a number above 0, at most 1,000; got 0"),
         ("stages.plain.optim.accumulate", 3, "stages.plain.optim.accumulate: 3 does not divide data.batch 8"),
         ("stages.plain.data.eval_resize", 31, "stages.plain.data.eval_resize: 31 pixels are less than the 32 of the"),
+        ("stages.plain.data.augment", {"pad": 32}, "stages.plain.data.augment.pad: 32 pixels on every side of 32 can"),
+        ("stages.plain.data.views", {"s": {"pad": 40}}, "stages.plain.data.views.s.pad: 40 pixels on every side of 32"),
         ("stages.plain.optim.warmup_epochs", 3, "stages.plain.optim.warmup_epochs: epoch 3 is not within the 3 epochs"),
         ("stages.plain.data.train", [], "stages.plain.data.train: should have 1 or more entries; got []"),
     ],
@@ -233,7 +235,18 @@ def another(path, value):
         return "distil"
     if value is None:
         blocks = {"labels": CACHE, "quantize": INT8, "head": {"kind": "distillation"}}
-        names = ("code", "run", "onnx", "program", "output", "classes_file", "teacher", "student_view", "teacher_view")
+        names = (
+            "code",
+            "run",
+            "onnx",
+            "program",
+            "output",
+            "classes_file",
+            "teacher",
+            "student_view",
+            "teacher_view",
+            "test",
+        )
         texts = {**dict.fromkeys(names, "x"), "min_teacher": 0.5}
         return blocks.get(path.rpartition(".")[2]) or FOR_NONE.get(path) or texts.get(path.rpartition(".")[2], 7)
     if value == {}:
@@ -290,6 +303,8 @@ def test_the_group_is_the_digest_without_the_seed(load):
         ("bench.threads=2", ""),
         ("export.opset=16", ""),
         ("baseline=distill", ""),
+        ("stages.finetune.data.test=d/test.txt", ""),  # the test comes after the training
+        ("stages.distill.data.augment.pad=4", "distill finetune"),
     ],
 )
 def test_a_changed_key_redoes_the_stages_that_depend_on_it_and_no_other(load, override, redone):

@@ -100,6 +100,7 @@ def test_a_small_space_gives_each_trial_once(tmp_path: Path) -> None:
         ({"metod": "grid"}, "metod: unknown key; did you mean 'method'?"),
         ({"recipe": None}, "recipe: this key is required; add it"),
         ({"metric": {"name": "top1", "gaol": "minimize"}}, "metric.gaol: unknown key; did you mean 'goal'?"),
+        ({"metric": {"name": "test_top1"}}, "metric.name: trials are compared on validation images, and test images"),
         ({"parameters": {}}, "parameters: a sweep needs at least one; name a key of the recipe"),
         ({"parameters": {LR: {}}}, f"parameters.{LR}: uniform takes max and min; got none"),
         ({"parameters": {LR: {"values": []}}}, f"parameters.{LR}.values: should have 1 or more entries; got []"),

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssld import weights
+from ssld import unpickle, weights
 from ssld.errors import WeightsError
-from ssld.weights import unpickle
 
 ROOT = Path(__file__).parents[2]
 

@@ -29,7 +29,7 @@ _AXES = 32  # of a NumPy array
 _TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
-def unpickle(content: mmap.mmap) -> Any:
+def unpickle(content: mmap.mmap | bytes) -> Any:
     """Return the dictionaries, lists, tuples, numbers, text and arrays (read-only) of a pickle of protocol 0 to 4.
 
     Raises WeightsError for a name or an instruction that arrays do not need; ValueError, TypeError, LookupError,
@@ -168,7 +168,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.left = size
 
-    def run(self, content: mmap.mmap) -> Any:
+    def run(self, content: mmap.mmap | bytes) -> Any:
         """Run a pickle and return what is on top of the stack at its end."""
         instructions = pickletools.genops(content)  # type: ignore[arg-type]  # it reads the map of a file like a file
         for count, (instruction, argument, _) in enumerate(instructions):
