@@ -191,6 +191,7 @@ def test_a_page_shows_the_numbers_of_shared_pairs_with_their_source_and_no_other
         ("SP", *pages.PAIRS[2], "73.31", "69.75", "70.62", "published", "a page of theirs"),
         ("SP", "CIFAR-100", "vgg13", "vgg8", "74.64", "70.36", "72.68", "re-run", "another page"),
         ("none of ours", *pages.PAIRS[2], "73.31", "69.75", "71.11", "re-run", "a third page"),
+        ("BYOT", "CIFAR-100", "self", "ResNet18", "", "", "80.66", "re-run", "a fourth page"),
     ]
     write_table(tmp_path / pages.LEDGER, [*fields, "seeds", "notes"], ([*row, "1", "a | b"] for row in rows))
     text = pages.page(tmp_path)
@@ -198,6 +199,7 @@ def test_a_page_shows_the_numbers_of_shared_pairs_with_their_source_and_no_other
     assert wanted in text
     assert "another page" not in text
     assert "a third page" not in text
+    assert "| CIFAR-100, self, ResNet18 | - | 80.66 | BYOT | re-run | a fourth page |" in text, "it has no shared pair"
 
 
 def test_a_method_without_a_paper_or_numbers_has_an_entry_all_the_same(monkeypatch):
