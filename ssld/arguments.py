@@ -254,6 +254,10 @@ def _grid_arguments(command: argparse.ArgumentParser) -> None:
         "file", metavar="FILE", help="A grid file (docs/grids.md says how to write one), or a name in recipes/grids."
     )
     command.add_argument("--smoke", action="store_true", help="Try every run in seconds, on fake images.")
+    command.add_argument(
+        "--tuned", action="store_true",
+        help="Search the values of every method on training images that are held out, and run it with the best ones.",
+    )  # fmt: skip
     _jobs(command, "runs", 2)
     command.add_argument(
         "--only", nargs="+", default=(), metavar="METHOD", help="Run these methods of the grid alone.",

@@ -21,6 +21,7 @@ from ssld.errors import RunError
 from ssld.spec.choices import Device, WandbMode
 from ssld.stopping import PARENT, ask_for_death_of_parent, caught
 
+SSLD = (sys.executable, "-m", "ssld")
 PATIENCE = 30  # seconds that the ranks of a launcher which has ended get to save their last step
 
 
@@ -182,7 +183,7 @@ def command_of_run(recipe: str, overrides: Sequence[str], out: Path, options: Ru
     words += ["--wandb-project", options.wandb_project, "--wandb-tags", ",".join(options.wandb_tags)]
     flags = {"--smoke": options.smoke, "--tensorboard": options.tensorboard, "--reuse": options.reuse}
     words += [flag for flag, given in flags.items() if given]
-    return [sys.executable, "-m", "ssld", "run", recipe, *overrides, *words]
+    return [*SSLD, "run", recipe, *overrides, *words]
 
 
 def side_by_side(commands: Sequence[list[str]], logs: Sequence[Path], jobs: int) -> Iterator[tuple[int, int]]:

@@ -4,6 +4,7 @@
     teachers: {large: {arch: resnet32x4}}         # each is trained once, by the stage `teach`
     teach: {epochs: 30, loss: {ce: {}}}
     pairs: {same: {student: {arch: resnet8x4}, teachers: [large]}}
+    tune: {budget: 8, held_out: 0.2}              # of `ssld grid FILE --tuned`
     methods:
       kl:                                         # the losses of recipes/methods/kl.yaml
       ft: {stages: {distill: {epochs: 14}}}       # those of ft.yaml, with a change
@@ -29,7 +30,7 @@ from ssld.files import differences
 from ssld.losses import Term, build_terms
 from ssld.paths import shelf
 from ssld.spec.names import check_name
-from ssld.spec.ranges import Count, Prose, Seed, Several, Text
+from ssld.spec.ranges import Budget, Count, Prose, Seed, Several, Slice, Text
 
 TEACH = "teach"  # the stage that trains a teacher
 SHELF = "grids"  # folder of the recipe shelf
@@ -54,11 +55,22 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tune:
+    """Say how `ssld tune` searches the values of each method: with how many trials, on which share of the images."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    budget: Budget = 8
+    held_out: Slice = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Grid:
     """Hold a whole grid file.
 
     name: by default that of the file. seeds: how many, from `seed` on. against: the method that all others are compared
-    with. companions: whether plain distillation runs at the weight and temperature of each other method as well.
+    with. companions: whether plain distillation runs at the weight and temperature of each other method as well. tune:
+    the search before the runs with tuned values, the same for every method.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -70,6 +82,7 @@ class Grid:
     seed: Seed = 0
     against: Text = "kl"
     companions: bool = True
+    tune: Tune = field(default_factory=Tune)
     teachers: dict[str, dict[str, object]]
     teach: dict[str, object]
     pairs: dict[str, Pair]
@@ -221,6 +234,27 @@ def _part(tree: Tree) -> Tree:
         name: stage or {} for name, stage in _mapping(tree.get("stages")).items() if "network" not in _mapping(stage)
     }
     return {"student": head, "stages": stages}
+
+
+def searched(method: Tree) -> tuple[str, str] | None:
+    """Return the stage and the term whose values a search varies: the first term of the last stage that distils.
+
+    Returns None for a method without such a term, such as a training from labels alone.
+    """
+    stage, block = list(_mapping(method["stages"]).items())[-1]
+    distils = [name for name, term in _terms(block).items() if term.learns_from == "distil" or term.loss.reads.each]
+    return (stage, distils[0]) if distils else None
+
+
+def with_values(method: Tree, values: Mapping[str, object]) -> Tree:
+    """Return a method with other values of some keys, `stages.distill.loss.kl.weight: 0.5`."""
+    changed: Tree = {}
+    for path, value in values.items():
+        block, keys = changed, path.split(".")
+        for key in keys[:-1]:
+            block = block.setdefault(key, {})  # type: ignore[assignment]  # what is made here are mappings
+        block[keys[-1]] = value
+    return parse.merge(method, changed)
 
 
 def _companion(method: Tree) -> Tree | None:

@@ -6,27 +6,29 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ssld.config.run_folder import METRICS, read_result
 from ssld.errors import RunError
 from ssld.files import read_lines, read_table, write_whole, writing
 
 Row = dict[str, Any]
-TEXT = ("pair", "method", "start", "teacher", "digest", "hardware")
+Mode = Literal["default", "tuned"]
+"""Whether a method has its own values, or those that `ssld tune` has found."""
+TEXT = ("pair", "method", "mode", "start", "teacher", "digest", "hardware")
 """These columns are text; all others are numbers."""
 COLUMNS = (
-    "pair", "method", "seed", "top1", "best", "test_top1", "epochs", "steps", "params", "start", "teacher", "digest",
-    "hardware",
+    "pair", "method", "mode", "seed", "top1", "best", "test_top1", "epochs", "steps", "params", "start", "teacher",
+    "digest", "hardware",
 )  # fmt: skip
-"""top1: of the last step, percent of the validation images. best: the largest top-1 of any evaluation of the last
-stage. test_top1: percent of the test images, where the recipe names any. epochs, steps: of all stages. params: of the
-student as it is exported. start: beginning of the digest of the weights that its first training began with. teacher:
-that of the weights that taught it."""
+"""mode: `default` or `tuned`. top1: of the last step, percent of the validation images. best: the largest top-1 of any
+evaluation of the last stage. test_top1: percent of the test images, where the recipe names any. epochs, steps: of all
+stages. params: of the student as it is exported. start: beginning of the digest of the weights that its first training
+began with. teacher: that of the weights that taught it."""
 SHORT = 12  # digits of a digest
 
 
-def row(pair: str, method: str, seed: int, folder: Path) -> Row:
+def row(pair: str, method: str, mode: Mode, seed: int, folder: Path) -> Row:
     """Return the numbers of a finished run. Raises RunError where a file of it is damaged."""
     result = read_result(folder)
     stages = list(result["stages"].values())
@@ -37,6 +39,7 @@ def row(pair: str, method: str, seed: int, folder: Path) -> Row:
     return {
         "pair": pair,
         "method": method,
+        "mode": mode,
         "seed": seed,
         "top1": result["top1"],
         "best": max([result["top1"], *tops]),

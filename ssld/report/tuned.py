@@ -119,6 +119,7 @@ def write(file: Path, tried: Sequence[Tried], place: str, about: Row) -> Path:
     rows, choice = rows_of(tried, place), choose(tried) if len(tried) == about["trials"] else None
     facts = {**about, "rows": rows} | ({"best": choice.best, "taken": choice.taken} if choice else {})
     facts |= {"verdict": choice.verdict, "values": dict(tried[choice.taken - 1].values)} if choice else {}
+    facts |= {"best_values": dict(tried[choice.best - 1].values)} if choice else {}
     keys = [key for key in rows[0] if key not in ("trial", *NUMBERS, "state", "digest")]
     drawn = figure(f"Held-out top-1 of the trials of {about['term']}", rows, keys, choice.best if choice else 1)
     with writing(file, RunError, "choose another --out"):

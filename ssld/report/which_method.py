@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, get_args
 
 from ssld.config import grid as grids
 from ssld.config.grid import COMPANION, Grid
@@ -77,10 +77,11 @@ class Against:
 
 @dataclass(frozen=True)
 class Measured:
-    """Hold a grid and the rows of its runs."""
+    """Hold a grid and the rows of its runs with the methods' own values, and of those with tuned values."""
 
     grid: Grid
     rows: Sequence[Row]
+    tuned: Measured | None = None
 
     @cached_property
     def number(self) -> str:
@@ -99,6 +100,12 @@ class Measured:
     def pairs(self) -> list[str]:
         """Return the pairs that were run."""
         return [name for name in self.grid.pairs if (name, self.grid.against) in self.of]
+
+    def change(self, name: str) -> str:
+        """Return how much a tuned method is better than tuned plain distillation, pair by pair."""
+        if self.tuned is None or name == self.grid.against or name not in self.tuned.methods:
+            return "-"
+        return ", ".join(_difference(self.tuned.compared(pair)[name]) for pair in self.tuned.pairs)
 
     @property
     def methods(self) -> list[str]:
@@ -173,9 +180,13 @@ def load(experiments: Path) -> list[Measured]:
     for file in sorted((experiments / RESULTS).glob("*.csv")):
         if not (shelf("recipes") / grids.SHELF / f"{file.stem}.yaml").is_file():
             raise RunError(f"{file}: there is no recipes/{grids.SHELF}/{file.stem}.yaml; remove one or add the other")
-        measured = Measured(grids.load(file.stem), grid_results.read(file))
+        grid, rows = grids.load(file.stem), grid_results.read(file)
+        own, searched = ([row for row in rows if row["mode"] == mode] for mode in get_args(grid_results.Mode))
+        tuned = Measured(grid, searched)
+        measured = Measured(grid, own, tuned if tuned.pairs else None)
         if measured.pairs:
             measured.check()
+            tuned.check()
             found.append(measured)
     return found
 
@@ -241,9 +252,10 @@ def _section(measured: Measured, time: Mapping[str, float], published: Sequence[
 
 NOTES = """\
 Differences are in points of top-1 from `{against}`, mean and deviation over seeds; **bold** where Holm's correction
-calls it a difference. *own weight*: against plain distillation at the method's own weight and temperature, mean over
-the pairs; `-`: the method has no such weight. *best - last*: how much higher the best evaluation is than the last,
-which tables of papers often print. *step*: time of a training step beside plain distillation
+calls it a difference. *tuned*: the same between both with the values that a search on held-out training images found
+best, as many trials for each. *own weight*: against plain distillation at the method's own weight and temperature,
+mean over the pairs; `-`: the method has no such weight. *best - last*: how much higher the best evaluation is than
+the last, which tables of papers often print. *step*: time of a training step beside plain distillation
 ([methods.md](methods.md)). *published*: median of what papers and re-runs print beside plain distillation, on
 CIFAR-100, and how many pairs that are."""
 
@@ -294,7 +306,17 @@ def _main_table(
     published: Sequence[Row],
 ) -> str:
     ranked = measured.ranked()
-    head = ["method", "kind", *measured.pairs, "own weight", "best - last", "step", "published", "mean rank"]
+    head = [
+        "method",
+        "kind",
+        *measured.pairs,
+        *(["tuned"] if measured.tuned else []),
+        "own weight",
+        "best - last",
+        "step",
+        "published",
+        "mean rank",
+    ]
     lines = [f"| {' | '.join(head)} |", "|---|---|" + "---:|" * (len(head) - 2)]
     order = sorted(measured.methods, key=lambda name: ranked.mean[name]) if ranked else measured.methods
     for name in order:
@@ -303,6 +325,7 @@ def _main_table(
             f"`{name}`",
             _kind(name),
             *(_difference(by_pair[pair].get(name)) for pair in measured.pairs),
+            *([measured.change(name)] if measured.tuned else []),
             str(points(fmean(own))) if own else "-",
             f"{measured.gap(name):.2f}",
             f"{time[name]:.2f}" if name in time else "-",

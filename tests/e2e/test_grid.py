@@ -27,6 +27,7 @@ GRID = {
     "pairs": {"small": {"student": {"arch": "MobileNetV3_small_x0_35"}, "teachers": ["large"]}},
     "methods": {"kl": None, "hot": {"recipe": "kl", "stages": {"distill": {"loss": {"kl": {"temperature": 9.0}}}}}},
     "companions": False,
+    "tune": {"budget": 2, "held_out": 0.5},
 }
 WORDS = ("grid", "mine.yaml", "--wandb", "disabled", "--out", "out")
 
@@ -76,9 +77,25 @@ def test_the_same_command_repeats_no_finished_run_and_makes_anew_what_is_lost(pl
     assert rows_of(place) == before
 
 
+def test_tuned_runs_have_the_best_values_of_a_search_and_stand_beside_the_others(place):
+    default = rows_of(place)
+    done = ssld(*WORDS, "--tuned", "--only", "kl", "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    (search,) = place.glob("out/searches/small-kl-2")
+    best = json.loads((search / "tune.json").read_text())["best_values"]
+    rows = [row for row in rows_of(place) if row["mode"] == "tuned"]
+    assert [(row["method"], row["seed"]) for row in rows] == [("kl", "0"), ("kl", "1")]
+    assert [row["start"] for row in rows] == [row["start"] for row in default if row["method"] == "kl"]
+    for row in rows:
+        (run,) = place.glob(f"out/runs/small-kl-tuned-{row['digest'][:8]}")
+        term = json.loads((run / "result.json").read_text())["plan"]["stages"]["distill"]["loss"]["kl"]
+        assert {f"stages.distill.loss.kl.{key}": term[key] for key in ("weight", "temperature")} == best
+    assert [row for row in rows_of(place) if row["mode"] == "default"] == default
+
+
 def test_a_run_that_fails_is_named_with_its_log_and_the_others_go_on(place):
     bad = {"stages": {"distill": {"loss": {"ce": {"weight": 1e9}}}}}
-    write_recipe(place, {**GRID, "methods": {**GRID["methods"], "bad": bad}}, "worse.yaml")
+    write_recipe(place, {**GRID, "name": "worse", "methods": {**GRID["methods"], "bad": bad}}, "worse.yaml")
     done = ssld("grid", "worse.yaml", *WORDS[2:], "--only", "bad", "--json", cwd=place)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

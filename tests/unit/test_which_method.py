@@ -22,7 +22,8 @@ def planted(shift=SHIFT, pairs=(PAIR,), seeds=SEEDS, **changes):
             for method, points in shift.items():
                 noise = generator.normal(0, 0.2)
                 row = {
-                    "pair": pair, "method": method, "seed": seed, "top1": 90 + seed / 10 + points + noise, "best": 95.0,
+                    "pair": pair, "method": method, "mode": "default", "seed": seed,
+                    "top1": 90 + seed / 10 + points + noise, "best": 95.0,
                     "test_top1": None, "epochs": 20.0, "steps": 360, "params": 397764, "start": f"start{seed}",
                     "teacher": "" if method in ("plain", "dml") else "0123", "digest": "ab", "hardware": "two cores",
                 }  # fmt: skip
@@ -67,6 +68,20 @@ def test_the_page_says_what_was_found_and_is_known_to_be_stale(experiments, caps
     grid_results.write(experiments / "grids/digits.csv", planted({**SHIFT, "dkd": 5.0}))
     with pytest.raises(SystemExit, match=r"which_method.md: is not what .* says now; `ssld report methods` writes it"):
         main(["report", "methods", "--check", "--out", str(experiments)])
+
+
+def test_tuned_runs_are_compared_among_themselves(experiments):
+    tuned = planted({"kl": 1.0, "dkd": 1.0, "at": 3.0}, mode="tuned")
+    grid_results.write(experiments / "grids/digits.csv", [*planted(), *tuned])
+    (measured,) = which_method.load(experiments)
+    assert measured.compared(PAIR)["dkd"].verdict == "better"
+    assert {name: one.verdict for name, one in measured.tuned.compared(PAIR).items()} == {
+        "dkd": "not told apart", "at": "better",
+    }  # fmt: skip
+    text = which_method.write(experiments).read_text()
+    (row,) = [line for line in text.splitlines() if line.startswith("| `at` |")]
+    assert row.split("|")[4].strip().startswith("**+")
+    assert (measured.change("kl"), measured.change("ssld")) == ("-", "-")
 
 
 def test_numbers_of_test_images_are_shown_where_every_run_has_them(experiments):
