@@ -92,6 +92,13 @@ def test_a_method_says_its_paper_its_golden_file_when_to_use_it_and_what_goes_wr
     assert all(trap.endswith(".") for trap in method.traps)
 
 
+def test_a_method_that_compares_images_says_that_it_sees_those_of_a_micro_batch():
+    coupled = [method for method in METHODS.values() if method.coupled]
+    assert len(coupled) > 8
+    for method in coupled:
+        assert "micro-batch" in " ".join([method.text, *method.traps]), method.name
+
+
 def test_papers_of_one_arxiv_number_are_one_paper_and_its_year_is_that_of_the_number():
     cited = {method.paper for method in METHODS.values() if isinstance(method.paper, Paper)}
     numbered = [paper.arxiv for paper in cited if paper.arxiv]
