@@ -51,10 +51,11 @@ reads in a recipe, their shapes, the parameters and multiply-adds of its layers,
   ([recipes.md](recipes.md#images-of-which-the-teacher-is-sure)).
 
 **The numbers were published and not measured here.** They are top-1 in percent from `docs/{ledger}`, of pairs
-that most papers share; a source is a repository on GitHub and a file in it. `published` was printed by the authors of
-a method or collected by those of another, `re-run` comes from somebody else's code or training. Teachers, trainings and
-baselines differ: RepDistiller reports the last epoch, most newer code the best one on the test images, which in 54
-logs of one repository is 0.3 points more on average. So compare within one source. The pairs:
+that most papers share, or of a method without such a number all that there are; a source is a repository on GitHub
+and a file in it. `published` was printed by the authors of a method or collected by those of another, `re-run` comes
+from somebody else's code or training. Teachers, trainings and baselines differ: RepDistiller reports the last epoch,
+most newer code the best one on the test images, which in 54 logs of one repository is 0.3 points more on average. So
+compare within one source. The pairs:
 
 {pairs}
 
@@ -201,8 +202,9 @@ def _entry(method: Method, numbers: Sequence[Row], costs: Mapping[str, Row]) -> 
     lines += ["", COUPLED] if method.coupled else []
     lines += ["", "**Traps**", "", *(f"- {trap}" for trap in method.traps)] if method.traps else []
     lines += ["", f"**Cost of a step**: {_cost(method, costs)}"]
-    rows = [row for row in numbers if row["method"] in method.ledger and _pair(row) in PAIRS]
-    lines += ["", *_numbers(rows)] if rows else []
+    rows = [row for row in numbers if row["method"] in method.ledger]
+    shared = [row for row in rows if _pair(row) in PAIRS]
+    lines += ["", *_numbers(shared or rows)] if rows else []
     return "\n".join(lines) + "\n"
 
 

@@ -185,6 +185,13 @@ def test_the_default_of_the_published_pairs_is_what_their_recipes_write(networks
     assert others == ["embedding", "stage1.pre", "stage2.pre", "stage3.pre", "stage4.pre"]
 
 
+@pytest.mark.parametrize("kind", ["at", "hint", "nst", "reviewkd", "semckd", "vid"])
+def test_the_default_on_the_pair_of_the_common_benchmark_is_what_its_recipe_writes_out(kind):
+    written_out = recipe.load(f"methods/cifar100/{kind}_resnet8x4").stages["distill"].loss[kind].loss.reads
+    own, others, remarks = chosen(kind, made("resnet8x4", 32, 0), made("resnet32x4", 32, 1))
+    assert (own, others, remarks) == (sorted(written_out.student), sorted(written_out.teacher), [])
+
+
 def test_a_stage_without_an_activation_is_taken_as_it_is_and_that_is_said(networks):
     own, others, remarks = chosen("ab", networks["MobileNetV3_small_x0_35"], networks["ResNet18_vd"])
     assert own == ["stage1", "stage2", "stage3", "stage4"]

@@ -10,6 +10,8 @@ from ssld import yaml_text
 from ssld.config import parse, recipe
 from ssld.config.recipe import Plan
 from ssld.errors import RecipeError
+from ssld.losses import build_terms
+from ssld.losses.registry import built_in
 from ssld.plans import load_plan
 from tests.unit.some_recipe import TREE, changed, fails, written
 
@@ -160,6 +162,23 @@ def test_a_loss_that_needs_one_label_of_each_image_is_refused_where_images_are_m
     assert wanted in message
     tree = changed(tree, f"stages.distill.data.augment.{how}", 0.0)
     load(changed(tree, "stages.distill.loss", {"dkd": {}}))
+
+
+ALONE = {name: term.loss for name in built_in() for term in build_terms({name: {}}).values() if term.loss.views == 1}
+OF_LABELS = {
+    name: loss for name, loss in ALONE.items() if "label" in loss.reads.batch and "peers" not in loss.reads.batch
+    and not loss.reads.each
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_LABELS)
+def test_every_loss_of_labels_takes_mixed_images_with_both_labels_or_refuses_them_by_its_name(load, name):
+    tree = changed(TREE, "stages.distill.data.augment.mixup", 0.2)
+    tree = changed(tree, "stages.distill.loss", {name: {"unlabelled": "ignore"}})
+    if OF_LABELS[name].mixed == "both":
+        load(tree)
+    else:
+        assert f"stages.distill.loss.{name}: {name} needs images of one label each" in fails(load, tree)
 
 
 def test_the_last_stage_must_train_the_student(load):

@@ -92,6 +92,13 @@ def test_a_method_says_its_paper_its_golden_file_when_to_use_it_and_what_goes_wr
     assert all(trap.endswith(".") for trap in method.traps)
 
 
+def test_a_method_that_compares_images_says_that_it_sees_those_of_a_micro_batch():
+    coupled = [method for method in METHODS.values() if method.coupled]
+    assert len(coupled) > 8
+    for method in coupled:
+        assert "micro-batch" in " ".join([method.text, *method.traps]), method.name
+
+
 def test_papers_of_one_arxiv_number_are_one_paper_and_its_year_is_that_of_the_number():
     cited = {method.paper for method in METHODS.values() if isinstance(method.paper, Paper)}
     numbered = [paper.arxiv for paper in cited if paper.arxiv]
@@ -191,6 +198,7 @@ def test_a_page_shows_the_numbers_of_shared_pairs_with_their_source_and_no_other
         ("SP", *pages.PAIRS[2], "73.31", "69.75", "70.62", "published", "a page of theirs"),
         ("SP", "CIFAR-100", "vgg13", "vgg8", "74.64", "70.36", "72.68", "re-run", "another page"),
         ("none of ours", *pages.PAIRS[2], "73.31", "69.75", "71.11", "re-run", "a third page"),
+        ("BYOT", "CIFAR-100", "self", "ResNet18", "", "", "80.66", "re-run", "a fourth page"),
     ]
     write_table(tmp_path / pages.LEDGER, [*fields, "seeds", "notes"], ([*row, "1", "a | b"] for row in rows))
     text = pages.page(tmp_path)
@@ -198,6 +206,7 @@ def test_a_page_shows_the_numbers_of_shared_pairs_with_their_source_and_no_other
     assert wanted in text
     assert "another page" not in text
     assert "a third page" not in text
+    assert "| CIFAR-100, self, ResNet18 | - | 80.66 | BYOT | re-run | a fourth page |" in text, "it has no shared pair"
 
 
 def test_a_method_without_a_paper_or_numbers_has_an_entry_all_the_same(monkeypatch):

@@ -206,7 +206,7 @@ def test_the_file_for_wandb_replaces_its_older_self_and_nothing_else(tmp_path: P
 def test_a_sweep_that_cannot_run_stops_before_its_first_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str, local: list[str]
 ) -> None:
-    monkeypatch.setattr(trial_runs, "run_alone", lambda *_: pytest.fail("a trial was started"))
+    monkeypatch.setattr(trial_runs, "call", lambda *_: pytest.fail("a trial was started"))
     file = some_sweep(tmp_path, **changes)
     with pytest.raises(RecipeError) as caught:
         swept(file, "--out", str(tmp_path / "w"), *local)
@@ -218,7 +218,7 @@ def test_a_sweep_that_cannot_run_stops_before_its_first_trial(
 def test_a_sweep_on_the_gain_of_a_recipe_without_a_baseline_stops_before_its_first_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: list[str]
 ) -> None:
-    monkeypatch.setattr(trial_runs, "run_alone", lambda *_: pytest.fail("a trial was started"))
+    monkeypatch.setattr(trial_runs, "call", lambda *_: pytest.fail("a trial was started"))
     recipe = str(written(tmp_path, {key: value for key, value in TREE.items() if key != "baseline"}, "none.yaml"))
     file = some_sweep(tmp_path, recipe=recipe, metric={"name": "gain"})
     with pytest.raises(RecipeError) as caught:
@@ -258,7 +258,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         (out / "result.json").write_text(json.dumps(result))
         return 0
 
-    monkeypatch.setattr(trial_runs, "run_alone", run_alone)
+    monkeypatch.setattr(trial_runs, "command_of_run", lambda *arguments: arguments)
+    monkeypatch.setattr(trial_runs, "call", lambda arguments: run_alone(*arguments))
     return typed
 
 

@@ -54,7 +54,8 @@ def trained(monkeypatch):
     def images_right(folder, runtime):
         return np.arange(HELD) < json.loads((folder / "result.json").read_text())["right"]
 
-    monkeypatch.setattr(trial_runs, "run_alone", run_alone)
+    monkeypatch.setattr(trial_runs, "command_of_run", lambda *arguments: arguments)
+    monkeypatch.setattr(trial_runs, "call", lambda arguments: run_alone(*arguments))
     monkeypatch.setattr(evaluation, "images_right", images_right)
     return started, rights
 

@@ -73,6 +73,7 @@ class Sskd(Labelled):
         "Small data sets, where four views of an image and what they have in common teach more than one label."
     )
     traps: ClassVar = (
+        "It compares the images of one micro-batch of one rank; `accumulate` and ranks change its value.",
         "The student sees four times the images: compare it with other losses at an equal number of passes.",
         "It needs a view with four rows an image: `data.views: {turned: rotations}`.",
         "Published rows use teachers of their own, which are stronger than those of the common benchmark, and plain "

@@ -47,6 +47,8 @@ class At(PairsLoss):
     traps: ClassVar = (
         "Maps are averaged to one size before the square, not after it.",
         "The paper divides a length by two; the mean of squares of the common benchmark has the weight 1000.",
+        "The code of the common benchmark takes every stage of its networks, mostly three; of networks with more the "
+        "default leaves out those after the third pair.",
     )
     cost: ClassVar = "The squares of all numbers of the maps are averaged, those of the large early ones as well."
 
