@@ -41,6 +41,7 @@ FREE = (
 """Keys of a stage that belong to a method. All others are settings, which every method of a grid has alike."""
 ASKED: Tree = {"norm": "running", "gate": 0}
 """How students ask a teacher. The grid has trained and evaluated it itself, so that it needs no check."""
+ALL = "all"  # stands for the teachers of the pair in `teachers` of a stage
 COMPANION = "kl of "  # beginning of the name of plain distillation at the weight and temperature of another method
 
 
@@ -137,7 +138,7 @@ def _of_stage(stage: object, pair: Pair, teachers: tuple[str, ...]) -> Tree:
 def _asks_several(stage: object) -> bool:
     """Return whether a stage names several teachers, or has a loss that reads each teacher apart."""
     named = _mapping(stage).get("teachers")
-    if isinstance(named, list) and len(named) > 1:
+    if named == ALL or (isinstance(named, list) and len(named) > 1):
         return True
     return any(term.loss.reads.each for term in _terms(stage).values())
 

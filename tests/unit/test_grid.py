@@ -59,9 +59,12 @@ def test_a_method_is_what_its_recipe_says_over_the_base_and_pair_of_the_grid(loa
 
 
 def test_methods_with_several_teachers_with_peers_and_without_a_teacher_get_what_they_ask(load):
-    plans = plans_of(load(["kl:", "aver:", "dml:", "plain: {stages: {distill: {loss: {ce: {}}}}}"]))
-    assert set(plans["aver"].teachers) == {"large", "other"}
-    assert plans["aver"].stages["distill"].teachers == ("large", "other")
+    mean = "mean: {recipe: kl, stages: {distill: {teachers: all}}}"
+    plans = plans_of(load(["kl:", "aver:", "dml:", "plain: {stages: {distill: {loss: {ce: {}}}}}", mean]))
+    for name in ("aver", "mean"):
+        assert set(plans[name].teachers) == {"large", "other"}
+        assert plans[name].stages["distill"].teachers == ("large", "other")
+    assert plans["mean"].stages["distill"].loss == plans["kl"].stages["distill"].loss
     assert plans["dml"].teachers == plans["plain"].teachers == {}
     (peer,) = plans["dml"].stages["distill"].peers.values()
     assert peer.arch == plans["dml"].student.arch
