@@ -36,6 +36,7 @@ class Udml(Loss):
     ledger: ClassVar = ("UDML",)
     use: ClassVar = "Beside `dml`, where the networks that train together have the same architecture."
     traps: ClassVar = ("The taps of all networks need the same shape: nothing brings them together.",)
+    cost: ClassVar = "There is no teacher; every network that trains beside the student passes forward and backward."
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]  # it depends on an option
