@@ -20,7 +20,8 @@ PADDLE_INDEX ?=
 PYTHON ?=
 SHARD ?= 1/1
 JOBS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup
+# In the order of the files: the slow ones come first, and the last ones are so short that no process waits for another.
+PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml ssld/__init__.py
 INDEX_gpu := $(if $(PADDLE_INDEX),--extra-index-url $(PADDLE_INDEX))
