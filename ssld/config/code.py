@@ -22,7 +22,7 @@ from types import CodeType, ModuleType
 
 from ssld.config.run_folder import AGAIN
 from ssld.errors import RecipeError, RunError, did_you_mean
-from ssld.files import PARTIAL, json_digest, sha256, whole
+from ssld.files import PARTIAL, clear, json_digest, sha256, whole
 
 COPIES = "code"  # folder of a run, with a folder for each file that is named by the beginning of its digest
 SHORT = 16  # digits of a digest in the name of that folder
@@ -108,7 +108,7 @@ def _digest_of_copies(folder: Path) -> str | None:
 def keep(digests: Mapping[str, str], run: Path) -> None:
     """Copy the files of a plan into the folder of its run, where the same copies are not there yet.
 
-    Raises OSError where the disk does not take them.
+    What killed processes have left of these copies is removed. Raises OSError where the disk does not take them.
     """
     for digest in digests.values():
         for name, content in _LOADED[digest].contents.items():
@@ -117,6 +117,7 @@ def keep(digests: Mapping[str, str], run: Path) -> None:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 with whole(copy) as partial:
                     partial.write_bytes(content)
+            clear(copy.parent, copy.name)
 
 
 def modules(digests: Mapping[str, str]) -> dict[str, ModuleType]:

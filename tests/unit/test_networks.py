@@ -132,6 +132,18 @@ def test_a_run_keeps_the_code_that_its_plan_was_read_with_whatever_became_of_the
     assert (tmp_path / "run/code" / plan.code["losses.py"][:16] / "losses.py").is_file()
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["the copy is whole", "the copy is not there"])
+def test_what_a_killed_process_has_left_of_a_copy_is_removed(tmp_path, whole):
+    plan = plan_of(TREE)
+    code.keep(plan.code, tmp_path / "run")
+    copy = tmp_path / "run/code" / plan.code["nets.py"][:16] / "nets.py"
+    copy.with_name("nets.py.partial-4194304").write_text("half")
+    if not whole:
+        copy.unlink()
+    code.keep(plan.code, tmp_path / "run")
+    assert [path.name for path in copy.parent.iterdir()] == ["nets.py"]
+
+
 def test_a_file_that_a_loss_imports_from_its_folder_belongs_to_the_loss_and_to_nothing_else(tmp_path):
     Path("losses.py").write_text("from tools import half\n" + Path("losses.py").read_text())
     Path("tools.py").write_text("def half(x):\n    return 0.5 * x\n")
