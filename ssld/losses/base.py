@@ -155,9 +155,10 @@ class Loss:
         """Say what happens to images without a label, where the loss reads labels.
 
         They stop the run ("refuse"), they count 0 ("ignore"), or their label is the class of the teacher's largest
-        logit ("teacher_argmax").
+        logit ("teacher_argmax"). An option `unlabelled` says it, as `Labelled` has one; without it they stop the run.
         """
-        return "refuse"
+        said: Literal["error", "ignore", "teacher_argmax"] = getattr(self, "unlabelled", "error")
+        return "refuse" if said == "error" else said
 
     def fitted(self, student: Mapping[str, Shape], teacher: Mapping[str, Shape]) -> Loss:
         """Return this loss with taps that the two networks have, where its options leave open which (`losses/stages`).
@@ -198,9 +199,6 @@ class Labelled(Loss):
     """
 
     unlabelled: Literal["error", "ignore", "teacher_argmax"] = field(default="error", kw_only=True)
-
-    def on_unlabelled(self) -> OnUnlabelled:
-        return "refuse" if self.unlabelled == "error" else self.unlabelled
 
 
 def unlabelled_options(loss: Loss) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Losses and networks of other people, and what is wrong with them: one line at the first step, no wrong number."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import paddle
@@ -178,3 +178,18 @@ def test_images_without_a_label_are_refused_before_the_first_step_unless_a_loss_
     stage = replace(PLAIN, loss=build_terms({"ce": {"unlabelled": "teacher_argmax"}}))
     check_images(stage, without, val, alone)
     assert stage.is_taught
+
+
+@dataclass(frozen=True)
+class Own(Loss):
+    """A loss that derives from `Loss` itself and says by an option of its own what an image without a label counts."""
+
+    unlabelled: Literal["ignore", "error"] = "ignore"
+
+    reads: ClassVar = Reads(batch={"label"})
+
+
+@pytest.mark.parametrize(("option", "rule"), [("ignore", "ignore"), ("error", "refuse")])
+def test_the_option_unlabelled_of_a_loss_counts_whatever_class_it_derives_from(option, rule):
+    assert Own(unlabelled=option).on_unlabelled() == rule
+    assert Of().on_unlabelled() == "refuse"
