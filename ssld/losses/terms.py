@@ -266,5 +266,5 @@ def unlike_default(loss: Loss, chosen: Loss) -> list[str]:
         asked, read = getattr(loss.reads, role), getattr(chosen.reads, role)
         plain = sorted(tap for tap in of_stages(read) if "." not in tap) if BEFORE in asked else []
         if plain:
-            said.append(f"of the {role} {', '.join(plain)} end in no activation and are taken as they are")
+            said.append(f"of the {role} {', '.join(plain)} have no tap before an activation and are taken as they are")
     return said

@@ -199,7 +199,7 @@ def test_a_stage_without_an_activation_is_taken_as_it_is_and_that_is_said(networ
     (remark,) = remarks
     assert (
         remark
-        == "loss ab: of the student stage1, stage2, stage3, stage4 end in no activation and are taken as they are"
+        == "loss ab: of the student stage1, stage2, stage3, stage4 have no tap before an activation and are taken as they are"
     )
     assert chosen("ab", networks["MobileNetV1_x0_25"], networks["ResNet18_vd"])[2] == []
 
@@ -272,7 +272,7 @@ def test_show_says_which_stages_end_in_no_activation(tmp_path):
     _, facts = shown(tmp_path, "MobileNetV2_x0_25", "ab")
     term = facts.tree["stages"]["finetune"]["terms"]["ab"]
     (remark,) = term["remarks"]
-    assert remark == "of the student stage2, stage3, stage4, stage5 end in no activation and are taken as they are"
+    assert remark == "of the student stage2, stage3, stage4, stage5 have no tap before an activation and are taken as they are"
     assert list(term["teacher"]) == ["stage1.pre", "stage2.pre", "stage3.pre", "stage4.pre"]
     assert remark in " ".join(facts.text.split())
 
@@ -293,7 +293,7 @@ def test_each_peer_compares_the_stages_that_it_has(tmp_path):
     assert losses["first"]["vid"].pairs == list(zip(("stage2", "stage3", "stage4", "stage5"), four, strict=True))
     assert losses["second"]["vid"].pairs == list(zip(four, four, strict=True))
     assert state.remarks == [
-        "second: loss ab: of the student stage1, stage2, stage3, stage4 end in no activation and are taken as they are"
+        "second: loss ab: of the student stage1, stage2, stage3, stage4 have no tap before an activation and are taken as they are"
     ]
     assert set(batch["teacher"]) == {*four, *(f"{stage}.pre" for stage in four), "logits"}
     assert math.isfinite(float(metrics["second/loss/vid"]))
