@@ -250,7 +250,7 @@ class Command:
         return {name: data for files in made for name, data in files.items()}
 
 
-_MINE = ["--teacher", "card.yaml", "--weights", "weights/teacher.safetensors", "--against", "digits/val.txt"]
+_MINE = ["--teacher", "card.yaml", "--weights", "weights/teacher.safetensors", "--against", "data/digits/val.txt"]
 _MINE += ["--k", "4", "--gate", "0", "--device", "cpu", "--out", "mined"]
 COMMANDS: dict[str, Callable[[Path, Path], Counter[str]]] = {
     "ssld label": Command(["label", "whole.yaml", "--device", "cpu", "--out", "runs/whole"], ("labels",)),
