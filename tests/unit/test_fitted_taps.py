@@ -26,6 +26,8 @@ from ssld.models import outputs_of
 from ssld.runtime import Runtime
 from tests.unit.some_recipe import TREE, changed, written
 
+TAKEN = "have no tap before an activation and are taken as they are"
+
 CLASSES, ROWS = 10, 4
 ALONE = Runtime(rank=0, world=1, gpu=None)
 OF_TAPS = [
@@ -197,10 +199,7 @@ def test_a_stage_without_an_activation_is_taken_as_it_is_and_that_is_said(networ
     assert own == ["stage1", "stage2", "stage3", "stage4"]
     assert others == [f"{stage}.pre" for stage in own]
     (remark,) = remarks
-    assert (
-        remark
-        == "loss ab: of the student stage1, stage2, stage3, stage4 have no tap before an activation and are taken as they are"
-    )
+    assert remark == f"loss ab: of the student stage1, stage2, stage3, stage4 {TAKEN}"
     assert chosen("ab", networks["MobileNetV1_x0_25"], networks["ResNet18_vd"])[2] == []
 
 
@@ -272,7 +271,7 @@ def test_show_says_which_stages_end_in_no_activation(tmp_path):
     _, facts = shown(tmp_path, "MobileNetV2_x0_25", "ab")
     term = facts.tree["stages"]["finetune"]["terms"]["ab"]
     (remark,) = term["remarks"]
-    assert remark == "of the student stage2, stage3, stage4, stage5 have no tap before an activation and are taken as they are"
+    assert remark == f"of the student stage2, stage3, stage4, stage5 {TAKEN}"
     assert list(term["teacher"]) == ["stage1.pre", "stage2.pre", "stage3.pre", "stage4.pre"]
     assert remark in " ".join(facts.text.split())
 
@@ -292,9 +291,7 @@ def test_each_peer_compares_the_stages_that_it_has(tmp_path):
     four = ("stage1", "stage2", "stage3", "stage4")
     assert losses["first"]["vid"].pairs == list(zip(("stage2", "stage3", "stage4", "stage5"), four, strict=True))
     assert losses["second"]["vid"].pairs == list(zip(four, four, strict=True))
-    assert state.remarks == [
-        "second: loss ab: of the student stage1, stage2, stage3, stage4 have no tap before an activation and are taken as they are"
-    ]
+    assert state.remarks == [f"second: loss ab: of the student stage1, stage2, stage3, stage4 {TAKEN}"]
     assert set(batch["teacher"]) == {*four, *(f"{stage}.pre" for stage in four), "logits"}
     assert math.isfinite(float(metrics["second/loss/vid"]))
 
