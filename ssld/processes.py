@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from ssld.config.recipe import Plan
 from ssld.config.run_folder import read_result
 from ssld.errors import RunError
+from ssld.files import alone
 from ssld.spec.choices import Device, WandbMode
 from ssld.stopping import PARENT, ask_for_death_of_parent, caught
 
@@ -42,6 +43,17 @@ class RunOptions:
     tensorboard: bool
     smoke: bool
     reuse: bool = False
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[None]:
+    """Keep other commands out of a folder, which exists. Raises RunError where one is at work in it."""
+    with ExitStack() as lock:
+        try:
+            lock.enter_context(alone(folder, 0))
+        except BlockingIOError:
+            raise RunError(f"{folder}: another process is at work in it; let it end, or choose another --out") from None
+        yield
 
 
 def is_rank() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +17,9 @@ from ssld.config.keys import Tree
 from ssld.config.recipe import Plan
 from ssld.config.run_folder import RESULT
 from ssld.errors import RecipeError, RunError, did_you_mean
-from ssld.files import alone, check_writable, write_whole, writing
+from ssld.files import check_writable, write_whole, writing
 from ssld.plans import load_plan, run_folder
-from ssld.processes import SSLD, RunOptions, command_of_run, side_by_side
+from ssld.processes import SSLD, RunOptions, command_of_run, reserved, side_by_side
 from ssld.progress import note, progress
 from ssld.report import grid_results
 from ssld.report.grid_results import Mode
@@ -97,12 +96,8 @@ def grid(
     check_writable(target, RunError, "choose another --experiments")
     check_writable(folder, RunError, "choose another --out")
     work = Work(spec, folder, options, jobs, tuple(only))
-    with ExitStack() as lock:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.enter_context(alone(folder, 0))
-        except BlockingIOError:
-            raise RunError(f"{folder}: another process is at work in it; let it end, or choose another --out") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    with reserved(folder):
         work.check_fair()
         work.train([one for one in work.teachers.values() if not one.done], "teachers")
         if missing := [one.name for one in work.teachers.values() if not one.done]:
@@ -173,14 +168,8 @@ class Work:
                 cell = self._student(pair, name, "default", self.grid.seed, method)
                 budget, share = self.grid.tune.budget, self.grid.tune.held_out
                 words = ["--stage", place[0], "--term", place[1], "--budget", str(budget), "--held-out", f"{share:g}"]
-                words += [
-                    "--device",
-                    self.options.device,
-                    "--wandb",
-                    "disabled",
-                    "--out",
-                    str(self._search(pair, name)),
-                ]
+                words += ["--device", self.options.device, "--wandb", "disabled"]
+                words += ["--out", str(self._search(pair, name))]
                 words += ["--smoke"] if self.options.smoke else []
                 cells.append(cell)
                 commands.append([*SSLD, "tune", str(cell.recipe), f"seed={cell.seed}", *words])
@@ -194,11 +183,14 @@ class Work:
         cells, failed = self.students(mode), list[str]()
         others = self.students("tuned" if mode == "default" else "default")
         chosen = [cell for cell in cells if self.is_run(cell.method)]
+        rows = dict[Path, grid_results.Row]()  # a finished run is read once
 
         def write() -> None:
-            done = [cell for cell in [*cells, *others] if cell.done]
-            rows = [grid_results.row(cell.pair, cell.method, cell.mode, cell.seed, cell.folder) for cell in done]
-            grid_results.write(table, rows)
+            done = [cell for cell in [*cells, *others] if cell.folder in rows or cell.done]
+            for cell in done:
+                if cell.folder not in rows:
+                    rows[cell.folder] = grid_results.row(cell.pair, cell.method, cell.mode, cell.seed, cell.folder)
+            grid_results.write(table, [rows[cell.folder] for cell in done])
 
         self.train([cell for cell in chosen if not cell.done], "students", failed, write)
         write()

@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +13,9 @@ from ssld.config.search import TEMPERATURE, axes_of, trials_of
 from ssld.config.sweep import Trial
 from ssld.config.sweep import overrides as words_of
 from ssld.errors import RecipeError, RunError, did_you_mean
-from ssld.files import alone, is_empty, json_digest, write_whole, writing
+from ssld.files import is_empty, json_digest, write_whole, writing
 from ssld.plans import load_plan, run_folder
-from ssld.processes import RunOptions
+from ssld.processes import RunOptions, reserved
 from ssld.progress import note
 from ssld.report import tuned
 from ssld.spec.choices import Device, WandbMode
@@ -89,11 +88,7 @@ def tune(
         smoke=smoke,
     )
     _claim(folder, search)
-    with ExitStack() as lock:
-        try:
-            lock.enter_context(alone(folder, 0))
-        except BlockingIOError:
-            raise RunError(f"{folder}: another process is at work in it; let it end, or choose another --out") from None
+    with reserved(folder):
         return _tried(search, folder, options, jobs)
 
 

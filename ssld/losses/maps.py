@@ -85,7 +85,7 @@ class PairsLoss(Loss):
     paired: ClassVar[bool] = True
     """Whether there must be one tap of the teacher for each of the student; else each is compared with each."""
     kinds: ClassVar[tuple[str, str]] = (AFTER, AFTER)
-    """Where a stage of the student, and of the teacher, is caught: AFTER its last activation or BEFORE it."""
+    """They say where a stage of the student, and of the teacher, is caught: AFTER or BEFORE its last activation."""
     first: ClassVar[int | None] = None
     """How many pairs of stages are taken, the shallow ones first; None takes all."""
     also: ClassVar[tuple[str, ...]] = ()
